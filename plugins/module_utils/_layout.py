@@ -1,0 +1,175 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Where Apache and nginx keep things on each family of distributions, and which of them is on this host.
+
+Everything here is data. The rest of the collection reads a L(Layout) and has no path of its own.
+Sources: the file lists of the packages apache2, httpd, mod_ssl and nginx of Debian, Fedora/RHEL and openSUSE.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import typing as t
+
+
+class Slot(t.NamedTuple):
+    """One kind of configuration fragment: where it lies and how it is switched on.
+
+    available_dir and enabled_dir are equal where a fragment counts as soon as it lies there. suffixes are all the files
+    that belong to one fragment (Debian's Apache modules have two); '' means that the file name is the fragment's name.
+    """
+
+    available_dir: str
+    enabled_dir: str
+    suffixes: t.Tuple[str, ...]
+
+
+class Layout(t.NamedTuple):
+    """One web server on one family of distributions. All paths are absolute and as seen on the host."""
+
+    server: str  # apache | nginx
+    family: str  # debian | redhat | suse
+    binary: str
+    control: t.Optional[str]  # the wrapper that sets the server's environment up, if there is one
+    unit: str
+    package: str
+    main_config: str
+    config_dir: str
+    policy_dir: str  # the collection's own snippets
+    envvars: t.Optional[str]  # the file with the server's environment, as the unit or wrapper reads it
+    pid_file: str
+    error_log: str
+    modules: t.Optional[Slot]
+    confs: Slot
+    sites: Slot
+    module_style: str  # links: by symbolic link | sysconfig: APACHE_MODULES | static: comes with its package
+    modules_dir: t.Optional[str]  # where the server's shared objects are
+    static_modules: t.Tuple[str, ...]  # built into the server: always there
+    user: str
+
+
+def _same(directory: str, *suffixes: str) -> Slot:
+    return Slot(directory, directory, suffixes)
+
+
+_DEBIAN_APACHE = Layout(
+    server='apache', family='debian', binary='/usr/sbin/apache2', control='/usr/sbin/apache2ctl', unit='apache2',
+    package='apache2', main_config='/etc/apache2/apache2.conf', config_dir='/etc/apache2',
+    policy_dir='/etc/apache2/kopano-hardening', envvars='/etc/apache2/envvars',
+    pid_file='/run/apache2/apache2.pid', error_log='/var/log/apache2/error.log',
+    modules=Slot('/etc/apache2/mods-available', '/etc/apache2/mods-enabled', ('.load', '.conf')),
+    confs=Slot('/etc/apache2/conf-available', '/etc/apache2/conf-enabled', ('.conf',)),
+    sites=Slot('/etc/apache2/sites-available', '/etc/apache2/sites-enabled', ('.conf',)),
+    module_style='links', modules_dir='/usr/lib/apache2/modules',
+    static_modules=('core', 'so', 'watchdog', 'http', 'log_config', 'logio', 'version', 'unixd'), user='www-data',
+)
+
+_REDHAT_APACHE = Layout(
+    server='apache', family='redhat', binary='/usr/sbin/httpd', control='/usr/sbin/apachectl', unit='httpd',
+    package='httpd', main_config='/etc/httpd/conf/httpd.conf', config_dir='/etc/httpd',
+    policy_dir='/etc/httpd/kopano-hardening', envvars='/etc/sysconfig/httpd',
+    pid_file='/run/httpd/httpd.pid', error_log='/var/log/httpd/error_log',
+    modules=None, confs=_same('/etc/httpd/conf.d', '.conf'), sites=_same('/etc/httpd/conf.d', '.conf'),
+    module_style='static', modules_dir='/etc/httpd/modules', static_modules=('core', 'so', 'http'), user='apache',
+)
+
+_SUSE_APACHE = Layout(
+    server='apache', family='suse', binary='/usr/sbin/httpd', control='/usr/sbin/apachectl', unit='apache2',
+    package='apache2', main_config='/etc/apache2/httpd.conf', config_dir='/etc/apache2',
+    policy_dir='/etc/apache2/kopano-hardening', envvars='/etc/sysconfig/apache2',
+    pid_file='/run/httpd.pid', error_log='/var/log/apache2/error_log',
+    modules=None, confs=_same('/etc/apache2/conf.d', '.conf'), sites=_same('/etc/apache2/vhosts.d', '.conf'),
+    module_style='sysconfig', modules_dir='/usr/lib64/apache2',
+    static_modules=('core', 'so', 'http', 'unixd', 'systemd', 'mpm_prefork'), user='wwwrun',
+)
+
+_DEBIAN_NGINX = Layout(
+    server='nginx', family='debian', binary='/usr/sbin/nginx', control=None, unit='nginx', package='nginx',
+    main_config='/etc/nginx/nginx.conf', config_dir='/etc/nginx', policy_dir='/etc/nginx/kopano-hardening',
+    envvars=None, pid_file='/run/nginx.pid', error_log='/var/log/nginx/error.log',
+    modules=None, confs=_same('/etc/nginx/conf.d', '.conf'),
+    sites=Slot('/etc/nginx/sites-available', '/etc/nginx/sites-enabled', ('',)),
+    module_style='static', modules_dir='/usr/lib/nginx/modules', static_modules=(), user='www-data',
+)
+
+_REDHAT_NGINX = _DEBIAN_NGINX._replace(
+    family='redhat', sites=_same('/etc/nginx/conf.d', '.conf'), modules_dir='/usr/lib64/nginx/modules', user='nginx',
+)
+
+_SUSE_NGINX = _REDHAT_NGINX._replace(family='suse', sites=_same('/etc/nginx/vhosts.d', '.conf'))
+
+LAYOUTS = (_DEBIAN_APACHE, _DEBIAN_NGINX, _REDHAT_APACHE, _REDHAT_NGINX, _SUSE_APACHE, _SUSE_NGINX)
+
+# SUSE names the binary after its multi-processing module; the plain name is a link that can be missing.
+_BINARIES = {
+    ('apache', 'suse'): ('/usr/sbin/httpd', '/usr/sbin/httpd-prefork', '/usr/sbin/httpd-worker', '/usr/sbin/httpd-event'),
+}
+
+_FAMILIES = {
+    'debian': 'debian', 'ubuntu': 'debian',
+    'rhel': 'redhat', 'fedora': 'redhat', 'centos': 'redhat',
+    'suse': 'suse', 'opensuse': 'suse',
+}
+
+
+def _under(root: str, path: str) -> str:
+    return os.path.join(root, path.lstrip('/'))
+
+
+def os_release(root: str = '/') -> dict[str, str]:
+    """The fields of os-release(5), unquoted; empty where the host has no such file."""
+    for path in ('etc/os-release', 'usr/lib/os-release'):
+        try:
+            with open(os.path.join(root, path), encoding='utf-8', errors='replace') as handle:
+                lines = handle.read().splitlines()
+        except OSError:
+            continue
+        pairs = (line.partition('=') for line in lines if '=' in line and not line.lstrip().startswith('#'))
+        return {name.strip(): ' '.join(shlex.split(value)) for name, dummy, value in pairs}
+    return {}
+
+
+def family(release: dict[str, str]) -> str | None:
+    """The family of distributions by os-release's ID, then ID_LIKE; None for one that is not known here."""
+    for name in (release.get('ID', '') + ' ' + release.get('ID_LIKE', '')).split():
+        if name in _FAMILIES:
+            return _FAMILIES[name]
+    return None
+
+
+def _locate(layout: Layout, root: str) -> Layout | None:
+    for binary in _BINARIES.get((layout.server, layout.family), (layout.binary,)):
+        if os.path.exists(_under(root, binary)):
+            break
+    else:
+        return None
+    layout = layout._replace(binary=binary)
+    # The nginx.org packages for Debian have no sites-available; there a site is one more file in conf.d.
+    if not os.path.isdir(_under(root, layout.sites.enabled_dir)):
+        layout = layout._replace(sites=layout.confs)
+    return layout
+
+
+def detect(server: str = 'auto', root: str = '/') -> list[Layout]:
+    """The web servers that are installed below root, Apache before nginx.
+
+    server is auto, apache or nginx. On a distribution of an unknown family the first layout whose binary and main
+    configuration both exist is taken.
+    """
+    known = family(os_release(root))
+    found: dict[str, Layout] = {}
+    for layout in LAYOUTS:
+        if server not in ('auto', layout.server) or layout.server in found:
+            continue
+        if known and layout.family != known:
+            continue
+        located = _locate(layout, root)
+        if located and (known or os.path.exists(_under(root, layout.main_config))):
+            found[layout.server] = located
+    return list(found.values())
