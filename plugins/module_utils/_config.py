@@ -147,12 +147,226 @@ class Vhost:
         }
 
 
+class Files:
+    """Where configuration texts come from: the disk, with what is about to be written laid over it.
+
+    texts are the contents of files that shall differ from the disk, None for one that shall be gone; links are symbolic
+    links that shall exist (path: target). With disk=False there is nothing but texts (the dump of another program).
+    """
+
+    def __init__(self, texts: t.Mapping[str, str | None] | None = None, links: t.Mapping[str, str] | None = None,
+                 disk: bool = True) -> None:
+        self.texts = dict(texts or {})
+        self.links = dict(links or {})
+        self.disk = disk
+
+    def over(self, texts: t.Mapping[str, str]) -> Files:
+        """The same files with further texts over them."""
+        return Files({**self.texts, **texts}, self.links, self.disk)
+
+    def real(self, path: str) -> str:
+        """The file itself behind links. The key under which a file is edited."""
+        if not self.disk:
+            return path
+        target = self.links.get(path)
+        return os.path.realpath(path if target is None else os.path.join(os.path.dirname(path), target))
+
+    def read(self, path: str) -> str:
+        """The text of one file. Raises OSError."""
+        for key in (path, self.real(path)):
+            if key in self.texts:
+                text = self.texts[key]
+                if text is None:
+                    break
+                return text
+        else:
+            if self.disk:
+                with open(self.real(path), 'rb') as handle:
+                    return decode(handle.read())
+        raise FileNotFoundError(2, 'No such file or directory', path)
+
+    def glob(self, pattern: str) -> list[str]:
+        """The paths that a shell pattern matches, sorted by code point as both servers do."""
+        found = set(glob.glob(pattern)) if self.disk else set()
+        found.update(path for path in (*self.texts, *self.links) if _matches(path, pattern))
+        return sorted(path for path in found if self.texts.get(path, '') is not None)
+
+    def below(self, directory: str) -> list[str]:
+        """The files in a directory and the directories in it."""
+        found = {os.path.join(top, name) for top, dummy, names in os.walk(directory) for name in names}
+        found.update(path for path in (*self.texts, *self.links) if path.startswith(directory.rstrip('/') + '/'))
+        return [path for path in found if self.texts.get(path, '') is not None]
+
+
+def decode(data: bytes) -> str:
+    return data.decode('utf-8', 'surrogateescape')
+
+
+def encode(text: str) -> bytes:
+    return text.encode('utf-8', 'surrogateescape')
+
+
+def is_pattern(path: str) -> bool:
+    return any(char in path for char in '*?[')
+
+
+def _matches(path: str, pattern: str) -> bool:
+    names, patterns = path.split('/'), pattern.split('/')
+    return len(names) == len(patterns) and all(
+        fnmatch.fnmatchcase(name, part) and (not name.startswith('.') or part.startswith('.'))
+        for name, part in zip(names, patterns)
+    )
+
+
+class Lines:
+    """Turns an offset in a text into its line number (from 1)."""
+
+    def __init__(self, text: str) -> None:
+        self._ends = [match.start() for match in re.finditer('\n', text)]
+
+    def at(self, offset: int) -> int:
+        return bisect.bisect_left(self._ends, offset) + 1
+
+
 class Config:
     """A whole configuration: root is the main file's directives, files has the text of every file that was read."""
 
-    def __init__(self, server: str, base: str, files: dict[str, str], root: list[Directive]) -> None:
+    def __init__(self, server: str, source: Files) -> None:
         self.server = server
-        self.base = base  # relative log and socket paths start here
-        self.files = files
-        self.root = root
+        self.source = source
+        self.base = '/'  # where relative log and socket paths start
+        self.root: list[Directive] = []
+        self.files: dict[str, str] = {}  # by path as included, links not followed
+        self.unreadable: dict[str, str] = {}  # path: the system's words; what they contain is not known
         self.vhosts: list[Vhost] = []
+        self.modules: frozenset[str] | None = None  # Apache: identifiers without '_module' that count as loaded
+
+    def text(self, path: str) -> str | None:
+        """Reads one included file once; None, and a note, where permission is missing. Raises other OSErrors."""
+        if path not in self.files:
+            try:
+                self.files[path] = self.source.read(path)
+            except PermissionError as exc:
+                self.unreadable[path] = exc.strerror or 'Permission denied'
+                return None
+        return self.files[path]
+
+    def absolute(self, path: str) -> str:
+        return os.path.normpath(os.path.join(self.base, path))
+
+
+# The directives that make up a TLS policy: standing in a virtual host they decide instead of whatever is said once for
+# the whole server. A directive counts when the pattern is found in its arguments, joined by spaces.
+_CONF_COMMANDS = (r'(?i)^(Curves|Groups|ECDHParameters|DHParameters|CipherString|Ciphersuites|MinProtocol|MaxProtocol'
+                  r'|Protocol|Options|SignatureAlgorithms|ClientSignatureAlgorithms)\b')
+
+POLICY: dict[str, dict[str, str]] = {
+    'apache': {
+        'sslprotocol': '',
+        'sslciphersuite': '',
+        'sslhonorcipherorder': '',
+        'sslcompression': '',
+        'sslsessiontickets': '',
+        'sslinsecurerenegotiation': '',
+        'sslopensslconfcmd': _CONF_COMMANDS,
+        'sslusestapling': '',
+        'header': r'(?i)^((always|onsuccess) )?\S+ strict-transport-security:?( |$)',
+    },
+    'nginx': {
+        'ssl_protocols': '',
+        'ssl_ciphers': '',
+        'ssl_prefer_server_ciphers': '',
+        'ssl_ecdh_curve': '',
+        'ssl_session_tickets': '',
+        'ssl_conf_command': _CONF_COMMANDS,
+        'ssl_stapling': '',
+        'add_header': r'(?i)^strict-transport-security( |$)',
+        'more_set_headers': r'(?i)(^|[ :])strict-transport-security *:',
+    },
+}
+
+
+def is_policy(server: str, directive: Directive) -> bool:
+    """Whether a directive is part of what POLICY calls a TLS policy."""
+    pattern = POLICY[server].get(directive.key)
+    return pattern is not None and re.search(pattern, ' '.join(directive.args)) is not None
+
+
+_ADDRESS = re.compile(r'\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|')
+
+
+def _name(host: str) -> str | None:
+    """host if it is a name that must be looked up; None for addresses, wildcards and what is only known at run time."""
+    return None if _ADDRESS.fullmatch(host) or '$' in host or '%' in host else host
+
+
+def _host_of(target: str) -> str:
+    """The host part of HOST, HOST:PORT, SCHEME://HOST:PORT/PATH or a bare port."""
+    target = re.sub(r'^[A-Za-z][A-Za-z0-9+.-]*://', '', target)
+    match = re.match(r'\[[^\]]*\]|[^:/|]*', target)
+    return match.group() if match else ''
+
+
+_NGINX_PASS = ('proxy_pass', 'grpc_pass', 'fastcgi_pass', 'uwsgi_pass', 'scgi_pass', 'memcached_pass', 'auth_http')
+
+
+def _nginx_targets(directive: Directive) -> t.Iterator[str]:
+    owner = directive.owner()
+    if directive.children is None and directive.key == 'server' and owner is not None and owner.key == 'upstream':
+        yield from directive.args[:1]
+    elif directive.key in _NGINX_PASS or directive.key in ('listen', 'ssl_stapling_responder'):
+        yield from directive.args[:1]
+    elif directive.key == 'resolver':
+        yield from (arg for arg in directive.args if '=' not in arg)
+    elif directive.key in ('error_log', 'access_log'):
+        yield from re.findall(r'^syslog:(?:.*,)?server=([^,]+)', ' '.join(directive.args))
+
+
+def _apache_targets(directive: Directive) -> t.Iterator[str]:
+    if directive.key in ('listen', 'virtualhost'):
+        yield from directive.args[:1] if directive.key == 'listen' else directive.args
+    elif directive.key.startswith(('proxy', 'balancermember')):
+        yield from (arg for arg in directive.args if re.match(r'(?!balancer:)[A-Za-z0-9]+://', arg))
+
+
+def host_names(config: Config) -> list[str]:
+    """The names in a configuration that a server without a network could not resolve at its start, each once.
+
+    Upstreams, proxied back ends, listeners: never an address, a variable or a name that the configuration defines.
+    """
+    targets = {'apache': _apache_targets, 'nginx': _nginx_targets}[config.server]
+    everything = list(walk(config.root))
+    defined = {directive.args[0] for directive in everything if directive.key == 'upstream' and directive.args}
+    found: dict[str, None] = {}
+    for directive in everything:
+        for target in targets(directive):
+            # a port alone is no host, nor is a path to a socket
+            name = None if target.startswith('unix:') or target.isdigit() else _name(_host_of(target))
+            if name and name not in defined and not name.startswith('unix'):
+                found[name] = None
+    return list(found)
+
+
+def unix_sockets(config: Config) -> list[str]:
+    """The paths of the unix sockets of back ends, each once; never one that the server itself listens on or logs to."""
+    own = ('listen', 'error_log', 'access_log')
+    found: dict[str, None] = {}
+    for directive in walk(config.root):
+        if directive.key not in own:
+            for arg in directive.args:
+                found.update(dict.fromkeys(re.findall(r'(?:^|[/:])unix:(/[^:|\s$]+)(?=[:|]|$)', arg)))
+    return list(found)
+
+
+_LOGS = ('errorlog', 'customlog', 'transferlog', 'globallog', 'forensiclog', 'scriptlog', 'error_log', 'access_log')
+
+
+def log_files(config: Config) -> list[str]:
+    """The absolute paths of the log files that a configuration names, each once; no pipes, no syslog, no variables."""
+    found: dict[str, None] = {}
+    for directive in walk(config.root):
+        if directive.key in _LOGS and directive.args:
+            path = directive.args[0]
+            if not re.match(r'\||(syslog|memory|journald)\b|(off|stderr)$', path) and '$' not in path:
+                found[config.absolute(path)] = None
+    return list(found)
