@@ -1,0 +1,83 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Renders the templates on the controller, makes the one remote call, and confirms a change from outside."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import lookup_loader
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _probe
+
+CONFIRM_REQUEST_TIMEOUT = 10.0
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_diff = True
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        try:
+            arguments["files"] = self._rendered(arguments.get("files") or [], task_vars)
+        except AnsibleError as error:
+            result.update(failed=True, msg=str(error), phase="render", rolled_back=False, changed=False)
+            return result
+        result.update(self._execute_module("kopano.hardening.web_config", module_args=arguments, task_vars=task_vars))
+        waiting = int(arguments.get("confirm_timeout") or 0)
+        if waiting and result.get("changed") and result.get("transaction") and not result.get("failed"):
+            if not self._task.check_mode:
+                result.update(self._confirm(result, waiting, task_vars))
+        return result
+
+    def _rendered(self, files: list[dict[str, t.Any]], task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+        """The files with the content of their templates. Raises AnsibleError that names the option and the template."""
+        if not isinstance(files, list):
+            return files  # the module's own argument spec has the words for it
+        rendered = []
+        for number, item in enumerate(files):
+            if isinstance(item, dict) and item.get("template") is not None and item.get("content") is None:
+                source = item["template"]
+                try:
+                    lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
+                    content = lookup.run([source], variables=task_vars)[0]
+                except Exception as error:  # whatever a template raises is the template's
+                    raise AnsibleError("files[%d].template: %r cannot be rendered: %s" % (number, source, error)) from error
+                item = dict(item, content=content)
+                del item["template"]
+            rendered.append(item)
+        return rendered
+
+    def _confirm(self, result: dict[str, t.Any], waiting: int, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """Shake hands with every endpoint from here, and confirm the transaction if all of them answer."""
+        host = task_vars.get("ansible_host") or task_vars.get("inventory_hostname")
+        silent = []
+        for endpoint in result.get("probes", []):
+            if not endpoint["protocol"]:
+                continue
+            local = endpoint["address"] in ("127.0.0.1", "::1")
+            target = dict(endpoint, address=host if local else endpoint["address"], path=endpoint["path"] or "/")
+            answer = _probe.ask(target, CONFIRM_REQUEST_TIMEOUT)
+            if not answer["ok"]:
+                silent.append("%s:%d (%s): %s" % (
+                    target["address"], target["port"], target["server_name"] or "no name", answer["error"]))
+        if silent:
+            return {
+                "failed": True, "changed": True,
+                "msg": "not confirmed, the host takes the change back within %d s: not reachable from the controller: %s"
+                       % (waiting, "; ".join(silent)),
+            }
+        confirmed = self._execute_module(
+            "kopano.hardening.web_config", module_args={"confirm": result["transaction"]}, task_vars=task_vars,
+        )
+        if confirmed.get("failed"):
+            return {"failed": True, "msg": "the change was not confirmed: %s" % confirmed.get("msg")}
+        return {"phase": confirmed["phase"]}

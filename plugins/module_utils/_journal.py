@@ -1,0 +1,316 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""What survives a crash: the lock, the record of each transaction, and the states that it replaced.
+
+A transaction is a directory C(transactions/ID) below the state directory, with a C(record.json) that is only ever
+replaced by an atomic rename, and the contents of the replaced files in C(before/). The record's C(state) says what the
+next run has to do:
+
+=============  ==========================================================================================
+C(staged)      nothing live was touched: remove the staging directories
+C(swapping)    some paths may have been replaced: put every one back, have the server read them again
+C(confirming)  everything is in place and waits for a confirmation until C(deadline)
+C(proven)      the live server was probed and found good: finish
+C(committed)   done; kept for I(restore)
+C(undone)      taken back; kept only until the next transaction
+=============  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change, State
+
+STATE_DIRECTORY = "/var/lib/kopano-hardening"
+LOCK_FILE = "/run/kopano-hardening.lock"
+
+STAGED, SWAPPING, CONFIRMING, PROVEN, COMMITTED, UNDONE = (
+    "staged", "swapping", "confirming", "proven", "committed", "undone",
+)
+OPEN = (STAGED, SWAPPING, CONFIRMING, PROVEN)
+
+
+class JournalError(Exception):
+    """The state directory or the lock cannot be used; the text says which and why."""
+
+
+def now() -> str:
+    """The time as RFC 3339 in UTC, to the second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+class Lock:
+    """One transaction a host at a time. The file says who holds it and how far that one is."""
+
+    def __init__(self, path: str = LOCK_FILE) -> None:
+        self.path = path
+        self._stream: t.TextIO | None = None
+        self._since = now()
+
+    def acquire(self) -> None:
+        """Take the lock or raise JournalError with the holder's own words; never waits."""
+        while True:
+            try:
+                stream = open(self.path, "a+")
+            except OSError as error:
+                raise JournalError("cannot open the lock %s: %s" % (self.path, error.strerror))
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                stream.seek(0)
+                holder = stream.read().strip()
+                stream.close()
+                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    raise JournalError("cannot lock %s: %s" % (self.path, error.strerror))
+                raise JournalError(
+                    "another transaction is under way on this host (%s); wait for it to end, then run again"
+                    % (holder or "it has not said more")
+                )
+            # The holder before us unlinks its file: what we have locked must be what others will find.
+            try:
+                if os.fstat(stream.fileno()).st_ino == os.stat(self.path).st_ino:
+                    self._stream = stream
+                    return
+            except FileNotFoundError:
+                pass
+            stream.close()
+
+    def say(self, phase: str) -> None:
+        """Leave word for whoever finds the lock taken."""
+        if self._stream is not None:
+            self._stream.seek(0)
+            self._stream.truncate()
+            self._stream.write("pid %d, since %s, phase %s\n" % (os.getpid(), self._since, phase))
+            self._stream.flush()
+
+    def release(self) -> None:
+        if self._stream is not None:
+            os.unlink(self.path)
+            self._stream.close()
+            self._stream = None
+
+
+class Record:
+    """One transaction on disk."""
+
+    def __init__(self, folder: str, data: dict[str, t.Any]) -> None:
+        self.folder = folder
+        self.data = data
+
+    @property
+    def id(self) -> str:
+        return os.path.basename(self.folder)
+
+    @property
+    def state(self) -> str:
+        return str(self.data["state"])
+
+    def save(self, state: str, **more: t.Any) -> None:
+        """Replace the record, with this state and these additions, so that a power cut leaves the old or the new one."""
+        self.data = dict(self.data, **dict(more, state=state))
+        path = os.path.join(self.folder, "record.json")
+        draft = path + ".new"
+        try:
+            with open(draft, "w") as stream:
+                json.dump(self.data, stream, indent=1, sort_keys=True)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.rename(draft, path)
+            _changeset.fsync_directory(self.folder)
+        except OSError as error:
+            raise JournalError("cannot write the journal %s: %s" % (path, error.strerror))
+
+    def before(self) -> dict[str, State]:
+        """The states that this transaction replaced, by path, in its order."""
+        return {entry["path"]: self._load(entry["before"]) for entry in self.data["entries"]}
+
+    def after_digests(self) -> dict[str, str | None]:
+        """SHA-256 of each file that this transaction wrote, by path; None where it left no file."""
+        return {entry["path"]: entry["after"] for entry in self.data["entries"]}
+
+    def _load(self, saved: dict[str, t.Any]) -> State:
+        content = b""
+        if saved["kind"] == _changeset.FILE:
+            with open(os.path.join(self.folder, "before", saved["content"]), "rb") as stream:
+                content = stream.read()
+        xattrs = saved["xattrs"]
+        return State(
+            saved["kind"],
+            content=content,
+            target=saved["target"],
+            mode=saved["mode"],
+            uid=saved["uid"],
+            gid=saved["gid"],
+            xattrs=None if xattrs is None else {name: bytes.fromhex(value) for name, value in xattrs.items()},
+        )
+
+
+def _dump(state: State, content: str) -> dict[str, t.Any]:
+    return {
+        "kind": state.kind,
+        "content": content,
+        "target": state.target,
+        "mode": state.mode,
+        "uid": state.uid,
+        "gid": state.gid,
+        "xattrs": None if state.xattrs is None else {name: value.hex() for name, value in state.xattrs.items()},
+    }
+
+
+class Journal:
+    """All transactions of this host."""
+
+    def __init__(self, folder: str = STATE_DIRECTORY) -> None:
+        self.folder = folder
+        self.transactions = os.path.join(folder, "transactions")
+
+    def records(self) -> list[Record]:
+        """Oldest first. A directory without a record is what a crash left before anything happened: it is not listed."""
+        try:
+            names = sorted(os.listdir(self.transactions))
+        except FileNotFoundError:
+            return []
+        found = []
+        for name in names:
+            folder = os.path.join(self.transactions, name)
+            try:
+                with open(os.path.join(folder, "record.json")) as stream:
+                    found.append(Record(folder, json.load(stream)))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except (OSError, ValueError) as error:
+                raise JournalError("%s cannot be read: %s" % (os.path.join(folder, "record.json"), error))
+        return found
+
+    def unfinished(self) -> Record | None:
+        for record in self.records():
+            if record.state in OPEN:
+                return record
+        return None
+
+    def begin(self, server: str, changes: t.Sequence[Change], **more: t.Any) -> Record:
+        """Save what the changes will replace. Nothing live has been touched when this returns, or raises JournalError."""
+        # A running number orders them, for clocks can be set back; the time is for people, the rest against chance.
+        last = max((int(record.id.split("-")[0]) for record in self.records()), default=0)
+        identifier = "%06d-%s-%s" % (last + 1, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), secrets.token_hex(3))
+        folder = os.path.join(self.transactions, identifier)
+        record = Record(
+            folder,
+            {
+                "id": identifier,
+                "server": server,
+                "started": now(),
+                "staging": _changeset.stage_directories(changes, ".kopano-hardening-" + identifier),
+                "new_directories": _changeset.new_directories(changes),
+                "entries": [
+                    {
+                        "path": change.path,
+                        "before": _dump(change.before, str(number)),
+                        "after": change.after.sha256 if change.after.kind == _changeset.FILE else None,
+                    }
+                    for number, change in enumerate(changes)
+                ],
+            },
+        )
+        try:
+            os.makedirs(self.folder, mode=0o700, exist_ok=True)
+            os.makedirs(self.transactions, mode=0o700, exist_ok=True)
+            os.mkdir(folder, 0o700)
+            os.mkdir(os.path.join(folder, "before"), 0o700)
+            for number, change in enumerate(changes):
+                if change.before.kind == _changeset.FILE:
+                    copy = os.path.join(folder, "before", str(number))
+                    _changeset.write_file(copy, State(_changeset.FILE, content=change.before.content, mode=0o600))
+            _changeset.fsync_directory(os.path.join(folder, "before"))
+            record.save(STAGED, **more)
+            _changeset.fsync_directory(self.transactions)
+        except (OSError, JournalError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise JournalError("cannot save the replaced files in %s: %s" % (folder, error))
+        return record
+
+    def discard(self, record: Record) -> None:
+        shutil.rmtree(record.folder, ignore_errors=True)
+
+    def prune(self, keep: int) -> None:
+        """Forget all but the newest committed transactions, and what a crash left half begun."""
+        records = {record.id: record for record in self.records()}
+        committed = [name for name, record in records.items() if record.state == COMMITTED]
+        kept = set(committed[-keep:] if keep else [])
+        kept.update(name for name, record in records.items() if record.state in OPEN)
+        for name in os.listdir(self.transactions) if os.path.isdir(self.transactions) else ():
+            if name not in kept:
+                shutil.rmtree(os.path.join(self.transactions, name), ignore_errors=True)
+
+
+# --- taking back -----------------------------------------------------------------------------------------------------
+
+
+def clean_staging(record: Record) -> None:
+    for folder in record.data["staging"]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_new_directories(record: Record) -> None:
+    for folder in reversed(record.data["new_directories"]):
+        try:
+            os.rmdir(folder)
+        except OSError:
+            pass  # never made, or somebody else has put something in
+
+
+def undo(record: Record) -> list[str]:
+    """Put every path of the record back as it was; return the paths that were not.
+
+    A path that somebody has changed since is saved in the record's C(found/) first: nothing is lost. Raises
+    ChangeError after having tried every path; the record then stays open for the next run.
+    """
+    undone, failures = [], []
+    written = record.after_digests()
+    for path, before in record.before().items():
+        try:
+            found = _changeset.read(path)
+            if before.wanted_over(found).same_as(found):
+                continue
+            if found.kind == _changeset.FILE and found.sha256 not in (written[path], before.sha256):
+                _keep_found(record, path, found)
+            _changeset.put(path, before)
+            undone.append(path)
+        except (_changeset.ChangeError, OSError) as error:
+            failures.append(str(error))
+    clean_staging(record)
+    remove_new_directories(record)
+    if failures:
+        raise _changeset.ChangeError("; ".join(failures))
+    return undone
+
+
+def _keep_found(record: Record, path: str, found: State) -> None:
+    folder = os.path.join(record.folder, "found")
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    copy = os.path.join(folder, path.strip("/").replace("/", "_"))
+    if not os.path.exists(copy):
+        _changeset.write_file(copy, State(_changeset.FILE, content=found.content, mode=0o600))
+
+
+def replaced_since(records: t.Sequence[Record], identifier: str) -> dict[str, State]:
+    """What every path was before the transaction of this id: the oldest state that it and the later ones replaced."""
+    states: dict[str, State] = {}
+    for record in records:
+        if record.id >= identifier and record.state == COMMITTED:
+            for path, state in record.before().items():
+                states.setdefault(path, state)
+    return states

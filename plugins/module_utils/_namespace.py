@@ -1,0 +1,429 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""A private copy-on-write view of the host in mount, network, pid, IPC and UTS namespaces of its own.
+
+L(call) forks a child that sees the whole file system of the host through overlays whose upper layers are in memory, the
+host's own addresses on a loopback interface, and no process of the host. Whatever the child and its offspring write,
+bind or start is gone when L(call) returns; nothing of it ever reaches the host.
+
+Sources: namespaces(7), mount_namespaces(7), pid_namespaces(7), rtnetlink(7), and the overlay file system's
+documentation in the kernel tree.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import stat
+import struct
+import time
+import typing as t
+
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x2, 0x4, 0x20, 0x1000, 0x4000, 0x40000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
+    0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000,
+)
+PR_SET_PDEATHSIG = 1
+
+# Every directory tree that a kernel file system backs; these are passed through or mounted anew, never overlaid.
+KERNEL_TREES = ("/proc", "/sys", "/dev")
+# Where the scratch file system is mounted inside the namespace. The directory exists on every system, and what the
+# host has in it stays visible in the view, because overlays are made from descriptors that were opened before.
+SCRATCH = "/tmp"
+# Upper bound of what a rehearsal may write, in memory.
+SCRATCH_SIZE = "512m"
+# Copied into the new network namespace, because they decide which addresses a server can bind.
+BIND_SYSCTLS = (
+    "net/ipv4/ip_nonlocal_bind",
+    "net/ipv6/ip_nonlocal_bind",
+    "net/ipv6/bindv6only",
+    "net/ipv4/ip_unprivileged_port_start",
+)
+
+
+class Refused(Exception):
+    """The kernel or a sandbox around this process does not allow the namespaces; nothing was done."""
+
+
+class TimedOut(Exception):
+    """The work did not end in time; everything it had started was killed."""
+
+
+class Failed(Exception):
+    """The work raised; the text is its exception."""
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, "%s: %s" % (what, os.strerror(code)))
+
+
+def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
+    _check(
+        _libc.mount(
+            os.fsencode(source),
+            os.fsencode(target),
+            None if kind is None else kind.encode(),
+            ctypes.c_ulong(flags),
+            os.fsencode(options) if options else None,
+        ),
+        "mount %s on %s" % (kind or source, target),
+    )
+
+
+def _unshare(flags: int) -> None:
+    _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
+
+
+def _die_with_parent() -> None:
+    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
+
+
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+_RTM_NEWADDR, _RTM_GETADDR = 20, 22
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
+_SCOPE_LINK = 253
+_SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
+
+
+def _messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    while len(data) >= 16:
+        length, kind = struct.unpack_from("=IH", data)
+        if length < 16:
+            return
+        yield kind, data[16:length]
+        data = data[(length + 3) & ~3 :]
+
+
+def host_addresses() -> list[tuple[int, bytes]]:
+    """All addresses of the host as (family, packed address), link-local ones left out; empty if the kernel won't tell."""
+    found = []
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
+        link.settimeout(2)
+        request = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)
+        link.send(struct.pack("=IHHII", 16 + len(request), _RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0) + request)
+        while True:
+            for kind, body in _messages(link.recv(1 << 16)):
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    return found
+                if kind != _RTM_NEWADDR:
+                    continue
+                family, _prefix, _flags, scope, _index = struct.unpack_from("=BBBBI", body)
+                attributes = {}
+                rest = body[8:]
+                while len(rest) >= 4:
+                    length, name = struct.unpack_from("=HH", rest)
+                    if length < 4:
+                        break
+                    attributes[name] = rest[4:length]
+                    rest = rest[(length + 3) & ~3 :]
+                address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
+                if address and scope != _SCOPE_LINK and family in (socket.AF_INET, socket.AF_INET6):
+                    found.append((family, address))
+
+
+def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+        request = struct.pack("16sh14x", b"lo", 0)
+        flags = struct.unpack_from("16sh", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
+        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
+    index = socket.if_nametoindex("lo")
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
+        link.settimeout(2)
+        for number, (family, address) in enumerate(addresses):
+            body = struct.pack("=BBBBI", family, len(address) * 8, _IFA_F_NODAD, 0, index)
+            for name in (_IFA_LOCAL, _IFA_ADDRESS):
+                body += struct.pack("=HH", 4 + len(address), name) + address
+            flags = _NLM_F_REQUEST | _NLM_F_ACK | _NLM_F_CREATE
+            link.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWADDR, flags, number + 1, 0) + body)
+            # EEXIST (127.0.0.1 is there already) and a refused family are harmless: a bind to it then fails by name.
+            link.recv(1 << 12)
+
+
+def _copy_sysctls(values: dict[str, str]) -> None:
+    for name, value in values.items():
+        try:
+            with open("/proc/sys/" + name, "w") as setting:
+                setting.write(value)
+        except OSError:
+            pass
+
+
+def _read_sysctls() -> dict[str, str]:
+    values = {}
+    for name in BIND_SYSCTLS:
+        try:
+            with open("/proc/sys/" + name) as setting:
+                values[name] = setting.read().strip()
+        except OSError:
+            pass
+    return values
+
+
+# --- the view --------------------------------------------------------------------------------------------------------
+
+
+def _unescape(text: str) -> str:
+    """Undo the octal escapes of mountinfo (proc_pid_mountinfo(5))."""
+    for code in ("040", "011", "012", "134"):
+        text = text.replace("\\" + code, chr(int(code, 8)))
+    return text
+
+
+def _mount_points() -> list[str]:
+    """Mount points of the host outside kernel trees, parents before children, each once."""
+    points = []
+    with open("/proc/self/mountinfo") as table:
+        for line in table:
+            fields = line.split(" ")
+            point, kind = _unescape(fields[4]), fields[fields.index("-") + 1]
+            if kind in ("autofs", "nsfs") or point in points:
+                continue
+            if any(point == tree or point.startswith(tree + "/") for tree in KERNEL_TREES):
+                continue
+            points.append(point)
+    return sorted(points, key=lambda point: (point.count("/"), point) if point != "/" else (-1, point))
+
+
+def _descriptor(path: str) -> int | None:
+    try:
+        return os.open(path, os.O_PATH)
+    except OSError:
+        return None
+
+
+def _proc_path(descriptor: int) -> str:
+    return "/proc/self/fd/%d" % descriptor
+
+
+def _bind_read_only(source: str, target: str) -> None:
+    _mount(source, target, None, MS_BIND)
+    _mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+def _overlay(source: str, target: str, number: int) -> None:
+    upper, work = "%s/upper/%d" % (SCRATCH, number), "%s/work/%d" % (SCRATCH, number)
+    os.makedirs(upper)
+    os.makedirs(work)
+    # The upper layer's root becomes the mount's root: it has to look like the directory it covers.
+    found = os.stat(source)
+    os.chown(upper, found.st_uid, found.st_gid)
+    os.chmod(upper, stat.S_IMODE(found.st_mode))
+    _mount("overlay", target, "overlay", 0, "lowerdir=%s,upperdir=%s,workdir=%s" % (source, upper, work))
+
+
+def _empty_log_tree(root: str) -> None:
+    """Give the view empty logs: the same directories, no file.
+
+    A log that is opened for appending would be copied into the upper layer whole, which costs memory and time for
+    nothing, and an empty one holds just what the rehearsed server says.
+    """
+    target = root + "/var/log"
+    if not os.path.isdir(target):
+        return
+    keep = os.open(target, os.O_PATH)
+    try:
+        _mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=0755")
+        source = _proc_path(keep)
+        for folder, names, _files in os.walk(source):
+            here = target + folder[len(source) :]
+            for name in names:
+                found = os.lstat(os.path.join(folder, name))
+                if stat.S_ISDIR(found.st_mode):
+                    copy = os.path.join(here, name)
+                    os.mkdir(copy, stat.S_IMODE(found.st_mode))
+                    os.chown(copy, found.st_uid, found.st_gid)
+                    os.chmod(copy, stat.S_IMODE(found.st_mode))
+    finally:
+        os.close(keep)
+
+
+def _build_view(sockets: t.Iterable[str], hosts: str | None) -> str:
+    """Mount the view under the scratch file system and return its root.
+
+    sockets: paths of unix sockets whose other end lives on the host; a socket seen through an overlay refuses
+    connections, so the real one is bound over it. hosts: text of the view's C(/etc/hosts).
+    """
+    _mount("none", "/", None, MS_REC | MS_PRIVATE)
+    points = [(point, descriptor) for point, descriptor in ((p, _descriptor(p)) for p in _mount_points()) if descriptor]
+    real_sockets = [(path, descriptor) for path, descriptor in ((p, _descriptor(p)) for p in sockets) if descriptor]
+    if not points or points[0][0] != "/":
+        raise OSError(errno.ENOENT, "no root mount in /proc/self/mountinfo")
+
+    _mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, "size=%s,mode=0700" % SCRATCH_SIZE)
+    root = SCRATCH + "/root"
+    os.mkdir(root)
+    for number, (point, descriptor) in enumerate(points):
+        source, target = _proc_path(descriptor), root + point.rstrip("/")
+        if not os.path.lexists(target or root):
+            continue  # a mount below something this view could not show
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            try:
+                _overlay(source, target or root, number)
+            except OSError:
+                if point == "/":
+                    raise
+                # Some file systems cannot be a lower layer; read-only is still no trace.
+                try:
+                    _bind_read_only(source, target)
+                except OSError:
+                    continue
+        else:
+            _bind_read_only(source, target)
+
+    for tree in ("/dev", "/sys"):
+        if os.path.isdir(root + tree):
+            _mount(tree, root + tree, None, MS_BIND | MS_REC)
+    if os.path.isdir(root + "/dev/shm"):
+        _mount("tmpfs", root + "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=1777")
+    _mount("proc", root + "/proc", "proc", 0)
+    _empty_log_tree(root)
+    for path, descriptor in real_sockets:
+        try:
+            _mount(_proc_path(descriptor), root + os.path.realpath(path), None, MS_BIND)
+        except OSError:
+            pass  # the path is then not rehearsed; the request to it says so
+    if hosts is not None:
+        copy = SCRATCH + "/hosts"
+        with open(copy, "w") as text:
+            text.write(hosts)
+        os.chmod(copy, 0o644)
+        if os.path.exists(root + "/etc/hosts"):
+            _mount(copy, root + "/etc/hosts", None, MS_BIND)
+        else:
+            shutil.copyfile(copy, root + "/etc/hosts")
+    for _point, descriptor in points + real_sockets:
+        os.close(descriptor)
+    return root
+
+
+# --- running in it ---------------------------------------------------------------------------------------------------
+
+
+def call(
+    work: t.Callable[[], t.Any],
+    timeout: float,
+    sockets: t.Iterable[str] = (),
+    hosts: str | None = None,
+) -> t.Any:
+    """Run work() as the first process of a private copy-on-write view of the host; return what it returns.
+
+    work: returns something that JSON can carry. timeout: seconds, for everything together.
+    Raises Refused where namespaces are not to be had, TimedOut, or Failed with the text of the exception of work.
+    """
+    addresses = host_addresses()
+    settings = _read_sysctls()
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        _outer_child(work, writer, reader, sockets, hosts, addresses, settings)
+    os.close(writer)
+    deadline = time.monotonic() + timeout
+    try:
+        answer = _read_all(reader, deadline)
+    except TimedOut:
+        os.kill(child, signal.SIGKILL)
+        raise
+    finally:
+        os.close(reader)
+        os.waitpid(child, 0)
+    if not answer:
+        raise Failed("the rehearsal's process ended without an answer")
+    kind, value = json.loads(answer.decode("utf-8", "surrogateescape"))
+    if kind == "refused":
+        raise Refused(value)
+    if kind == "failed":
+        raise Failed(value)
+    return value
+
+
+def _read_all(reader: int, deadline: float) -> bytes:
+    parts = []
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([reader], [], [], left)[0]:
+            raise TimedOut("the rehearsal did not end in time")
+        part = os.read(reader, 1 << 16)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def _answer(writer: int, kind: str, value: t.Any) -> None:
+    data = json.dumps([kind, value]).encode("utf-8", "surrogateescape")
+    while data:
+        data = data[os.write(writer, data) :]
+
+
+def _outer_child(
+    work: t.Callable[[], t.Any],
+    writer: int,
+    reader: int,
+    sockets: t.Iterable[str],
+    hosts: str | None,
+    addresses: list[tuple[int, bytes]],
+    settings: dict[str, str],
+) -> t.NoReturn:
+    """Make the namespaces; a new pid namespace holds the children of its maker, so fork once more for its first process."""
+    try:
+        os.close(reader)
+        _die_with_parent()
+        try:
+            _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
+        except OSError as error:
+            _answer(writer, "refused", error.strerror or str(error))
+            os._exit(0)
+        first = os.fork()
+        if first == 0:
+            _first_process(work, writer, sockets, hosts, addresses, settings)
+        os.close(writer)
+        os.waitpid(first, 0)
+    finally:
+        os._exit(0)
+
+
+def _first_process(
+    work: t.Callable[[], t.Any],
+    writer: int,
+    sockets: t.Iterable[str],
+    hosts: str | None,
+    addresses: list[tuple[int, bytes]],
+    settings: dict[str, str],
+) -> t.NoReturn:
+    try:
+        try:
+            _die_with_parent()
+            root = _build_view(sockets, hosts)
+            _raise_loopback(addresses)
+            os.chroot(root)
+            os.chdir("/")
+            _copy_sysctls(settings)
+        except OSError as error:
+            _answer(writer, "refused", error.strerror or str(error))
+            os._exit(0)
+        try:
+            value = work()
+        except BaseException as error:  # whatever it is, the parent has to hear of it
+            _answer(writer, "failed", "%s: %s" % (type(error).__name__, error))
+        else:
+            _answer(writer, "done", value)
+    finally:
+        os._exit(0)

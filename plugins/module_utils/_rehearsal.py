@@ -1,0 +1,494 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Try a changed configuration with a real server before the live one sees a byte of it.
+
+C(namespace)
+    The complete configuration, started in a private copy-on-write view of the host (see C(_namespace)).
+C(instance)
+    Where namespaces are refused: the server's own test of a copy of the configuration, then a server on a loopback port
+    with the TLS directives of every virtual host in that copy.
+C(syntax)
+    Where there is nothing to start (no TLS virtual host): the server's own test of that copy alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _apache,
+    _changeset,
+    _config,
+    _diagnose,
+    _namespace,
+    _nginx,
+    _openssl,
+    _probe,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, tcp_listeners
+
+LOADERS: dict[str, t.Callable[[Layout], _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+
+TIMEOUT = 60.0  # seconds, for everything together
+REQUEST_TIMEOUT = 10.0
+RESOLVE_TIMEOUT = 3.0
+
+# A backend on the host's loopback cannot be reached from the private network: that path is then not rehearsed.
+UNREACHABLE_BACKEND = (502, 503, 504)
+
+_SOCKET = re.compile(r"unix:(/[^|;:\"'\s>]+)")
+_HOST_IN_URL = re.compile(r"(?:https?|wss?|h2c?|fcgi|ajp|scgi|uwsgi)://\[?([A-Za-z0-9_.-]*[A-Za-z][A-Za-z0-9_.-]*)")
+
+
+class Failure(Exception):
+    """The changed configuration does not work; fault says what the server said about it."""
+
+    def __init__(self, fault: _diagnose.Fault, result: dict[str, t.Any]) -> None:
+        super().__init__(fault.message())
+        self.fault = fault
+        self.result = result
+
+
+def rehearse(
+    server: Server,
+    changes: t.Sequence[Change],
+    live: _config.Config | None,
+    asked: t.Sequence[_probe.Target],
+    mode: str,
+) -> dict[str, t.Any]:
+    """Start the server with the changes and ask it every TLS endpoint and every target of asked.
+
+    live: the configuration that runs now, if it could be read. mode: C(auto) or C(required).
+    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused}); answers belong to asked, in its order.
+    Raises Failure, and with C(required) also when only a fallback was possible.
+    """
+    started = time.monotonic()
+    result: dict[str, t.Any] = {
+        "method": "namespace", "ok": False, "ms": 0.0, "start_ms": 0.0,
+        "endpoints": [], "answers": [], "listening": [], "refused": None, "grades": [],
+    }
+    environment, arguments = server.environment(), server.arguments()
+    try:
+        seen = _namespace.call(
+            lambda: _in_namespace(server, changes, asked, environment, arguments),
+            TIMEOUT, _sockets(live, changes), _hosts_text(live, changes),
+        )
+        result.update(seen["result"])
+        fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
+    except _namespace.Refused as error:
+        result["refused"] = str(error)
+        if mode == "required":
+            result["method"] = None
+            raise Failure(_diagnose.Fault("a rehearsal is required but namespaces are refused here: %s" % error), result)
+        fault = _in_copy(server, changes, environment, arguments, result)
+    except (_namespace.TimedOut, _namespace.Failed) as error:
+        fault = _diagnose.Fault(str(error))
+    result["ms"] = round((time.monotonic() - started) * 1000, 1)
+    if fault:
+        raise Failure(fault, result)
+    result["ok"] = True
+    return result
+
+
+# --- in the namespace ------------------------------------------------------------------------------------------------
+
+
+def _in_namespace(
+    server: Server,
+    changes: t.Sequence[Change],
+    asked: t.Sequence[_probe.Target],
+    environment: dict[str, str],
+    arguments: list[str],
+) -> dict[str, t.Any]:
+    for change in changes:
+        os.makedirs(os.path.dirname(change.path), exist_ok=True)
+        _changeset.put(change.path, change.after)
+    result: dict[str, t.Any] = {}
+    layout = server.layout
+    config, fault = _load(layout)
+    if config is not None:
+        _empty_logs(config)
+    started = time.monotonic()
+    words = _start(server, environment, arguments)
+    result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
+    if words is not None:
+        said = _diagnose.relevant(words + "\n" + _log_words()) or "it ended without a word"
+        return {"result": result, "fault": _diagnose.find(said, config, _openssl_of(layout), read_text)}
+    if config is None:
+        return {"result": result, "fault": fault}
+    endpoints = _probe.targets_of(config.vhosts)
+    answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+    result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
+    result["answers"] = answers[len(endpoints) :]
+    result["listening"] = sorted(set(tcp_listeners().values()))
+    return {"result": result, "fault": None}
+
+
+def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None]:
+    try:
+        return LOADERS[layout.server](layout), None
+    except _config.ConfigError as error:
+        return None, _diagnose.Fault(
+            "the server starts, but this collection cannot read its configuration and so cannot tell what it serves: %s"
+            % error.words, error.file, error.line,
+        )
+
+
+def _start(server: Server, environment: dict[str, str], arguments: list[str]) -> str | None:
+    """Start the server and wait until its workers are there. Returns its words if it does not come up, else None."""
+    foreground = ["-DFOREGROUND"] if server.layout.server == "apache" else []
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            server.command(*arguments, *foreground),
+            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        )
+        deadline = time.monotonic() + TIMEOUT / 2
+        while time.monotonic() < deadline:
+            # nginx forks and its first process ends well; Apache stays in the foreground.
+            if process.poll() not in (None, 0) or (process.poll() == 0 and server.main_pid() is None):
+                break
+            if server.workers():
+                return None
+            time.sleep(0.001)
+        output.seek(0)
+        return output.read().decode("utf-8", "replace") or "no worker came up"
+
+
+def _log_words() -> str:
+    """Everything that was logged in the view, whose logs were empty at the start."""
+    words = []
+    for folder, _folders, names in os.walk("/var/log"):
+        for name in sorted(names):
+            if "access" not in name:
+                words.append(read_text(os.path.join(folder, name))[-8192:])
+    return "\n".join(words)
+
+
+def read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _empty_logs(config: _config.Config) -> None:
+    """Logs outside /var/log start empty as well, so that none is copied into memory when it is opened for writing."""
+    for path in _config.log_files(config):
+        try:
+            found = os.stat(path)
+            if found.st_size and not path.startswith("/var/log/"):
+                os.unlink(path)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, found.st_mode & 0o777)
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+                os.close(descriptor)
+        except OSError:
+            continue
+
+
+def _openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
+    path = os.path.join(layout.modules_dir or "", "mod_ssl.so") if layout.server == "apache" else layout.binary
+    try:
+        return _openssl.for_binary(path)
+    except OSError:
+        return None
+
+
+# --- what the view needs from the host -------------------------------------------------------------------------------
+
+
+def _texts(changes: t.Sequence[Change]) -> t.Iterator[str]:
+    for change in changes:
+        yield change.after.content.decode("utf-8", "replace")
+
+
+def _sockets(live: _config.Config | None, changes: t.Sequence[Change]) -> list[str]:
+    """Unix sockets of backends, of the configuration as it is and as it shall be."""
+    found = set(_config.unix_sockets(live)) if live else set()
+    for text in _texts(changes):
+        found.update(_SOCKET.findall(text))
+    return sorted(os.path.realpath(path) for path in found if os.path.exists(path))
+
+
+def _hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str | None:
+    """The host's /etc/hosts with every name added that the configuration mentions; None when none is mentioned.
+
+    The private network has no resolver, and a server does not start with a name that it cannot resolve.
+    """
+    names = set(_config.host_names(live)) if live else set()
+    for text in _texts(changes):
+        names.update(_HOST_IN_URL.findall(text))
+    names.discard("localhost")
+    if not names:
+        return None
+    found: dict[str, set[str]] = {}
+
+    def resolve(name: str) -> None:
+        try:
+            found[name] = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
+        except (OSError, UnicodeError):
+            pass
+
+    threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in names]
+    deadline = time.monotonic() + RESOLVE_TIMEOUT
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    lines = ["%s %s" % (address, name) for name, addresses in sorted(found.items()) for address in sorted(addresses)]
+    return read_text("/etc/hosts").rstrip("\n") + "\n" + "\n".join(lines) + "\n"
+
+
+def conflicts(
+    listening: t.Iterable[t.Sequence[t.Any]], live: set[tuple[str, int]], foreign: set[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """What the changed server listens on, the live one does not, and somebody else already does: (address, port)."""
+    wanted = {(str(address), int(port)) for address, port in listening}
+    taken = []
+    for address, port in sorted(wanted - live):
+        # Apache's "Listen 443" is one IPv6 socket for both families; a server with one for each has both.
+        both = address == "::" and ("0.0.0.0", port) not in wanted
+        for other, other_port in foreign:
+            same_family = (":" in address) == (":" in other)
+            wildcard = address in ("::", "0.0.0.0") or other in ("::", "0.0.0.0")
+            if port == other_port and (address == other or (wildcard and (same_family or both))):
+                taken.append((address, port))
+                break
+    return taken
+
+
+# --- the two fallbacks -----------------------------------------------------------------------------------------------
+
+
+class _Copy:
+    """A copy of the server's configuration directory with the changes in it, whose files refer to each other."""
+
+    def __init__(self, layout: Layout, changes: t.Sequence[Change], folder: str) -> None:
+        self.folder = folder
+        self._original = layout.config_dir.rstrip("/")
+        self._copy = os.path.join(folder, "config")
+        self._others: dict[str, str] = {}
+        shutil.copytree(self._original, self._copy, symlinks=True, ignore_dangling_symlinks=True)
+        self._relink()
+        for number, change in enumerate(changes):
+            path = self._inside(change.path)
+            if path is None:
+                path = self._others[change.path] = os.path.join(folder, "other-%d" % number)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            after = change.after
+            if after.kind == _changeset.LINK:
+                after = _changeset.State(_changeset.LINK, target=self._goal(change.path, after.target))
+            _changeset.put(path, after)
+        for current, _folders, names in os.walk(self._copy):
+            for name in names:
+                self._rewrite(os.path.join(current, name))
+        self.layout = layout._replace(
+            main_config=self._inside(layout.main_config) or layout.main_config, config_dir=self._copy,
+        )
+
+    def _inside(self, path: str) -> str | None:
+        return self._copy + path[len(self._original) :] if path.startswith(self._original + "/") else None
+
+    def _goal(self, link: str, target: str) -> str:
+        """A link inside the directory leads to the copy, one to the outside to the original."""
+        goal = os.path.normpath(os.path.join(os.path.dirname(link), target))
+        return self._inside(goal) or self._others.get(goal) or goal
+
+    def _relink(self) -> None:
+        for current, folders, names in os.walk(self._copy):
+            for name in folders + names:
+                path = os.path.join(current, name)
+                if os.path.islink(path):
+                    goal = self._goal(self._original + path[len(self._copy) :], os.readlink(path))
+                    os.unlink(path)
+                    os.symlink(goal, path)
+
+    def _rewrite(self, path: str) -> None:
+        if os.path.islink(path):
+            return
+        text = read_text(path)
+        changed = re.sub(r"(?<![\w.-])%s(?=[/\"'\s;]|$)" % re.escape(self._original), self._copy, text)
+        for original, copy in self._others.items():
+            changed = changed.replace(original, copy)
+        if changed != text:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(changed)
+
+    def back(self, fault: _diagnose.Fault) -> _diagnose.Fault:
+        """The same fault with the original paths."""
+
+        def original(text: str | None) -> str | None:
+            if text is None:
+                return None
+            for path, copy in self._others.items():
+                text = text.replace(copy, path)
+            return text.replace(self._copy, self._original)
+
+        return fault._replace(words=original(fault.words) or "", file=original(fault.file), value=original(fault.value))
+
+
+def _in_copy(
+    server: Server,
+    changes: t.Sequence[Change],
+    environment: dict[str, str],
+    arguments: list[str],
+    result: dict[str, t.Any],
+) -> _diagnose.Fault | None:
+    folder = tempfile.mkdtemp(prefix="kopano-hardening-")
+    try:
+        copy = _Copy(server.layout, changes, folder)
+        result["method"] = "syntax"
+        trial = Server(copy.layout)
+        where = {"apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
+                 "nginx": ["-c", copy.layout.main_config, "-g", "pid %s/pid;" % folder]}[copy.layout.server]
+        fault = _run_copy(trial, environment, [*arguments, *where, "-t"], None)
+        config, unreadable = _load(copy.layout)
+        if fault or config is None:
+            return copy.back(fault or unreadable or _diagnose.Fault("unknown"))
+        tls = [vhost for vhost in config.vhosts if vhost.tls and vhost.block is not None]
+        if not tls:
+            return None
+        result["method"] = "instance"
+        return _instance(trial, config, tls, environment, folder, result, copy)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_copy(
+    trial: Server, environment: dict[str, str], arguments: list[str], config: _config.Config | None
+) -> _diagnose.Fault | None:
+    try:
+        done = subprocess.run(
+            trial.command(*arguments), env=environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT / 2,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _diagnose.Fault(str(error))
+    if done.returncode == 0:
+        return None
+    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, _openssl_of(trial.layout), read_text)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _tls_text(config: _config.Config, directives: t.Iterable[_config.Directive]) -> str:
+    """The TLS and header directives among these, in their own words."""
+    keep = []
+    for item in _config.direct(directives):
+        proxy = item.key.startswith(("sslproxy", "sslengine", "ssl_engine"))
+        if item.children is None and not proxy and (item.key.startswith("ssl") or item.key in ("header", "add_header")):
+            keep.append("  " + config.files[item.file][item.start : item.end])
+    return "\n".join(keep)
+
+
+def _apache_instance(config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str) -> str:
+    loads = [config.files[item.file][item.start : item.end]
+             for item in _config.walk(config.root) if item.key == "loadmodule"]
+    blocks = []
+    for vhost in vhosts:
+        names = vhost.names or ["localhost"]
+        blocks.append(
+            "<VirtualHost 127.0.0.1:%d>\n  ServerName %s\n%s  DocumentRoot %s\n  SSLEngine on\n%s\n</VirtualHost>" % (
+                port, names[0], "".join("  ServerAlias %s\n" % name for name in names[1:]), folder,
+                _tls_text(config, vhost.block.children or ()) if vhost.block else "",
+            )
+        )
+    top = _tls_text(config, [item for item in config.root if item.key != "<virtualhost"])
+    return "\n".join([
+        *loads, "ServerName localhost", "Listen 127.0.0.1:%d" % port, "PidFile %s/pid" % folder,
+        "ErrorLog %s/error.log" % folder, "DefaultRuntimeDir %s" % folder, "User %s" % user, "Group %s" % user,
+        top, *blocks, "",
+    ])
+
+
+def _nginx_instance(config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str) -> str:
+    loads = [config.files[item.file][item.start : item.end]
+             for item in _config.walk(config.root) if item.key == "load_module"]
+    http = [item for item in _config.direct(config.root) if item.key == "http"]
+    blocks = {}
+    for vhost in vhosts:
+        if vhost.block is not None:
+            names = " ".join(vhost.names) or '""'
+            blocks[id(vhost.block)] = "server {\n listen 127.0.0.1:%d ssl;\n server_name %s;\n return 204;\n%s\n}" % (
+                port, names, _tls_text(config, vhost.block.children or ()),
+            )
+    temporary = "".join(" %s_temp_path %s/%s;\n" % (name, folder, name)
+                        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    top = "\n".join(_tls_text(config, block.children or ()) for block in http)
+    return "\n".join([
+        *loads, "user %s;" % user, "pid %s/pid;" % folder, "error_log %s/error.log;" % folder,
+        "events {}", "http {", temporary, " access_log off;", top, *blocks.values(), "}", "",
+    ])
+
+
+_INSTANCES = {"apache": _apache_instance, "nginx": _nginx_instance}
+
+
+def _instance(
+    trial: Server,
+    config: _config.Config,
+    vhosts: t.Sequence[_config.Vhost],
+    environment: dict[str, str],
+    folder: str,
+    result: dict[str, t.Any],
+    copy: _Copy,
+) -> _diagnose.Fault | None:
+    port = _free_port()
+    path = os.path.join(folder, "instance.conf")
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(_INSTANCES[trial.layout.server](config, vhosts, port, folder, trial.layout.user))
+    os.chmod(folder, 0o755)
+    if trial.layout.server == "apache":
+        line = trial.command("-d", trial.layout.config_dir, "-f", path, "-DFOREGROUND")
+    else:
+        line = trial.command("-c", path, "-g", "daemon off;")
+    output = os.path.join(folder, "output")
+    started = time.monotonic()
+    with open(output, "wb") as stream_out:
+        process = subprocess.Popen(
+            line, env=environment, stdin=subprocess.DEVNULL, stdout=stream_out, stderr=stream_out, start_new_session=True,
+        )
+    try:
+        targets = [{"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
+                   for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])]
+        answer = _first_answer(process, targets[0])
+        result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
+        if answer is None:
+            words = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
+            return copy.back(_diagnose.find(words, config, _openssl_of(trial.layout), read_text))
+        answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
+        result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
+        return None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+        process.wait()
+
+
+def _first_answer(process: subprocess.Popen[bytes], target: _probe.Target) -> _probe.Answer | None:
+    deadline = time.monotonic() + TIMEOUT / 2
+    while process.poll() is None and time.monotonic() < deadline:
+        answer = _probe.ask(target, REQUEST_TIMEOUT)
+        if answer["ok"] or answer["protocol"]:
+            return answer
+        time.sleep(0.01)
+    return None

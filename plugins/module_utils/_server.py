@@ -1,0 +1,286 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""The live web server as a process: is it running, does it take its configuration, make it read it again.
+
+Both servers are reloaded with the signal that their manuals give for it, sent to the main process: SIGUSR1 (graceful)
+for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither closes a connection that is in use.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _config
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+
+RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
+CHECK_ARGUMENTS = {"apache": ["-t"], "nginx": ["-t", "-q"]}
+
+# Of the manager's protocol with its services; a server that is started for a rehearsal must not take part in it.
+MANAGER_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+# Old workers that serve long polls may stay for an hour; after new ones are there, wait no longer than this for the
+# old ones to stop accepting. Seconds.
+OLD_WORKER_PATIENCE = 1.5
+RELOAD_TIMEOUT = 20.0
+START_TIMEOUT = 30
+
+
+def tcp_listeners() -> dict[str, tuple[str, int]]:
+    """Listening TCP sockets of this network namespace: inode to (address, port). Source: proc_net_tcp.rst."""
+    found = {}
+    for table, family in (("/proc/net/tcp", 4), ("/proc/net/tcp6", 6)):
+        try:
+            with open(table) as lines:
+                next(lines)
+                for line in lines:
+                    fields = line.split()
+                    if fields[3] == "0A":
+                        address, port = fields[1].split(":")
+                        found[fields[9]] = (_address(address, family), int(port, 16))
+        except (OSError, StopIteration):
+            continue
+    return found
+
+
+def _address(text: str, family: int) -> str:
+    """Addresses stand there as 32-bit words in the byte order of the host."""
+    import socket
+    import struct
+
+    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
+    packed = struct.pack("=%dI" % len(words), *words)
+    return socket.inet_ntop(socket.AF_INET if family == 4 else socket.AF_INET6, packed)
+
+
+def _sockets_of(pid: int) -> set[str]:
+    """Inodes of the sockets that a process has open."""
+    inodes = set()
+    folder = "/proc/%d/fd" % pid
+    try:
+        for name in os.listdir(folder):
+            try:
+                goal = os.readlink(os.path.join(folder, name))
+            except OSError:
+                continue
+            if goal.startswith("socket:["):
+                inodes.add(goal[8:-1])
+    except OSError:
+        pass
+    return inodes
+
+
+def _parent(pid: int) -> int:
+    try:
+        with open("/proc/%d/stat" % pid) as text:
+            return int(text.read().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+class Server:
+    """One web server of this host, of whatever made it start."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._binary = os.path.realpath(layout.binary)
+
+    # --- processes ---
+
+    def _pids(self) -> list[int]:
+        """All processes of the binary in our own pid namespace; a container's server is not ours."""
+        own = os.readlink("/proc/self/ns/pid")
+        found = []
+        for name in os.listdir("/proc"):
+            if not name.isdigit():
+                continue
+            try:
+                program = os.readlink("/proc/%s/exe" % name)
+                # An upgraded package leaves the running program's file deleted.
+                if program in (self._binary, self._binary + " (deleted)"):
+                    if os.readlink("/proc/%s/ns/pid" % name) == own:
+                        found.append(int(name))
+            except OSError:
+                continue
+        return found
+
+    def main_pid(self) -> int | None:
+        """The process that signals go to: of the binary, and not the child of another one of it. None: not running."""
+        pids = self._pids()
+        mains = [pid for pid in pids if _parent(pid) not in pids]
+        if len(mains) > 1:
+            managed = self._managed_pid()
+            if managed in mains:
+                return managed
+        return min(mains) if mains else None
+
+    def _managed_pid(self) -> int | None:
+        answer = self._systemctl("show", "--property=MainPID", "--value")
+        return int(answer) if answer and answer.isdigit() else None
+
+    def _systemctl(self, *arguments: str) -> str | None:
+        if not os.path.isdir("/run/systemd/system"):
+            return None
+        try:
+            done = subprocess.run(
+                ["systemctl", *arguments, self.layout.unit],
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_TIMEOUT,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
+
+    def workers(self) -> set[int]:
+        main = self.main_pid()
+        return {pid for pid in self._pids() if pid != main} if main else set()
+
+    def listening(self) -> set[tuple[str, int]]:
+        """(address, port) of what the running server listens on."""
+        main = self.main_pid()
+        if main is None:
+            return set()
+        listeners, own = tcp_listeners(), _sockets_of(main)
+        return {where for inode, where in listeners.items() if inode in own}
+
+    def foreign_listening(self) -> set[tuple[str, int]]:
+        """(address, port) of what anybody else listens on."""
+        main = self.main_pid()
+        own = _sockets_of(main) if main else set()
+        return {where for inode, where in tcp_listeners().items() if inode not in own}
+
+    # --- running it ---
+
+    def arguments(self) -> list[str]:
+        """What the running Apache was started with, as far as it shapes the configuration: C(-D), C(-C), C(-d), C(-f)."""
+        main = self.main_pid()
+        if main is None or self.layout.server != "apache":
+            return []
+        try:
+            with open("/proc/%d/cmdline" % main, "rb") as text:
+                found = [os.fsdecode(item) for item in text.read().split(b"\0")[1:-1]]
+        except OSError:
+            return []
+        arguments = []
+        while found:
+            item = found.pop(0)
+            if item == "-k":
+                found[:1] = []
+            elif item != "-DFOREGROUND":
+                arguments.append(item)
+        return arguments
+
+    def environment(self) -> dict[str, str]:
+        """What the service manager gave the running server, or a clean one; without the manager's own protocol."""
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+        main = self.main_pid()
+        if main is not None:
+            try:
+                with open("/proc/%d/environ" % main, "rb") as text:
+                    for item in text.read().split(b"\0"):
+                        name, found, value = os.fsdecode(item).partition("=")
+                        if found:
+                            environment[name] = value
+            except OSError:
+                pass
+        return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
+
+    def command(self, *arguments: str) -> list[str]:
+        """The server's command line; Debian's Apache needs the variables of its envvars file, which is a shell script."""
+        line = [self.layout.binary, *arguments]
+        if self.layout.envvars and os.path.exists(self.layout.envvars):
+            return ["/bin/sh", "-c", 'set -a; . "$0"; set +a; exec "$@"', self.layout.envvars, *line]
+        return line
+
+    def check(self) -> tuple[bool, str]:
+        """The server's own test of the configuration that lies there, and its words."""
+        return self._ask(*CHECK_ARGUMENTS[self.layout.server])
+
+    def dump_vhosts(self) -> tuple[bool, str]:
+        """Apache's own list of its virtual hosts; it is a test of the configuration as well."""
+        return self._ask("-t", "-D", "DUMP_VHOSTS")
+
+    def _ask(self, *arguments: str) -> tuple[bool, str]:
+        try:
+            done = subprocess.run(
+                self.command(*self.arguments(), *arguments),
+                env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return False, str(error)
+        return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()
+
+    def start(self) -> bool:
+        """Start a server that a failed reload has stopped. True when it runs afterwards."""
+        if self.main_pid() is None and self._systemctl("reset-failed") is not None:
+            self._systemctl("start")
+        if self.main_pid() is None:
+            arguments = ["-k", "start"] if self.layout.server == "apache" else []
+            subprocess.run(
+                self.command(*arguments), env=self.environment(), stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=START_TIMEOUT,
+            )
+        return self.main_pid() is not None
+
+    def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
+        """Have the running server read its configuration, and wait until its workers run with it.
+
+        logs: error logs, read for the server's words when it refuses. Returns (True, "") or (False, words).
+        """
+        main, old = self.main_pid(), self.workers()
+        if main is None:
+            return False, "%s is not running" % self.layout.unit
+        positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
+        os.kill(main, RELOAD_SIGNALS[self.layout.server])
+        deadline = time.monotonic() + RELOAD_TIMEOUT
+        patience: float | None = None
+        pause = 0.002
+        while time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+            if not os.path.exists("/proc/%d" % main):
+                return False, _since(positions) or "the main process ended at the reload"
+            workers = self.workers()
+            if not workers - old:
+                words = _since(positions)
+                if "[emerg]" in words:
+                    return False, words
+                continue
+            patience = patience or time.monotonic() + OLD_WORKER_PATIENCE
+            if time.monotonic() > patience or not self._accepting(workers & old):
+                return True, ""
+        return False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT
+
+    @staticmethod
+    def _accepting(pids: t.Iterable[int]) -> bool:
+        listeners = tcp_listeners()
+        return any(inode in listeners for pid in pids for inode in _sockets_of(pid))
+
+
+def _since(positions: dict[str, int]) -> str:
+    """What was added to the logs since."""
+    words = []
+    for path, position in positions.items():
+        try:
+            with open(path, "rb") as log:
+                log.seek(position)
+                words.append(log.read(1 << 16).decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return "\n".join(words).strip()
+
+
+def error_logs(layout: Layout, config: _config.Config | None) -> list[str]:
+    """The error logs of a configuration, the server's own one first."""
+    paths = [layout.error_log] if layout.error_log else []
+    if config is not None:
+        paths += [path for path in _config.log_files(config) if "error" in os.path.basename(path)]
+    return list(dict.fromkeys(paths))

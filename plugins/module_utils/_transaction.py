@@ -1,0 +1,537 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""The seven steps of a change, in order: read, stage, rehearse, swap, reload, probe, commit, all under one lock.
+
+Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. Whatever goes wrong from I(swap) on
+puts every path back and has the server read it again. What a crash leaves is put right by the next run, from the
+journal. docs/architecture.md shows the map.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _adopt,
+    _apache,
+    _changeset,
+    _config,
+    _confirmation,
+    _diagnose,
+    _fragments,
+    _journal,
+    _layout,
+    _probe,
+    _rehearsal,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, Change, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, error_logs
+
+REQUEST_TIMEOUT = 10.0
+EXPIRE_PATIENCE = 60  # seconds that the timer's run waits for a lock that somebody holds
+
+# What each of these raises is the user's or the host's fault, and its text says what to do.
+EXPECTED = (
+    _changeset.ChangeError,
+    _confirmation.ConfirmationError,
+    _config.ConfigError,
+    _fragments.FragmentError,
+    _journal.JournalError,
+)
+
+
+class TransactionError(Exception):
+    """The transaction did not happen, or was taken back. result is what the module returns beside the message."""
+
+    def __init__(self, message: str, result: dict[str, t.Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class _Stop(Exception):
+    """A reason to stop, with what is known about it."""
+
+    def __init__(self, fault: _diagnose.Fault, message: str | None = None) -> None:
+        super().__init__(message or fault.message())
+        self.fault = fault
+
+
+def _stop(words: str) -> _Stop:
+    return _Stop(_diagnose.Fault(words))
+
+
+def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Do what the module's options say; return what the module returns. Raises TransactionError."""
+    return _Transaction(params, check_mode).run()
+
+
+class _Transaction:
+    def __init__(self, params: dict[str, t.Any], check_mode: bool) -> None:
+        self.params = params
+        self.check_mode = check_mode
+        self.lock = Lock()
+        self.journal = Journal()
+        self.record: Record | None = None
+        self.swapped = False
+        self.phase = "lock"
+        self._phase_started = self._started = time.monotonic()
+        self.result: dict[str, t.Any] = {
+            "changed": False, "diff": [], "transaction": None, "rehearsal": None, "phase": "lock", "rolled_back": False,
+            "recovered": None, "adopted": [], "probes": [], "timings": {}, "warnings": [],
+        }
+
+    # --- the frame ---
+
+    def _enter(self, phase: str) -> None:
+        now = time.monotonic()
+        self.result["timings"][self.phase] = round((now - self._phase_started) * 1000, 1)
+        self.phase = self.result["phase"] = phase
+        self._phase_started = now
+        self.lock.say(phase)
+
+    def run(self) -> dict[str, t.Any]:
+        # A lost connection or a stop of the play must take the change back like any other failure.
+        for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(name, _interrupted)
+        try:
+            self.lock.acquire()
+            try:
+                self._steps()
+            except BaseException:
+                self._take_back()
+                raise
+            finally:
+                self._enter(self.phase)
+                self.lock.release()
+        except _Stop as error:
+            raise self._error(str(error), error.fault)
+        except EXPECTED as error:
+            fault = _diagnose.Fault(str(error), getattr(error, "file", None), getattr(error, "line", None))
+            raise self._error(str(error), fault)
+        finally:
+            self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
+        return self.result
+
+    def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
+        failure = dict(fault._asdict(), phase=self.phase)
+        if self.result["rolled_back"]:
+            outcome = "everything is back as it was"
+        elif self.record is not None and self.swapped:
+            outcome = "NOT everything could be put back; the next run will try again"
+        else:
+            outcome = "nothing was changed"
+        result = dict(self.result, failure=failure, changed=False)
+        return TransactionError("%s failed, %s: %s" % (self.phase, outcome, message), result)
+
+    def _take_back(self) -> None:
+        """Undo what this run has begun. Its own failure is a warning: the journal still knows, the first error counts."""
+        if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
+            return
+        if self.record.data.get("timer"):
+            _confirmation.disarm(self.record)
+        try:
+            _undo(self.journal, self.record, Server(_layout_of(self.record)), self.swapped)
+            self.result["rolled_back"] = self.swapped
+        except EXPECTED + (OSError,) as error:
+            self.result["warnings"].append("rollback: %s" % error)
+
+    # --- the steps ---
+
+    def _steps(self) -> None:
+        if self.params["confirm"]:
+            self._confirm(self.params["confirm"])
+            return
+        self._enter("read")
+        self._recover()
+        server = Server(_choose_layout(self.params["server"]))
+        if server.main_pid() is None:
+            raise _stop(
+                "%s is not running, so there is nothing to compare a change with; start it (systemctl start %s), or find "
+                "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
+            )
+        live, unreadable = self._live(server)
+        changeset = self._wanted(server, live, unreadable)
+        changes = changeset.pending()
+        endpoints = _probe.targets_of(live.vhosts) if live else []
+        asked = self._asked(endpoints)
+        before = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        self.result["changed"] = bool(changes or self.result["recovered"])
+        self.result["diff"] = _changeset.diff(changes)
+
+        if changes and not self.check_mode:
+            self._enter("stage")
+            self._stage(server, changes)
+
+        self._enter("rehearse")
+        known = {_key(target): answer for target, answer in zip(endpoints, before)}
+        self._rehearse(server, live, changes, asked, known, before[len(endpoints) :])
+        if self.check_mode or not changes:
+            self._judge_unchanged(asked, before[len(endpoints) :], bool(changes))
+            return
+        assert self.record is not None
+        record = self.record
+
+        self._enter("swap")
+        self._arm(record)
+        self.swapped = True
+        record.save(_journal.SWAPPING)
+        _changeset.apply(changes)
+        _journal.clean_staging(record)
+
+        self._enter("reload")
+        self._reload(server, live)
+
+        self._enter("probe")
+        self._probe_live(server, asked, known, before[len(endpoints) :])
+
+        self._enter("commit")
+        if record.data.get("timer"):
+            record.save(_journal.CONFIRMING, deadline=time.time() + self.params["confirm_timeout"])
+            return
+        record.save(_journal.PROVEN)
+        _finish(self.journal, record, self.params["keep"])
+
+    # --- read ---
+
+    def _recover(self) -> None:
+        """Put right what an interrupted run has left, before anything is compared with it."""
+        record = self.journal.unfinished()
+        if record is None:
+            return
+        if record.state == _journal.CONFIRMING and record.data["deadline"] > time.time():
+            raise _stop("transaction %s waits for its confirmation; confirm it, or wait until it is taken back" % record.id)
+        if self.check_mode:
+            raise _stop("transaction %s was interrupted (%s); a run without check mode puts it right first"
+                        % (record.id, record.state))
+        action, paths = recover(self.journal, record)
+        self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths}
+
+    def _live(self, server: Server) -> tuple[_config.Config | None, _diagnose.Fault | None]:
+        """The configuration as it lies there; one that cannot be read is not fatal yet, a change may repair it."""
+        try:
+            if server.layout.server == "apache" and self.params["adopt"]:
+                # Which virtual hosts there are, Apache itself has to say, when every one of them is to be edited.
+                ok, dump = server.dump_vhosts()
+                if ok:
+                    return _apache.load(server.layout, vhost_dump=dump), None
+            return _rehearsal.LOADERS[server.layout.server](server.layout), None
+        except _config.ConfigError as error:
+            return None, _diagnose.Fault(error.words, error.file, error.line)
+
+    def _wanted(self, server: Server, live: _config.Config | None, unreadable: _diagnose.Fault | None) -> Changeset:
+        changeset = Changeset()
+        params = self.params
+        if params["restore"]:
+            for path, state in self._restored(params["restore"]).items():
+                changeset.want(path, state)
+            return changeset
+        if params["adopt"]:
+            if live is None:
+                assert unreadable is not None
+                raise _Stop(unreadable, "the configuration was already broken before this run: %s" % unreadable.message())
+            self._adopt(changeset, server, live)
+        for item in params["files"]:
+            changeset.want(item["path"], _file_state(item))
+        for kind in _fragments.KINDS:
+            _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
+        for kind in _fragments.KINDS:
+            _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
+        return changeset
+
+    def _adopt(self, changeset: Changeset, server: Server, live: _config.Config) -> None:
+        lost = [vhost for vhost in live.vhosts if vhost.tls and vhost.block is None]
+        if lost:
+            raise _stop("adopt: the server has a TLS virtual host at %s:%s whose text this collection cannot find"
+                        % (lost[0].file, lost[0].line))
+        for path, text in _adopt.adopt(live, server.layout, self.params["policy"]).items():
+            changeset.want(path, State(FILE, content=text.encode("utf-8", "surrogateescape")))
+        self.result["adopted"] = [
+            {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
+            for vhost in live.vhosts if vhost.tls
+        ]
+
+    def _restored(self, wanted: str) -> dict[str, State]:
+        records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
+        if wanted == "latest":
+            open_ones = [r for r in records if not r.data.get("restores") and not r.data.get("restored_by")]
+            if not open_ones:
+                raise _stop("restore: there is no committed transaction on this host that could be taken back")
+            wanted = open_ones[-1].id
+        if wanted not in [record.id for record in records]:
+            known = ", ".join(record.id for record in records) or "none"
+            raise _stop("restore: no transaction %r is kept on this host (kept: %s)" % (wanted, known))
+        self.params = dict(self.params, restore=wanted)
+        return _journal.replaced_since(records, wanted)
+
+    def _asked(self, endpoints: t.Sequence[_probe.Target]) -> list[_probe.Target]:
+        return [dict(target, expect=probe.get("expect"))
+                for probe in self.params["probes"] for target in _probe.targets_for(probe, endpoints)]
+
+    # --- stage, rehearse ---
+
+    def _stage(self, server: Server, changes: list[Change]) -> None:
+        more = {"family": server.layout.family, "restores": self.params["restore"] or None}
+        self.record = self.journal.begin(server.layout.server, changes, **more)
+        self.result["transaction"] = self.record.id
+        _changeset.stage(
+            changes, ".kopano-hardening-" + self.record.id, t.cast("list[str]", self.record.data["new_directories"]),
+        )
+
+    def _rehearse(
+        self,
+        server: Server,
+        live: _config.Config | None,
+        changes: list[Change],
+        asked: list[_probe.Target],
+        known: dict[t.Any, _probe.Answer],
+        before: list[_probe.Answer],
+    ) -> None:
+        if self.params["rehearse"] == "off":
+            return
+        try:
+            result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"])
+        except _rehearsal.Failure as error:
+            self._report_rehearsal(error.result)
+            raise self._blame(server, error.fault, bool(changes))
+        self._report_rehearsal(result)
+        for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
+            raise _stop("the new configuration listens on %s port %d, which another program on this host already does"
+                        % (address, port))
+        if result["method"] == "namespace":
+            self._compare(result["endpoints"], result["endpoints"], asked, result["answers"], known, before, live_now=False)
+
+    def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
+        self.result["timings"]["rehearsal"] = result["ms"]
+        self.result["timings"]["server_start"] = result["start_ms"]
+        self.result["rehearsal"] = {
+            "method": result["method"], "ok": result["ok"], "ms": result["ms"], "refused": result["refused"],
+            "endpoints": [_shown(endpoint, endpoint) for endpoint in result["endpoints"]], "grades": result["grades"],
+        }
+        if result["refused"] and result["method"]:
+            self.result["warnings"].append(
+                "the rehearsal could go no further than %r: %s" % (result["method"], result["refused"]))
+
+    def _blame(self, server: Server, fault: _diagnose.Fault, changing: bool) -> _Stop:
+        """Say whether the change is at fault, or what was there before it."""
+        if not changing:
+            return _Stop(fault, "the live configuration is broken, a restart would fail: %s" % fault.message())
+        ok, words = server.check()
+        if not ok:
+            earlier = _diagnose.find(words, None, None, _rehearsal.read_text)
+            return _Stop(earlier, "the configuration was already broken before this run: %s" % earlier.message())
+        return _Stop(fault)
+
+    def _compare(
+        self,
+        endpoints: t.Sequence[_probe.Target],
+        answers: t.Sequence[_probe.Answer],
+        asked: t.Sequence[_probe.Target],
+        asked_answers: t.Sequence[_probe.Answer],
+        known: dict[t.Any, _probe.Answer],
+        before: t.Sequence[_probe.Answer],
+        live_now: bool,
+    ) -> None:
+        """Raise for the first answer that is worse than before, or not what a probe expects.
+
+        An endpoint has to shake hands and must not fail where it did not; what its root page shows may change. A probe
+        is a path that somebody depends on, so it is compared strictly.
+        """
+        for target, answer in zip(endpoints, answers):
+            earlier = known.get(_key(target))
+            if earlier is not None and earlier["ok"]:
+                reason = _probe.worse(earlier, answer, strict=False)
+            else:
+                # New here: it has to shake hands, unless it is there to refuse unknown names.
+                refused = "unrecognized name" in (answer["error"] or "").lower().replace("_", " ")
+                reason = None if answer["ok"] or refused or earlier is not None else answer["error"]
+            self._stop_if(reason, target, answer, live_now)
+        for target, answer, earlier in zip(asked, asked_answers, before):
+            reason = _probe.unmet(target.get("expect"), answer) if target.get("expect") else None
+            reason = reason or _probe.worse(earlier, answer, strict=target.get("tls", True))
+            self._stop_if(reason, target, answer, live_now)
+
+    @staticmethod
+    def _stop_if(reason: str | None, target: _probe.Target, answer: _probe.Answer, live_now: bool) -> None:
+        # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
+        if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
+            return
+        raise _stop("%s:%d%s %s: %s" % (
+            target["address"], target["port"], " (%s)" % target["server_name"] if target.get("server_name") else "",
+            target.get("path") or "/", reason,
+        ))
+
+    def _judge_unchanged(self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool) -> None:
+        """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
+        self._enter("probe")
+        self.result["probes"] = [_shown(target, answer) for target, answer in zip(asked, answers)]
+        for target, answer in zip(asked, answers):
+            reason = None if changing else _probe.unmet(target.get("expect"), answer)
+            if reason:
+                raise _stop("%s:%d %s: %s" % (target["address"], target["port"], target["path"], reason))
+        self._enter("commit")
+
+    # --- swap, reload, probe ---
+
+    def _arm(self, record: Record) -> None:
+        if self.params["confirm_timeout"]:
+            record.save(_journal.STAGED, timer=True)
+            _confirmation.arm(record, self.params["confirm_timeout"])
+
+    def _reload(self, server: Server, live: _config.Config | None) -> None:
+        if self.params["rehearse"] == "off":
+            ok, words = server.check()
+            if not ok:
+                raise _Stop(_diagnose.find(words, None, None, _rehearsal.read_text))
+        ok, words = server.reload(error_logs(server.layout, live))
+        if not ok:
+            raise _Stop(_diagnose.find(words, self._live(server)[0], None, _rehearsal.read_text))
+
+    def _probe_live(
+        self,
+        server: Server,
+        asked: list[_probe.Target],
+        known: dict[t.Any, _probe.Answer],
+        before: list[_probe.Answer],
+    ) -> None:
+        config = _rehearsal.LOADERS[server.layout.server](server.layout)
+        endpoints = _probe.targets_of(config.vhosts)
+        answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
+        self._compare(endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
+
+    # --- confirm ---
+
+    def _confirm(self, wanted: str) -> None:
+        self._enter("commit")
+        for record in self.journal.records():
+            if record.id == wanted and record.state == _journal.CONFIRMING:
+                self.result["transaction"] = record.id
+                if not self.check_mode:
+                    _confirmation.disarm(record)
+                    record.save(_journal.PROVEN)
+                    _finish(self.journal, record, self.params["keep"])
+                self.result["changed"] = True
+                return
+        raise _stop("confirm: transaction %r does not wait for a confirmation on this host" % wanted)
+
+
+# --- shared by the steps and the recovery ----------------------------------------------------------------------------
+
+
+def _interrupted(number: int, _frame: t.Any) -> None:
+    raise SystemExit("interrupted by signal %d" % number)
+
+
+def _key(target: _probe.Target) -> tuple[t.Any, ...]:
+    return target["address"], target["port"], target["server_name"]
+
+
+def _shown(target: _probe.Target, answer: _probe.Answer) -> dict[str, t.Any]:
+    """One answer as the module returns it."""
+    return {
+        "address": target["address"], "port": target["port"], "server_name": target.get("server_name"),
+        "path": target.get("path"), "ok": answer["ok"], "protocol": answer["protocol"], "cipher": answer["cipher"],
+        "certificate": answer["certificate"], "status": answer["status"], "location": answer["location"],
+        "hsts": answer["headers"].get("strict-transport-security", []), "error": answer["error"], "ms": answer["ms"],
+    }
+
+
+def _file_state(item: dict[str, t.Any]) -> State:
+    if item["state"] == "absent":
+        return State(ABSENT)
+    return State(
+        FILE,
+        content=item["content"].encode("utf-8", "surrogateescape"),
+        mode=int(item["mode"], 8) if item["mode"] else None,
+        uid=_changeset.owner_id(item["owner"]),
+        gid=_changeset.group_id(item["group"]),
+    )
+
+
+def _choose_layout(wanted: str) -> _layout.Layout:
+    layouts = _layout.detect(wanted)
+    if not layouts:
+        raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if wanted == "auto" else wanted))
+    if len(layouts) > 1:
+        running = [layout for layout in layouts if Server(layout).main_pid() is not None]
+        if len(running) > 1:
+            raise _stop("server: auto is not enough here, both Apache and nginx are running; say apache or nginx")
+        layouts = running or layouts
+    return layouts[0]
+
+
+def _layout_of(record: Record) -> _layout.Layout:
+    for layout in _layout.detect(record.data["server"]):
+        return layout
+    raise _stop("transaction %s was of %s, which is no longer installed" % (record.id, record.data["server"]))
+
+
+def _finish(journal: Journal, record: Record, keep: int) -> None:
+    """Commit what was proven good, and forget what is too old."""
+    restored = record.data.get("restores")
+    if restored:
+        for other in journal.records():
+            if restored <= other.id < record.id and other.state == _journal.COMMITTED:
+                _journal.remove_new_directories(other)
+                other.save(_journal.COMMITTED, restored_by=record.id)
+    record.save(_journal.COMMITTED, committed=_journal.now(), timer=False)
+    journal.prune(keep)
+
+
+def _undo(journal: Journal, record: Record, server: Server, reload: bool) -> list[str]:
+    """Put the files back and have the server serve them, started again if the change had ended it."""
+    paths = _journal.undo(record)
+    if reload:
+        if server.main_pid() is None:
+            if not server.start():
+                raise _changeset.ChangeError("%s could not be started again" % server.layout.unit)
+        else:
+            ok, words = server.reload(error_logs(server.layout, None))
+            if not ok and not server.start():
+                raise _changeset.ChangeError("%s does not take its old configuration: %s" % (server.layout.unit, words))
+    if record.state == _journal.STAGED:
+        journal.discard(record)
+        return paths
+    try:
+        record.save(_journal.UNDONE)
+    except _journal.JournalError:
+        pass  # the disk is full: the record stays open, and the next run finds nothing left to put back
+    return paths
+
+
+def recover(journal: Journal, record: Record) -> tuple[str, list[str]]:
+    """Undo or finish an interrupted transaction; returns which, and the paths that were put back."""
+    if record.state == _journal.PROVEN:
+        _finish(journal, record, keep=max(1, len(journal.records())))
+        return "finished", []
+    if record.data.get("timer"):
+        _confirmation.disarm(record)
+    touched = record.state != _journal.STAGED
+    return "undone", _undo(journal, record, Server(_layout_of(record)), touched)
+
+
+def expire(folder: str, identifier: str) -> None:
+    """The confirmation timer's own run: take the transaction back if it still waits."""
+    journal, lock = Journal(folder), Lock()
+    deadline = time.monotonic() + EXPIRE_PATIENCE
+    while True:
+        try:
+            lock.acquire()
+            break
+        except _journal.JournalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+    try:
+        for record in journal.records():
+            if record.id == identifier and record.state in (_journal.SWAPPING, _journal.CONFIRMING):
+                _undo(journal, record, Server(_layout_of(record)), True)
+    finally:
+        lock.release()

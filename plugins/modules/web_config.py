@@ -1,0 +1,468 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: web_config
+short_description: Change the configuration of Apache or nginx as one rehearsed transaction
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Brings files, enabled modules, configuration fragments and sites of one web server to a desired state, all of them or none.
+  - The changed server is first started in namespaces of its own, with its complete configuration, and every TLS endpoint
+    of it is asked, before the live configuration is touched. In check mode this rehearsal is done as well.
+  - The live server is reloaded, never restarted, and probed afterwards. When anything is worse than before, every file is
+    put back and the old configuration is served again.
+  - What a crash, a kill or a power cut interrupts is undone or finished by the next run, from a journal in
+    C(/var/lib/kopano-hardening).
+  - The whole transaction is one call on the target.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The rehearsal is done in check mode too; nothing is written outside of it.
+  diff_mode:
+    support: full
+    details:
+      - Private keys are shown as their SHA-256 only.
+options:
+  server:
+    description:
+      - The web server whose configuration this is.
+      - With V(auto) the one that is installed, or the one of both that is running.
+    type: str
+    choices: [auto, apache, nginx]
+    default: auto
+  files:
+    description:
+      - Files to create, replace or remove.
+      - A path that is a link stands for the file behind it; the link stays.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Absolute path on the target. Missing directories above it are made.
+        type: path
+        required: true
+      content:
+        description: What the file contains. Mutually exclusive with O(files[].template).
+        type: str
+      template:
+        description:
+          - A Jinja2 template on the controller, looked for as M(ansible.builtin.template) does.
+          - A rendered line that is directly preceded by a comment C(# option: NAME) is named with that option when the
+            server refuses it.
+        type: path
+      mode:
+        description: Permissions as an octal string. A new file gets V(0644), an existing one keeps its own.
+        type: str
+      owner:
+        description: Name or number of the owner. A new file belongs to root, an existing one keeps its own.
+        type: str
+      group:
+        description: Name or number of the group.
+        type: str
+      state:
+        description: Whether the file shall be there.
+        type: str
+        choices: [present, absent]
+        default: present
+  enable:
+    description: What to enable, by the names that the distribution uses. Modules come with those that they depend on.
+    type: dict
+    suboptions:
+      modules:
+        description: Apache modules.
+        type: list
+        elements: str
+        default: []
+      confs:
+        description: Configuration fragments.
+        type: list
+        elements: str
+        default: []
+      sites:
+        description: Sites.
+        type: list
+        elements: str
+        default: []
+  disable:
+    description: What to disable. A file that is there in place of a link is moved aside, not deleted.
+    type: dict
+    suboptions:
+      modules:
+        description: Apache modules.
+        type: list
+        elements: str
+        default: []
+      confs:
+        description: Configuration fragments.
+        type: list
+        elements: str
+        default: []
+      sites:
+        description: Sites.
+        type: list
+        elements: str
+        default: []
+  adopt:
+    description:
+      - Make O(policy) effective in every enabled virtual host, by one marked include line in each.
+      - Directives that would win over it, or be duplicates of it, are commented out with a marker.
+    type: bool
+    default: false
+  policy:
+    description: The files that O(adopt) includes. They are usually among O(files).
+    type: dict
+    suboptions:
+      tls:
+        description: Included in every virtual host with TLS. Required with O(adopt).
+        type: path
+        required: true
+      headers:
+        description: Included in every nginx location that has headers of its own and would lose those of its server.
+        type: path
+      http:
+        description: Included in every virtual host without TLS.
+        type: path
+  probes:
+    description:
+      - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
+      - An answer that is worse than before (a failure, another class of status, another goal of a redirect, a lost
+        header), or that is not what O(probes[].expect) says, takes the change back.
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      path:
+        description: Path and query, beginning with a slash.
+        type: str
+        required: true
+      server_name:
+        description: Name to ask for. Without it, the first name of each TLS endpoint.
+        type: str
+      port:
+        description: Port to ask at. Without it, every TLS endpoint, or 80 without TLS.
+        type: int
+      tls:
+        description: Whether to ask over TLS.
+        type: bool
+        default: true
+      method:
+        description: Request method.
+        type: str
+        default: GET
+      headers:
+        description: Request headers by name.
+        type: dict
+        default: {}
+      expect:
+        description: What the answer has to be, whatever it was before.
+        type: dict
+        suboptions:
+          status:
+            description: Any one of these status codes.
+            type: list
+            elements: int
+            default: []
+          headers:
+            description: Header name to a regular expression for its whole value. Each has to be there exactly once.
+            type: dict
+            default: {}
+  rehearse:
+    description:
+      - With V(auto), rehearse in namespaces; where they are refused, fall back to a trial instance on a loopback port,
+        then to the syntax test. RV(rehearsal.method) says how far it went.
+      - With V(required), fail where namespaces are refused.
+      - With V(off), only the syntax test is done, after the swap and before the reload.
+    type: str
+    choices: [auto, required, 'off']
+    default: auto
+  confirm_timeout:
+    description:
+      - Seconds after which the target takes the change back by itself, unless it is confirmed. Needs systemd.
+      - The controller confirms once it has shaken hands with the endpoints from outside. V(0) switches this off.
+    type: int
+    default: 0
+  confirm:
+    description: The transaction to confirm. Used by the action plugin of this module; all other options are ignored.
+    type: str
+  restore:
+    description:
+      - Put every file back to what it was before this transaction, later ones included; V(latest) is the newest that was
+        not restored yet. This is a transaction of its own, rehearsed like any other.
+      - Excludes O(files), O(enable), O(disable) and O(adopt).
+    type: str
+  keep:
+    description: How many committed transactions to keep for O(restore).
+    type: int
+    default: 5
+notes:
+  - Needs root on the target.
+seealso:
+  - module: kopano.hardening.frontend_info
+"""
+
+EXAMPLES = r"""
+- name: Put a TLS policy into every virtual host
+  kopano.hardening.web_config:
+    server: nginx
+    files:
+      - path: /etc/nginx/kopano-hardening/tls.conf
+        template: tls.conf.j2
+    adopt: true
+    policy:
+      tls: /etc/nginx/kopano-hardening/tls.conf
+    probes:
+      - path: /Microsoft-Server-ActiveSync
+        expect:
+          status: [401]
+
+- name: Enable a site and see in a dry run what the server would say
+  kopano.hardening.web_config:
+    server: apache
+    files:
+      - path: /etc/apache2/sites-available/kopano.conf
+        content: "{{ lookup('ansible.builtin.file', 'kopano.conf') }}"
+    enable:
+      modules: [ssl, headers]
+      sites: [kopano]
+    rehearse: required
+  check_mode: true
+
+- name: Take the newest change back
+  kopano.hardening.web_config:
+    restore: latest
+"""
+
+RETURN = r"""
+diff:
+  description: What changes, one entry a path.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - before_header: /etc/nginx/kopano-hardening/tls.conf (absent)
+      after_header: /etc/nginx/kopano-hardening/tls.conf (mode 0644, owner 0:0)
+      before: ''
+      after: "ssl_protocols TLSv1.2 TLSv1.3;\n"
+transaction:
+  description: Id for O(restore); none when nothing changes, or in check mode.
+  returned: always
+  type: str
+  sample: 000003-20261124T193000Z-1f2e3d
+rehearsal:
+  description: How the change was tried; none with O(rehearse=off).
+  returned: always
+  type: dict
+  contains:
+    method:
+      description: How far it went. C(namespace), C(instance) or C(syntax).
+      type: str
+      sample: namespace
+    ok:
+      description: Whether the server came up and all was asked.
+      type: bool
+      sample: true
+    ms:
+      description: Milliseconds for everything.
+      type: float
+      sample: 71.3
+    refused:
+      description: Why namespaces are not to be had, or none.
+      type: str
+      sample: "unshare: Operation not permitted"
+    endpoints:
+      description: Every TLS endpoint, once without a server name and once with each name that it has.
+      type: list
+      elements: dict
+      sample:
+        - address: 127.0.0.1
+          port: 443
+          server_name: mail.example.org
+          path: /
+          ok: true
+          protocol: TLSv1.3
+          cipher: TLS_AES_256_GCM_SHA384
+          certificate: 6a6cc4b1a3f0c2a55d3a1a7d3f9f9c4e7a2f3a8d1b0e4c5f6a7b8c9d0e1f2a3b
+          status: 200
+          location: null
+          hsts: [max-age=31536000]
+          error: null
+          ms: 4.1
+    grades:
+      description: Reserved for the grades of the endpoints; empty.
+      type: list
+      sample: []
+phase:
+  description: The last step that was reached. One of C(lock), C(read), C(stage), C(rehearse), C(swap), C(reload), C(probe) and C(commit).
+  returned: always
+  type: str
+  sample: commit
+rolled_back:
+  description: Whether live files had been replaced and were put back.
+  returned: always
+  type: bool
+  sample: false
+recovered:
+  description: What an interrupted earlier run had left, and whether it was C(undone) or C(finished); none if nothing.
+  returned: always
+  type: dict
+  sample: null
+adopted:
+  description: The virtual hosts with TLS that O(adopt) found.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - names: [mail.example.org]
+      address: '*'
+      port: 443
+      file: /etc/nginx/sites-enabled/mail
+      line: 12
+probes:
+  description: The live server's answers after the change, in the shape of RV(rehearsal.endpoints).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
+timings:
+  description:
+    - Milliseconds of each step and of everything (C(total)).
+    - C(rehearsal) and C(server_start) are what the rehearsal took, and what starting the server once took within it.
+  returned: always
+  type: dict
+  sample: {lock: 0.3, read: 41.0, rehearse: 80.2, rehearsal: 71.3, server_start: 31.9, commit: 2.0, total: 160.2}
+failure:
+  description: What went wrong and where, as far as it could be found.
+  returned: failure
+  type: dict
+  sample:
+    phase: rehearse
+    file: /etc/apache2/kopano-hardening/tls.conf
+    line: 9
+    directive: SSLCipherSuite
+    value: NOSUCH
+    option: frontend_tls_ciphers
+    words: "AH01898: Unable to configure permitted SSL ciphers"
+"""
+
+import os  # noqa: E402
+import re  # noqa: E402
+import typing as t  # noqa: E402
+
+from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _transaction  # noqa: E402
+
+_FRAGMENTS: dict[str, t.Any] = {
+    "type": "dict",
+    "options": {kind: {"type": "list", "elements": "str", "default": []} for kind in ("modules", "confs", "sites")},
+}
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
+    "files": {
+        "type": "list", "elements": "dict", "default": [],
+        "options": {
+            "path": {"type": "path", "required": True},
+            "content": {"type": "str"},
+            "template": {"type": "path"},
+            "mode": {"type": "str"},
+            "owner": {"type": "str"},
+            "group": {"type": "str"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        "mutually_exclusive": [("content", "template")],
+    },
+    "enable": _FRAGMENTS,
+    "disable": _FRAGMENTS,
+    "adopt": {"type": "bool", "default": False},
+    "policy": {
+        "type": "dict",
+        "options": {"tls": {"type": "path", "required": True}, "headers": {"type": "path"}, "http": {"type": "path"}},
+    },
+    "probes": {
+        "type": "list", "elements": "dict", "default": [],
+        "options": {
+            "path": {"type": "str", "required": True},
+            "server_name": {"type": "str"},
+            "port": {"type": "int"},
+            "tls": {"type": "bool", "default": True},
+            "method": {"type": "str", "default": "GET"},
+            "headers": {"type": "dict", "default": {}},
+            "expect": {
+                "type": "dict",
+                "options": {
+                    "status": {"type": "list", "elements": "int", "default": []},
+                    "headers": {"type": "dict", "default": {}},
+                },
+            },
+        },
+    },
+    "rehearse": {"type": "str", "choices": ["auto", "required", "off"], "default": "auto"},
+    "confirm_timeout": {"type": "int", "default": 0},
+    "confirm": {"type": "str"},
+    "restore": {"type": "str"},
+    "keep": {"type": "int", "default": 5},
+}
+
+
+def invalid(params: dict[str, t.Any]) -> str | None:
+    """What the argument spec cannot say: the first option whose value is no good, with the reason; or None."""
+    for number, item in enumerate(params["files"]):
+        where = "files[%d]" % number
+        if not os.path.isabs(item["path"]) or os.path.normpath(item["path"]) != item["path"]:
+            return "%s.path: %r is not an absolute path without '..'" % (where, item["path"])
+        if item["template"] is not None:
+            return "%s.template: %r was not rendered; the action plugin of this module does that" % (where, item["template"])
+        if item["state"] == "present" and item["content"] is None:
+            return "%s: %s has neither content nor template" % (where, item["path"])
+        if item["mode"] is not None and not re.match(r"^[0-7]{3,4}$", item["mode"]):
+            return "%s.mode: %r is not an octal number such as '0644'" % (where, item["mode"])
+    for number, probe in enumerate(params["probes"]):
+        if not re.match(r"^/[^\s\x00-\x1f]*$", probe["path"]):
+            return "probes[%d].path: %r does not begin with a slash, or has blanks in it" % (number, probe["path"])
+        for name, pattern in ((probe["expect"] or {}).get("headers") or {}).items():
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                return "probes[%d].expect.headers.%s: %r is no regular expression: %s" % (number, name, pattern, error)
+    for name, least in (("keep", 1), ("confirm_timeout", 0)):
+        if params[name] < least:
+            return "%s: %d is less than %d" % (name, params[name], least)
+    changing = [name for name in ("files", "enable", "disable", "adopt") if params[name]]
+    if params["restore"] and changing:
+        return "restore: %r cannot be combined with %s" % (params["restore"], ", ".join(changing))
+    return None
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("adopt", True, ["policy"])],
+    )
+    reason = invalid(module.params)
+    if reason is None and os.geteuid() != 0:
+        reason = "this module changes the configuration of a web server and needs root; use become"
+    if reason is not None:
+        module.fail_json(msg=reason)
+    try:
+        result = _transaction.run(module.params, module.check_mode)
+    except _transaction.TransactionError as error:
+        for warning in error.result.pop("warnings"):
+            module.warn(warning)
+        module.fail_json(msg=str(error), **error.result)
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

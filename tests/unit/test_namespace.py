@@ -1,0 +1,221 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The private view: what is done in it stays in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _namespace
+
+
+def _refused() -> str:
+    try:
+        _namespace.call(lambda: None, 10)
+    except _namespace.Refused as error:
+        return str(error)
+    return ""
+
+
+pytestmark = pytest.mark.skipif(bool(_refused()), reason="namespaces are refused here: %s" % _refused())
+
+
+def namespaces() -> set[str]:
+    found = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            found.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in ("mnt", "net", "pid", "ipc", "uts"))
+    return found
+
+
+def test_files_written_in_it_are_not_on_the_host(tmp_path):
+    (tmp_path / "there").write_text("host")
+    places = [str(tmp_path / "new"), str(tmp_path / "there"), "/etc/kopano-hardening-trace", "/run/kopano-hardening-trace",
+              "/var/log/kopano-hardening-trace", "/dev/shm/kopano-hardening-trace"]
+
+    def work():
+        seen = (tmp_path / "there").read_text()
+        for place in places:
+            with open(place, "w") as stream:
+                stream.write("view")
+        return seen, [open(place).read() for place in places]
+
+    with open("/proc/self/mountinfo") as table:
+        mounts = table.read()
+    seen, inside = _namespace.call(work, 10)
+    assert seen == "host" and inside == ["view"] * len(places)
+    assert (tmp_path / "there").read_text() == "host"
+    assert [place for place in places if os.path.exists(place)] == [str(tmp_path / "there")]
+    with open("/proc/self/mountinfo") as table:
+        assert table.read() == mounts
+
+
+def test_processes_started_in_it_end_with_it():
+    before = namespaces()
+
+    def work():
+        subprocess.Popen(["sleep", "4711"])
+        subprocess.Popen(["setsid", "sleep", "4711"])
+        return sorted(int(name) for name in os.listdir("/proc") if name.isdigit()), os.getpid()
+
+    pids, own = _namespace.call(work, 10)
+    assert own == 1 and len(pids) == 3
+    commands = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as text:
+            commands.append(text.read())
+    assert not [command for command in commands if "4711" in command]
+    assert namespaces() <= before | namespaces() and not namespaces() - before
+
+
+def test_a_port_taken_on_the_host_is_free_in_it():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        def work():
+            with socket.socket() as other:
+                other.bind(("127.0.0.1", port))
+            return True
+
+        assert _namespace.call(work, 10) is True
+
+
+def test_every_address_of_the_host_can_be_bound_and_no_other():
+    addresses = [(family, socket.inet_ntop(family, packed)) for family, packed in _namespace.host_addresses()]
+    assert (socket.AF_INET, "127.0.0.1") in addresses
+
+    def work():
+        for family, address in addresses:
+            with socket.socket(family, socket.SOCK_STREAM) as own:
+                own.bind((address, 0))
+                own.listen()
+                with socket.create_connection(own.getsockname()[:2], 2):
+                    pass
+        try:
+            with socket.socket() as foreign:
+                foreign.bind(("192.0.2.254", 0))
+        except OSError:
+            return True
+        return False
+
+    assert _namespace.call(work, 10) is True
+
+
+@pytest.mark.parametrize("bound", [True, False])
+def test_a_backends_unix_socket_answers_only_when_it_is_passed_in(tmp_path, bound):
+    path = str(tmp_path / "backend.sock")
+    with socket.socket(socket.AF_UNIX) as backend:
+        backend.bind(path)
+        backend.listen()
+        backend.settimeout(5)
+
+        def serve():
+            with contextlib.suppress(OSError):
+                connection = backend.accept()[0]
+                connection.sendall(b"hello")
+                connection.close()
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+
+        def work():
+            with socket.socket(socket.AF_UNIX) as client:
+                try:
+                    client.connect(path)
+                except OSError:
+                    return None
+                return client.recv(16).decode()
+
+        assert _namespace.call(work, 10, sockets=[path] if bound else []) == ("hello" if bound else None)
+
+
+def test_names_come_from_the_given_hosts_file():
+    def work():
+        return socket.gethostbyname("backend.test")
+
+    assert _namespace.call(work, 10, hosts="127.0.0.1 localhost\n192.0.2.7 backend.test\n") == "192.0.2.7"
+
+
+def test_a_big_log_is_neither_seen_nor_copied():
+    def work():
+        return [name for _folder, _names, files in os.walk("/var/log") for name in files], sorted(os.listdir("/var/log"))
+
+    files, entries = _namespace.call(work, 10)
+    assert files == []
+    assert entries == sorted(name for name in os.listdir("/var/log") if os.path.isdir("/var/log/" + name))
+
+
+def test_work_that_hangs_is_ended_in_time():
+    started = time.monotonic()
+    with pytest.raises(_namespace.TimedOut):
+        _namespace.call(lambda: time.sleep(60), 0.3)
+    assert time.monotonic() - started < 2
+
+
+def test_what_work_raises_comes_back_as_text():
+    with pytest.raises(_namespace.Failed, match="ZeroDivisionError"):
+        _namespace.call(lambda: 1 / 0, 10)
+
+
+def test_it_ends_with_a_killed_parent(tmp_path):
+    marker = tmp_path / "pid"
+    script = (
+        "import os, subprocess, time\n"
+        "from ansible_collections.kopano.hardening.plugins.module_utils import _namespace\n"
+        "def work():\n"
+        "    subprocess.Popen(['sleep', '4712'])\n"
+        "    time.sleep(60)\n"
+        "open(%r, 'w').write(str(os.getpid()))\n"
+        "_namespace.call(work, 60)\n" % str(marker)
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+
+    def sleepers() -> int:
+        count = 0
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as text:
+                count += "4712" in text.read() and 1
+        return count
+
+    deadline = time.monotonic() + 10
+    # The script's own command line has the number too.
+    while sleepers() < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sleepers() >= 2
+    parent.kill()
+    parent.wait()
+    while sleepers() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sleepers() == 0
+
+
+def test_a_process_without_the_right_is_refused():
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        try:
+            _namespace.call(lambda: 1, 5)
+            os.write(writer, b"allowed")
+        except _namespace.Refused as error:
+            os.write(writer, b"refused: %s" % str(error).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as answer:
+        assert answer.read() == "refused: unshare: Operation not permitted"
