@@ -26,25 +26,34 @@ from ansible_collections.kopano.hardening.plugins.module_utils._config import Co
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
 # One line as Apache sees it: a backslash in front of the newline joins the next line, also in a comment.
-_LINE = re.compile(r'(?:[^\n]*\\\r?\n)*[^\n]*')
-_JOINT = re.compile(r'\\\r?\n')
-_SPACE = ' \t\r\n\f\v'
+_LINE = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*")
+_JOINT = re.compile(r"\\\r?\n")
+_SPACE = " \t\r\n\f\v"
 _WORD = re.compile(r'"((?:\\["\\]|[^"])*)"?|\'((?:\\[\'\\]|[^\'])*)\'?|(\S+)', re.ASCII)
-_ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r'\\(\\)'))
-_VARIABLE = re.compile(r'\$\{([^}]+)\}')
+_ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r"\\(\\)"))
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
-# Sections that Apache decides while reading, and the method that decides
-_CONDITIONS = {'ifmodule': 'if_module', 'ifdefine': 'if_define', 'iffile': 'if_file', 'ifversion': 'if_version',
-               'ifdirective': 'if_any', 'ifsection': 'if_any'}
-_INCLUDES = ('include', 'includeoptional')
+# Sections that Apache decides while it reads
+_CONDITIONS = ("ifmodule", "ifdefine", "iffile", "ifversion", "ifdirective", "ifsection")
+_INCLUDES = ("include", "includeoptional")
 _MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 # Modules are named by identifier (ssl_module) or by source file (mod_ssl.c); here both become 'ssl'.
-_SOURCE_FILES = {'core.c': 'core', 'http_core.c': 'http', 'prefork.c': 'mpm_prefork', 'worker.c': 'mpm_worker',
-                 'event.c': 'mpm_event'}
+_SOURCE_FILES = {
+    "core.c": "core",
+    "http_core.c": "http",
+    "prefork.c": "mpm_prefork",
+    "worker.c": "mpm_worker",
+    "event.c": "mpm_event",
+}
 
 _COMPARISONS: dict[str, t.Callable[[t.Any, t.Any], bool]] = {
-    '=': operator.eq, '==': operator.eq, '>': operator.gt, '>=': operator.ge, '<': operator.lt, '<=': operator.le,
+    "=": operator.eq,
+    "==": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
 }
 
 
@@ -52,7 +61,7 @@ def module_name(name: str) -> str:
     """The short name of a module from its identifier or the name of its source file."""
     if name in _SOURCE_FILES:
         return _SOURCE_FILES[name]
-    return re.sub(r'^mod_(.*)\.c$|^(.*)_module$', r'\1\2', name)
+    return re.sub(r"^mod_(.*)\.c$|^(.*)_module$", r"\1\2", name)
 
 
 def environment(layout: Layout) -> dict[str, str]:
@@ -63,31 +72,38 @@ def environment(layout: Layout) -> dict[str, str]:
     if not layout.envvars or not os.path.exists(layout.envvars):
         return {}
     words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
-    result = subprocess.run(['/bin/sh', '-c', words, layout.envvars], env={'PATH': os.defpath}, stdin=subprocess.DEVNULL,
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=10, check=False)
-    pairs = (item.partition('=') for item in _config.decode(result.stdout).split('\0') if item)
-    return {name: value for name, dummy, value in pairs if name not in ('PWD', '_', 'SHLVL', 'OLDPWD')}
+    result = subprocess.run(
+        ["/bin/sh", "-c", words, layout.envvars],
+        env={"PATH": os.defpath},
+        timeout=10,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    pairs = (item.partition("=") for item in _config.decode(result.stdout).split("\0") if item)
+    return {name: value for name, dummy, value in pairs if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
 
 
 def flags(variables: t.Mapping[str, str]) -> list[str]:
     """The names that the unit or wrapper defines on the command line (-D NAME), from the server's environment."""
-    words = shlex.split(' '.join(variables.get(name, '') for name in ('APACHE_ARGUMENTS', 'OPTIONS')))
-    names = [word[2:] or following for word, following in zip(words, words[1:] + ['']) if word.startswith('-D')]
-    return names + variables.get('APACHE_SERVER_FLAGS', '').split()
+    words = shlex.split(" ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS")))
+    names = [word[2:] or following for word, following in zip(words, words[1:] + [""]) if word.startswith("-D")]
+    return names + variables.get("APACHE_SERVER_FLAGS", "").split()
 
 
 def version(binary: str) -> str | None:
     """The version of the server, read from the binary without running it."""
     try:
-        with open(binary, 'rb') as handle:
-            match = re.search(rb'Apache/(\d+\.\d+\.\d+)', handle.read())
+        with open(binary, "rb") as handle:
+            match = re.search(rb"Apache/(\d+\.\d+\.\d+)", handle.read())
     except OSError:
         return None
     return match.group(1).decode() if match else None
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in (re.findall(r'\d+', text) + ['0', '0', '0'])[:3])
+    return tuple(int(number) for number in (re.findall(r"\d+", text) + ["0", "0", "0"])[:3])
 
 
 class _Reader:
@@ -107,7 +123,7 @@ class _Reader:
         found = []
         for match in _WORD.finditer(text):
             kind = (match.lastindex or 1) - 1
-            word = _ESCAPES[kind].sub(r'\1', match.group(kind + 1))
+            word = _ESCAPES[kind].sub(r"\1", match.group(kind + 1))
             found.append(_VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), word))
         return found
 
@@ -118,52 +134,49 @@ class _Reader:
 
     def holds(self, section: Directive) -> bool:
         """Whether the content of a conditional section counts."""
-        if section.key == 'ifversion':
-            return self.if_version(section.args)
-        argument = section.args[0] if section.args else ''
-        negative = argument.startswith('!')
-        result: bool = getattr(self, _CONDITIONS[section.key])(argument[negative:])
-        return result is not negative
+        if section.key == "ifversion":
+            return self.compare(section.args)
+        argument = section.args[0] if section.args else ""
+        name = argument.lstrip("!")
+        if section.key == "ifmodule":
+            result = module_name(name) in self.modules
+        elif section.key == "ifdefine":
+            result = name in self.defined
+        elif section.key == "iffile":
+            result = os.path.exists(self.config.absolute(name))
+        else:
+            return True  # which directives Apache knows cannot be told here; what counts is to overlook nothing
+        return result is not argument.startswith("!")
 
-    def if_module(self, name: str) -> bool:
-        return module_name(name) in self.modules
-
-    def if_define(self, name: str) -> bool:
-        return name in self.defined
-
-    def if_file(self, path: str) -> bool:
-        return os.path.exists(self.config.absolute(path))
-
-    def if_any(self, name: str) -> bool:
-        return True  # whether Apache knows a directive cannot be told here; what counts is to overlook nothing
-
-    def if_version(self, args: list[str]) -> bool:
+    def compare(self, args: list[str]) -> bool:
+        """The condition of <IfVersion>: an optional sign, and a version or a pattern."""
         if self.version is None:
-            self.version = version(self.layout.binary) or '2.4.0'
-        sign, wanted = (args[0], args[1]) if len(args) > 1 else ('=', ''.join(args))
-        negative, sign = sign.startswith('!'), sign.lstrip('!')
-        pattern = wanted if sign == '~' else wanted[1:-1] if re.fullmatch(r'/.*/', wanted) else None
-        if pattern is not None:
+            self.version = version(self.layout.binary) or "2.4.0"
+        sign, wanted = (args[0], args[1]) if len(args) > 1 else ("=", "".join(args))
+        negative, sign = sign.startswith("!"), sign.lstrip("!")
+        if sign == "~" or re.fullmatch("/.*/", wanted):
             try:
-                return (re.search(pattern, self.version) is not None) is not negative
+                result = re.search(wanted if sign == "~" else wanted[1:-1], self.version) is not None
             except re.error:
                 return False
-        return _COMPARISONS.get(sign, operator.eq)(_numbers(self.version), _numbers(wanted)) is not negative
+        else:
+            result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(wanted))
+        return result is not negative
 
     # what a line does
 
     def apply(self, directive: Directive) -> None:
         """The effects that a directive has on the reading of what follows."""
         args = directive.args
-        if directive.key == 'serverroot' and args:
+        if directive.key == "serverroot" and args:
             self.config.base = args[0]
-        elif directive.key == 'define' and args:
+        elif directive.key == "define" and args:
             self.defined.add(args[0])
             self.variables.update(dict([args[:2]]) if len(args) > 1 else {})
-        elif directive.key == 'undefine' and args:
+        elif directive.key == "undefine" and args:
             self.defined.discard(args[0])
             self.variables.pop(args[0], None)
-        elif directive.key == 'loadmodule' and args and not self.fixed:
+        elif directive.key == "loadmodule" and args and not self.fixed:
             self.modules.add(module_name(args[0]))
 
     def matches(self, directive: Directive) -> list[str]:
@@ -173,24 +186,24 @@ class _Reader:
         found = []
         for name in source.glob(path) if _config.is_pattern(path) else [path]:
             found += source.below(name) if os.path.isdir(name) else [name]
-        return sorted(found, key=lambda name: name.split('/'))
+        return sorted(found, key=lambda name: name.split("/"))
 
     def include(self, directive: Directive, depth: int) -> None:
         directive.children = []
         if depth >= _MAX_DEPTH:
-            raise ConfigError(directive.file, directive.line, 'includes are nested too deep')
+            raise ConfigError(directive.file, directive.line, "includes are nested too deep")
         for path in self.matches(directive) if directive.args else []:
             try:
                 directive.children += self.file(path, directive, depth + 1)
-            except FileNotFoundError as exc:
-                if directive.key == 'include':
-                    raise ConfigError(directive.file, directive.line, 'cannot read %s: %s' % (path, exc.strerror)) from exc
             except OSError as exc:
-                raise ConfigError(directive.file, directive.line, 'cannot read %s: %s' % (path, exc.strerror)) from exc
+                if isinstance(exc, FileNotFoundError) and directive.key == "includeoptional":
+                    continue
+                words = "cannot read %s: %s" % (path, exc.strerror)
+                raise ConfigError(directive.file, directive.line, words) from exc
 
     def file(self, path: str, parent: Directive | None, depth: int) -> list[Directive]:
         """The directives of one file and of those that it includes."""
-        text = self.config.text(path) or ''
+        text = self.config.text(path) or ""
         lines = _config.Lines(text)
         top: list[Directive] = []
         blocks: list[Directive] = []
@@ -200,26 +213,26 @@ class _Reader:
             match = _LINE.match(text, position)
             assert match is not None
             raw, position = match.group(), match.end() + 1
-            line = _JOINT.sub('', raw).strip(_SPACE)
-            if not line or line.startswith('#'):
+            line = _JOINT.sub("", raw).strip(_SPACE)
+            if not line or line.startswith("#"):
                 continue
             start = match.start() + len(raw) - len(raw.lstrip(_SPACE))
             end = match.start() + len(raw.rstrip(_SPACE))
-            if line.startswith('</'):
-                name = line[2:].rstrip('>').lower()
+            if line.startswith("</"):
+                name = line[2:].rstrip(">").lower()
                 if not blocks or name != blocks[-1].key:
-                    wanted = '</%s> expected' % blocks[-1].name if blocks else 'nothing to close'
-                    raise ConfigError(path, lines.at(start), 'unexpected %s: %s' % (line, wanted))
+                    wanted = "</%s> expected" % blocks[-1].name if blocks else "nothing to close"
+                    raise ConfigError(path, lines.at(start), "unexpected %s: %s" % (line, wanted))
                 block = blocks.pop()
                 block.body_end, block.end = start, end
                 off -= not block.active
                 continue
-            section = line.startswith('<')
+            section = line.startswith("<")
             if section:
-                line = line[1:line.rfind('>')] if '>' in line else line[1:]
+                line = line[1 : line.rfind(">")] if ">" in line else line[1:]
             words = self.words(line)
             if not words:
-                raise ConfigError(path, lines.at(start), 'incomplete section')
+                raise ConfigError(path, lines.at(start), "incomplete section")
             owner = blocks[-1] if blocks else parent
             directive = Directive(words[0], words[1:], path, lines.at(start), start, end, owner)
             siblings = blocks[-1].children if blocks else top
@@ -231,7 +244,7 @@ class _Reader:
                 if directive.key in _CONDITIONS:
                     directive.inline = True
                     directive.active = not off and self.holds(directive)
-                elif directive.key == 'macro':
+                elif directive.key == "macro":
                     directive.active = False
                 off += not directive.active
             elif directive.key in _INCLUDES:
@@ -241,26 +254,26 @@ class _Reader:
             elif not off:
                 self.apply(directive)
         if blocks:
-            raise ConfigError(path, blocks[-1].line, '<%s> is not closed' % blocks[-1].name)
+            raise ConfigError(path, blocks[-1].line, "<%s> is not closed" % blocks[-1].name)
         return top
 
 
 def _host_port(text: str) -> tuple[str, int | None]:
     """Address and port of a Listen or VirtualHost argument; None for any port."""
-    match = re.fullmatch(r'(?:(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>\d+|\*))?)', text)
-    host, after = (match.group('host'), match.group('after')) if match else (text, None)
-    if host in ('_default_', '0.0.0.0'):
-        host = '*'
+    match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>\d+|\*))?)", text)
+    host, after = (match.group("host"), match.group("after")) if match else (text, None)
+    if host in ("_default_", "0.0.0.0"):
+        host = "*"
     return host, int(after) if after and after.isdigit() else None
 
 
 def _listen(text: str) -> tuple[str, int | None]:
-    return ('*', int(text)) if text.isdigit() else _host_port(text)
+    return ("*", int(text)) if text.isdigit() else _host_port(text)
 
 
 def _bare(name: str) -> str:
     """The host of a ServerName, which may have a scheme and a port."""
-    return re.sub(r'^[a-z]+://|:\d+$', '', name)
+    return re.sub(r"^[a-z]+://|:\d+$", "", name)
 
 
 def _value(levels: t.Iterable[t.Iterable[Directive]], key: str, first: bool = False) -> str | None:
@@ -274,7 +287,7 @@ def _value(levels: t.Iterable[t.Iterable[Directive]], key: str, first: bool = Fa
 
 class _Dumped(t.NamedTuple):
     address: str
-    names: t.List[str]
+    names: list[str]
     file: str
     line: int
     default: bool
@@ -286,15 +299,15 @@ def parse_vhost_dump(text: str) -> list[_Dumped]:
     An address with one host has it on its own line; an address with several has a list below it.
     """
     found: list[_Dumped] = []
-    address = default = ''
+    address = default = ""
     for line in text.splitlines():
-        group = re.match(r'(\S+)\s+is a NameVirtualHost$', line)
-        single = re.match(r'(\S+)\s+(\S*) \((.+):(\d+)\)$', line)
-        first = re.match(r'\s+default server \S* \((.+:\d+)\)$', line)
-        member = re.match(r'\s+port \S+ namevhost (\S*) \((.+):(\d+)\)$', line)
-        alias = re.match(r'\s+(?:wild )?alias (\S+)$', line)
+        group = re.match(r"(\S+)\s+is a NameVirtualHost$", line)
+        single = re.match(r"(\S+)\s+(\S*) \((.+):(\d+)\)$", line)
+        first = re.match(r"\s+default server \S* \((.+:\d+)\)$", line)
+        member = re.match(r"\s+port \S+ namevhost (\S*) \((.+):(\d+)\)$", line)
+        alias = re.match(r"\s+(?:wild )?alias (\S+)$", line)
         if group:
-            address, default = group.group(1), ''
+            address, default = group.group(1), ""
         elif first:
             default = first.group(1)
         elif single:
@@ -302,9 +315,9 @@ def parse_vhost_dump(text: str) -> list[_Dumped]:
             found.append(_Dumped(single.group(1), [name] if name else [], file, int(number), True))
         elif member:
             name, file, number = member.groups()
-            is_default = default == '%s:%s' % (file, number)
+            is_default = default == "%s:%s" % (file, number)
             found.append(_Dumped(address, [name] if name else [], file, int(number), is_default))
-            default = '' if is_default else default
+            default = "" if is_default else default
         elif alias and found:
             found[-1].names.append(alias.group(1))
     return found
@@ -312,23 +325,23 @@ def parse_vhost_dump(text: str) -> list[_Dumped]:
 
 def parse_module_dump(text: str) -> list[str]:
     """The loaded modules in the output of -t -D DUMP_MODULES, by short name."""
-    return [module_name(name) for name in re.findall(r'(?m)^ (\S+_module) \((?:static|shared)\)$', text)]
+    return [module_name(name) for name in re.findall(r"(?m)^ (\S+_module) \((?:static|shared)\)$", text)]
 
 
 def _aliases(block: Directive) -> list[str]:
-    return [alias for item in _config.direct(block.children or [], 'serveralias') for alias in item.args]
+    return [alias for item in _config.direct(block.children or [], "serveralias") for alias in item.args]
 
 
 def _from_tree(config: Config, blocks: list[Directive]) -> list[Vhost]:
-    main_name = _value([config.root], 'servername')
+    main_name = _value([config.root], "servername")
     vhosts = []
     taken = set()
     for block in blocks:
-        name = _value([block.children or []], 'servername') or main_name
+        name = _value([block.children or []], "servername") or main_name
         names = ([_bare(name)] if name else []) + _aliases(block)
         for argument in block.args:
             address, port = _host_port(argument)
-            vhost = Vhost('apache', names, address, port, block.file, block.line, block)
+            vhost = Vhost("apache", names, address, port, block.file, block.line, block)
             vhost.default = (address, port) not in taken
             taken.add((address, port))
             vhosts.append(vhost)
@@ -347,19 +360,19 @@ def _from_dump(config: Config, blocks: list[Directive], dump: str) -> list[Vhost
         aliases = _aliases(block) if block else []
         names = item.names + [name for name in aliases if name not in item.names]
         line = block.line if block else item.line
-        vhosts.append(Vhost('apache', names, address, port, item.file, line, block))
+        vhosts.append(Vhost("apache", names, address, port, item.file, line, block))
         vhosts[-1].default = item.default
     return vhosts
 
 
 def _main_server(config: Config) -> list[Vhost]:
     """The main server, once for each Listen that no virtual host covers."""
-    name = _value([config.root], 'servername')
+    name = _value([config.root], "servername")
     found = []
-    for item in _config.direct(config.root, 'listen'):
-        address, port = _listen(item.args[0]) if item.args else ('*', None)
-        if not any(vhost.port in (port, None) and vhost.address in ('*', address) for vhost in config.vhosts):
-            found.append(Vhost('apache', [_bare(name)] if name else [], address, port, item.file, item.line))
+    for item in _config.direct(config.root, "listen"):
+        address, port = _listen(item.args[0]) if item.args else ("*", None)
+        if not any(vhost.port in (port, None) and vhost.address in ("*", address) for vhost in config.vhosts):
+            found.append(Vhost("apache", [_bare(name)] if name else [], address, port, item.file, item.line))
             found[-1].default = True
     return found
 
@@ -368,38 +381,47 @@ def _judge(config: Config, vhost: Vhost, shared: list[Directive]) -> None:
     """Fills in what the tree says about a virtual host: TLS, certificate, overriding directives."""
     inner = vhost.block.children or [] if vhost.block else []
     levels = [inner, config.root]
-    vhost.tls = (_value(levels, 'sslengine') or '').lower() == 'on'
+    vhost.tls = (_value(levels, "sslengine") or "").lower() == "on"
     if vhost.tls:
-        certificate = _value(levels, 'sslcertificatefile', first=True)
-        key = _value(levels, 'sslcertificatekeyfile', first=True)
+        certificate = _value(levels, "sslcertificatefile", first=True)
+        key = _value(levels, "sslcertificatekeyfile", first=True)
         vhost.certificate = certificate and config.absolute(certificate)
         vhost.key = key and config.absolute(key)
-        vhost.overrides = [item for item in _config.walk(inner) if _config.is_policy('apache', item)] + shared
+        vhost.overrides = [item for item in _config.walk(inner) if _config.is_policy("apache", item)] + shared
 
 
 def shared_overrides(config: Config) -> list[Directive]:
     """Policy directives in sections outside virtual hosts: merged into every host, after the host's own directives."""
-    return [item for item in _config.walk(config.root) if _config.is_policy('apache', item)
-            and item.owner() is not None and not any(block.key == 'virtualhost' for block in item.within())]
+    return [
+        item
+        for item in _config.walk(config.root)
+        if _config.is_policy("apache", item)
+        and item.owner() is not None
+        and not any(block.key == "virtualhost" for block in item.within())
+    ]
 
 
-def load(layout: Layout, vhost_dump: str | None = None, modules: t.Iterable[str] | None = None,
-         files: _config.Files | None = None) -> Config:
+def load(
+    layout: Layout,
+    vhost_dump: str | None = None,
+    modules: t.Iterable[str] | None = None,
+    files: _config.Files | None = None,
+) -> Config:
     """Reads the whole configuration of an Apache.
 
     vhost_dump is the output of apache2 -t -D DUMP_VHOSTS and then decides which virtual hosts there are; without it the
     tree does. modules are those that count as loaded (identifiers or short names); without them LoadModule decides.
     files is the disk with changes laid over it. Raises ConfigError.
     """
-    config = Config('apache', files or _config.Files())
+    config = Config("apache", files or _config.Files())
     config.base = layout.config_dir
     reader = _Reader(config, layout, modules)
     try:
         config.root = reader.file(layout.main_config, None, 0)
     except OSError as exc:
-        raise ConfigError(layout.main_config, None, 'cannot read: %s' % exc.strerror) from exc
+        raise ConfigError(layout.main_config, None, "cannot read: %s" % exc.strerror) from exc
     config.modules = frozenset(reader.modules)
-    blocks = [item for item in _config.walk(config.root) if item.key == 'virtualhost']
+    blocks = [item for item in _config.walk(config.root) if item.key == "virtualhost"]
     config.vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
     main_server = _main_server(config)
     shared = shared_overrides(config)

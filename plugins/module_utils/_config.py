@@ -25,7 +25,7 @@ class ConfigError(Exception):
     """A configuration that cannot be read. words is what is wrong, without file and line."""
 
     def __init__(self, file: str, line: int | None, words: str) -> None:
-        super().__init__('%s in %s%s' % (words, file, '' if line is None else ':%d' % line))
+        super().__init__("%s in %s%s" % (words, file, "" if line is None else ":%d" % line))
         self.file = file
         self.line = line
         self.words = words
@@ -42,11 +42,24 @@ class Directive:
     active: False for a conditional section whose condition does not hold.
     """
 
-    __slots__ = ('name', 'args', 'children', 'file', 'line', 'start', 'end', 'body_start', 'body_end', 'parent',
-                 'inline', 'active')
+    __slots__ = (
+        "name",
+        "args",
+        "children",
+        "file",
+        "line",
+        "start",
+        "end",
+        "body_start",
+        "body_end",
+        "parent",
+        "inline",
+        "active",
+    )
 
-    def __init__(self, name: str, args: list[str], file: str, line: int, start: int, end: int,
-                 parent: Directive | None = None) -> None:
+    def __init__(
+        self, name: str, args: list[str], file: str, line: int, start: int, end: int, parent: Directive | None = None
+    ) -> None:
         self.name = name
         self.args = args
         self.children: list[Directive] | None = None
@@ -61,7 +74,7 @@ class Directive:
         self.active = True
 
     def __repr__(self) -> str:
-        return '<%s %s %s:%d>' % (self.name, ' '.join(self.args), self.file, self.line)
+        return "<%s %s %s:%d>" % (self.name, " ".join(self.args), self.file, self.line)
 
     @property
     def key(self) -> str:
@@ -111,13 +124,33 @@ def direct(directives: t.Iterable[Directive], *keys: str) -> t.Iterator[Directiv
 
 
 class Vhost:
-    """One virtual host at one address: an Apache VirtualHost or an nginx server block has one for each it listens on."""
+    """One virtual host at one address; a block that listens on several addresses has one for each."""
 
-    __slots__ = ('server', 'names', 'address', 'port', 'tls', 'certificate', 'key', 'file', 'line', 'default', 'block',
-                 'overrides')
+    __slots__ = (
+        "server",
+        "names",
+        "address",
+        "port",
+        "tls",
+        "certificate",
+        "key",
+        "file",
+        "line",
+        "default",
+        "block",
+        "overrides",
+    )
 
-    def __init__(self, server: str, names: list[str], address: str, port: int | None, file: str, line: int,
-                 block: Directive | None = None) -> None:
+    def __init__(
+        self,
+        server: str,
+        names: list[str],
+        address: str,
+        port: int | None,
+        file: str,
+        line: int,
+        block: Directive | None = None,
+    ) -> None:
         self.server = server
         self.names = names
         self.address = address  # '*', an IPv4 address, an IPv6 address in brackets, a host name, or 'unix:/path'
@@ -132,16 +165,23 @@ class Vhost:
         self.overrides: list[Directive] = []
 
     def __repr__(self) -> str:
-        return '<Vhost %s:%s %s %s:%d>' % (self.address, self.port, ' '.join(self.names), self.file, self.line)
+        return "<Vhost %s:%s %s %s:%d>" % (self.address, self.port, " ".join(self.names), self.file, self.line)
 
     def as_dict(self) -> dict[str, t.Any]:
         """The shape that the module frontend_info returns."""
         return {
-            'server': self.server, 'names': self.names, 'address': self.address, 'port': self.port, 'tls': self.tls,
-            'certificate': self.certificate, 'key': self.key, 'file': self.file, 'line': self.line,
-            'default': self.default,
-            'overrides': [
-                {'directive': item.name, 'value': ' '.join(item.args), 'file': item.file, 'line': item.line}
+            "server": self.server,
+            "names": self.names,
+            "address": self.address,
+            "port": self.port,
+            "tls": self.tls,
+            "certificate": self.certificate,
+            "key": self.key,
+            "file": self.file,
+            "line": self.line,
+            "default": self.default,
+            "overrides": [
+                {"directive": item.name, "value": " ".join(item.args), "file": item.file, "line": item.line}
                 for item in self.overrides
             ],
         }
@@ -154,8 +194,12 @@ class Files:
     links that shall exist (path: target). With disk=False there is nothing but texts (the dump of another program).
     """
 
-    def __init__(self, texts: t.Mapping[str, str | None] | None = None, links: t.Mapping[str, str] | None = None,
-                 disk: bool = True) -> None:
+    def __init__(
+        self,
+        texts: t.Mapping[str, str | None] | None = None,
+        links: t.Mapping[str, str] | None = None,
+        disk: bool = True,
+    ) -> None:
         self.texts = dict(texts or {})
         self.links = dict(links or {})
         self.disk = disk
@@ -181,39 +225,39 @@ class Files:
                 return text
         else:
             if self.disk:
-                with open(self.real(path), 'rb') as handle:
+                with open(self.real(path), "rb") as handle:
                     return decode(handle.read())
-        raise FileNotFoundError(2, 'No such file or directory', path)
+        raise FileNotFoundError(2, "No such file or directory", path)
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that a shell pattern matches, sorted by code point as both servers do."""
         found = set(glob.glob(pattern)) if self.disk else set()
         found.update(path for path in (*self.texts, *self.links) if _matches(path, pattern))
-        return sorted(path for path in found if self.texts.get(path, '') is not None)
+        return sorted(path for path in found if self.texts.get(path, "") is not None)
 
     def below(self, directory: str) -> list[str]:
         """The files in a directory and the directories in it."""
         found = {os.path.join(top, name) for top, dummy, names in os.walk(directory) for name in names}
-        found.update(path for path in (*self.texts, *self.links) if path.startswith(directory.rstrip('/') + '/'))
-        return [path for path in found if self.texts.get(path, '') is not None]
+        found.update(path for path in (*self.texts, *self.links) if path.startswith(directory.rstrip("/") + "/"))
+        return [path for path in found if self.texts.get(path, "") is not None]
 
 
 def decode(data: bytes) -> str:
-    return data.decode('utf-8', 'surrogateescape')
+    return data.decode("utf-8", "surrogateescape")
 
 
 def encode(text: str) -> bytes:
-    return text.encode('utf-8', 'surrogateescape')
+    return text.encode("utf-8", "surrogateescape")
 
 
 def is_pattern(path: str) -> bool:
-    return any(char in path for char in '*?[')
+    return any(char in path for char in "*?[")
 
 
 def _matches(path: str, pattern: str) -> bool:
-    names, patterns = path.split('/'), pattern.split('/')
+    names, patterns = path.split("/"), pattern.split("/")
     return len(names) == len(patterns) and all(
-        fnmatch.fnmatchcase(name, part) and (not name.startswith('.') or part.startswith('.'))
+        fnmatch.fnmatchcase(name, part) and (not name.startswith(".") or part.startswith("."))
         for name, part in zip(names, patterns)
     )
 
@@ -222,7 +266,7 @@ class Lines:
     """Turns an offset in a text into its line number (from 1)."""
 
     def __init__(self, text: str) -> None:
-        self._ends = [match.start() for match in re.finditer('\n', text)]
+        self._ends = [match.start() for match in re.finditer("\n", text)]
 
     def at(self, offset: int) -> int:
         return bisect.bisect_left(self._ends, offset) + 1
@@ -234,7 +278,7 @@ class Config:
     def __init__(self, server: str, source: Files) -> None:
         self.server = server
         self.source = source
-        self.base = '/'  # where relative log and socket paths start
+        self.base = "/"  # where relative log and socket paths start
         self.root: list[Directive] = []
         self.files: dict[str, str] = {}  # by path as included, links not followed
         self.unreadable: dict[str, str] = {}  # path: the system's words; what they contain is not known
@@ -247,7 +291,7 @@ class Config:
             try:
                 self.files[path] = self.source.read(path)
             except PermissionError as exc:
-                self.unreadable[path] = exc.strerror or 'Permission denied'
+                self.unreadable[path] = exc.strerror or "Permission denied"
                 return None
         return self.files[path]
 
@@ -257,31 +301,33 @@ class Config:
 
 # The directives that make up a TLS policy: standing in a virtual host they decide instead of whatever is said once for
 # the whole server. A directive counts when the pattern is found in its arguments, joined by spaces.
-_CONF_COMMANDS = (r'(?i)^(Curves|Groups|ECDHParameters|DHParameters|CipherString|Ciphersuites|MinProtocol|MaxProtocol'
-                  r'|Protocol|Options|SignatureAlgorithms|ClientSignatureAlgorithms)\b')
+_CONF_COMMANDS = (
+    r"(?i)^(Curves|Groups|ECDHParameters|DHParameters|CipherString|Ciphersuites|MinProtocol|MaxProtocol"
+    r"|Protocol|Options|SignatureAlgorithms|ClientSignatureAlgorithms)\b"
+)
 
 POLICY: dict[str, dict[str, str]] = {
-    'apache': {
-        'sslprotocol': '',
-        'sslciphersuite': '',
-        'sslhonorcipherorder': '',
-        'sslcompression': '',
-        'sslsessiontickets': '',
-        'sslinsecurerenegotiation': '',
-        'sslopensslconfcmd': _CONF_COMMANDS,
-        'sslusestapling': '',
-        'header': r'(?i)^((always|onsuccess) )?\S+ strict-transport-security:?( |$)',
+    "apache": {
+        "sslprotocol": "",
+        "sslciphersuite": "",
+        "sslhonorcipherorder": "",
+        "sslcompression": "",
+        "sslsessiontickets": "",
+        "sslinsecurerenegotiation": "",
+        "sslopensslconfcmd": _CONF_COMMANDS,
+        "sslusestapling": "",
+        "header": r"(?i)^((always|onsuccess) )?\S+ strict-transport-security:?( |$)",
     },
-    'nginx': {
-        'ssl_protocols': '',
-        'ssl_ciphers': '',
-        'ssl_prefer_server_ciphers': '',
-        'ssl_ecdh_curve': '',
-        'ssl_session_tickets': '',
-        'ssl_conf_command': _CONF_COMMANDS,
-        'ssl_stapling': '',
-        'add_header': r'(?i)^strict-transport-security( |$)',
-        'more_set_headers': r'(?i)(^|[ :])strict-transport-security *:',
+    "nginx": {
+        "ssl_protocols": "",
+        "ssl_ciphers": "",
+        "ssl_prefer_server_ciphers": "",
+        "ssl_ecdh_curve": "",
+        "ssl_session_tickets": "",
+        "ssl_conf_command": _CONF_COMMANDS,
+        "ssl_stapling": "",
+        "add_header": r"(?i)^strict-transport-security( |$)",
+        "more_set_headers": r"(?i)(^|[ :])strict-transport-security *:",
     },
 }
 
@@ -289,44 +335,43 @@ POLICY: dict[str, dict[str, str]] = {
 def is_policy(server: str, directive: Directive) -> bool:
     """Whether a directive is part of what POLICY calls a TLS policy."""
     pattern = POLICY[server].get(directive.key)
-    return pattern is not None and re.search(pattern, ' '.join(directive.args)) is not None
+    return pattern is not None and re.search(pattern, " ".join(directive.args)) is not None
 
 
-_ADDRESS = re.compile(r'\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|')
+_ADDRESS = re.compile(r"\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|")
 
 
 def _name(host: str) -> str | None:
     """host if it is a name that must be looked up; None for addresses, wildcards and what is only known at run time."""
-    return None if _ADDRESS.fullmatch(host) or '$' in host or '%' in host else host
+    return None if _ADDRESS.fullmatch(host) or "$" in host or "%" in host else host
 
 
 def _host_of(target: str) -> str:
     """The host part of HOST, HOST:PORT, SCHEME://HOST:PORT/PATH or a bare port."""
-    target = re.sub(r'^[A-Za-z][A-Za-z0-9+.-]*://', '', target)
-    match = re.match(r'\[[^\]]*\]|[^:/|]*', target)
-    return match.group() if match else ''
+    target = re.sub(r"^[A-Za-z][A-Za-z0-9+.-]*://", "", target)
+    match = re.match(r"\[[^\]]*\]|[^:/|]*", target)
+    return match.group() if match else ""
 
 
-_NGINX_PASS = ('proxy_pass', 'grpc_pass', 'fastcgi_pass', 'uwsgi_pass', 'scgi_pass', 'memcached_pass', 'auth_http')
+_NGINX_PASS = ("proxy_pass", "grpc_pass", "fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "auth_http")
 
 
 def _nginx_targets(directive: Directive) -> t.Iterator[str]:
     owner = directive.owner()
-    if directive.children is None and directive.key == 'server' and owner is not None and owner.key == 'upstream':
+    in_upstream = directive.key == "server" and owner is not None and owner.key == "upstream"
+    if in_upstream or directive.key in (*_NGINX_PASS, "listen", "ssl_stapling_responder"):
         yield from directive.args[:1]
-    elif directive.key in _NGINX_PASS or directive.key in ('listen', 'ssl_stapling_responder'):
-        yield from directive.args[:1]
-    elif directive.key == 'resolver':
-        yield from (arg for arg in directive.args if '=' not in arg)
-    elif directive.key in ('error_log', 'access_log'):
-        yield from re.findall(r'^syslog:(?:.*,)?server=([^,]+)', ' '.join(directive.args))
+    elif directive.key == "resolver":
+        yield from (arg for arg in directive.args if "=" not in arg)
+    elif directive.key in ("error_log", "access_log"):
+        yield from re.findall(r"^syslog:(?:.*,)?server=([^,]+)", " ".join(directive.args))
 
 
 def _apache_targets(directive: Directive) -> t.Iterator[str]:
-    if directive.key in ('listen', 'virtualhost'):
-        yield from directive.args[:1] if directive.key == 'listen' else directive.args
-    elif directive.key.startswith(('proxy', 'balancermember')):
-        yield from (arg for arg in directive.args if re.match(r'(?!balancer:)[A-Za-z0-9]+://', arg))
+    if directive.key in ("listen", "virtualhost"):
+        yield from directive.args[:1] if directive.key == "listen" else directive.args
+    elif directive.key.startswith(("proxy", "balancermember")):
+        yield from (arg for arg in directive.args if re.match(r"(?!balancer:)[A-Za-z0-9]+://", arg))
 
 
 def host_names(config: Config) -> list[str]:
@@ -334,31 +379,31 @@ def host_names(config: Config) -> list[str]:
 
     Upstreams, proxied back ends, listeners: never an address, a variable or a name that the configuration defines.
     """
-    targets = {'apache': _apache_targets, 'nginx': _nginx_targets}[config.server]
+    targets = {"apache": _apache_targets, "nginx": _nginx_targets}[config.server]
     everything = list(walk(config.root))
-    defined = {directive.args[0] for directive in everything if directive.key == 'upstream' and directive.args}
+    defined = {directive.args[0] for directive in everything if directive.key == "upstream" and directive.args}
     found: dict[str, None] = {}
     for directive in everything:
         for target in targets(directive):
             # a port alone is no host, nor is a path to a socket
-            name = None if target.startswith('unix:') or target.isdigit() else _name(_host_of(target))
-            if name and name not in defined and not name.startswith('unix'):
+            name = None if target.startswith("unix:") or target.isdigit() else _name(_host_of(target))
+            if name and name not in defined and not name.startswith("unix"):
                 found[name] = None
     return list(found)
 
 
 def unix_sockets(config: Config) -> list[str]:
     """The paths of the unix sockets of back ends, each once; never one that the server itself listens on or logs to."""
-    own = ('listen', 'error_log', 'access_log')
+    own = ("listen", "error_log", "access_log")
     found: dict[str, None] = {}
     for directive in walk(config.root):
         if directive.key not in own:
             for arg in directive.args:
-                found.update(dict.fromkeys(re.findall(r'(?:^|[/:])unix:(/[^:|\s$]+)(?=[:|]|$)', arg)))
+                found.update(dict.fromkeys(re.findall(r"(?:^|[/:])unix:(/[^:|\s$]+)(?=[:|]|$)", arg)))
     return list(found)
 
 
-_LOGS = ('errorlog', 'customlog', 'transferlog', 'globallog', 'forensiclog', 'scriptlog', 'error_log', 'access_log')
+_LOGS = ("errorlog", "customlog", "transferlog", "globallog", "forensiclog", "scriptlog", "error_log", "access_log")
 
 
 def log_files(config: Config) -> list[str]:
@@ -367,6 +412,6 @@ def log_files(config: Config) -> list[str]:
     for directive in walk(config.root):
         if directive.key in _LOGS and directive.args:
             path = directive.args[0]
-            if not re.match(r'\||(syslog|memory|journald)\b|(off|stderr)$', path) and '$' not in path:
+            if not re.match(r"\||(syslog|memory|journald)\b|(off|stderr)$", path) and "$" not in path:
                 found[config.absolute(path)] = None
     return list(found)

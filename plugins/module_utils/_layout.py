@@ -27,7 +27,7 @@ class Slot(t.NamedTuple):
 
     available_dir: str
     enabled_dir: str
-    suffixes: t.Tuple[str, ...]
+    suffixes: tuple[str, ...]
 
 
 class Layout(t.NamedTuple):
@@ -36,21 +36,21 @@ class Layout(t.NamedTuple):
     server: str  # apache | nginx
     family: str  # debian | redhat | suse
     binary: str
-    control: t.Optional[str]  # the wrapper that sets the server's environment up, if there is one
+    control: str | None  # the wrapper that sets the server's environment up, if there is one
     unit: str
     package: str
     main_config: str
     config_dir: str
     policy_dir: str  # the collection's own snippets
-    envvars: t.Optional[str]  # the file with the server's environment, as the unit or wrapper reads it
+    envvars: str | None  # the file with the server's environment, as the unit or wrapper reads it
     pid_file: str
     error_log: str
-    modules: t.Optional[Slot]
+    modules: Slot | None
     confs: Slot
     sites: Slot
     module_style: str  # links: by symbolic link | sysconfig: APACHE_MODULES | static: comes with its package
-    modules_dir: t.Optional[str]  # where the server's shared objects are
-    static_modules: t.Tuple[str, ...]  # built into the server: always there
+    modules_dir: str | None  # where the server's shared objects are
+    static_modules: tuple[str, ...]  # built into the server: always there
     user: str
 
 
@@ -59,85 +59,140 @@ def _same(directory: str, *suffixes: str) -> Slot:
 
 
 _DEBIAN_APACHE = Layout(
-    server='apache', family='debian', binary='/usr/sbin/apache2', control='/usr/sbin/apache2ctl', unit='apache2',
-    package='apache2', main_config='/etc/apache2/apache2.conf', config_dir='/etc/apache2',
-    policy_dir='/etc/apache2/kopano-hardening', envvars='/etc/apache2/envvars',
-    pid_file='/run/apache2/apache2.pid', error_log='/var/log/apache2/error.log',
-    modules=Slot('/etc/apache2/mods-available', '/etc/apache2/mods-enabled', ('.load', '.conf')),
-    confs=Slot('/etc/apache2/conf-available', '/etc/apache2/conf-enabled', ('.conf',)),
-    sites=Slot('/etc/apache2/sites-available', '/etc/apache2/sites-enabled', ('.conf',)),
-    module_style='links', modules_dir='/usr/lib/apache2/modules',
-    static_modules=('core', 'so', 'watchdog', 'http', 'log_config', 'logio', 'version', 'unixd'), user='www-data',
+    server="apache",
+    family="debian",
+    binary="/usr/sbin/apache2",
+    control="/usr/sbin/apache2ctl",
+    unit="apache2",
+    package="apache2",
+    main_config="/etc/apache2/apache2.conf",
+    config_dir="/etc/apache2",
+    policy_dir="/etc/apache2/kopano-hardening",
+    envvars="/etc/apache2/envvars",
+    pid_file="/run/apache2/apache2.pid",
+    error_log="/var/log/apache2/error.log",
+    modules=Slot("/etc/apache2/mods-available", "/etc/apache2/mods-enabled", (".load", ".conf")),
+    confs=Slot("/etc/apache2/conf-available", "/etc/apache2/conf-enabled", (".conf",)),
+    sites=Slot("/etc/apache2/sites-available", "/etc/apache2/sites-enabled", (".conf",)),
+    module_style="links",
+    modules_dir="/usr/lib/apache2/modules",
+    static_modules=("core", "so", "watchdog", "http", "log_config", "logio", "version", "unixd"),
+    user="www-data",
 )
 
 _REDHAT_APACHE = Layout(
-    server='apache', family='redhat', binary='/usr/sbin/httpd', control='/usr/sbin/apachectl', unit='httpd',
-    package='httpd', main_config='/etc/httpd/conf/httpd.conf', config_dir='/etc/httpd',
-    policy_dir='/etc/httpd/kopano-hardening', envvars='/etc/sysconfig/httpd',
-    pid_file='/run/httpd/httpd.pid', error_log='/var/log/httpd/error_log',
-    modules=None, confs=_same('/etc/httpd/conf.d', '.conf'), sites=_same('/etc/httpd/conf.d', '.conf'),
-    module_style='static', modules_dir='/etc/httpd/modules', static_modules=('core', 'so', 'http'), user='apache',
+    server="apache",
+    family="redhat",
+    binary="/usr/sbin/httpd",
+    control="/usr/sbin/apachectl",
+    unit="httpd",
+    package="httpd",
+    main_config="/etc/httpd/conf/httpd.conf",
+    config_dir="/etc/httpd",
+    policy_dir="/etc/httpd/kopano-hardening",
+    envvars="/etc/sysconfig/httpd",
+    pid_file="/run/httpd/httpd.pid",
+    error_log="/var/log/httpd/error_log",
+    modules=None,
+    confs=_same("/etc/httpd/conf.d", ".conf"),
+    sites=_same("/etc/httpd/conf.d", ".conf"),
+    module_style="static",
+    modules_dir="/etc/httpd/modules",
+    static_modules=("core", "so", "http"),
+    user="apache",
 )
 
 _SUSE_APACHE = Layout(
-    server='apache', family='suse', binary='/usr/sbin/httpd', control='/usr/sbin/apachectl', unit='apache2',
-    package='apache2', main_config='/etc/apache2/httpd.conf', config_dir='/etc/apache2',
-    policy_dir='/etc/apache2/kopano-hardening', envvars='/etc/sysconfig/apache2',
-    pid_file='/run/httpd.pid', error_log='/var/log/apache2/error_log',
-    modules=None, confs=_same('/etc/apache2/conf.d', '.conf'), sites=_same('/etc/apache2/vhosts.d', '.conf'),
-    module_style='sysconfig', modules_dir='/usr/lib64/apache2',
-    static_modules=('core', 'so', 'http', 'unixd', 'systemd', 'mpm_prefork'), user='wwwrun',
+    server="apache",
+    family="suse",
+    binary="/usr/sbin/httpd",
+    control="/usr/sbin/apachectl",
+    unit="apache2",
+    package="apache2",
+    main_config="/etc/apache2/httpd.conf",
+    config_dir="/etc/apache2",
+    policy_dir="/etc/apache2/kopano-hardening",
+    envvars="/etc/sysconfig/apache2",
+    pid_file="/run/httpd.pid",
+    error_log="/var/log/apache2/error_log",
+    modules=None,
+    confs=_same("/etc/apache2/conf.d", ".conf"),
+    sites=_same("/etc/apache2/vhosts.d", ".conf"),
+    module_style="sysconfig",
+    modules_dir="/usr/lib64/apache2",
+    static_modules=("core", "so", "http", "unixd", "systemd", "mpm_prefork"),
+    user="wwwrun",
 )
 
 _DEBIAN_NGINX = Layout(
-    server='nginx', family='debian', binary='/usr/sbin/nginx', control=None, unit='nginx', package='nginx',
-    main_config='/etc/nginx/nginx.conf', config_dir='/etc/nginx', policy_dir='/etc/nginx/kopano-hardening',
-    envvars=None, pid_file='/run/nginx.pid', error_log='/var/log/nginx/error.log',
-    modules=None, confs=_same('/etc/nginx/conf.d', '.conf'),
-    sites=Slot('/etc/nginx/sites-available', '/etc/nginx/sites-enabled', ('',)),
-    module_style='static', modules_dir='/usr/lib/nginx/modules', static_modules=(), user='www-data',
+    server="nginx",
+    family="debian",
+    binary="/usr/sbin/nginx",
+    control=None,
+    unit="nginx",
+    package="nginx",
+    main_config="/etc/nginx/nginx.conf",
+    config_dir="/etc/nginx",
+    policy_dir="/etc/nginx/kopano-hardening",
+    envvars=None,
+    pid_file="/run/nginx.pid",
+    error_log="/var/log/nginx/error.log",
+    modules=None,
+    confs=_same("/etc/nginx/conf.d", ".conf"),
+    sites=Slot("/etc/nginx/sites-available", "/etc/nginx/sites-enabled", ("",)),
+    module_style="static",
+    modules_dir="/usr/lib/nginx/modules",
+    static_modules=(),
+    user="www-data",
 )
 
 _REDHAT_NGINX = _DEBIAN_NGINX._replace(
-    family='redhat', sites=_same('/etc/nginx/conf.d', '.conf'), modules_dir='/usr/lib64/nginx/modules', user='nginx',
+    family="redhat",
+    sites=_same("/etc/nginx/conf.d", ".conf"),
+    modules_dir="/usr/lib64/nginx/modules",
+    user="nginx",
 )
 
-_SUSE_NGINX = _REDHAT_NGINX._replace(family='suse', sites=_same('/etc/nginx/vhosts.d', '.conf'))
+_SUSE_NGINX = _REDHAT_NGINX._replace(family="suse", sites=_same("/etc/nginx/vhosts.d", ".conf"))
 
 LAYOUTS = (_DEBIAN_APACHE, _DEBIAN_NGINX, _REDHAT_APACHE, _REDHAT_NGINX, _SUSE_APACHE, _SUSE_NGINX)
 
 # SUSE names the binary after its multi-processing module; the plain name is a link that can be missing.
 _BINARIES = {
-    ('apache', 'suse'): ('/usr/sbin/httpd', '/usr/sbin/httpd-prefork', '/usr/sbin/httpd-worker', '/usr/sbin/httpd-event'),
+    ("apache", "suse"): tuple("/usr/sbin/httpd" + suffix for suffix in ("", "-prefork", "-worker", "-event")),
 }
 
 _FAMILIES = {
-    'debian': 'debian', 'ubuntu': 'debian',
-    'rhel': 'redhat', 'fedora': 'redhat', 'centos': 'redhat',
-    'suse': 'suse', 'opensuse': 'suse',
+    "debian": "debian",
+    "ubuntu": "debian",
+    "rhel": "redhat",
+    "fedora": "redhat",
+    "centos": "redhat",
+    "suse": "suse",
+    "opensuse": "suse",
 }
 
 
 def _under(root: str, path: str) -> str:
-    return os.path.join(root, path.lstrip('/'))
+    return os.path.join(root, path.lstrip("/"))
 
 
-def os_release(root: str = '/') -> dict[str, str]:
+def os_release(root: str = "/") -> dict[str, str]:
     """The fields of os-release(5), unquoted; empty where the host has no such file."""
-    for path in ('etc/os-release', 'usr/lib/os-release'):
+    for path in ("etc/os-release", "usr/lib/os-release"):
         try:
-            with open(os.path.join(root, path), encoding='utf-8', errors='replace') as handle:
+            with open(os.path.join(root, path), encoding="utf-8", errors="replace") as handle:
                 lines = handle.read().splitlines()
         except OSError:
             continue
-        pairs = (line.partition('=') for line in lines if '=' in line and not line.lstrip().startswith('#'))
-        return {name.strip(): ' '.join(shlex.split(value)) for name, dummy, value in pairs}
+        pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
+        return {name.strip(): " ".join(shlex.split(value)) for name, dummy, value in pairs}
     return {}
 
 
 def family(release: dict[str, str]) -> str | None:
     """The family of distributions by os-release's ID, then ID_LIKE; None for one that is not known here."""
-    for name in (release.get('ID', '') + ' ' + release.get('ID_LIKE', '')).split():
+    for name in (release.get("ID", "") + " " + release.get("ID_LIKE", "")).split():
         if name in _FAMILIES:
             return _FAMILIES[name]
     return None
@@ -156,7 +211,7 @@ def _locate(layout: Layout, root: str) -> Layout | None:
     return layout
 
 
-def detect(server: str = 'auto', root: str = '/') -> list[Layout]:
+def detect(server: str = "auto", root: str = "/") -> list[Layout]:
     """The web servers that are installed below root, Apache before nginx.
 
     server is auto, apache or nginx. On a distribution of an unknown family the first layout whose binary and main
@@ -165,7 +220,7 @@ def detect(server: str = 'auto', root: str = '/') -> list[Layout]:
     known = family(os_release(root))
     found: dict[str, Layout] = {}
     for layout in LAYOUTS:
-        if server not in ('auto', layout.server) or layout.server in found:
+        if server not in ("auto", layout.server) or layout.server in found:
             continue
         if known and layout.family != known:
             continue

@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Reads an nginx configuration into the model of _config: tokens as nginx's own reader takes them, includes, server blocks."""
+"""Reads an nginx configuration into the model of _config, with tokens as nginx's own reader takes them."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ansible_collections.kopano.hardening.plugins.module_utils._layout import La
 # nginx separates words by these four only. A backslash takes the next character with it, also a quote, a brace or a
 # semicolon; '${' does not open a block; '#' starts a comment and quotes start a string only where a word starts.
 _TOKEN = re.compile(
-    r'(?P<space>[ \t\r\n]+|\#[^\n]*)'
-    r'|(?P<mark>[;{}])'
+    r"(?P<space>[ \t\r\n]+|\#[^\n]*)"
+    r"|(?P<mark>[;{}])"
     r'|(?P<quoted>"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')(?=[ \t\r\n;{)])'
     r'|(?P<word>(?!["\'])(?:\$\{+|\\.|[^ \t\r\n;{\\])+)',
     re.DOTALL,
 )
 _ESCAPE = re.compile(r'\\(["\'\\trn])')
-_ESCAPED = {'t': '\t', 'r': '\r', 'n': '\n'}
+_ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
 
 # The body of a *_by_lua_block is Lua: braces in its strings and comments do not count.
 _LUA = re.compile(
-    r'--\[(?P<comment>=*)\[.*?\](?P=comment)\]|--[^\n]*|\[(?P<string>=*)\[.*?\](?P=string)\]'
+    r"--\[(?P<comment>=*)\[.*?\](?P=comment)\]|--[^\n]*|\[(?P<string>=*)\[.*?\](?P=string)\]"
     r'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(?P<brace>[{}])',
     re.DOTALL,
 )
@@ -46,8 +46,8 @@ def _lua_end(text: str, position: int) -> int | None:
     """The offset of the brace that closes the Lua block whose body starts at position."""
     depth = 1
     for match in _LUA.finditer(text, position):
-        if match.group('brace'):
-            depth += 1 if match.group() == '{' else -1
+        if match.group("brace"):
+            depth += 1 if match.group() == "{" else -1
             if not depth:
                 return match.start()
     return None
@@ -73,30 +73,30 @@ def parse(text: str, file: str, parent: Directive | None = None) -> list[Directi
     while position < len(text):
         match = _TOKEN.match(text, position)
         if match is None:
-            raise ConfigError(file, lines.at(position), 'unexpected %r' % text[position])
+            raise ConfigError(file, lines.at(position), "unexpected %r" % text[position])
         at, position = position, match.end()
         token = match.group()
         kind = match.lastgroup
-        if kind == 'space':
+        if kind == "space":
             continue
-        if kind != 'mark':
+        if kind != "mark":
             if not words:
                 start = at
-            words.append(_unquote(token[1:-1] if kind == 'quoted' else token))
-        elif token == '}':
+            words.append(_unquote(token[1:-1] if kind == "quoted" else token))
+        elif token == "}":
             if words or not blocks:
                 raise ConfigError(file, lines.at(at), 'unexpected "}"')
             block = blocks.pop()
             block.body_end, block.end = at, position
         elif not words:
             raise ConfigError(file, lines.at(at), 'unexpected "%s"' % token)
-        elif token == ';':
+        elif token == ";":
             close(position)
         else:
             block = close(position)
             block.body_start, block.children = position, []
             blocks.append(block)
-            if block.name.endswith('_by_lua_block'):
+            if block.name.endswith("_by_lua_block"):
                 end = _lua_end(text, position)
                 if end is None:
                     break
@@ -113,13 +113,13 @@ def _read(config: Config, path: str, parent: Directive | None, depth: int, conf_
         text = config.text(path)
     except OSError as exc:
         place = (parent.file, parent.line) if parent else (path, None)
-        raise ConfigError(place[0], place[1], 'cannot read %s: %s' % (path, exc.strerror)) from exc
-    directives = parse(text or '', path, parent)
+        raise ConfigError(place[0], place[1], "cannot read %s: %s" % (path, exc.strerror)) from exc
+    directives = parse(text or "", path, parent)
     for directive in list(_config.walk(directives)):
-        if directive.name != 'include' or len(directive.args) != 1 or directive.children is not None:
+        if directive.name != "include" or len(directive.args) != 1 or directive.children is not None:
             continue
         if depth >= _MAX_DEPTH:
-            raise ConfigError(directive.file, directive.line, 'includes are nested too deep')
+            raise ConfigError(directive.file, directive.line, "includes are nested too deep")
         directive.inline, directive.children = True, []
         wanted = os.path.join(conf_dir, directive.args[0])
         for name in config.source.glob(wanted) if _config.is_pattern(wanted) else [wanted]:
@@ -129,7 +129,7 @@ def _read(config: Config, path: str, parent: Directive | None, depth: int, conf_
 
 def split_dump(dump: str) -> dict[str, str]:
     """The files in the output of nginx -T: path to text, the main configuration first."""
-    parts = re.split(r'(?m)^# configuration file (/.*):\n', dump)
+    parts = re.split(r"(?m)^# configuration file (/.*):\n", dump)
     files: dict[str, str] = {}
     for path, text in zip(parts[1::2], parts[2::2]):
         files.setdefault(path, text[:-1])  # nginx ends each file with a newline of its own
@@ -147,32 +147,32 @@ def _last(block: Directive, key: str) -> str | None:
 
 def _address(listen: str) -> tuple[str, int | None]:
     """The address and port of a listen directive's first argument."""
-    if listen.startswith('unix:'):
+    if listen.startswith("unix:"):
         return listen, None
-    match = re.fullmatch(r'(?:(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>\d+))?|(?P<port>\d+))', listen)
+    match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>\d+))?|(?P<port>\d+))", listen)
     if match is None:
         return listen, None
-    host = match.group('host')
-    return '*' if host in (None, '0.0.0.0') else host, int(match.group('after') or match.group('port') or 80)
+    host = match.group("host")
+    return "*" if host in (None, "0.0.0.0") else host, int(match.group("after") or match.group("port") or 80)
 
 
 def _vhosts(config: Config, block: Directive, conf_dir: str) -> t.Iterator[Vhost]:
     inner = list(_config.direct(block.children or ()))
-    names = [name for item in inner if item.name == 'server_name' for name in item.args if name]
+    names = [name for item in inner if item.name == "server_name" for name in item.args if name]
     files = {}
-    for key in ('ssl_certificate', 'ssl_certificate_key'):
+    for key in ("ssl_certificate", "ssl_certificate_key"):
         value = _last(block, key)
         # engine: and data: name no file, a variable is known at run time only
-        files[key] = value if value is None or re.match(r'(engine|data):|\$', value) else os.path.join(conf_dir, value)
-    all_tls = _last(block, 'ssl') == 'on'
-    overrides = [item for item in _config.walk(block.children or ()) if _config.is_policy('nginx', item)]
-    for listen in [item.args for item in inner if item.name == 'listen' and item.args] or [['80']]:
+        files[key] = value if value is None or re.match(r"(engine|data):|\$", value) else os.path.join(conf_dir, value)
+    all_tls = _last(block, "ssl") == "on"
+    overrides = [item for item in _config.walk(block.children or ()) if _config.is_policy("nginx", item)]
+    for listen in [item.args for item in inner if item.name == "listen" and item.args] or [["80"]]:
         address, port = _address(listen[0])
-        vhost = Vhost('nginx', names, address, port, block.file, block.line, block)
-        vhost.tls = all_tls or 'ssl' in listen or 'quic' in listen
-        vhost.default = 'default_server' in listen or 'default' in listen
+        vhost = Vhost("nginx", names, address, port, block.file, block.line, block)
+        vhost.tls = all_tls or "ssl" in listen or "quic" in listen
+        vhost.default = "default_server" in listen or "default" in listen
         if vhost.tls:
-            vhost.certificate, vhost.key = files['ssl_certificate'], files['ssl_certificate_key']
+            vhost.certificate, vhost.key = files["ssl_certificate"], files["ssl_certificate_key"]
             vhost.overrides = overrides
         yield vhost
 
@@ -180,7 +180,7 @@ def _vhosts(config: Config, block: Directive, conf_dir: str) -> t.Iterator[Vhost
 def _add_vhosts(config: Config, conf_dir: str) -> None:
     for directive in _config.walk(config.root):
         owner = directive.owner()
-        if directive.name == 'server' and directive.children is not None and owner is not None and owner.name == 'http':
+        if directive.name == "server" and directive.children is not None and owner is not None and owner.name == "http":
             config.vhosts.extend(_vhosts(config, directive, conf_dir))
     # without default_server the first block of an address is its default
     sockets: dict[tuple[str, int | None], list[Vhost]] = {}
@@ -202,7 +202,7 @@ def load(layout: Layout, dump: str | None = None, files: _config.Files | None = 
         texts = split_dump(dump)
         files = _config.Files(texts, disk=False)
         main = next(iter(texts), main)
-    config = Config('nginx', files or _config.Files())
+    config = Config("nginx", files or _config.Files())
     conf_dir = os.path.dirname(main)
     config.base = _prefix(layout.binary) or conf_dir
     config.root = _read(config, main, None, 0, conf_dir)
@@ -213,7 +213,7 @@ def load(layout: Layout, dump: str | None = None, files: _config.Files | None = 
 def _prefix(binary: str) -> str | None:
     """The directory that relative log paths start from: compiled into the binary with its configure arguments."""
     try:
-        with open(binary, 'rb') as handle:
+        with open(binary, "rb") as handle:
             match = re.search(rb' --prefix=(/[^ \0\'"]*)', handle.read())
     except OSError:
         return None
