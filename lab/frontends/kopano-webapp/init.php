@@ -1,0 +1,4 @@
+<?php
+// Internal: nobody outside should be able to run this.
+header('Content-Type: text/plain');
+echo "internal: init\n";

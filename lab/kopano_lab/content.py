@@ -1,0 +1,139 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host has on its disk at its first boot, as one tar archive."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shlex
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import jinja2
+import yaml
+
+from .images import LAB
+from .model import Host
+
+OWN = "/usr/local/lib/kopano-lab"
+WEBAPP = "/usr/share/kopano-webapp"
+ZPUSH = "/usr/share/z-push"
+AUTODISCOVER_PATHS = [
+    "/AutoDiscover/AutoDiscover.xml",
+    "/Autodiscover/Autodiscover.xml",
+    "/autodiscover/autodiscover.xml",
+]
+# Everything but anonymous suites, at the level that lets OpenSSL 3 have TLS 1.0 and SHA-1 at all.
+WEAK_CIPHERS = "ALL:!aNULL:@SECLEVEL=0"
+KEY_OPTIONS = {"rsa": ("rsa:2048", ""), "ec": ("ec", "-pkeyopt ec_paramgen_curve:prime256v1")}
+
+
+def archive(host: Host, addresses: tuple[str, str], identity: dict[str, bytes]) -> bytes:
+    """The archive for one host; the same input gives the same bytes.
+
+    addresses are its IPv4 and IPv6 address, identity the files that make it this host (path to content).
+    """
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        for path, content in sorted({**dict(_files(host, addresses)), **identity}.items()):
+            entry = tarfile.TarInfo(path.lstrip("/"))
+            entry.size = len(content)
+            secret = path.endswith("_key") or path.startswith("/root/")
+            entry.mode = 0o600 if secret else 0o755 if path == f"{OWN}/seed" else 0o644
+            tar.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _files(host: Host, addresses: tuple[str, str]) -> Iterator[tuple[str, bytes]]:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(LAB / "templates" / host.server),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    variables = _variables(host, addresses)
+    wanted = _wanted(host)
+    for entry in wanted:
+        template = environment.get_template((entry.get("template") or PurePosixPath(entry["path"]).name) + ".j2")
+        yield entry["path"], template.render(variables).encode()
+    for source, target in (("kopano-webapp", WEBAPP), ("z-push", ZPUSH)):
+        root = LAB / "frontends" / source
+        for path in root.rglob("*"):
+            if path.is_file():
+                yield f"{target}/{path.relative_to(root)}", path.read_bytes()
+    yield f"{OWN}/seed", (LAB / "seed").read_bytes()
+    yield f"{OWN}/plan", _plan(host, wanted).encode()
+    yield "/etc/machine-id", (hashlib.md5(host.name.encode(), usedforsecurity=False).hexdigest() + "\n").encode()
+
+
+def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
+    return {
+        "dirt": host.dirt,
+        "domain": host.domain,
+        "name": f"mail.{host.domain}",
+        "names": _names(host),
+        "ipv4": addresses[0],
+        "ipv6": addresses[1],
+        "certificate": f"/etc/ssl/certs/mail.{host.domain}.pem",
+        "key_file": f"/etc/ssl/private/mail.{host.domain}.key",
+        "weak_ciphers": WEAK_CIPHERS,
+        "webapp": WEBAPP,
+        "zpush": ZPUSH,
+        "autodiscover_paths": AUTODISCOVER_PATHS,
+        "php_socket": f"/run/php/php{host.release.php}-fpm.sock",
+    }
+
+
+def _names(host: Host) -> list[str]:
+    return [f"{label}.{host.domain}" for label in ("mail", "autodiscover", "webapp")] + [host.domain]
+
+
+def _wanted(host: Host) -> list[dict[str, Any]]:
+    """The entries of files.yml that this host gets."""
+    entries: list[dict[str, Any]] = yaml.safe_load((LAB / "files.yml").read_text())[host.server]
+    return [
+        entry
+        for entry in entries
+        if ("with" not in entry or host.dirt & set(entry["with"])) and not host.dirt & set(entry.get("without", []))
+    ]
+
+
+def _plan(host: Host, wanted: list[dict[str, Any]]) -> str:
+    """What the first boot does, as shell variables."""
+    php = f"php{host.release.php}"
+    key_type, key_options = KEY_OPTIONS[host.key]
+    enabled = {
+        kind: [PurePosixPath(entry["path"]).name for entry in wanted if entry.get("enable") == kind]
+        for kind in ("sites", "confs")
+    }
+    apache = host.server == "apache"
+    if apache:
+        enabled = {kind: [name.removesuffix(".conf") for name in names] for kind, names in enabled.items()}
+    modules = {"rewrite": True, "ssl": "no-site" not in host.dirt, "headers": "no-headers" not in host.dirt}
+    if host.php == "mod_php":
+        modules |= {"mpm_event": False, "mpm_prefork": True, php: True}
+    else:
+        modules |= {php: False, "mpm_prefork": False, "mpm_event": True, "proxy_fcgi": True, "setenvif": True}
+        if apache:
+            enabled["confs"].insert(0, f"{php}-fpm")
+    units = [{"apache": "apache2", "nginx": "nginx"}[host.server]] + [f"{php}-fpm"] * (host.php == "fpm")
+    default_site = {"apache": "000-default", "nginx": "default"}[host.server]
+    values = {
+        "server": host.server,
+        "name": f"mail.{host.domain}",
+        "subject_alt_names": ",".join(f"DNS:{name}" for name in [*_names(host), f"calendar.{host.domain}"]),
+        "key_type": key_type,
+        "key_options": key_options,
+        "modules_on": " ".join(name for name, on in modules.items() if on),
+        "modules_off": " ".join(name for name, on in modules.items() if not on),
+        "sites_on": " ".join(enabled["sites"]),
+        "sites_off": "" if "no-site" in host.dirt else default_site,
+        "confs_on": " ".join(enabled["confs"]),
+        "units": " ".join(units),
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

@@ -1,0 +1,89 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab's hosts as data, and the names that keep two checkouts and two sets of hosts apart."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import yaml
+
+from .images import LAB, Release, releases
+from .shell import LabError
+
+DIRT = frozenset(
+    "addresses debian-package default-server legacy-protocols many-names no-headers no-site redirect snakeoil "
+    "vhost-ciphers weak-ciphers".split()
+)
+CHOICES = {"server": {"apache", "nginx"}, "php": {"mod_php", "fpm"}, "key": {"rsa", "ec"}}
+
+
+@dataclass(frozen=True)
+class Host:
+    """A host of hosts.yml; position is its place in the file, which decides its address."""
+
+    name: str
+    position: int
+    release: Release
+    server: str
+    php: str
+    key: str
+    dirt: frozenset[str]
+    optional: bool = False
+    unprivileged: bool = False
+
+    @property
+    def domain(self) -> str:
+        """The mail domain that it serves."""
+        return f"{self.name}.test"
+
+    @property
+    def groups(self) -> list[str]:
+        """The inventory groups that it is in."""
+        return ["lab", self.server, f"debian{self.release.debian}"]
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One set of hosts of one checkout."""
+
+    checkout: Path
+    set: str
+
+    @property
+    def prefix(self) -> str:
+        """Starts the name of whatever the set has on the machine."""
+        return f"kopano-{hashlib.sha256(str(self.checkout).encode()).hexdigest()[:6]}-{self.set}"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of this set's generated files."""
+        return self.checkout / ".cache" / "lab" / self.set
+
+    def container(self, host: str) -> str:
+        """The name of a host's container."""
+        return f"{self.prefix}-{host}"
+
+
+def hosts(path: Path = LAB / "hosts.yml") -> dict[str, Host]:
+    """All hosts of the data file by name. Raises LabError for what the lab does not know."""
+    known = releases()
+    result = {}
+    for position, (name, entry) in enumerate(yaml.safe_load(path.read_text())["hosts"].items()):
+        unknown = set(entry) - {field.name for field in fields(Host)}
+        if unknown:
+            raise LabError(f"{path.name}: {name}: unknown key {', '.join(sorted(unknown))}")
+        if entry["release"] not in known:
+            raise LabError(f"{path.name}: {name}: release is {entry['release']!r}, not one of {', '.join(known)}")
+        for key, allowed in CHOICES.items():
+            if entry[key] not in allowed:
+                raise LabError(f"{path.name}: {name}: {key} is {entry[key]!r}, not one of {', '.join(sorted(allowed))}")
+        dirt = frozenset(entry["dirt"])
+        if not dirt <= DIRT:
+            raise LabError(f"{path.name}: {name}: unknown dirt {', '.join(sorted(dirt - DIRT))}")
+        result[name] = Host(name, position, **{**entry, "release": known[entry["release"]], "dirt": dirt})
+    return result
