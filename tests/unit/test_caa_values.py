@@ -1,0 +1,120 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""CAA values and host names, whatever their bytes."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa
+from hypothesis import given
+from hypothesis import strategies as st
+
+WORDS = st.from_regex(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,5}", fullmatch=True)
+DOMAINS = st.one_of(st.just(""), st.lists(WORDS, min_size=1, max_size=4).map(".".join))
+VALUES = st.text(st.sampled_from([chr(code) for code in range(0x21, 0x7F) if chr(code) != ";"]), max_size=20)
+GRANTS = st.builds(_caa.Grant, DOMAINS, st.lists(st.tuples(WORDS.map(str.lower), VALUES), max_size=4).map(tuple))
+BLANKS = st.text(" \t", max_size=3)
+PROPERTIES = st.builds(
+    _caa.Property,
+    st.integers(0, 255),
+    st.one_of(st.sampled_from(["issue", "issuewild", "iodef", "ISSUE", "contactemail"]), st.text(max_size=8)),
+    st.one_of(st.binary(max_size=60), GRANTS.map(lambda grant: str(grant).encode())),
+)
+REQUESTS = st.builds(
+    _caa.Request,
+    st.lists(WORDS.map(str.lower), max_size=2).map(tuple),
+    st.booleans(),
+    st.text(max_size=10),
+    st.text(max_size=10),
+    st.booleans(),
+)
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_and_reading_what_was_printed_gives_the_same(value):
+    grant = _caa.parse_grant(value)
+    if grant is not None:
+        assert _caa.parse_grant(str(grant).encode()) == grant
+
+
+@given(GRANTS, st.lists(BLANKS, min_size=20, max_size=20))
+def test_a_valid_value_survives_printing_with_any_blanks(grant, blanks):
+    assert _caa.parse_grant(str(grant).encode()) == grant
+    space = iter(blanks)
+    parts = [grant.domain] + [f"{tag}{next(space)}={next(space)}{value}" for tag, value in grant.parameters]
+    spaced = ";".join(f"{next(space)}{part}{next(space)}" for part in parts)
+    assert _caa.parse_grant(spaced.encode()) == grant
+
+
+@given(st.lists(PROPERTIES, max_size=6), REQUESTS)
+def test_no_record_set_raises_and_every_verdict_is_one_of_three(records, request):
+    judgement = _caa.evaluate(records, request)
+    assert judgement.verdict in (_caa.PERMITTED, _caa.FORBIDDEN, _caa.UNRESTRICTED)
+    assert all(str(record) and isinstance(_caa.reports_to(record), bool) for record in records)
+
+
+@given(st.lists(PROPERTIES, max_size=6), REQUESTS)
+def test_what_a_named_ca_may_some_ca_may(records, request):
+    # Without a CA the question is weaker, so it cannot be answered more strictly.
+    anyone = request._replace(domains=(), account_uri="", validation_method="", literal=False)
+    if _caa.evaluate(records, anyone).verdict == _caa.FORBIDDEN:
+        assert _caa.evaluate(records, request).verdict == _caa.FORBIDDEN
+
+
+@given(st.binary(max_size=80))
+def test_the_text_of_a_value_is_what_dnspython_reads_back(value):
+    rdata = pytest.importorskip("dns.rdata", reason="dnspython is not installed")
+    record = _caa.Property(0, "issue", value)
+    assert rdata.from_text("IN", "CAA", str(record)).value == value
+
+
+@given(st.text(max_size=80))
+def test_any_text_is_a_host_name_or_a_reason(text):
+    try:
+        name, _wildcard = _caa.host_name(text)
+    except ValueError as error:
+        assert str(error)
+    else:
+        assert _caa.host_name(name) == (name, False)
+        assert _caa.host_name(name.upper() + ".") == (name, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "wildcard"),
+    [
+        ("Mail.Kopano.TEST.", "mail.kopano.test", False),
+        ("*.kopano.test", "kopano.test", True),
+        ("m\u00fcller.example", "xn--mller-kva.example", False),
+        ("\u65e5\u672c\u3002example", "xn--wgv71a.example", False),
+    ],
+)
+def test_host_names_as_people_write_them(text, name, wildcard):
+    assert _caa.host_name(text) == (name, wildcard)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("192.0.2.1", "address"),
+        ("2001:db8::1", "address"),
+        ("[2001:db8::1]", "address"),
+        ("192.0.2", "number"),
+        ("", "empty"),
+        (" kopano.test", "blanks"),
+        (".", "label"),
+        ("a..b", "label"),
+        ("mail_x.kopano.test", "label"),
+        ("a.*.kopano.test", "label"),
+        ("*", "label"),
+        ("https://kopano.test/", "label"),
+        ("kopano.test:443", "label"),
+        ("stra\u00dfe.example", "IDNA"),
+        ("x" * 64 + ".example", "label"),
+        (".".join(["x" * 60] * 5), "253"),
+    ],
+)
+def test_what_is_no_host_name_says_why(text, reason):
+    with pytest.raises(ValueError, match=reason):
+        _caa.host_name(text)
