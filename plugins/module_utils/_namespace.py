@@ -98,13 +98,14 @@ def _die_with_parent() -> None:
 
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
-_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+NLMSG_ERROR, NLMSG_DONE = 2, 3
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
 _SCOPE_LINK = 253
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
 
-def _messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
+    """The netlink messages (netlink(7)) in what was received: type and body."""
     while len(data) >= 16:
         length, kind = struct.unpack_from("=IH", data)
         if length < 16:
@@ -121,8 +122,8 @@ def host_addresses() -> list[tuple[int, bytes]]:
         request = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)
         link.send(struct.pack("=IHHII", 16 + len(request), _RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0) + request)
         while True:
-            for kind, body in _messages(link.recv(1 << 16)):
-                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+            for kind, body in messages(link.recv(1 << 16)):
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
                     return found
                 if kind != _RTM_NEWADDR:
                     continue

@@ -16,6 +16,7 @@ Certificates are not verified here: the question is what the server serves, not 
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 import hashlib
 import http.client
 import re
@@ -77,6 +78,7 @@ def _asked_name(name: str) -> str:
     return name if re.match(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$", name) and name != "_" else ""
 
 
+@functools.lru_cache(maxsize=None)
 def client_context() -> ssl.SSLContext:
     """A client that accepts all that this host's OpenSSL can still do, so that it can talk to what is not hardened yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -93,7 +95,7 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-def ask(target: Target, timeout: float, context: ssl.SSLContext | None = None) -> Answer:
+def ask(target: Target, timeout: float) -> Answer:
     """One connection, one request. Never raises for what the other side does: error says it."""
     started = time.monotonic()
     answer: Answer = dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error"))
@@ -102,8 +104,7 @@ def ask(target: Target, timeout: float, context: ssl.SSLContext | None = None) -
     try:
         connection = socket.create_connection((target["address"], target["port"]), timeout)
         if target.get("tls", True):
-            context = context or client_context()
-            connection = context.wrap_socket(connection, server_hostname=target.get("server_name"))
+            connection = client_context().wrap_socket(connection, server_hostname=target.get("server_name"))
             answer["protocol"] = {"TLSv1": "TLSv1.0"}.get(connection.version() or "", connection.version())
             answer["cipher"] = (connection.cipher() or (None,))[0]
             certificate = connection.getpeercert(True)
@@ -140,20 +141,31 @@ def _read_response(connection: socket.socket, answer: Answer) -> None:
         if not found:
             raise http.client.BadStatusLine(line.strip() or "no answer")
         answer["status"] = int(found.group(1))
-        headers: dict[str, list[str]] = {}
-        for name, value in http.client.parse_headers(stream).items():
-            headers.setdefault(name.lower(), []).append(value)
-        answer["headers"] = headers
+        headers = answer["headers"] = _read_headers(stream)
         answer["location"] = (headers.get("location") or [None])[0]
+
+
+def _read_headers(stream: t.BinaryIO) -> dict[str, list[str]]:
+    """The header section (RFC 9112, section 5), up to its empty line or its limit of size."""
+    headers: dict[str, list[str]] = {}
+    left = MAX_HEADERS
+    while left > 0:
+        line = stream.readline(left)
+        left -= len(line)
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not line.strip():
+            return headers
+        if colon:
+            headers.setdefault(name.strip().lower(), []).append(value.strip())
+    raise http.client.HTTPException("more than %d bytes of headers" % MAX_HEADERS)
 
 
 def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
     """Answers in the order of the targets, a few at a time."""
     if not targets:
         return []
-    context = client_context()
     with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(targets))) as pool:
-        return list(pool.map(lambda target: ask(target, timeout, context), targets))
+        return list(pool.map(lambda target: ask(target, timeout), targets))
 
 
 # --- probes: what the user wants asked -------------------------------------------------------------------------------

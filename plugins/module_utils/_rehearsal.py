@@ -83,9 +83,10 @@ def rehearse(
         "endpoints": [], "answers": [], "listening": [], "refused": None, "grades": [],
     }
     environment, arguments = server.environment(), server.arguments()
+    logs = _config.log_files(live) if live else []
     try:
         seen = _namespace.call(
-            lambda: _in_namespace(server, changes, asked, environment, arguments),
+            lambda: _in_namespace(server, changes, asked, environment, arguments, logs),
             TIMEOUT, _sockets(live, changes), _hosts_text(live, changes),
         )
         result.update(seen["result"])
@@ -114,25 +115,30 @@ def _in_namespace(
     asked: t.Sequence[_probe.Target],
     environment: dict[str, str],
     arguments: list[str],
+    logs: t.Sequence[str],
 ) -> dict[str, t.Any]:
     for change in changes:
         os.makedirs(os.path.dirname(change.path), exist_ok=True)
         _changeset.put(change.path, change.after)
-    result: dict[str, t.Any] = {}
+    _empty_logs(logs)
     layout = server.layout
-    config, fault = _load(layout)
-    if config is not None:
-        _empty_logs(config)
     started = time.monotonic()
-    words = _start(server, environment, arguments)
-    result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
-    if words is not None:
-        said = _diagnose.relevant(words + "\n" + _log_words()) or "it ended without a word"
-        return {"result": result, "fault": _diagnose.find(said, config, _openssl_of(layout), read_text)}
+    with tempfile.TemporaryFile() as output:
+        process = _spawn(server, environment, arguments, output)
+        config, unreadable = _load(layout)  # while the server starts
+        up = _wait_for_workers(server, process)
+        endpoints = _probe.targets_of(config.vhosts) if config else []
+        # A server has started when it answers, so the first answer counts as part of its start.
+        answers = _probe.ask_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
+        result: dict[str, t.Any] = {"start_ms": round((time.monotonic() - started) * 1000, 1)}
+        if not up:
+            output.seek(0)
+            words = output.read().decode("utf-8", "replace") + "\n" + _log_words()
+            fault = _diagnose.find(words, config, _openssl_of(layout), read_text)
+            return {"result": result, "fault": fault if fault.words else fault._replace(words="no worker came up")}
     if config is None:
-        return {"result": result, "fault": fault}
-    endpoints = _probe.targets_of(config.vhosts)
-    answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        return {"result": result, "fault": unreadable}
+    answers += _probe.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
@@ -149,24 +155,26 @@ def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None
         )
 
 
-def _start(server: Server, environment: dict[str, str], arguments: list[str]) -> str | None:
-    """Start the server and wait until its workers are there. Returns its words if it does not come up, else None."""
+def _spawn(
+    server: Server, environment: dict[str, str], arguments: list[str], output: t.IO[bytes]
+) -> subprocess.Popen[bytes]:
     foreground = ["-DFOREGROUND"] if server.layout.server == "apache" else []
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            server.command(*arguments, *foreground),
-            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-        )
-        deadline = time.monotonic() + TIMEOUT / 2
-        while time.monotonic() < deadline:
-            # nginx forks and its first process ends well; Apache stays in the foreground.
-            if process.poll() not in (None, 0) or (process.poll() == 0 and server.main_pid() is None):
-                break
-            if server.workers():
-                return None
-            time.sleep(0.001)
-        output.seek(0)
-        return output.read().decode("utf-8", "replace") or "no worker came up"
+    return subprocess.Popen(
+        server.command(*arguments, *foreground),
+        env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+    )
+
+
+def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + TIMEOUT / 2
+    while time.monotonic() < deadline:
+        if server.workers():
+            return True
+        # nginx forks and its first process ends well; Apache stays in the foreground.
+        if process.poll() not in (None, 0) or (process.poll() == 0 and server.main_pid() is None):
+            return False
+        time.sleep(0.001)
+    return False
 
 
 def _log_words() -> str:
@@ -187,9 +195,9 @@ def read_text(path: str) -> str:
         return ""
 
 
-def _empty_logs(config: _config.Config) -> None:
+def _empty_logs(paths: t.Iterable[str]) -> None:
     """Logs outside /var/log start empty as well, so that none is copied into memory when it is opened for writing."""
-    for path in _config.log_files(config):
+    for path in paths:
         try:
             found = os.stat(path)
             if found.st_size and not path.startswith("/var/log/"):

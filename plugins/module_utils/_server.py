@@ -14,11 +14,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _config
+from ansible_collections.kopano.hardening.plugins.module_utils import _config, _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
 RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
@@ -34,31 +36,61 @@ RELOAD_TIMEOUT = 20.0
 START_TIMEOUT = 30
 
 
+# Netlink's socket monitoring (sock_diag(7)): it lists the listening sockets alone, where /proc/net/tcp walks the table
+# of all connections, which takes milliseconds on a big host.
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_TCP_LISTEN = 10
+
+
 def tcp_listeners() -> dict[str, tuple[str, int]]:
-    """Listening TCP sockets of this network namespace: inode to (address, port). Source: proc_net_tcp.rst."""
+    """Listening TCP sockets of this network namespace: inode to (address, port)."""
+    found: dict[str, tuple[str, int]] = {}
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            found.update(_diagnosed(family))
+    except OSError:
+        return _tabled()
+    return found
+
+
+def _diagnosed(family: int) -> t.Iterator[tuple[str, tuple[str, int]]]:
+    size = 4 if family == socket.AF_INET else 16
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as link:
+        link.settimeout(2)
+        request = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, 1 << _TCP_LISTEN)
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        link.send(struct.pack("=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0) + request)
+        while True:
+            for kind, body in _namespace.messages(link.recv(1 << 16)):
+                if kind == _namespace.NLMSG_DONE:
+                    return
+                if kind == _namespace.NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", body)[0], "sock_diag")
+                # struct inet_diag_msg: four octets, ports in network order, then addresses; the inode is its last field.
+                port = struct.unpack_from("!H", body, 4)[0]
+                inode = struct.unpack_from("=I", body, 68)[0]
+                yield str(inode), (socket.inet_ntop(family, body[8 : 8 + size]), port)
+
+
+def _tabled() -> dict[str, tuple[str, int]]:
+    """The same from /proc/net/tcp (proc_net_tcp.rst), for a kernel without the monitoring."""
     found = {}
-    for table, family in (("/proc/net/tcp", 4), ("/proc/net/tcp6", 6)):
+    for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
         try:
             with open(table) as lines:
                 next(lines)
                 for line in lines:
                     fields = line.split()
-                    if fields[3] == "0A":
+                    if int(fields[3], 16) == _TCP_LISTEN:
                         address, port = fields[1].split(":")
-                        found[fields[9]] = (_address(address, family), int(port, 16))
+                        # Addresses stand there as 32-bit words in the byte order of the host.
+                        words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
+                        packed = struct.pack("=%dI" % len(words), *words)
+                        found[fields[9]] = (socket.inet_ntop(family, packed), int(port, 16))
         except (OSError, StopIteration):
             continue
     return found
-
-
-def _address(text: str, family: int) -> str:
-    """Addresses stand there as 32-bit words in the byte order of the host."""
-    import socket
-    import struct
-
-    words = [int(text[start : start + 8], 16) for start in range(0, len(text), 8)]
-    packed = struct.pack("=%dI" % len(words), *words)
-    return socket.inet_ntop(socket.AF_INET if family == 4 else socket.AF_INET6, packed)
 
 
 def _sockets_of(pid: int) -> set[str]:
