@@ -1,0 +1,119 @@
+# The first rule is the help; everything generated lands in .cache/ and .venv*/.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# For an inventory of your own: make harden INVENTORY=path ARGS='--limit web1 --check --diff'
+INVENTORY ?=
+ARGS ?=
+SCENARIO ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .cache/stamps
+LAB := $(BIN)/python lab/lab.py
+LINK := .cache/collections/ansible_collections/kopano/hardening
+
+LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 iptables mmdebstrap netavark nftables \
+	openssh-client podman python3-venv uidmap util-linux
+# Programs that the tests talk to or start themselves; none of these packages starts a service.
+TEST_PACKAGES := apache2-bin git openssl testssl.sh
+
+# $(call interpreter,TEST,NAMES): the first of these interpreters that can make an environment and passes the test.
+interpreter = $(shell for python in $(2); do \
+	$$python -c 'import ensurepip, sys, venv; sys.exit(not $(1))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ---- What everything else stands on
+
+$(STAMPS)/lab-packages: Makefile lab/system.sh
+	@lab/system.sh $(LAB_PACKAGES)
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/test-packages: Makefile lab/system.sh
+	@lab/system.sh $(TEST_PACKAGES)
+	@mkdir -p $(@D) && touch $@
+
+$(LINK):
+	@mkdir -p $(@D) && ln -sfn ../../../.. $@
+
+# An environment: $(call venv,FOLDER,NEWEST or OLDEST,REQUIREMENTS…), with a message where no interpreter fits.
+NEWEST_TEST := sys.version_info >= (3, 12)
+NEWEST_NAMES := python3.14 python3.13 python3.12 python3 /usr/bin/python3
+NEWEST_WORDS := 3.12 or newer
+OLDEST_TEST := (3, 10) <= sys.version_info < (3, 13)
+OLDEST_NAMES := python3.12 python3.11 python3.10 python3 /usr/bin/python3
+OLDEST_WORDS := 3.10 to 3.12
+
+define venv
+	@python='$(call interpreter,$($(2)_TEST),$($(2)_NAMES))'; \
+	if [ -z "$$python" ]; then echo 'No Python $($(2)_WORDS) with the module venv (python3-venv) is here.' >&2; exit 1; fi; \
+	$(1)/bin/python -m pip --version >/dev/null 2>&1 || $$python -m venv --clear $(1)
+	@echo 'installing $(3) in $(1)'
+	@$(1)/bin/python -m pip --quiet --disable-pip-version-check install $(addprefix --requirement ,$(3))
+	@mkdir -p $(STAMPS) && touch $@
+endef
+
+$(STAMPS)/run: requirements.txt | $(LINK)
+	$(call venv,$(VENV),NEWEST,requirements.txt)
+
+$(STAMPS)/test: requirements.txt requirements-test.txt $(STAMPS)/run
+	$(call venv,$(VENV),NEWEST,requirements.txt requirements-test.txt)
+
+$(STAMPS)/oldest: requirements-oldest.txt | $(LINK)
+	$(call venv,.venv-oldest,OLDEST,requirements-oldest.txt)
+
+$(STAMPS)/oracles: requirements-oracles.txt
+	$(call venv,.venv-oracles,NEWEST,requirements-oracles.txt)
+
+.PHONY: setup
+setup: $(STAMPS)/lab-packages $(STAMPS)/test-packages $(STAMPS)/test ## Install what the other rules need
+
+# ---- The lab
+
+.PHONY: lab lab-reset lab-down
+lab: $(STAMPS)/lab-packages $(STAMPS)/run ## Start the lab: Apache and nginx on Debian 11, 12 and 13
+	@$(LAB) up
+
+lab-reset: $(STAMPS)/lab-packages $(STAMPS)/run ## Give the lab's hosts their dirty first state again
+	@$(LAB) reset
+
+lab-down: $(STAMPS)/lab-packages $(STAMPS)/run ## Remove the lab's hosts
+	@$(LAB) down
+
+# ---- Use
+
+.PHONY: harden
+harden: $(STAMPS)/run $(if $(INVENTORY),,lab) ## Harden the lab, or the hosts of INVENTORY=
+	@$(BIN)/ansible-playbook playbooks/harden.yml $(addprefix --inventory ,$(INVENTORY)) $(ARGS)
+
+# ---- Tests
+
+.PHONY: test lint unit molecule oldest oracles benchmark
+test: setup ## Lint, unit tests and all Molecule scenarios, with a summary
+	@$(BIN)/python tests/run.py lint unit molecule
+
+lint: $(STAMPS)/test ## Static checks
+	@$(BIN)/python tests/run.py lint
+
+unit: $(STAMPS)/test-packages $(STAMPS)/test ## Unit tests
+	@$(BIN)/python tests/run.py unit
+
+molecule: setup ## All Molecule scenarios, or SCENARIO=name
+	@$(BIN)/python tests/run.py $(if $(SCENARIO),$(addprefix molecule:,$(SCENARIO)),molecule)
+
+oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
+	@$(BIN)/python tests/run.py oldest
+
+oracles: $(STAMPS)/oracles ## Install sslyze in an environment of its own
+
+benchmark: setup lab ## Measurements against the lab
+	@$(BIN)/python -m pytest tests/benchmark $(ARGS)
+
+.PHONY: clean
+clean: ## Remove the lab, the environments and everything generated
+	@if [ -d .cache/lab ] && [ -x $(BIN)/python ]; then $(LAB) clean; fi
+	rm -rf .cache .venv .venv-oldest .venv-oracles .mypy_cache .ruff_cache .pytest_cache .hypothesis
