@@ -1,0 +1,25 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes this checkout importable as the collection that it is, and the lab's code as kopano_lab."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+COLLECTIONS = CHECKOUT / ".cache" / "collections"
+
+_link = COLLECTIONS / "ansible_collections" / "kopano" / "hardening"
+if not _link.exists():
+    _link.parent.mkdir(parents=True, exist_ok=True)
+    _link.symlink_to(CHECKOUT, target_is_directory=True)
+sys.path[:0] = [str(COLLECTIONS), str(CHECKOUT / "lab")]
+
+import ansible_collections  # noqa: E402 - only now on the path
+
+# The PyPI package `ansible` brings a package of this name, which hides a folder without one.
+_mine = str(COLLECTIONS / "ansible_collections")
+if _mine not in ansible_collections.__path__:
+    ansible_collections.__path__.insert(0, _mine)
