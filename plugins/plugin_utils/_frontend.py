@@ -1,0 +1,361 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""From the options of the role frontend and the answer of frontend_info to what shall be on the host.
+
+Nothing here talks to a host, and nothing here knows a distribution: paths come with the answer, everything else with
+the role's data files.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os.path
+import re
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+Options = dict[str, t.Any]
+Info = dict[str, t.Any]
+
+# What browsers ask of a host before they put it on their preload lists.
+PRELOAD_MAX_AGE = 31536000
+
+# From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
+NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
+NGINX_CONF_COMMAND = (1, 19, 4)
+NGINX_HTTP2_DIRECTIVE = (1, 25, 1)
+
+# The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
+SITE = "00-kopano-hardening"
+
+# Debian's package kopano-webapp-apache2 brings two virtual hosts in a file of this name.
+PACKAGED_VHOSTS = "kopano-webapp-apache2"
+
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
+_CIPHERS = re.compile(r"[A-Za-z0-9_+!@=:-]+")
+_GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
+# A path that needs no quoting in either server's configuration.
+_PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
+
+
+def as_list(value: t.Any) -> list[str]:
+    """A list option as Ansible's argument specs understand it: a list, or text with commas."""
+    if isinstance(value, str):
+        value = value.split(",")
+    return [str(item).strip() for item in value or () if str(item).strip()]
+
+
+def is_host_name(name: str) -> bool:
+    """Whether name is a DNS name that a server can be known by: no address, no wildcard, no root dot."""
+    labels = name.split(".")
+    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def option_errors(options: Options) -> list[str]:
+    """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses."""
+    found = []
+
+    def refuse(name: str, why: str) -> None:
+        found.append(f"frontend_{name}: {options[name]!r} {why}")
+
+    max_age = int(options["hsts_max_age"])
+    for name, least in (("hsts_max_age", 0), ("confirm_timeout", 0), ("keep", 1)):
+        if int(options[name]) < least:
+            refuse(name, f"is less than {least}")
+    if boolean(options["hsts_preload"]):
+        if not boolean(options["hsts_include_subdomains"]):
+            refuse("hsts_preload", "needs frontend_hsts_include_subdomains: true, since the lists hold whole domains")
+        if max_age < PRELOAD_MAX_AGE:
+            refuse("hsts_preload", f"needs a frontend_hsts_max_age of at least {PRELOAD_MAX_AGE}, not {max_age}")
+    for name in as_list(options["server_names"]):
+        if not is_host_name(name):
+            found.append(f"frontend_server_names: {name!r} is not a host name")
+    for name, pattern in (("tls_ciphers", _CIPHERS), ("tls_ciphersuites", _CIPHERS), ("tls_groups", _GROUPS)):
+        for item in as_list(options[name]):
+            if not pattern.fullmatch(item):
+                found.append(f"frontend_{name}: {item!r} holds a character that no OpenSSL name has")
+    for name in ("tls_certificate", "tls_certificate_key", "acme_root"):
+        if options[name] and not _PATH.fullmatch(options[name]):
+            refuse(name, "is not an absolute path without spaces and quotes")
+    if bool(options["tls_certificate"]) != bool(options["tls_certificate_key"]):
+        key = options["tls_certificate_key"]
+        refuse("tls_certificate", f"and frontend_tls_certificate_key: {key!r} belong together; one of them is missing")
+    if options["php"] not in ("", "mod_php") and not _PATH.fullmatch(options["php"]):
+        refuse("php", "is neither 'mod_php' nor the path of a socket")
+    return found
+
+
+class Refused(Exception):
+    """The host cannot get what the options ask for. The text is for the user and names the option."""
+
+
+def choose_server(info: Info) -> Info:
+    """The entry of C(servers) to harden: the only one, else the only one that serves TLS."""
+    servers = info["servers"]
+    if not servers:
+        raise Refused("no web server is installed here, and frontend_install is off or could not install one")
+    if len(servers) > 1:
+        serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
+        servers = [server for server in servers if server["server"] in serving] or servers
+    if len(servers) > 1:
+        here = " and ".join(server["server"] for server in servers)
+        raise Refused(f"frontend_server: auto cannot choose between {here}, which are both here")
+    return servers[0]
+
+
+def version_of(server: Info) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", server["version"])[:3])
+
+
+def tls_policy(server: Info, options: Options, profile: Info) -> Info:
+    """The TLS settings, each list with the option that decides it.
+
+    The guideline's groups are narrowed to those that the host's OpenSSL knows; a list of the user's is left as it is,
+    so that a wrong one is refused by the server and named.
+    """
+
+    def setting(name: str, wanted: list[str]) -> Info:
+        own = as_list(options["tls_" + name])
+        return {"value": ":".join(own or wanted), "option": "frontend_tls_" + (name if own else "profile")}
+
+    nginx = server["server"] == "nginx"
+    known = set(server["openssl"]["groups"])
+    ciphersuites = setting("ciphersuites", profile["ciphersuites"])
+    if nginx and as_list(options["tls_ciphersuites"]) and version_of(server) < NGINX_CONF_COMMAND:
+        raise Refused(f"frontend_tls_ciphersuites: nginx {server['version']} has no directive for them, 1.19.4 has")
+    if nginx and not as_list(options["tls_ciphersuites"]):
+        # The profile's suites are OpenSSL's own; saying so would replace what the administrator set at http level.
+        ciphersuites["value"] = ""
+    return {
+        "protocols": profile["protocols"],
+        "ciphers": setting("ciphers", profile["ciphers"]),
+        "ciphersuites": ciphersuites,
+        "groups": setting("groups", [group for group in profile["groups"] if group in known]),
+        "prefer_server_ciphers": boolean(options["tls_prefer_server_ciphers"]),
+        "tickets_off": not nginx or version_of(server) < NGINX_ROTATES_TICKET_KEYS,
+    }
+
+
+def hsts(options: Options) -> str:
+    """The header's value (RFC 6797, section 6.1)."""
+    parts = [f"max-age={int(options['hsts_max_age'])}"]
+    if boolean(options["hsts_include_subdomains"]):
+        parts.append("includeSubDomains")
+    if boolean(options["hsts_preload"]):
+        parts.append("preload")
+    return "; ".join(parts)
+
+
+def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
+    """Host names that only a plain virtual host on port 80 has: redirecting them would lead to another site."""
+    vhosts = list(vhosts)
+    secure = [name.lower() for vhost in vhosts if vhost["tls"] for name in vhost["names"]]
+    secure += [name.lower() for name in names]
+    plain = {name.lower() for vhost in vhosts if not vhost["tls"] and vhost["port"] == 80 for name in vhost["names"]}
+    return sorted(
+        name
+        for name in plain
+        if is_host_name(name) and "." in name and not any(fnmatch.fnmatch(name, known) for known in secure)
+    )
+
+
+def https_port(vhosts: t.Iterable[Info]) -> int:
+    """Where plain HTTP is redirected to: 443, or the lowest TLS port of a host that has none there."""
+    ports = sorted({vhost["port"] for vhost in vhosts if vhost["tls"] and vhost["port"]})
+    return 443 if 443 in ports or not ports else ports[0]
+
+
+def is_packaged(vhost: Info) -> bool:
+    return os.path.basename(vhost["file"]).startswith(PACKAGED_VHOSTS)
+
+
+def choose_mode(vhosts: t.Iterable[Info], wanted: str, site_file: str) -> str:
+    """C(adopt) or C(site). A host that has this role's site keeps it, whatever else is there by now."""
+    if wanted != "auto":
+        return wanted
+    names = {os.path.basename(vhost["file"]) for vhost in vhosts if vhost["tls"] and not is_packaged(vhost)}
+    return "site" if os.path.basename(site_file) in names or not names else "adopt"
+
+
+def site_path(server: Info) -> str:
+    suffix = server["sites"]["suffixes"][0]
+    return os.path.join(server["sites"]["available_dir"], SITE + suffix)
+
+
+def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, str, str]:
+    """Certificate and key of the site as paths, and a warning or ''."""
+    if options["tls_certificate"]:
+        return options["tls_certificate"], options["tls_certificate_key"], ""
+    snakeoil = info["snakeoil"] or {}
+    used = [(vhost["certificate"], vhost["key"]) for vhost in vhosts if vhost["tls"] and vhost["certificate"]]
+    used = [pair for pair in used if pair[0] != snakeoil.get("certificate")] + used
+    if used:
+        found = used[0][0], used[0][1] or used[0][0]
+    elif snakeoil:
+        found = snakeoil["certificate"], snakeoil["key"]
+    else:
+        raise Refused("frontend_tls_certificate: '' leaves the choice to this host, which has no certificate; name one")
+    if found[0] == snakeoil.get("certificate"):
+        return (
+            found[0],
+            found[1],
+            (f"frontend_tls_certificate: '' came to {found[0]}, which the distribution made and nobody trusts"),
+        )
+    return found[0], found[1], ""
+
+
+def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[Info], foreign: list[Info]) -> Info:
+    """What the site's template needs. vhosts: those of the server; foreign: those of them that are not the site's."""
+    names = as_list(options["server_names"])
+    if not names:
+        raise Refused(
+            "frontend_server_names: [] is not enough for site mode, which this host gets because no TLS "
+            "virtual host is there to adopt"
+        )
+    php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
+    wanted = as_list(options["components"])
+    found = {component["name"]: component for component in info["components"]}
+    components = [
+        dict(
+            data[name],
+            name=name,
+            pattern=pattern(data[name]),
+            directory=found.get(name, {}).get("path") or data[name]["directory"],
+        )
+        for name in data
+        if name in (wanted or found)
+    ]
+    if components and (not php or (server["server"] == "nginx" and php == "mod_php")):
+        raise Refused(f"frontend_php: {options['php']!r} leaves {server['server']} without a PHP-FPM socket")
+    chosen = certificate(info, vhosts, options)
+    return {
+        "names": names,
+        "shadowed": sorted(
+            {name for vhost in foreign if not vhost["tls"] and vhost.get("implicit_name") for name in vhost["names"]}
+            - set(names)
+        ),
+        "certificate": chosen[0],
+        "certificate_key": chosen[1],
+        "warning": chosen[2],
+        "http2": http2(server) if boolean(options["http2"]) else "",
+        "ipv6": info["os"]["ipv6"],
+        "acme_root": options["acme_root"],
+        # nginx wants one default server at an address; the administrator's one stays.
+        "default_80": not any(vhost["default"] and vhost["port"] == 80 for vhost in foreign),
+        "default_443": not any(vhost["default"] and vhost["port"] == 443 for vhost in foreign),
+        "components": components,
+        "landing": next((component["landing"] for component in components if "landing" in component), ""),
+        "php_socket": "" if php == "mod_php" else php,
+    }
+
+
+def pattern(component: Info) -> str:
+    """The regular expression for a component's path, in what both servers' PCRE understands."""
+    path = component["path"].replace(".", r"\.")
+    return f"(?i)^{path}$" if component["match"] == "nocase" else f"^{path}(?:/|$)"
+
+
+def http2(server: Info) -> str:
+    """How HTTP/2 is switched on: C(directive), C(listen) for a parameter of nginx's listen, or '' for not at all."""
+    if server["server"] == "nginx":
+        return "directive" if version_of(server) >= NGINX_HTTP2_DIRECTIVE else "listen"
+    available = "http2" in server["modules"] or server["module_style"] == "links"
+    return "directive" if available and server["mpm"] != "prefork" else ""
+
+
+def plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+    """Everything that the role's templates and its call of web_config need.
+
+    info is the answer of frontend_info, options are the role's by their names without C(frontend_), profiles and data
+    are the role's data files. C(error) and C(skip) are texts for the user, empty when there is nothing to say.
+    """
+    try:
+        return dict(_plan(info, options, profiles, data), error="")
+    except Refused as error:
+        return {"error": str(error), "skip": ""}
+
+
+# Where something else writes the web server's configuration, and what to do there instead.
+_MANAGERS = {
+    "ucs": "Univention Corporate Server writes this configuration; use its own settings, such as "
+    "'ucr set apache2/force_https=yes'",
+    "kweb": "kopano-kweb ends TLS on this host; set tls and hostname in /etc/kopano/kwebd.cfg",
+}
+
+
+def installs(options: Options) -> bool:
+    """Whether a web server was to be installed and cannot be there, because this is check mode."""
+    return options["check_mode"] and boolean(options["install"]) and bool(as_list(options["server_names"]))
+
+
+def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+    if info["managed_by"] in _MANAGERS:
+        return {"skip": _MANAGERS[info["managed_by"]]}
+    if not info["servers"] and installs(options):
+        return {"skip": "would install a web server; what comes after that cannot be rehearsed before it is there"}
+    server = choose_server(info)
+    apache = server["server"] == "apache"
+    vhosts = [vhost for vhost in info["vhosts"] if vhost["server"] == server["server"]]
+    site_file = site_path(server)
+    foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
+    mode = choose_mode(vhosts, options["mode"], site_file)
+    redirect = boolean(options["http_redirect"])
+    snippets = {
+        name: os.path.join(server["policy_dir"], name + ".conf")
+        for name in ("tls", "headers", "http")
+        if redirect or name != "http"
+    }
+    files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
+    result = {
+        "skip": "",
+        "server": server["server"],
+        "mode": mode,
+        "tls": tls_policy(server, options, profiles[options["tls_profile"]]),
+        "hsts": hsts(options),
+        "plain_only": plain_only(foreign, as_list(options["server_names"])),
+        "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
+        "files": files,
+        "policy": dict({"http": None}, **snippets),
+        "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "sites": []},
+        "disable": {"confs": []},
+        "adopt": True,
+        "probes": list(options["probes"]),
+        "warning": "",
+    }
+    if not redirect:
+        files.append({"path": os.path.join(server["policy_dir"], "http.conf"), "state": "absent"})
+    if mode == "site":
+        packaged = [vhost for vhost in foreign if is_packaged(vhost)]
+        foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
+        _add_site(result, site(server, info, options, data, vhosts, foreign), server, site_file)
+        result["disable"]["confs"] = [PACKAGED_VHOSTS] if apache and packaged else []
+        result["adopt"] = any(vhost["tls"] for vhost in foreign)
+    return result
+
+
+def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
+    result["site"] = wanted
+    result["warning"] = wanted["warning"]
+    result["https_suffix"] = ""
+    result["files"].append({"path": site_file, "template": server["server"] + "/site.conf.j2"})
+    result["enable"]["sites"] = [SITE]
+    result["probes"] += [
+        {
+            "path": component["probe"]["path"],
+            "server_name": wanted["names"][0],
+            "port": 443,
+            "expect": {"status": component["probe"]["status"]},
+        }
+        for component in wanted["components"]
+    ]
+    if server["server"] == "apache":
+        modules = result["enable"]["modules"]
+        modules += ["alias", "dir"]
+        modules += ["proxy_fcgi"] if wanted["php_socket"] else []
+        modules += ["http2"] if wanted["http2"] else []

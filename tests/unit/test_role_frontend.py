@@ -1,0 +1,323 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role frontend: its specification, and what it decides for hosts of every shape."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+
+from ansible_collections.kopano.hardening.plugins.modules import web_config
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
+
+from .role_frontend import COMPONENTS, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, vhost
+
+SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
+# --- the specification -----------------------------------------------------------------------------------------------
+
+
+def test_specification_and_defaults_say_the_same():
+    assert list(SPEC) == list(DEFAULTS)
+    assert {name: entry["default"] for name, entry in SPEC.items()} == DEFAULTS
+    for name, entry in SPEC.items():
+        assert entry["description"].strip(), name
+        kind = {"bool": bool, "int": int, "str": str, "list": list}[entry["type"]]
+        assert type(DEFAULTS[name]) is kind, name
+        if "choices" in entry and entry["type"] == "str":
+            assert DEFAULTS[name] in entry["choices"]
+
+
+def test_comments_of_the_defaults_say_what_the_specification_says():
+    text = (ROLE / "defaults" / "main.yml").read_text()
+    for name, entry in SPEC.items():
+        comment = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
+        assert comment, name
+        said = dict(re.findall(r"^# - (\w+): (.*)$", comment.group(1), re.MULTILINE))
+        kind = "list of " + entry["elements"] if entry["type"] == "list" else entry["type"]
+        assert said["Type"] == kind, name
+        assert yaml.safe_load(said["Default"]) == entry["default"], name
+        assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
+
+
+def test_components_that_can_be_asked_for_are_the_ones_of_the_data():
+    assert SPEC["frontend_components"]["choices"] == list(COMPONENTS)
+
+
+def test_the_plan_is_told_of_every_option_it_reads():
+    told = load("vars/main/plan.yml")["__frontend_options"]
+    for name, template in told.items():
+        assert template in ("{{ frontend_" + name + " }}", "{{ ansible_" + name + " }}")
+    code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend.py").read_text()
+    read = set(re.findall(r"""options\[["'](\w+)["']\]""", code))
+    assert "hsts_max_age" in read
+    assert read <= set(told)
+
+
+def test_profiles_are_the_guideline_s():
+    """Copied by hand from version 6.0 (see docs/frontend.md): a slip of the keyboard must not go unnoticed."""
+    aead = {
+        f"ECDHE-{key}-{cipher}"
+        for key in ("ECDSA", "RSA")
+        for cipher in ("AES128-GCM-SHA256", "AES256-GCM-SHA384", "CHACHA20-POLY1305")
+    }
+    assert set(PROFILES["intermediate"]["ciphers"]) == aead
+    assert PROFILES["modern"]["ciphers"] == []
+    assert PROFILES["intermediate"]["protocols"] == ["TLSv1.2", "TLSv1.3"]
+    assert PROFILES["modern"]["protocols"] == ["TLSv1.3"]
+    for profile in PROFILES.values():
+        assert profile["groups"] == ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
+        assert len(profile["ciphersuites"]) == 3
+
+
+# --- bad input -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"hsts_max_age": -1}, ["frontend_hsts_max_age", "-1"]),
+        ({"hsts_preload": True}, ["frontend_hsts_preload", "frontend_hsts_include_subdomains"]),
+        (
+            {"hsts_preload": True, "hsts_include_subdomains": True, "hsts_max_age": 300},
+            ["frontend_hsts_preload", "frontend_hsts_max_age", "300"],
+        ),
+        ({"server_names": ["mail.example.com", "a;b"]}, ["frontend_server_names", "a;b"]),
+        ({"server_names": ["mail.example.com\nReturn"]}, ["frontend_server_names"]),
+        ({"server_names": ["-mail.example.com"]}, ["frontend_server_names", "-mail.example.com"]),
+        ({"server_names": ["192.0.2.1"]}, ["frontend_server_names", "192.0.2.1"]),
+        ({"server_names": ["*.example.com"]}, ["frontend_server_names", "*.example.com"]),
+        ({"server_names": ["a" * 64 + ".example.com"]}, ["frontend_server_names"]),
+        ({"tls_ciphers": ["AES;"]}, ["frontend_tls_ciphers", "AES;"]),
+        ({"tls_groups": ["X25519 } server {"]}, ["frontend_tls_groups"]),
+        ({"tls_certificate": "/etc/ssl/mail.pem"}, ["frontend_tls_certificate", "/etc/ssl/mail.pem"]),
+        ({"tls_certificate_key": "/etc/ssl/mail.key"}, ["frontend_tls_certificate_key", "/etc/ssl/mail.key"]),
+        ({"tls_certificate": "mail.pem", "tls_certificate_key": "/k"}, ["frontend_tls_certificate", "mail.pem"]),
+        ({"acme_root": "/var/www/a b"}, ["frontend_acme_root", "/var/www/a b"]),
+        ({"php": "php-fpm"}, ["frontend_php", "php-fpm"]),
+        ({"keep": 0}, ["frontend_keep", "0"]),
+        ({"confirm_timeout": -5}, ["frontend_confirm_timeout", "-5"]),
+    ],
+)
+def test_bad_option_is_refused_by_name_and_value(changes, named):
+    errors = _frontend.option_errors(options(**changes))
+    assert len(errors) == 1
+    for word in named:
+        assert word in errors[0]
+
+
+def test_every_fault_is_told_at_once():
+    assert len(_frontend.option_errors(options(hsts_max_age=-1, php="x", server_names=["a b", "c d"]))) == 4
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"hsts_preload": "true", "hsts_include_subdomains": "yes", "hsts_max_age": "63072000"},
+        {"server_names": "mail.example.com,xn--mller-kva.example"},
+        {"tls_ciphers": ["ECDHE+AESGCM", "!aNULL", "@SECLEVEL=2"], "tls_groups": ["?X25519MLKEM768", "X25519"]},
+        {
+            "tls_certificate": "/etc/letsencrypt/live/mail.example.com/fullchain.pem",
+            "tls_certificate_key": "/etc/k.pem",
+        },
+    ],
+)
+def test_good_options_are_taken_also_as_text_from_an_inventory(changes):
+    assert _frontend.option_errors(options(**changes)) == []
+
+
+# --- decisions -------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_with_tls_is_adopted_and_one_without_gets_a_site():
+    info = host("nginx", "debian")
+    assert plan(info, server_names=["mail.example.com"])["mode"] == "site"
+    info["vhosts"] = [vhost("nginx", tls=False, port=80)]
+    assert plan(info, server_names=["mail.example.com"])["mode"] == "site"
+    info["vhosts"] = [vhost("nginx")]
+    assert plan(info)["mode"] == "adopt"
+    assert plan(info, server_names=["mail.example.com"], mode="site")["mode"] == "site"
+
+
+def test_a_site_stays_a_site_whatever_comes_beside_it():
+    info = host("nginx", "debian")
+    path = plan(info, server_names=["mail.example.com"])["files"][-1]["path"]
+    info["vhosts"] = [
+        vhost("nginx", file="/etc/nginx/sites-enabled/" + path.rsplit("/", 1)[1], names=["mail.example.com"]),
+        vhost("nginx", file="/etc/nginx/sites-enabled/wiki", names=["wiki.example.com"]),
+    ]
+    wanted = plan(info, server_names=["mail.example.com"])
+    assert wanted["mode"] == "site"
+    assert wanted["adopt"] is True
+
+
+def test_the_packaged_virtual_hosts_alone_are_replaced_by_a_site():
+    info = host("apache", "debian")
+    file = "/etc/apache2/conf-enabled/kopano-webapp-apache2.conf"
+    info["vhosts"] = [
+        vhost("apache", file=file, port=80, tls=False),
+        vhost("apache", file=file, certificate="/c", key="/k"),
+    ]
+    wanted = plan(info, server_names=["mail.example.com"])
+    assert (wanted["mode"], wanted["adopt"]) == ("site", False)
+    assert wanted["disable"] == {"confs": ["kopano-webapp-apache2"]}
+    assert wanted["site"]["certificate"] == "/c"
+
+
+def test_site_mode_needs_names():
+    assert "frontend_server_names" in plan(host("apache", "debian"))["error"]
+
+
+def test_of_two_servers_the_one_with_tls_is_taken_and_two_are_not_guessed_between():
+    info = host("apache", "debian")
+    info["servers"] += host("nginx", "debian")["servers"]
+    assert "frontend_server" in plan(info)["error"]
+    info["vhosts"] = [vhost("nginx"), vhost("apache", tls=False, port=8080)]
+    assert plan(info)["server"] == "nginx"
+
+
+def test_groups_are_narrowed_to_what_the_host_knows_but_a_list_of_the_user_is_not():
+    info = host("nginx", "debian", openssl={"version": "1.1.1w", "groups": ["X25519", "prime256v1", "secp384r1"]})
+    info["vhosts"] = [vhost("nginx")]
+    assert plan(info)["tls"]["groups"] == {"value": "X25519:prime256v1:secp384r1", "option": "frontend_tls_profile"}
+    assert plan(info, tls_groups=["X25519MLKEM768"])["tls"]["groups"] == {
+        "value": "X25519MLKEM768",
+        "option": "frontend_tls_groups",
+    }
+    info["servers"][0]["openssl"]["groups"] = []
+    assert plan(info)["tls"]["groups"]["value"] == ""
+
+
+@pytest.mark.parametrize(
+    ("version", "tickets_off", "http2", "refused"),
+    [
+        ("1.14.2", True, "listen", True),
+        ("1.18.0", True, "listen", True),
+        ("1.22.1", True, "listen", False),
+        ("1.24.0", False, "listen", False),
+        ("1.26.3", False, "directive", False),
+    ],
+)
+def test_nginx_is_asked_for_no_more_than_its_version_knows(version, tickets_off, http2, refused):
+    wanted = plan(host("nginx", "debian", version=version), server_names=["mail.example.com"])
+    assert wanted["tls"]["tickets_off"] is tickets_off
+    assert wanted["site"]["http2"] == http2
+    own = plan(host("nginx", "debian", version=version), server_names=["m.example.com"], tls_ciphersuites=["TLS_X"])
+    assert ("frontend_tls_ciphersuites" in own["error"]) is refused
+    assert refused or own["tls"]["ciphersuites"]["value"] == "TLS_X"
+
+
+def test_apache_gets_no_http2_under_prefork():
+    names = ["mail.example.com"]
+    assert plan(host("apache", "debian", mpm="event"), server_names=names)["site"]["http2"] == "directive"
+    prefork = plan(host("apache", "debian", mpm="prefork"), server_names=names)
+    assert prefork["site"]["http2"] == "" and "http2" not in prefork["enable"]["modules"]
+    assert plan(host("apache", "redhat", mpm="event"), server_names=names)["site"]["http2"] == ""
+    assert plan(host("apache", "debian"), server_names=names, http2=False)["site"]["http2"] == ""
+
+
+def test_certificate_is_the_named_one_else_the_host_s_own_else_the_distribution_s_with_a_warning():
+    info = host("nginx", "debian")
+    names = ["mail.example.com"]
+    wanted = plan(info, server_names=names)
+    assert wanted["site"]["certificate"] == info["snakeoil"]["certificate"]
+    assert "frontend_tls_certificate" in wanted["warning"]
+    info["vhosts"] = [
+        vhost("nginx", certificate=info["snakeoil"]["certificate"], key=info["snakeoil"]["key"]),
+        vhost("nginx", certificate="/etc/ssl/mail.pem", key="/etc/ssl/mail.key"),
+    ]
+    wanted = plan(info, server_names=names, mode="site")
+    assert wanted["site"]["certificate"] == "/etc/ssl/mail.pem"
+    assert wanted["site"]["certificate_key"] == "/etc/ssl/mail.key"
+    assert wanted["warning"] == ""
+    wanted = plan(info, server_names=names, mode="site", tls_certificate="/c.pem", tls_certificate_key="/k.pem")
+    assert (wanted["site"]["certificate"], wanted["site"]["certificate_key"]) == ("/c.pem", "/k.pem")
+    info.update(vhosts=[], snakeoil=None)
+    assert "frontend_tls_certificate" in plan(info, server_names=names)["error"]
+
+
+def test_php_is_what_the_host_runs_unless_named():
+    info = host("apache", "debian", mpm="prefork")
+    info["php"] = {"module": True, "socket": ""}
+    names = ["mail.example.com"]
+    assert plan(info, server_names=names)["site"]["php_socket"] == ""
+    assert plan(info, server_names=names, php="/run/other.sock")["site"]["php_socket"] == "/run/other.sock"
+    info = host("nginx", "debian")
+    info["php"] = {"module": True, "socket": ""}
+    assert "frontend_php" in plan(info, server_names=names)["error"]
+    info["components"] = []
+    assert plan(info, server_names=names)["error"] == ""
+
+
+def test_components_are_the_found_ones_unless_named():
+    info = host("apache", "debian")
+    info["components"] = [{"name": "webapp", "flavour": "debian", "version": "3.5", "path": "/opt/webapp"}]
+    site = plan(info, server_names=["mail.example.com"])["site"]
+    assert [(item["name"], item["directory"]) for item in site["components"]] == [("webapp", "/opt/webapp")]
+    site = plan(info, server_names=["mail.example.com"], components=["z-push"])["site"]
+    assert [item["name"] for item in site["components"]] == ["z-push"]
+    assert site["landing"] == ""
+
+
+def test_a_name_without_tls_of_its_own_is_not_redirected():
+    info = host("nginx", "debian")
+    info["vhosts"] = [
+        vhost("nginx", names=["mail.example.com", "*.apps.example.com"]),
+        vhost("nginx", tls=False, port=80, names=["mail.example.com", "Intranet.example.com", "wiki.apps.example.com"]),
+        vhost("nginx", tls=False, port=80, names=["_", "localhost"]),
+        vhost("nginx", tls=False, port=8080, names=["status.example.com"]),
+    ]
+    assert plan(info)["plain_only"] == ["intranet.example.com"]
+    assert plan(info, server_names=["intranet.example.com"])["plain_only"] == []
+
+
+def test_redirect_goes_to_the_port_that_has_tls():
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx", port=8443)]
+    assert plan(info)["https_suffix"] == ":8443"
+    info["vhosts"] += [vhost("nginx")]
+    assert plan(info)["https_suffix"] == ""
+
+
+def test_without_redirect_there_is_no_plain_policy():
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx")]
+    wanted = plan(info, http_redirect="false")
+    assert wanted["policy"]["http"] is None
+    assert {"path": "/etc/nginx/kopano-hardening/http.conf", "state": "absent"} in wanted["files"]
+
+
+@pytest.mark.parametrize("manager", ["ucs", "kweb"])
+def test_what_others_manage_is_left_alone_with_advice(manager):
+    wanted = plan(dict(host("apache", "debian"), managed_by=manager))
+    assert wanted["error"] == "" and wanted["skip"]
+
+
+def test_host_without_a_server_is_an_error_except_where_check_mode_could_not_install_one():
+    info = dict(host("apache", "debian"), servers=[])
+    assert "frontend_install" in plan(info, server_names=["mail.example.com"])["error"]
+    assert "would install" in plan(info, server_names=["mail.example.com"], check_mode=True)["skip"]
+    assert "frontend_install" in plan(info, check_mode=True, install=False)["error"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_plan_fits_the_module_s_own_specification(shape):
+    wanted = plan(host(*shape), server_names=["mail.example.com"], probes=[{"path": "/status"}])
+    assert wanted["error"] == ""
+    json.dumps(wanted)
+    spec = web_config.ARGUMENT_SPEC
+    for item in wanted["files"]:
+        assert set(item) <= set(spec["files"]["options"])
+    for probe in wanted["probes"]:
+        assert set(probe) <= set(spec["probes"]["options"])
+    assert set(wanted["policy"]) <= set(spec["policy"]["options"])
+    for name in ("enable", "disable"):
+        assert set(wanted[name]) <= set(spec[name]["options"])
+    assert len({item["path"] for item in wanted["files"]}) == 4
