@@ -33,12 +33,11 @@ class ActionModule(ActionBase):
             return result
         result.update(self._execute_module("kopano.hardening.web_config", module_args=arguments, task_vars=task_vars))
         waiting = int(arguments.get("confirm_timeout") or 0)
-        if waiting and result.get("changed") and result.get("transaction") and not result.get("failed"):
-            if not self._task.check_mode:
-                result.update(self._confirm(result, waiting, task_vars))
+        if waiting and result.get("transaction") and result.get("changed") and not result.get("failed"):
+            result.update(self._confirm(result, waiting, task_vars))
         return result
 
-    def _rendered(self, files: list[dict[str, t.Any]], task_vars: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    def _rendered(self, files: t.Any, task_vars: dict[str, t.Any]) -> t.Any:
         """The files with the content of their templates. Raises AnsibleError that names the option and the template."""
         if not isinstance(files, list):
             return files  # the module's own argument spec has the words for it
@@ -50,7 +49,9 @@ class ActionModule(ActionBase):
                     lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
                     content = lookup.run([source], variables=task_vars)[0]
                 except Exception as error:  # whatever a template raises is the template's
-                    raise AnsibleError("files[%d].template: %r cannot be rendered: %s" % (number, source, error)) from error
+                    raise AnsibleError(
+                        "files[%d].template: %r cannot be rendered: %s" % (number, source, error)
+                    ) from error
                 item = dict(item, content=content)
                 del item["template"]
             rendered.append(item)
@@ -67,17 +68,22 @@ class ActionModule(ActionBase):
             target = dict(endpoint, address=host if local else endpoint["address"], path=endpoint["path"] or "/")
             answer = _probe.ask(target, CONFIRM_REQUEST_TIMEOUT)
             if not answer["ok"]:
-                silent.append("%s:%d (%s): %s" % (
-                    target["address"], target["port"], target["server_name"] or "no name", answer["error"]))
+                silent.append(
+                    "%s:%d (%s): %s"
+                    % (target["address"], target["port"], target["server_name"] or "no name", answer["error"])
+                )
         if silent:
             return {
-                "failed": True, "changed": True,
-                "msg": "not confirmed, the host takes the change back within %d s: not reachable from the controller: %s"
-                       % (waiting, "; ".join(silent)),
+                "failed": True,
+                "changed": True,
+                "msg": "not confirmed, the host takes the change back within %d s: out of the controller's reach: %s"
+                % (waiting, "; ".join(silent)),
             }
         confirmed = self._execute_module(
-            "kopano.hardening.web_config", module_args={"confirm": result["transaction"]}, task_vars=task_vars,
+            "kopano.hardening.web_config",
+            module_args={"confirm": result["transaction"]},
+            task_vars=task_vars,
         )
         if confirmed.get("failed"):
-            return {"failed": True, "msg": "the change was not confirmed: %s" % confirmed.get("msg")}
+            return {"failed": True, "msg": "the change was not confirmed: {}".format(confirmed.get("msg"))}
         return {"phase": confirmed["phase"]}

@@ -13,6 +13,7 @@ knows nothing about web servers.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import hashlib
@@ -34,7 +35,7 @@ class ChangeError(Exception):
 class State:
     """What a path is, or shall be. Unset (None) attributes of a desired state keep what is there."""
 
-    __slots__ = ("kind", "content", "target", "mode", "uid", "gid", "xattrs")
+    __slots__ = ("content", "gid", "kind", "mode", "target", "uid", "xattrs")
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class State:
         self.xattrs = xattrs
 
     def __repr__(self) -> str:
-        return "State(%s)" % ", ".join("%s=%r" % (name, getattr(self, name)) for name in self.__slots__)
+        return "State({})".format(", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__))
 
     def wanted_over(self, found: State) -> State:
         """This desired state with everything it leaves open taken from what was found."""
@@ -80,7 +81,10 @@ class State:
             # None: the attributes could not be read, or are those that the file system gives to a new file.
             same_xattrs = self.xattrs == other.xattrs or None in (self.xattrs, other.xattrs)
             return same_xattrs and (self.content, self.mode, self.uid, self.gid) == (
-                other.content, other.mode, other.uid, other.gid,
+                other.content,
+                other.mode,
+                other.uid,
+                other.gid,
             )
         return True
 
@@ -96,7 +100,7 @@ def owner_id(name: str | None) -> int | None:
     try:
         return int(name) if name.isdigit() else pwd.getpwnam(name).pw_uid
     except KeyError:
-        raise ChangeError("there is no user %r on this host" % name)
+        raise ChangeError(f"there is no user {name!r} on this host") from None
 
 
 def group_id(name: str | None) -> int | None:
@@ -106,12 +110,14 @@ def group_id(name: str | None) -> int | None:
     try:
         return int(name) if name.isdigit() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise ChangeError("there is no group %r on this host" % name)
+        raise ChangeError(f"there is no group {name!r} on this host") from None
 
 
 def _read_xattrs(path: str) -> dict[str, bytes] | None:
     try:
-        return {name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)}
+        return {
+            name: os.getxattr(path, name, follow_symlinks=False) for name in os.listxattr(path, follow_symlinks=False)
+        }
     except OSError:
         return None
 
@@ -123,15 +129,15 @@ def read(path: str) -> State:
         if stat.S_ISLNK(found.st_mode):
             return State(LINK, target=os.readlink(path), uid=found.st_uid, gid=found.st_gid)
         if not stat.S_ISREG(found.st_mode):
-            raise ChangeError("%s is neither a regular file nor a link" % path)
+            raise ChangeError(f"{path} is neither a regular file nor a link")
         with open(path, "rb") as stream:
             content = stream.read()
     except FileNotFoundError:
         return State(ABSENT)
     except NotADirectoryError:
-        raise ChangeError("%s: a part of the path is not a directory" % path)
+        raise ChangeError(f"{path}: a part of the path is not a directory") from None
     except OSError as error:
-        raise ChangeError("%s: %s" % (path, error.strerror))
+        raise ChangeError(f"{path}: {error.strerror}") from error
     return State(
         FILE,
         content=content,
@@ -201,7 +207,7 @@ def _fill(stream: t.BinaryIO, path: str, state: State) -> None:
         except OSError as error:
             # Where contexts are not kept (EOPNOTSUPP), or only a policy may set them (EPERM), the default stands.
             if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
-                raise ChangeError("%s: cannot set %s: %s" % (path, name, error.strerror))
+                raise ChangeError(f"{path}: cannot set {name}: {error.strerror}") from error
     os.fsync(stream.fileno())
 
 
@@ -229,16 +235,14 @@ def put(path: str, state: State, staged: str | None = None) -> None:
                 os.unlink(staged)
         else:
             if staged is None:
-                staged = os.path.join(os.path.dirname(path), ".%s.kopano-hardening" % os.path.basename(path))
-                try:
+                staged = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.kopano-hardening")
+                with contextlib.suppress(FileNotFoundError):
                     os.unlink(staged)  # left by a run that was killed right here
-                except FileNotFoundError:
-                    pass
                 stage_one(staged, state)
             os.rename(staged, path)
         fsync_directory(os.path.dirname(path))
     except OSError as error:
-        raise ChangeError("%s: %s" % (path, error.strerror))
+        raise ChangeError(f"{path}: {error.strerror}") from error
 
 
 def stage_one(staged: str, state: State) -> None:
@@ -253,7 +257,7 @@ def stage_one(staged: str, state: State) -> None:
 class Change:
     """One path that differs from what it shall be."""
 
-    __slots__ = ("path", "before", "after", "staged")
+    __slots__ = ("after", "before", "path", "staged")
 
     def __init__(self, path: str, before: State, after: State) -> None:
         self.path = path
@@ -274,7 +278,7 @@ class Changeset:
 
     def want(self, path: str, state: State) -> None:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
-            raise ChangeError("%s is not a normalised absolute path" % path)
+            raise ChangeError(f"{path} is not a normalised absolute path")
         parent, name = os.path.split(path)
         path = os.path.join(os.path.realpath(parent), name)
         if state.kind == FILE and os.path.islink(path):
@@ -327,7 +331,7 @@ def stage(changes: list[Change], name: str, directories: list[str]) -> None:
         for path in directories:
             os.mkdir(path, 0o755)
     except OSError as error:
-        raise ChangeError("%s: cannot be staged: %s" % (path, error.strerror))
+        raise ChangeError(f"{path}: cannot be staged: {error.strerror}") from error
 
 
 def apply(changes: list[Change]) -> None:
@@ -336,7 +340,7 @@ def apply(changes: list[Change]) -> None:
         try:
             os.mkdir(folder, 0o755)
         except OSError as error:
-            raise ChangeError("%s: %s" % (folder, error.strerror))
+            raise ChangeError(f"{folder}: {error.strerror}") from error
     for change in changes:
         put(change.path, change.after, change.staged)
 
@@ -345,16 +349,16 @@ def _shown(state: State) -> str:
     if state.kind == ABSENT:
         return ""
     if state.kind == LINK:
-        return "link to %s\n" % state.target
+        return f"link to {state.target}\n"
     if SECRET in state.content:
-        return "(a private key, %s)\n" % state.sha256
+        return f"(a private key, {state.sha256})\n"
     return state.content.decode("utf-8", "replace")
 
 
 def _header(path: str, state: State) -> str:
     if state.kind == FILE:
-        return "%s (mode %04o, owner %s:%s)" % (path, state.mode or 0, state.uid, state.gid)
-    return "%s (%s)" % (path, state.kind)
+        return f"{path} (mode {state.mode or 0:04o}, owner {state.uid}:{state.gid})"
+    return f"{path} ({state.kind})"
 
 
 def diff(changes: t.Iterable[Change]) -> list[dict[str, str]]:

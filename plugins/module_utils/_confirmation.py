@@ -31,11 +31,11 @@ class ConfirmationError(Exception):
 
 
 def _unit(record: Record) -> str:
-    return "kopano-hardening-%s" % record.id
+    return f"kopano-hardening-{record.id}"
 
 
 def _keep_code(record: Record) -> str:
-    """Copy what this module was imported from, a zip file that Ansible removes or a directory, beside the transaction."""
+    """Copy what this was imported from, a zip file that Ansible removes or a directory."""
     package = os.path.join("ansible_collections", "kopano", "hardening", "plugins", "module_utils")
     origin = os.path.abspath(__file__).split(os.sep + package)[0]
     if os.path.isfile(origin):
@@ -44,7 +44,9 @@ def _keep_code(record: Record) -> str:
         return goal
     goal = os.path.join(record.folder, "code")
     shutil.copytree(
-        os.path.join(origin, package), os.path.join(goal, package), ignore=shutil.ignore_patterns("__pycache__"),
+        os.path.join(origin, package),
+        os.path.join(goal, package),
+        ignore=shutil.ignore_patterns("__pycache__"),
     )
     return goal
 
@@ -54,19 +56,34 @@ def arm(record: Record, seconds: int) -> None:
     if not os.path.isdir("/run/systemd/system"):
         raise ConfirmationError("confirm_timeout: needs systemd on the host, which is not running there")
     command = [
-        "systemd-run", "--quiet", "--unit=%s" % _unit(record), "--on-active=%d" % seconds, "--timer-property=AccuracySec=1",
-        sys.executable, "-c", _RUN, _keep_code(record), os.path.dirname(os.path.dirname(record.folder)), record.id,
+        "systemd-run",
+        "--quiet",
+        f"--unit={_unit(record)}",
+        "--on-active=%d" % seconds,
+        "--timer-property=AccuracySec=1",
+        sys.executable,
+        "-c",
+        _RUN,
+        _keep_code(record),
+        os.path.dirname(os.path.dirname(record.folder)),
+        record.id,
     ]
     try:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfirmationError("confirm_timeout: %s" % error)
+        raise ConfirmationError(f"confirm_timeout: {error}") from error
     if done.returncode:
-        raise ConfirmationError("confirm_timeout: systemd-run says: %s" % done.stdout.decode("utf-8", "replace").strip())
+        raise ConfirmationError(
+            "confirm_timeout: systemd-run says: {}".format(done.stdout.decode("utf-8", "replace").strip())
+        )
 
 
 def disarm(record: Record) -> None:
     """Stop the timer; one that is gone already is no error."""
     subprocess.run(
-        ["systemctl", "stop", _unit(record) + ".timer"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=30,
+        ["systemctl", "stop", _unit(record) + ".timer"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
     )

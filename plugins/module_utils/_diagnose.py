@@ -27,10 +27,16 @@ _PLACES = (
 
 # Words, the directives (in lower case) that they can be about, and how libssl judges such a directive's value.
 _SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
-    (r"ciphersuite|Ciphersuites|no cipher match|SSL ciphers|SSL_CTX_set_cipher_list",
-     ("sslciphersuite", "sslproxyciphersuite", "ssl_ciphers", "ssl_conf_command"), "ciphers"),
-    (r"curves|groups|SSL_CTX_set1|SSL_CONF|SSLOpenSSLConfCmd|ECDH|ecdh",
-     ("sslopensslconfcmd", "ssl_ecdh_curve", "ssl_conf_command"), "groups"),
+    (
+        r"ciphersuite|Ciphersuites|no cipher match|SSL ciphers|SSL_CTX_set_cipher_list",
+        ("sslciphersuite", "sslproxyciphersuite", "ssl_ciphers", "ssl_conf_command"),
+        "ciphers",
+    ),
+    (
+        r"curves|groups|SSL_CTX_set1|SSL_CONF|SSLOpenSSLConfCmd|ECDH|ecdh",
+        ("sslopensslconfcmd", "ssl_ecdh_curve", "ssl_conf_command"),
+        "groups",
+    ),
     (r"[Ss]tapling", ("sslusestapling", "ssl_stapling"), ""),
     (r"protocol", ("sslprotocol", "ssl_protocols"), ""),
 )
@@ -53,10 +59,10 @@ class Fault(t.NamedTuple):
     option: str | None = None
 
     def message(self) -> str:
-        place = "%s:%s: " % (self.file, self.line) if self.file else ""
-        what = "%s %s: " % (self.directive, self.value) if self.directive else ""
-        why = " (set by the option %s)" % self.option if self.option else ""
-        return "%s%s%s%s" % (place, what, self.words, why)
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        what = f"{self.directive} {self.value}: " if self.directive else ""
+        why = f" (set by the option {self.option})" if self.option else ""
+        return f"{place}{what}{self.words}{why}"
 
 
 def relevant(words: str) -> str:
@@ -71,7 +77,7 @@ def find(
     openssl: OpenSSL | None,
     read: t.Callable[[str], str] | None = None,
 ) -> Fault:
-    """What the words are about. config: the configuration that was tried; read: gives the text of a file for quoting."""
+    """What the words are about. config: what was tried; read: gives the text of a file for quoting."""
     text = relevant(words)
     for pattern in _PLACES:
         found = pattern.search(text)
@@ -88,8 +94,12 @@ def find(
 def _named(words: str, directives: t.Sequence[_config.Directive]) -> list[_config.Directive]:
     """Directives one of whose arguments is a path that the words name."""
     paths = set(re.findall(r"(?<![\w/])/[\w./@+-]+", words))
-    return [item for item in directives if any(argument in paths for argument in item.args)
-            and item.key not in ("include", "includeoptional", "errorlog", "error_log")]
+    return [
+        item
+        for item in directives
+        if any(argument in paths for argument in item.args)
+        and item.key not in ("include", "includeoptional", "errorlog", "error_log")
+    ]
 
 
 def _suspects(

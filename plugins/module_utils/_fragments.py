@@ -32,7 +32,7 @@ class FragmentError(Exception):
     """Something cannot be enabled or disabled; option and name say what was asked for."""
 
     def __init__(self, option: str, name: str, why: str) -> None:
-        super().__init__("%s: %r %s" % (option, name, why))
+        super().__init__(f"{option}: {name!r} {why}")
         self.option = option
         self.name = name
 
@@ -70,7 +70,7 @@ def disable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str
     slot = _slot(layout, kind)
     for name in names:
         if slot is None:
-            raise FragmentError("disable.%s" % kind, name, "cannot be disabled here: its package decides")
+            raise FragmentError(f"disable.{kind}", name, "cannot be disabled here: its package decides")
         bare = _bare(name, slot)
         present = False
         for suffix in slot.suffixes:
@@ -105,7 +105,7 @@ def _link(changes: Changeset, layout: Layout, slot: Slot, kind: str, name: str) 
         changes.want(enabled, State(_changeset.LINK, target=target))
         _mark(changes, layout, kind, bare, "enabled_by_admin", "disabled_by_admin")
     if not found:
-        raise FragmentError("enable.%s" % kind, name, "is not available on this host (looked in %s)" % slot.available_dir)
+        raise FragmentError(f"enable.{kind}", name, f"is not available on this host (looked in {slot.available_dir})")
 
 
 def _leads_to(link: str, goal: str) -> bool:
@@ -134,7 +134,7 @@ def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _config.Conf
             with open(path, encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
         except OSError:
-            raise FragmentError("enable.modules", module, "is not available on this host (no %s)" % path)
+            raise FragmentError("enable.modules", module, f"is not available on this host (no {path})") from None
         for line in re.findall(r"^#\s*Depends:\s*(.+)$", text, re.MULTILINE):
             for needed in line.split():
                 visit(needed)

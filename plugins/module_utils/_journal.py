@@ -22,6 +22,7 @@ C(undone)      taken back; kept only until the next transaction
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -38,7 +39,12 @@ STATE_DIRECTORY = "/var/lib/kopano-hardening"
 LOCK_FILE = "/run/kopano-hardening.lock"
 
 STAGED, SWAPPING, CONFIRMING, PROVEN, COMMITTED, UNDONE = (
-    "staged", "swapping", "confirming", "proven", "committed", "undone",
+    "staged",
+    "swapping",
+    "confirming",
+    "proven",
+    "committed",
+    "undone",
 )
 OPEN = (STAGED, SWAPPING, CONFIRMING, PROVEN)
 
@@ -64,9 +70,9 @@ class Lock:
         """Take the lock or raise JournalError with the holder's own words; never waits."""
         while True:
             try:
-                stream = open(self.path, "a+")
+                stream = open(self.path, "a+")  # noqa: SIM115, it is held until release()
             except OSError as error:
-                raise JournalError("cannot open the lock %s: %s" % (self.path, error.strerror))
+                raise JournalError(f"cannot open the lock {self.path}: {error.strerror}") from error
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -74,11 +80,11 @@ class Lock:
                 holder = stream.read().strip()
                 stream.close()
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    raise JournalError("cannot lock %s: %s" % (self.path, error.strerror))
+                    raise JournalError(f"cannot lock {self.path}: {error.strerror}") from error
                 raise JournalError(
                     "another transaction is under way on this host (%s); wait for it to end, then run again"
                     % (holder or "it has not said more")
-                )
+                ) from error
             # The holder before us unlinks its file: what we have locked must be what others will find.
             try:
                 if os.fstat(stream.fileno()).st_ino == os.stat(self.path).st_ino:
@@ -119,7 +125,7 @@ class Record:
         return str(self.data["state"])
 
     def save(self, state: str, **more: t.Any) -> None:
-        """Replace the record, with this state and these additions, so that a power cut leaves the old or the new one."""
+        """Replace the record, so that a power cut leaves the old or the new one. more: further fields."""
         self.data = dict(self.data, **dict(more, state=state))
         path = os.path.join(self.folder, "record.json")
         draft = path + ".new"
@@ -131,7 +137,7 @@ class Record:
             os.rename(draft, path)
             _changeset.fsync_directory(self.folder)
         except OSError as error:
-            raise JournalError("cannot write the journal %s: %s" % (path, error.strerror))
+            raise JournalError(f"cannot write the journal {path}: {error.strerror}") from error
 
     def before(self) -> dict[str, State]:
         """The states that this transaction replaced, by path, in its order."""
@@ -178,7 +184,7 @@ class Journal:
         self.transactions = os.path.join(folder, "transactions")
 
     def records(self) -> list[Record]:
-        """Oldest first. A directory without a record is what a crash left before anything happened: it is not listed."""
+        """Oldest first. What a crash left before anything happened has no record: it is not listed."""
         try:
             names = sorted(os.listdir(self.transactions))
         except FileNotFoundError:
@@ -192,7 +198,9 @@ class Journal:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as error:
-                raise JournalError("%s cannot be read: %s" % (os.path.join(folder, "record.json"), error))
+                raise JournalError(
+                    "{} cannot be read: {}".format(os.path.join(folder, "record.json"), error)
+                ) from error
         return found
 
     def unfinished(self) -> Record | None:
@@ -202,7 +210,7 @@ class Journal:
         return None
 
     def begin(self, server: str, changes: t.Sequence[Change], **more: t.Any) -> Record:
-        """Save what the changes will replace. Nothing live has been touched when this returns, or raises JournalError."""
+        """Save what the changes will replace; nothing live is touched. Raises JournalError."""
         # A running number orders them, for clocks can be set back; the time is for people, the rest against chance.
         last = max((int(record.id.split("-")[0]) for record in self.records()), default=0)
         identifier = "%06d-%s-%s" % (last + 1, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), secrets.token_hex(3))
@@ -239,7 +247,7 @@ class Journal:
             _changeset.fsync_directory(self.transactions)
         except (OSError, JournalError) as error:
             shutil.rmtree(folder, ignore_errors=True)
-            raise JournalError("cannot save the replaced files in %s: %s" % (folder, error))
+            raise JournalError(f"cannot save the replaced files in {folder}: {error}") from error
         return record
 
     def discard(self, record: Record) -> None:
@@ -266,10 +274,8 @@ def clean_staging(record: Record) -> None:
 
 def remove_new_directories(record: Record) -> None:
     for folder in reversed(record.data["new_directories"]):
-        try:
+        with contextlib.suppress(OSError):  # never made, or somebody else has put something in
             os.rmdir(folder)
-        except OSError:
-            pass  # never made, or somebody else has put something in
 
 
 def undo(record: Record) -> list[str]:

@@ -16,6 +16,7 @@ documentation in the kernel tree.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import fcntl
@@ -32,7 +33,11 @@ import typing as t
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x2, 0x4, 0x20, 0x1000, 0x4000, 0x40000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
-    0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000,
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x20000000,
+    0x40000000,
 )
 PR_SET_PDEATHSIG = 1
 
@@ -40,7 +45,7 @@ PR_SET_PDEATHSIG = 1
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 # Where the scratch file system is mounted inside the namespace. The directory exists on every system, and what the
 # host has in it stays visible in the view, because overlays are made from descriptors that were opened before.
-SCRATCH = "/tmp"
+SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 # Upper bound of what a rehearsal may write, in memory.
 SCRATCH_SIZE = "512m"
 # Copied into the new network namespace, because they decide which addresses a server can bind.
@@ -70,7 +75,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def _check(result: int, what: str) -> None:
     if result != 0:
         code = ctypes.get_errno()
-        raise OSError(code, "%s: %s" % (what, os.strerror(code)))
+        raise OSError(code, f"{what}: {os.strerror(code)}")
 
 
 def _mount(source: str, target: str, kind: str | None, flags: int, options: str = "") -> None:
@@ -82,7 +87,7 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
             ctypes.c_ulong(flags),
             os.fsencode(options) if options else None,
         ),
-        "mount %s on %s" % (kind or source, target),
+        f"mount {kind or source} on {target}",
     )
 
 
@@ -115,8 +120,8 @@ def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
 
 
 def host_addresses() -> list[tuple[int, bytes]]:
-    """All addresses of the host as (family, packed address), link-local ones left out; empty if the kernel won't tell."""
-    found = []
+    """All addresses of the host as (family, packed address), link-local ones left out."""
+    found: list[tuple[int, bytes]] = []
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
         link.settimeout(2)
         request = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)
@@ -228,7 +233,7 @@ def _overlay(source: str, target: str, number: int) -> None:
     found = os.stat(source)
     os.chown(upper, found.st_uid, found.st_gid)
     os.chmod(upper, stat.S_IMODE(found.st_mode))
-    _mount("overlay", target, "overlay", 0, "lowerdir=%s,upperdir=%s,workdir=%s" % (source, upper, work))
+    _mount("overlay", target, "overlay", 0, f"lowerdir={source},upperdir={upper},workdir={work}")
 
 
 def _empty_log_tree(root: str) -> None:
@@ -269,7 +274,7 @@ def _build_view(sockets: t.Iterable[str], hosts: str | None) -> str:
     if not points or points[0][0] != "/":
         raise OSError(errno.ENOENT, "no root mount in /proc/self/mountinfo")
 
-    _mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, "size=%s,mode=0700" % SCRATCH_SIZE)
+    _mount("tmpfs", SCRATCH, "tmpfs", MS_NOSUID | MS_NODEV, f"size={SCRATCH_SIZE},mode=0700")
     root = SCRATCH + "/root"
     os.mkdir(root)
     for number, (point, descriptor) in enumerate(points):
@@ -293,15 +298,14 @@ def _build_view(sockets: t.Iterable[str], hosts: str | None) -> str:
     for tree in ("/dev", "/sys"):
         if os.path.isdir(root + tree):
             _mount(tree, root + tree, None, MS_BIND | MS_REC)
-    if os.path.isdir(root + "/dev/shm"):
-        _mount("tmpfs", root + "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=1777")
+    shared_memory = root + "/dev/shm"  # noqa: S108
+    if os.path.isdir(shared_memory):
+        _mount("tmpfs", shared_memory, "tmpfs", MS_NOSUID | MS_NODEV, "size=64m,mode=1777")
     _mount("proc", root + "/proc", "proc", 0)
     _empty_log_tree(root)
     for path, descriptor in real_sockets:
-        try:
+        with contextlib.suppress(OSError):  # the path is then not rehearsed; the request to it says so
             _mount(_proc_path(descriptor), root + os.path.realpath(path), None, MS_BIND)
-        except OSError:
-            pass  # the path is then not rehearsed; the request to it says so
     if hosts is not None:
         copy = SCRATCH + "/hosts"
         with open(copy, "w") as text:
@@ -357,7 +361,7 @@ def call(
 
 
 def _read_all(reader: int, deadline: float) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reader], [], [], left)[0]:
@@ -383,7 +387,7 @@ def _outer_child(
     addresses: list[tuple[int, bytes]],
     settings: dict[str, str],
 ) -> t.NoReturn:
-    """Make the namespaces; a new pid namespace holds the children of its maker, so fork once more for its first process."""
+    """Make the namespaces. A new pid namespace holds the children of its maker, so fork once more."""
     try:
         os.close(reader)
         _die_with_parent()
@@ -423,7 +427,7 @@ def _first_process(
         try:
             value = work()
         except BaseException as error:  # whatever it is, the parent has to hear of it
-            _answer(writer, "failed", "%s: %s" % (type(error).__name__, error))
+            _answer(writer, "failed", f"{type(error).__name__}: {error}")
         else:
             _answer(writer, "done", value)
     finally:

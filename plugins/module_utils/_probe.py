@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""Requests to a web server over real connections, and the judgement whether a later answer is worse than an earlier one.
+"""Requests to a web server over real connections, and whether a later answer is worse than an earlier one.
 
 A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls}); an I(answer) is what came
 back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower case and
@@ -16,6 +16,7 @@ Certificates are not verified here: the question is what the server serves, not 
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import hashlib
 import http.client
@@ -45,7 +46,8 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
         address = connect_address(vhost.address)
         if not vhost.tls or not vhost.port or address is None:
             continue
-        for name in [None, *[_asked_name(name) for name in vhost.names]]:
+        names: list[str | None] = [_asked_name(name) for name in vhost.names]
+        for name in [None, *names]:
             if name == "":
                 continue
             where = (address, vhost.port, name)
@@ -80,18 +82,14 @@ def _asked_name(name: str) -> str:
 
 @functools.lru_cache(maxsize=None)
 def client_context() -> ssl.SSLContext:
-    """A client that accepts all that this host's OpenSSL can still do, so that it can talk to what is not hardened yet."""
+    """A client that accepts all that this OpenSSL can still do, to talk to what is not hardened yet."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    try:
+    with contextlib.suppress(ValueError, ssl.SSLError):
         context.minimum_version = ssl.TLSVersion.TLSv1
-    except (ValueError, ssl.SSLError):
-        pass
-    try:
+    with contextlib.suppress(ssl.SSLError):
         context.set_ciphers("ALL:@SECLEVEL=0")
-    except ssl.SSLError:
-        pass
     return context
 
 
@@ -124,13 +122,13 @@ def ask(target: Target, timeout: float) -> Answer:
 def _request(target: Target) -> bytes:
     host = target.get("server_name") or target["address"]
     if ":" in host:
-        host = "[%s]" % host
+        host = f"[{host}]"
     if target["port"] != (443 if target.get("tls", True) else 80):
         host = "%s:%d" % (host, target["port"])
     headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
     headers.update(target.get("headers") or {})
-    lines = ["%s %s HTTP/1.1" % (target.get("method") or "GET", target.get("path") or "/")]
-    lines += ["%s: %s" % item for item in headers.items()]
+    lines = ["{} {} HTTP/1.1".format(target.get("method") or "GET", target.get("path") or "/")]
+    lines += ["{}: {}".format(*item) for item in headers.items()]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
@@ -172,7 +170,7 @@ def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
 
 
 def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[Target]:
-    """The targets of one probe of the module's option: at its own server name, else at the first name of each endpoint."""
+    """The targets of one probe: at its own server name, else at the first name of each endpoint."""
     tls = probe.get("tls", True)
     request = {"path": probe["path"], "method": probe.get("method"), "headers": probe.get("headers"), "tls": tls}
     name, port = probe.get("server_name"), probe.get("port")
@@ -201,13 +199,13 @@ def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
         return None
     status = expected.get("status")
     if status and answer["status"] not in status:
-        return "status %s where %s is expected" % (answer["status"], " or ".join(str(code) for code in status))
+        return "status {} where {} is expected".format(answer["status"], " or ".join(str(code) for code in status))
     for name, pattern in (expected.get("headers") or {}).items():
         values = answer["headers"].get(name.lower(), [])
         if len(values) != 1:
             return "%d headers %s where exactly one is expected" % (len(values), name)
-        if not re.match("(?:%s)\\Z" % pattern, values[0]):
-            return "header %s is %r where %r is expected" % (name, values[0], pattern)
+        if not re.match(f"(?:{pattern})\\Z", values[0]):
+            return f"header {name} is {values[0]!r} where {pattern!r} is expected"
     return None
 
 
@@ -220,9 +218,9 @@ def worse(before: Answer, after: Answer, strict: bool = True) -> str | None:
     if not before["ok"]:
         return None
     if not after["ok"]:
-        return "answered %s before, now: %s" % (before["status"], after["error"])
+        return "answered {} before, now: {}".format(before["status"], after["error"])
     was, is_now = before["status"], after["status"]
-    changed = "status %s before, %s now" % (was, is_now)
+    changed = f"status {was} before, {is_now} now"
     if is_now >= 500 and is_now // 100 != was // 100:
         return changed
     if not strict:
@@ -232,10 +230,10 @@ def worse(before: Answer, after: Answer, strict: bool = True) -> str | None:
     if was == 401 and is_now != 401:
         return changed
     if was // 100 == 3 and (is_now // 100 != 3 or not _same_goal(before["location"], after["location"])):
-        return "%s, redirected to %s before, to %s now" % (changed, before["location"], after["location"])
+        return "{}, redirected to {} before, to {} now".format(changed, before["location"], after["location"])
     lost = [name for name in REQUIRED_HEADERS if name in before["headers"] and name not in after["headers"]]
     if lost:
-        return "lost the header %s" % ", ".join(lost)
+        return "lost the header {}".format(", ".join(lost))
     return None
 
 

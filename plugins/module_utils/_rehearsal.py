@@ -17,6 +17,7 @@ C(syntax)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -42,7 +43,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._changeset import
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, tcp_listeners
 
-LOADERS: dict[str, t.Callable[[Layout], _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
 TIMEOUT = 60.0  # seconds, for everything together
 REQUEST_TIMEOUT = 10.0
@@ -74,20 +75,29 @@ def rehearse(
     """Start the server with the changes and ask it every TLS endpoint and every target of asked.
 
     live: the configuration that runs now, if it could be read. mode: C(auto) or C(required).
-    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused}); answers belong to asked, in its order.
+    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused}); answers are in the order of asked.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
     result: dict[str, t.Any] = {
-        "method": "namespace", "ok": False, "ms": 0.0, "start_ms": 0.0,
-        "endpoints": [], "answers": [], "listening": [], "refused": None, "grades": [],
+        "method": "namespace",
+        "ok": False,
+        "ms": 0.0,
+        "start_ms": 0.0,
+        "endpoints": [],
+        "answers": [],
+        "listening": [],
+        "refused": None,
+        "grades": [],
     }
     environment, arguments = server.environment(), server.arguments()
     logs = _config.log_files(live) if live else []
     try:
         seen = _namespace.call(
             lambda: _in_namespace(server, changes, asked, environment, arguments, logs),
-            TIMEOUT, _sockets(live, changes), _hosts_text(live, changes),
+            TIMEOUT,
+            _sockets(live, changes),
+            _hosts_text(live, changes),
         )
         result.update(seen["result"])
         fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
@@ -95,7 +105,9 @@ def rehearse(
         result["refused"] = str(error)
         if mode == "required":
             result["method"] = None
-            raise Failure(_diagnose.Fault("a rehearsal is required but namespaces are refused here: %s" % error), result)
+            raise Failure(
+                _diagnose.Fault(f"a rehearsal is required but namespaces are refused here: {error}"), result
+            ) from error
         fault = _in_copy(server, changes, environment, arguments, result)
     except (_namespace.TimedOut, _namespace.Failed) as error:
         fault = _diagnose.Fault(str(error))
@@ -150,8 +162,10 @@ def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None
         return LOADERS[layout.server](layout), None
     except _config.ConfigError as error:
         return None, _diagnose.Fault(
-            "the server starts, but this collection cannot read its configuration and so cannot tell what it serves: %s"
-            % error.words, error.file, error.line,
+            "the server starts, but this collection cannot read its configuration to see what it serves: "
+            + error.words,
+            error.file,
+            error.line,
         )
 
 
@@ -161,7 +175,10 @@ def _spawn(
     foreground = ["-DFOREGROUND"] if server.layout.server == "apache" else []
     return subprocess.Popen(
         server.command(*arguments, *foreground),
-        env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
     )
 
 
@@ -247,10 +264,8 @@ def _hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str
     found: dict[str, set[str]] = {}
 
     def resolve(name: str) -> None:
-        try:
+        with contextlib.suppress(OSError, UnicodeError):
             found[name] = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
-        except (OSError, UnicodeError):
-            pass
 
     threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in names]
     deadline = time.monotonic() + RESOLVE_TIMEOUT
@@ -258,7 +273,7 @@ def _hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str
         thread.start()
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    lines = ["%s %s" % (address, name) for name, addresses in sorted(found.items()) for address in sorted(addresses)]
+    lines = [f"{address} {name}" for name, addresses in sorted(found.items()) for address in sorted(addresses)]
     return read_text("/etc/hosts").rstrip("\n") + "\n" + "\n".join(lines) + "\n"
 
 
@@ -306,7 +321,8 @@ class _Copy:
             for name in names:
                 self._rewrite(os.path.join(current, name))
         self.layout = layout._replace(
-            main_config=self._inside(layout.main_config) or layout.main_config, config_dir=self._copy,
+            main_config=self._inside(layout.main_config) or layout.main_config,
+            config_dir=self._copy,
         )
 
     def _inside(self, path: str) -> str | None:
@@ -330,7 +346,7 @@ class _Copy:
         if os.path.islink(path):
             return
         text = read_text(path)
-        changed = re.sub(r"(?<![\w.-])%s(?=[/\"'\s;]|$)" % re.escape(self._original), self._copy, text)
+        changed = re.sub(rf"(?<![\w.-]){re.escape(self._original)}(?=[/\"'\s;]|$)", self._copy, text)
         for original, copy in self._others.items():
             changed = changed.replace(original, copy)
         if changed != text:
@@ -362,8 +378,10 @@ def _in_copy(
         copy = _Copy(server.layout, changes, folder)
         result["method"] = "syntax"
         trial = Server(copy.layout)
-        where = {"apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
-                 "nginx": ["-c", copy.layout.main_config, "-g", "pid %s/pid;" % folder]}[copy.layout.server]
+        where = {
+            "apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
+            "nginx": ["-c", copy.layout.main_config, "-g", f"pid {folder}/pid;"],
+        }[copy.layout.server]
         fault = _run_copy(trial, environment, [*arguments, *where, "-t"], None)
         config, unreadable = _load(copy.layout)
         if fault or config is None:
@@ -382,8 +400,13 @@ def _run_copy(
 ) -> _diagnose.Fault | None:
     try:
         done = subprocess.run(
-            trial.command(*arguments), env=environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=TIMEOUT / 2,
+            trial.command(*arguments),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT / 2,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _diagnose.Fault(str(error))
@@ -408,44 +431,81 @@ def _tls_text(config: _config.Config, directives: t.Iterable[_config.Directive])
     return "\n".join(keep)
 
 
-def _apache_instance(config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str) -> str:
-    loads = [config.files[item.file][item.start : item.end]
-             for item in _config.walk(config.root) if item.key == "loadmodule"]
+def _apache_instance(
+    config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str
+) -> str:
+    loads = [
+        config.files[item.file][item.start : item.end] for item in _config.walk(config.root) if item.key == "loadmodule"
+    ]
     blocks = []
     for vhost in vhosts:
         names = vhost.names or ["localhost"]
         blocks.append(
-            "<VirtualHost 127.0.0.1:%d>\n  ServerName %s\n%s  DocumentRoot %s\n  SSLEngine on\n%s\n</VirtualHost>" % (
-                port, names[0], "".join("  ServerAlias %s\n" % name for name in names[1:]), folder,
+            "<VirtualHost 127.0.0.1:%d>\n  ServerName %s\n%s  DocumentRoot %s\n  SSLEngine on\n%s\n</VirtualHost>"
+            % (
+                port,
+                names[0],
+                "".join(f"  ServerAlias {name}\n" for name in names[1:]),
+                folder,
                 _tls_text(config, vhost.block.children or ()) if vhost.block else "",
             )
         )
     top = _tls_text(config, [item for item in config.root if item.key != "<virtualhost"])
-    return "\n".join([
-        *loads, "ServerName localhost", "Listen 127.0.0.1:%d" % port, "PidFile %s/pid" % folder,
-        "ErrorLog %s/error.log" % folder, "DefaultRuntimeDir %s" % folder, "User %s" % user, "Group %s" % user,
-        top, *blocks, "",
-    ])
+    return "\n".join(
+        [
+            *loads,
+            "ServerName localhost",
+            "Listen 127.0.0.1:%d" % port,
+            f"PidFile {folder}/pid",
+            f"ErrorLog {folder}/error.log",
+            f"DefaultRuntimeDir {folder}",
+            f"User {user}",
+            f"Group {user}",
+            top,
+            *blocks,
+            "",
+        ]
+    )
 
 
-def _nginx_instance(config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str) -> str:
-    loads = [config.files[item.file][item.start : item.end]
-             for item in _config.walk(config.root) if item.key == "load_module"]
+def _nginx_instance(
+    config: _config.Config, vhosts: t.Sequence[_config.Vhost], port: int, folder: str, user: str
+) -> str:
+    loads = [
+        config.files[item.file][item.start : item.end]
+        for item in _config.walk(config.root)
+        if item.key == "load_module"
+    ]
     http = [item for item in _config.direct(config.root) if item.key == "http"]
     blocks = {}
     for vhost in vhosts:
         if vhost.block is not None:
             names = " ".join(vhost.names) or '""'
             blocks[id(vhost.block)] = "server {\n listen 127.0.0.1:%d ssl;\n server_name %s;\n return 204;\n%s\n}" % (
-                port, names, _tls_text(config, vhost.block.children or ()),
+                port,
+                names,
+                _tls_text(config, vhost.block.children or ()),
             )
-    temporary = "".join(" %s_temp_path %s/%s;\n" % (name, folder, name)
-                        for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+    temporary = "".join(
+        f" {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
     top = "\n".join(_tls_text(config, block.children or ()) for block in http)
-    return "\n".join([
-        *loads, "user %s;" % user, "pid %s/pid;" % folder, "error_log %s/error.log;" % folder,
-        "events {}", "http {", temporary, " access_log off;", top, *blocks.values(), "}", "",
-    ])
+    return "\n".join(
+        [
+            *loads,
+            f"user {user};",
+            f"pid {folder}/pid;",
+            f"error_log {folder}/error.log;",
+            "events {}",
+            "http {",
+            temporary,
+            " access_log off;",
+            top,
+            *blocks.values(),
+            "}",
+            "",
+        ]
+    )
 
 
 _INSTANCES = {"apache": _apache_instance, "nginx": _nginx_instance}
@@ -464,7 +524,7 @@ def _instance(
     path = os.path.join(folder, "instance.conf")
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(_INSTANCES[trial.layout.server](config, vhosts, port, folder, trial.layout.user))
-    os.chmod(folder, 0o755)
+    os.chmod(folder, 0o711)  # noqa: S103, the workers go through it
     if trial.layout.server == "apache":
         line = trial.command("-d", trial.layout.config_dir, "-f", path, "-DFOREGROUND")
     else:
@@ -473,11 +533,18 @@ def _instance(
     started = time.monotonic()
     with open(output, "wb") as stream_out:
         process = subprocess.Popen(
-            line, env=environment, stdin=subprocess.DEVNULL, stdout=stream_out, stderr=stream_out, start_new_session=True,
+            line,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream_out,
+            stderr=stream_out,
+            start_new_session=True,
         )
     try:
-        targets = [{"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
-                   for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])]
+        targets = [
+            {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
+            for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
+        ]
         answer = _first_answer(process, targets[0])
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
         if answer is None:

@@ -67,7 +67,7 @@ def _diagnosed(family: int) -> t.Iterator[tuple[str, tuple[str, int]]]:
                     return
                 if kind == _namespace.NLMSG_ERROR:
                     raise OSError(-struct.unpack_from("=i", body)[0], "sock_diag")
-                # struct inet_diag_msg: four octets, ports in network order, then addresses; the inode is its last field.
+                # struct inet_diag_msg: four octets, ports in network order, addresses; the inode is last.
                 port = struct.unpack_from("!H", body, 4)[0]
                 inode = struct.unpack_from("=I", body, 68)[0]
                 yield str(inode), (socket.inet_ntop(family, body[8 : 8 + size]), port)
@@ -135,11 +135,11 @@ class Server:
             if not name.isdigit():
                 continue
             try:
-                program = os.readlink("/proc/%s/exe" % name)
+                program = os.readlink(f"/proc/{name}/exe")
                 # An upgraded package leaves the running program's file deleted.
-                if program in (self._binary, self._binary + " (deleted)"):
-                    if os.readlink("/proc/%s/ns/pid" % name) == own:
-                        found.append(int(name))
+                ours = program in (self._binary, self._binary + " (deleted)")
+                if ours and os.readlink(f"/proc/{name}/ns/pid") == own:
+                    found.append(int(name))
             except OSError:
                 continue
         return found
@@ -164,7 +164,10 @@ class Server:
         try:
             done = subprocess.run(
                 ["systemctl", *arguments, self.layout.unit],
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=START_TIMEOUT,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
             return None
@@ -191,7 +194,7 @@ class Server:
     # --- running it ---
 
     def arguments(self) -> list[str]:
-        """What the running Apache was started with, as far as it shapes the configuration: C(-D), C(-C), C(-d), C(-f)."""
+        """What the running Apache was started with that shapes its configuration: C(-D), C(-C), C(-d), C(-f)."""
         main = self.main_pid()
         if main is None or self.layout.server != "apache":
             return []
@@ -225,7 +228,7 @@ class Server:
         return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
 
     def command(self, *arguments: str) -> list[str]:
-        """The server's command line; Debian's Apache needs the variables of its envvars file, which is a shell script."""
+        """The server's command line, after the file with its environment, which is a shell script."""
         line = [self.layout.binary, *arguments]
         if self.layout.envvars and os.path.exists(self.layout.envvars):
             return ["/bin/sh", "-c", 'set -a; . "$0"; set +a; exec "$@"', self.layout.envvars, *line]
@@ -243,8 +246,12 @@ class Server:
         try:
             done = subprocess.run(
                 self.command(*self.arguments(), *arguments),
-                env=self.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
                 timeout=START_TIMEOUT,
+                check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return False, str(error)
@@ -257,8 +264,13 @@ class Server:
         if self.main_pid() is None:
             arguments = ["-k", "start"] if self.layout.server == "apache" else []
             subprocess.run(
-                self.command(*arguments), env=self.environment(), stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=START_TIMEOUT,
+                self.command(*arguments),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=START_TIMEOUT,
+                check=False,
             )
         return self.main_pid() is not None
 
@@ -269,7 +281,7 @@ class Server:
         """
         main, old = self.main_pid(), self.workers()
         if main is None:
-            return False, "%s is not running" % self.layout.unit
+            return False, f"{self.layout.unit} is not running"
         positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
         os.kill(main, RELOAD_SIGNALS[self.layout.server])
         deadline = time.monotonic() + RELOAD_TIMEOUT

@@ -13,6 +13,7 @@ journal. docs/architecture.md shows the map.
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 import typing as t
@@ -83,8 +84,17 @@ class _Transaction:
         self.phase = "lock"
         self._phase_started = self._started = time.monotonic()
         self.result: dict[str, t.Any] = {
-            "changed": False, "diff": [], "transaction": None, "rehearsal": None, "phase": "lock", "rolled_back": False,
-            "recovered": None, "adopted": [], "probes": [], "timings": {}, "warnings": [],
+            "changed": False,
+            "diff": [],
+            "transaction": None,
+            "rehearsal": None,
+            "phase": "lock",
+            "rolled_back": False,
+            "recovered": None,
+            "adopted": [],
+            "probes": [],
+            "timings": {},
+            "warnings": [],
         }
 
     # --- the frame ---
@@ -111,10 +121,10 @@ class _Transaction:
                 self._enter(self.phase)
                 self.lock.release()
         except _Stop as error:
-            raise self._error(str(error), error.fault)
+            raise self._error(str(error), error.fault) from error
         except EXPECTED as error:
             fault = _diagnose.Fault(str(error), getattr(error, "file", None), getattr(error, "line", None))
-            raise self._error(str(error), fault)
+            raise self._error(str(error), fault) from error
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
@@ -128,10 +138,10 @@ class _Transaction:
         else:
             outcome = "nothing was changed"
         result = dict(self.result, failure=failure, changed=False)
-        return TransactionError("%s failed, %s: %s" % (self.phase, outcome, message), result)
+        return TransactionError(f"{self.phase} failed, {outcome}: {message}", result)
 
     def _take_back(self) -> None:
-        """Undo what this run has begun. Its own failure is a warning: the journal still knows, the first error counts."""
+        """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
         if self.record.data.get("timer"):
@@ -139,8 +149,8 @@ class _Transaction:
         try:
             _undo(self.journal, self.record, Server(_layout_of(self.record)), self.swapped)
             self.result["rolled_back"] = self.swapped
-        except EXPECTED + (OSError,) as error:
-            self.result["warnings"].append("rollback: %s" % error)
+        except (*EXPECTED, OSError) as error:
+            self.result["warnings"].append(f"rollback: {error}")
 
     # --- the steps ---
 
@@ -153,7 +163,7 @@ class _Transaction:
         server = Server(_choose_layout(self.params["server"]))
         if server.main_pid() is None:
             raise _stop(
-                "%s is not running, so there is nothing to compare a change with; start it (systemctl start %s), or find "
+                "%s is not running, so a change cannot be compared with anything; start it (systemctl start %s) or find "
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
             )
         live, unreadable = self._live(server)
@@ -206,10 +216,13 @@ class _Transaction:
         if record is None:
             return
         if record.state == _journal.CONFIRMING and record.data["deadline"] > time.time():
-            raise _stop("transaction %s waits for its confirmation; confirm it, or wait until it is taken back" % record.id)
+            raise _stop(
+                f"transaction {record.id} waits for its confirmation; confirm it, or wait until it is taken back"
+            )
         if self.check_mode:
-            raise _stop("transaction %s was interrupted (%s); a run without check mode puts it right first"
-                        % (record.id, record.state))
+            raise _stop(
+                f"transaction {record.id} was interrupted ({record.state}); a run without check mode repairs it first"
+            )
         action, paths = recover(self.journal, record)
         self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths}
 
@@ -232,29 +245,33 @@ class _Transaction:
             for path, state in self._restored(params["restore"]).items():
                 changeset.want(path, state)
             return changeset
-        if params["adopt"]:
-            if live is None:
-                assert unreadable is not None
-                raise _Stop(unreadable, "the configuration was already broken before this run: %s" % unreadable.message())
-            self._adopt(changeset, server, live)
         for item in params["files"]:
             changeset.want(item["path"], _file_state(item))
         for kind in _fragments.KINDS:
             _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
         for kind in _fragments.KINDS:
             _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
+        if params["adopt"]:
+            if live is None:
+                assert unreadable is not None
+                raise _Stop(unreadable, f"the configuration was already broken before this run: {unreadable.message()}")
+            self._adopt(changeset, server, live)
         return changeset
 
     def _adopt(self, changeset: Changeset, server: Server, live: _config.Config) -> None:
-        lost = [vhost for vhost in live.vhosts if vhost.tls and vhost.block is None]
+        """Want the policy in every virtual host that will be there after the other changes."""
+        lost = [vhost for vhost in live.vhosts if vhost.block is None and vhost.tls is not False]
         if lost:
-            raise _stop("adopt: the server has a TLS virtual host at %s:%s whose text this collection cannot find"
-                        % (lost[0].file, lost[0].line))
-        for path, text in _adopt.adopt(live, server.layout, self.params["policy"]).items():
-            changeset.want(path, State(FILE, content=text.encode("utf-8", "surrogateescape")))
+            raise _stop(
+                f"adopt: the virtual host at {lost[0].file}:{lost[0].line} has no text that this collection can edit"
+            )
+        config = _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(changeset))
+        for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).items():
+            changeset.want(path, State(FILE, content=_config.encode(text)))
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
-            for vhost in live.vhosts if vhost.tls
+            for vhost in config.vhosts
+            if vhost.tls
         ]
 
     def _restored(self, wanted: str) -> dict[str, State]:
@@ -266,13 +283,16 @@ class _Transaction:
             wanted = open_ones[-1].id
         if wanted not in [record.id for record in records]:
             known = ", ".join(record.id for record in records) or "none"
-            raise _stop("restore: no transaction %r is kept on this host (kept: %s)" % (wanted, known))
+            raise _stop(f"restore: no transaction {wanted!r} is kept on this host (kept: {known})")
         self.params = dict(self.params, restore=wanted)
         return _journal.replaced_since(records, wanted)
 
     def _asked(self, endpoints: t.Sequence[_probe.Target]) -> list[_probe.Target]:
-        return [dict(target, expect=probe.get("expect"))
-                for probe in self.params["probes"] for target in _probe.targets_for(probe, endpoints)]
+        return [
+            dict(target, expect=probe.get("expect"))
+            for probe in self.params["probes"]
+            for target in _probe.targets_for(probe, endpoints)
+        ]
 
     # --- stage, rehearse ---
 
@@ -281,7 +301,9 @@ class _Transaction:
         self.record = self.journal.begin(server.layout.server, changes, **more)
         self.result["transaction"] = self.record.id
         _changeset.stage(
-            changes, ".kopano-hardening-" + self.record.id, t.cast("list[str]", self.record.data["new_directories"]),
+            changes,
+            ".kopano-hardening-" + self.record.id,
+            t.cast("list[str]", self.record.data["new_directories"]),
         )
 
     def _rehearse(
@@ -299,33 +321,42 @@ class _Transaction:
             result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"])
         except _rehearsal.Failure as error:
             self._report_rehearsal(error.result)
-            raise self._blame(server, error.fault, bool(changes))
+            raise self._blame(server, error.fault, bool(changes)) from error
         self._report_rehearsal(result)
         for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
-            raise _stop("the new configuration listens on %s port %d, which another program on this host already does"
-                        % (address, port))
+            raise _stop(
+                "the new configuration listens on %s port %d, which another program on this host already does"
+                % (address, port)
+            )
         if result["method"] == "namespace":
-            self._compare(result["endpoints"], result["endpoints"], asked, result["answers"], known, before, live_now=False)
+            self._compare(
+                result["endpoints"], result["endpoints"], asked, result["answers"], known, before, live_now=False
+            )
 
     def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
         self.result["timings"]["rehearsal"] = result["ms"]
         self.result["timings"]["server_start"] = result["start_ms"]
         self.result["rehearsal"] = {
-            "method": result["method"], "ok": result["ok"], "ms": result["ms"], "refused": result["refused"],
-            "endpoints": [_shown(endpoint, endpoint) for endpoint in result["endpoints"]], "grades": result["grades"],
+            "method": result["method"],
+            "ok": result["ok"],
+            "ms": result["ms"],
+            "refused": result["refused"],
+            "endpoints": [_shown(endpoint, endpoint) for endpoint in result["endpoints"]],
+            "grades": result["grades"],
         }
         if result["refused"] and result["method"]:
             self.result["warnings"].append(
-                "the rehearsal could go no further than %r: %s" % (result["method"], result["refused"]))
+                "the rehearsal could go no further than {!r}: {}".format(result["method"], result["refused"])
+            )
 
     def _blame(self, server: Server, fault: _diagnose.Fault, changing: bool) -> _Stop:
         """Say whether the change is at fault, or what was there before it."""
         if not changing:
-            return _Stop(fault, "the live configuration is broken, a restart would fail: %s" % fault.message())
+            return _Stop(fault, f"the live configuration is broken, a restart would fail: {fault.message()}")
         ok, words = server.check()
         if not ok:
             earlier = _diagnose.find(words, None, None, _rehearsal.read_text)
-            return _Stop(earlier, "the configuration was already broken before this run: %s" % earlier.message())
+            return _Stop(earlier, f"the configuration was already broken before this run: {earlier.message()}")
         return _Stop(fault)
 
     def _compare(
@@ -362,10 +393,16 @@ class _Transaction:
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
         if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
-        raise _stop("%s:%d%s %s: %s" % (
-            target["address"], target["port"], " (%s)" % target["server_name"] if target.get("server_name") else "",
-            target.get("path") or "/", reason,
-        ))
+        raise _stop(
+            "%s:%d%s %s: %s"
+            % (
+                target["address"],
+                target["port"],
+                " ({})".format(target["server_name"]) if target.get("server_name") else "",
+                target.get("path") or "/",
+                reason,
+            )
+        )
 
     def _judge_unchanged(self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool) -> None:
         """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
@@ -419,7 +456,7 @@ class _Transaction:
                     _finish(self.journal, record, self.params["keep"])
                 self.result["changed"] = True
                 return
-        raise _stop("confirm: transaction %r does not wait for a confirmation on this host" % wanted)
+        raise _stop(f"confirm: transaction {wanted!r} does not wait for a confirmation on this host")
 
 
 # --- shared by the steps and the recovery ----------------------------------------------------------------------------
@@ -436,10 +473,19 @@ def _key(target: _probe.Target) -> tuple[t.Any, ...]:
 def _shown(target: _probe.Target, answer: _probe.Answer) -> dict[str, t.Any]:
     """One answer as the module returns it."""
     return {
-        "address": target["address"], "port": target["port"], "server_name": target.get("server_name"),
-        "path": target.get("path"), "ok": answer["ok"], "protocol": answer["protocol"], "cipher": answer["cipher"],
-        "certificate": answer["certificate"], "status": answer["status"], "location": answer["location"],
-        "hsts": answer["headers"].get("strict-transport-security", []), "error": answer["error"], "ms": answer["ms"],
+        "address": target["address"],
+        "port": target["port"],
+        "server_name": target.get("server_name"),
+        "path": target.get("path"),
+        "ok": answer["ok"],
+        "protocol": answer["protocol"],
+        "cipher": answer["cipher"],
+        "certificate": answer["certificate"],
+        "status": answer["status"],
+        "location": answer["location"],
+        "hsts": answer["headers"].get("strict-transport-security", []),
+        "error": answer["error"],
+        "ms": answer["ms"],
     }
 
 
@@ -453,6 +499,18 @@ def _file_state(item: dict[str, t.Any]) -> State:
         uid=_changeset.owner_id(item["owner"]),
         gid=_changeset.group_id(item["group"]),
     )
+
+
+def _overlay(changeset: Changeset) -> _config.Files:
+    """The host's files with the changes laid over them."""
+    texts: dict[str, str | None] = {}
+    links = {}
+    for path, state in changeset.desired.items():
+        if state.kind == _changeset.LINK:
+            links[path] = state.target
+        else:
+            texts[path] = _config.decode(state.content) if state.kind == FILE else None
+    return _config.Files(texts, links)
 
 
 def _choose_layout(wanted: str) -> _layout.Layout:
@@ -470,7 +528,7 @@ def _choose_layout(wanted: str) -> _layout.Layout:
 def _layout_of(record: Record) -> _layout.Layout:
     for layout in _layout.detect(record.data["server"]):
         return layout
-    raise _stop("transaction %s was of %s, which is no longer installed" % (record.id, record.data["server"]))
+    raise _stop("transaction {} was of {}, which is no longer installed".format(record.id, record.data["server"]))
 
 
 def _finish(journal: Journal, record: Record, keep: int) -> None:
@@ -491,18 +549,17 @@ def _undo(journal: Journal, record: Record, server: Server, reload: bool) -> lis
     if reload:
         if server.main_pid() is None:
             if not server.start():
-                raise _changeset.ChangeError("%s could not be started again" % server.layout.unit)
+                raise _changeset.ChangeError(f"{server.layout.unit} could not be started again")
         else:
             ok, words = server.reload(error_logs(server.layout, None))
             if not ok and not server.start():
-                raise _changeset.ChangeError("%s does not take its old configuration: %s" % (server.layout.unit, words))
+                raise _changeset.ChangeError(f"{server.layout.unit} does not take its old configuration: {words}")
     if record.state == _journal.STAGED:
         journal.discard(record)
         return paths
-    try:
+    # When the disk is full the record stays open, and the next run finds nothing left to put back.
+    with contextlib.suppress(_journal.JournalError):
         record.save(_journal.UNDONE)
-    except _journal.JournalError:
-        pass  # the disk is full: the record stays open, and the next run finds nothing left to put back
     return paths
 
 

@@ -12,11 +12,11 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Brings files, enabled modules, configuration fragments and sites of one web server to a desired state, all of them or none.
-  - The changed server is first started in namespaces of its own, with its complete configuration, and every TLS endpoint
-    of it is asked, before the live configuration is touched. In check mode this rehearsal is done as well.
-  - The live server is reloaded, never restarted, and probed afterwards. When anything is worse than before, every file is
-    put back and the old configuration is served again.
+  - Brings files, enabled modules, configuration fragments and sites of one web server to a desired state, all or none.
+  - The changed server is first started in namespaces of its own, with its complete configuration, and every TLS
+    endpoint of it is asked, before the live configuration is touched. In check mode this rehearsal is done as well.
+  - The live server is reloaded, never restarted, and probed afterwards. When anything is worse than before, every file
+    is put back and the old configuration is served again.
   - What a crash, a kill or a power cut interrupts is undone or finished by the next run, from a journal in
     C(/var/lib/kopano-hardening).
   - The whole transaction is one call on the target.
@@ -196,8 +196,8 @@ options:
     type: str
   restore:
     description:
-      - Put every file back to what it was before this transaction, later ones included; V(latest) is the newest that was
-        not restored yet. This is a transaction of its own, rehearsed like any other.
+      - Put every file back to what it was before this transaction, later ones included; V(latest) is the newest that
+        was not restored yet. This is a transaction of its own, rehearsed like any other.
       - Excludes O(files), O(enable), O(disable) and O(adopt).
     type: str
   keep:
@@ -302,7 +302,9 @@ rehearsal:
       type: list
       sample: []
 phase:
-  description: The last step that was reached. One of C(lock), C(read), C(stage), C(rehearse), C(swap), C(reload), C(probe) and C(commit).
+  description:
+    - The last step that was reached.
+    - One of C(lock), C(read), C(stage), C(rehearse), C(swap), C(reload), C(probe) and C(commit).
   returned: always
   type: str
   sample: commit
@@ -354,13 +356,13 @@ failure:
     words: "AH01898: Unable to configure permitted SSL ciphers"
 """
 
-import os  # noqa: E402
-import re  # noqa: E402
-import typing as t  # noqa: E402
+import os
+import re
+import typing as t
 
-from ansible.module_utils.basic import AnsibleModule  # noqa: E402
+from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _transaction  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
 
 _FRAGMENTS: dict[str, t.Any] = {
     "type": "dict",
@@ -370,7 +372,9 @@ _FRAGMENTS: dict[str, t.Any] = {
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
     "files": {
-        "type": "list", "elements": "dict", "default": [],
+        "type": "list",
+        "elements": "dict",
+        "default": [],
         "options": {
             "path": {"type": "path", "required": True},
             "content": {"type": "str"},
@@ -390,7 +394,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
         "options": {"tls": {"type": "path", "required": True}, "headers": {"type": "path"}, "http": {"type": "path"}},
     },
     "probes": {
-        "type": "list", "elements": "dict", "default": [],
+        "type": "list",
+        "elements": "dict",
+        "default": [],
         "options": {
             "path": {"type": "str", "required": True},
             "server_name": {"type": "str"},
@@ -420,13 +426,16 @@ def invalid(params: dict[str, t.Any]) -> str | None:
     for number, item in enumerate(params["files"]):
         where = "files[%d]" % number
         if not os.path.isabs(item["path"]) or os.path.normpath(item["path"]) != item["path"]:
-            return "%s.path: %r is not an absolute path without '..'" % (where, item["path"])
+            return "{}.path: {!r} is not an absolute path without '..'".format(where, item["path"])
         if item["template"] is not None:
-            return "%s.template: %r was not rendered; the action plugin of this module does that" % (where, item["template"])
+            return "{}.template: {!r} was not rendered; the action plugin of this module does that".format(
+                where,
+                item["template"],
+            )
         if item["state"] == "present" and item["content"] is None:
-            return "%s: %s has neither content nor template" % (where, item["path"])
+            return "{}: {} has neither content nor template".format(where, item["path"])
         if item["mode"] is not None and not re.match(r"^[0-7]{3,4}$", item["mode"]):
-            return "%s.mode: %r is not an octal number such as '0644'" % (where, item["mode"])
+            return "{}.mode: {!r} is not an octal number such as '0644'".format(where, item["mode"])
     for number, probe in enumerate(params["probes"]):
         if not re.match(r"^/[^\s\x00-\x1f]*$", probe["path"]):
             return "probes[%d].path: %r does not begin with a slash, or has blanks in it" % (number, probe["path"])
@@ -440,13 +449,15 @@ def invalid(params: dict[str, t.Any]) -> str | None:
             return "%s: %d is less than %d" % (name, params[name], least)
     changing = [name for name in ("files", "enable", "disable", "adopt") if params[name]]
     if params["restore"] and changing:
-        return "restore: %r cannot be combined with %s" % (params["restore"], ", ".join(changing))
+        return "restore: {!r} cannot be combined with {}".format(params["restore"], ", ".join(changing))
     return None
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=ARGUMENT_SPEC, supports_check_mode=True, required_if=[("adopt", True, ["policy"])],
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_if=[("adopt", True, ["policy"])],
     )
     reason = invalid(module.params)
     if reason is None and os.geteuid() != 0:

@@ -98,7 +98,8 @@ def test_staging_writes_nothing_live_and_apply_leaves_nothing_staged(tmp_path):
     for stage in stages:
         os.rmdir(stage)
     assert {name: value for name, (_kind, _mode, value) in tree(tmp_path / "conf").items()} == {
-        "old": b"new", "link": "old",
+        "old": b"new",
+        "link": "old",
     }
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import subprocess
 import sys
 import textwrap
@@ -24,7 +25,8 @@ RUN = textwrap.dedent(
     """
     import os, signal, sys
     from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
-    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK, Changeset, State
+    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK
+    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Changeset, State
 
     conf, state, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
@@ -77,7 +79,10 @@ def run_killed(conf, state, number) -> bool:
     """Run until call number of the disk; True if it came to its end."""
     done = subprocess.run(
         [sys.executable, "-c", RUN, str(conf), str(state), str(number)],
-        capture_output=True, text=True, timeout=30, check=False,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
     )
     assert done.returncode in (0, -9), done.stderr
@@ -107,7 +112,9 @@ def test_killed_before_every_change_to_the_disk(conf, tmp_path):
         if now != before:
             # All or nothing: once anything of the change may stay, the whole of it has to be there.
             assert now["replaced"][2] == b"new" and "gone" not in now and now["link"][2] == "replaced"
-            assert now["twin"][2] == now["other-twin"][2] == b"new, in place" and now["deep/er/created"][2] == b"created"
+            assert (
+                now["twin"][2] == now["other-twin"][2] == b"new, in place" and now["deep/er/created"][2] == b"created"
+            )
             record = Journal(str(state)).records()[-1]
             assert record.state == _journal.COMMITTED
             _journal.undo(record)
@@ -130,7 +137,7 @@ def test_what_somebody_changed_after_the_crash_is_kept(conf, tmp_path):
     _journal.undo(record)
     assert (conf / "replaced").read_text() == "old"
     found = os.path.join(record.folder, "found")
-    assert [open(os.path.join(found, name)).read() for name in os.listdir(found)] == ["by hand, after the crash"]
+    assert [pathlib.Path(found, name).read_text() for name in os.listdir(found)] == ["by hand, after the crash"]
 
 
 def test_restore_goes_back_to_the_oldest_state(conf, tmp_path):
@@ -188,10 +195,12 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     script = (
         "import os, signal\n"
         "from ansible_collections.kopano.hardening.plugins.module_utils._journal import Lock\n"
-        "lock = Lock(%r); lock.acquire(); lock.say('swap'); os.kill(os.getpid(), signal.SIGKILL)\n" % path
+        f"lock = Lock({path!r}); lock.acquire(); lock.say('swap'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), check=False,
+        [sys.executable, "-c", script],
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+        check=False,
     )
     assert done.returncode == -9 and os.path.exists(path)
     lock = Lock(path)

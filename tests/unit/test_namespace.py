@@ -27,21 +27,27 @@ def _refused() -> str:
     return ""
 
 
-pytestmark = pytest.mark.skipif(bool(_refused()), reason="namespaces are refused here: %s" % _refused())
+pytestmark = pytest.mark.skipif(bool(_refused()), reason=f"namespaces are refused here: {_refused()}")
 
 
 def namespaces() -> set[str]:
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            found.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in ("mnt", "net", "pid", "ipc", "uts"))
+            found.update(os.readlink(f"/proc/{pid}/ns/{kind}") for kind in ("mnt", "net", "pid", "ipc", "uts"))
     return found
 
 
 def test_files_written_in_it_are_not_on_the_host(tmp_path):
     (tmp_path / "there").write_text("host")
-    places = [str(tmp_path / "new"), str(tmp_path / "there"), "/etc/kopano-hardening-trace", "/run/kopano-hardening-trace",
-              "/var/log/kopano-hardening-trace", "/dev/shm/kopano-hardening-trace"]
+    places = [
+        str(tmp_path / "new"),
+        str(tmp_path / "there"),
+        "/etc/kopano-hardening-trace",
+        "/run/kopano-hardening-trace",
+        "/var/log/kopano-hardening-trace",
+        "/dev/shm/kopano-hardening-trace",
+    ]
 
     def work():
         seen = (tmp_path / "there").read_text()
@@ -72,7 +78,7 @@ def test_processes_started_in_it_end_with_it():
     assert own == 1 and len(pids) == 3
     commands = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as text:
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as text:
             commands.append(text.read())
     assert not [command for command in commands if "4711" in command]
     assert namespaces() <= before | namespaces() and not namespaces() - before
@@ -150,7 +156,9 @@ def test_names_come_from_the_given_hosts_file():
 
 def test_a_big_log_is_neither_seen_nor_copied():
     def work():
-        return [name for _folder, _names, files in os.walk("/var/log") for name in files], sorted(os.listdir("/var/log"))
+        return [name for _folder, _names, files in os.walk("/var/log") for name in files], sorted(
+            os.listdir("/var/log")
+        )
 
     files, entries = _namespace.call(work, 10)
     assert files == []
@@ -177,15 +185,17 @@ def test_it_ends_with_a_killed_parent(tmp_path):
         "def work():\n"
         "    subprocess.Popen(['sleep', '4712'])\n"
         "    time.sleep(60)\n"
-        "open(%r, 'w').write(str(os.getpid()))\n"
-        "_namespace.call(work, 60)\n" % str(marker)
+        f"open({str(marker)!r}, 'w').write(str(os.getpid()))\n"
+        "_namespace.call(work, 60)\n"
     )
-    parent = subprocess.Popen([sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    )
 
     def sleepers() -> int:
         count = 0
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open("/proc/%s/cmdline" % pid) as text:
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as text:
                 count += "4712" in text.read() and 1
         return count
 
