@@ -46,8 +46,9 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
         address = connect_address(vhost.address)
         if not vhost.tls or not vhost.port or address is None:
             continue
-        names: list[str | None] = [_asked_name(name) for name in vhost.names]
-        for name in [None, *names]:
+        names: list[str | None] = [None]
+        names.extend(_asked_name(name) for name in vhost.names)
+        for name in names:
             if name == "":
                 continue
             where = (address, vhost.port, name)
@@ -140,7 +141,7 @@ def _read_response(connection: socket.socket, answer: Answer) -> None:
             raise http.client.BadStatusLine(line.strip() or "no answer")
         answer["status"] = int(found.group(1))
         headers = answer["headers"] = _read_headers(stream)
-        answer["location"] = (headers.get("location") or [None])[0]
+        answer["location"] = headers["location"][0] if "location" in headers else None
 
 
 def _read_headers(stream: t.BinaryIO) -> dict[str, list[str]]:

@@ -14,7 +14,9 @@ journal. docs/architecture.md shows the map.
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import subprocess
 import time
 import typing as t
 
@@ -163,7 +165,7 @@ class _Transaction:
         server = Server(_choose_layout(self.params["server"]))
         if server.main_pid() is None:
             raise _stop(
-                "%s is not running, so a change cannot be compared with anything; start it (systemctl start %s) or find "
+                "%s is not running, so nothing can be compared with it; start it (systemctl start %s) or find "
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
             )
         live, unreadable = self._live(server)
@@ -193,6 +195,7 @@ class _Transaction:
         self.swapped = True
         record.save(_journal.SWAPPING)
         _changeset.apply(changes)
+        _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
         _journal.clean_staging(record)
 
         self._enter("reload")
@@ -464,6 +467,12 @@ class _Transaction:
 
 def _interrupted(number: int, _frame: t.Any) -> None:
     raise SystemExit("interrupted by signal %d" % number)
+
+
+def _restore_contexts(paths: list[str]) -> None:
+    """Give new files the SELinux context of their place; a replaced file has kept its own (restorecon(8))."""
+    if paths and os.path.isdir("/sys/fs/selinux") and os.path.exists("/usr/sbin/restorecon"):
+        subprocess.run(["/usr/sbin/restorecon", *paths], check=False)
 
 
 def _key(target: _probe.Target) -> tuple[t.Any, ...]:
