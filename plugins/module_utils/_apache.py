@@ -82,13 +82,13 @@ def environment(layout: Layout) -> dict[str, str]:
         stderr=subprocess.DEVNULL,
     )
     pairs = (item.partition("=") for item in _config.decode(result.stdout).split("\0") if item)
-    return {name: value for name, dummy, value in pairs if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
+    return {name: value for name, _found, value in pairs if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
 
 
 def flags(variables: t.Mapping[str, str]) -> list[str]:
     """The names that the unit or wrapper defines on the command line (-D NAME), from the server's environment."""
     words = shlex.split(" ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS")))
-    names = [word[2:] or following for word, following in zip(words, words[1:] + [""]) if word.startswith("-D")]
+    names = [word[2:] or following for word, following in zip(words, [*words[1:], ""]) if word.startswith("-D")]
     return names + variables.get("APACHE_SERVER_FLAGS", "").split()
 
 
@@ -103,7 +103,7 @@ def version(binary: str) -> str | None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in (re.findall(r"\d+", text) + ["0", "0", "0"])[:3])
+    return tuple(int(number) for number in [*re.findall(r"\d+", text), "0", "0", "0"][:3])
 
 
 class _Reader:
@@ -377,7 +377,7 @@ def _main_server(config: Config) -> list[Vhost]:
     return found
 
 
-def _judge(config: Config, vhost: Vhost, shared: list[Directive]) -> None:
+def _judge(config: Config, vhost: Vhost, layout: Layout) -> None:
     """Fills in what the tree says about a virtual host: TLS, certificate, overriding directives."""
     inner = vhost.block.children or [] if vhost.block else []
     levels = [inner, config.root]
@@ -387,18 +387,13 @@ def _judge(config: Config, vhost: Vhost, shared: list[Directive]) -> None:
         key = _value(levels, "sslcertificatekeyfile", first=True)
         vhost.certificate = certificate and config.absolute(certificate)
         vhost.key = key and config.absolute(key)
-        vhost.overrides = [item for item in _config.walk(inner) if _config.is_policy("apache", item)] + shared
+        vhost.overrides = _config.overrides(layout, inner) + shared_overrides(config, layout)
 
 
-def shared_overrides(config: Config) -> list[Directive]:
+def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
     """Policy directives in sections outside virtual hosts: merged into every host, after the host's own directives."""
-    return [
-        item
-        for item in _config.walk(config.root)
-        if _config.is_policy("apache", item)
-        and item.owner() is not None
-        and not any(block.key == "virtualhost" for block in item.within())
-    ]
+    sections = [item for item in _config.direct(config.root) if item.children and item.key != "virtualhost"]
+    return _config.overrides(layout, sections)
 
 
 def load(
@@ -424,8 +419,7 @@ def load(
     blocks = [item for item in _config.walk(config.root) if item.key == "virtualhost"]
     config.vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
     main_server = _main_server(config)
-    shared = shared_overrides(config)
     for vhost in [vhost for vhost in config.vhosts if vhost.block] + main_server:
-        _judge(config, vhost, shared)
+        _judge(config, vhost, layout)
     config.vhosts += main_server
     return config

@@ -20,6 +20,8 @@ import os
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+
 
 class ConfigError(Exception):
     """A configuration that cannot be read. words is what is wrong, without file and line."""
@@ -43,18 +45,18 @@ class Directive:
     """
 
     __slots__ = (
-        "name",
-        "args",
-        "children",
-        "file",
-        "line",
-        "start",
-        "end",
-        "body_start",
-        "body_end",
-        "parent",
-        "inline",
         "active",
+        "args",
+        "body_end",
+        "body_start",
+        "children",
+        "end",
+        "file",
+        "inline",
+        "line",
+        "name",
+        "parent",
+        "start",
     )
 
     def __init__(
@@ -127,18 +129,18 @@ class Vhost:
     """One virtual host at one address; a block that listens on several addresses has one for each."""
 
     __slots__ = (
-        "server",
-        "names",
         "address",
-        "port",
-        "tls",
-        "certificate",
-        "key",
-        "file",
-        "line",
-        "default",
         "block",
+        "certificate",
+        "default",
+        "file",
+        "key",
+        "line",
+        "names",
         "overrides",
+        "port",
+        "server",
+        "tls",
     )
 
     def __init__(
@@ -237,7 +239,7 @@ class Files:
 
     def below(self, directory: str) -> list[str]:
         """The files in a directory and the directories in it."""
-        found = {os.path.join(top, name) for top, dummy, names in os.walk(directory) for name in names}
+        found = {os.path.join(top, name) for top, _folders, names in os.walk(directory) for name in names}
         found.update(path for path in (*self.texts, *self.links) if path.startswith(directory.rstrip("/") + "/"))
         return [path for path in found if self.texts.get(path, "") is not None]
 
@@ -336,6 +338,12 @@ def is_policy(server: str, directive: Directive) -> bool:
     """Whether a directive is part of what POLICY calls a TLS policy."""
     pattern = POLICY[server].get(directive.key)
     return pattern is not None and re.search(pattern, " ".join(directive.args)) is not None
+
+
+def overrides(layout: Layout, directives: t.Iterable[Directive]) -> list[Directive]:
+    """The policy directives among these and below them that are not the collection's own."""
+    own = layout.policy_dir + "/"
+    return [item for item in walk(directives) if is_policy(layout.server, item) and not item.file.startswith(own)]
 
 
 _ADDRESS = re.compile(r"\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|")

@@ -186,7 +186,7 @@ def os_release(root: str = "/") -> dict[str, str]:
         except OSError:
             continue
         pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-        return {name.strip(): " ".join(shlex.split(value)) for name, dummy, value in pairs}
+        return {name.strip(): " ".join(shlex.split(value)) for name, _found, value in pairs}
     return {}
 
 

@@ -75,22 +75,22 @@ def parse(text: str, file: str, parent: Directive | None = None) -> list[Directi
         if match is None:
             raise ConfigError(file, lines.at(position), "unexpected %r" % text[position])
         at, position = position, match.end()
-        token = match.group()
+        word = match.group()
         kind = match.lastgroup
         if kind == "space":
             continue
         if kind != "mark":
             if not words:
                 start = at
-            words.append(_unquote(token[1:-1] if kind == "quoted" else token))
-        elif token == "}":
+            words.append(_unquote(word[1:-1] if kind == "quoted" else word))
+        elif word == "}":
             if words or not blocks:
                 raise ConfigError(file, lines.at(at), 'unexpected "}"')
             block = blocks.pop()
             block.body_end, block.end = at, position
         elif not words:
-            raise ConfigError(file, lines.at(at), 'unexpected "%s"' % token)
-        elif token == ";":
+            raise ConfigError(file, lines.at(at), 'unexpected "%s"' % word)
+        elif word == ";":
             close(position)
         else:
             block = close(position)
@@ -108,7 +108,8 @@ def parse(text: str, file: str, parent: Directive | None = None) -> list[Directi
     return top
 
 
-def _read(config: Config, path: str, parent: Directive | None, depth: int, conf_dir: str) -> list[Directive]:
+def read(config: Config, path: str, conf_dir: str, parent: Directive | None = None, depth: int = 0) -> list[Directive]:
+    """The directives of one file and of those that it includes. Raises ConfigError."""
     try:
         text = config.text(path)
     except OSError as exc:
@@ -123,7 +124,7 @@ def _read(config: Config, path: str, parent: Directive | None, depth: int, conf_
         directive.inline, directive.children = True, []
         wanted = os.path.join(conf_dir, directive.args[0])
         for name in config.source.glob(wanted) if _config.is_pattern(wanted) else [wanted]:
-            directive.children += _read(config, name, directive, depth + 1, conf_dir)
+            directive.children += read(config, name, conf_dir, directive, depth + 1)
     return directives
 
 
@@ -156,7 +157,7 @@ def _address(listen: str) -> tuple[str, int | None]:
     return "*" if host in (None, "0.0.0.0") else host, int(match.group("after") or match.group("port") or 80)
 
 
-def _vhosts(config: Config, block: Directive, conf_dir: str) -> t.Iterator[Vhost]:
+def _vhosts(block: Directive, conf_dir: str, layout: Layout) -> t.Iterator[Vhost]:
     inner = list(_config.direct(block.children or ()))
     names = [name for item in inner if item.name == "server_name" for name in item.args if name]
     files = {}
@@ -165,7 +166,7 @@ def _vhosts(config: Config, block: Directive, conf_dir: str) -> t.Iterator[Vhost
         # engine: and data: name no file, a variable is known at run time only
         files[key] = value if value is None or re.match(r"(engine|data):|\$", value) else os.path.join(conf_dir, value)
     all_tls = _last(block, "ssl") == "on"
-    overrides = [item for item in _config.walk(block.children or ()) if _config.is_policy("nginx", item)]
+    overrides = _config.overrides(layout, block.children or ())
     for listen in [item.args for item in inner if item.name == "listen" and item.args] or [["80"]]:
         address, port = _address(listen[0])
         vhost = Vhost("nginx", names, address, port, block.file, block.line, block)
@@ -177,11 +178,11 @@ def _vhosts(config: Config, block: Directive, conf_dir: str) -> t.Iterator[Vhost
         yield vhost
 
 
-def _add_vhosts(config: Config, conf_dir: str) -> None:
+def _add_vhosts(config: Config, conf_dir: str, layout: Layout) -> None:
     for directive in _config.walk(config.root):
         owner = directive.owner()
         if directive.name == "server" and directive.children is not None and owner is not None and owner.name == "http":
-            config.vhosts.extend(_vhosts(config, directive, conf_dir))
+            config.vhosts.extend(_vhosts(directive, conf_dir, layout))
     # without default_server the first block of an address is its default
     sockets: dict[tuple[str, int | None], list[Vhost]] = {}
     for vhost in config.vhosts:
@@ -205,8 +206,8 @@ def load(layout: Layout, dump: str | None = None, files: _config.Files | None = 
     config = Config("nginx", files or _config.Files())
     conf_dir = os.path.dirname(main)
     config.base = _prefix(layout.binary) or conf_dir
-    config.root = _read(config, main, None, 0, conf_dir)
-    _add_vhosts(config, conf_dir)
+    config.root = read(config, main, conf_dir)
+    _add_vhosts(config, conf_dir, layout)
     return config
 
 

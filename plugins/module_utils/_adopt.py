@@ -1,0 +1,308 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Makes the collection's policy effective in virtual hosts that belong to the administrator, and can take it back.
+
+Where the policy goes:
+
+* Apache, TLS: an Include right before C(</VirtualHost>), because of two directives on one level the last one counts.
+* Apache, plain HTTP: an Include right behind the opening tag, because of two rewrite rules or redirects the first one
+  that matches counts. C(RewriteEngine off) would still switch all of them off and is commented out.
+* nginx: an include at the start of the server block. The place does not matter for settings, and rewrite directives
+  run in order.
+
+What is commented out in a TLS virtual host: each directive of L(_config.POLICY) and, with nginx, whatever the policy
+sets as well, since nginx refuses to be told twice. With Apache a directive that merely loses stays as it is in files
+that the virtual host includes, which other programs may own.
+
+nginx inherits a directive like add_header only into blocks that have none of their own. So a block in a TLS server that
+has one gets the policy's lines of that kind; and a server block that the policy makes lose such lines of the http block
+gets those.
+
+Marks. Everything can be undone from the text alone, byte for byte, by removing
+
+* C(# kopano.hardening begin) … C(# kopano.hardening end) with the lines between them: they were inserted;
+* C(# kopano.hardening off: ) at the start of a line: the rest is the administrator's line;
+* the same with C(inline) and C(cut: ), for blocks and directives that share a line with others. There the newlines
+  around it were inserted too.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config, _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, Directive, Vhost
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+
+MARK = "# kopano.hardening "
+
+_UNDO = re.compile(
+    r"\n{mark}begin inline\n(?:(?!{mark}).*\n)*?{mark}end inline\n"
+    r"|(?P<cut>(?:\n{mark}cut: .*)+)\n"
+    r"|^[ \t]*{mark}begin\r?\n(?:(?![ \t]*{mark}).*\n)*?[ \t]*{mark}end\r?\n"
+    r"|^(?P<indent>[ \t]*){mark}off: ".replace("{mark}", re.escape(MARK)),
+    re.MULTILINE,
+)
+_CUT = re.compile(r"(?m)^" + re.escape(MARK) + "cut: ")
+
+# nginx: a block that has one of these of its own inherits none of that kind
+_LISTS = re.compile(
+    r"add_header|add_trailer|ssl_conf_command|(?:proxy|fastcgi|uwsgi|scgi|grpc)_"
+    r"(?:hide_header|pass_header|set_header|param)"
+)
+# A policy of the vhost's own that takes nothing away from ours, unless ours says it too
+_HARMLESS = ("sslusestapling", "ssl_stapling")
+# Apache: adds to what is said later on the same level
+_CUMULATIVE = ("header", "sslopensslconfcmd")
+# Modules that the policy needs: what the administrator says for the case that they are loaded will count
+_NEEDED_MODULES = frozenset(("ssl", "headers", "rewrite"))
+
+
+def unadopt(text: str) -> str:
+    """The text as it was before L(adopt); a text without marks comes back unchanged."""
+
+    def restore(match: t.Match[str]) -> str:
+        if match.group("cut"):
+            return _CUT.sub("", match.group("cut")[1:])
+        return match.group("indent") or ""
+
+    return _UNDO.sub(restore, text)
+
+
+class _Edits:
+    """Collects changes to one text; places are offsets in it. Asking for the same change twice is one change."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        # start, end, rank among changes at one place, new text
+        self._changes: dict[tuple[int, int, int, str], None] = {}
+
+    def _line(self, start: int, end: int) -> tuple[int, int, bool]:
+        """The line or lines around a piece of text, and whether they hold nothing else but space and a comment."""
+        first = self.text.rfind("\n", 0, start) + 1
+        last = self.text.find("\n", end)
+        last = len(self.text) if last < 0 else last
+        before, after = self.text[first:start].strip(" \t\r"), self.text[end:last].strip(" \t\r")
+        return first, last, not before and (not after or after.startswith("#"))
+
+    def _indent(self, offset: int) -> str:
+        first = self.text.rfind("\n", 0, offset) + 1
+        match = re.compile(r"[ \t]*").match(self.text, first)
+        return match.group() if match else ""
+
+    def _add(self, start: int, end: int, text: str, rank: int = 0) -> None:
+        self._changes[(start, end, rank, text)] = None
+
+    def comment_out(self, directive: Directive) -> None:
+        start, end = directive.start, directive.end
+        first, _last, alone = self._line(start, end)
+        if not alone:
+            self._add(
+                start, end, "".join("\n%scut: %s" % (MARK, line) for line in self.text[start:end].split("\n")) + "\n"
+            )
+            return
+        while 0 <= first < end:
+            after_indent = first + len(self._indent(first))
+            self._add(after_indent, after_indent, MARK + "off: ", rank=1)
+            first = self.text.find("\n", first) + 1 or end
+
+    def _insert(self, at: int, indent: str, lines: list[str]) -> None:
+        """Inserts whole lines at the start of a line."""
+        newline = "\r\n" if self.text[max(at - 2, 0) : at] == "\r\n" else "\n"
+        lines = [MARK + "begin", *lines, MARK + "end"]
+        self._add(at, at, "".join(indent + line + newline for line in lines))
+
+    def insert_inside(self, block: Directive, lines: list[str]) -> None:
+        """Inserts lines at the start of a block's body."""
+        assert block.body_start is not None
+        _first, last, _alone = self._line(block.start, block.body_start)
+        after = self.text[block.body_start : last].strip(" \t\r")
+        if after and not after.startswith("#"):
+            self._insert_inline(block.body_start, lines)
+            return
+        children = [item for item in block.children or () if item.file == block.file and item.start > last]
+        indent = self._indent(children[0].start) if children else self._indent(block.start) + "    "
+        self._insert(last + 1, indent, lines)
+
+    def insert_before(self, directive: Directive, lines: list[str]) -> None:
+        first, _last, alone = self._line(directive.start, directive.end)
+        if alone:
+            self._insert(first, self._indent(first), lines)
+        else:
+            self._insert_inline(directive.start, lines)
+
+    def insert_at_end(self, block: Directive, lines: list[str]) -> None:
+        """Inserts lines in front of a closing tag, which has a line of its own."""
+        assert block.body_end is not None
+        self._insert(self.text.rfind("\n", 0, block.body_end) + 1, self._indent(block.body_end) + "    ", lines)
+
+    def _insert_inline(self, at: int, lines: list[str]) -> None:
+        lines = [MARK + "begin inline", *lines, MARK + "end inline"]
+        self._add(at, at, "\n" + "".join(line + "\n" for line in lines))
+
+    def result(self) -> str:
+        parts = []
+        position = 0
+        for start, end, _rank, new in sorted(self._changes, key=lambda change: change[:3]):
+            parts += [self.text[position:start], new]
+            position = end
+        return "".join(parts) + self.text[position:]
+
+
+class _Adoption:
+    """One pass over one configuration that has no marks in it."""
+
+    def __init__(self, config: Config, layout: Layout) -> None:
+        self.config = config
+        self.layout = layout
+        self._edits: dict[str, _Edits] = {}  # by real path
+
+    def edit(self, path: str) -> _Edits:
+        real = self.config.source.real(path)
+        return self._edits.setdefault(real, _Edits(self.config.files[path]))
+
+    def results(self) -> dict[str, str]:
+        return {path: edits.result() for path, edits in self._edits.items()}
+
+    def includes(self, block: Directive, path: str) -> bool:
+        """Whether a block includes a file already, by a line that is not ours."""
+        return any(
+            os.path.normpath(os.path.join(self.layout.config_dir, item.args[0])) == path
+            for item in _config.walk(block.children or ())
+            if item.key in ("include", "includeoptional") and item.args
+        )
+
+    def foreign(self, items: t.Iterable[Directive]) -> list[Directive]:
+        own = self.layout.policy_dir + "/"
+        return [item for item in items if not item.file.startswith(own)]
+
+    def apache(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
+        found = _apache.shared_overrides(self.config, self.layout) if tls else []
+        for block in tls:
+            for item in _config.walk(block.children or (), inactive=True):
+                if not _config.is_policy("apache", item) or item.key in _HARMLESS:
+                    continue
+                merely_loses = item.file != block.file and item.owner() is block and item.key not in _CUMULATIVE
+                if not merely_loses:
+                    found.append(item)
+            if not self.includes(block, policy["tls"]):
+                self.edit(block.file).insert_at_end(block, ["Include " + policy["tls"]])
+        for block in http:
+            found += [
+                item
+                for item in _config.direct(block.children or (), "rewriteengine")
+                if "".join(item.args).lower() == "off"
+            ]
+            if not self.includes(block, policy["http"]):
+                self.edit(block.file).insert_inside(block, ["Include " + policy["http"]])
+        for item in self.foreign(found):
+            self.edit(item.file).comment_out(item)
+
+    def nginx(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
+        snippet = self.snippet(policy["tls"])
+        scalars = {item.key for item in snippet if item.key.startswith("ssl_") and not _LISTS.fullmatch(item.key)}
+        lists = [item for item in snippet if _LISTS.fullmatch(item.key)]
+        for block in tls:
+            for item in self.foreign(_config.walk(block.children or ())):
+                if item.children is not None and not item.inline:
+                    own = self.own_lists(item)
+                    lines = [self.line(line) for line in lists if line.key in own]
+                    if lines:
+                        self.edit(item.file).insert_inside(item, lines)
+                duplicate = item.key in scalars and item.owner() is block
+                if duplicate or (_config.is_policy("nginx", item) and item.key not in _HARMLESS):
+                    self.edit(item.file).comment_out(item)
+                    self.keep_other_headers(item)
+            if not self.includes(block, policy["tls"]):
+                self.edit(block.file).insert_inside(block, ["include %s;" % policy["tls"], *self.lost(block, lists)])
+        for block in http:
+            if not self.includes(block, policy["http"]):
+                self.edit(block.file).insert_inside(block, ["include %s;" % policy["http"]])
+
+    def snippet(self, path: str) -> list[Directive]:
+        """What the policy says, with what it includes; nothing where it cannot be read."""
+        try:
+            return list(_config.direct(_nginx.read(self.config, path, self.layout.config_dir)))
+        except _config.ConfigError:
+            return []
+
+    def line(self, directive: Directive) -> str:
+        return self.config.files[directive.file][directive.start : directive.end]
+
+    def own_lists(self, block: Directive) -> set[str]:
+        """The kinds of lines that a block has and therefore does not inherit."""
+        found = {item.key for item in _config.direct(block.children or ()) if _LISTS.fullmatch(item.key)}
+        return found - {"add_header"} if self.merges(block) else found
+
+    def merges(self, block: Directive) -> bool:
+        """Whether nginx (from 1.29.3) was told to add a block's headers to the inherited ones."""
+        for level in (block, *block.within()):
+            for item in _config.direct(level.children or (), "add_header_inherit"):
+                return item.args == ["merge"]
+        return False
+
+    def lost(self, block: Directive, lists: list[Directive]) -> list[str]:
+        """The inherited lines that a server block loses when the policy brings lines of the same kind."""
+        lines = []
+        for key in dict.fromkeys(item.key for item in lists):
+            for level in (block, *block.within()):
+                found = list(_config.direct(level.children or (), key))
+                if found:
+                    inherited = level is not block and not (key == "add_header" and self.merges(block))
+                    lines += [self.line(item) for item in found if inherited and not _config.is_policy("nginx", item)]
+                    break
+        return lines
+
+    def keep_other_headers(self, item: Directive) -> None:
+        """more_set_headers can set several headers at once; those that are not ours go on to be set."""
+        if item.key != "more_set_headers":
+            return
+        kept = [arg for arg in item.args if not re.search(_config.POLICY["nginx"][item.key], arg)]
+        if any(":" in arg for arg in kept):
+            quoted = ['"%s"' % arg.replace("\\", "\\\\").replace('"', '\\"') for arg in kept]
+            self.edit(item.file).insert_before(item, ["more_set_headers %s;" % " ".join(quoted)])
+
+
+def _blocks(vhosts: t.Iterable[Vhost]) -> list[Directive]:
+    """The blocks of virtual hosts, each place in a file once."""
+    return list({(vhost.block.file, vhost.block.start): vhost.block for vhost in vhosts if vhost.block}.values())
+
+
+def _is_public_http(vhost: Vhost) -> bool:
+    """Whether a plain virtual host is what browsers reach: a status page on the loopback or on 8080 is not."""
+    return not vhost.tls and vhost.port == 80 and not re.match(r"127\.|\[::1\]|localhost$", vhost.address)
+
+
+def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict[str, str]:
+    """The new texts of the files that change so that the policy is effective in every virtual host, by real path.
+
+    policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
+    port 80. Texts that lie over the disk in the configuration's source are taken into account (the policy's own
+    files, which may not be on the disk yet) and never edited. Marks that are there already are replaced, so that
+    adopting twice is adopting once. Raises ConfigError.
+    """
+    clean = {}
+    for path, text in config.files.items():
+        if path not in config.source.texts and config.source.real(path) not in config.source.texts:
+            clean[path] = unadopt(text)
+    source = config.source.over({config.source.real(path): text for path, text in clean.items()})
+    if layout.server == "nginx":
+        bare = _nginx.load(layout, files=source)
+    else:
+        bare = _apache.load(layout, modules=(config.modules or frozenset()) | _NEEDED_MODULES, files=source)
+    tls = _blocks(vhost for vhost in bare.vhosts if vhost.tls)
+    secure = {(block.file, block.start) for block in tls}
+    plain = _blocks(vhost for vhost in bare.vhosts if policy.get("http") and _is_public_http(vhost))
+    adoption = _Adoption(bare, layout)
+    edit = adoption.nginx if layout.server == "nginx" else adoption.apache
+    edit(tls, [block for block in plain if (block.file, block.start) not in secure], policy)
+    wanted = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
+    current = {config.source.real(path): config.files[path] for path in clean}
+    return {path: text for path, text in wanted.items() if path in current and text != current[path]}
