@@ -1,0 +1,599 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Looks at a TLS endpoint from outside and writes down what is there. It judges nothing; C(_tls_grade) does.
+
+C(quick) offers only what nobody should accept: one refusal proves the absence of hundreds of suites. C(full) offers,
+takes what was chosen out of the offer, and repeats until it is refused. Such chains of questions (lanes) run in threads
+beside each other, with at most L(PEAK) connections at a time to one address.
+
+The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(observe)
+describes it. What could not be found out is None, never False.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import socket
+import ssl
+import threading
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ask as ask_
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_crypto as crypto
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http as http_
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
+    ACCEPTED,
+    GARBAGE,
+    REFUSED,
+    SILENT,
+    UNREACHABLE,
+    Answer,
+)
+
+# Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
+PEAK = 8
+OLD_PROTOCOLS = ("TLSv1.1", "TLSv1.0", "SSLv3")
+_ALPN = ("h2", "http/1.1")
+_CLASSICAL = tuple(data.groups_of("ec", "TLSv1.2"))
+_GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.groups_of(family, "TLSv1.3"))
+# Curves that TLS 1.3 has given up; a server that takes one takes it with TLS 1.2.
+_GROUPS12_ONLY = tuple(code for code in _CLASSICAL if code not in _GROUPS13)
+
+
+def _wanted(suite: data.Suite) -> bool:
+    """What a TLS 1.2 server should accept and nothing else: ephemeral elliptic curves with authenticated encryption."""
+    return suite.exchange in ("ECDHE_RSA", "ECDHE_ECDSA") and suite.aead and not suite.name.endswith("CCM_8")
+
+
+# Suites are asked for in lanes, so that long lists are walked in parallel. A lane is one kind of key exchange.
+_LANES = (
+    ("ecdhe", lambda suite: suite.exchange in ("ECDHE_RSA", "ECDHE_ECDSA")),
+    ("dhe", lambda suite: suite.exchange in ("DHE_RSA", "DHE_DSS")),
+    ("rsa", lambda suite: suite.exchange == "RSA"),
+    ("other", lambda suite: True),
+)
+
+
+def lanes_of(suites: t.Iterable[data.Suite]) -> list[list[int]]:
+    """The code points of the suites, in lanes; every suite is in just one."""
+    lanes: dict[str, list[int]] = {name: [] for name, _fits in _LANES}
+    for suite in suites:
+        lanes[next(name for name, fits in _LANES if fits(suite))].append(suite.code)
+    return [lane for lane in lanes.values() if lane]
+
+
+_ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_ECDSA"]
+_RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_RSA"]
+_UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _wanted(suite)]
+_SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
+
+
+class Trust:
+    """The certificate authorities that count: those of this system and those in C(ca_file) (PEM).
+
+    Raises OSError and ssl.SSLError for a file that cannot be read, or holds no certificate.
+
+    Its contexts accept every old protocol and weak key that the local library still can speak: what they are worth is
+    for the grade to say, here only the chain matters.
+    """
+
+    def __init__(self, ca_file: str | None = None) -> None:
+        self.given = ca_file is not None
+        self.checking = self._context()
+        self.checking.verify_mode = ssl.CERT_REQUIRED
+        # X509_V_FLAG_PARTIAL_CHAIN: an intermediate authority may be the anchor. The constant came with Python 3.10.
+        self.checking.verify_flags |= 0x80000
+        self.checking.load_default_certs()
+        if ca_file is not None:
+            self.checking.load_verify_locations(ca_file)
+        self.blind = self._context()
+
+    @staticmethod
+    def _context() -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
+        # SSL_OP_LEGACY_SERVER_CONNECT: servers without secure renegotiation, too.
+        context.options |= 0x4
+        with contextlib.suppress(ValueError, AttributeError):
+            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class Observer:
+    """Plans the questions to one endpoint and gathers the answers. See L(observe)."""
+
+    def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
+        self._peer = peer
+        self._full = mode == "full"
+        self._trust_store = trust
+        self._http = http and peer.starttls == "none"
+        self._http_port = http_port if self._http else None
+        self._lock = threading.Lock()
+        self._answers: list[Answer] = []
+        self._flights: list[Answer] = []
+        self._ciphers: dict[str, list[int]] = {}
+        self._ssl2_suites: list[str] = []
+        self._groups: list[int] = []
+        self._order: dict[str, str] = {}
+        self._leaves: dict[bytes, tuple[t.Sequence[bytes], bytes | None]] = {}
+        self._visited: list[bytes] = []
+        self._dh_bits: list[int] = []
+        self._simulations: list[dict[str, t.Any]] = []
+        self._unclear: list[dict[str, str]] = []
+        self._renegotiates: bool | None = None
+        self._trust: dict[str, t.Any] = {"trusted": None, "code": None, "reason": "not tested"}
+        self._tickets13: bool | None = None
+        self._hsts: dict[str, t.Any] = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
+        self._redirect: dict[str, t.Any] = {"status": "not_tested"}
+
+    # Questions
+
+    def _ask(
+        self, protocol: str, suites: t.Sequence[int], flight: bool = False, groups: t.Sequence[int] | None = None
+    ) -> Answer:
+        """One ClientHello with everything that this protocol may be asked along with it."""
+        answer = ask_.ask(
+            self._peer,
+            protocol,
+            suites,
+            flight=flight,
+            groups=(_GROUPS13 if protocol == "TLSv1.3" else _CLASSICAL) if groups is None else groups,
+            signatures=data.ALL_SIGNATURES,
+            alpn=_ALPN if flight and self._peer.starttls == "none" else (),
+            compressions=(1, 0) if flight and protocol != "TLSv1.3" else (0,),
+            extras=flight,
+        )
+        with self._lock:
+            self._answers.append(answer)
+            if answer.outcome == ACCEPTED and flight and answer.protocol:
+                self._flights.append(answer)
+                self._note_chain(answer)
+        return answer
+
+    def _note_chain(self, answer: Answer) -> None:
+        if answer.chain:
+            known = self._leaves.get(answer.chain[0], (answer.chain, None))
+            self._leaves[answer.chain[0]] = known[0], answer.staple or known[1]
+        if answer.exchange and answer.exchange.bits:
+            self._dh_bits.append(answer.exchange.bits)
+
+    def _note_suites(self, protocol: str, suites: t.Iterable[int]) -> None:
+        with self._lock:
+            known = self._ciphers.setdefault(protocol, [])
+            known.extend(suite for suite in suites if suite not in known)
+
+    def _note_groups(self, groups: t.Iterable[int]) -> None:
+        with self._lock:
+            self._groups.extend(group for group in groups if group not in self._groups)
+
+    def _took(self, answer: Answer, protocol: str, what: str) -> bool:
+        """Whether the offer was accepted with this very protocol. Silence and nonsense, no refusals, are noted."""
+        if answer.outcome in (SILENT, GARBAGE):
+            with self._lock:
+                self._unclear.append({"question": what, "answer": answer.words})
+        return answer.outcome == ACCEPTED and answer.protocol == protocol
+
+    def _walk_suites(self, protocol: str, suites: t.Sequence[int], limit: int | None = None) -> list[int]:
+        """Offer, take out what was chosen, offer the rest, until refused: a lane's suites, in the server's order."""
+        left = list(suites)
+        chosen: list[int] = []
+        while left and (limit is None or len(chosen) < limit):
+            answer = self._ask(protocol, left, flight=not chosen)
+            if not self._took(answer, protocol, protocol):
+                break
+            chosen.append(answer.suite)
+            left.remove(answer.suite)
+        self._note_suites(protocol, chosen)
+        return chosen
+
+    # Lanes
+
+    def _tls13_suites(self) -> None:
+        left, limit = list(_SUITES13), len(_SUITES13) if self._full else 1
+        for _turn in range(limit):
+            answer = self._ask("TLSv1.3", left)
+            if not self._took(answer, "TLSv1.3", "TLSv1.3"):
+                break
+            assert answer.hello is not None
+            self._note_suites("TLSv1.3", [answer.suite])
+            self._note_groups([answer.hello.group] if answer.hello.group in data.GROUPS else [])
+            left.remove(answer.suite)
+
+    def _tls13_groups(self, family: str) -> None:
+        left, what = data.groups_of(family, "TLSv1.3"), "groups " + family
+        while left:
+            answer = self._ask("TLSv1.3", _SUITES13, groups=left)
+            if not self._took(answer, "TLSv1.3", what) or not answer.hello or answer.hello.group not in left:
+                break
+            self._note_groups([answer.hello.group])
+            left.remove(answer.hello.group)
+            if not self._full:
+                break
+
+    def _tls12_groups(self, groups: t.Sequence[int]) -> None:
+        """Curves with TLS 1.2, out of the server's parameters; a server that ignores the offer ends this."""
+        left = list(groups)
+        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if data.SUITES[code].exchange.startswith("ECDHE")]
+        while left and suites:
+            answer = self._ask("TLSv1.2", suites, flight=True, groups=left)
+            if (
+                not self._took(answer, "TLSv1.2", "groups TLSv1.2")
+                or not answer.exchange
+                or answer.exchange.group not in left
+            ):
+                break
+            self._note_groups([answer.exchange.group])
+            left.remove(answer.exchange.group)
+
+    def _tls12_wanted(self, suites: t.Sequence[int]) -> None:
+        self._walk_suites("TLSv1.2", suites, None if self._full else 1)
+
+    def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> t.Sequence[t.Callable[[], t.Any]]:
+        """Suites (or a whole protocol) that should be refused: one question, and what is to be asked if it succeeds."""
+        answer = self._ask(protocol, [suite.code for suite in suites], flight=True)
+        if not self._took(answer, protocol, protocol):
+            return []
+        return [functools.partial(self._walk_suites, protocol, lane) for lane in lanes_of(suites)]
+
+    def _ssl2(self) -> None:
+        answer = ask_.ask_ssl2(self._peer)
+        took = self._took(answer, "SSLv2", "SSLv2")
+        with self._lock:
+            self._answers.append(answer)
+            if took:
+                self._ssl2_suites = answer.words.split()
+                self._note_chain(answer)
+
+    def _cipher_order(self, protocol: str) -> None:
+        """Whose preference decides: offer the accepted suites forwards and backwards.
+
+        A server may let ChaCha20 win when a client prefers it (and keep its own order otherwise), so that neither
+        offer begins with it.
+        """
+        suites = sorted(self._ciphers[protocol], key=lambda code: "CHACHA20" in data.SUITES[code].name)
+        plain = [code for code in suites if "CHACHA20" not in data.SUITES[code].name]
+        if len(plain) < 2:
+            return
+        rest = suites[len(plain) :]
+        picks = {
+            answer.suite
+            for answer in (self._ask(protocol, plain + rest), self._ask(protocol, plain[::-1] + rest))
+            if answer.hello
+        }
+        self._order[protocol] = "server" if len(picks) == 1 else "client"
+
+    def _simulate(self, client: str) -> None:
+        suites = [int(code, 16) for code in data.REFERENCE_CLIENTS[client].split()]
+        answer = self._ask("TLSv1.2", suites, groups=data.REFERENCE_GROUPS)
+        if answer.outcome == ACCEPTED:
+            with self._lock:
+                self._simulations.append(
+                    {"client": client, "protocol": answer.protocol, "suite": data.SUITES[answer.suite].name}
+                )
+
+    def _tls13_certificates(self, *kinds: str) -> None:
+        """The chain that TLS 1.3 hides, for keys of these kinds: with the cheap suite, else with what there is."""
+        signatures = [code for kind in kinds for code in data.SIGNATURES[kind]]
+        for suites in ([0x1303], [0x1301, 0x1302]):
+            answer = ask_.ask_tls13(self._peer, suites, signatures)
+            if answer.outcome == ACCEPTED:
+                with self._lock:
+                    self._flights.append(answer)
+                    self._note_chain(answer)
+                break
+
+    def _renegotiation(self) -> None:
+        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
+        if suites:
+            outcome = ask_.ask_renegotiation(self._peer, suites).outcome
+            self._renegotiates = {ACCEPTED: True, REFUSED: False}.get(outcome)
+
+    # A real client: trust, HSTS, tickets
+
+    def _visit(self) -> None:
+        """Finish a handshake as a browser would, checking the chain, and ask for the start page."""
+        for context in (self._trust_store.checking, self._trust_store.blind):
+            try:
+                with self._peer.connect() as (sock, deadline):
+                    sock.settimeout(deadline.left())
+                    with context.wrap_socket(sock, server_hostname=self._peer.sni) as tls:
+                        if context is self._trust_store.checking:
+                            self._trust = {"trusted": True, "code": 0, "reason": None}
+                        self._note_peer(tls)
+                        if self._http:
+                            self._read_page(tls, deadline)
+                return
+            except ssl.SSLError as error:
+                code = getattr(error, "verify_code", None)
+                if not code:
+                    self._fail_visit(str(error.reason or error))
+                    return
+                self._trust = {"trusted": False, "code": code, "reason": getattr(error, "verify_message", None)}
+            except (OSError, ask_.Unreachable, wire.ParseError, http_.HttpError) as error:
+                self._fail_visit(str(error))
+                return
+
+    def _fail_visit(self, words: str) -> None:
+        if self._trust["trusted"] is None and self._trust["code"] is None:
+            self._trust["reason"] = words
+        if self._http:
+            self._hsts = {"status": "error", "reason": words}
+
+    def _note_peer(self, tls: ssl.SSLSocket) -> None:
+        leaf = tls.getpeercert(binary_form=True)
+        if leaf:
+            with self._lock:
+                self._visited = [leaf]
+
+    def _read_page(self, tls: ssl.SSLSocket, deadline: ask_.Deadline) -> None:
+        head = _get(tls, deadline, http_.request(self._peer.sni or self._peer.name, self._peer.port, 443))
+        if head is None:
+            self._hsts = {"status": "not_applicable"}
+            return
+        self._hsts = http_.read_hsts(head.values("strict-transport-security"))
+        session = tls.session
+        if tls.version() == "TLSv1.3" and session is not None:
+            self._tickets13 = session.has_ticket
+
+    def _plain_http(self) -> None:
+        """Ask for the start page without TLS, and see where it leads."""
+        assert self._http_port is not None
+        try:
+            with self._peer.connect(self._http_port) as (sock, deadline):
+                head = _get(sock, deadline, http_.request(self._peer.sni or self._peer.name, self._http_port, 80))
+            if head:
+                self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
+        except ask_.Unreachable as error:
+            self._redirect = {"status": "closed", "reason": str(error)}
+        except (OSError, http_.HttpError) as error:
+            self._redirect = {"status": "error", "reason": str(error)}
+
+    # The plan
+
+    def run(self) -> None:
+        """Ask what everybody is asked, then what the answers call for."""
+        old = [functools.partial(self._unwanted, protocol, data.suites_of(protocol)) for protocol in OLD_PROTOCOLS]
+        with concurrent.futures.ThreadPoolExecutor(PEAK) as pool:
+
+            def together(questions: t.Iterable[t.Callable[[], t.Any]]) -> list[t.Any]:
+                return [future.result() for future in [pool.submit(question) for question in questions]]
+
+            # The longest lanes go first.
+            lanes: list[t.Callable[[], t.Any]] = [self._visit]
+            for family in ("ec", "pq", "ffdhe") if self._full else ("pq",):
+                lanes.append(functools.partial(self._tls13_groups, family))
+            lanes += [functools.partial(self._tls12_wanted, suites) for suites in (_RSA12, _ECDSA12)]
+            lanes += [self._tls13_suites, functools.partial(self._unwanted, "TLSv1.2", _UNWANTED12), *old, self._ssl2]
+            if self._http_port:
+                lanes.append(self._plain_http)
+            more = together(lanes)
+            if not self._peer.failure:
+                together(question for questions in more if questions for question in questions)
+                together(self._later())
+
+    def _later(self) -> list[t.Callable[[], t.Any]]:
+        """Questions that depend on what was accepted."""
+        questions: list[t.Callable[[], t.Any]] = []
+        if any(not _wanted(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
+            questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
+        if self._ciphers.get("TLSv1.3") and not self._leaves:
+            kinds = (("ecdsa", "pq"), ("rsa",)) if self._full else (("ecdsa", "rsa", "pq"),)
+            questions += [functools.partial(self._tls13_certificates, *kind) for kind in kinds]
+        if self._full:
+            questions += [
+                functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
+            ]
+            questions.append(
+                functools.partial(self._tls12_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
+            )
+            questions.append(self._renegotiation)
+        return questions
+
+    # What was seen
+
+    def observation(self) -> dict[str, t.Any]:
+        """See L(observe)."""
+        certificates, broken = self._certificates()
+        return {
+            "error": self._error() or broken,
+            "protocols": self._protocols(),
+            "ciphers": {
+                protocol: self._ssl2_suites
+                if protocol == "SSLv2"
+                else [data.SUITES[code].name for code in self._ciphers[protocol]]
+                for protocol in data.PROTOCOLS
+                if (self._ssl2_suites if protocol == "SSLv2" else self._ciphers.get(protocol))
+            },
+            "groups": [data.GROUPS[code].name for code in self._groups if code in data.GROUPS],
+            "cipher_order": self._order,
+            "certificates": certificates,
+            "trust": dict(self._trust, ca_file=self._trust_store.given),
+            "features": self._features(),
+            "simulations": self._simulations,
+            "hsts": self._hsts,
+            "redirect": self._redirect,
+            "unclear": self._unclear,
+        }
+
+    def _error(self) -> str | None:
+        peer, answers = self._peer, self._answers
+        if not any(answer.outcome == ACCEPTED for answer in answers):
+            for outcome in (UNREACHABLE, GARBAGE, SILENT):
+                words = next((answer.words for answer in answers if answer.outcome == outcome), None)
+                if words and (outcome != UNREACHABLE or peer.failure):
+                    return peer.failure or words
+            return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing asked"))
+        if peer.failure:
+            return f"it stopped answering: {peer.failure}"
+        return "too slow for the time limit" if peer.deadline.passed else None
+
+    def _protocols(self) -> dict[str, bool | None]:
+        unclear = {entry["question"] for entry in self._unclear}
+        seen = {name for name, suites in self._ciphers.items() if suites} | ({"SSLv2"} if self._ssl2_suites else set())
+        return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
+
+    def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
+        leaves = self._leaves or {leaf: ([leaf], None) for leaf in self._visited}
+        certificates = []
+        for chain, staple in leaves.values():
+            try:
+                status = x509.read_ocsp_status(staple) if staple else None
+            except wire.ParseError:
+                status = "error"
+            try:
+                certificates.append({"chain": [x509.read_certificate(der) for der in chain], "ocsp": status})
+            except wire.ParseError as error:
+                return certificates, str(error)
+        return certificates, None
+
+    def _features(self) -> dict[str, t.Any]:
+        """What the ServerHellos said beside protocol and suite: the newest protocol that could speak of it counts."""
+        old = sorted(
+            (answer for answer in self._flights if answer.hello and answer.protocol != "TLSv1.3"),
+            key=lambda answer: data.PROTOCOLS.index(answer.protocol or ""),
+        )
+        hello = old[-1].hello if old else None
+        has = (lambda kind: kind in hello.extensions) if hello else (lambda kind: None)
+        alpn = [answer.alpn for answer in self._flights if answer.alpn]
+        return {
+            "compression": any(answer.hello.compression != 0 for answer in old if answer.hello)
+            if old
+            else False
+            if self._flights
+            else None,
+            "secure_renegotiation": has(wire.RENEGOTIATION_INFO),
+            "client_renegotiation": self._renegotiates,
+            "extended_master_secret": has(wire.EXTENDED_MASTER_SECRET),
+            "session_tickets": has(wire.SESSION_TICKET)
+            if self._tickets13 is None
+            else bool(has(wire.SESSION_TICKET)) or self._tickets13,
+            "heartbeat": has(wire.HEARTBEAT),
+            "alpn": alpn[0] if alpn else None,
+            "ocsp_stapled": any(staple for _chain, staple in self._leaves.values()) if self._leaves else None,
+            "dh_bits": min(self._dh_bits) if self._dh_bits else None,
+        }
+
+
+def _get(sock: socket.socket, deadline: ask_.Deadline, request: bytes) -> http_.Head | None:
+    """Send a request, read the head of the answer; None if the other side speaks another protocol."""
+    sock.settimeout(deadline.left())
+    sock.sendall(request)
+    received = b""
+    while True:
+        sock.settimeout(deadline.left())
+        more = sock.recv(16384)
+        received += more
+        try:
+            head = http_.read_head(received, not more)
+        except http_.HttpError as error:
+            if error.other:
+                return None
+            raise
+        if head:
+            return head
+
+
+def observe(
+    endpoint: t.Mapping[str, t.Any],
+    mode: str = "full",
+    timeout: float = 10.0,
+    *,
+    trust: Trust | None = None,
+    http: bool = True,
+    http_port: int | None = None,
+) -> dict[str, t.Any]:
+    """Look at one endpoint at one address: C(host), C(address), C(port), and optionally C(server_name), C(starttls).
+
+    C(timeout) (seconds) bounds it all. C(http_port) is where plain HTTP is asked for, 80 beside port 443 by default.
+    It never raises for what the other side does. The observation:
+
+    C(host, address, port, server_name, starttls, mode) as given; C(connections) opened, C(duration_ms);
+    C(error) words, or None if there is something to grade;
+    C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
+    mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
+    C(certificates) one for each that is served: C(chain) of C(_x509.Certificate) as sent, C(ocsp) the status stapled;
+    C(trust) C(trusted) (None: not tested), OpenSSL's C(code) and C(reason), C(ca_file) whether one was given;
+    C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
+    C(hsts) and C(redirect) as C(_tls_http) reads them; C(unclear) questions without a clear answer.
+    """
+    started = time.monotonic()
+    peer = ask_.Peer(endpoint, timeout)
+    if http_port is None and peer.port == 443:
+        http_port = 80
+    observer = Observer(peer, mode, trust or Trust(), http, http_port)
+    observer.run()
+    return _written_down(peer, mode, started, observer.observation())
+
+
+def _written_down(peer: ask_.Peer, mode: str, started: float, seen: dict[str, t.Any]) -> dict[str, t.Any]:
+    return dict(
+        seen,
+        host=peer.host,
+        address=peer.address,
+        port=peer.port,
+        server_name=peer.name,
+        starttls=peer.starttls,
+        mode=mode,
+        connections=peer.connections,
+        duration_ms=int((time.monotonic() - started) * 1000 + 0.5),
+    )
+
+
+def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust) -> dict[str, t.Any]:
+    """The observation of an endpoint that could not be asked at all."""
+    peer = ask_.Peer(dict(endpoint, address=endpoint.get("address") or ""), 0)
+    observation = Observer(peer, mode, trust, False, None).observation()
+    return _written_down(peer, mode, time.monotonic(), dict(observation, error=words))
+
+
+def observe_all(
+    endpoints: t.Sequence[t.Mapping[str, t.Any]],
+    mode: str = "full",
+    timeout: float = 10.0,
+    *,
+    trust: Trust,
+    http: bool = True,
+    concurrency: int = 32,
+) -> list[dict[str, t.Any]]:
+    """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(observe).
+
+    C(concurrency) addresses are looked at beside each other. Endpoints that share one take turns, so that nobody gets
+    more than L(PEAK) connections at a time, and a slow one costs its neighbours no time of theirs.
+    """
+    found: list[dict[str, t.Any] | None] = []
+    turns: dict[str, list[tuple[int, dict[str, t.Any]]]] = {}
+
+    def take_turns(queue: t.Sequence[tuple[int, dict[str, t.Any]]]) -> None:
+        for place, endpoint in queue:
+            try:
+                found[place] = observe(endpoint, mode, timeout, trust=trust, http=http)
+            except Exception as error:
+                # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
+                found[place] = failed(endpoint, mode, f"{type(error).__name__}: {error}", trust)
+
+    with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
+        resolved = pool.map(
+            lambda one: one.get("addresses") or ask_.resolve(one["host"], one["port"], timeout), endpoints
+        )
+        for endpoint, addresses in zip(endpoints, resolved):
+            if isinstance(addresses, str):
+                found.append(failed(endpoint, mode, addresses, trust))
+                continue
+            for address in addresses:
+                turns.setdefault(address, []).append((len(found), dict(endpoint, address=address)))
+                found.append(None)
+        list(pool.map(take_turns, turns.values()))
+    return [observation for observation in found if observation is not None]

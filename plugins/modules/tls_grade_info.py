@@ -1,0 +1,450 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: tls_grade_info
+short_description: Grade TLS endpoints by the SSL Labs rules, offline
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Looks at TLS endpoints from the machine that it runs on and grades each address of each by the SSL Labs Server
+    Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints.
+  - It speaks TLS itself, down to SSL 2.0. What the OpenSSL of this machine still offers does not matter, and no program
+    or Python package has to be installed.
+  - An endpoint that cannot be asked gets RV(results[].error) and no grade. What was not tested is listed in
+    RV(results[].not_tested), and A+ is given for what was seen only.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - It does not modify state.
+  diff_mode:
+    support: N/A
+    details:
+      - It does not modify state.
+options:
+  endpoints:
+    description: What to look at. All of them are looked at in one go.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      host:
+        description: Name or address of the server. Every address of a name is graded, IPv4 and IPv6.
+        type: str
+        required: true
+      port:
+        description:
+          - TCP port.
+          - Beside port 443 it is seen whether port 80 leads to HTTPS.
+        type: int
+        default: 443
+      server_name:
+        description: The name to ask for (SNI) and to find in the certificate. O(endpoints[].host) by default.
+        type: str
+      addresses:
+        description: Addresses to connect to instead of those that O(endpoints[].host) resolves to.
+        type: list
+        elements: str
+        default: []
+      starttls:
+        description:
+          - How to get from plain text to TLS.
+          - HSTS does not apply to mail protocols and does not count for their grade.
+        type: str
+        choices: [none, imap, pop3, smtp]
+        default: none
+  ca_file:
+    description:
+      - PEM file with certificate authorities that are trusted beside those of the system, for a private one.
+    type: path
+  mode:
+    description:
+      - With V(quick), only what nobody should accept is offered, in a dozen connections. One refusal proves the absence
+        of hundreds of suites; what is accepted after all is listed. The letter is that of V(full).
+      - With V(full), every suite and group is listed, the preference found out, and renegotiation tried.
+    type: str
+    choices: [quick, full]
+    default: full
+  http:
+    description:
+      - Whether to ask for the start page, to read HSTS from the answer and to see where plain HTTP leads.
+      - Without it, A is the best grade of an HTTPS endpoint.
+    type: bool
+    default: true
+  timeout:
+    description: Seconds that one address of one endpoint may take altogether.
+    type: float
+    default: 10
+  concurrency:
+    description:
+      - How many addresses are looked at at a time.
+      - Each gets eight connections at a time at most; endpoints that share an address take turns.
+    type: int
+    default: 32
+seealso:
+  - name: SSL Server Rating Guide
+    description: The rules that the grade follows.
+    link: https://github.com/ssllabs/research/wiki/SSL-Server-Rating-Guide
+"""
+
+EXAMPLES = r"""
+- name: Grade the groupware's names from the controller
+  kopano.hardening.tls_grade_info:
+    endpoints:
+      - host: mail.example.com
+      - host: autodiscover.example.com
+    ca_file: /etc/ssl/private-ca.pem
+  delegate_to: localhost
+  run_once: true
+  register: grades
+
+- name: Fail below A+
+  ansible.builtin.assert:
+    that: item.grade == 'A+'
+    fail_msg: "{{ item.host }}: {{ item.error or (item.caps + item.warnings) | map(attribute='rule') | join(' ') }}"
+  loop: "{{ grades.results }}"
+  loop_control:
+    label: "{{ item.host }} {{ item.address }}"
+
+- name: One virtual host at one address, and the IMAP gateway
+  kopano.hardening.tls_grade_info:
+    endpoints:
+      - host: mail.example.com
+        addresses: [192.0.2.10]
+      - host: mail.example.com
+        port: 143
+        starttls: imap
+    mode: quick
+"""
+
+RETURN = r"""
+results:
+  description: One element for each address of each endpoint, in the order of O(endpoints).
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    host:
+      description: As given.
+      type: str
+      sample: mail.example.com
+    address:
+      description: The address that was connected to; empty if the name did not resolve.
+      type: str
+      sample: 192.0.2.10
+    port:
+      description: As given.
+      type: int
+      sample: 443
+    server_name:
+      description: The name that was asked for.
+      type: str
+      sample: mail.example.com
+    starttls:
+      description: As given.
+      type: str
+      sample: none
+    grade:
+      description:
+        - V(A+), V(A), V(A-), V(B), V(C), V(D), V(E) or V(F); V(T) if the certificate is not trusted, V(M) if it is for
+          other names.
+        - V(null) with RV(results[].error).
+      type: str
+      sample: A+
+    grade_trust_ignored:
+      description: The grade that a trusted certificate for this name would get.
+      type: str
+      sample: A+
+    ruleset:
+      description: Version of the rating guide.
+      type: str
+      sample: 2009r
+    score:
+      description: The weighted score, 0 to 100.
+      type: int
+      sample: 93
+    scores:
+      description: The scores of the three categories, 0 to 100.
+      type: dict
+      sample:
+        protocol: 100
+        key_exchange: 90
+        cipher: 90
+    protocols:
+      description: Accepted protocols, the oldest first.
+      type: list
+      elements: str
+      sample: [TLSv1.2, TLSv1.3]
+    ciphers:
+      description:
+        - Accepted suites for each protocol, by their IANA names.
+        - In V(quick) mode, suites that are fine are not all listed.
+      type: dict
+      sample:
+        TLSv1.2: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
+        TLSv1.3: [TLS_AES_128_GCM_SHA256]
+    cipher_order:
+      description:
+        - Whose preference decides, V(server) or V(client), for each protocol with a choice. Empty in V(quick) mode.
+      type: dict
+      sample:
+        TLSv1.2: server
+    groups:
+      description: Accepted groups by their IANA names; in V(quick) mode those that showed.
+      type: list
+      elements: str
+      sample: [X25519MLKEM768, x25519, secp256r1]
+    post_quantum:
+      description: Whether a post-quantum group is among them.
+      type: bool
+      sample: true
+    certificate:
+      description: What the server shows first; empty if it shows none.
+      type: dict
+      contains:
+        subject:
+          description: Distinguished name.
+          type: str
+          sample: CN=mail.example.com
+        issuer:
+          description: Distinguished name.
+          type: str
+          sample: C=US, O=Let's Encrypt, CN=E7
+        serial:
+          description: Serial number, hexadecimal.
+          type: str
+          sample: 04d2
+        names:
+          description: DNS names and addresses.
+          type: list
+          elements: str
+          sample: [mail.example.com]
+        name_match:
+          description: Whether RV(results[].server_name) is among them.
+          type: bool
+          sample: true
+        not_before:
+          description: Begin of validity.
+          type: str
+          sample: "2026-10-01T00:00:00Z"
+        not_after:
+          description: End of validity.
+          type: str
+          sample: "2026-12-30T23:59:59Z"
+        key:
+          description: Type, size and curve of the public key.
+          type: dict
+          sample:
+            type: EC
+            bits: 256
+            curve: secp256r1
+        signature:
+          description: Algorithm of the issuer's signature.
+          type: str
+          sample: ecdsa-with-SHA384
+        sha256:
+          description: Fingerprint of the certificate.
+          type: str
+          sample: 2f5c0c36d6a6e8e5a9e33b8f1fd3ce2fd1f13bd30a7e7a3a7d0a1d4d7e2ad1c9
+        key_sha256:
+          description: Fingerprint of the public key with its algorithm.
+          type: str
+          sample: 8b1ad2a2a5f0ed1f2d8c4a43ec1e8a1f6d4f5d7e49cd22a0ce9b3a5d7ff0b1de
+        authority_key_id:
+          description: Identifier of the issuer's key, hexadecimal.
+          type: str
+          sample: ae489edc871d44a06fdaa2e560740478c29c0080
+        ocsp_urls:
+          description: Where its status can be asked for.
+          type: list
+          elements: str
+          sample: []
+        must_staple:
+          description: Whether it demands a stapled OCSP response.
+          type: bool
+          sample: false
+        ocsp_status:
+          description: V(good), V(revoked), V(unknown) or V(error) by the stapled response; V(null) without one.
+          type: str
+          sample: good
+        chain:
+          description: Every certificate as it was sent.
+          type: list
+          elements: dict
+          sample:
+            - subject: CN=mail.example.com
+              issuer: C=US, O=Let's Encrypt, CN=E7
+              not_after: "2026-12-30T23:59:59Z"
+              sha256: 2f5c0c36d6a6e8e5a9e33b8f1fd3ce2fd1f13bd30a7e7a3a7d0a1d4d7e2ad1c9
+        chain_ordered:
+          description: Whether each was issued by the next, and none is left over.
+          type: bool
+          sample: true
+        trusted:
+          description: Whether the chain leads to an authority of the system or of O(ca_file).
+          type: bool
+          sample: true
+        trust_error:
+          description: OpenSSL's words if it does not.
+          type: str
+          sample:
+        others:
+          description: Further certificates that other clients get (RSA beside ECDSA), with the keys above.
+          type: list
+          elements: dict
+          sample: []
+    features:
+      description: What else was seen; V(null) for what was not found out.
+      type: dict
+      sample:
+        alpn: h2
+        client_renegotiation: false
+        compression: false
+        dh_bits:
+        extended_master_secret: true
+        heartbeat: false
+        ocsp_stapled: false
+        secure_renegotiation: true
+        session_tickets: true
+    hsts:
+      description:
+        - RV(results[].hsts.status) is V(present), V(absent), V(disabled), V(invalid), V(error), V(not_tested) or
+          V(not_applicable); V(reason) says why it is invalid or could not be read.
+      type: dict
+      sample:
+        status: present
+        max_age: 31536000
+        include_subdomains: false
+        preload: false
+        headers: [max-age=31536000]
+        reason:
+    redirect:
+      description:
+        - Where plain HTTP leads. RV(results[].redirect.status) is V(https), V(https_elsewhere) (another host),
+          V(http), V(none) (content is served), V(closed), V(error) or V(not_tested).
+      type: dict
+      sample:
+        status: https
+        code: 301
+        location: https://mail.example.com/
+    caps:
+      description: Rules that keep the grade at B or below, and those that make it T or M.
+      type: list
+      elements: dict
+      sample:
+        - id: tls.protocol.tls10
+          grade: B
+          revision: 2009q
+          rule: TLS 1.0 must not be offered.
+          evidence: TLSv1.0
+    warnings:
+      description: Rules that keep the grade at A or A-.
+      type: list
+      elements: dict
+      sample:
+        - id: tls.hsts.absent
+          grade: A
+          revision: 2009e
+          rule: A+ needs HSTS.
+          evidence: no Strict-Transport-Security in the answer
+    not_tested:
+      description: Rules and attacks whose answer is not known.
+      type: list
+      elements: dict
+      sample:
+        - id: tls.certificate.revoked
+          reason: no OCSP response is stapled, and nobody else was asked
+    connections:
+      description: How many connections it took.
+      type: int
+      sample: 41
+    duration_ms:
+      description: How long it took, in milliseconds.
+      type: int
+      sample: 24
+    error:
+      description: Why there is no grade.
+      type: str
+      sample:
+    findings:
+      description: What a report says of this endpoint.
+      type: list
+      elements: dict
+      sample:
+        - id: tls.hsts.absent
+          step: 3
+          severity: fail
+          subject: mail.example.com:443 (192.0.2.10)
+          message: There is no HSTS header.
+          evidence: no Strict-Transport-Security in the answer
+          fix: Send Strict-Transport-Security with max-age=31536000 once on every response.
+findings:
+  description: The findings of all results.
+  returned: success
+  type: list
+  elements: dict
+  sample: []
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "endpoints": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": {
+                    "host": {"type": "str", "required": True},
+                    "port": {"type": "int", "default": 443},
+                    "server_name": {"type": "str"},
+                    "addresses": {"type": "list", "elements": "str", "default": []},
+                    "starttls": {"type": "str", "choices": ["none", "imap", "pop3", "smtp"], "default": "none"},
+                },
+            },
+            "ca_file": {"type": "path"},
+            "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
+            "http": {"type": "bool", "default": True},
+            "timeout": {"type": "float", "default": 10},
+            "concurrency": {"type": "int", "default": 32},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    for endpoint in options["endpoints"]:
+        if not 0 < endpoint["port"] < 65536:
+            module.fail_json(msg="{} is not a port".format(endpoint["port"]))
+    for name in ("timeout", "concurrency"):
+        if options[name] <= 0:
+            module.fail_json(msg=f"{name} must be greater than 0")
+    try:
+        trust = _tls_prober.Trust(options["ca_file"])
+    except OSError as error:
+        module.fail_json(msg="ca_file {}: {}".format(options["ca_file"], error))
+    observations = _tls_prober.observe_all(
+        options["endpoints"],
+        options["mode"],
+        options["timeout"],
+        trust=trust,
+        http=options["http"],
+        concurrency=options["concurrency"],
+    )
+    results = [_tls_grade.grade(observation) for observation in observations]
+    findings = [finding for result in results for finding in result["findings"]]
+    module.exit_json(changed=False, results=results, findings=findings)
+
+
+if __name__ == "__main__":
+    main()
