@@ -44,8 +44,15 @@ _SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 
-# The server's remarks that are no errors.
-_NOISE = re.compile(r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|\[notice\]|\[warn\]|Syntax OK")
+# Remarks that are no errors, and those that only say that there was one.
+_NOISE = re.compile(
+    r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
+    r"|AH00016: Configuration Failed|AH02311: |nginx: configuration file \S+ test (?:failed|is successful)"
+)
+
+# What differs from one run to the next and tells nothing: time, process and thread in front of the words.
+_STAMP = re.compile(r"^(?:\[[A-Z][a-z]{2} [^]]+\] \[[\w.-]*:\w+\] \[pid [^]]+\] |\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )")
+_PROCESS = re.compile(r"^(\[\w+\]) \d+#\d+: (?:\*\d+ )?")
 
 
 class Fault(t.NamedTuple):
@@ -66,9 +73,11 @@ class Fault(t.NamedTuple):
 
 
 def relevant(words: str) -> str:
-    """The server's words without its greetings, at most the last 12 lines, each once."""
-    lines = [line.strip() for line in words.splitlines() if line.strip() and not _NOISE.search(line)]
-    return "\n".join(list(dict.fromkeys(lines))[-12:])
+    """The server's words without greetings and time stamps, at most the last 12 lines, each once."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    telling = [line for line in lines if not _NOISE.search(line)]
+    stripped = [_PROCESS.sub(r"\1 ", _STAMP.sub("", line)) for line in telling or lines]
+    return "\n".join(list(dict.fromkeys(stripped))[-12:])
 
 
 def find(

@@ -277,6 +277,17 @@ def _hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str
     return read_text("/etc/hosts").rstrip("\n") + "\n" + "\n".join(lines) + "\n"
 
 
+def _declared(config: _config.Config) -> set[tuple[str, int]]:
+    """(address, port) that a configuration says it listens on, for when no server was started with all of it."""
+    if config.server == "apache":
+        places = [item.args[0].rpartition(":") for item in _config.direct(config.root, "listen") if item.args]
+        said = [(address.strip("[]") or "*", int(port)) for address, _colon, port in places if port.isdigit()]
+    else:
+        said = [(vhost.address.strip("[]"), vhost.port) for vhost in config.vhosts if vhost.port]
+    wildcard = "::" if config.server == "apache" else "0.0.0.0"
+    return {(wildcard if address == "*" else address, port) for address, port in said}
+
+
 def conflicts(
     listening: t.Iterable[t.Sequence[t.Any]], live: set[tuple[str, int]], foreign: set[tuple[str, int]]
 ) -> list[tuple[str, int]]:
@@ -380,12 +391,13 @@ def _in_copy(
         trial = Server(copy.layout)
         where = {
             "apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
-            "nginx": ["-c", copy.layout.main_config, "-g", f"pid {folder}/pid;"],
+            "nginx": ["-c", copy.layout.main_config],
         }[copy.layout.server]
-        fault = _run_copy(trial, environment, [*arguments, *where, "-t"], None)
         config, unreadable = _load(copy.layout)
+        fault = _run_copy(trial, environment, [*arguments, *where, "-t"], config)
         if fault or config is None:
             return copy.back(fault or unreadable or _diagnose.Fault("unknown"))
+        result["listening"] = sorted(_declared(config))
         tls = [vhost for vhost in config.vhosts if vhost.tls and vhost.block is not None]
         if not tls:
             return None
@@ -459,6 +471,8 @@ def _apache_instance(
             f"PidFile {folder}/pid",
             f"ErrorLog {folder}/error.log",
             f"DefaultRuntimeDir {folder}",
+            # mod_mime wants its file of types, which the distribution names in a configuration that is not used here.
+            "<IfModule mime_module>\nTypesConfig /dev/null\n</IfModule>",
             f"User {user}",
             f"Group {user}",
             top,

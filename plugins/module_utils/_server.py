@@ -12,6 +12,7 @@ for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither close
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -93,29 +94,30 @@ def _tabled() -> dict[str, tuple[str, int]]:
     return found
 
 
-def _sockets_of(pid: int) -> set[str]:
-    """Inodes of the sockets that a process has open."""
+def _sockets_of(pid: int) -> set[str] | None:
+    """Inodes of the sockets that a process has open; None where this process may not look (ptrace(2))."""
     inodes = set()
     folder = "/proc/%d/fd" % pid
     try:
         for name in os.listdir(folder):
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 goal = os.readlink(os.path.join(folder, name))
-            except OSError:
-                continue
-            if goal.startswith("socket:["):
-                inodes.add(goal[8:-1])
+                if goal.startswith("socket:["):
+                    inodes.add(goal[8:-1])
+    except FileNotFoundError:
+        return set()  # it has ended
     except OSError:
-        pass
+        return None
     return inodes
 
 
-def _parent(pid: int) -> int:
-    try:
-        with open("/proc/%d/stat" % pid) as text:
-            return int(text.read().rpartition(")")[2].split()[1])
-    except (OSError, ValueError, IndexError):
-        return 0
+def _processes() -> t.Iterator[tuple[int, str, int]]:
+    """Every process as (pid, name, parent), which anybody may read of any process (proc_pid_stat(5))."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as text:
+                front, _parenthesis, rest = text.read().rpartition(")")
+                yield int(name), front.partition("(")[2], int(rest.split()[1])
 
 
 class Server:
@@ -127,27 +129,19 @@ class Server:
 
     # --- processes ---
 
-    def _pids(self) -> list[int]:
-        """All processes of the binary in our own pid namespace; a container's server is not ours."""
-        own = os.readlink("/proc/self/ns/pid")
-        found = []
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            try:
-                program = os.readlink(f"/proc/{name}/exe")
-                # An upgraded package leaves the running program's file deleted.
-                ours = program in (self._binary, self._binary + " (deleted)")
-                if ours and os.readlink(f"/proc/{name}/ns/pid") == own:
-                    found.append(int(name))
-            except OSError:
-                continue
-        return found
+    def _is_ours(self, pid: int) -> bool:
+        """Whether a process is of the binary and in our own pid namespace; a container's server is not ours."""
+        try:
+            # An upgraded package leaves the running program's file deleted.
+            ours = os.readlink(f"/proc/{pid}/exe") in (self._binary, self._binary + " (deleted)")
+            return ours and os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
+        except OSError:
+            return False
 
     def main_pid(self) -> int | None:
         """The process that signals go to: of the binary, and not the child of another one of it. None: not running."""
-        pids = self._pids()
-        mains = [pid for pid in pids if _parent(pid) not in pids]
+        parents = {pid: parent for pid, _name, parent in _processes() if self._is_ours(pid)}
+        mains = [pid for pid, parent in parents.items() if parent not in parents]
         if len(mains) > 1:
             managed = self._managed_pid()
             if managed in mains:
@@ -173,22 +167,25 @@ class Server:
             return None
         return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
 
-    def workers(self) -> set[int]:
-        main = self.main_pid()
-        return {pid for pid in self._pids() if pid != main} if main else set()
+    def workers(self, main: int | None = None) -> set[int]:
+        """The main process's children of the same name. Their program may not be read where their user is another."""
+        main = main or self.main_pid()
+        processes = list(_processes()) if main else []
+        own = [name for pid, name, _parent in processes if pid == main]
+        return {pid for pid, name, parent in processes if parent == main and name in own}
 
     def listening(self) -> set[tuple[str, int]]:
         """(address, port) of what the running server listens on."""
         main = self.main_pid()
         if main is None:
             return set()
-        listeners, own = tcp_listeners(), _sockets_of(main)
+        listeners, own = tcp_listeners(), _sockets_of(main) or set()
         return {where for inode, where in listeners.items() if inode in own}
 
     def foreign_listening(self) -> set[tuple[str, int]]:
         """(address, port) of what anybody else listens on."""
         main = self.main_pid()
-        own = _sockets_of(main) if main else set()
+        own = (_sockets_of(main) if main else None) or set()
         return {where for inode, where in tcp_listeners().items() if inode not in own}
 
     # --- running it ---
@@ -279,7 +276,8 @@ class Server:
 
         logs: error logs, read for the server's words when it refuses. Returns (True, "") or (False, words).
         """
-        main, old = self.main_pid(), self.workers()
+        main = self.main_pid()
+        old = self.workers(main)
         if main is None:
             return False, f"{self.layout.unit} is not running"
         positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
@@ -292,7 +290,7 @@ class Server:
             pause = min(pause * 1.5, 0.05)
             if not os.path.exists("/proc/%d" % main):
                 return False, _since(positions) or "the main process ended at the reload"
-            workers = self.workers()
+            workers = self.workers(main)
             if not workers - old:
                 words = _since(positions)
                 if "[emerg]" in words:
@@ -305,8 +303,10 @@ class Server:
 
     @staticmethod
     def _accepting(pids: t.Iterable[int]) -> bool:
-        listeners = tcp_listeners()
-        return any(inode in listeners for pid in pids for inode in _sockets_of(pid))
+        """Whether one of the processes listens, or could: where its sockets cannot be seen, nobody knows."""
+        listeners = set(tcp_listeners())
+        opened = [_sockets_of(pid) for pid in pids]
+        return any(inodes is None or inodes & listeners for inodes in opened)
 
 
 def _since(positions: dict[str, int]) -> str:
