@@ -100,6 +100,14 @@ def find(
     return Fault(text)
 
 
+def listener(words: str, port: int, config: _config.Config) -> Fault:
+    """The fault of a directive that listens on this port."""
+    for item in _config.walk(config.root):
+        if item.key == "listen" and item.args and re.search(r"(?:^|:)%d$" % port, item.args[0]):
+            return _fault(words, item.file, item.line, config, None, item)
+    return Fault(words)
+
+
 def _named(words: str, directives: t.Sequence[_config.Directive]) -> list[_config.Directive]:
     """Directives one of whose arguments is a path that the words name."""
     paths = set(re.findall(r"(?<![\w/])/[\w./@+-]+", words))

@@ -81,6 +81,7 @@ class _Transaction:
         self.check_mode = check_mode
         self.lock = Lock()
         self.journal = Journal()
+        self.changeset = Changeset()
         self.record: Record | None = None
         self.swapped = False
         self.phase = "lock"
@@ -169,8 +170,8 @@ class _Transaction:
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
             )
         live, unreadable = self._live(server)
-        changeset = self._wanted(server, live, unreadable)
-        changes = changeset.pending()
+        self._want(server, live, unreadable)
+        changes = self.changeset.pending()
         endpoints = _probe.targets_of(live.vhosts) if live else []
         asked = self._asked(endpoints)
         before = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
@@ -241,13 +242,13 @@ class _Transaction:
         except _config.ConfigError as error:
             return None, _diagnose.Fault(error.words, error.file, error.line)
 
-    def _wanted(self, server: Server, live: _config.Config | None, unreadable: _diagnose.Fault | None) -> Changeset:
-        changeset = Changeset()
-        params = self.params
+    def _want(self, server: Server, live: _config.Config | None, unreadable: _diagnose.Fault | None) -> None:
+        """Put what the options ask for into the changeset."""
+        params, changeset = self.params, self.changeset
         if params["restore"]:
             for path, state in self._restored(params["restore"]).items():
                 changeset.want(path, state)
-            return changeset
+            return
         for item in params["files"]:
             changeset.want(item["path"], _file_state(item))
         for kind in _fragments.KINDS:
@@ -258,24 +259,27 @@ class _Transaction:
             if live is None:
                 assert unreadable is not None
                 raise _Stop(unreadable, f"the configuration was already broken before this run: {unreadable.message()}")
-            self._adopt(changeset, server, live)
-        return changeset
+            self._adopt(server, live)
 
-    def _adopt(self, changeset: Changeset, server: Server, live: _config.Config) -> None:
+    def _adopt(self, server: Server, live: _config.Config) -> None:
         """Want the policy in every virtual host that will be there after the other changes."""
         lost = [vhost for vhost in live.vhosts if vhost.block is None and vhost.tls is not False]
         if lost:
             raise _stop(
                 f"adopt: the virtual host at {lost[0].file}:{lost[0].line} has no text that this collection can edit"
             )
-        config = _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(changeset))
+        config = self._changed_config(server)
         for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).items():
-            changeset.want(path, State(FILE, content=_config.encode(text)))
+            self.changeset.want(path, State(FILE, content=_config.encode(text)))
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
             for vhost in config.vhosts
             if vhost.tls
         ]
+
+    def _changed_config(self, server: Server) -> _config.Config:
+        """The configuration as it will be after the changes."""
+        return _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(self.changeset))
 
     def _restored(self, wanted: str) -> dict[str, State]:
         records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
@@ -327,10 +331,8 @@ class _Transaction:
             raise self._blame(server, error.fault, bool(changes)) from error
         self._report_rehearsal(result)
         for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
-            raise _stop(
-                "the new configuration listens on %s port %d, which another program on this host already does"
-                % (address, port)
-            )
+            words = f"another program on this host already listens on {address} port {port}"
+            raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
         if result["method"] == "namespace":
             self._compare(
                 result["endpoints"], result["endpoints"], asked, result["answers"], known, before, live_now=False
