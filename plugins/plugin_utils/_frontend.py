@@ -28,8 +28,6 @@ PRELOAD_MAX_AGE = 31536000
 
 # From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
 NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
-NGINX_CONF_COMMAND = (1, 19, 4)
-NGINX_HTTP2_DIRECTIVE = (1, 25, 1)
 
 # The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
 SITE = "00-kopano-hardening"
@@ -125,9 +123,9 @@ def tls_policy(server: Info, options: Options, profile: Info) -> Info:
         return {"value": ":".join(own or wanted), "option": "frontend_tls_" + (name if own else "profile")}
 
     nginx = server["server"] == "nginx"
-    known = set(server["openssl"]["groups"])
+    known = set(server["openssl"]["group_names"])
     ciphersuites = setting("ciphersuites", profile["ciphersuites"])
-    if nginx and as_list(options["tls_ciphersuites"]) and version_of(server) < NGINX_CONF_COMMAND:
+    if nginx and as_list(options["tls_ciphersuites"]) and not server["features"]["ssl_conf_command"]:
         raise Refused(f"frontend_tls_ciphersuites: nginx {server['version']} has no directive for them, 1.19.4 has")
     if nginx and not as_list(options["tls_ciphersuites"]):
         # The profile's suites are OpenSSL's own; saying so would replace what the administrator set at http level.
@@ -263,10 +261,12 @@ def pattern(component: Info) -> str:
 
 def http2(server: Info) -> str:
     """How HTTP/2 is switched on: C(directive), C(listen) for a parameter of nginx's listen, or '' for not at all."""
+    features = server["features"]
     if server["server"] == "nginx":
-        return "directive" if version_of(server) >= NGINX_HTTP2_DIRECTIVE else "listen"
-    available = "http2" in server["modules"] or server["module_style"] == "links"
-    return "directive" if available and server["mpm"] != "prefork" else ""
+        return "" if not features["http2"] else "directive" if features["http2_directive"] else "listen"
+    # A module can only be loaded by a link; elsewhere its package decides.
+    usable = "http2" in server["modules"] or server["module_style"] == "links"
+    return "directive" if features["http2"] and usable else ""
 
 
 def plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:

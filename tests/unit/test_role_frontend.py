@@ -184,42 +184,50 @@ def test_of_two_servers_the_one_with_tls_is_taken_and_two_are_not_guessed_betwee
 
 
 def test_groups_are_narrowed_to_what_the_host_knows_but_a_list_of_the_user_is_not():
-    info = host("nginx", "debian", openssl={"version": "1.1.1w", "groups": ["X25519", "prime256v1", "secp384r1"]})
+    info = host("nginx", "debian", openssl={"version": "1.1.1w", "group_names": ["X25519", "prime256v1", "secp384r1"]})
     info["vhosts"] = [vhost("nginx")]
     assert plan(info)["tls"]["groups"] == {"value": "X25519:prime256v1:secp384r1", "option": "frontend_tls_profile"}
     assert plan(info, tls_groups=["X25519MLKEM768"])["tls"]["groups"] == {
         "value": "X25519MLKEM768",
         "option": "frontend_tls_groups",
     }
-    info["servers"][0]["openssl"]["groups"] = []
+    info["servers"][0]["openssl"]["group_names"] = []
     assert plan(info)["tls"]["groups"]["value"] == ""
 
 
-@pytest.mark.parametrize(
-    ("version", "tickets_off", "http2", "refused"),
-    [
-        ("1.14.2", True, "listen", True),
-        ("1.18.0", True, "listen", True),
-        ("1.22.1", True, "listen", False),
-        ("1.24.0", False, "listen", False),
-        ("1.26.3", False, "directive", False),
-    ],
-)
-def test_nginx_is_asked_for_no_more_than_its_version_knows(version, tickets_off, http2, refused):
+@pytest.mark.parametrize(("version", "tickets_off"), [("1.14.2", True), ("1.22.1", True), ("1.23.2", False)])
+def test_tickets_are_off_where_nginx_does_not_change_their_keys(version, tickets_off):
     wanted = plan(host("nginx", "debian", version=version), server_names=["mail.example.com"])
     assert wanted["tls"]["tickets_off"] is tickets_off
-    assert wanted["site"]["http2"] == http2
-    own = plan(host("nginx", "debian", version=version), server_names=["m.example.com"], tls_ciphersuites=["TLS_X"])
+
+
+@pytest.mark.parametrize(
+    ("features", "http2", "refused"),
+    [
+        ({"http2": True, "http2_directive": False, "ssl_conf_command": False}, "listen", True),
+        ({"http2": True, "http2_directive": False, "ssl_conf_command": True}, "listen", False),
+        ({"http2": True, "http2_directive": True, "ssl_conf_command": True}, "directive", False),
+        ({"http2": False, "http2_directive": False, "ssl_conf_command": True}, "", False),
+    ],
+)
+def test_nginx_is_asked_for_no_more_than_it_can(features, http2, refused):
+    info = host("nginx", "debian", features=features)
+    assert plan(info, server_names=["mail.example.com"])["site"]["http2"] == http2
+    own = plan(info, server_names=["mail.example.com"], tls_ciphersuites=["TLS_X"])
     assert ("frontend_tls_ciphersuites" in own["error"]) is refused
     assert refused or own["tls"]["ciphersuites"]["value"] == "TLS_X"
 
 
-def test_apache_gets_no_http2_under_prefork():
+def test_apache_gets_http2_where_its_modules_allow():
     names = ["mail.example.com"]
-    assert plan(host("apache", "debian", mpm="event"), server_names=names)["site"]["http2"] == "directive"
-    prefork = plan(host("apache", "debian", mpm="prefork"), server_names=names)
-    assert prefork["site"]["http2"] == "" and "http2" not in prefork["enable"]["modules"]
-    assert plan(host("apache", "redhat", mpm="event"), server_names=names)["site"]["http2"] == ""
+    able = {"http2": True}
+    assert plan(host("apache", "debian", features=able), server_names=names)["site"]["http2"] == "directive"
+    prefork = plan(host("apache", "debian", features={"http2": False}), server_names=names)
+    assert prefork["site"]["http2"] == ""
+    assert "http2" not in prefork["enable"]["modules"]
+    assert plan(host("apache", "redhat", features=able), server_names=names)["site"]["http2"] == ""
+    loaded = host("apache", "redhat", features=able, modules=["ssl", "http2"])
+    assert plan(loaded, server_names=names)["site"]["http2"] == "directive"
     assert plan(host("apache", "debian"), server_names=names, http2=False)["site"]["http2"] == ""
 
 
