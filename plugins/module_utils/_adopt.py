@@ -38,10 +38,8 @@ import re
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config, _nginx
-from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, Directive, Vhost
+from ansible_collections.kopano.hardening.plugins.module_utils._config import MARK, Config, Directive, Vhost
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
-
-MARK = "# kopano.hardening "
 
 _UNDO = re.compile(
     r"\n{mark}begin inline\n(?:(?!{mark}).*\n)*?{mark}end inline\n"
@@ -180,8 +178,7 @@ class _Adoption:
         )
 
     def foreign(self, items: t.Iterable[Directive]) -> list[Directive]:
-        own = self.layout.policy_dir + "/"
-        return [item for item in items if not item.file.startswith(own)]
+        return [item for item in items if not _config.is_ours(self.config, self.layout, item)]
 
     def apache(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
         found = _apache.shared_overrides(self.config, self.layout) if tls else []

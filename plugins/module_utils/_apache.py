@@ -387,13 +387,13 @@ def _judge(config: Config, vhost: Vhost, layout: Layout) -> None:
         key = _value(levels, "sslcertificatekeyfile", first=True)
         vhost.certificate = certificate and config.absolute(certificate)
         vhost.key = key and config.absolute(key)
-        vhost.overrides = _config.overrides(layout, inner) + shared_overrides(config, layout)
+        vhost.overrides = _config.overrides(config, layout, inner) + shared_overrides(config, layout)
 
 
 def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
     """Policy directives in sections outside virtual hosts: merged into every host, after the host's own directives."""
     sections = [item for item in _config.direct(config.root) if item.children and item.key != "virtualhost"]
-    return _config.overrides(layout, sections)
+    return _config.overrides(config, layout, sections)
 
 
 def load(

@@ -340,10 +340,22 @@ def is_policy(server: str, directive: Directive) -> bool:
     return pattern is not None and re.search(pattern, " ".join(directive.args)) is not None
 
 
-def overrides(layout: Layout, directives: t.Iterable[Directive]) -> list[Directive]:
+# What the collection itself puts into a file of somebody else begins with this; see _adopt for the marks.
+MARK = "# kopano.hardening "
+
+
+def is_ours(config: Config, layout: Layout, directive: Directive) -> bool:
+    """Whether a directive is the collection's own: in a file of its policy, or between its marks."""
+    if directive.file.startswith(layout.policy_dir + "/"):
+        return True
+    text = config.files[directive.file]
+    return text.rfind(MARK + "begin", 0, directive.start) > text.rfind(MARK + "end", 0, directive.start)
+
+
+def overrides(config: Config, layout: Layout, directives: t.Iterable[Directive]) -> list[Directive]:
     """The policy directives among these and below them that are not the collection's own."""
-    own = layout.policy_dir + "/"
-    return [item for item in walk(directives) if is_policy(layout.server, item) and not item.file.startswith(own)]
+    found = [item for item in walk(directives) if is_policy(layout.server, item)]
+    return [item for item in found if not is_ours(config, layout, item)]
 
 
 _ADDRESS = re.compile(r"\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|")

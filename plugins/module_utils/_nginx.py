@@ -157,7 +157,7 @@ def _address(listen: str) -> tuple[str, int | None]:
     return "*" if host in (None, "0.0.0.0") else host, int(match.group("after") or match.group("port") or 80)
 
 
-def _vhosts(block: Directive, conf_dir: str, layout: Layout) -> t.Iterator[Vhost]:
+def _vhosts(config: Config, block: Directive, conf_dir: str, layout: Layout) -> t.Iterator[Vhost]:
     inner = list(_config.direct(block.children or ()))
     names = [name for item in inner if item.name == "server_name" for name in item.args if name]
     files = {}
@@ -166,7 +166,7 @@ def _vhosts(block: Directive, conf_dir: str, layout: Layout) -> t.Iterator[Vhost
         # engine: and data: name no file, a variable is known at run time only
         files[key] = value if value is None or re.match(r"(engine|data):|\$", value) else os.path.join(conf_dir, value)
     all_tls = _last(block, "ssl") == "on"
-    overrides = _config.overrides(layout, block.children or ())
+    overrides = _config.overrides(config, layout, block.children or ())
     for listen in [item.args for item in inner if item.name == "listen" and item.args] or [["80"]]:
         address, port = _address(listen[0])
         vhost = Vhost("nginx", names, address, port, block.file, block.line, block)
@@ -182,7 +182,7 @@ def _add_vhosts(config: Config, conf_dir: str, layout: Layout) -> None:
     for directive in _config.walk(config.root):
         owner = directive.owner()
         if directive.name == "server" and directive.children is not None and owner is not None and owner.name == "http":
-            config.vhosts.extend(_vhosts(directive, conf_dir, layout))
+            config.vhosts.extend(_vhosts(config, directive, conf_dir, layout))
     # without default_server the first block of an address is its default
     sockets: dict[tuple[str, int | None], list[Vhost]] = {}
     for vhost in config.vhosts:
