@@ -94,13 +94,14 @@ class Refused(Exception):
 
 
 def choose_server(info: Info) -> Info:
-    """The entry of C(servers) to harden: the only one, else the only one that serves TLS."""
+    """The entry of C(servers) to harden: the only one, else the only one that runs, else the only one with TLS."""
     servers = info["servers"]
     if not servers:
         raise Refused("no web server is installed here, and frontend_install is off or could not install one")
-    if len(servers) > 1:
-        serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
-        servers = [server for server in servers if server["server"] in serving] or servers
+    running = {server["server"] for server in servers if server["running"]}
+    serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
+    for better in (running, serving):
+        servers = [server for server in servers if server["server"] in better] or servers
     if len(servers) > 1:
         here = " and ".join(server["server"] for server in servers)
         raise Refused(f"frontend_server: auto cannot choose between {here}, which are both here")
