@@ -29,7 +29,7 @@ UNDERSTOOD = frozenset(("issue", "issuewild", "iodef", "issuemail", "issuevmc"))
 """Tags that the common CAs process; a critical property with any other tag forbids issuance."""
 
 CONTACTS = frozenset(("contactemail", "contactphone"))
-"""Tags that only ask for validation e-mail or calls (CA/B baseline requirements, appendix A). Harmless without a flag."""
+"""Tags that ask for validation by e-mail or phone (CA/B baseline requirements, appendix A). Harmless without a flag."""
 
 _LABEL = rb"[A-Za-z0-9](?:-*[A-Za-z0-9])*"
 _DOMAIN = re.compile(rb"%s(?:\.%s)*" % (_LABEL, _LABEL))
@@ -73,15 +73,15 @@ class Grant(NamedTuple):
 
     def __str__(self) -> str:
         parameters = [f"{tag}={value}" for tag, value in self.parameters]
-        return "; ".join([self.domain] + parameters) if parameters else self.domain or ";"
+        return "; ".join([self.domain, *parameters]) if parameters else self.domain or ";"
 
 
 class Request(NamedTuple):
     """Who wants to issue what.
 
-    `domains` are the identifiers that the CA recognises as its own; empty means any CA at all. `literal` marks a CA that
-    compares them letter by letter and takes the lowest flag bit for the critical one (Boulder, so Let's Encrypt).
-    An empty account or method is one that is not known, and is not compared.
+    `domains` are the identifiers that the CA recognises as its own, in lower case; empty means any CA at all. `literal`
+    marks a CA that compares them letter by letter and takes the lowest flag bit for the critical one too (Boulder, so
+    Let's Encrypt). An empty account or method is one that is not known, and is not compared.
     """
 
     domains: tuple[str, ...] = ()
@@ -92,8 +92,8 @@ class Request(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """`refusals` says for each property why it does not help; `unchecked` are the terms of a permission that the request
-    says nothing about (tag and value); `blockers` are the critical properties that nobody understands."""
+    """`refusals` says for each property why it does not help; `unchecked` are the terms of a permission that the
+    request says nothing about (tag and value); `blockers` are the critical properties that nobody understands."""
 
     verdict: str
     refusals: tuple[tuple[Property, str], ...] = ()
@@ -189,6 +189,12 @@ def reports_to(record: Property) -> bool:
 def is_domain(text: str) -> bool:
     """Is the text an issuer domain name as an issue property takes it?"""
     return bool(_DOMAIN.fullmatch(text.encode("utf-8", "replace")))
+
+
+def is_account(text: str) -> bool:
+    """Can the text stand in an accounturi parameter (RFC 8657 section 3)?"""
+    grant = parse_grant(b"x;accounturi=" + text.encode("utf-8", "replace"))
+    return bool(text) and grant == Grant("x", (("accounturi", text),))
 
 
 def is_method(text: str) -> bool:

@@ -33,8 +33,8 @@ PRIVATE = "private"
 
 
 class Issuer(NamedTuple):
-    """A public CA. `domains` are its CAA identifiers, the preferred one first; `keys` the key identifiers of its roots in
-    lower-case hex. `literal` marks a CA that compares its name in CAA records letter by letter."""
+    """A public CA. `domains` are its CAA identifiers, the preferred one first; `keys` the key identifiers of its roots
+    in lower-case hex. `literal` marks a CA that compares its name in CAA records letter by letter."""
 
     name: str
     domains: tuple[str, ...]
@@ -44,7 +44,7 @@ class Issuer(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Whose certificate it is: a `public` CA with known CAA identifiers, a public one without (`unknown`), or a `private` CA."""
+    """Whose certificate it is: `kind` is a public CA with CAA identifiers, one without (unknown), or a private CA."""
 
     kind: str
     name: str
@@ -321,7 +321,7 @@ def _key(text: str) -> str:
 
 
 def find(domain: str, overrides: Mapping[str, Sequence[str]]) -> Issuer:
-    """The CA that answers to that CAA identifier, with all its other identifiers; a CA of that one name if none is known."""
+    """The CA that answers to that CAA identifier, with all others that it has; a CA of that one if none is known."""
     domain = domain.lower()
     for name, domains in overrides.items():
         if domain in (other.lower() for other in domains):
@@ -338,7 +338,7 @@ def _literal(domains: Sequence[str]) -> bool:
 def identify(pem: str, overrides: Mapping[str, Sequence[str]]) -> Identity:
     """The CA that issued the first certificate of a PEM text; further ones are taken for its chain.
 
-    Each certificate is looked up by the key identifier of its issuer, then by the issuer's organisation and common name.
+    Each certificate is looked up by its issuer's key identifier, then by the issuer's organisation and common name.
     `overrides` maps such a key identifier or name to CAA identifiers and goes first; no identifiers mean a private CA.
     Raises ValueError when the text has no readable certificate.
     """
@@ -362,7 +362,7 @@ def identify(pem: str, overrides: Mapping[str, Sequence[str]]) -> Identity:
 
 
 def _issuers(pem: str) -> Iterator[tuple[str, list[str], bool]]:
-    """For each certificate: its issuer's name to show, what to look it up by, and whether it is publicly trusted by its form."""
+    """For each certificate: its issuer's name to show, what to look it up by, and does its form say public trust."""
     # Imported late: most calls judge no certificate, and a controller always has it (ansible-core depends on it).
     from cryptography import x509
     from cryptography.x509.oid import NameOID

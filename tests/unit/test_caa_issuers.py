@@ -11,11 +11,12 @@ import warnings
 from pathlib import Path
 
 import pytest
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_issuers
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_issuers
 
 ROOTS = Path("/usr/share/ca-certificates/mozilla")
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -90,7 +91,7 @@ def test_a_chain_is_followed_when_the_leaf_says_nothing():
 
 @pytest.mark.parametrize("text", ["", "no certificate", pem("X")[:200], pem("X").replace("M", "N", 3)])
 def test_what_is_no_certificate_is_an_error(text):
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         _caa_issuers.identify(text, {})
 
 

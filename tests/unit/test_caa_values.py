@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa
 
 WORDS = st.from_regex(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,5}", fullmatch=True)
 DOMAINS = st.one_of(st.just(""), st.lists(WORDS, min_size=1, max_size=4).map(".".join))
