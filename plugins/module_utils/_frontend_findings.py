@@ -54,7 +54,10 @@ CATALOGUE = {
         "Report the line that is named as a bug of the collection.",
     ),
     "frontend.server.stopped": Entry(
-        2, "warn", "The server is installed but not running.", "Start it, or remove its package."
+        2, "warn", "The server is not running.", "Find out why, correct it and start the server."
+    ),
+    "frontend.server.unused": Entry(
+        2, "info", "The server is installed but not running; another one is.", "Remove its package if nobody needs it."
     ),
     "frontend.openssl.unknown": Entry(
         2,

@@ -306,7 +306,7 @@ managed_by:
   choices: [none, ucs, kweb]
   sample: none
 php:
-  description: How the host runs PHP. C(module) says whether Apache has PHP loaded, C(socket) is PHP-FPM's socket if any.
+  description: How PHP is run. C(module) says whether Apache has PHP loaded, C(socket) is PHP-FPM's socket or null.
   returned: success
   type: dict
   sample:
@@ -416,9 +416,15 @@ class Answer(t.NamedTuple):
     words: str
 
 
-def _run(servers: list[Server]) -> dict[str, list[t.Any]]:
+def _run(servers: list[Server], in_view: bool = False) -> dict[str, list[t.Any]]:
     """The answers of servers that are asked side by side, as lists that JSON can carry."""
     started = {}
+    if in_view:
+        # the wrapper that starts Apache makes these, so a stopped one may be without
+        for server in servers:
+            for name, path in _apache.environment(server.layout).items():
+                if re.fullmatch("APACHE_(RUN|LOCK)_DIR", name):
+                    os.makedirs(path, exist_ok=True)
     for server in servers:
         question = _QUESTIONS[server.layout.server]
         started[server.layout.server] = subprocess.Popen(
@@ -449,18 +455,23 @@ def _ask(servers: list[Server], configs: t.Iterable[_config.Config]) -> dict[str
     """Has the servers test their configuration; not in the result is one that could not be asked.
 
     In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
-    no such view, nginx is not asked. Apache's test writes nothing.
+    no such view, nginx is not asked. Apache's test writes nothing, but a refusal counts only from one that runs, and
+    with root's rights: others may lack directories and files that the running server had at its start.
     """
+    is_root = os.geteuid() == 0
     try:
-        if os.geteuid() != 0:
+        if not is_root:
             raise _namespace.Refused("not root")
-        answers = _namespace.call(lambda: _run(servers), TEST_TIMEOUT + 5, hosts=_hosts(configs))
+        answers = _namespace.call(lambda: _run(servers, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
     except (_namespace.Refused, _namespace.Failed, _namespace.TimedOut):
+        apaches = [server for server in servers if server.layout.server == "apache"]
         try:
-            answers = _run([server for server in servers if server.layout.server == "apache"])
+            answers = _run(apaches)
         except (OSError, subprocess.SubprocessError):
             return {}
-    return {name: Answer(*answer) for name, answer in answers.items() if answer[0] or os.geteuid() == 0}
+        if not is_root or not all(_running(server) for server in apaches):
+            answers = {name: answer for name, answer in answers.items() if answer[0]}
+    return {name: Answer(*answer) for name, answer in answers.items()}
 
 
 def _read(layout: Layout, answer: Answer | None) -> _config.Config:
@@ -606,7 +617,11 @@ def _managed_by(os_id: str, components: list[dict[str, str]], vhosts: list[_conf
 
 
 def _server_answer(
-    server: Server, config: _config.Config | None, answer: Answer | None, findings: list[dict[str, t.Any]]
+    server: Server,
+    config: _config.Config | None,
+    answer: Answer | None,
+    running: bool,
+    findings: list[dict[str, t.Any]],
 ) -> dict[str, t.Any]:
     layout = server.layout
     version, built_in = _binary_facts(layout)
@@ -615,9 +630,6 @@ def _server_answer(
     openssl = _openssl_answer(_openssl_of(layout, config))
     if not openssl["groups"]:
         findings.append(finding("frontend.openssl.unknown", layout.server))
-    running = _running(server)
-    if not running:
-        findings.append(finding("frontend.server.stopped", layout.server))
     return {
         "server": layout.server,
         "version": version,
@@ -674,15 +686,20 @@ def survey(wanted: str) -> dict[str, t.Any]:
     answers = _ask(servers, [config for config in first.values() if isinstance(config, _config.Config)])
     configs: list[_config.Config] = []
     described = []
+    running = {server.layout.server: _running(server) for server in servers}
     for server in servers:
         layout = server.layout
         answer = answers.get(layout.server)
         config = _try_to_read(layout, answer) if answer and answer.ok else first[layout.server]
         findings += _verdict(layout, config, answer)
         readable = config if isinstance(config, _config.Config) else None
-        described.append(_server_answer(server, readable, answer, findings))
+        described.append(_server_answer(server, readable, answer, running[layout.server], findings))
         if readable:
             configs.append(readable)
+        if not running[layout.server]:
+            kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
+            findings.append(finding(kind, layout.server))
+        if readable and (running[layout.server] or not any(running.values())):
             findings += _frontend_findings.of(readable)
     system = _os()
     vhosts = [vhost for config in configs for vhost in config.vhosts]
