@@ -257,8 +257,8 @@ def scores(observation: Observation) -> dict[str, int]:
     protocol = [rules.PROTOCOL_SCORE[name] for name, there in observation["protocols"].items() if there]
     suites = [suite for _protocol, suite in _suites(observation)]
     bits = [suite.bits for suite in suites] + [_SSL2_BITS[name] for name in observation["ciphers"].get("SSLv2", [])]
-    if observation["mode"] == "quick":
-        # The accepted suites were not listed: count the weakest of those that were not ruled out.
+    if observation["mode"] == "quick" and any(suite.aead and suite.forward_secrecy for suite in suites):
+        # Suites that are fine were not listed: count the weakest that was not ruled out.
         bits.append(128)
     cipher = [_below(rules.CIPHER_SCORE, value) for value in bits]
     exchange = [
@@ -343,7 +343,7 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
         # A certificate's last second counts as well.
         if lifetime + 1 > limit * _DAY:
             long.append(
-                f"{(lifetime + 1) // _DAY} days; a public one that replaces it on {date(leaf.not_after)[:10]} gets {limit}"
+                f"{(lifetime + 1) // _DAY} days; a public successor of {date(leaf.not_after)[:10]} gets {limit}"
             )
     return {
         "tls.chain.order": _named(order),

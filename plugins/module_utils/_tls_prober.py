@@ -169,6 +169,8 @@ class Observer:
             self._leaves[answer.chain[0]] = known[0], answer.staple or known[1]
         if answer.exchange and answer.exchange.bits:
             self._dh_bits.append(answer.exchange.bits)
+        if answer.exchange and answer.exchange.group in data.GROUPS and answer.exchange.group not in self._groups:
+            self._groups.append(answer.exchange.group)
 
     def _note_suites(self, protocol: str, suites: t.Iterable[int]) -> None:
         with self._lock:

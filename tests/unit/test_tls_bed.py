@@ -185,3 +185,378 @@ def test_nginx(sites, trust, name, mode):
     assert result["error"] is None
     assert observation["unclear"] == []
     assert (result["grade"], result["grade_trust_ignored"], rules_of(result)) == (grade, ignored, sorted(rules))
+
+
+# What is listed
+
+TLS13 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+GOOD12_RSA = [
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+]
+GOOD12_ECDSA = [name.replace("RSA", "ECDSA") for name in GOOD12_RSA]
+
+
+def test_listing(sites, trust):
+    observation = look(sites["two certificates"], trust)
+    assert sorted(observation["ciphers"]) == ["TLSv1.2", "TLSv1.3"]
+    assert sorted(observation["ciphers"]["TLSv1.2"]) == sorted(GOOD12_RSA + GOOD12_ECDSA)
+    assert sorted(observation["ciphers"]["TLSv1.3"]) == TLS13
+    assert observation["cipher_order"]["TLSv1.2"] == "server"
+    assert {"x25519", "secp256r1", "secp384r1"} <= set(observation["groups"])
+    keys = sorted((entry["chain"][0].key.type, entry["chain"][0].key.bits) for entry in observation["certificates"])
+    assert keys == [("EC", 256), ("RSA", 4096)]
+    assert all(len(entry["chain"]) == 2 for entry in observation["certificates"])
+    features = observation["features"]
+    assert features["secure_renegotiation"] and features["extended_master_secret"]
+    assert (features["client_renegotiation"], features["compression"], features["heartbeat"]) == (False, False, False)
+
+
+def test_modern_hides_its_certificates_but_not_from_us(sites, trust):
+    for mode in ("quick", "full"):
+        observation = look(sites["modern"], trust, mode)
+        ((leaf, middle),) = [entry["chain"] for entry in observation["certificates"]]
+        assert leaf.dns_names == ["good.test"]
+        assert middle.subject == "O=Bed, CN=middle"
+
+
+def openssl_has(group):
+    import subprocess
+
+    command = [bed.program("openssl"), "list", "-tls-groups"]
+    return group in subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.decode().split(":")
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_post_quantum(sites, trust, mode):
+    if not openssl_has("X25519MLKEM768"):
+        pytest.skip("this OpenSSL has no X25519MLKEM768")
+    on, off = (
+        _tls_grade.grade(look(sites[name], trust, mode), groups=["x25519", "X25519MLKEM768"])
+        for name in ("modern", "post-quantum off")
+    )
+    assert (on["post_quantum"], off["post_quantum"]) == (True, False)
+    assert "tls.group.post_quantum_off" not in [finding["id"] for finding in on["findings"]]
+    assert "tls.group.post_quantum_off" in [finding["id"] for finding in off["findings"]]
+
+
+def test_every_group_of_the_local_openssl(pki, trust):
+    """Each group that s_server can be told to use alone is found, and no other."""
+    import subprocess
+
+    command = [bed.program("openssl"), "list", "-tls-groups", "-tls1_3"]
+    names = subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.decode().strip().split(":")
+    if len(names) < 2:
+        pytest.skip("this openssl does not list its groups")
+    known = {name.lower(): name for name in _tls_prober.data.GROUP_NAMED}
+    ports = bed.free_ports(len(names))
+    for name, port in zip(names, ports):  # noqa: B905 - Python 3.7
+        arguments = (*bed.shown("ec"), "-groups", name, "-tls1_3")
+        with bed.s_server(pki.folder, port, *arguments):
+            observation = look(port, trust)
+        assert [group.lower() for group in observation["groups"]] == [name.lower()]
+        assert name.lower() in known
+        # Certificates of a server that speaks TLS 1.3 alone need a group that this code or the local library uses.
+        result = _tls_grade.grade(observation)
+        assert bool(observation["certificates"]) == (result["grade"] is not None)
+        if name in ("x25519", "secp256r1", "X25519MLKEM768"):
+            assert result["grade"] == "A"
+
+
+def test_dual_certificates_of_a_modern_server(pki, trust):
+    (port,) = bed.free_ports()
+    arguments = ("-cert", "ec.pem", "-key", "ec.key", "-dcert", "good.pem", "-dkey", "good.key", "-tls1_3")
+    with bed.s_server(pki.folder, port, *arguments):
+        observation = look(port, trust)
+    assert sorted(entry["chain"][0].key.type for entry in observation["certificates"]) == ["EC", "RSA"]
+
+
+@pytest.mark.parametrize("suite", TLS13)
+def test_modern_with_one_suite(pki, trust, suite):
+    (port,) = bed.free_ports()
+    arguments = (*bed.shown("good"), "-tls1_3", "-ciphersuites", suite)
+    with bed.s_server(pki.folder, port, *arguments):
+        observation = look(port, trust)
+    assert observation["ciphers"] == {"TLSv1.3": [suite]}
+    assert [entry["chain"][0].dns_names for entry in observation["certificates"]] == [["good.test"]]
+
+
+def test_client_order_and_renegotiation(pki, trust):
+    (port,) = bed.free_ports()
+    with bed.s_server(pki.folder, port, *bed.shown("good"), "-client_renegotiation", "-tls1_2"):
+        observation = look(port, trust)
+    assert observation["cipher_order"] == {"TLSv1.2": "client"}
+    assert observation["features"]["client_renegotiation"] is True
+    findings = [finding["id"] for finding in _tls_grade.grade(observation)["findings"]]
+    assert "tls.renegotiation.client" in findings and "tls.cipher.client_order" in findings
+
+
+def test_without_extended_master_secret_and_tickets(pki, trust):
+    (port,) = bed.free_ports()
+    arguments = (*bed.shown("good"), "-no_ems", "-no_ticket", "-tls1_2")
+    with bed.s_server(pki.folder, port, *arguments):
+        features = look(port, trust)["features"]
+    assert (features["extended_master_secret"], features["session_tickets"]) == (False, False)
+
+
+def test_stapled_ocsp(pki, trust):
+    """openssl s_server staples a response from a file; the OCSP responder of openssl makes it."""
+    pki.leaf("stapled", more="tlsfeature=status_request\n")
+    with open(pki.path("index.txt"), "w") as stream:
+        stream.write("")
+    pki.run(
+        *("ocsp", "-index", "index.txt", "-CA", "middle.pem", "-rsigner", "middle.pem", "-rkey", "middle.key"),
+        *("-issuer", "middle.pem", "-cert", "stapled.pem", "-respout", "unknown.ocsp"),
+    )
+    import subprocess
+
+    serial = (
+        subprocess.run(
+            [bed.program("openssl"), "x509", "-in", pki.path("stapled.pem"), "-noout", "-serial"],
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+        .stdout.decode()
+        .strip()
+        .partition("=")[2]
+    )
+    for status, line in (
+        ("good", "V\t491231235959Z\t\t{}\tunknown\t/CN=x\n"),
+        ("revoked", "R\t491231235959Z\t260101000000Z\t{}\tunknown\t/CN=x\n"),
+    ):
+        with open(pki.path("index.txt"), "w") as stream:
+            stream.write(line.format(serial))
+        pki.run(
+            *("ocsp", "-index", "index.txt", "-CA", "middle.pem", "-rsigner", "middle.pem", "-rkey", "middle.key"),
+            *("-issuer", "middle.pem", "-cert", "stapled.pem", "-respout", status + ".ocsp"),
+        )
+    for version in ("-tls1_2", "-tls1_3"):
+        for status, grade in (("good", "A"), ("revoked", "T"), (None, "A")):
+            (port,) = bed.free_ports()
+            more = ("-status_file", status + ".ocsp") if status else ()
+            with bed.s_server(pki.folder, port, *bed.shown("stapled"), version, *more):
+                result = _tls_grade.grade(look(port, trust))
+            assert result["certificate"]["ocsp_status"] == status
+            assert result["grade"][0] == grade
+            ids = [finding["id"] for finding in result["findings"]]
+            assert ("tls.certificate.must_staple" in ids) == (status is None)
+
+
+def test_a_missing_intermediate_or_an_unknown_root(sites, pki):
+    """Without the authority's file they look alike, unless the certificate says where its issuer can be fetched."""
+    nobody = _tls_prober.Trust()
+    result = _tls_grade.grade(look(sites["incomplete chain"], nobody))
+    assert (result["grade"], result["grade_trust_ignored"]) == ("T", "A+")
+    assert "tls.chain.incomplete" in [entry["id"] for entry in result["not_tested"]]
+    pki.leaf("fetchable", more="authorityInfoAccess=caIssuers;URI:http://ca.test/ca.der\n")
+    (port,) = bed.free_ports()
+    with bed.s_server(pki.folder, port, "-cert", "fetchable.pem", "-key", "fetchable.key"):
+        result = _tls_grade.grade(look(port, nobody))
+    assert (result["grade"], result["grade_trust_ignored"]) == ("T", "B")
+    # With the intermediate sent, the chain is as long as it can be.
+    (port,) = bed.free_ports()
+    with bed.s_server(pki.folder, port, "-cert", "fetchable.pem", "-key", "fetchable.key", "-cert_chain", "middle.pem"):
+        result = _tls_grade.grade(look(port, nobody))
+    assert (result["grade"], result["grade_trust_ignored"]) == ("T", "A")
+
+
+def test_chain_in_disorder(pki, trust):
+    with open(pki.path("disorder.pem"), "w") as chain:
+        for part in ("good", "root", "middlersa", "middle"):
+            with open(pki.path(part + ".pem")) as stream:
+                chain.write(stream.read())
+    (port,) = bed.free_ports()
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"]).replace("good.chain", "disorder.pem")], port):
+        result = _tls_grade.grade(look(port, trust))
+    ids = [finding["id"] for finding in result["findings"]]
+    assert result["grade"] == "A+"
+    assert "tls.chain.order" in ids and "tls.chain.anchor" in ids
+
+
+# HTTP
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("return 301 https://good.test/;", "https"),
+        ("return 308 https://$host$request_uri;", "https"),
+        ("return 301 https://other.test/;", "https_elsewhere"),
+        ("return 301 http://good.test/x;", "http"),
+        ("return 302 /webapp/;", "http"),
+        ("return 200 ok;", "none"),
+        ("return 404;", "none"),
+        ("return 444;", "error"),
+    ],
+)
+def test_redirect(pki, sites, trust, answer, status):
+    (port,) = bed.free_ports()
+    site = f"server {{ listen 127.0.0.1:{port}; location / {{ {answer} }} }}"
+    with bed.nginx(pki.folder, [site], port):
+        observation = look(sites["modern"], trust, "quick", http_port=port)
+    assert observation["redirect"]["status"] == status
+    found = "tls.http.no_redirect" in [finding["id"] for finding in _tls_grade.grade(observation)["findings"]]
+    assert found == (status in ("none", "http", "https_elsewhere"))
+
+
+def test_nothing_on_the_http_port(sites, trust):
+    (port,) = bed.free_ports()
+    assert look(sites["modern"], trust, "quick", http_port=port)["redirect"]["status"] == "closed"
+
+
+def test_without_http_there_is_no_a_plus(sites, trust):
+    result = _tls_grade.grade(look(sites["modern"], trust, http=False))
+    assert (result["grade"], rules_of(result)) == ("A", ["tls.hsts.unknown"])
+    untested = {entry["id"] for entry in result["not_tested"]}
+    assert {"tls.hsts.absent", "tls.hsts.short", "tls.hsts.invalid", "tls.hsts.disabled"} <= untested
+
+
+# Names, addresses
+
+
+def test_names_choose_the_virtual_host(pki, trust):
+    (port,) = bed.free_ports()
+    sites = [bed.nginx_site(port, ["wrong"], names="bad.test"), bed.nginx_site(port, ["good"])]
+    with bed.nginx(pki.folder, sites, port):
+        for name, grade in (("good.test", "A+"), ("bad.test", "A+"), ("other.test", "M")):
+            endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port, "server_name": name}
+            assert _tls_grade.grade(_tls_prober.observe(endpoint, trust=trust))["grade"] == grade
+        endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port}
+        assert _tls_grade.grade(_tls_prober.observe(endpoint, "quick", trust=trust))["grade"] == "M"
+
+
+def test_every_address_of_both_families(pki, trust, monkeypatch):
+    (port,) = bed.free_ports(address="::1")
+    sites = [bed.nginx_site(port, ["good"], address="127.0.0.1"), bed.nginx_site(port, ["wrong"], address="[::1]")]
+    import socket
+
+    def look_up(host, wanted, **_options):
+        assert (host, wanted) == ("good.test", port)
+        found = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1")]
+        return [(family, socket.SOCK_STREAM, 6, "", (address, wanted)) for family, address in found]
+
+    with bed.nginx(pki.folder, sites, port):
+        monkeypatch.setattr("socket.getaddrinfo", look_up)
+        endpoints = [{"host": "good.test", "port": port}]
+        # create_connection looks addresses up as well.
+        monkeypatch.setattr("socket.create_connection", _connect)
+        seen = [_tls_grade.grade(one) for one in _tls_prober.observe_all(endpoints, "quick", trust=trust)]
+    assert [(one["address"], one["grade"]) for one in seen] == [("127.0.0.1", "A+"), ("::1", "M")]
+
+
+def _connect(address, timeout):
+    import socket
+
+    sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
+    sock.settimeout(timeout)
+    sock.connect(address)
+    return sock
+
+
+# Apache
+
+
+def test_apache_by_the_checklist(pki, trust):
+    """SSLProtocol, SSLHonorCipherOrder, SSLCompression and HSTS as the checklist has them."""
+    (port,) = bed.free_ports()
+    body = (
+        f"SSLCertificateFile {pki.path('good.chain')}\nSSLCertificateKeyFile {pki.path('good.key')}\n"
+        "SSLProtocol all -SSLv3 -TLSv1 -TLSv1.1\nSSLHonorCipherOrder on\nSSLCompression off\n"
+        'Header always set Strict-Transport-Security "max-age=31536000"\n'
+    )
+    with bed.apache(pki.folder, port, body):
+        observation = look(port, trust)
+    result = _tls_grade.grade(observation)
+    assert (result["grade"], result["caps"], result["warnings"]) == ("A+", [], [])
+    assert result["protocols"] == ["TLSv1.2", "TLSv1.3"]
+    assert result["cipher_order"]["TLSv1.2"] == "server"
+    # CBC is accepted, so that its oracles are not tested, and said to be.
+    assert "tls.attack.goldendoodle" in [entry["id"] for entry in result["not_tested"]]
+
+
+# STARTTLS and other protocols
+
+
+@pytest.mark.parametrize("protocol", ["imap", "pop3", "smtp"])
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_starttls(pki, sites, trust, protocol, mode):
+    from . import tls_peers
+
+    with tls_peers.starttls(protocol, sites["modern"]) as port:
+        endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port, "starttls": protocol}
+        result = _tls_grade.grade(_tls_prober.observe(endpoint, mode, trust=trust))
+    assert (result["error"], result["grade"]) == (None, "A+")
+    assert result["hsts"]["status"] == "not_applicable"
+    assert result["protocols"] == ["TLSv1.3"]
+
+
+# Old OpenSSL
+
+TO_12 = ("tls.protocol.tls10", "tls.protocol.tls11", "tls.protocol.no_tls13")
+SSL3 = ("tls.protocol.sslv3", "tls.protocol.poodle", "tls.cipher.no_aead", "tls.cipher.no_forward_secrecy")
+RC4 = ("tls.cipher.rc4", "tls.cipher.rc4_modern")
+ECDHE_GCM = "ECDHE-RSA-AES128-GCM-SHA256"
+# node 4.9.1 has OpenSSL 1.0.2o; 0.10.28 has 1.0.1g, and no ephemeral keys by default.
+OLD = {
+    "RC4 only": ("4.9.1", "RC4-SHA:ECDHE-RSA-RC4-SHA", {}, "F", (*TO_12, *RC4, "tls.cipher.rc4_only", *SSL3[2:])),
+    "RC4 first": ("4.9.1", "ECDHE-RSA-RC4-SHA:" + ECDHE_GCM, {}, "C", (*TO_12, *RC4)),
+    "RC4 last": ("4.9.1", ECDHE_GCM + ":ECDHE-RSA-AES128-SHA:ECDHE-RSA-RC4-SHA", {}, "B", (*TO_12, RC4[0])),
+    "3DES only": ("4.9.1", "DES-CBC3-SHA", {}, "C", (*TO_12, "tls.cipher.block64_modern", *SSL3[2:])),
+    "3DES last": ("4.9.1", ECDHE_GCM + ":ECDHE-RSA-AES128-SHA:DES-CBC3-SHA", {}, "B", TO_12),
+    "TLS 1.0 only": (
+        "4.9.1",
+        "ECDHE-RSA-AES128-SHA",
+        {"secureProtocol": "TLSv1_method"},
+        "C",
+        ("tls.protocol.tls10", "tls.protocol.no_tls13", "tls.protocol.no_tls12", "tls.cipher.no_aead"),
+    ),
+    "anonymous": ("4.9.1", ECDHE_GCM + ":AECDH-AES128-SHA", {}, "F", (*TO_12, "tls.cipher.anonymous")),
+    "SSL 3.0 too": ("0.10.28", "AES128-SHA", {}, "C", (*TO_12, *SSL3)),
+    "SSL 3.0 only": (
+        "0.10.28",
+        "AES128-SHA",
+        {"secureProtocol": "SSLv3_method"},
+        "F",
+        (*SSL3, "tls.protocol.no_tls13", "tls.protocol.no_tls12", "tls.protocol.sslv3_best"),
+    ),
+    "SSL 2.0 too": (
+        "0.10.28",
+        "AES128-SHA:DES-CBC3-MD5",
+        {},
+        "F",
+        (*TO_12, *SSL3, "tls.protocol.sslv2"),
+    ),
+    "single DES": ("0.10.28", "AES128-SHA:DES-CBC-SHA", {}, "F", (*TO_12, *SSL3, "tls.cipher.weak")),
+}
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+@pytest.mark.parametrize("name", list(OLD))
+def test_old_openssl(pki, trust, name, mode):
+    version, ciphers, options, grade, rules = OLD[name]
+    (port,) = bed.free_ports()
+    pki.run("rsa", "-traditional", "-in", "good.key", "-out", "traditional.key")
+    options = dict(options, ciphers=ciphers, honorCipherOrder=True, key=pki.path("traditional.key"))
+    with bed.node(pki.folder, port, version, cert=pki.path("good.chain"), **options):
+        result = _tls_grade.grade(look(port, trust, mode))
+    # Whether the local library can still speak to it, to check the chain and read HSTS, is another matter.
+    ours = ("tls.certificate.untrusted", "tls.hsts.unknown")
+    assert [rule for rule in rules_of(result) if rule not in ours] == sorted(rules)
+    assert result["grade_trust_ignored"] == grade
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_debian_11(pki, trust, mode):
+    """OpenSSL 1.1.1 with TLS 1.0 to 1.3 and its default suites."""
+    folder = bed.oracle("openssl-1.1.1")
+    (port,) = bed.free_ports()
+    env = {"LD_LIBRARY_PATH": f"{folder}/usr/lib/x86_64-linux-gnu", "OPENSSL_CONF": "/dev/null"}
+    arguments = (*bed.shown("good"), "-cipher", "DEFAULT:@SECLEVEL=0")
+    with bed.s_server(pki.folder, port, *arguments, openssl=f"{folder}/usr/bin/openssl", env=env):
+        result = _tls_grade.grade(look(port, trust, mode))
+    assert result["protocols"] == ["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
+    assert (result["grade"], rules_of(result)) == (
+        "B",
+        ["tls.hsts.absent", "tls.protocol.tls10", "tls.protocol.tls11"],
+    )

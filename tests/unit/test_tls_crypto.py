@@ -44,7 +44,10 @@ def test_aes_gcm_sp800_38d_case_4():
 def test_chacha20_poly1305_rfc8439():
     key, nonce = bytes(range(0x80, 0xA0)), hexes("070000004041424344454647")
     extra = hexes("50515253c0c1c2c3c4c5c6c7")
-    plain = b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, sunscreen would be it."
+    plain = (
+        b"Ladies and Gentlemen of the class of '99: If I could offer you only one tip for the future, "
+        b"sunscreen would be it."
+    )
     sealed = crypto.ChaCha20Poly1305(key).seal(nonce, plain, extra)
     assert sealed[:16] == hexes("d31a8d34648e60db7b86afbc53ef7ec2")
     assert sealed[-16:] == hexes("1ae10b594f09e26a7e902ecbd0600691")

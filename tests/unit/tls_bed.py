@@ -243,6 +243,11 @@ def apache(folder, port, body):
         yield
 
 
+def shown(leaf, issuer="middle"):
+    """Arguments that make s_server show a leaf with its issuer: of a file with both it would send the first."""
+    return ("-cert", leaf + ".pem", "-key", leaf + ".key", "-cert_chain", issuer + ".pem")
+
+
 @contextlib.contextmanager
 def s_server(folder, port, *arguments, openssl=None, env=None):
     """openssl s_server in the folder, where a name like good.key is found."""
