@@ -94,14 +94,13 @@ class Refused(Exception):
 
 
 def choose_server(info: Info) -> Info:
-    """The entry of C(servers) to harden: the only one, else the only one that runs, else the only one with TLS."""
+    """The entry of C(servers) to harden: of several the one that runs, of several that run the one that serves TLS."""
     servers = info["servers"]
     if not servers:
         raise Refused("no web server is installed here, and frontend_install is off or could not install one")
-    running = {server["server"] for server in servers if server["running"]}
     serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
-    for better in (running, serving):
-        servers = [server for server in servers if server["server"] in better] or servers
+    servers = [server for server in servers if server["running"]] or servers
+    servers = [server for server in servers if server["server"] in serving] or servers
     if len(servers) > 1:
         here = " and ".join(server["server"] for server in servers)
         raise Refused(f"frontend_server: auto cannot choose between {here}, which are both here")
@@ -200,13 +199,9 @@ def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, 
         found = snakeoil["certificate"], snakeoil["key"]
     else:
         raise Refused("frontend_tls_certificate: '' leaves the choice to this host, which has no certificate; name one")
-    if found[0] == snakeoil.get("certificate"):
-        return (
-            found[0],
-            found[1],
-            (f"frontend_tls_certificate: '' came to {found[0]}, which the distribution made and nobody trusts"),
-        )
-    return found[0], found[1], ""
+    untrusted = found[0] == snakeoil.get("certificate")
+    warning = f"frontend_tls_certificate is empty: {found[0]} is used, which nobody trusts"
+    return (*found, warning if untrusted else "")
 
 
 def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[Info], foreign: list[Info]) -> Info:

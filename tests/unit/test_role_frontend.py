@@ -175,12 +175,16 @@ def test_site_mode_needs_names():
     assert "frontend_server_names" in plan(host("apache", "debian"))["error"]
 
 
-def test_of_two_servers_the_one_with_tls_is_taken_and_two_are_not_guessed_between():
+def test_of_two_servers_the_running_one_is_taken_then_the_one_with_tls_and_nothing_is_guessed():
     info = host("apache", "debian")
     info["servers"] += host("nginx", "debian")["servers"]
-    assert "frontend_server" in plan(info)["error"]
+    names = ["mail.example.com"]
+    assert "frontend_server" in plan(info, server_names=names)["error"]
     info["vhosts"] = [vhost("nginx"), vhost("apache", tls=False, port=8080)]
     assert plan(info)["server"] == "nginx"
+    info["vhosts"] = [vhost("nginx", tls=False, port=80)]
+    info["servers"][1]["running"] = False
+    assert plan(info, server_names=names)["server"] == "apache"
 
 
 def test_groups_are_narrowed_to_what_the_host_knows_but_a_list_of_the_user_is_not():
