@@ -23,6 +23,10 @@ STATE = Path("/run/kopano-lab")
 HOLDER = STATE / "namespace"  # a private mount: a namespace can only be bound to a file on one
 NAMESPACE = HOLDER / "mnt"
 BOOT = STATE / "boot_id"
+# The kernel counts these for all containers of a user together, and its default is used up by some twenty of them:
+# then systemd does not start.
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+INOTIFY_NEEDED = 4096
 
 # What podman keeps on a file system that it expects to be empty after a boot. Where /run is not one, it would take
 # containers of the boot before for running ones.
@@ -37,6 +41,8 @@ class Podman:
             raise LabError("the lab needs root: containers with systemd and their networks are made as root")
         with lock(STATE / "lock"):
             _forget_last_boot()
+            if int(INOTIFY.read_text()) < INOTIFY_NEEDED:
+                INOTIFY.write_text(str(INOTIFY_NEEDED))
             self.prefix = [] if _is_cgroup2([]) else _namespace()
 
     def __call__(self, *arguments: str | Path, data: bytes | None = None, timeout: float = 300) -> str:

@@ -65,7 +65,7 @@ class Machines:
             archive = content.archive(host, addresses, self.access.identity(host))
             spec = hashlib.sha256(archive + repr((host.release.image, host.unprivileged)).encode()).hexdigest()[:16]
             there = host.name in found and found[host.name].spec == spec
-            if anew or not there or not self.podman.ok("exec", self.lab.container(host.name), "true"):
+            if anew or not there or not self._runs(host.name):
                 self._create(host, addresses, archive, spec)
 
         self._each(chosen, bring)
@@ -136,6 +136,10 @@ class Machines:
         self.podman("cp", "-", f"{name}:/", data=archive)
         self.podman("start", name)
 
+    def _runs(self, host: str) -> bool:
+        """Whether a process can be started in it; podman's own word is not asked, it may be out of date."""
+        return self.podman.ok("exec", self.lab.container(host), "true")
+
     def _remove(self, host: str) -> None:
         self.access.close(host)
         self.podman("rm", "--force", "--ignore", "--volumes", "--time=0", self.lab.container(host))
@@ -171,6 +175,8 @@ class Machines:
             state = done.stdout.decode().strip()
             if state in {"running", "degraded"}:
                 break
+            if not state and not self._runs(host.name):
+                raise LabError("the container has ended: its systemd did not start, or was killed")
             yield f"systemd is {state}" if state else f"ssh does not answer: {last_words(done, 1)}"
         while True:
             try:

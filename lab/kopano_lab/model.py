@@ -44,7 +44,8 @@ class Host:
     @property
     def groups(self) -> list[str]:
         """The inventory groups that it is in."""
-        return ["lab", self.server, f"debian{self.release.debian}"]
+        groups = ["lab", self.server, f"debian{self.release.debian}"]
+        return groups + ([] if "no-site" in self.dirt else ["tls"])
 
 
 @dataclass(frozen=True)

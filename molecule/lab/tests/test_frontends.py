@@ -1,0 +1,99 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Kopano's paths answer in the lab as Kopano's own programs do behind a web server."""
+
+from __future__ import annotations
+
+import base64
+import time
+
+import pytest
+
+AUTODISCOVER = [
+    "/AutoDiscover/AutoDiscover.xml",
+    "/Autodiscover/Autodiscover.xml",
+    "/autodiscover/autodiscover.xml",
+]
+SIGNED_IN = {"Authorization": "Basic " + base64.b64encode(b"user:word").decode()}
+testinfra_hosts = ["ansible://tls"]
+
+
+def test_webapp_sets_its_cookie_and_names_its_version(frontend):
+    answer = frontend.request("/webapp/")
+    assert answer.status == 200
+    cookie = answer.one("Set-Cookie")
+    assert cookie.startswith("__Secure-KOPANO_WEBAPP=")
+    attributes = {part.strip().lower() for part in cookie.split(";")[1:]}
+    assert {"secure", "httponly"} <= attributes
+    assert not any(attribute.startswith("samesite") for attribute in attributes)
+    assert answer.one("X-Zarafa")
+    assert b"<script>" in answer.body
+
+
+def test_webapp_without_its_slash_is_redirected(frontend):
+    answer = frontend.request("/webapp")
+    assert answer.status == 301
+    assert answer.one("Location").endswith("/webapp/")
+
+
+def test_webapp_refuses_plain_http_and_believes_a_proxy(frontend):
+    if "redirect" not in frontend.dirt:
+        assert frontend.request("/webapp/", secure=False).status == 400
+        believed = frontend.request("/webapp/", secure=False, headers={"X-Forwarded-Proto": "https"})
+        assert believed.status == 200
+    assert frontend.request("/webapp/", headers={"X-Forwarded-Proto": "http"}).status == 400
+
+
+def test_static_files_have_their_own_cache_control(frontend):
+    answer = frontend.request("/webapp/client/app.js")
+    assert answer.status == 200
+    has_it = not frontend.dirt & {"no-headers"}
+    assert answer.one("Cache-Control") == ("public, max-age=604800" if has_it else None)
+
+
+@pytest.mark.parametrize(
+    "path", ["config.php", "debug.php", "defaults.php", "init.php", "server/index.php", "plugins/files/config.php"]
+)
+def test_internal_files_are_denied_only_where_apache_reads_htaccess(frontend, path):
+    denied = frontend.host.startswith("apache") and "debian-package" not in frontend.dirt
+    assert frontend.request(f"/webapp/{path}").status == (403 if denied else 200)
+
+
+def test_the_version_is_open_everywhere(frontend):
+    assert frontend.request("/webapp/version").status == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS", "POST"])
+@pytest.mark.parametrize("path", ["/Microsoft-Server-ActiveSync", *AUTODISCOVER])
+def test_mobile_clients_are_asked_for_credentials(frontend, path, method):
+    answer = frontend.request(path, method=method)
+    assert answer.status == 401
+    assert answer.one("WWW-Authenticate") == 'Basic realm="ZPush"'
+    assert answer.one("MS-Server-ActiveSync") == "14.1"
+
+
+@pytest.mark.parametrize("path", AUTODISCOVER)
+def test_autodiscover_answers_who_signs_in(frontend, path):
+    assert b"<Autodiscover" in frontend.request(path, headers=SIGNED_IN).body
+
+
+def test_a_ping_is_held_open(frontend):
+    started = time.monotonic()
+    answer = frontend.request("/Microsoft-Server-ActiveSync?Cmd=Ping&wait=2", method="POST", headers=SIGNED_IN)
+    assert answer.status == 200
+    assert answer.body == b"waited 2\n"
+    assert 2 <= time.monotonic() - started < 10
+
+
+def test_an_upload_of_15_megabytes_arrives_whole(frontend):
+    size = 15 * 1024 * 1024
+    answer = frontend.request(
+        "/Microsoft-Server-ActiveSync?Cmd=SendMail", method="POST", headers=SIGNED_IN, body=b"x" * size
+    )
+    assert (answer.status, answer.body) == (200, f"{size}\n".encode())
+
+
+def test_php_leaves_no_session_files(frontend, host):
+    frontend.request("/webapp/")
+    assert host.file("/var/lib/php/sessions").listdir() == []

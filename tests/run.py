@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Runs the project's checks side by side: run.py [lint|unit|oldest|molecule|GROUP:NAME]…
+
+Each check's output goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really ran:
+each program once, and for pytest each test as its own report has it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = ROOT / ".cache"
+LOGS = CACHE / "logs"
+SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
+SHOWN_LINES = 60
+LIMIT = 25 * 60  # seconds for one check
+SOURCES = ["plugins", "lab", "tests", "molecule"]
+
+
+@dataclass
+class Check:
+    """One program to run; success is exit status 0."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def file_name(self) -> str:
+        return self.name.replace(":", "-")
+
+    @property
+    def log(self) -> Path:
+        return LOGS / f"{self.file_name}.log"
+
+    @property
+    def report(self) -> Path:
+        """Where pytest, if the check runs it, writes its own count."""
+        return LOGS / f"{self.file_name}.xml"
+
+
+@dataclass
+class Result:
+    """What came of a check; the three counts are tests, or 1 for the program itself."""
+
+    check: Check
+    ok: bool
+    seconds: float
+    passed: int
+    failed: int
+    skipped: int
+
+
+def lint() -> Iterator[Check]:
+    """Static checks of what is in the checkout."""
+    targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).glob("*.py"))]
+    collection = ".cache/collections/ansible_collections/kopano/hardening"
+    typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py"]
+    yield Check("lint:ruff", ["ruff", "check", "."])
+    yield Check("lint:format", ["ruff", "format", "--check", "."])
+    yield Check("lint:mypy", ["mypy", *typed])
+    yield Check("lint:python3.7", ["vermin", "-t=3.7-", "--no-tips", "--violations", *targets])
+    yield Check("lint:yaml", ["yamllint", "--strict", "."])
+    yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
+
+
+def unit() -> Iterator[Check]:
+    """Unit tests with this environment's ansible-core."""
+    yield _pytest("unit", ["-n", "2", "tests/unit"])
+
+
+def oldest() -> Iterator[Check]:
+    """Unit tests with the oldest ansible-core."""
+    yield _pytest("oldest", ["-n", "2", "tests/unit"], ROOT / ".venv-oldest" / "bin" / "python")
+
+
+def molecule() -> Iterator[Check]:
+    """Every Molecule scenario."""
+    for path in sorted(ROOT.glob("molecule/*/molecule.yml")):
+        name = path.parent.name
+        check = Check(f"molecule:{name}", ["molecule", "test", "--no-command-borders", "--scenario-name", name])
+        check.environment["PYTEST_ADDOPTS"] = f"--junit-xml={check.report} -p no:cacheprovider"
+        yield check
+
+
+def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable) -> Check:
+    check = Check(name, [str(python), "-m", "pytest", *arguments])
+    check.command.append(f"--junit-xml={check.report}")
+    return check
+
+
+GROUPS = {"lint": lint, "unit": unit, "oldest": oldest, "molecule": molecule}
+
+
+def choose(names: list[str]) -> list[Check]:
+    """The checks of these groups, or single ones given as GROUP:NAME."""
+    chosen = []
+    for name in names:
+        group = name.partition(":")[0]
+        if group not in GROUPS:
+            sys.exit(f"{name}: no such check; groups are {', '.join(GROUPS)}")
+        found = [check for check in GROUPS[group]() if name in (group, check.name)]
+        if not found:
+            sys.exit(f"{name}: no such check; {group} has {', '.join(c.name for c in GROUPS[group]()) or 'none'}")
+        chosen += found
+    return chosen
+
+
+def run(check: Check) -> Result:
+    """Run a check to its end, its output in its log."""
+    check.report.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}{os.pathsep}/usr/sbin",
+        "NO_COLOR": "1",
+        "ANSIBLE_NOCOLOR": "1",
+        **check.environment,
+    }
+    started = time.monotonic()
+    with check.log.open("wb") as log:
+        try:
+            status = subprocess.run(
+                check.command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                timeout=LIMIT, check=False,
+            ).returncode  # fmt: skip
+        except (OSError, subprocess.TimeoutExpired) as error:
+            log.write(f"{error}\n".encode())
+            status = 1
+    passed, failed, skipped = count(check.report)
+    # A program that fails for another reason than its tests is a failure of its own.
+    passed, failed = passed + (status == 0), failed + (status != 0 and not failed)
+    return Result(check, status == 0, time.monotonic() - started, passed, failed, skipped)
+
+
+def count(report: Path) -> tuple[int, int, int]:
+    """Passed, failed and skipped tests of a JUnit report; nothing where there is none."""
+    totals = {"tests": 0, "failures": 0, "errors": 0, "skipped": 0}
+    if report.exists():
+        for suite in ET.parse(report).iter("testsuite"):
+            for key in totals:
+                totals[key] += int(suite.get(key, 0))
+    failed = totals["failures"] + totals["errors"]
+    return totals["tests"] - failed - totals["skipped"], failed, totals["skipped"]
+
+
+def main(names: list[str]) -> int:
+    """Run the checks that are named; returns the exit status."""
+    checks = choose(names)
+    LOGS.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    results = []
+    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+        for task in as_completed([pool.submit(run, check) for check in checks]):
+            result = task.result()
+            results.append(result)
+            print(line(result), flush=True)
+            if not result.ok:
+                print(tail(result.check.log), flush=True)
+    print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
+    for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
+        print(f"  {line(result)}")
+    passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
+    print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
+    return int(failed > 0)
+
+
+def line(result: Result) -> str:
+    """One line of the summary."""
+    tests = result.passed + result.failed + result.skipped
+    words = f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped" if tests > 1 else ""
+    return f"{'ok    ' if result.ok else 'FAILED'} {result.check.name:<28} {result.seconds:7.1f} s  {words}".rstrip()
+
+
+def tail(log: Path) -> str:
+    """The end of a log, without colours, set apart from the summary."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
+    return "\n".join(f"    | {row}" for row in text.splitlines()[-SHOWN_LINES:])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:] or list(GROUPS)))
