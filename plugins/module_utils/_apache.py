@@ -17,7 +17,6 @@ from __future__ import annotations
 import operator
 import os
 import re
-import shlex
 import subprocess
 import typing as t
 
@@ -87,9 +86,8 @@ def environment(layout: Layout) -> dict[str, str]:
 
 def flags(variables: t.Mapping[str, str]) -> list[str]:
     """The names that the unit or wrapper defines on the command line (-D NAME), from the server's environment."""
-    words = shlex.split(" ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS")))
-    names = [word[2:] or following for word, following in zip(words, [*words[1:], ""]) if word.startswith("-D")]
-    return names + variables.get("APACHE_SERVER_FLAGS", "").split()
+    words = " ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS"))
+    return re.findall(r"(?:^|\s)-D\s*(\S+)", words) + variables.get("APACHE_SERVER_FLAGS", "").split()
 
 
 def version(binary: str) -> str | None:

@@ -177,6 +177,13 @@ def _under(root: str, path: str) -> str:
     return os.path.join(root, path.lstrip("/"))
 
 
+def _unquote(value: str) -> str:
+    try:
+        return " ".join(shlex.split(value))
+    except ValueError:  # a quote that is not closed
+        return value
+
+
 def os_release(root: str = "/") -> dict[str, str]:
     """The fields of os-release(5), unquoted; empty where the host has no such file."""
     for path in ("etc/os-release", "usr/lib/os-release"):
@@ -186,7 +193,7 @@ def os_release(root: str = "/") -> dict[str, str]:
         except OSError:
             continue
         pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-        return {name.strip(): " ".join(shlex.split(value)) for name, _found, value in pairs}
+        return {name.strip(): _unquote(value) for name, _found, value in pairs}
     return {}
 
 

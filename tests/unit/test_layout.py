@@ -1,0 +1,87 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _layout
+
+DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n# a comment = here\nID=debian\nVERSION_ID="13"\n'
+UBUNTU = "ID=ubuntu\nID_LIKE=debian\n"
+ROCKY = 'ID="rocky"\nID_LIKE="rhel centos fedora"\n'
+LEAP = 'ID="opensuse-leap"\nID_LIKE="suse opensuse"\n'
+UCS = "ID=univention-corporate-server\nID_LIKE=debian\n"
+ARCH = "ID=arch\n"
+
+
+def host(root: Path, release: str, *paths: str) -> str:
+    for path in paths:
+        target = root / path.lstrip("/")
+        if path.endswith("/"):
+            target.mkdir(parents=True)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.touch()
+    (root / "etc").mkdir(exist_ok=True)
+    (root / "etc/os-release").write_text(release)
+    return str(root)
+
+
+@pytest.mark.parametrize(
+    ("release", "family"),
+    [(DEBIAN, "debian"), (UBUNTU, "debian"), (ROCKY, "redhat"), (LEAP, "suse"), (UCS, "debian"), (ARCH, None)],
+)
+def test_family(tmp_path: Path, release: str, family: str | None) -> None:
+    assert _layout.family(_layout.os_release(host(tmp_path, release))) == family
+
+
+def test_os_release_is_unquoted_and_may_be_missing(tmp_path: Path) -> None:
+    assert _layout.os_release(str(tmp_path)) == {}
+    assert _layout.os_release(host(tmp_path, DEBIAN)) == {
+        "PRETTY_NAME": "Debian GNU/Linux 13 (trixie)", "ID": "debian", "VERSION_ID": "13",
+    }  # fmt: skip
+
+
+def test_os_release_with_an_unclosed_quote_is_an_answer_too(tmp_path: Path) -> None:
+    assert _layout.os_release(host(tmp_path, 'ID=debian\nNAME="x\n'))["ID"] == "debian"
+
+
+@pytest.mark.parametrize(
+    ("release", "binaries", "wanted", "expected"),
+    [
+        (DEBIAN, ["/usr/sbin/apache2"], "auto", ["apache2"]),
+        (DEBIAN, ["/usr/sbin/apache2", "/usr/sbin/nginx"], "auto", ["apache2", "nginx"]),
+        (DEBIAN, ["/usr/sbin/apache2", "/usr/sbin/nginx"], "nginx", ["nginx"]),
+        (DEBIAN, [], "auto", []),
+        (ROCKY, ["/usr/sbin/httpd"], "auto", ["httpd"]),
+        (LEAP, ["/usr/sbin/httpd-prefork"], "auto", ["apache2"]),
+        (ARCH, ["/usr/sbin/httpd", "/etc/httpd/conf/httpd.conf"], "auto", ["httpd"]),
+        (ARCH, ["/usr/sbin/httpd"], "auto", []),
+    ],
+)
+def test_detect(tmp_path: Path, release: str, binaries: list[str], wanted: str, expected: list[str]) -> None:
+    found = _layout.detect(wanted, host(tmp_path, release, *binaries))
+    assert [layout.unit for layout in found] == expected
+    for layout in found:
+        assert os.path.exists(os.path.join(tmp_path, layout.binary.lstrip("/")))
+
+
+def test_sites_of_an_nginx_without_sites_enabled_are_snippets(tmp_path: Path) -> None:
+    root = host(tmp_path, DEBIAN, "/usr/sbin/nginx")
+    assert _layout.detect("nginx", root)[0].sites.enabled_dir == "/etc/nginx/conf.d"
+    (tmp_path / "etc/nginx/sites-enabled").mkdir(parents=True)
+    assert _layout.detect("nginx", root)[0].sites.enabled_dir == "/etc/nginx/sites-enabled"
+
+
+def test_every_family_has_both_servers_and_absolute_paths() -> None:
+    shapes = [(layout.family, layout.server) for layout in _layout.LAYOUTS]
+    assert sorted(shapes) == sorted((f, s) for f in ("debian", "redhat", "suse") for s in ("apache", "nginx"))
+    for layout in _layout.LAYOUTS:
+        for name in ("binary", "main_config", "config_dir", "policy_dir", "pid_file", "error_log", "modules_dir"):
+            assert str(getattr(layout, name)).startswith("/"), (layout.server, layout.family, name)
+        assert layout.policy_dir.startswith(layout.config_dir + "/")
