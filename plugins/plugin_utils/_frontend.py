@@ -126,7 +126,10 @@ def tls_policy(server: Info, options: Options, profile: Info) -> Info:
     known = set(server["openssl"]["group_names"])
     ciphersuites = setting("ciphersuites", profile["ciphersuites"])
     if nginx and as_list(options["tls_ciphersuites"]) and not server["features"]["ssl_conf_command"]:
-        raise Refused(f"frontend_tls_ciphersuites: nginx {server['version']} has no directive for them, 1.19.4 has")
+        raise Refused(
+            f"frontend_tls_ciphersuites: {as_list(options['tls_ciphersuites'])} cannot be set: "
+            f"nginx {server['version']} has no directive for the suites of TLS 1.3, 1.19.4 has"
+        )
     if nginx and not as_list(options["tls_ciphersuites"]):
         # The profile's suites are OpenSSL's own; saying so would replace what the administrator set at http level.
         ciphersuites["value"] = ""
