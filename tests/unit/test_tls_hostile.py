@@ -1,0 +1,225 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Servers that mean no good: each ends within the time limit as an error, and the others get their grade."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+
+from . import tls_bed as bed
+from . import tls_peers as peers
+
+TIMEOUT = 1.0
+# What the words of the error must contain, for those where they matter to a reader.
+WORDS = {
+    "hangs": "no answer in time",
+    "drips": "no answer in time",
+    "plain HTTP": "plain HTTP, not TLS",
+    "HTML": "plain HTTP, not TLS",
+    "SSH": "not a TLS record",
+    "garbage": "not a TLS record",
+    "oversized record": "a record of 65535 bytes",
+    "endless message": "a handshake message of 16777215 bytes",
+    "a certificate that is none": "certificate",
+    "markup instead of a certificate": "certificate",
+    "a fatal alert": "handshake_failure",
+}
+
+
+@pytest.fixture(scope="module")
+def trust():
+    return _tls_prober.Trust()
+
+
+def endpoint(port, **more):
+    return dict({"host": "good.test", "addresses": ["127.0.0.1"], "port": port}, **more)
+
+
+def check_error(result):
+    assert result["error"]
+    assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
+    assert [finding["id"] for finding in result["findings"]] == ["tls.endpoint.error"]
+    assert "<script" not in str(result) or "<script" in result["error"]
+
+
+def test_all_of_them_beside_a_good_one(tmp_path, trust):
+    """In one call: everybody shares an address, takes turns, and none costs another its time."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port))
+        ports = [stack.enter_context(peers.serving(handle)) for handle in peers.HOSTILE.values()]
+        own = _tls_prober.Trust(pki.path("root.pem"))
+        endpoints = [endpoint(one, host=f"h{one}.test") for one in ports] + [endpoint(port)]
+        observations = _tls_prober.observe_all(endpoints, "quick", TIMEOUT, trust=own)
+    results = [_tls_grade.grade(observation) for observation in observations]
+    assert results[-1]["grade"] == "A+"
+    for name, result in zip(peers.HOSTILE, results):  # noqa: B905 - Python 3.7
+        check_error(result)
+        assert result["duration_ms"] <= TIMEOUT * 1000 + 300, name
+        assert WORDS.get(name, "") in result["error"], (name, result["error"])
+
+
+@pytest.mark.parametrize("name", list(peers.HOSTILE))
+def test_full_mode_ends_as_well(trust, name):
+    with peers.serving(peers.HOSTILE[name]) as port:
+        started = time.monotonic()
+        observation = _tls_prober.observe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
+    assert time.monotonic() - started < 1.2
+    check_error(_tls_grade.grade(observation))
+
+
+def test_nobody_there(trust):
+    (port,) = bed.free_ports()
+    (observation,) = _tls_prober.observe_all([endpoint(port)], trust=trust)
+    result = _tls_grade.grade(observation)
+    check_error(result)
+    assert result["error"] == "cannot connect: connection refused"
+    # One refusal is enough; only questions that were under way at that moment were asked in vain.
+    assert result["connections"] <= 8
+
+
+def test_no_such_name(trust):
+    observations = _tls_prober.observe_all([{"host": "no-such-name.invalid", "port": 443}], trust=trust)
+    (result,) = [_tls_grade.grade(observation) for observation in observations]
+    check_error(result)
+    assert result["error"].startswith("the name does not resolve")
+    assert result["address"] == ""
+
+
+def test_a_resolver_that_hangs(trust, monkeypatch):
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: time.sleep(3) or [])
+    started = time.monotonic()
+    observations = _tls_prober.observe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
+    assert time.monotonic() - started < 1
+    check_error(_tls_grade.grade(observations[0]))
+
+
+@pytest.mark.parametrize(
+    "words", [b"* BYE go away\r\n", b"* OK hello\r\na NO\r\n", b"* OK\r\na OK\r\nmore", b"", b"x" * 300000]
+)
+def test_starttls_that_comes_to_nothing(trust, words):
+    def handle(sock, _over):
+        sock.sendall(words)
+        while sock.recv(4096):
+            pass
+
+    with peers.serving(handle) as port:
+        where = dict(endpoint(port, starttls="imap"), address="127.0.0.1")
+        observation = _tls_prober.observe(where, "quick", 1.0, trust=trust)
+    check_error(_tls_grade.grade(observation))
+
+
+def test_a_server_that_stops_answering(tmp_path, trust):
+    """After some connections nobody is there any more: what was seen is not enough for a grade."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    count = []
+
+    def handle(sock, over):
+        count.append(1)
+        if len(count) > 4:
+            over.wait(30)
+        peers.relay(sock, port)
+
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
+        where = dict(endpoint(proxy), address="127.0.0.1")
+        result = _tls_grade.grade(_tls_prober.observe(where, "full", 1.0, trust=trust))
+    check_error(result)
+
+
+def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
+    """A middlebox that swallows SSL 3.0 hellos: the rest is graded, A+ is not given, and the rule is not tested."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+
+    def handle(sock, over):
+        import socket
+
+        start = sock.recv(11, socket.MSG_PEEK)
+        if start[9:11] == b"\x03\x00":
+            over.wait(30)
+        peers.relay(sock, port)
+
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
+        where = dict(endpoint(proxy), address="127.0.0.1")
+        own = _tls_prober.Trust(pki.path("root.pem"))
+        result = _tls_grade.grade(_tls_prober.observe(where, "quick", 2.0, trust=own))
+    assert (result["error"], result["grade"]) == (None, "A")
+    assert [entry["id"] for entry in result["warnings"]] == ["tls.probe.unclear"]
+    assert "tls.protocol.sslv3" in [entry["id"] for entry in result["not_tested"]]
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"* OK IMAP4rev1 ready\r\n", "not_applicable"),
+        (b"+OK POP3 ready\r\n", "not_applicable"),
+        (b"garbage\r\n", "error"),
+        (b"HTTP/1.1 200 OK\r\n", "error"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70000, "error"),
+        (b"", "error"),
+    ],
+)
+def test_what_is_not_http_inside_tls(tmp_path, answer, status):
+    import ssl
+
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pki.path("good.chain"), pki.path("good.key"))
+
+    def handle(sock, _over):
+        with contextlib.suppress(ssl.SSLError), context.wrap_socket(sock, server_side=True) as tls:
+            tls.recv(4096)
+            tls.sendall(answer)
+
+    with peers.serving(handle) as port:
+        where = dict(endpoint(port), address="127.0.0.1")
+        own = _tls_prober.Trust(pki.path("root.pem"))
+        result = _tls_grade.grade(_tls_prober.observe(where, "quick", 5.0, trust=own))
+    assert (result["error"], result["hsts"]["status"]) == (None, status)
+    assert result["grade"] == ("A+" if status == "not_applicable" else "A")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_proxy_that_flips_bytes(tmp_path_factory, trust, seed):
+    """Whatever the damage, it ends in time without an exception, and never with a better grade than without."""
+    pki = test_a_proxy_that_flips_bytes.pki = getattr(test_a_proxy_that_flips_bytes, "pki", None) or bed.Pki(
+        tmp_path_factory.mktemp("flip")
+    )
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.flipping(port, seed) as proxy:
+        started = time.monotonic()
+        where = dict(endpoint(proxy), address="127.0.0.1")
+        result = _tls_grade.grade(_tls_prober.observe(where, "full", 1.0, trust=trust))
+    assert time.monotonic() - started < 2
+    assert result["error"] or result["grade"] == "T"
+
+
+def test_never_more_than_eight_at_a_time(tmp_path, trust):
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+
+    def handle(sock, _over):
+        time.sleep(0.005)
+        peers.relay(sock, port)
+
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
+        endpoints = [endpoint(proxy, host="good.test", server_name=f"n{number}.test") for number in range(4)]
+        observations = _tls_prober.observe_all(endpoints, "full", trust=trust)
+        peak = peers.serving.peak
+    assert [observation["error"] for observation in observations] == [None] * 4
+    assert 4 <= peak <= 8 + 2  # the proxy's threads end a little after the connections that they serve

@@ -1,0 +1,259 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The wire format: recorded answers, arbitrary bytes, and tlslite-ng as a second opinion on our hellos."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+
+from .tls_recorded import RECORDED
+
+
+def events(answer, size=0):
+    """What a stream makes of an answer, fed in one piece or in pieces of a size."""
+    stream = wire.RecordStream()
+    found = []
+    for at in range(0, len(answer), size or len(answer) or 1):
+        found += stream.feed(answer[at : at + (size or len(answer))])
+    return found
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 7, 100])
+def test_tls12(size):
+    hello, certificate, exchange, done = events(RECORDED["tls12"], size)
+    kinds = [event.kind for event in (hello, certificate, exchange, done)]
+    assert kinds == [wire.SERVER_HELLO, wire.CERTIFICATE, wire.SERVER_KEY_EXCHANGE, wire.SERVER_HELLO_DONE]
+    seen = wire.read_server_hello(hello.body)
+    assert (seen.version, seen.compression, seen.retry, seen.group, seen.key) == (0x0303, 0, False, None, None)
+    assert data.SUITES[seen.suite].name == "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+    assert set(seen.extensions) == {
+        wire.SERVER_NAME,
+        wire.ALPN,
+        wire.RENEGOTIATION_INFO,
+        wire.EC_POINT_FORMATS,
+        wire.SESSION_TICKET,
+        wire.EXTENDED_MASTER_SECRET,
+    }
+    assert seen.alpn == "http/1.1"
+    assert [len(der) > 300 for der in wire.read_certificates(certificate.body)] == [True, True]
+    parameters = wire.read_key_exchange(exchange.body, "ECDHE_ECDSA")
+    assert (parameters.group, len(parameters.key), parameters.bits) == (0x001D, 32, None)
+
+
+def test_retry():
+    (hello,) = [event for event in events(RECORDED["retry"]) if isinstance(event, wire.Message)]
+    seen = wire.read_server_hello(hello.body)
+    assert (seen.version, seen.suite, seen.retry, seen.group, seen.key) == (0x0304, 0x1302, True, 0x11EC, None)
+
+
+def test_refusal():
+    assert events(RECORDED["refusal"]) == [wire.Alert(2, 40)]
+    assert data.ALERTS[40] == "handshake_failure"
+
+
+def test_dhe():
+    hello, _certificate, exchange, _done = events(RECORDED["dhe"])
+    assert wire.read_server_hello(hello.body).version == 0x0302
+    assert wire.read_key_exchange(exchange.body, "DHE_RSA").bits == 1024
+
+
+def test_ssl3_has_no_extensions_but_the_signalled_one():
+    hello = wire.read_server_hello(events(RECORDED["ssl3"])[0].body)
+    assert (hello.version, set(hello.extensions)) == (0x0300, {wire.RENEGOTIATION_INFO})
+
+
+def test_ssl2():
+    hello = wire.read_ssl2_server_hello(RECORDED["ssl2"])
+    assert (hello.version, [data.SSL2_SUITES[suite] for suite in hello.suites]) == (
+        2,
+        [("SSL_CK_DES_192_EDE3_CBC_WITH_MD5", 112)],
+    )
+    assert len(hello.certificate) > 500
+    assert all(wire.read_ssl2_server_hello(RECORDED["ssl2"][:size]) is None for size in range(50))
+
+
+def test_messages_that_share_a_record_and_messages_that_span_records():
+    one, other = wire.message(2, b"a" * 300), wire.message(11, b"b" * 500)
+    whole = wire.record(22, 0x0303, one + other)
+    assert [event.raw for event in events(whole)] == [one, other]
+    cut = (one + other)[:400], (one + other)[400:]
+    split = b"".join(wire.record(22, 0x0303, part) for part in cut)
+    assert [event.raw for event in events(split, 3)] == [one, other]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 400 Bad Request\r\n",
+        b"<html>",
+        b"SSH-2.0-x",
+        b"\x16\x02\x00\x00\x00",
+        b"\x80\x2e\x01\x00\x02",
+        b"\x16\x03\x03\xff\xff",
+        b"\x15\x03\x03\x00\x01\x02",
+        b"\x16\x03\x03\x00\x00",
+        b"\x16\x03\x03\x00\x04\x0b\xff\xff\xff",
+    ],
+)
+@pytest.mark.parametrize("size", [0, 1])
+def test_what_is_no_tls(answer, size):
+    with pytest.raises(wire.ParseError):
+        events(answer, size)
+
+
+# Arbitrary bytes
+
+PARSERS = [
+    wire.read_server_hello,
+    wire.read_certificates,
+    wire.read_certificates13,
+    wire.read_certificate_status,
+    wire.read_ssl2_server_hello,
+    wire.read_alpn,
+    lambda body: wire.read_extensions(wire.Reader(body, "extensions")),
+    *(
+        (lambda body, exchange=exchange: wire.read_key_exchange(body, exchange))
+        for exchange in ("ECDHE_RSA", "DHE_RSA", "ECDHE_PSK", "RSA_PSK", "RSA", "DH_anon", "")
+    ),
+    events,
+    lambda body: events(body, 1),
+]
+
+
+def check_parsers(body):
+    for parser in PARSERS:
+        with contextlib.suppress(wire.ParseError):
+            parser(body)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.binary(max_size=400))
+def test_parsers_on_arbitrary_bytes(body):
+    check_parsers(body)
+
+
+def bodies():
+    """Messages and whole answers that are fine, to be damaged."""
+    for name, answer in RECORDED.items():
+        yield answer
+        if name != "ssl2":
+            yield from (event.body for event in events(answer) if isinstance(event, wire.Message))
+
+
+BODIES = [body for body in bodies() if body]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    st.sampled_from(BODIES), st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=6), st.floats(0, 1)
+)
+def test_parsers_on_damaged_answers(body, changes, keep):
+    damaged = bytearray(body)
+    for at, value in changes:
+        damaged[at % len(damaged)] = value
+    check_parsers(bytes(damaged[: int(len(damaged) * keep) + 1]))
+
+
+def test_parsers_on_many_more():
+    """TLS_FUZZ=1000000 damages a million answers; 3000 by default."""
+    count = int(os.environ.get("TLS_FUZZ", "3000"))
+    source = random.Random(count)
+    slowest = 0.0
+    for _turn in range(count):
+        damaged = bytearray(source.choice(BODIES))
+        for _change in range(source.choice((1, 1, 2, 3, 10))):
+            damaged[source.randrange(len(damaged))] = source.choice((0, 1, 127, 128, 255, source.randrange(256)))
+        if source.random() < 0.2:
+            del damaged[source.randrange(len(damaged)) :]
+        started = time.perf_counter()
+        check_parsers(bytes(damaged))
+        slowest = max(slowest, time.perf_counter() - started)
+    assert slowest < 1
+
+
+# Hellos
+
+messages = pytest.importorskip("tlslite.messages", reason="tlslite-ng is not installed here")
+constants = pytest.importorskip("tlslite.constants", reason="tlslite-ng is not installed here")
+from tlslite.utils.codec import Parser  # noqa: E402
+
+
+def parse(hello):
+    """The hello as tlslite-ng reads it."""
+    assert hello[0] == wire.CLIENT_HELLO
+    return messages.ClientHello().parse(Parser(bytearray(hello[1:])))
+
+
+@pytest.mark.parametrize("version", [0x0301, 0x0302, 0x0303])
+def test_hello_to_tls12(version):
+    hello = parse(
+        wire.client_hello(
+            version,
+            [0xC02F, 0x0005],
+            server_name="good.test",
+            groups=[0x001D, 0x0017],
+            signatures=data.ALL_SIGNATURES,
+            alpn=("h2", "http/1.1"),
+            compressions=(1, 0),
+            extras=True,
+        )
+    )
+    assert hello.client_version == (3, version & 0xFF)
+    assert hello.cipher_suites == [0xC02F, 0x0005]
+    assert list(hello.compression_methods) == [1, 0]
+    assert hello.server_name == b"good.test"
+    assert hello.getExtension(constants.ExtensionType.supported_groups).groups == [0x001D, 0x0017]
+    assert hello.getExtension(constants.ExtensionType.alpn).protocol_names == [b"h2", b"http/1.1"]
+    assert hello.getExtension(constants.ExtensionType.renegotiation_info).renegotiated_connection == b""
+    assert hello.getExtension(constants.ExtensionType.supported_versions) is None
+    for kind in ("extended_master_secret", "session_ticket", "status_request", "heartbeat", "encrypt_then_mac"):
+        assert hello.getExtension(getattr(constants.ExtensionType, kind)) is not None
+    signatures = hello.getExtension(constants.ExtensionType.signature_algorithms)
+    expected = [(code >> 8, code & 0xFF) for code in data.ALL_SIGNATURES]
+    assert (signatures.sigalgs if version == 0x0303 else None) == (expected if version == 0x0303 else None)
+
+
+def test_hello_to_tls13():
+    hello = parse(wire.client_hello(0x0304, [0x1301], groups=[0x11EC], key_shares=[(0x001D, b"k" * 32)]))
+    assert hello.client_version == (3, 3)
+    assert hello.getExtension(constants.ExtensionType.supported_versions).versions == [(3, 4)]
+    (share,) = hello.getExtension(constants.ExtensionType.key_share).client_shares
+    assert (share.group, bytes(share.key_exchange)) == (0x001D, b"k" * 32)
+    assert len(hello.session_id) == 32
+    assert hello.getExtension(constants.ExtensionType.renegotiation_info) is None
+
+
+def test_hello_to_ssl3():
+    hello = parse(wire.client_hello(0x0300, [0x0005], server_name="good.test", groups=[23], extras=True))
+    assert hello.client_version == (3, 0)
+    assert hello.extensions is None
+    assert hello.cipher_suites == [0x0005, 0x00FF]
+
+
+def test_hello_to_ssl2():
+    raw = wire.ssl2_client_hello(list(data.SSL2_SUITES))
+    assert int.from_bytes(raw[:2], "big") == 0x8000 | len(raw) - 2
+    hello = messages.ClientHello(ssl2=True).parse(Parser(bytearray(raw[3:])))
+    assert hello.client_version == (0, 2)
+    assert len(hello.cipher_suites) == len(data.SSL2_SUITES)
+
+
+def test_the_names_are_those_of_tlslite():
+    ours = {code: suite.name.lower() for code, suite in data.SUITES.items()}
+    theirs = {code: name.lower() for code, name in constants.CipherSuite.ietfNames.items() if code in ours}
+    # Drafts are named otherwise.
+    theirs = {code: name for code, name in theirs.items() if "draft" not in name}
+    assert len(theirs) > 90
+    assert theirs == {code: ours[code] for code in theirs}
