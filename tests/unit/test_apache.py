@@ -1,0 +1,407 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import itertools
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config
+from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, ConfigError, Directive
+
+from . import web_bed
+
+same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def write(folder: Path, main: str, **others: str) -> None:
+    """others: file names with two underscores for a slash."""
+    (folder / "apache.conf").write_text(web_bed.apache_head(folder, "ssl", "headers", "macro", "rewrite") + main, newline="")
+    for name, text in others.items():
+        path = folder / (name.replace("__", "/") + ".conf")
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+
+
+def load(folder: Path, **options: t.Any) -> Config:
+    return _apache.load(web_bed.layout("apache", folder), **options)
+
+
+def dump(folder: Path) -> str:
+    answer = web_bed.apache_test(folder, "-D", "DUMP_VHOSTS")
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def summary(config: Config) -> list[t.Any]:
+    """Virtual hosts without the main server, in an order of their own."""
+    found = [vhost.as_dict() for vhost in config.vhosts if vhost.block]
+    return sorted(found, key=lambda item: (item["file"], item["line"], item["address"]))
+
+
+# --- Apache itself as the judge ----------------------------------------------------------------------------------------
+
+
+@web_bed.needs_apache
+@given(st.text("ab\\\"'$#<> \t\r\n{}V", max_size=24))
+@settings(same_folder, max_examples=80)
+def test_words_are_those_that_apache_reads(tmp_path: Path, text: str) -> None:
+    """Aliases of a virtual host that shares its address come back in the dump as they were understood."""
+    assume("\n" not in text.replace("\\\r\n", "").replace("\\\n", ""))
+    assume(not re.search(r"\\\r?$", text))
+    host = "Define V 'a b'\n<VirtualHost 192.0.2.1:80>\nServerName x\nServerAlias -%s\n</VirtualHost>\n" % text
+    write(tmp_path, host + "<VirtualHost 192.0.2.1:80>\nServerName y\n</VirtualHost>\n")
+    understood = re.findall(r"(?m)^ {16} alias (.*)\n", dump(tmp_path).replace("\r", "^M"))
+    (alias,) = [item for item in _config.walk(load(tmp_path).root) if item.key == "serveralias"]
+    assert [word.replace("\r", "^M") for word in alias.args] == understood
+
+
+CONDITIONS = st.sampled_from([
+    "IfModule ssl_module", "IfModule !ssl_module", "IfModule mod_ssl.c", "IfModule nope.c", "IfModule !nope.c",
+    "IfModule event.c", "IfModule http_core.c", "ifmodule core.c", "IfDefine ON", "IfDefine !ON", "IfDefine OFF",
+    "IfVersion >= 2.4", "IfVersion < 2.4.1", "IfVersion 2.4", "IfVersion !~ ^2\\.[0-4]\\.", "IfVersion = /^2\\.4/",
+    "IfVersion > 2.99", "IfVersion ~ 2.4", "IfFile here.conf", "IfFile !here.conf", "IfFile /no/such",
+    "IfDirective SSLEngine",
+])  # fmt: skip
+LINES = st.sampled_from([
+    "Define ON", "UnDefine ON", "Define OFF", "UnDefine OFF", "# Define OFF \\\n<VirtualHost *:1>", "Include here.conf",
+    "IncludeOptional nothing/*.conf", "IncludeOptional d*/[a-c].conf", "Include d1", "",
+])  # fmt: skip
+
+
+@st.composite
+def sections(draw: t.Any, numbers: t.Iterator[int], depth: int = 3) -> str:
+    kind = draw(st.sampled_from(["line", "vhost", "section"] if depth else ["line", "vhost"]))
+    if kind == "line":
+        return str(draw(LINES)) + "\n"
+    if kind == "vhost":
+        number = next(numbers)
+        more = draw(st.sampled_from(["", "ServerAlias www.h%d *.h%d\n" % (number, number), "ServerName \\\n  late\n"]))
+        address = draw(st.sampled_from(["*:80", "*:443", "192.0.2.1:80", "[2001:db8::1]:443 *:81", "_default_:80", "*"]))
+        tag = draw(st.sampled_from(["<VirtualHost %s>", "<virtualhost \\\n %s>", "  <VirtualHost  %s > ignored"]))
+        return tag % address + "\nServerName h%d\n%s</VirtualHost>\n" % (number, more)
+    condition = draw(CONDITIONS)
+    name = condition.split(" ")[0]
+    inner = draw(st.lists(sections(numbers, depth - 1), max_size=3))
+    return "<%s>\n%s</%s>\n" % (condition, "".join(inner), name)
+
+
+@web_bed.needs_apache
+@given(st.builds("".join, st.lists(sections(itertools.count(1)), min_size=1, max_size=6)), st.booleans())
+@settings(same_folder, max_examples=80)
+def test_the_tree_has_the_virtual_hosts_that_apache_has(tmp_path: Path, main: str, crlf: bool) -> None:
+    once = "<IfDefine !ONCE>\nDefine ONCE\n<VirtualHost *:443>\nServerName here\n</VirtualHost>\n</IfDefine>\n"
+    others = {"d1__a": "<VirtualHost *:80>\nServerName a\n</VirtualHost>\n", "d1__sub__b": "", "d2__c": "Define ON\n"}
+    write(tmp_path, "Define ON\n" + main.replace("\n", "\r\n" if crlf else "\n"), here=once)
+    for name, text in others.items():
+        path = tmp_path / (name.replace("__", "/") + ".conf")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    judged = load(tmp_path, vhost_dump=dump(tmp_path))
+    assert all(vhost.block for vhost in judged.vhosts)
+    assert summary(load(tmp_path)) == summary(judged)
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<VirtualHost *:80>\n",
+        "</VirtualHost>\n",
+        "<VirtualHost *:80>\n</Directory>\n",
+        "<IfDefine NO>\n<VirtualHost *:80>\n</IfDefine>\n",
+        "<IfModule ssl_module>\n</IfModule >\n",
+        "Include missing.conf\n",
+        "IncludeOptional d/x.conf\n",
+    ],
+)
+def test_what_apache_refuses_is_refused(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text, d__x="<Directory />\n")
+    answer = web_bed.apache_test(tmp_path)
+    assert answer.returncode != 0
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    assert caught.value.file == re.findall(r"line \d+ of (\S+):", answer.stderr)[-1]
+
+
+def test_a_file_that_includes_itself(tmp_path: Path) -> None:
+    write(tmp_path, "Include apache.conf\n")
+    with pytest.raises(ConfigError, match="nested too deep"):
+        load(tmp_path)
+
+
+@web_bed.needs_apache
+def test_modules_are_those_that_apache_lists(tmp_path: Path) -> None:
+    write(tmp_path, "")
+    answer = web_bed.apache_test(tmp_path, "-D", "DUMP_MODULES")
+    assert load(tmp_path).modules == frozenset(_apache.parse_module_dump(answer.stdout))
+
+
+@web_bed.needs_apache
+def test_version_is_the_one_that_apache_says() -> None:
+    words = web_bed.run(web_bed.APACHE, "-v").stdout
+    assert "Apache/%s " % _apache.version(web_bed.APACHE) in words
+
+
+# --- the two forms of the dump -----------------------------------------------------------------------------------------
+
+DUMP = """VirtualHost configuration:
+[::1]:443              six.example (/etc/apache2/sites-enabled/a b (1).conf:3)
+192.0.2.1:443          is a NameVirtualHost
+         default server one.example (/etc/apache2/sites-enabled/one.conf:1)
+         port 443 namevhost one.example (/etc/apache2/sites-enabled/one.conf:1)
+                 alias www.one.example
+                 wild alias *.one.example
+         port 443 namevhost two.example (/etc/apache2/sites-enabled/one.conf:9)
+*:80                   main.example (/etc/apache2/sites-enabled/000-default.conf:1)
+*:*                    any.example (/etc/apache2/sites-enabled/any.conf:1)
+*:81                   m.example (macro 'vh' (defined on line 27 of "/etc/m.conf") used on line 32 of "/etc/m.conf":1)
+"""
+
+
+def test_both_forms_of_the_dump() -> None:
+    sites = "/etc/apache2/sites-enabled/"
+    assert [tuple(item) for item in _apache.parse_vhost_dump(DUMP)] == [
+        ("[::1]:443", ["six.example"], sites + "a b (1).conf", 3, True),
+        ("192.0.2.1:443", ["one.example", "www.one.example", "*.one.example"], sites + "one.conf", 1, True),
+        ("192.0.2.1:443", ["two.example"], sites + "one.conf", 9, False),
+        ("*:80", ["main.example"], sites + "000-default.conf", 1, True),
+        ("*:*", ["any.example"], sites + "any.conf", 1, True),
+        ("*:81", ["m.example"],
+         'macro \'vh\' (defined on line 27 of "/etc/m.conf") used on line 32 of "/etc/m.conf"', 1, True),
+    ]  # fmt: skip
+
+
+@web_bed.needs_apache
+def test_a_macros_virtual_host_is_known_but_not_judged(tmp_path: Path) -> None:
+    macro = "<Macro VH $n>\n<VirtualHost *:80>\nServerName $n\nSSLEngine on\n</VirtualHost>\n</Macro>\nUse VH m.example\n"
+    write(tmp_path, macro)
+    (vhost,) = load(tmp_path, vhost_dump=dump(tmp_path)).vhosts
+    assert (vhost.names, vhost.port, vhost.block, vhost.tls) == (["m.example"], 80, None, None)
+    assert load(tmp_path).vhosts == []
+
+
+# --- what a virtual host is ---------------------------------------------------------------------------------------------
+
+VHOST = "<VirtualHost *:443>\n%s\n</VirtualHost>\n"
+
+
+@pytest.mark.parametrize(
+    ("main", "tls"),
+    [
+        (VHOST % "", False),
+        (VHOST % "SSLEngine on", True),
+        (VHOST % "sslengine On", True),
+        (VHOST % "SSLEngine off\nSSLEngine on", True),
+        (VHOST % "SSLEngine on\nSSLEngine off", False),
+        (VHOST % "SSLEngine optional", False),
+        ("SSLEngine on\n" + VHOST % "", True),
+        ("SSLEngine on\n" + VHOST % "SSLEngine off", False),
+        (VHOST % "Include inner.conf", True),
+        (VHOST % "<IfModule mod_ssl.c>\nSSLEngine on\n</IfModule>", True),
+        (VHOST % "<IfModule nope.c>\nSSLEngine on\n</IfModule>", False),
+        (VHOST % "<IfDefine !X>\n<IfVersion >= 2.4>\nInclude inner.conf\n</IfVersion>\n</IfDefine>", True),
+        ("Define E on\n" + VHOST % "SSLEngine ${E}", True),
+        # with a certificate alone, Apache 2.4 speaks plain HTTP even on the port that Listen calls https
+        ("Listen 443 https\n" + VHOST % "SSLCertificateFile c.pem", False),
+    ],
+)
+def test_tls(tmp_path: Path, main: str, tls: bool) -> None:
+    write(tmp_path, main, inner="SSLEngine on\n")
+    (vhost,) = load(tmp_path).vhosts
+    assert vhost.tls is tls
+
+
+def test_certificate_and_overrides(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        """
+SSLCertificateKeyFile /etc/k.pem
+SSLProtocol all
+Header set Strict-Transport-Security "a"
+<Directory /srv>
+    Header append strict-transport-security: x
+    SSLCipherSuite HIGH
+</Directory>
+<VirtualHost *:443>
+    SSLEngine on
+    SSLCertificateFile c1.pem
+    SSLCertificateFile c2.pem
+    SSLProtocol TLSv1
+    SSLOpenSSLConfCmd Curves secp384r1
+    SSLOpenSSLConfCmd DHParameters "dh.pem"
+    SSLOpenSSLConfCmd RecordPadding 1
+    Header set X-Strict-Transport-Security x
+    Header always set X-Y "no strict-transport-security"
+    <Location /x>
+        Header always merge Strict-Transport-Security y
+        <IfModule nope.c>
+            SSLCipherSuite NULL
+        </IfModule>
+    </Location>
+    Include inner.conf
+    Include kopano-hardening/tls.conf
+    # kopano.hardening begin
+    SSLProtocol all
+    # kopano.hardening end
+    SSLUseStapling on
+</VirtualHost>
+""",
+        inner="SSLHonorCipherOrder off\n",
+        **{"kopano-hardening__tls": "SSLProtocol all -SSLv3\n"},
+    )
+    (vhost,) = load(tmp_path).vhosts
+    assert (vhost.certificate, vhost.key) == (str(tmp_path / "c1.pem"), "/etc/k.pem")
+    assert [(item.name, item.args[0]) for item in vhost.overrides] == [
+        ("SSLProtocol", "TLSv1"),
+        ("SSLOpenSSLConfCmd", "Curves"),
+        ("SSLOpenSSLConfCmd", "DHParameters"),
+        ("Header", "always"),
+        ("SSLHonorCipherOrder", "off"),
+        ("SSLUseStapling", "on"),
+        ("Header", "append"),
+        ("SSLCipherSuite", "HIGH"),
+    ]
+
+
+def test_the_main_server_answers_where_no_virtual_host_does(tmp_path: Path) -> None:
+    write(tmp_path, "Listen 80\nListen 192.0.2.1:443 https\nListen [::]:81\nSSLEngine on\n<VirtualHost *:80>\n</VirtualHost>\n")
+    config = load(tmp_path)
+    mains = [(v.names, v.address, v.port, v.tls, v.default, v.block) for v in config.vhosts[1:]]
+    assert mains == [
+        (["main.example"], "192.0.2.1", 443, True, True, None),
+        (["main.example"], "[::]", 81, True, True, None),
+    ]
+
+
+def test_a_name_without_scheme_and_port(tmp_path: Path) -> None:
+    write(tmp_path, VHOST % "ServerName https://mail.example:8443\nServerAlias a b\nServerAlias c")
+    assert load(tmp_path).vhosts[0].names == ["mail.example", "a", "b", "c"]
+
+
+# --- places in the text ------------------------------------------------------------------------------------------------
+
+
+@st.composite
+def bodies(draw: t.Any, depth: int = 3) -> str:
+    indent = draw(st.sampled_from(["", "  ", "\t"]))
+    end = draw(st.sampled_from(["\n", " \n", "\r\n"]))
+    words = st.text("abcé\"'", min_size=1, max_size=5)
+    kind = draw(st.sampled_from(["comment", "blank", "directive", "section"] if depth else ["comment", "directive"]))
+    if kind == "comment":
+        return str(indent + "# " + draw(words) + draw(st.sampled_from(["", " \\\n still \\\n this"])) + end)
+    if kind == "blank":
+        return str(end)
+    if kind == "directive":
+        joint = st.sampled_from([" ", "  ", " \\\n  ", "\\\r\n "])
+        args = "".join(draw(joint) + draw(words) for _ in range(draw(st.integers(0, 3))))
+        return indent + "Do" + args + end
+    inner = "".join(draw(st.lists(bodies(depth - 1), max_size=3)))
+    return indent + "<In " + draw(words) + ">" + end + inner + indent + "</in>" + end
+
+
+@given(st.builds("".join, st.lists(bodies(), max_size=5)), st.booleans())
+@settings(same_folder, max_examples=200)
+def test_spans_hold_just_what_the_directive_is(tmp_path: Path, text: str, cut: bool) -> None:
+    text = text.rstrip("\r\n") if cut else text
+    layout = web_bed.layout("apache", tmp_path)
+    config = _apache.load(layout, files=_config.Files({layout.main_config: text}))
+
+    def check(items: list[Directive], start: int, end: int) -> None:
+        position = start
+        for item in items:
+            between = text[position : item.start]
+            assert re.fullmatch(r"(?:\s|#(?:[^\n]*\\\r?\n)*[^\n]*(?:\n|$))*", between), between
+            piece = text[item.start : item.end]
+            assert piece == piece.strip()
+            assert item.line == text.count("\n", 0, item.start) + 1
+            if item.children is None:
+                assert piece.startswith(item.name)
+            else:
+                assert piece.startswith("<In ") and piece.endswith("</in>")
+                assert item.body_start is not None and item.body_end is not None
+                assert text[item.body_start - 1] == ">" and text.startswith("</in>", item.body_end)
+                check(item.children, item.body_start, item.body_end)
+            position = item.end
+
+    check(config.root, 0, len(text))
+
+
+@given(st.one_of(st.binary(max_size=200), st.text("<>/\\\"'${}# \n\rIfModule!", max_size=80).map(str.encode)))
+@settings(same_folder, max_examples=300)
+def test_any_bytes_are_parsed_or_refused(tmp_path: Path, data: bytes) -> None:
+    layout = web_bed.layout("apache", tmp_path)
+    files = _config.Files({layout.main_config: _config.decode(data)})
+    try:
+        config = _apache.load(layout, files=files)
+    except ConfigError as error:
+        assert error.line is None or 1 <= error.line <= data.count(b"\n") + 1
+    else:
+        assert _config.encode(config.files[layout.main_config]) == data
+
+
+# --- the environment ---------------------------------------------------------------------------------------------------
+
+
+def test_variables_come_from_the_envvars_file(tmp_path: Path) -> None:
+    (tmp_path / "envvars").write_text(
+        "unset HOME\nSUFFIX=-x\nexport LOGS=/var/log/apache2$SUFFIX\nAPACHE_ARGUMENTS='-D ONE -f x -DTWO'\n"
+    )
+    write(tmp_path, "ErrorLog ${LOGS}/e.log\nCustomLog ${NONE}/a.log x\n<IfDefine TWO>\nListen 81\n</IfDefine>\n")
+    layout = web_bed.layout("apache", tmp_path)._replace(envvars=str(tmp_path / "envvars"))
+    config = _apache.load(layout)
+    assert _config.log_files(config) == [str(tmp_path / "error.log"), "/var/log/apache2-x/e.log"]
+    assert [vhost.port for vhost in config.vhosts] == [81]
+
+
+@pytest.mark.parametrize(
+    ("variables", "names"),
+    [
+        ({}, []),
+        ({"OPTIONS": "-D A -DB -f -D"}, ["A", "B"]),
+        ({"APACHE_SERVER_FLAGS": "SSL STATUS"}, ["SSL", "STATUS"]),
+        ({"APACHE_ARGUMENTS": '-D "'}, ['"']),
+        ({"OPTIONS": "-f /etc/x-Dy"}, []),
+    ],
+)
+def test_names_defined_on_the_command_line(variables: dict[str, str], names: list[str]) -> None:
+    assert _apache.flags(variables) == names
+
+
+def test_backends_and_logs(tmp_path: Path) -> None:
+    write(tmp_path, r"""
+ErrorLog logs/e.log
+ErrorLog syslog:local1
+CustomLog "|/usr/bin/rotatelogs /x 5" combined
+CustomLog /var/log/a.log combined
+Listen web.example:82
+Listen 192.0.2.1:83
+<VirtualHost *:80 host.example:80>
+    TransferLog logs/t.log
+    ProxyPass /a http://app.example:8080/ timeout=60
+    ProxyPass /b unix:/run/b.sock|http://localhost/
+    ProxyPassMatch ^/c fcgi://127.0.0.1:9000/srv
+    ProxyPass /d balancer://pool/
+    <Proxy balancer://pool>
+        BalancerMember https://one.example:443
+        BalancerMember http://[2001:db8::1]:80
+    </Proxy>
+    <FilesMatch \.php$>
+        SetHandler "proxy:unix:/run/php/php-fpm.sock|fcgi://localhost/"
+    </FilesMatch>
+    RewriteRule ^/ws(.*) unix:/run/ws.sock|ws://localhost$1 [P]
+</VirtualHost>
+""")  # fmt: skip
+    config = load(tmp_path)
+    assert _config.unix_sockets(config) == ["/run/b.sock", "/run/php/php-fpm.sock", "/run/ws.sock"]
+    assert _config.host_names(config) == ["web.example", "host.example", "app.example", "one.example"]
+    assert _config.log_files(config) == [
+        str(tmp_path / "error.log"), str(tmp_path / "logs/e.log"), "/var/log/a.log", str(tmp_path / "logs/t.log"),
+    ]  # fmt: skip
