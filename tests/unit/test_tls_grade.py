@@ -1,0 +1,502 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The evaluator on made observations: arithmetic of the scores, each rule alone, and what is not known."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade as grading
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules as rules
+from ansible_collections.kopano.hardening.plugins.module_utils import _x509
+
+NOW = 1790000000
+DAY = 86400
+GOOD13 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
+GOOD12 = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]
+
+
+def certificate(**changes):
+    """A leaf for good.test, issued by an authority that sends itself along."""
+    values = {
+        "der": b"leaf",
+        "serial": "01",
+        "subject": "CN=good.test",
+        "issuer": "CN=ca",
+        "subject_der": b"leaf",
+        "issuer_der": b"ca",
+        "not_before": NOW - 30 * DAY,
+        "not_after": NOW + 60 * DAY - 1,
+        "key": _x509.Key("EC", 256, "secp256r1"),
+        "key_sha256": "00",
+        "signature": "ecdsa-with-SHA256",
+        "digest": "sha256",
+        "dns_names": ["good.test"],
+        "addresses": [],
+        "authority": False,
+        "subject_key_id": "aa",
+        "authority_key_id": "bb",
+        "ocsp_urls": [],
+        "issuer_urls": [],
+        "must_staple": False,
+    }
+    return _x509.Certificate(**dict(values, **changes))
+
+
+CA = certificate(
+    der=b"ca", subject="CN=ca", subject_der=b"ca", subject_key_id="bb", authority_key_id="bb", authority=True
+)
+
+
+def good(**changes):
+    """An observation that gets A+, with changes: keys may be paths like features.dh_bits."""
+    observation = {
+        "host": "good.test",
+        "address": "192.0.2.1",
+        "port": 443,
+        "server_name": "good.test",
+        "starttls": "none",
+        "mode": "full",
+        "connections": 40,
+        "duration_ms": 20,
+        "error": None,
+        "protocols": {name: name in ("TLSv1.2", "TLSv1.3") for name in data.PROTOCOLS},
+        "ciphers": {"TLSv1.2": list(GOOD12), "TLSv1.3": list(GOOD13)},
+        "groups": ["X25519MLKEM768", "x25519", "secp256r1"],
+        "cipher_order": {"TLSv1.2": "server", "TLSv1.3": "server"},
+        "certificates": [{"chain": [certificate(), CA], "ocsp": None}],
+        "trust": {"trusted": True, "code": 0, "reason": None, "ca_file": True},
+        "features": {
+            "compression": False,
+            "secure_renegotiation": True,
+            "client_renegotiation": False,
+            "extended_master_secret": True,
+            "session_tickets": False,
+            "heartbeat": False,
+            "alpn": "h2",
+            "ocsp_stapled": False,
+            "dh_bits": None,
+        },
+        "simulations": [],
+        "hsts": {
+            "status": "present",
+            "max_age": 63072000,
+            "include_subdomains": False,
+            "preload": False,
+            "headers": ["max-age=63072000"],
+            "reason": None,
+        },
+        "redirect": {"status": "https", "code": 301, "location": "https://good.test/"},
+        "unclear": [],
+    }
+    observation = copy.deepcopy(observation)
+    for path, value in changes.items():
+        where = observation
+        *folders, last = path.split("__")
+        for folder in folders:
+            where = where[folder]
+        where[last] = value
+    return observation
+
+
+def leaf(**changes):
+    return {"certificates": [{"chain": [certificate(**changes), CA], "ocsp": None}]}
+
+
+def protocols(*names):
+    return {name: name in names for name in data.PROTOCOLS}
+
+
+def simulation(suite, protocol="TLSv1.2"):
+    return [{"client": "A browser", "protocol": protocol, "suite": suite}]
+
+
+def grade(observation, **options):
+    return grading.grade(observation, now=NOW, **options)
+
+
+def held(result):
+    return sorted(entry["id"] for entry in result["caps"] + result["warnings"])
+
+
+def test_good():
+    result = grade(good())
+    assert (result["grade"], result["grade_trust_ignored"], held(result)) == ("A+", "A+", [])
+    assert result["scores"] == {"protocol": 100, "key_exchange": 100, "cipher": 90}
+    assert result["score"] == 96
+    assert [entry["id"] for entry in result["not_tested"]] == ["tls.certificate.revoked"]
+    assert not [finding for finding in result["findings"] if finding["severity"] == "fail"]
+    json.dumps(result)
+
+
+RC4 = "TLS_RSA_WITH_RC4_128_SHA"
+CBC = "TLS_RSA_WITH_AES_128_CBC_SHA"
+TRIPLE = "TLS_RSA_WITH_3DES_EDE_CBC_SHA"
+BOTH = ("TLSv1.2", "TLSv1.3")
+# Every rule alone, or with those that cannot be had without: rule: (changes, further rules, grade, trust ignored).
+CASES = {
+    "tls.certificate.untrusted": (
+        {"trust": {"trusted": False, "code": 19, "reason": "self-signed", "ca_file": True}},
+        (),
+        "T",
+        "A+",
+    ),
+    "tls.certificate.expired": (leaf(not_after=NOW - 1), (), "T", "A+"),
+    "tls.certificate.not_yet_valid": (leaf(not_before=NOW + 1), (), "T", "A+"),
+    "tls.certificate.revoked": ({"certificates": [{"chain": [certificate(), CA], "ocsp": "revoked"}]}, (), "T", "A+"),
+    "tls.certificate.sha1": (leaf(digest="sha1"), (), "T", "A+"),
+    "tls.certificate.name_mismatch": (leaf(dns_names=["bad.test"]), (), "M", "A+"),
+    "tls.certificate.md5": (leaf(digest="md5"), (), "F", "F"),
+    "tls.certificate.key_very_weak": (leaf(key=_x509.Key("RSA", 1023)), ("tls.certificate.key_weak",), "F", "F"),
+    "tls.certificate.key_weak": (leaf(key=_x509.Key("RSA", 2047)), (), "B", "B"),
+    "tls.certificate.exponent_1": (leaf(key=_x509.Key("RSA", 2048, exponent=1)), (), "F", "F"),
+    "tls.chain.incomplete": (
+        {
+            "certificates": [{"chain": [certificate()], "ocsp": None}],
+            "trust": {"trusted": False, "code": 20, "reason": "no issuer", "ca_file": True},
+        },
+        ("tls.certificate.untrusted",),
+        "T",
+        "B",
+    ),
+    "tls.protocol.sslv2": (
+        {"protocols": protocols("SSLv2", *BOTH), "ciphers__SSLv2": ["SSL_CK_RC4_128_WITH_MD5"]},
+        (),
+        "F",
+        "F",
+    ),
+    "tls.protocol.sslv3": ({"protocols": protocols("SSLv3", *BOTH), "ciphers__SSLv3": []}, (), "B", "B"),
+    "tls.protocol.sslv3_best": (
+        {"protocols": protocols("SSLv3"), "ciphers": {"SSLv3": [RC4]}, "simulations": simulation(RC4, "SSLv3")},
+        (
+            "tls.protocol.sslv3",
+            "tls.protocol.no_tls12",
+            "tls.protocol.no_tls13",
+            "tls.cipher.rc4",
+            "tls.cipher.rc4_only",
+            "tls.cipher.no_aead",
+            "tls.cipher.no_forward_secrecy",
+        ),
+        "F",
+        "F",
+    ),
+    "tls.protocol.poodle": (
+        {"protocols": protocols("SSLv3", *BOTH), "ciphers__SSLv3": [CBC]},
+        ("tls.protocol.sslv3",),
+        "C",
+        "C",
+    ),
+    "tls.protocol.tls10": ({"protocols": protocols("TLSv1.0", *BOTH)}, (), "B", "B"),
+    "tls.protocol.tls11": ({"protocols": protocols("TLSv1.1", *BOTH)}, (), "B", "B"),
+    "tls.protocol.no_tls12": (
+        {"protocols": protocols("TLSv1.1"), "ciphers": {"TLSv1.1": ["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]}},
+        ("tls.protocol.tls11", "tls.protocol.no_tls13", "tls.cipher.no_aead"),
+        "C",
+        "C",
+    ),
+    "tls.protocol.no_tls13": ({"protocols": protocols("TLSv1.2"), "ciphers": {"TLSv1.2": GOOD12}}, (), "A-", "A-"),
+    "tls.renegotiation.insecure": (
+        {"features__secure_renegotiation": False, "features__client_renegotiation": True},
+        ("tls.renegotiation.unsupported",),
+        "F",
+        "F",
+    ),
+    "tls.renegotiation.unsupported": ({"features__secure_renegotiation": False}, (), "A-", "A-"),
+    "tls.compression": ({"features__compression": True}, (), "C", "C"),
+    "tls.dh.very_weak": ({"features__dh_bits": 1023}, ("tls.dh.weak",), "F", "F"),
+    "tls.dh.weak": ({"features__dh_bits": 2047}, (), "B", "B"),
+    "tls.cipher.rc4": ({"ciphers__TLSv1.2": [*GOOD12, RC4]}, (), "B", "B"),
+    "tls.cipher.rc4_only": (
+        {"protocols": protocols("TLSv1.2"), "ciphers": {"TLSv1.2": [RC4]}, "simulations": simulation(RC4)},
+        (
+            "tls.cipher.rc4",
+            "tls.cipher.rc4_modern",
+            "tls.cipher.no_aead",
+            "tls.cipher.no_forward_secrecy",
+            "tls.protocol.no_tls13",
+        ),
+        "F",
+        "F",
+    ),
+    "tls.cipher.rc4_modern": (
+        {"ciphers__TLSv1.2": [*GOOD12, RC4], "simulations": simulation("TLS_ECDHE_RSA_WITH_RC4_128_SHA")},
+        ("tls.cipher.rc4",),
+        "C",
+        "C",
+    ),
+    "tls.cipher.block64_modern": (
+        {"simulations": simulation("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", "TLSv1.1")},
+        (),
+        "C",
+        "C",
+    ),
+    "tls.cipher.no_forward_secrecy": ({"simulations": simulation(CBC)}, (), "B", "B"),
+    "tls.cipher.no_aead": (
+        {"protocols": protocols("TLSv1.2"), "ciphers": {"TLSv1.2": ["TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA"]}},
+        ("tls.protocol.no_tls13",),
+        "B",
+        "B",
+    ),
+    "tls.cipher.anonymous": ({"ciphers__TLSv1.2": [*GOOD12, "TLS_ECDH_anon_WITH_AES_128_CBC_SHA"]}, (), "F", "F"),
+    "tls.cipher.null": ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_WITH_NULL_SHA"]}, ("tls.cipher.weak",), "F", "F"),
+    "tls.cipher.export": (
+        {"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_EXPORT_WITH_DES40_CBC_SHA"]},
+        ("tls.cipher.weak",),
+        "F",
+        "F",
+    ),
+    "tls.cipher.weak": ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_WITH_DES_CBC_SHA"]}, (), "F", "F"),
+    "tls.hsts.absent": ({"hsts__status": "absent"}, (), "A", "A"),
+    "tls.hsts.short": ({"hsts__max_age": 15551999}, (), "A", "A"),
+    "tls.hsts.disabled": ({"hsts__status": "disabled", "hsts__max_age": 0}, (), "A-", "A-"),
+    "tls.hsts.invalid": ({"hsts__status": "invalid", "hsts__reason": "2 headers"}, (), "A-", "A-"),
+    "tls.hsts.unknown": ({"hsts": {"status": "not_tested"}}, (), "A", "A"),
+    "tls.probe.unclear": ({"unclear": [{"question": "groups pq", "answer": "no answer in time"}]}, (), "A", "A"),
+}
+
+
+def test_every_rule_has_a_case():
+    assert sorted(CASES) == sorted(rule.id for rule in rules.RULES)
+
+
+@pytest.mark.parametrize("rule", list(CASES))
+def test_rule(rule):
+    changes, further, letter, ignored = CASES[rule]
+    result = grade(good(**changes))
+    assert held(result) == sorted((rule, *further))
+    assert (result["grade"], result["grade_trust_ignored"]) == (letter, ignored)
+    # Each rule that holds is a finding with what to do about it.
+    found = {finding["id"]: finding for finding in result["findings"]}
+    for one in held(result):
+        assert found[one]["fix"] and found[one]["evidence"] and found[one]["message"]
+
+
+def test_tls13_alone_can_have_a_plus():
+    result = grade(
+        good(protocols=protocols("TLSv1.3"), ciphers={"TLSv1.3": GOOD13}, features__secure_renegotiation=None)
+    )
+    assert (result["grade"], result["score"]) == ("A+", 96)
+
+
+def test_3des_that_nobody_is_given_only_costs_points():
+    result = grade(good(**{"ciphers__TLSv1.2": [*GOOD12, TRIPLE]}))
+    assert (result["grade"], result["scores"]["cipher"]) == ("A+", 60)
+    result = grade(good(simulations=simulation("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", "TLSv1.0")))
+    assert result["grade"] == "A+"
+
+
+def test_mail_has_no_hsts():
+    assert grade(good(hsts={"status": "not_applicable"}))["grade"] == "A+"
+
+
+@pytest.mark.parametrize(
+    ("changes", "scores", "score"),
+    [
+        # The examples of the guide: the mean of best and worst protocol and cipher, 30/30/40 percent.
+        ({"protocols": protocols("TLSv1.0", "TLSv1.1", *BOTH)}, (95, 100, 90), 94),
+        ({"protocols": protocols("SSLv3", *BOTH)}, (90, 100, 90), 93),
+        (leaf(key=_x509.Key("RSA", 2048)), (100, 90, 90), 93),
+        (leaf(key=_x509.Key("RSA", 4096)), (100, 100, 90), 96),
+        ({"features__dh_bits": 1024}, (100, 80, 90), 90),
+        ({"groups": ["x25519", "ffdhe2048"]}, (100, 90, 90), 93),
+        ({"groups": ["x25519", "secp192r1"]}, (100, 90, 90), 93),
+        ({"groups": ["x25519", "sect163k1"]}, (100, 90, 90), 93),
+        ({"groups": ["secp160r1"]}, (100, 80, 90), 90),
+        ({"ciphers": {"TLSv1.3": ["TLS_AES_256_GCM_SHA384"]}}, (100, 100, 100), 100),
+        ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_WITH_DES_CBC_SHA"]}, (100, 100, 60), 84),
+        ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_WITH_NULL_SHA"]}, (100, 100, 0), 0),
+        ({"ciphers__TLSv1.2": [*GOOD12, "TLS_DH_anon_WITH_AES_128_CBC_SHA"]}, (100, 0, 90), 0),
+        ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_EXPORT_WITH_RC4_40_MD5"]}, (100, 40, 60), 66),
+        ({"protocols": protocols("SSLv2", *BOTH), "ciphers__SSLv2": []}, (0, 100, 90), 0),
+        ({"mode": "quick", "ciphers": {"TLSv1.3": ["TLS_AES_256_GCM_SHA384"]}}, (100, 100, 90), 96),
+    ],
+)
+def test_scores(changes, scores, score):
+    result = grade(good(**changes))
+    assert tuple(result["scores"][name] for name in ("protocol", "key_exchange", "cipher")) == scores
+    assert result["score"] == score
+
+
+@pytest.mark.parametrize(
+    ("score", "letter"), [(80, "A"), (79, "B"), (65, "B"), (64, "C"), (50, "C"), (49, "D"), (34, "E"), (19, "F")]
+)
+def test_letters(score, letter):
+    assert next(letter for limit, letter in rules.LETTERS if score >= limit) == letter
+
+
+def test_an_error_is_no_grade():
+    result = grade(good(error="cannot connect: timed out"))
+    assert (result["grade"], result["grade_trust_ignored"], result["score"], result["scores"]) == (None, None, None, {})
+    assert [(finding["id"], finding["severity"]) for finding in result["findings"]] == [
+        ("tls.endpoint.error", "unknown")
+    ]
+
+
+def test_no_certificate_is_an_error():
+    assert grade(good(certificates=[]))["error"] == "the certificate could not be read"
+
+
+@pytest.mark.parametrize(
+    ("changes", "untested"),
+    [
+        ({"protocols__SSLv2": None}, {"tls.protocol.sslv2"}),
+        ({"protocols__SSLv3": None}, {"tls.protocol.sslv3"}),
+        ({"protocols__TLSv1.0": None}, {"tls.protocol.tls10"}),
+        ({"protocols__TLSv1.1": None}, {"tls.protocol.tls11"}),
+        (
+            {"protocols__TLSv1.3": None},
+            {"tls.protocol.no_tls13", "tls.attack.ccs_injection", "tls.attack.ticketbleed"},
+        ),
+        (
+            {"features__secure_renegotiation": False, "features__client_renegotiation": None},
+            {"tls.renegotiation.insecure"},
+        ),
+        (
+            {"hsts": {"status": "error", "reason": "x"}},
+            {"tls.hsts.absent", "tls.hsts.short", "tls.hsts.disabled", "tls.hsts.invalid", "tls.hsts.unknown"},
+        ),
+        ({"trust": {"trusted": None, "code": None, "reason": "x", "ca_file": True}}, {"tls.chain.incomplete"}),
+        (
+            {
+                "trust": {"trusted": False, "code": 20, "reason": "x", "ca_file": False},
+                "certificates": [{"chain": [certificate()], "ocsp": "good"}],
+            },
+            {"tls.chain.incomplete"},
+        ),
+    ],
+)
+def test_what_is_not_known_is_not_tested(changes, untested):
+    result = grade(good(**changes))
+    before = {entry["id"] for entry in grade(good())["not_tested"]}
+    assert {entry["id"] for entry in result["not_tested"]} - before == untested - {"tls.hsts.unknown"}
+    assert all(entry["reason"] for entry in result["not_tested"])
+
+
+def test_an_untested_chain_is_not_trusted():
+    assert grade(good(trust={"trusted": None, "code": None, "reason": "x", "ca_file": False}))["grade"] == "T"
+
+
+def attacks(result):
+    untested = {
+        entry["id"].rpartition(".")[2] for entry in result["not_tested"] if entry["id"].startswith("tls.attack.")
+    }
+    (excluded,) = [one["evidence"] for one in result["findings"] if one["id"] == "tls.attack.excluded"]
+    return untested, {attack.id for attack in rules.ATTACKS if attack.name in excluded}
+
+
+def test_attacks_are_excluded_or_not_tested_and_never_passed():
+    everything = {attack.id for attack in rules.ATTACKS}
+    assert attacks(grade(good())) == (set(), everything)
+    for changes in (
+        {"ciphers__TLSv1.2": [*GOOD12, CBC]},
+        {"features__heartbeat": True},
+        {"protocols": protocols("TLSv1.2"), "ciphers": {"TLSv1.2": GOOD12}},
+        leaf(key=_x509.Key("RSA", 3072)),
+    ):
+        untested, excluded = attacks(grade(good(**changes)))
+        assert untested and untested | excluded == everything and not untested & excluded
+    untested, _excluded = attacks(grade(good(**{"ciphers__TLSv1.2": [*GOOD12, CBC]})))
+    assert {"robot", "drown", "goldendoodle", "zombie_poodle", "poodle_tls"} <= untested
+
+
+NOTES = {
+    "tls.group.no_post_quantum": {"groups": ["x25519"]},
+    "tls.certificate.expires_soon": leaf(not_before=NOW - 70 * DAY, not_after=NOW + 20 * DAY),
+    "tls.certificate.rsa_2048": leaf(key=_x509.Key("RSA", 2048)),
+    "tls.certificate.must_staple": leaf(must_staple=True),
+    "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
+    "tls.chain.order": {"certificates": [{"chain": [certificate(), certificate(), CA], "ocsp": None}]},
+    "tls.renegotiation.client": {"features__client_renegotiation": True},
+    "tls.extension.extended_master_secret": {"features__extended_master_secret": False},
+    "tls.tickets": {"features__session_tickets": True},
+    "tls.cipher.client_order": {"cipher_order": {"TLSv1.2": "client"}},
+    "tls.guideline.missed": {"groups": ["x25519", "x448"]},
+    "tls.hsts.preload_ready": {"hsts__preload": True, "hsts__include_subdomains": True},
+    "tls.hsts.preload_incomplete": {"hsts__preload": True},
+    "tls.http.no_redirect": {"redirect": {"status": "none", "code": 200, "location": None}},
+    "tls.attack.not_tested": {"features__heartbeat": True},
+}
+
+
+@pytest.mark.parametrize("key", list(NOTES))
+def test_beyond_the_grade(key):
+    result = grade(good(**NOTES[key]))
+    assert key in [finding["id"] for finding in result["findings"]]
+    assert key not in [finding["id"] for finding in grade(good())["findings"]]
+    assert result["grade"] == "A+"
+
+
+def test_post_quantum_that_the_library_has():
+    groups = ["x25519", "X25519MLKEM768", "not-a-group"]
+    ids = [finding["id"] for finding in grade(good(groups=["x25519"]), groups=groups)["findings"]]
+    assert "tls.group.post_quantum_off" in ids and "tls.group.no_post_quantum" not in ids
+
+
+def test_guideline():
+    def met(**changes):
+        found = [one["evidence"] for one in grade(good(**changes))["findings"] if one["id"] == "tls.guideline.met"]
+        return found[0] if found else None
+
+    assert met() == "intermediate"
+    assert met(protocols=protocols("TLSv1.3"), ciphers={"TLSv1.3": GOOD13}) == "modern"
+    assert met(hsts__max_age=31536000) is None
+    assert met(mode="quick") is None
+
+
+def test_lifetimes_follow_the_ballot():
+    """A certificate of the last day of the old limits is told the limit of its successor."""
+    result = grade(good(**leaf(not_before=1773446400, not_after=1773446400 + 200 * DAY - 1)))
+    assert "tls.certificate.lifetime" not in [one["id"] for one in result["findings"]]
+    long = good(**leaf(not_before=1773446400, not_after=1773446400 + 398 * DAY - 1))
+    (evidence,) = [one["evidence"] for one in grade(long)["findings"] if one["id"] == "tls.certificate.lifetime"]
+    assert evidence == "398 days; a public successor of 2027-04-15 gets 100"
+
+
+def test_the_catalogue():
+    known = (
+        {rule.id for rule in rules.RULES} | set(grading.notes(good(), NOW, None)) | {"tls.endpoint.error", "tls.grade"}
+    )
+    assert set(rules.CATALOGUE) == known
+    for key, entry in rules.CATALOGUE.items():
+        assert re.match(r"tls(\.[a-z0-9_]+)+$", key)
+        assert 1 <= entry.step <= 5 and entry.severity in ("fail", "warn", "info", "unknown") and entry.message
+        assert entry.fix or entry.severity == "info"
+    assert all(rule.grade in (*rules.GRADES, "T", "M") for rule in rules.RULES)
+    assert {attack.needs for attack in rules.ATTACKS} == set(rules.EXPOSURES) == set(grading.exposures(good()))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.sets(st.sampled_from(data.PROTOCOLS), min_size=1),
+    st.lists(st.sampled_from(sorted(suite.name for suite in data.SUITES.values() if not suite.tls13)), max_size=8),
+    st.lists(st.sampled_from(sorted(data.GROUP_NAMED)), max_size=4, unique=True),
+    st.sampled_from([None, 512, 1024, 2048, 4096]),
+)
+def test_more_weakness_is_never_a_better_grade(names, suites, groups, dh_bits):
+    """Adding to a good server what it accepts never raises the grade."""
+    there = {name: name in names or name in BOTH for name in data.PROTOCOLS}
+    changed = good(protocols=there, groups=[*good()["groups"], *groups], features__dh_bits=dh_bits)
+    changed["groups"] = list(dict.fromkeys(changed["groups"]))
+    changed["ciphers"]["TLSv1.2"] = list(dict.fromkeys([*GOOD12, *suites]))
+    result = grade(changed)
+    order = rules.GRADES.index
+    assert order(result["grade"]) >= order("A+")
+    if names & {"SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1"}:
+        assert order(result["grade"]) >= order("B")
+    if any(data.SUITES[code].name in suites and data.SUITES[code].bits < 112 for code in data.SUITES):
+        assert result["grade"] == "F"
+
+
+def test_evil_names_in_results_are_only_text():
+    result = grade(good(**leaf(dns_names=["<script>alert(1)</script>"], subject="CN=\\x1b[2J")))
+    assert result["grade"] == "M"
+    json.dumps(result)
