@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The wire format: recorded answers, arbitrary bytes, and tlslite-ng as a second opinion on our hellos."""
+"""The wire format on recorded answers and on arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
 
 from .tls_recorded import RECORDED
 
@@ -129,6 +130,8 @@ PARSERS = [
     ),
     events,
     lambda body: events(body, 1),
+    x509.read_certificate,
+    x509.read_ocsp_status,
 ]
 
 
@@ -149,7 +152,11 @@ def bodies():
     for name, answer in RECORDED.items():
         yield answer
         if name != "ssl2":
-            yield from (event.body for event in events(answer) if isinstance(event, wire.Message))
+            for event in events(answer):
+                if isinstance(event, wire.Message):
+                    yield event.body
+                    if event.kind == wire.CERTIFICATE:
+                        yield from wire.read_certificates(event.body)
 
 
 BODIES = [body for body in bodies() if body]
@@ -181,79 +188,3 @@ def test_parsers_on_many_more():
         check_parsers(bytes(damaged))
         slowest = max(slowest, time.perf_counter() - started)
     assert slowest < 1
-
-
-# Hellos
-
-messages = pytest.importorskip("tlslite.messages", reason="tlslite-ng is not installed here")
-constants = pytest.importorskip("tlslite.constants", reason="tlslite-ng is not installed here")
-from tlslite.utils.codec import Parser  # noqa: E402
-
-
-def parse(hello):
-    """The hello as tlslite-ng reads it."""
-    assert hello[0] == wire.CLIENT_HELLO
-    return messages.ClientHello().parse(Parser(bytearray(hello[1:])))
-
-
-@pytest.mark.parametrize("version", [0x0301, 0x0302, 0x0303])
-def test_hello_to_tls12(version):
-    hello = parse(
-        wire.client_hello(
-            version,
-            [0xC02F, 0x0005],
-            server_name="good.test",
-            groups=[0x001D, 0x0017],
-            signatures=data.ALL_SIGNATURES,
-            alpn=("h2", "http/1.1"),
-            compressions=(1, 0),
-            extras=True,
-        )
-    )
-    assert hello.client_version == (3, version & 0xFF)
-    assert hello.cipher_suites == [0xC02F, 0x0005]
-    assert list(hello.compression_methods) == [1, 0]
-    assert hello.server_name == b"good.test"
-    assert hello.getExtension(constants.ExtensionType.supported_groups).groups == [0x001D, 0x0017]
-    assert hello.getExtension(constants.ExtensionType.alpn).protocol_names == [b"h2", b"http/1.1"]
-    assert hello.getExtension(constants.ExtensionType.renegotiation_info).renegotiated_connection == b""
-    assert hello.getExtension(constants.ExtensionType.supported_versions) is None
-    for kind in ("extended_master_secret", "session_ticket", "status_request", "heartbeat", "encrypt_then_mac"):
-        assert hello.getExtension(getattr(constants.ExtensionType, kind)) is not None
-    signatures = hello.getExtension(constants.ExtensionType.signature_algorithms)
-    expected = [(code >> 8, code & 0xFF) for code in data.ALL_SIGNATURES]
-    assert (signatures.sigalgs if version == 0x0303 else None) == (expected if version == 0x0303 else None)
-
-
-def test_hello_to_tls13():
-    hello = parse(wire.client_hello(0x0304, [0x1301], groups=[0x11EC], key_shares=[(0x001D, b"k" * 32)]))
-    assert hello.client_version == (3, 3)
-    assert hello.getExtension(constants.ExtensionType.supported_versions).versions == [(3, 4)]
-    (share,) = hello.getExtension(constants.ExtensionType.key_share).client_shares
-    assert (share.group, bytes(share.key_exchange)) == (0x001D, b"k" * 32)
-    assert len(hello.session_id) == 32
-    assert hello.getExtension(constants.ExtensionType.renegotiation_info) is None
-
-
-def test_hello_to_ssl3():
-    hello = parse(wire.client_hello(0x0300, [0x0005], server_name="good.test", groups=[23], extras=True))
-    assert hello.client_version == (3, 0)
-    assert hello.extensions is None
-    assert hello.cipher_suites == [0x0005, 0x00FF]
-
-
-def test_hello_to_ssl2():
-    raw = wire.ssl2_client_hello(list(data.SSL2_SUITES))
-    assert int.from_bytes(raw[:2], "big") == 0x8000 | len(raw) - 2
-    hello = messages.ClientHello(ssl2=True).parse(Parser(bytearray(raw[3:])))
-    assert hello.client_version == (0, 2)
-    assert len(hello.cipher_suites) == len(data.SSL2_SUITES)
-
-
-def test_the_names_are_those_of_tlslite():
-    ours = {code: suite.name.lower() for code, suite in data.SUITES.items()}
-    theirs = {code: name.lower() for code, name in constants.CipherSuite.ietfNames.items() if code in ours}
-    # Drafts are named otherwise.
-    theirs = {code: name for code, name in theirs.items() if "draft" not in name}
-    assert len(theirs) > 90
-    assert theirs == {code: ours[code] for code in theirs}
