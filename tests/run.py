@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the project's checks side by side: run.py [lint|unit|oldest|molecule|GROUP:NAME]…
 
-Each check's output goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really ran:
-each program once, and for pytest each test as its own report has it.
+Each check's output goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really
+ran: each program once, and for pytest each test as its own report has it.
 """
 
 from __future__ import annotations

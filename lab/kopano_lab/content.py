@@ -11,7 +11,7 @@ import io
 import shlex
 import tarfile
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import jinja2
@@ -53,6 +53,7 @@ def _files(host: Host, addresses: tuple[str, str]) -> Iterator[tuple[str, bytes]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(LAB / "templates" / host.server),
         undefined=jinja2.StrictUndefined,
+        autoescape=False,  # noqa: S701 - the hosts' files are no HTML
         trim_blocks=True,
         keep_trailing_newline=True,
     )

@@ -15,10 +15,6 @@ import yaml
 from .images import LAB, Release, releases
 from .shell import LabError
 
-DIRT = frozenset(
-    "addresses debian-package default-server legacy-protocols many-names no-headers no-site redirect snakeoil "
-    "vhost-ciphers weak-ciphers".split()
-)
 CHOICES = {"server": {"apache", "nginx"}, "php": {"mod_php", "fpm"}, "key": {"rsa", "ec"}}
 
 
@@ -73,8 +69,9 @@ class Lab:
 def hosts(path: Path = LAB / "hosts.yml") -> dict[str, Host]:
     """All hosts of the data file by name. Raises LabError for what the lab does not know."""
     known = releases()
+    data = yaml.safe_load(path.read_text())
     result = {}
-    for position, (name, entry) in enumerate(yaml.safe_load(path.read_text())["hosts"].items()):
+    for position, (name, entry) in enumerate(data["hosts"].items()):
         unknown = set(entry) - {field.name for field in fields(Host)}
         if unknown:
             raise LabError(f"{path.name}: {name}: unknown key {', '.join(sorted(unknown))}")
@@ -84,7 +81,7 @@ def hosts(path: Path = LAB / "hosts.yml") -> dict[str, Host]:
             if entry[key] not in allowed:
                 raise LabError(f"{path.name}: {name}: {key} is {entry[key]!r}, not one of {', '.join(sorted(allowed))}")
         dirt = frozenset(entry["dirt"])
-        if not dirt <= DIRT:
-            raise LabError(f"{path.name}: {name}: unknown dirt {', '.join(sorted(dirt - DIRT))}")
+        if not dirt <= set(data["dirt"]):
+            raise LabError(f"{path.name}: {name}: unknown dirt {', '.join(sorted(dirt - set(data['dirt'])))}")
         result[name] = Host(name, position, **{**entry, "release": known[entry["release"]], "dirt": dirt})
     return result

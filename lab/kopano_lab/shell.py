@@ -30,15 +30,22 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a program to its end and return what it printed.
 
-    data or the open file source is its standard input (none otherwise), timeout is in seconds, env is added to the environment. Raises
-    LabError with the program's own last words when it fails and check is set, or when it takes too long.
+    data or the open file source is its standard input (none otherwise), timeout is in seconds, env is added to the
+    environment. Raises LabError with the program's own last words when it fails and check is set, or when it takes
+    too long.
     """
     words = [str(word) for word in command]
     stdin: dict[str, Any] = {"input": data} if data is not None else {"stdin": source or subprocess.DEVNULL}
     try:
         # The directory is one that every mount namespace has.
         done = subprocess.run(
-            words, capture_output=True, timeout=timeout, cwd="/", env={**os.environ, **(env or {})}, **stdin
+            words,
+            capture_output=True,
+            check=False,
+            cwd="/",
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+            **stdin,
         )
     except FileNotFoundError as error:
         raise LabError(f"{words[0]} is not installed; `make setup` installs it") from error

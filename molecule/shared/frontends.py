@@ -80,7 +80,10 @@ class Frontend:
         context = _everything(ciphers, protocol)
         target = (address or self.ipv4, port)
         name = self.name if server_name == "" else server_name
-        with socket.create_connection(target, TIMEOUT) as plain, context.wrap_socket(plain, server_hostname=name) as tls:
+        with (
+            socket.create_connection(target, TIMEOUT) as plain,
+            context.wrap_socket(plain, server_hostname=name) as tls,
+        ):
             certificate = tls.getpeercert(binary_form=True)
             cipher = tls.cipher()
             assert certificate and cipher

@@ -1,0 +1,118 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The lab's data, its choice of a network and what it puts on a host."""
+
+from __future__ import annotations
+
+import io
+import ipaddress
+import tarfile
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kopano_lab import content, images, model, network
+from kopano_lab.shell import LabError, run
+
+ADDRESSES = ("192.0.2.10", "2001:db8::a")
+HOSTS = model.hosts()
+
+
+def tree(host: model.Host) -> dict[str, bytes]:
+    """The files that a host gets, by path."""
+    with tarfile.open(fileobj=io.BytesIO(content.archive(host, ADDRESSES, {}))) as tar:
+        return {f"/{entry.name}": tar.extractfile(entry).read() for entry in tar}
+
+
+def test_every_kind_of_dirt_is_on_a_host_and_described():
+    described = yaml.safe_load((model.LAB / "hosts.yml").read_text())["dirt"]
+    assert {kind for host in HOSTS.values() for kind in host.dirt} == set(described)
+
+
+def test_both_servers_are_on_every_release_without_being_named():
+    offered = {(host.server, host.release.debian) for host in HOSTS.values() if not host.optional}
+    assert offered == {(server, debian) for server in ("apache", "nginx") for debian in (11, 12, 13)}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"release": "sarge"}, "release is 'sarge'"),
+        ({"server": "lighttpd"}, "server is 'lighttpd'"),
+        ({"dirt": ["mud"]}, "unknown dirt mud"),
+        ({"colour": "red"}, "unknown key colour"),
+    ],
+)
+def test_a_mistake_in_the_data_is_named(tmp_path, change, words):
+    entry = {"release": "trixie", "server": "nginx", "php": "fpm", "key": "ec", "dirt": [], **change}
+    path = tmp_path / "hosts.yml"
+    path.write_text(yaml.safe_dump({"dirt": {}, "hosts": {"one": entry}}))
+    with pytest.raises(LabError, match=f"hosts.yml: one: {words}"):
+        model.hosts(path)
+
+
+def test_two_checkouts_and_two_sets_share_no_name():
+    labs = [model.Lab(Path(checkout), name) for checkout in ("/a", "/b") for name in ("lab", "molecule-lab")]
+    assert len({lab.container("apache11") for lab in labs}) == len({lab.prefix for lab in labs}) == 4
+
+
+@pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
+def test_a_hosts_files_are_the_same_every_time(host):
+    assert content.archive(host, ADDRESSES, {}) == content.archive(host, ADDRESSES, {})
+    assert all(b"{{" not in text and b"{%" not in text for text in tree(host).values())
+
+
+def test_only_keys_and_what_root_owns_are_secret():
+    host = HOSTS["apache11"]
+    identity = {"/root/.ssh/authorized_keys": b"", "/etc/ssh/ssh_host_ed25519_key": b"", "/etc/x.pub": b""}
+    with tarfile.open(fileobj=io.BytesIO(content.archive(host, ADDRESSES, identity))) as tar:
+        modes = {entry.name: entry.mode for entry in tar}
+        owners = {(entry.uid, entry.gid) for entry in tar}
+    assert owners == {(0, 0)}
+    secret = {name for name, mode in modes.items() if not mode & 0o077}
+    assert secret == {"root/.ssh/authorized_keys", "etc/ssh/ssh_host_ed25519_key"}
+    assert modes["usr/local/lib/kopano-lab/seed"] == 0o755
+
+
+def test_the_plan_is_read_by_a_shell_as_it_was_meant():
+    plan = tree(HOSTS["nginx13"])[f"{content.OWN}/plan"].decode()
+    done = run(["sh", "-euc", f'{plan}\nprintf "%s|" "$server" "$name" "$sites_on" "$units"'])
+    assert done.stdout == b"nginx|mail.nginx13.test|mail|nginx php8.4-fpm|"
+
+
+def test_the_recipe_decides_the_tag(monkeypatch):
+    before = images.releases()["trixie"].image
+    assert images.releases()["trixie"].image == before
+    monkeypatch.setattr(images, "DPKG_OPTIONS", [])
+    assert images.releases()["trixie"].image != before
+
+
+def test_an_image_of_a_registry_can_be_named_instead(monkeypatch):
+    monkeypatch.setenv("KOPANO_LAB_IMAGE_TRIXIE", "registry.example/debian:13")
+    assert images.releases()["trixie"].image == "registry.example/debian:13"
+    assert images.releases()["bookworm"].image.startswith(images.REPOSITORY)
+
+
+@given(st.text(max_size=20), st.sets(st.integers(0, (1 << 14) - 1), max_size=40), st.integers(12, 30))
+def test_a_chosen_subnet_overlaps_nothing_that_is_taken(seed, blocks, length):
+    taken = [ipaddress.ip_network(((10 << 24) + (192 << 16) + (block << 8), length), strict=False) for block in blocks]
+    try:
+        chosen = network.choose(seed, taken)
+    except LabError:
+        whole = ipaddress.ip_network("10.192.0.0/10")
+        assert sum(net.num_addresses for net in ipaddress.collapse_addresses(taken)) >= whole.num_addresses
+    else:
+        assert not any(chosen.ipv4.overlaps(other) for other in taken)
+        assert chosen.ipv6.is_private
+
+
+def test_the_next_subnet_is_taken_when_the_first_is_not_free():
+    first = network.choose("seed", [])
+    second = network.choose("seed", [first.ipv4])
+    assert first == network.choose("seed", [])
+    assert first.ipv4 != second.ipv4
+    assert first.ipv6 != network.choose("seed", [first.ipv6]).ipv6
