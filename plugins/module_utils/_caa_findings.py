@@ -280,6 +280,7 @@ def _of_records(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
     if found_at is None:
         return
     kinds = {record.kind for record in records}
+    blockers = _caa.blockers(records, literal=True)
     for record in records:
         here = line(found_at, record)
         if record.kind in ("issue", "issuewild"):
@@ -291,7 +292,7 @@ def _of_records(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
                 yield finding("caa.domain.uppercase", found_at, here, _replace(found_at, record, lower))
         if record.kind == "iodef" and not _caa.reports_to(record):
             yield finding("caa.iodef.invalid", found_at, here, _remove(found_at, record))
-        if record.flags not in (0, _caa.CRITICAL):
+        if record.flags not in (0, _caa.CRITICAL) and record not in blockers:
             flags = record.flags & _caa.CRITICAL
             yield finding("caa.flags.unknown", found_at, here, _replace(found_at, record, record._replace(flags=flags)))
     if "iodef" not in kinds:

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _caa
+
+# A busy machine is no failure.
+UNHURRIED = settings(deadline=None)
 
 WORDS = st.from_regex(r"[A-Za-z0-9](-*[A-Za-z0-9]){0,5}", fullmatch=True)
 DOMAINS = st.one_of(st.just(""), st.lists(WORDS, min_size=1, max_size=4).map(".".join))
@@ -33,6 +36,7 @@ REQUESTS = st.builds(
 )
 
 
+@UNHURRIED
 @given(st.binary(max_size=300))
 def test_any_bytes_are_read_and_reading_what_was_printed_gives_the_same(value):
     grant = _caa.parse_grant(value)
@@ -40,6 +44,7 @@ def test_any_bytes_are_read_and_reading_what_was_printed_gives_the_same(value):
         assert _caa.parse_grant(str(grant).encode()) == grant
 
 
+@UNHURRIED
 @given(GRANTS, st.lists(BLANKS, min_size=20, max_size=20))
 def test_a_valid_value_survives_printing_with_any_blanks(grant, blanks):
     assert _caa.parse_grant(str(grant).encode()) == grant
@@ -49,6 +54,7 @@ def test_a_valid_value_survives_printing_with_any_blanks(grant, blanks):
     assert _caa.parse_grant(spaced.encode()) == grant
 
 
+@UNHURRIED
 @given(st.lists(PROPERTIES, max_size=6), REQUESTS)
 def test_no_record_set_raises_and_every_verdict_is_one_of_three(records, request):
     judgement = _caa.evaluate(records, request)
@@ -56,6 +62,7 @@ def test_no_record_set_raises_and_every_verdict_is_one_of_three(records, request
     assert all(str(record) and isinstance(_caa.reports_to(record), bool) for record in records)
 
 
+@UNHURRIED
 @given(st.lists(PROPERTIES, max_size=6), REQUESTS)
 def test_what_a_named_ca_may_some_ca_may(records, request):
     # Without a CA the question is weaker, so it cannot be answered more strictly.
@@ -64,6 +71,7 @@ def test_what_a_named_ca_may_some_ca_may(records, request):
         assert _caa.evaluate(records, request).verdict == _caa.FORBIDDEN
 
 
+@UNHURRIED
 @given(st.binary(max_size=80))
 def test_the_text_of_a_value_is_what_dnspython_reads_back(value):
     rdata = pytest.importorskip("dns.rdata", reason="dnspython is not installed")
@@ -71,6 +79,7 @@ def test_the_text_of_a_value_is_what_dnspython_reads_back(value):
     assert rdata.from_text("IN", "CAA", str(record)).value == value
 
 
+@UNHURRIED
 @given(st.text(max_size=80))
 def test_any_text_is_a_host_name_or_a_reason(text):
     try:
