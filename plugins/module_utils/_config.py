@@ -169,11 +169,18 @@ class Vhost:
     def __repr__(self) -> str:
         return "<Vhost %s:%s %s %s:%d>" % (self.address, self.port, " ".join(self.names), self.file, self.line)
 
+    @property
+    def named(self) -> bool:
+        """Whether it has a name of its own; Apache gives one that has none the name of the main server."""
+        children = self.block.children if self.block else None
+        return any(True for _item in direct(children or (), "servername", "serveralias", "server_name"))
+
     def as_dict(self) -> dict[str, t.Any]:
         """The shape that the module frontend_info returns."""
         return {
             "server": self.server,
             "names": self.names,
+            "named": self.named,
             "address": self.address,
             "port": self.port,
             "tls": self.tls,

@@ -223,6 +223,10 @@ vhosts:
       type: list
       elements: str
       sample: [mail.example.com]
+    named:
+      description: Whether the names are its own. Apache gives a virtual host without any the name of the main server.
+      type: bool
+      sample: true
     address:
       description: An IPv4 address, an IPv6 address in brackets, a host name, V(*), or C(unix:) and a path.
       type: str

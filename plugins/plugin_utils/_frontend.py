@@ -158,12 +158,17 @@ def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
     vhosts = list(vhosts)
     secure = [name.lower() for vhost in vhosts if vhost["tls"] for name in vhost["names"]]
     secure += [name.lower() for name in names]
-    plain = {name.lower() for vhost in vhosts if not vhost["tls"] and vhost["port"] == 80 for name in vhost["names"]}
+    plain = {name.lower() for vhost in vhosts if is_plain(vhost) and vhost["named"] for name in vhost["names"]}
     return sorted(
         name
         for name in plain
         if is_host_name(name) and "." in name and not any(fnmatch.fnmatch(name, known) for known in secure)
     )
+
+
+def is_plain(vhost: Info) -> bool:
+    """Whether it is what browsers reach without TLS."""
+    return not vhost["tls"] and vhost["port"] == 80
 
 
 def https_port(vhosts: t.Iterable[Info]) -> int:
@@ -233,9 +238,10 @@ def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[In
     chosen = certificate(info, vhosts, options)
     return {
         "names": names,
+        # Apache gives the machine's name to virtual hosts without one, such as Debian's default site. Whoever asks for
+        # that name would get what is configured for the whole server, Kopano included, without TLS.
         "shadowed": sorted(
-            {name for vhost in foreign if not vhost["tls"] and vhost.get("implicit_name") for name in vhost["names"]}
-            - set(names)
+            {name for vhost in foreign if is_plain(vhost) and not vhost["named"] for name in vhost["names"]} - {*names}
         ),
         "certificate": chosen[0],
         "certificate_key": chosen[1],

@@ -49,6 +49,7 @@ def vhost(server: str, **values: t.Any) -> dict[str, t.Any]:
     found = {
         "server": server,
         "names": [],
+        "named": True,
         "address": "*",
         "port": 443,
         "tls": True,

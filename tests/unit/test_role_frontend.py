@@ -15,7 +15,7 @@ import yaml
 from ansible_collections.kopano.hardening.plugins.modules import web_config
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
 
-from .role_frontend import COMPONENTS, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, vhost
+from .role_frontend import COMPONENTS, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
 
 SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
@@ -288,6 +288,18 @@ def test_a_name_without_tls_of_its_own_is_not_redirected():
     ]
     assert plan(info)["plain_only"] == ["intranet.example.com"]
     assert plan(info, server_names=["intranet.example.com"])["plain_only"] == []
+
+
+def test_the_machine_s_name_is_no_name_of_its_own():
+    info = host("apache", "debian")
+    nameless = vhost("apache", tls=False, port=80, names=["srv1.example.com"], named=False)
+    info["vhosts"] = [nameless, vhost("apache", names=["mail.example.com"])]
+    assert plan(info)["plain_only"] == []
+    info["vhosts"] = [nameless]
+    wanted = plan(info, server_names=["mail.example.com"])
+    assert wanted["site"]["shadowed"] == ["srv1.example.com"]
+    assert "ServerAlias srv1.example.com" in render(wanted)[wanted["files"][-1]["path"]]
+    assert plan(info, server_names=["srv1.example.com"])["site"]["shadowed"] == []
 
 
 def test_redirect_goes_to_the_port_that_has_tls():
