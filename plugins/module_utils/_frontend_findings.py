@@ -171,7 +171,7 @@ def of(config: Config) -> list[dict[str, t.Any]]:
             add("frontend.vhost.mixed", _place(vhost), "%s:%s" % (vhost.address, vhost.port))
         elif vhost.port == 80:
             alone = [name for name in vhost.names if "." in name and not _known(name, names)]
-            if secure and alone:
+            if secure and alone and vhost.named:
                 add("frontend.tls.plaintext", " ".join(alone), _place(vhost))
     if config.server == "nginx":
         for item in _config.walk(config.root):

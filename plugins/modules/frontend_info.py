@@ -387,8 +387,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._server import Se
 
 TEST_TIMEOUT = 30  # seconds, for both servers together
 
-# What makes each server test its configuration and say how it understands it
-_QUESTIONS = {"apache": ["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], "nginx": ["-T"]}
+# What makes each server say how it understands its configuration, and test it. Apache's dump is no test: with it,
+# Apache does not look whether certificates are there.
+_QUESTIONS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
 
 # Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
 _SUITES = {
@@ -413,7 +414,7 @@ _KWEB_CONFIG = "/etc/kopano/kwebd.cfg"
 
 
 class Answer(t.NamedTuple):
-    """What a server said to its question; ok: it takes its configuration."""
+    """What a server said. ok: it takes its configuration; output: its dump, empty if it gave none."""
 
     ok: bool
     output: str
@@ -430,18 +431,21 @@ def _run(servers: list[Server], in_view: bool = False) -> dict[str, list[t.Any]]
                 if re.fullmatch("APACHE_(RUN|LOCK)_DIR", name):
                     os.makedirs(path, exist_ok=True)
     for server in servers:
-        question = _QUESTIONS[server.layout.server]
-        started[server.layout.server] = subprocess.Popen(
-            server.command(*server.arguments(), *question),
-            env=server.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
+        started[server.layout.server] = [
+            subprocess.Popen(
+                server.command(*server.arguments(), *question),
+                env=server.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            for question in _QUESTIONS[server.layout.server]
+        ]
     answers: dict[str, list[t.Any]] = {}
-    for name, process in started.items():
-        output, words = process.communicate(timeout=TEST_TIMEOUT)
-        answers[name] = [process.returncode == 0, _config.decode(output), _config.decode(words)]
+    for name, processes in started.items():
+        said = [[_config.decode(data) for data in process.communicate(timeout=TEST_TIMEOUT)] for process in processes]
+        failed = [index for index, process in enumerate(processes) if process.returncode]
+        answers[name] = [not failed, "" if 0 in failed else said[0][0], said[failed[-1]][1] if failed else ""]
     return answers
 
 
@@ -480,8 +484,8 @@ def _ask(servers: list[Server], configs: t.Iterable[_config.Config]) -> dict[str
 
 def _read(layout: Layout, answer: Answer | None) -> _config.Config:
     if layout.server == "nginx":
-        return _nginx.load(layout, dump=answer.output if answer and answer.ok else None)
-    if answer and answer.ok:
+        return _nginx.load(layout, dump=(answer and answer.output) or None)
+    if answer and answer.output:
         return _apache.load(layout, answer.output, _apache.parse_module_dump(answer.output))
     return _apache.load(layout)
 
@@ -652,8 +656,8 @@ def _server_answer(
         "config_dir": layout.config_dir,
         "policy_dir": layout.policy_dir,
         "module_style": layout.module_style,
-        "confs": layout.confs._asdict(),
-        "sites": layout.sites._asdict(),
+        "confs": dict(layout.confs._asdict(), suffixes=list(layout.confs.suffixes)),
+        "sites": dict(layout.sites._asdict(), suffixes=list(layout.sites.suffixes)),
     }
 
 
@@ -694,7 +698,7 @@ def survey(wanted: str) -> dict[str, t.Any]:
     for server in servers:
         layout = server.layout
         answer = answers.get(layout.server)
-        config = _try_to_read(layout, answer) if answer and answer.ok else first[layout.server]
+        config = _try_to_read(layout, answer) if answer and answer.output else first[layout.server]
         findings += _verdict(layout, config, answer)
         readable = config if isinstance(config, _config.Config) else None
         described.append(_server_answer(server, readable, answer, running[layout.server], findings))

@@ -23,7 +23,8 @@ same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 
 def write(folder: Path, main: str, **others: str) -> None:
     """others: file names with two underscores for a slash."""
-    (folder / "apache.conf").write_text(web_bed.apache_head(folder, "ssl", "headers", "macro", "rewrite") + main, newline="")
+    head = web_bed.apache_head(folder, "ssl", "headers", "macro", "rewrite")
+    (folder / "apache.conf").write_text(head + main, newline="")
     for name, text in others.items():
         path = folder / (name.replace("__", "/") + ".conf")
         path.parent.mkdir(exist_ok=True)
@@ -46,7 +47,7 @@ def summary(config: Config) -> list[t.Any]:
     return sorted(found, key=lambda item: (item["file"], item["line"], item["address"]))
 
 
-# --- Apache itself as the judge ----------------------------------------------------------------------------------------
+# --- Apache itself as the judge --------------------------------------------------------------------------------------
 
 
 @web_bed.needs_apache
@@ -84,7 +85,8 @@ def sections(draw: t.Any, numbers: t.Iterator[int], depth: int = 3) -> str:
     if kind == "vhost":
         number = next(numbers)
         more = draw(st.sampled_from(["", "ServerAlias www.h%d *.h%d\n" % (number, number), "ServerName \\\n  late\n"]))
-        address = draw(st.sampled_from(["*:80", "*:443", "192.0.2.1:80", "[2001:db8::1]:443 *:81", "_default_:80", "*"]))
+        addresses = ["*:80", "*:443", "192.0.2.1:80", "[2001:db8::1]:443 *:81", "_default_:80", "*"]
+        address = draw(st.sampled_from(addresses))
         tag = draw(st.sampled_from(["<VirtualHost %s>", "<virtualhost \\\n %s>", "  <VirtualHost  %s > ignored"]))
         return tag % address + "\nServerName h%d\n%s</VirtualHost>\n" % (number, more)
     condition = draw(CONDITIONS)
@@ -150,7 +152,7 @@ def test_version_is_the_one_that_apache_says() -> None:
     assert "Apache/%s " % _apache.version(web_bed.APACHE) in words
 
 
-# --- the two forms of the dump -----------------------------------------------------------------------------------------
+# --- the two forms of the dump ---------------------------------------------------------------------------------------
 
 DUMP = """VirtualHost configuration:
 [::1]:443              six.example (/etc/apache2/sites-enabled/a b (1).conf:3)
@@ -181,14 +183,14 @@ def test_both_forms_of_the_dump() -> None:
 
 @web_bed.needs_apache
 def test_a_macros_virtual_host_is_known_but_not_judged(tmp_path: Path) -> None:
-    macro = "<Macro VH $n>\n<VirtualHost *:80>\nServerName $n\nSSLEngine on\n</VirtualHost>\n</Macro>\nUse VH m.example\n"
-    write(tmp_path, macro)
+    host = "<VirtualHost *:80>\nServerName $n\nSSLEngine on\n</VirtualHost>\n"
+    write(tmp_path, "<Macro VH $n>\n%s</Macro>\nUse VH m.example\n" % host)
     (vhost,) = load(tmp_path, vhost_dump=dump(tmp_path)).vhosts
     assert (vhost.names, vhost.port, vhost.block, vhost.tls) == (["m.example"], 80, None, None)
     assert load(tmp_path).vhosts == []
 
 
-# --- what a virtual host is ---------------------------------------------------------------------------------------------
+# --- what a virtual host is ------------------------------------------------------------------------------------------
 
 VHOST = "<VirtualHost *:443>\n%s\n</VirtualHost>\n"
 
@@ -272,7 +274,8 @@ Header set Strict-Transport-Security "a"
 
 
 def test_the_main_server_answers_where_no_virtual_host_does(tmp_path: Path) -> None:
-    write(tmp_path, "Listen 80\nListen 192.0.2.1:443 https\nListen [::]:81\nSSLEngine on\n<VirtualHost *:80>\n</VirtualHost>\n")
+    listens = "Listen 80\nListen 192.0.2.1:443 https\nListen [::]:81\n"
+    write(tmp_path, listens + "SSLEngine on\n<VirtualHost *:80>\n</VirtualHost>\n")
     config = load(tmp_path)
     mains = [(v.names, v.address, v.port, v.tls, v.default, v.block) for v in config.vhosts[1:]]
     assert mains == [
@@ -283,10 +286,17 @@ def test_the_main_server_answers_where_no_virtual_host_does(tmp_path: Path) -> N
 
 def test_a_name_without_scheme_and_port(tmp_path: Path) -> None:
     write(tmp_path, VHOST % "ServerName https://mail.example:8443\nServerAlias a b\nServerAlias c")
-    assert load(tmp_path).vhosts[0].names == ["mail.example", "a", "b", "c"]
+    (vhost,) = load(tmp_path).vhosts
+    assert (vhost.names, vhost.named) == (["mail.example", "a", "b", "c"], True)
 
 
-# --- places in the text ------------------------------------------------------------------------------------------------
+def test_a_virtual_host_without_a_name_has_the_main_servers(tmp_path: Path) -> None:
+    write(tmp_path, VHOST % "")
+    (vhost,) = load(tmp_path).vhosts
+    assert (vhost.names, vhost.named) == (["main.example"], False)
+
+
+# --- places in the text ----------------------------------------------------------------------------------------------
 
 
 @st.composite
@@ -347,7 +357,7 @@ def test_any_bytes_are_parsed_or_refused(tmp_path: Path, data: bytes) -> None:
         assert _config.encode(config.files[layout.main_config]) == data
 
 
-# --- the environment ---------------------------------------------------------------------------------------------------
+# --- the environment -------------------------------------------------------------------------------------------------
 
 
 def test_variables_come_from_the_envvars_file(tmp_path: Path) -> None:

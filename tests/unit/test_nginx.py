@@ -21,7 +21,7 @@ from . import web_bed
 
 same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
-# --- made-up texts -----------------------------------------------------------------------------------------------------
+# --- made-up texts ---------------------------------------------------------------------------------------------------
 
 BARE = st.text(string.ascii_letters + string.digits + "_-./:$~^*=|()[]é", min_size=1, max_size=8)
 QUOTED = st.builds(
@@ -89,7 +89,7 @@ def test_deep_nesting_is_no_problem() -> None:
     assert sum(1 for _ in _config.walk(directive)) == depth
 
 
-# --- nginx itself as the judge -----------------------------------------------------------------------------------------
+# --- nginx itself as the judge ---------------------------------------------------------------------------------------
 
 
 @web_bed.needs_nginx
@@ -251,7 +251,8 @@ def test_certificate_and_ssl_on_are_inherited_from_http(tmp_path: Path) -> None:
 
 
 def test_certificates_that_are_no_files_stay_as_they_are(tmp_path: Path) -> None:
-    config = load(tmp_path, nginx="http { server { listen 1 ssl; ssl_certificate $name.pem; ssl_certificate_key data:x; } }")
+    pair = "ssl_certificate $name.pem; ssl_certificate_key data:x;"
+    config = load(tmp_path, nginx="http { server { listen 1 ssl; %s } }" % pair)
     assert (config.vhosts[0].certificate, config.vhosts[0].key) == ("$name.pem", "data:x")
 
 
@@ -320,7 +321,7 @@ def test_what_may_not_be_read_is_noted(tmp_path: Path) -> None:
     assert config.vhosts[0].port == 81
 
 
-# --- what is read from a configuration ---------------------------------------------------------------------------------
+# --- what is read from a configuration -------------------------------------------------------------------------------
 
 
 def test_backends_and_logs(tmp_path: Path) -> None:

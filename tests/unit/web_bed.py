@@ -40,9 +40,7 @@ def layout(server: str, folder: Path, family: str = "debian") -> _layout.Layout:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a program; its output is decoded without changing line ends."""
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=30, check=False
-    )
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     out, words = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
     return subprocess.CompletedProcess(command, done.returncode, out, words)
 

@@ -1,0 +1,665 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+import tempfile
+import typing as t
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _apache, _config, _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, Files
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+
+from . import web_bed
+
+same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+HSTS = "max-age=31536000"
+LOADERS: dict[str, t.Callable[..., Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+
+POLICY = {
+    "apache": {
+        "tls": "SSLProtocol -all +TLSv1.2 +TLSv1.3\nSSLCipherSuite ECDHE+AESGCM\nInclude {dir}/headers.conf\n",
+        "headers": 'Header unset Strict-Transport-Security\nHeader always set Strict-Transport-Security "%s"\n' % HSTS,
+        "http": 'RewriteEngine On\nRewriteRule "^" "https://%{{SERVER_NAME}}%{{REQUEST_URI}}" [R=308,L]\n',
+    },
+    "nginx": {
+        "tls": "ssl_protocols TLSv1.2 TLSv1.3;\nssl_ciphers ECDHE+AESGCM;\nssl_session_timeout 1d;\n"
+        "ssl_prefer_server_ciphers on;\ninclude {dir}/headers.conf;\n",
+        "headers": 'add_header Strict-Transport-Security "%s" always;\n'
+        "proxy_hide_header Strict-Transport-Security;\n" % HSTS,
+        "http": "return 308 https://$host$request_uri;\n",
+    },
+}
+
+
+class Site:
+    """A configuration in a folder, with the collection's policy beside it."""
+
+    def __init__(self, server: str, folder: Path) -> None:
+        self.folder = folder
+        self.layout: Layout = web_bed.layout(server, folder)
+        policy = Path(self.layout.policy_dir)
+        policy.mkdir(exist_ok=True)
+        for name, text in POLICY[server].items():
+            (policy / (name + ".conf")).write_text(text.format(dir=policy))
+        self.policy: dict[str, t.Any] = {name: str(policy / (name + ".conf")) for name in ("tls", "http")}
+
+    def write(self, **texts: str) -> Site:
+        """Files by name without .conf, two underscores for a slash; main is the main file."""
+        for name, text in texts.items():
+            name = self.layout.server if name == "main" else name.replace("__", "/")
+            path = self.folder / (name + ".conf")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_config.encode(text))
+        return self
+
+    def load(self, files: Files | None = None) -> Config:
+        return LOADERS[self.layout.server](self.layout, files=files)
+
+    def adopt(self, files: Files | None = None, **policy: t.Any) -> dict[str, str]:
+        return _adopt.adopt(self.load(files), self.layout, {**self.policy, **policy})
+
+    def apply(self, changes: dict[str, str]) -> None:
+        for path, text in changes.items():
+            assert os.path.realpath(path) == path
+            Path(path).write_bytes(_config.encode(text))
+
+    def adopted(self, **policy: t.Any) -> dict[str, str]:
+        """Adopts for real, and checks what holds whatever the configuration is."""
+        before = {path: Path(path).read_bytes() for path in self.load().files}
+        changes = self.adopt(**policy)
+        for path, text in changes.items():
+            assert _config.encode(_adopt.unadopt(text)) == Path(path).read_bytes()
+        self.apply(changes)
+        assert self.adopt(**policy) == {}
+        again = {path: _adopt.unadopt(_config.decode(Path(path).read_bytes())) for path in before}
+        assert {path: _config.encode(text) for path, text in again.items()} == before
+        return {os.path.basename(path)[:-5]: text for path, text in changes.items()}
+
+
+@pytest.fixture
+def nginx(tmp_path: Path) -> Site:
+    return Site("nginx", tmp_path)
+
+
+@pytest.fixture
+def apache(tmp_path: Path) -> Site:
+    return Site("apache", tmp_path)
+
+
+def dedent(text: str) -> str:
+    return re.sub(r"(?m)^ {8}", "", text).lstrip("\n")
+
+
+# --- what the result looks like --------------------------------------------------------------------------------------
+
+
+def test_nginx(nginx: Site) -> None:
+    nginx.write(main=dedent("""
+        http {
+            server {
+                listen 443 ssl;  # TLS
+                ssl_protocols
+                    TLSv1
+                    TLSv1.1;
+                ssl_session_timeout 5m;  # the policy's word counts
+                ssl_session_cache shared:x:1m;
+                ssl_stapling on;
+                location / {
+                    root /srv;
+                }
+                location /static/ {
+                    add_header Cache-Control public;
+                    add_header Strict-Transport-Security max-age=1;
+                    if ($arg_x) {
+                        add_header X-Y z;
+                    }
+                }
+            }
+            server {
+                listen 80;
+            }
+        }
+    """))  # fmt: skip
+    policy = nginx.layout.policy_dir
+    assert nginx.adopted()["nginx"] == dedent("""
+        http {
+            server {
+                # kopano.hardening begin
+                include %(policy)s/tls.conf;
+                # kopano.hardening end
+                listen 443 ssl;  # TLS
+                # kopano.hardening off: ssl_protocols
+                    # kopano.hardening off: TLSv1
+                    # kopano.hardening off: TLSv1.1;
+                # kopano.hardening off: ssl_session_timeout 5m;  # the policy's word counts
+                ssl_session_cache shared:x:1m;
+                ssl_stapling on;
+                location / {
+                    root /srv;
+                }
+                location /static/ {
+                    # kopano.hardening begin
+                    add_header Strict-Transport-Security "max-age=31536000" always;
+                    # kopano.hardening end
+                    add_header Cache-Control public;
+                    # kopano.hardening off: add_header Strict-Transport-Security max-age=1;
+                    if ($arg_x) {
+                        # kopano.hardening begin
+                        add_header Strict-Transport-Security "max-age=31536000" always;
+                        # kopano.hardening end
+                        add_header X-Y z;
+                    }
+                }
+            }
+            server {
+                # kopano.hardening begin
+                include %(policy)s/http.conf;
+                # kopano.hardening end
+                listen 80;
+            }
+        }
+    """ % {"policy": policy})  # fmt: skip
+
+
+def test_nginx_on_one_line(nginx: Site) -> None:
+    nginx.write(main="http { server { listen 443 ssl; ssl_ciphers A;ssl_protocols TLSv1\n TLSv1.1; } }")
+    assert nginx.adopted()["nginx"] == (
+        "http { server {\n# kopano.hardening begin inline\ninclude %s/tls.conf;\n# kopano.hardening end inline\n"
+        " listen 443 ssl; \n# kopano.hardening cut: ssl_ciphers A;\n"
+        "\n# kopano.hardening cut: ssl_protocols TLSv1\n# kopano.hardening cut:  TLSv1.1;\n } }"
+        % nginx.layout.policy_dir
+    )
+
+
+def test_apache(apache: Site) -> None:
+    apache.write(
+        main=dedent("""
+        Listen 443
+        <Location /server-status>
+            Header set Strict-Transport-Security "max-age=1"
+        </Location>
+        <VirtualHost *:80>
+            RewriteEngine off
+            RewriteRule ^/old /new
+        </VirtualHost>
+        <VirtualHost \\
+            *:443>
+            SSLEngine on
+            SSLCipherSuite HIGH:\\
+                LOW
+            Include shared.conf
+            SSLUseStapling on
+            <Directory /srv>
+                SSLCipherSuite NULL
+                Header always append Strict-Transport-Security x
+                Header always set X-Frame-Options DENY
+            </Directory>
+        </VirtualHost>
+    """),
+        shared="SSLProtocol all\nHeader set Strict-Transport-Security y\nSSLOpenSSLConfCmd MinProtocol TLSv1\n",
+    )  # fmt: skip
+    policy = apache.layout.policy_dir
+    changed = apache.adopted()
+    assert changed["apache"] == dedent("""
+        Listen 443
+        <Location /server-status>
+            # kopano.hardening off: Header set Strict-Transport-Security "max-age=1"
+        </Location>
+        <VirtualHost *:80>
+            # kopano.hardening begin
+            Include %(policy)s/http.conf
+            # kopano.hardening end
+            # kopano.hardening off: RewriteEngine off
+            RewriteRule ^/old /new
+        </VirtualHost>
+        <VirtualHost \\
+            *:443>
+            SSLEngine on
+            # kopano.hardening off: SSLCipherSuite HIGH:\\
+                # kopano.hardening off: LOW
+            Include shared.conf
+            SSLUseStapling on
+            <Directory /srv>
+                # kopano.hardening off: SSLCipherSuite NULL
+                # kopano.hardening off: Header always append Strict-Transport-Security x
+                Header always set X-Frame-Options DENY
+            </Directory>
+            # kopano.hardening begin
+            Include %(policy)s/tls.conf
+            # kopano.hardening end
+        </VirtualHost>
+    """ % {"policy": policy})  # fmt: skip
+    # what merely loses against the policy stays, what would add to it does not
+    assert changed["shared"] == (
+        "SSLProtocol all\n# kopano.hardening off: Header set Strict-Transport-Security y\n"
+        "# kopano.hardening off: SSLOpenSSLConfCmd MinProtocol TLSv1\n"
+    )
+
+
+def test_lines_of_the_http_block_that_a_server_block_would_lose_are_kept(nginx: Site) -> None:
+    nginx.write(main="""http {
+add_header X-Frame-Options "a;b" always; add_header Strict-Transport-Security old;
+proxy_hide_header X-Powered-By;
+server {
+    listen 443 ssl;
+}
+server {
+    listen 443 ssl;
+    add_header X-Own 1;
+}
+server {
+    add_header_inherit merge;
+    listen 443 ssl;
+    location / {
+        add_header X 1;
+        proxy_hide_header Y;
+    }
+}
+}""")  # fmt: skip
+    text = nginx.adopted()["nginx"]
+    first, second, third = (part.split("listen")[0].splitlines()[3:-2] for part in text.split("server {")[1:])
+    kept = '    add_header X-Frame-Options "a;b" always;'
+    hidden = "    proxy_hide_header X-Powered-By;"
+    assert first == [kept, hidden] or first == [hidden, kept]
+    assert second == [hidden]
+    assert third[0] == hidden and kept not in third
+    location = text.split("location / {")[1]
+    # the header is inherited there, hidden headers are not
+    assert "Strict" in location.split("# kopano.hardening end")[0]
+    assert "add_header Strict" not in location
+
+
+@pytest.mark.parametrize(
+    ("directive", "kept"),
+    [
+        ('more_set_headers "Strict-Transport-Security: max-age=1";', None),
+        (
+            "more_set_headers -s '404' 'X-A: \"b\"' \"strict-transport-security: x\" 'X-C: \\d';",
+            'more_set_headers "-s" "404" "X-A: \\"b\\"" "X-C: \\\\d";',
+        ),
+    ],
+)
+def test_other_headers_of_more_set_headers_are_kept(nginx: Site, directive: str, kept: str | None) -> None:
+    for text in ("http { server {\nlisten 443 ssl;\n    %s\n} }", "http { server { listen 443 ssl; %s } }"):
+        nginx.write(main=text % directive)
+        changed = nginx.adopted()["nginx"]
+        found = [item for item in _config.walk(_nginx.parse(changed, "x")) if item.name == "more_set_headers"]
+        assert [item.args for item in found] == ([_nginx.parse(kept, "x")[0].args] if kept else [])
+        nginx.apply({nginx.layout.main_config: _adopt.unadopt(changed)})
+
+
+@pytest.mark.parametrize(
+    ("server", "text", "included"),
+    [
+        ("nginx", "server { listen 80; }", "http"),
+        ("nginx", "server { listen [::]:80; listen 8080; }", "http"),
+        ("nginx", "server { listen 8080; }", None),
+        ("nginx", "server { listen 127.0.0.1:80; }", None),
+        ("nginx", "server { listen [::1]:80; }", None),
+        ("nginx", "server { listen unix:/run/x; }", None),
+        ("nginx", "server { listen 80; listen 443 ssl; }", "tls"),
+        ("apache", "<VirtualHost *:80>\n</VirtualHost>", "http"),
+        ("apache", "<VirtualHost 127.0.0.1:80>\n</VirtualHost>", None),
+        ("apache", "<VirtualHost *:8080>\n</VirtualHost>", None),
+        ("apache", "<VirtualHost *:8443>\nSSLEngine on\n</VirtualHost>", "tls"),
+        ("apache", "<IfModule mod_ssl.c>\n<VirtualHost *:443>\nSSLEngine on\n</VirtualHost>\n</IfModule>", "tls"),
+    ],
+)
+def test_which_virtual_hosts_get_what(tmp_path: Path, server: str, text: str, included: str | None) -> None:
+    site = Site(server, tmp_path).write(main="http { %s }" % text if server == "nginx" else text)
+    changed = "".join(site.adopted().values())
+    assert re.findall(r"(?i)include \S+/(\w+)\.conf", changed) == ([included] if included else [])
+
+
+def test_without_a_policy_for_http_plain_virtual_hosts_stay(nginx: Site) -> None:
+    nginx.write(main="http { server { listen 80; } server { listen 443 ssl; } }")
+    assert nginx.adopted(http=None)["nginx"].count("include") == 1
+
+
+def test_leaving_out_the_policy_for_http_later_takes_it_back(nginx: Site) -> None:
+    nginx.write(main="http { server { listen 80; } }")
+    nginx.adopted()
+    (text,) = nginx.adopt(http=None).values()
+    assert text == "http { server { listen 80; } }"
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_linked_site_is_edited_behind_the_link(nginx: Site, tmp_path: Path) -> None:
+    outside = tmp_path / "elsewhere"
+    outside.mkdir()
+    (outside / "site").write_text("server { listen 443 ssl; }")
+    (tmp_path / "on").mkdir()
+    (tmp_path / "on/site").symlink_to(outside / "site")
+    nginx.write(main="http { include on/*; }")
+    assert list(nginx.adopt()) == [str(outside / "site")]
+
+
+def test_both_names_of_a_hard_linked_file_are_edited(nginx: Site, tmp_path: Path) -> None:
+    nginx.write(main="http { include a.conf; include b.conf; }", a="server { listen 443 ssl; }")
+    os.link(tmp_path / "a.conf", tmp_path / "b.conf")
+    changed = nginx.adopt()
+    assert sorted(changed) == [str(tmp_path / "a.conf"), str(tmp_path / "b.conf")]
+    assert len(set(changed.values())) == 1
+
+
+def test_a_snippet_of_several_virtual_hosts_is_edited_once(nginx: Site) -> None:
+    servers = "server { listen 443 ssl; include tls.conf; }\n" * 2
+    nginx.write(main="http {\n%s}" % servers, tls="ssl_protocols TLSv1;\nssl_session_timeout 1h;\nssl_dhparam x;\n")
+    assert nginx.adopted()["tls"] == (
+        "# kopano.hardening off: ssl_protocols TLSv1;\n"
+        "# kopano.hardening off: ssl_session_timeout 1h;\n"
+        "ssl_dhparam x;\n"
+    )
+
+
+@pytest.mark.parametrize("server", ["apache", "nginx"])
+def test_odd_bytes_and_line_ends_survive(tmp_path: Path, server: str) -> None:
+    text = {
+        "apache": "# \xfc\r\n<VirtualHost *:443>\r\nSSLEngine on\r\n\tSSLProtocol all\r\n</VirtualHost>",
+        "nginx": "# \xfc\r\nhttp {\r\n\tserver {\r\n\t\tlisten 443 ssl;\r\n\t\tssl_ciphers\r\n HIGH;\r\n}\r\n}",
+    }[server]
+    site = Site(server, tmp_path)
+    Path(site.layout.main_config).write_bytes(text.encode("latin-1"))
+    changed = site.adopted()[server]
+    assert changed.encode("utf-8", "surrogateescape").startswith(b"# \xfc\r\n")
+    assert changed.count("\n") == changed.count("\r\n")
+
+
+def test_rendered_files_are_read_but_not_edited(nginx: Site, tmp_path: Path) -> None:
+    site = str(tmp_path / "site.conf")
+    nginx.write(main="http { include site*.conf; include old.conf; }", old="server { listen 443 ssl; }")
+    rendered = Files({site: "server { listen 443 ssl; }", nginx.policy["tls"]: "ssl_session_tickets off;"})
+    assert list(nginx.adopt(rendered)) == [str(tmp_path / "old.conf")]
+
+
+def test_the_policy_of_a_rendered_file_counts_before_it_is_written(nginx: Site) -> None:
+    nginx.write(main="http { server {\nlisten 443 ssl;\nssl_early_data on;\n} }")
+    rendered = Files({nginx.policy["tls"]: "ssl_early_data off;"})
+    (text,) = nginx.adopt(rendered).values()
+    assert "# kopano.hardening off: ssl_early_data on;" in text
+
+
+@pytest.mark.parametrize("server", ["apache", "nginx"])
+def test_a_virtual_host_that_includes_the_policy_itself_gets_no_second_one(tmp_path: Path, server: str) -> None:
+    site = Site(server, tmp_path)
+    text = {
+        "apache": "<VirtualHost *:443>\nSSLEngine on\nInclude kopano-hardening/tls.conf\n</VirtualHost>\n",
+        "nginx": "http { server { listen 443 ssl; include kopano-hardening/tls.conf; } }",
+    }[server]
+    assert site.write(main=text).adopted() == {}
+
+
+def test_what_will_count_once_the_modules_are_loaded_is_seen(apache: Site) -> None:
+    apache.write(main=(
+        "SSLEngine on\n<VirtualHost *:443>\n"
+        "<IfModule mod_headers.c>\nHeader set Strict-Transport-Security x\n</IfModule>\n"
+        "</VirtualHost>\n"
+    ))  # fmt: skip
+    assert "# kopano.hardening off: Header set" in apache.adopted()["apache"]
+
+
+def test_a_mark_without_its_end_costs_nothing_but_itself() -> None:
+    text = "a;\n# kopano.hardening begin\nb;\n# kopano.hardening begin\nc;\n# kopano.hardening end\nd;\n"
+    assert _adopt.unadopt(text) == "a;\n# kopano.hardening begin\nb;\nd;\n"
+
+
+# --- made-up configurations, and the servers' own verdict on the result ----------------------------------------------
+
+GAP = st.sampled_from([" ", "\n", "\n    ", "\t", "\r\n", "\n# note\n", " # note\n  ", ""])
+NGINX_LINES = st.sampled_from([
+    "ssl_protocols TLSv1.2;", "ssl_ciphers\n  HIGH;", "ssl_ciphers 'HIGH';", "ssl_prefer_server_ciphers off;",
+    "ssl_session_timeout 5m;", "ssl_session_tickets off;", "ssl_ecdh_curve prime256v1;", "server_name a.example;",
+    "add_header X-A b;", 'add_header Strict-Transport-Security "x;}" always;', "root /srv;", "proxy_hide_header X;",
+    "ssl_conf_command Ciphersuites\n TLS_AES_128_GCM_SHA256;", "include shared.conf;",
+])  # fmt: skip
+NGINX_INNER = st.sampled_from([
+    "add_header X-B c;", "add_header strict-transport-security y;", "proxy_hide_header Z;", "root /x;", "return 404;",
+    "if ($arg_a) {add_header X-C d;}", "if ($arg_b)\n{\n  return 403;\n}",
+])  # fmt: skip
+
+
+@st.composite
+def nginx_servers(draw: t.Any, number: int) -> str:
+    tls = draw(st.booleans())
+    listen = "listen 127.0.0.1:%d%s;" % ((18443, " ssl") if tls else (18080, ""))
+    parts = [listen, *draw(st.lists(NGINX_LINES, max_size=6, unique_by=lambda line: line.split()[0] + line[11:14]))]
+    for place in range(draw(st.integers(0, 3))):
+        inner = [draw(GAP) + item for item in draw(st.lists(NGINX_INNER, max_size=4, unique=True))]
+        parts.append("location /%d%s{%s%s}" % (place, draw(GAP) or " ", "".join(inner), draw(GAP)))
+    body = "".join(draw(GAP) + part for part in draw(st.permutations(parts)))
+    return "server%s{%s%s}" % (draw(GAP) or " ", body, draw(GAP))
+
+
+@web_bed.needs_nginx
+@given(st.data())
+@settings(same_folder, max_examples=60)
+def test_nginx_takes_every_adopted_configuration_that_it_took(tmp_path: Path, data: st.DataObject) -> None:
+    site = Site("nginx", tmp_path)
+    if not (tmp_path / "cert.pem").exists():
+        web_bed.make_certificate(tmp_path)
+    servers = [data.draw(nginx_servers(number)) for number in range(data.draw(st.integers(1, 3)))]
+    common = "ssl_certificate cert.pem; ssl_certificate_key key.pem; add_header X-Http 1;\nssl_protocols TLSv1.3;\n"
+    main = web_bed.nginx_head(tmp_path) + "http {\n" + web_bed.nginx_http(tmp_path) + common + "\n".join(servers) + "}"
+    site.write(main=main, shared="ssl_buffer_size 4k;\nssl_early_data off;\n")
+    before = web_bed.nginx_test(tmp_path)
+    site.adopted()
+    after = web_bed.nginx_test(tmp_path)
+    assert (before.returncode, after.returncode) == (0, 0), before.stderr + after.stderr
+    for vhost in site.load().vhosts:
+        assert vhost.overrides == []
+
+
+APACHE_LINES = st.sampled_from([
+    "SSLProtocol all", "SSLCipherSuite HIGH\\\n:!aNULL", "sslciphersuite TLSv1.3 TLS_AES_128_GCM_SHA256",
+    "Header always set Strict-Transport-Security x", 'Header set "Strict-Transport-Security" "y"', "Header set X-A b",
+    "SSLHonorCipherOrder off", "# note", "# note \\\n  goes on", "", "SSLCompression off", "RewriteEngine Off",
+    "<Location /x>\n  Header append Strict-Transport-Security z\n  SSLCipherSuite HIGH\n</Location>",
+    "<IfModule mod_headers.c>\nHeader unset Strict-Transport-Security\n</IfModule>", "Include shared.conf",
+    "SSLOpenSSLConfCmd Curves prime256v1",
+])  # fmt: skip
+
+
+@st.composite
+def apache_hosts(draw: t.Any) -> str:
+    tls = draw(st.booleans())
+    lines = draw(st.lists(APACHE_LINES, max_size=7))
+    if tls:
+        lines += ["SSLEngine on", "SSLCertificateFile cert.pem", "SSLCertificateKeyFile key.pem"]
+        lines = draw(st.permutations(lines))
+    indent = draw(st.sampled_from(["", "    ", "\t"]))
+    body = "".join(indent + line + "\n" for line in lines)
+    tag = draw(st.sampled_from(["VirtualHost", "virtualhost"]))
+    return "%s<%s *:%d>\n%s%s</%s>" % (indent, tag, 443 if tls else 80, body, indent, tag)
+
+
+@web_bed.needs_apache
+@given(st.lists(apache_hosts(), min_size=1, max_size=3), st.booleans(), st.booleans())
+@settings(same_folder, max_examples=50)
+def test_apache_takes_every_adopted_configuration_that_it_took(
+    tmp_path: Path, hosts: list[str], crlf: bool, final_newline: bool
+) -> None:
+    site = Site("apache", tmp_path)
+    if not (tmp_path / "cert.pem").exists():
+        web_bed.make_certificate(tmp_path)
+    main = web_bed.apache_head(tmp_path, "ssl", "headers", "rewrite") + "\n".join(hosts) + "\n" * final_newline
+    shared = "SSLProtocol all\n<Files x>\nSSLCipherSuite A\n</Files>\n"
+    site.write(main=main.replace("\n", "\r\n") if crlf else main, shared=shared)
+    before = web_bed.apache_test(tmp_path)
+    assert not before.returncode, before.stderr
+    site.adopted()
+    after = web_bed.apache_test(tmp_path)
+    assert not after.returncode, after.stderr
+    left = [item for vhost in site.load().vhosts for item in vhost.overrides]
+    assert all(item.file.endswith("/shared.conf") and item.key == "sslprotocol" for item in left)
+
+
+@given(st.text("a;{}\n\r# ", max_size=30))
+@settings(deadline=None)
+def test_a_text_without_marks_is_not_changed(text: str) -> None:
+    assert _adopt.unadopt(text) == text
+
+
+# --- what clients see ------------------------------------------------------------------------------------------------
+
+
+def hsts_of(port: int, path: str, name: str | None = "mail.example") -> list[str]:
+    return web_bed.get(port, path, name).all("strict-transport-security")
+
+
+def refuses_old_protocols(port: int) -> bool:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    with web_bed.socket.create_connection(("127.0.0.1", port), 10) as connection:
+        try:
+            context.wrap_socket(connection).close()
+        except (ssl.SSLError, ConnectionError):
+            return True
+    return False
+
+
+@web_bed.needs_nginx
+def test_clients_of_nginx_see_the_policy_everywhere(nginx: Site, tmp_path: Path) -> None:
+    web_bed.make_certificate(tmp_path)
+    port, plain, backend = web_bed.free_ports(3)
+    nginx.write(main="""%s
+http {
+    %s
+    ssl_certificate cert.pem; ssl_certificate_key key.pem;
+    add_header X-Frame-Options SAMEORIGIN;
+    server { listen 127.0.0.1:%d ssl; ssl_protocols TLSv1.1 TLSv1.2; ssl_ciphers ALL:@SECLEVEL=0; return 404; }
+    server {
+        listen 127.0.0.1:%d ssl;
+        server_name mail.example;
+        ssl_ciphers ALL:@SECLEVEL=0; ssl_protocols TLSv1.1 TLSv1.2;
+        location / { return 200 x; }
+        location /own { add_header Cache-Control public; return 200 x; }
+        location /old { add_header Strict-Transport-Security max-age=1; return 200 x; }
+        location /deep { add_header X-A b; location /deep/er { add_header X-B c; return 403; } }
+        location /if { if ($arg_x) { add_header X-C d; return 200 x; } return 200 x; }
+        location /back { proxy_pass http://127.0.0.1:%d; proxy_hide_header X-Hidden; }
+        location /down { proxy_pass http://127.0.0.1:1; }
+    }
+    server { listen 127.0.0.1:%d; return 200 x; }
+    server { listen 127.0.0.1:%d; location / { add_header Strict-Transport-Security max-age=2; return 200 b; } }
+}
+""" % (web_bed.nginx_head(tmp_path), web_bed.nginx_http(tmp_path), port, port, backend, plain, backend))  # fmt: skip
+    with web_bed.running("nginx", tmp_path, port):
+        assert hsts_of(port, "/") == []
+        assert not refuses_old_protocols(port)
+        assert hsts_of(port, "/back") == ["max-age=2"]
+    nginx.adopted()
+    with web_bed.running("nginx", tmp_path, port):
+        for path in ("/", "/own", "/old", "/deep/er", "/if", "/if?x=1", "/back", "/down", "/none"):
+            assert hsts_of(port, path) == [HSTS], path
+        assert hsts_of(port, "/", None) == [HSTS]
+        assert web_bed.get(port, "/").all("x-frame-options") == ["SAMEORIGIN"]
+        assert web_bed.get(port, "/own").all("cache-control") == ["public"]
+        assert refuses_old_protocols(port)
+        assert web_bed.get(plain, "/", tls=False).all("strict-transport-security") == []
+
+
+@pytest.fixture
+def root() -> t.Iterator[Path]:
+    """A document root that Apache's user may read, which pytest's folders are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        (Path(folder) / "x.txt").write_text("x")
+        yield Path(folder)
+
+
+@web_bed.needs_apache
+def test_clients_of_apache_see_the_policy_everywhere(apache: Site, tmp_path: Path, root: Path) -> None:
+    web_bed.make_certificate(tmp_path)
+    port, backend = web_bed.free_ports(2)
+    apache.write(main="""%s
+Listen 127.0.0.1:%d
+Listen 127.0.0.1:%d
+DocumentRoot "%s"
+<Directory "%s">
+    Require all granted
+</Directory>
+<Location /old>
+    Header set Strict-Transport-Security max-age=1
+</Location>
+<VirtualHost 127.0.0.1:%d>
+    ServerName first.example
+    SSLEngine on
+    SSLCertificateFile cert.pem
+    SSLCertificateKeyFile key.pem
+    SSLProtocol all
+    SSLCipherSuite ALL:@SECLEVEL=0
+</VirtualHost>
+<VirtualHost 127.0.0.1:%d>
+    ServerName mail.example
+    SSLEngine on
+    SSLCertificateFile cert.pem
+    SSLCertificateKeyFile key.pem
+    SSLProtocol all
+    SSLCipherSuite ALL:@SECLEVEL=0
+    Header set Strict-Transport-Security max-age=3
+    ProxyPass /back http://127.0.0.1:%d/
+    ProxyPass /down http://127.0.0.1:1/
+    <Files x.txt>
+        Header always set Strict-Transport-Security max-age=4
+        Header set Cache-Control public
+    </Files>
+</VirtualHost>
+<VirtualHost 127.0.0.1:%d>
+    Header set Strict-Transport-Security max-age=2
+</VirtualHost>
+""" % (web_bed.apache_head(tmp_path, "ssl", "headers", "proxy", "proxy_http", "dir"), port, backend, root, root,
+       port, port, backend, backend))  # fmt: skip
+    with web_bed.running("apache", tmp_path, port):
+        assert hsts_of(port, "/x.txt") == ["max-age=4", "max-age=3"]
+        assert hsts_of(port, "/none") == []
+        assert not refuses_old_protocols(port)
+    apache.adopted()
+    with web_bed.running("apache", tmp_path, port):
+        for path in ("/x.txt", "/none", "/old", "/back/x.txt", "/down", "/"):
+            assert hsts_of(port, path) == [HSTS], path
+        assert hsts_of(port, "/", None) == [HSTS]
+        assert web_bed.get(port, "/x.txt").all("cache-control") == ["public"]
+        assert refuses_old_protocols(port)
+
+
+@web_bed.needs_apache
+def test_the_redirect_counts_before_what_a_plain_virtual_host_has(apache: Site, tmp_path: Path) -> None:
+    """Port 80 is not ours to use in a test, so the policy for plain HTTP is put where adopt puts it on that port."""
+    (port,) = web_bed.free_ports(1)
+    text = """%s
+Listen 127.0.0.1:%d
+<VirtualHost *:80>
+    RewriteEngine on
+    RewriteRule ^/app /other [R=302,L]
+    RewriteEngine off
+    Redirect 302 /old http://elsewhere.example/
+    <Location /locked>
+        Require all denied
+    </Location>
+</VirtualHost>
+""" % (web_bed.apache_head(tmp_path, "rewrite", "alias"), port)
+    apache.write(main=text)
+    adopted = apache.adopted()["apache"].replace("*:80>", "*:%d>" % port)
+    apache.write(main=adopted)
+    with web_bed.running("apache", tmp_path, port):
+        for path in ("/", "/app", "/old", "/locked"):
+            answer = web_bed.get(port, path, "mail.example", tls=False)
+            assert (answer.status, answer.all("location")) == (308, ["https://mail.example" + path])
