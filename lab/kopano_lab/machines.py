@@ -142,14 +142,20 @@ class Machines:
 
     def _remove(self, host: str) -> None:
         self.access.close(host)
-        self.podman("rm", "--force", "--ignore", "--volumes", "--time=0", self.lab.container(host))
+        self._rm(self.lab.container(host))
+
+    def _rm(self, container: str) -> None:
+        command = ["rm", "--force", "--ignore", "--volumes", "--time=0", container]
+        # Where the container's processes were killed behind podman's back, the first call only finds that out.
+        if not self.podman.ok(*command):
+            self.podman(*command)
 
     def _remove_orphans(self) -> None:
         """Remove what checkouts that no longer exist have left on the machine."""
         label = "label=kopano-lab"
         for entry in self.podman.json("ps", "--all", "--filter", label):
             if not Path(entry["Labels"]["kopano-lab"]).is_dir():
-                self.podman("rm", "--force", "--ignore", "--time=0", entry["Id"])
+                self._rm(entry["Id"])
         for entry in self.podman.json("network", "ls", "--filter", label):
             if not Path(entry["labels"]["kopano-lab"]).is_dir():
                 self.podman.ok("network", "rm", "--force", entry["name"])
