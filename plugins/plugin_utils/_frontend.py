@@ -171,6 +171,13 @@ def is_plain(vhost: Info) -> bool:
     return not vhost["tls"] and vhost["port"] == 80
 
 
+def has_both(vhosts: t.Iterable[Info]) -> bool:
+    """Whether a server block has TLS and port 80: its plain side needs the policy for plain HTTP as well."""
+    vhosts = list(vhosts)
+    plain = {(vhost["file"], vhost["line"]) for vhost in vhosts if is_plain(vhost)}
+    return any(vhost["tls"] and (vhost["file"], vhost["line"]) in plain for vhost in vhosts)
+
+
 def https_port(vhosts: t.Iterable[Info]) -> int:
     """Where plain HTTP is redirected to: 443, or the lowest TLS port of a host that has none there."""
     ports = sorted({vhost["port"] for vhost in vhosts if vhost["tls"] and vhost["port"]})
@@ -324,6 +331,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         "tls": tls_policy(server, options, profiles[options["tls_profile"]]),
         "hsts": hsts(options),
         "plain_only": plain_only(foreign, as_list(options["server_names"])),
+        "has_both": has_both(vhosts),
         "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
         "files": files,
         "policy": dict({"http": None}, **snippets),

@@ -310,6 +310,18 @@ def test_redirect_goes_to_the_port_that_has_tls():
     assert plan(info)["https_suffix"] == ""
 
 
+def test_a_block_with_tls_and_plain_http_gets_the_policy_for_both():
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx", line=3), vhost("nginx", line=3, tls=False, port=80)]
+    wanted = plan(info)
+    assert f"include {wanted['policy']['http']};" in render(wanted)[wanted["policy"]["tls"]]
+    wanted = plan(info, http_redirect=False)
+    assert "http.conf" not in render(wanted)[wanted["policy"]["tls"]]
+    info["vhosts"][1]["line"] = 30
+    wanted = plan(info)
+    assert "http.conf" not in render(wanted)[wanted["policy"]["tls"]]
+
+
 def test_without_redirect_there_is_no_plain_policy():
     info = host("nginx", "debian")
     info["vhosts"] = [vhost("nginx")]
