@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import os
 import tarfile
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopano_lab import content, images, model, network
+from kopano_lab import content, engine, images, model, network
 from kopano_lab.shell import LabError, run
 
 ADDRESSES = ("192.0.2.10", "2001:db8::a")
@@ -116,3 +117,42 @@ def test_the_next_subnet_is_taken_when_the_first_is_not_free():
     assert first == network.choose("seed", [])
     assert first.ipv4 != second.ipv4
     assert first.ipv6 != network.choose("seed", [first.ipv6]).ipv6
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
+def test_the_namespace_is_made_kept_and_made_anew_when_stale(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "HOLDER", tmp_path / "namespace")
+    monkeypatch.setattr(engine, "NAMESPACE", tmp_path / "namespace" / "mnt")
+    before = Path("/proc/self/mountinfo").read_text()
+    enter = engine._namespace()
+    try:
+        mounts = run([*enter, "cat", "/proc/self/mountinfo"]).stdout
+        assert engine._namespace() == enter
+        assert run([*enter, "cat", "/proc/self/mountinfo"]).stdout == mounts
+
+        run(["umount", "--lazy", engine.NAMESPACE])  # as after a reboot: the file is there, the namespace is not
+        assert engine._is_cgroup2(engine._namespace())
+    finally:
+        for mount in (engine.NAMESPACE, engine.HOLDER):
+            run(["umount", "--lazy", mount], check=False)
+    assert Path("/proc/self/mountinfo").read_text() == before
+
+
+def test_what_podman_kept_from_another_boot_is_forgotten(tmp_path, monkeypatch):
+    alive = tmp_path / "alive"
+    monkeypatch.setattr(engine, "VOLATILE", [alive, tmp_path / "absent"])
+    monkeypatch.setattr(engine, "BOOT", tmp_path / "boot_id")
+    alive.touch()
+    engine._forget_last_boot()
+    engine._forget_last_boot()
+    assert alive.exists()
+    engine.BOOT.write_text("another")
+    engine._forget_last_boot()
+    assert not alive.exists()
+
+
+def test_a_failing_program_is_quoted():
+    with pytest.raises(LabError, match=r"exit status 3: sh -c .*\nits own words"):
+        run(["sh", "-c", "echo its own words >&2; exit 3"])
+    with pytest.raises(LabError, match="nowhere is not installed"):
+        run(["nowhere"])
