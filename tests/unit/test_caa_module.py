@@ -39,10 +39,10 @@ def bed(tmp_path_factory):
     reason = caa_bed.missing()
     if reason:
         pytest.skip(reason)
-    with caa_bed.bed(tmp_path_factory.mktemp("bed"), ZONES, {"split.test.": ""}) as started:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(_caa_resolver, "AUTHORITY_PORT", started.port)
-            yield started
+    directory = tmp_path_factory.mktemp("bed")
+    with caa_bed.bed(directory, ZONES, {"split.test.": ""}) as started, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_caa_resolver, "AUTHORITY_PORT", started.port)
+        yield started
 
 
 def params(**changes):
