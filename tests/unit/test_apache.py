@@ -24,7 +24,7 @@ same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 def write(folder: Path, main: str, **others: str) -> None:
     """others: file names with two underscores for a slash."""
     head = web_bed.apache_head(folder, "ssl", "headers", "macro", "rewrite")
-    (folder / "apache.conf").write_text(head + main, newline="")
+    (folder / "apache.conf").write_bytes((head + main).encode())
     for name, text in others.items():
         path = folder / (name.replace("__", "/") + ".conf")
         path.parent.mkdir(exist_ok=True)

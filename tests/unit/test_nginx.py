@@ -121,7 +121,7 @@ def test_words_are_those_that_nginx_reads(tmp_path: Path, text: str) -> None:
 def test_lines_are_those_that_nginx_counts(tmp_path: Path, text: str, data: st.DataObject) -> None:
     """The first directive is not known to nginx; comments and blank lines before it must not confuse the count."""
     before = data.draw(st.lists(GAPS, max_size=4).map("".join))
-    (tmp_path / "nginx.conf").write_text(before + "no_such_directive x;" + text, newline="")
+    (tmp_path / "nginx.conf").write_bytes((before + "no_such_directive x;" + text).encode())
     words = web_bed.nginx_test(tmp_path).stderr
     line = re.search(r'unknown directive "no_such_directive" in \S+:(\d+)', words)
     assert line, words
