@@ -32,6 +32,9 @@ NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
 # The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
 SITE = "00-kopano-hardening"
 
+# How a virtual host's address is written when it is for every one.
+EVERYWHERE = ("*", "0.0.0.0", "[::]", "_default_")
+
 # Debian's package kopano-webapp-apache2 brings two virtual hosts in a file of this name.
 PACKAGED_VHOSTS = "kopano-webapp-apache2"
 
@@ -227,6 +230,12 @@ def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[In
             "frontend_server_names: [] is not enough for site mode, which this host gets because no TLS "
             "virtual host is there to adopt"
         )
+    bound = [vhost for vhost in foreign if vhost["tls"] and vhost["port"] == 443 and vhost["address"] not in EVERYWHERE]
+    if bound:
+        raise Refused(
+            f"frontend_mode: {options['mode']} comes to site mode, whose virtual hosts are for every address; those at "
+            f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
+        )
     php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
     wanted = as_list(options["components"])
     found = {component["name"]: component for component in info["components"]}
@@ -256,9 +265,6 @@ def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[In
         "http2": http2(server) if boolean(options["http2"]) else "",
         "ipv6": info["os"]["ipv6"],
         "acme_root": options["acme_root"],
-        # nginx wants one default server at an address; the administrator's one stays.
-        "default_80": not any(vhost["default"] and vhost["port"] == 80 for vhost in foreign),
-        "default_443": not any(vhost["default"] and vhost["port"] == 443 for vhost in foreign),
         "components": components,
         "landing": next((component["landing"] for component in components if "landing" in component), ""),
         "php_socket": "" if php == "mod_php" else php,

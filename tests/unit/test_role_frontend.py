@@ -171,6 +171,15 @@ def test_the_packaged_virtual_hosts_alone_are_replaced_by_a_site():
     assert wanted["site"]["certificate"] == "/c"
 
 
+def test_a_site_is_refused_where_virtual_hosts_bound_to_addresses_would_answer_in_its_place():
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx", address="[::]"), vhost("nginx", address="192.0.2.1", file="/etc/x", line=7)]
+    error = plan(info, server_names=["mail.example.com"], mode="site")["error"]
+    assert "frontend_mode" in error
+    assert "192.0.2.1:443 (/etc/x:7)" in error
+    assert plan(info)["error"] == ""
+
+
 def test_site_mode_needs_names():
     assert "frontend_server_names" in plan(host("apache", "debian"))["error"]
 
