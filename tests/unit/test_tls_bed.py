@@ -531,14 +531,20 @@ OLD = {
 }
 
 
+def old_server(pki, port, name):
+    """The server of OLD with this name."""
+    version, ciphers, options, *_expected = OLD[name]
+    pki.run("rsa", "-traditional", "-in", "good.key", "-out", "traditional.key")
+    options = dict(options, ciphers=ciphers, honorCipherOrder=True, key=pki.path("traditional.key"))
+    return bed.node(pki.folder, port, version, cert=pki.path("good.chain"), **options)
+
+
 @pytest.mark.parametrize("mode", ["quick", "full"])
 @pytest.mark.parametrize("name", list(OLD))
 def test_old_openssl(pki, trust, name, mode):
-    version, ciphers, options, grade, rules = OLD[name]
+    *_options, grade, rules = OLD[name]
     (port,) = bed.free_ports()
-    pki.run("rsa", "-traditional", "-in", "good.key", "-out", "traditional.key")
-    options = dict(options, ciphers=ciphers, honorCipherOrder=True, key=pki.path("traditional.key"))
-    with bed.node(pki.folder, port, version, cert=pki.path("good.chain"), **options):
+    with old_server(pki, port, name):
         result = _tls_grade.grade(look(port, trust, mode))
     # Whether the local library can still speak to it, to check the chain and read HSTS, is another matter.
     ours = ("tls.certificate.untrusted", "tls.hsts.unknown")
@@ -546,14 +552,18 @@ def test_old_openssl(pki, trust, name, mode):
     assert result["grade_trust_ignored"] == grade
 
 
-@pytest.mark.parametrize("mode", ["quick", "full"])
-def test_debian_11(pki, trust, mode):
+def debian_11_server(pki, port):
     """OpenSSL 1.1.1 with TLS 1.0 to 1.3 and its default suites."""
     folder = bed.oracle("openssl-1.1.1")
-    (port,) = bed.free_ports()
     env = {"LD_LIBRARY_PATH": f"{folder}/usr/lib/x86_64-linux-gnu", "OPENSSL_CONF": "/dev/null"}
     arguments = (*bed.shown("good"), "-cipher", "DEFAULT:@SECLEVEL=0")
-    with bed.s_server(pki.folder, port, *arguments, openssl=f"{folder}/usr/bin/openssl", env=env):
+    return bed.s_server(pki.folder, port, *arguments, openssl=f"{folder}/usr/bin/openssl", env=env)
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_debian_11(pki, trust, mode):
+    (port,) = bed.free_ports()
+    with debian_11_server(pki, port):
         result = _tls_grade.grade(look(port, trust, mode))
     assert result["protocols"] == ["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
     assert (result["grade"], rules_of(result)) == (
