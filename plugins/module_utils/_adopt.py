@@ -125,9 +125,14 @@ class _Edits:
         if after and not after.startswith("#"):
             self._insert_inline(block.body_start, lines)
             return
-        children = [item for item in block.children or () if item.file == block.file and item.start > last]
-        indent = self._indent(children[0].start) if children else self._indent(block.start) + "    "
-        self._insert(last + 1, indent, lines)
+        self._insert(last + 1, self._inner_indent(block), lines)
+
+    def _inner_indent(self, block: Directive) -> str:
+        """The indentation of what stands on lines of its own in a block."""
+        for item in block.children or ():
+            if item.file == block.file and self._line(item.start, item.end)[2]:
+                return self._indent(item.start)
+        return self._indent(block.start) + "    "
 
     def insert_before(self, directive: Directive, lines: list[str]) -> None:
         first, _last, alone = self._line(directive.start, directive.end)
@@ -139,7 +144,7 @@ class _Edits:
     def insert_at_end(self, block: Directive, lines: list[str]) -> None:
         """Inserts lines in front of a closing tag, which has a line of its own."""
         assert block.body_end is not None
-        self._insert(self.text.rfind("\n", 0, block.body_end) + 1, self._indent(block.body_end) + "    ", lines)
+        self._insert(self.text.rfind("\n", 0, block.body_end) + 1, self._inner_indent(block), lines)
 
     def _insert_inline(self, at: int, lines: list[str]) -> None:
         lines = [MARK + "begin inline", *lines, MARK + "end inline"]
@@ -285,6 +290,8 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict
     files, which may not be on the disk yet) and never edited. Marks that are there already are replaced, so that
     adopting twice is adopting once. Raises ConfigError.
     """
+    if not config.source.disk:
+        raise ValueError("what was read from a dump cannot be edited")
     clean = {}
     for path, text in config.files.items():
         if path not in config.source.texts and config.source.real(path) not in config.source.texts:

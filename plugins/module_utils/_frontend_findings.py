@@ -104,6 +104,12 @@ CATALOGUE = {
     "frontend.hsts.override": Entry(
         3, "warn", "A virtual host, or a part of one, has a Strict-Transport-Security header of its own.", _ROLE
     ),
+    "frontend.nginx.other_tls": Entry(
+        2,
+        "info",
+        "nginx ends TLS outside of its http block, where neither this module nor the role frontend sees to it.",
+        "Give the block the protocols and ciphers of the policy by hand.",
+    ),
     "frontend.nginx.ssl_on": Entry(
         2,
         "warn",
@@ -177,4 +183,6 @@ def of(config: Config) -> list[dict[str, t.Any]]:
         for item in _config.walk(config.root):
             if item.name == "ssl" and item.args == ["on"]:
                 add("frontend.nginx.ssl_on", _place(item), "ssl on;")
+            if item.name == "listen" and "ssl" in item.args and "http" not in [block.name for block in item.within()]:
+                add("frontend.nginx.other_tls", _place(item), " ".join(["listen", *item.args]))
     return list(found.values())

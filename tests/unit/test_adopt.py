@@ -366,6 +366,12 @@ def test_a_snippet_of_several_virtual_hosts_is_edited_once(nginx: Site) -> None:
     )
 
 
+def test_what_was_read_from_a_dump_is_not_edited(nginx: Site) -> None:
+    config = _nginx.load(nginx.layout, dump="# configuration file /etc/nginx/nginx.conf:\nhttp { }\n\n")
+    with pytest.raises(ValueError, match="dump"):
+        _adopt.adopt(config, nginx.layout, nginx.policy)
+
+
 @pytest.mark.parametrize("server", ["apache", "nginx"])
 def test_odd_bytes_and_line_ends_survive(tmp_path: Path, server: str) -> None:
     text = {

@@ -289,6 +289,13 @@ def test_a_virtual_host_that_nothing_is_known_about(tmp_path: Path) -> None:
     assert [(item["id"], item["severity"]) for item in found] == [("frontend.vhost.unknown", "unknown")]
 
 
+def test_tls_that_nginx_ends_outside_of_http(tmp_path: Path) -> None:
+    layout = web_bed.layout("nginx", tmp_path)
+    text = "http { %s }\nmail { server { listen 993 ssl; listen 143; } }" % TLS
+    found = _frontend_findings.of(_nginx.load(layout, files=_config.Files({layout.main_config: text})))
+    assert [(item["id"], item["evidence"]) for item in found] == [("frontend.nginx.other_tls", "listen 993 ssl")]
+
+
 def test_every_finding_of_the_module_is_in_the_catalogue() -> None:
     source = Path(frontend_info.__file__).read_text() + Path(_frontend_findings.__file__).read_text()
     for key in _frontend_findings.CATALOGUE:
