@@ -82,7 +82,7 @@ CATALOGUE = {
         2,
         "fail",
         "The virtual host of Debian's kopano-webapp package answers on the TLS port for names that no other one has, "
-        "with a certificate that nobody trusts and a weak cipher list.",
+        "with the certificate that the distribution made.",
         "Disable it, with a2disconf kopano-webapp-apache2 or by removing its link in sites-enabled.",
     ),
     "frontend.vhost.mixed": Entry(
