@@ -2,10 +2,11 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks side by side: run.py [lint|unit|oldest|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|unit|oldest|molecule|GROUP:NAME]…
 
-Each check's output goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really
-ran: each program once, and for pytest each test as its own report has it.
+One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
+goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really ran: each program once,
+and for pytest each test as its own report has it.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable
 GROUPS = {"lint": lint, "unit": unit, "oldest": oldest, "molecule": molecule}
 
 
-def choose(names: list[str]) -> list[Check]:
-    """The checks of these groups, or single ones given as GROUP:NAME."""
+def choose(names: list[str]) -> list[list[Check]]:
+    """The checks of these groups, or single ones given as GROUP:NAME, each name's together."""
     chosen = []
     for name in names:
         group = name.partition(":")[0]
@@ -115,7 +116,7 @@ def choose(names: list[str]) -> list[Check]:
         found = [check for check in GROUPS[group]() if name in (group, check.name)]
         if not found:
             sys.exit(f"{name}: no such check; {group} has {', '.join(c.name for c in GROUPS[group]()) or 'none'}")
-        chosen += found
+        chosen.append(found)
     return chosen
 
 
@@ -158,17 +159,18 @@ def count(report: Path) -> tuple[int, int, int]:
 
 def main(names: list[str]) -> int:
     """Run the checks that are named; returns the exit status."""
-    checks = choose(names)
+    groups = choose(names)
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results = []
-    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
-        for task in as_completed([pool.submit(run, check) for check in checks]):
-            result = task.result()
-            results.append(result)
-            print(line(result), flush=True)
-            if not result.ok:
-                print(tail(result.check.log), flush=True)
+    for checks in groups:
+        with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+            for task in as_completed([pool.submit(run, check) for check in checks]):
+                result = task.result()
+                results.append(result)
+                print(line(result), flush=True)
+                if not result.ok:
+                    print(tail(result.check.log), flush=True)
     print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
     for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
         print(f"  {line(result)}")
