@@ -16,8 +16,8 @@ LINK := .cache/collections/ansible_collections/kopano/hardening
 
 LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 iptables mmdebstrap netavark nftables \
 	openssh-client podman python3-venv uidmap util-linux
-# Programs that the tests talk to or start themselves; none of these packages starts a service.
-TEST_PACKAGES := apache2-bin git openssl testssl.sh
+# Programs that the tests start themselves, on loopback.
+TEST_PACKAGES := apache2-bin ca-certificates git knot knot-dnssecutils nginx openssl testssl.sh unbound
 
 # $(call interpreter,TEST,NAMES): the first of these interpreters that can make an environment and passes the test.
 interpreter = $(shell for python in $(2); do \
@@ -69,8 +69,13 @@ $(STAMPS)/oldest: requirements-oldest.txt | $(LINK)
 $(STAMPS)/oracles: requirements-oracles.txt
 	$(call venv,.venv-oracles,NEWEST,requirements-oracles.txt)
 
+# Old TLS servers to compare with. Tests whose server cannot be had are skipped.
+$(STAMPS)/tls-oracles: tests/unit/tls_oracles.sh
+	@tests/unit/tls_oracles.sh >.cache/tls-oracles.log 2>&1 || tail -n 3 .cache/tls-oracles.log
+	@mkdir -p $(@D) && touch $@
+
 .PHONY: setup
-setup: $(STAMPS)/lab-packages $(STAMPS)/test-packages $(STAMPS)/test ## Install what the other rules need
+setup: $(STAMPS)/lab-packages $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/tls-oracles ## Install what the other rules need
 
 # ---- The lab
 
@@ -99,7 +104,7 @@ test: setup ## Lint, unit tests and all Molecule scenarios, with a summary
 lint: $(STAMPS)/test ## Static checks
 	@$(BIN)/python tests/run.py lint
 
-unit: $(STAMPS)/test-packages $(STAMPS)/test ## Unit tests
+unit: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/tls-oracles ## Unit tests
 	@$(BIN)/python tests/run.py unit
 
 molecule: setup ## All Molecule scenarios, or SCENARIO=name
@@ -108,7 +113,8 @@ molecule: setup ## All Molecule scenarios, or SCENARIO=name
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest
 
-oracles: $(STAMPS)/oracles ## Install sslyze in an environment of its own
+oracles: setup $(STAMPS)/oracles ## Compare with testssl.sh and sslyze (slow)
+	@$(BIN)/python tests/run.py oracles
 
 benchmark: setup lab ## Measurements against the lab
 	@$(BIN)/python -m pytest tests/benchmark $(ARGS)

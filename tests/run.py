@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks: run.py [lint|unit|oldest|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|unit|oldest|oracles|molecule|GROUP:NAME]…
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
 goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really ran: each program once,
@@ -88,6 +88,11 @@ def oldest() -> Iterator[Check]:
     yield _pytest("oldest", ["-n", "2", "tests/unit"], ROOT / ".venv-oldest" / "bin" / "python")
 
 
+def oracles() -> Iterator[Check]:
+    """The grader beside other people's scanners."""
+    yield _pytest("oracles", ["-n", "2", "tests/oracles"])
+
+
 def molecule() -> Iterator[Check]:
     """Every Molecule scenario."""
     for path in sorted(ROOT.glob("molecule/*/molecule.yml")):
@@ -103,7 +108,7 @@ def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable
     return check
 
 
-GROUPS = {"lint": lint, "unit": unit, "oldest": oldest, "molecule": molecule}
+GROUPS = {"lint": lint, "unit": unit, "oldest": oldest, "oracles": oracles, "molecule": molecule}
 
 
 def choose(names: list[str]) -> list[list[Check]]:
