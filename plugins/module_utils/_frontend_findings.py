@@ -88,7 +88,7 @@ CATALOGUE = {
     "frontend.vhost.mixed": Entry(
         2,
         "info",
-        "A server block listens with and without TLS, so plain HTTP cannot be redirected in it.",
+        "A server block listens with and without TLS: what it says counts for both.",
         "Give plain HTTP a server block of its own.",
     ),
     "frontend.tls.none": Entry(2, "fail", "The server has no virtual host with TLS.", _ROLE),
