@@ -122,4 +122,4 @@ benchmark: setup lab ## Measurements against the lab
 .PHONY: clean
 clean: ## Remove the lab, the environments and everything generated
 	@if [ -d .cache/lab ] && [ -x $(BIN)/python ]; then $(LAB) clean; fi
-	rm -rf .cache .venv .venv-oldest .venv-oracles .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .cache .venv .venv-oldest .venv-oracles .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible
