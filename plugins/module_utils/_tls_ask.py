@@ -103,13 +103,9 @@ class Peer:
 
     @property
     def sni(self) -> str | None:
-        """The name to send: none for an address (RFC 6066), A-labels for an international one."""
-        if _is_address(self.name):
-            return None
-        try:
-            return self.name.rstrip(".").encode("idna").decode("ascii")
-        except UnicodeError:
-            return self.name
+        """The name to send: none for an address (RFC 6066) or what is no name, A-labels for an international one."""
+        name = x509.ascii_name(self.name)
+        return name if re.match(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*$", name) and not _is_address(name) else None
 
     def note(self, answer: Answer) -> None:
         """Learn from an answer whether anybody is there."""

@@ -207,6 +207,8 @@ def _incomplete(observation: Observation) -> Fact:
         top = x509.chain_of(entry["chain"])[-1]
         if top.self_signed or trust["trusted"] or trust["code"] is None or trust["code"] not in _NO_ISSUER:
             continue
+        if not entry["whole"]:
+            return Unknown("the chain could not be read")
         words = "{} was issued by {}, which is not sent".format(top.subject or "it", top.issuer)
         if not top.authority and (top.issuer_urls or trust["ca_file"]):
             return words
@@ -298,6 +300,9 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
     pq = [name for name in observation["groups"] if data.GROUP_NAMED[name].family == "pq"]
     known = [name for name in groups or [] if name in data.GROUP_NAMED and data.GROUP_NAMED[name].family == "pq"]
     guideline = _guideline(observation)
+    renegotiation: Fact = "a client renegotiated" if features["client_renegotiation"] else False
+    if features["client_renegotiation"] is None and features["secure_renegotiation"] is not None:
+        renegotiation = Unknown("no renegotiation was tried: only full mode does, with ECDHE and AEAD")
     clean = observation["mode"] == "full" and not all(guideline.values())
     preload = hsts["status"] == "present" and hsts["preload"]
     preload_ready = preload and hsts["max_age"] >= rules.PRELOAD_MAX_AGE and hsts["include_subdomains"]
@@ -306,7 +311,7 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
         "tls.attack.not_tested": _named(attack.name for attack in rules.ATTACKS if have[attack.needs]),
         "tls.group.post_quantum_off": not pq and _named(known),
         "tls.group.no_post_quantum": not pq and not known and (_named(observation["groups"]) or "no group"),
-        "tls.renegotiation.client": "a client renegotiated" if features["client_renegotiation"] else False,
+        "tls.renegotiation.client": renegotiation,
         "tls.extension.extended_master_secret": "not in the ServerHello"
         if features["extended_master_secret"] is False
         else False,
@@ -522,7 +527,9 @@ def grade(
         finding("tls.grade", subject, "{grade}, trust ignored {grade_trust_ignored}, score {score}".format(**result))
     )
     for key, fact in notes(observation, now, groups).items():
-        if fact:
+        if isinstance(fact, Unknown):
+            result["not_tested"].append({"id": key, "reason": str(fact)})
+        elif fact:
             result["findings"].append(finding(key, subject, str(fact)))
     certificates = [_certificate(entry, observation) for entry in observation["certificates"]]
     if certificates:

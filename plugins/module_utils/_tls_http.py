@@ -46,6 +46,7 @@ class Head(t.NamedTuple):
 
 def request(host: str, port: int, default_port: int) -> bytes:
     """A GET of the start page that asks for the connection to be closed."""
+    host = re.sub(r"[^\x21-\x7e]", "", host)
     name = f"[{host}]" if ":" in host else host
     authority = name if port == default_port else f"{name}:{port}"
     lines = (

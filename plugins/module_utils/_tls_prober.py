@@ -76,6 +76,8 @@ _ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) 
 _RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_RSA"]
 _UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _wanted(suite)]
 _SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
+# Without encryption, with a short tag, or with ciphers of one country.
+_UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in (0x1301, 0x1302, 0x1303, 0x1304)]
 
 
 class Trust:
@@ -122,6 +124,7 @@ class Observer:
         self._http = http and peer.starttls == "none"
         self._http_port = http_port if self._http else None
         self._lock = threading.Lock()
+        self._follow_ups: list[t.Callable[[], t.Any]] = []
         self._answers: list[Answer] = []
         self._flights: list[Answer] = []
         self._ciphers: dict[str, list[int]] = {}
@@ -129,7 +132,7 @@ class Observer:
         self._groups: list[int] = []
         self._order: dict[str, str] = {}
         self._leaves: dict[bytes, tuple[t.Sequence[bytes], bytes | None]] = {}
-        self._visited: list[bytes] = []
+        self._visited: tuple[t.Sequence[bytes], bool] | None = None
         self._dh_bits: list[int] = []
         self._simulations: list[dict[str, t.Any]] = []
         self._unclear: list[dict[str, str]] = []
@@ -198,32 +201,33 @@ class Observer:
                 break
             chosen.append(answer.suite)
             left.remove(answer.suite)
+            if answer.hello and answer.hello.group in data.GROUPS:
+                self._note_groups([answer.hello.group])
         self._note_suites(protocol, chosen)
         return chosen
 
     # Lanes
 
-    def _tls13_suites(self) -> None:
-        left, limit = list(_SUITES13), len(_SUITES13) if self._full else 1
-        for _turn in range(limit):
-            answer = self._ask("TLSv1.3", left)
-            if not self._took(answer, "TLSv1.3", "TLSv1.3"):
-                break
-            assert answer.hello is not None
-            self._note_suites("TLSv1.3", [answer.suite])
-            self._note_groups([answer.hello.group] if answer.hello.group in data.GROUPS else [])
-            left.remove(answer.suite)
+    def _tls13(self) -> None:
+        """Whether TLS 1.3 is there, in as few questions as possible: a post-quantum group answers two at once, else a
+        whole handshake shows the certificate as well."""
+        if not self._walk_groups("pq", 1) and not self._tls13_certificates([0x1303, 0x1301, 0x1302], *data.SIGNATURES):
+            self._walk_suites("TLSv1.3", _SUITES13, 1)
 
-    def _tls13_groups(self, family: str) -> None:
-        left, what = data.groups_of(family, "TLSv1.3"), "groups " + family
-        while left:
+    def _walk_groups(self, family: str, limit: int | None = None) -> list[int]:
+        """The groups of a family that TLS 1.3 takes, in the server's order."""
+        left = data.groups_of(family, "TLSv1.3")
+        chosen: list[int] = []
+        while left and (limit is None or len(chosen) < limit):
             answer = self._ask("TLSv1.3", _SUITES13, groups=left)
-            if not self._took(answer, "TLSv1.3", what) or not answer.hello or answer.hello.group not in left:
+            group = answer.hello.group if answer.hello else None
+            if not self._took(answer, "TLSv1.3", "groups " + family) or group is None or group not in left:
                 break
-            self._note_groups([answer.hello.group])
-            left.remove(answer.hello.group)
-            if not self._full:
-                break
+            self._note_suites("TLSv1.3", [answer.suite])
+            chosen.append(group)
+            left.remove(group)
+        self._note_groups(chosen)
+        return chosen
 
     def _tls12_groups(self, groups: t.Sequence[int]) -> None:
         """Curves with TLS 1.2, out of the server's parameters; a server that ignores the offer ends this."""
@@ -240,15 +244,13 @@ class Observer:
             self._note_groups([answer.exchange.group])
             left.remove(answer.exchange.group)
 
-    def _tls12_wanted(self, suites: t.Sequence[int]) -> None:
-        self._walk_suites("TLSv1.2", suites, None if self._full else 1)
-
-    def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> t.Sequence[t.Callable[[], t.Any]]:
-        """Suites (or a whole protocol) that should be refused: one question, and what is to be asked if it succeeds."""
+    def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> None:
+        """Suites (or a whole protocol) that should be refused: one question, and if it succeeds, all of them later."""
         answer = self._ask(protocol, [suite.code for suite in suites], flight=True)
-        if not self._took(answer, protocol, protocol):
-            return []
-        return [functools.partial(self._walk_suites, protocol, lane) for lane in lanes_of(suites)]
+        if self._took(answer, protocol, protocol):
+            lanes = [functools.partial(self._walk_suites, protocol, lane) for lane in lanes_of(suites)]
+            with self._lock:
+                self._follow_ups += lanes
 
     def _ssl2(self) -> None:
         answer = ask_.ask_ssl2(self._peer)
@@ -280,22 +282,25 @@ class Observer:
     def _simulate(self, client: str) -> None:
         suites = [int(code, 16) for code in data.REFERENCE_CLIENTS[client].split()]
         answer = self._ask("TLSv1.2", suites, groups=data.REFERENCE_GROUPS)
-        if answer.outcome == ACCEPTED:
+        if self._took(answer, answer.protocol or "", client):
             with self._lock:
                 self._simulations.append(
                     {"client": client, "protocol": answer.protocol, "suite": data.SUITES[answer.suite].name}
                 )
 
-    def _tls13_certificates(self, *kinds: str) -> None:
-        """The chain that TLS 1.3 hides, for keys of these kinds: with the cheap suite, else with what there is."""
+    def _tls13_certificates(self, suites: t.Sequence[int], *kinds: str) -> bool:
+        """The chain that TLS 1.3 hides, for keys of these kinds."""
         signatures = [code for kind in kinds for code in data.SIGNATURES[kind]]
-        for suites in ([0x1303], [0x1301, 0x1302]):
-            answer = ask_.ask_tls13(self._peer, suites, signatures)
-            if answer.outcome == ACCEPTED:
-                with self._lock:
-                    self._flights.append(answer)
-                    self._note_chain(answer)
-                break
+        answer = ask_.ask_tls13(self._peer, suites, signatures)
+        with self._lock:
+            self._answers.append(answer)
+            if answer.outcome != ACCEPTED or answer.hello is None:
+                return False
+            self._flights.append(answer)
+            self._note_chain(answer)
+        self._note_suites("TLSv1.3", [answer.suite])
+        self._note_groups([answer.hello.group or 0])
+        return True
 
     def _renegotiation(self) -> None:
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
@@ -335,10 +340,12 @@ class Observer:
             self._hsts = {"status": "error", "reason": words}
 
     def _note_peer(self, tls: ssl.SSLSocket) -> None:
+        """The certificates as the local library has them: the whole chain since Python 3.13, before that the first."""
         leaf = tls.getpeercert(binary_form=True)
-        if leaf:
-            with self._lock:
-                self._visited = [leaf]
+        read_chain = getattr(tls, "get_unverified_chain", None)
+        chain = read_chain() if read_chain else [leaf] if leaf else []
+        if chain:
+            self._visited = (chain, read_chain is not None)
 
     def _read_page(self, tls: ssl.SSLSocket, deadline: ask_.Deadline) -> None:
         head = _get(tls, deadline, http_.request(self._peer.sni or self._peer.name, self._peer.port, 443))
@@ -370,20 +377,25 @@ class Observer:
         old = [functools.partial(self._unwanted, protocol, data.suites_of(protocol)) for protocol in OLD_PROTOCOLS]
         with concurrent.futures.ThreadPoolExecutor(PEAK) as pool:
 
-            def together(questions: t.Iterable[t.Callable[[], t.Any]]) -> list[t.Any]:
-                return [future.result() for future in [pool.submit(question) for question in questions]]
+            def together(questions: t.Iterable[t.Callable[[], t.Any]]) -> None:
+                for future in [pool.submit(question) for question in questions]:
+                    future.result()
 
             # The longest lanes go first.
             lanes: list[t.Callable[[], t.Any]] = [self._visit]
-            for family in ("ec", "pq", "ffdhe") if self._full else ("pq",):
-                lanes.append(functools.partial(self._tls13_groups, family))
-            lanes += [functools.partial(self._tls12_wanted, suites) for suites in (_RSA12, _ECDSA12)]
-            lanes += [self._tls13_suites, functools.partial(self._unwanted, "TLSv1.2", _UNWANTED12), *old, self._ssl2]
+            if self._full:
+                lanes += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
+                lanes.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
+            else:
+                lanes += [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
+            limit = None if self._full else 1
+            lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
+            lanes += [functools.partial(self._unwanted, "TLSv1.2", _UNWANTED12), *old, self._ssl2]
             if self._http_port:
                 lanes.append(self._plain_http)
-            more = together(lanes)
+            together(lanes)
             if not self._peer.failure:
-                together(question for questions in more if questions for question in questions)
+                together(self._follow_ups)
                 together(self._later())
 
     def _later(self) -> list[t.Callable[[], t.Any]]:
@@ -392,8 +404,10 @@ class Observer:
         if any(not _wanted(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
             questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
         if self._ciphers.get("TLSv1.3") and not self._leaves:
-            kinds = (("ecdsa", "pq"), ("rsa",)) if self._full else (("ecdsa", "rsa", "pq"),)
-            questions += [functools.partial(self._tls13_certificates, *kind) for kind in kinds]
+            # The cheapest of those that are there.
+            suite = [code for code in crypto.CIPHERS13 if code in self._ciphers["TLSv1.3"]][:1]
+            kinds = (("ecdsa", "pq"), ("rsa",)) if self._full else (tuple(data.SIGNATURES),)
+            questions += [functools.partial(self._tls13_certificates, suite, *kind) for kind in kinds if suite]
         if self._full:
             questions += [
                 functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
@@ -448,15 +462,18 @@ class Observer:
         return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
 
     def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
-        leaves = self._leaves or {leaf: ([leaf], None) for leaf in self._visited}
+        known = [(chain, staple, True) for chain, staple in self._leaves.values()]
+        if not known and self._visited:
+            known = [(self._visited[0], None, self._visited[1])]
         certificates = []
-        for chain, staple in leaves.values():
+        for chain, staple, whole in known:
             try:
                 status = x509.read_ocsp_status(staple) if staple else None
             except wire.ParseError:
                 status = "error"
             try:
-                certificates.append({"chain": [x509.read_certificate(der) for der in chain], "ocsp": status})
+                parsed = [x509.read_certificate(der) for der in chain]
+                certificates.append({"chain": parsed, "whole": whole, "ocsp": status})
             except wire.ParseError as error:
                 return certificates, str(error)
         return certificates, None
@@ -526,7 +543,8 @@ def observe(
     C(error) words, or None if there is something to grade;
     C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
     mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
-    C(certificates) one for each that is served: C(chain) of C(_x509.Certificate) as sent, C(ocsp) the status stapled;
+    C(certificates) one for each that is served: C(chain) of C(_x509.Certificate) as sent, C(whole) unless only the
+    first could be read, C(ocsp) the status stapled;
     C(trust) C(trusted) (None: not tested), OpenSSL's C(code) and C(reason), C(ca_file) whether one was given;
     C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
     C(hsts) and C(redirect) as C(_tls_http) reads them; C(unclear) questions without a clear answer.

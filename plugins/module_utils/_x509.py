@@ -417,13 +417,21 @@ def read_ocsp_status(der: bytes) -> str:
     return {0x80: "good", 0xA1: "revoked", 0x82: "unknown"}.get(status, "unknown")
 
 
+def ascii_name(name: str) -> str:
+    """A host name with A-labels for international ones, without the dot at its end; as it is if it is none."""
+    try:
+        return name.rstrip(".").encode("idna").decode("ascii")
+    except UnicodeError:
+        return name
+
+
 def matches(certificate: Certificate, name: str) -> bool:
     """Whether the certificate is for this host name or address; the common name does not count (RFC 9525)."""
     try:
         return str(ipaddress.ip_address(name)) in certificate.addresses
     except ValueError:
         pass
-    wanted = name.rstrip(".").lower()
+    wanted = ascii_name(name).lower()
     parent = wanted.partition(".")[2]
     for pattern in (text.lower() for text in certificate.dns_names):
         if pattern == wanted or (pattern.startswith("*.") and parent.count(".") >= 1 and pattern[2:] == parent):

@@ -73,7 +73,7 @@ def good(**changes):
         "ciphers": {"TLSv1.2": list(GOOD12), "TLSv1.3": list(GOOD13)},
         "groups": ["X25519MLKEM768", "x25519", "secp256r1"],
         "cipher_order": {"TLSv1.2": "server", "TLSv1.3": "server"},
-        "certificates": [{"chain": [certificate(), CA], "ocsp": None}],
+        "certificates": [{"chain": [certificate(), CA], "whole": True, "ocsp": None}],
         "trust": {"trusted": True, "code": 0, "reason": None, "ca_file": True},
         "features": {
             "compression": False,
@@ -109,7 +109,7 @@ def good(**changes):
 
 
 def leaf(**changes):
-    return {"certificates": [{"chain": [certificate(**changes), CA], "ocsp": None}]}
+    return {"certificates": [{"chain": [certificate(**changes), CA], "whole": True, "ocsp": None}]}
 
 
 def protocols(*names):
@@ -152,7 +152,12 @@ CASES = {
     ),
     "tls.certificate.expired": (leaf(not_after=NOW - 1), (), "T", "A+"),
     "tls.certificate.not_yet_valid": (leaf(not_before=NOW + 1), (), "T", "A+"),
-    "tls.certificate.revoked": ({"certificates": [{"chain": [certificate(), CA], "ocsp": "revoked"}]}, (), "T", "A+"),
+    "tls.certificate.revoked": (
+        {"certificates": [{"chain": [certificate(), CA], "whole": True, "ocsp": "revoked"}]},
+        (),
+        "T",
+        "A+",
+    ),
     "tls.certificate.sha1": (leaf(digest="sha1"), (), "T", "A+"),
     "tls.certificate.name_mismatch": (leaf(dns_names=["bad.test"]), (), "M", "A+"),
     "tls.certificate.md5": (leaf(digest="md5"), (), "F", "F"),
@@ -161,7 +166,7 @@ CASES = {
     "tls.certificate.exponent_1": (leaf(key=_x509.Key("RSA", 2048, exponent=1)), (), "F", "F"),
     "tls.chain.incomplete": (
         {
-            "certificates": [{"chain": [certificate()], "ocsp": None}],
+            "certificates": [{"chain": [certificate()], "whole": True, "ocsp": None}],
             "trust": {"trusted": False, "code": 20, "reason": "no issuer", "ca_file": True},
         },
         ("tls.certificate.untrusted",),
@@ -358,7 +363,7 @@ def test_no_certificate_is_an_error():
         ),
         (
             {"features__secure_renegotiation": False, "features__client_renegotiation": None},
-            {"tls.renegotiation.insecure"},
+            {"tls.renegotiation.insecure", "tls.renegotiation.client"},
         ),
         (
             {"hsts": {"status": "error", "reason": "x"}},
@@ -368,7 +373,7 @@ def test_no_certificate_is_an_error():
         (
             {
                 "trust": {"trusted": False, "code": 20, "reason": "x", "ca_file": False},
-                "certificates": [{"chain": [certificate()], "ocsp": "good"}],
+                "certificates": [{"chain": [certificate()], "whole": True, "ocsp": "good"}],
             },
             {"tls.chain.incomplete"},
         ),
@@ -414,7 +419,7 @@ NOTES = {
     "tls.certificate.rsa_2048": leaf(key=_x509.Key("RSA", 2048)),
     "tls.certificate.must_staple": leaf(must_staple=True),
     "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
-    "tls.chain.order": {"certificates": [{"chain": [certificate(), certificate(), CA], "ocsp": None}]},
+    "tls.chain.order": {"certificates": [{"chain": [certificate(), certificate(), CA], "whole": True, "ocsp": None}]},
     "tls.renegotiation.client": {"features__client_renegotiation": True},
     "tls.extension.extended_master_secret": {"features__extended_master_secret": False},
     "tls.tickets": {"features__session_tickets": True},

@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import threading
 import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ask, _tls_grade, _tls_prober
 
 from . import tls_bed as bed
 from . import tls_peers as peers
@@ -208,18 +210,36 @@ def test_a_proxy_that_flips_bytes(tmp_path_factory, trust, seed):
     assert result["error"] or result["grade"] == "T"
 
 
-def test_never_more_than_eight_at_a_time(tmp_path, trust):
+def test_never_more_than_eight_at_a_time(tmp_path, trust, monkeypatch):
+    """Endpoints that share an address take turns; those that do not are looked at beside each other."""
     pki = bed.Pki(tmp_path)
     pki.leaf("good", key="ec")
     (port,) = bed.free_ports()
+    lock, now, peak = threading.Lock(), collections.Counter(), collections.Counter()
+    real = _tls_ask.Peer.connect
 
-    def handle(sock, _over):
-        time.sleep(0.005)
-        peers.relay(sock, port)
+    @contextlib.contextmanager
+    def counting(self, port=None):
+        keys = (self.address, "all")
+        with lock:
+            now.update(keys)
+            for key in keys:
+                peak[key] = max(peak[key], now[key])
+        try:
+            with real(self, port) as connection:
+                # Long enough to meet the others.
+                time.sleep(0.01)
+                yield connection
+        finally:
+            with lock:
+                now.subtract(keys)
 
-    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
-        endpoints = [endpoint(proxy, host="good.test", server_name=f"n{number}.test") for number in range(4)]
+    monkeypatch.setattr(_tls_ask.Peer, "connect", counting)
+    addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    sites = [bed.nginx_site(port, ["good"], address=address) for address in addresses]
+    with bed.nginx(pki.folder, sites, port):
+        endpoints = [endpoint(port, server_name=f"n{number}.test", addresses=addresses) for number in range(3)]
         observations = _tls_prober.observe_all(endpoints, "full", trust=trust)
-        peak = peers.serving.peak
-    assert [observation["error"] for observation in observations] == [None] * 4
-    assert 4 <= peak <= 8 + 2  # the proxy's threads end a little after the connections that they serve
+    assert [observation["error"] for observation in observations] == [None] * 9
+    assert [peak[address] for address in addresses] == [8, 8, 8]
+    assert peak["all"] > 8

@@ -21,19 +21,10 @@ def serving(handle, address="127.0.0.1"):
     listener.bind((address, 0))
     listener.listen(256)
     over = threading.Event()
-    serving.peak = serving.now = 0
-    lock = threading.Lock()
 
     def one(sock):
-        with lock:
-            serving.now += 1
-            serving.peak = max(serving.peak, serving.now)
-        try:
-            with contextlib.suppress(OSError), sock:
-                handle(sock, over)
-        finally:
-            with lock:
-                serving.now -= 1
+        with contextlib.suppress(OSError), sock:
+            handle(sock, over)
 
     def accept():
         while not over.is_set():
