@@ -14,6 +14,7 @@ looked up in the parsed configuration, and those of them that the server's own l
 from __future__ import annotations
 
 import re
+import ssl
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _config
@@ -41,13 +42,17 @@ _SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"protocol", ("sslprotocol", "ssl_protocols"), ""),
 )
 
+# A port that somebody else has: Apache's words and nginx's.
+_TAKEN = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) failed \(98")
+
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 
-# Remarks that are no errors, and those that only say that there was one.
+# Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
 _NOISE = re.compile(
     r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
     r"|AH00016: Configuration Failed|AH02311: |nginx: configuration file \S+ test (?:failed|is successful)"
+    r"|\[client |, client: "
 )
 
 # What differs from one run to the next and tells nothing: time, process and thread in front of the words.
@@ -94,6 +99,9 @@ def find(
             return _fault(text, found.group("file"), int(found.group("line")), config, read)
     if config is None:
         return Fault(text)
+    taken = _TAKEN.search(text)
+    if taken:
+        return listener(text, int(taken.group(1) or taken.group(2)), config)
     directives = [item for item in _config.walk(config.root) if item.children is None]
     for item in _named(text, directives) or _suspects(text, directives, openssl):
         return _fault(text, item.file, item.line, config, read, item)
@@ -106,6 +114,39 @@ def listener(words: str, port: int, config: _config.Config) -> Fault:
         if item.key == "listen" and item.args and re.search(r"(?:^|:)%d$" % port, item.args[0]):
             return _fault(words, item.file, item.line, config, None, item)
     return Fault(words)
+
+
+def unpaired(words: str, config: _config.Config, being_written: t.Iterable[str]) -> Fault:
+    """The fault of the first key that is not its certificate's.
+
+    nginx keeps one certificate for each kind of key, so it starts with the certificate of one kind and the key of
+    another, and then cannot shake hands. being_written: paths whose new content is not on the disk yet.
+    """
+    for vhost in config.vhosts:
+        certificate, key = vhost.certificate, vhost.key
+        if (
+            not certificate
+            or not key
+            or {certificate, key} & {*being_written}
+            or _is_pair(certificate, key) is not False
+        ):
+            continue
+        words += f"; {key} is not the key of {certificate}"
+        for item in _config.walk(config.root):
+            if item.children is None and item.args == [key]:
+                return _fault(words, item.file, item.line, config, None, item)
+    return Fault(words)
+
+
+def _is_pair(certificate: str, key: str) -> bool | None:
+    """Whether this is the certificate's key; None when that cannot be told."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        return False if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED") else None
+    except (OSError, ValueError):
+        return None
+    return True
 
 
 def _named(words: str, directives: t.Sequence[_config.Directive]) -> list[_config.Directive]:

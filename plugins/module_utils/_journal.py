@@ -97,10 +97,12 @@ class Lock:
     def say(self, phase: str) -> None:
         """Leave word for whoever finds the lock taken."""
         if self._stream is not None:
-            self._stream.seek(0)
-            self._stream.truncate()
-            self._stream.write("pid %d, since %s, phase %s\n" % (os.getpid(), self._since, phase))
-            self._stream.flush()
+            words = "pid %d, since %s, phase %s\n" % (os.getpid(), self._since, phase)
+            try:
+                os.ftruncate(self._stream.fileno(), 0)
+                os.pwrite(self._stream.fileno(), words.encode(), 0)
+            except OSError:
+                pass  # /run is full: it is locked all the same
 
     def release(self) -> None:
         if self._stream is not None:
@@ -126,15 +128,16 @@ class Record:
 
     def save(self, state: str, **more: t.Any) -> None:
         """Replace the record, so that a power cut leaves the old or the new one. more: further fields."""
-        self.data = dict(self.data, **dict(more, state=state))
+        data = dict(self.data, **dict(more, state=state))
         path = os.path.join(self.folder, "record.json")
         draft = path + ".new"
         try:
             with open(draft, "w") as stream:
-                json.dump(self.data, stream, indent=1, sort_keys=True)
+                json.dump(data, stream, indent=1, sort_keys=True)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.rename(draft, path)
+            self.data = data
             _changeset.fsync_directory(self.folder)
         except OSError as error:
             raise JournalError(f"cannot write the journal {path}: {error.strerror}") from error
@@ -233,6 +236,9 @@ class Journal:
                 ],
             },
         )
+        for undone in self.records():
+            if undone.state == UNDONE:
+                self.discard(undone)
         try:
             os.makedirs(self.folder, mode=0o700, exist_ok=True)
             os.makedirs(self.transactions, mode=0o700, exist_ok=True)

@@ -146,7 +146,7 @@ def _in_namespace(
         if not up:
             output.seek(0)
             words = output.read().decode("utf-8", "replace") + "\n" + _log_words()
-            fault = _diagnose.find(words, config, _openssl_of(layout), read_text)
+            fault = _diagnose.find(words, config, openssl_of(layout), read_text)
             return {"result": result, "fault": fault if fault.words else fault._replace(words="no worker came up")}
     if config is None:
         return {"result": result, "fault": unreadable}
@@ -226,7 +226,7 @@ def _empty_logs(paths: t.Iterable[str]) -> None:
             continue
 
 
-def _openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
+def openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
     path = os.path.join(layout.modules_dir or "", "mod_ssl.so") if layout.server == "apache" else layout.binary
     try:
         return _openssl.for_binary(path)
@@ -424,7 +424,7 @@ def _run_copy(
         return _diagnose.Fault(str(error))
     if done.returncode == 0:
         return None
-    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, _openssl_of(trial.layout), read_text)
+    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, openssl_of(trial.layout), read_text)
 
 
 def _free_port() -> int:
@@ -563,7 +563,7 @@ def _instance(
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
         if answer is None:
             words = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
-            return copy.back(_diagnose.find(words, config, _openssl_of(trial.layout), read_text))
+            return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
         answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
         return None

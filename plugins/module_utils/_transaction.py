@@ -47,6 +47,7 @@ EXPECTED = (
     _config.ConfigError,
     _fragments.FragmentError,
     _journal.JournalError,
+    OSError,
 )
 
 
@@ -68,6 +69,10 @@ class _Stop(Exception):
 
 def _stop(words: str) -> _Stop:
     return _Stop(_diagnose.Fault(words))
+
+
+class _Interrupted(BaseException):
+    """Somebody wants the run to end."""
 
 
 def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
@@ -111,8 +116,7 @@ class _Transaction:
 
     def run(self) -> dict[str, t.Any]:
         # A lost connection or a stop of the play must take the change back like any other failure.
-        for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-            signal.signal(name, _interrupted)
+        _on_signals(_interrupted)
         try:
             self.lock.acquire()
             try:
@@ -128,6 +132,8 @@ class _Transaction:
         except EXPECTED as error:
             fault = _diagnose.Fault(str(error), getattr(error, "file", None), getattr(error, "line", None))
             raise self._error(str(error), fault) from error
+        except _Interrupted as error:
+            raise self._error(str(error), _diagnose.Fault(str(error))) from error
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
@@ -136,6 +142,8 @@ class _Transaction:
         failure = dict(fault._asdict(), phase=self.phase)
         if self.result["rolled_back"]:
             outcome = "everything is back as it was"
+        elif self.record is not None and self.record.state in (_journal.PROVEN, _journal.COMMITTED):
+            outcome = "the change is in place and good, the next run finishes its record"
         elif self.record is not None and self.swapped:
             outcome = "NOT everything could be put back; the next run will try again"
         else:
@@ -145,6 +153,7 @@ class _Transaction:
 
     def _take_back(self) -> None:
         """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
+        _on_signals(_unheard)
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
         if self.record.data.get("timer"):
@@ -152,7 +161,7 @@ class _Transaction:
         try:
             _undo(self.journal, self.record, Server(_layout_of(self.record)), self.swapped)
             self.result["rolled_back"] = self.swapped
-        except (*EXPECTED, OSError) as error:
+        except EXPECTED as error:
             self.result["warnings"].append(f"rollback: {error}")
 
     # --- the steps ---
@@ -193,8 +202,8 @@ class _Transaction:
 
         self._enter("swap")
         self._arm(record)
-        self.swapped = True
         record.save(_journal.SWAPPING)
+        self.swapped = True
         _changeset.apply(changes)
         _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
         _journal.clean_staging(record)
@@ -209,6 +218,7 @@ class _Transaction:
         if record.data.get("timer"):
             record.save(_journal.CONFIRMING, deadline=time.time() + self.params["confirm_timeout"])
             return
+        _on_signals(_unheard)  # too late to take it back
         record.save(_journal.PROVEN)
         _finish(self.journal, record, self.params["keep"])
 
@@ -334,9 +344,8 @@ class _Transaction:
             words = f"another program on this host already listens on {address} port {port}"
             raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
         if result["method"] == "namespace":
-            self._compare(
-                result["endpoints"], result["endpoints"], asked, result["answers"], known, before, live_now=False
-            )
+            endpoints = result["endpoints"]
+            self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
 
     def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
         self.result["timings"]["rehearsal"] = result["ms"]
@@ -366,6 +375,7 @@ class _Transaction:
 
     def _compare(
         self,
+        server: Server,
         endpoints: t.Sequence[_probe.Target],
         answers: t.Sequence[_probe.Answer],
         asked: t.Sequence[_probe.Target],
@@ -387,27 +397,28 @@ class _Transaction:
                 # New here: it has to shake hands, unless it is there to refuse unknown names.
                 refused = "unrecognized name" in (answer["error"] or "").lower().replace("_", " ")
                 reason = None if answer["ok"] or refused or earlier is not None else answer["error"]
-            self._stop_if(reason, target, answer, live_now)
+            self._stop_if(server, reason, target, answer, live_now)
         for target, answer, earlier in zip(asked, asked_answers, before):
             reason = _probe.unmet(target.get("expect"), answer) if target.get("expect") else None
             reason = reason or _probe.worse(earlier, answer, strict=target.get("tls", True))
-            self._stop_if(reason, target, answer, live_now)
+            self._stop_if(server, reason, target, answer, live_now)
 
-    @staticmethod
-    def _stop_if(reason: str | None, target: _probe.Target, answer: _probe.Answer, live_now: bool) -> None:
+    def _stop_if(
+        self, server: Server, reason: str | None, target: _probe.Target, answer: _probe.Answer, live_now: bool
+    ) -> None:
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
         if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
-        raise _stop(
-            "%s:%d%s %s: %s"
-            % (
-                target["address"],
-                target["port"],
-                " ({})".format(target["server_name"]) if target.get("server_name") else "",
-                target.get("path") or "/",
-                reason,
-            )
+        words = "%s:%d%s %s: %s" % (
+            target["address"],
+            target["port"],
+            " ({})".format(target["server_name"]) if target.get("server_name") else "",
+            target.get("path") or "/",
+            reason,
         )
+        if target.get("tls", True) and not answer["protocol"]:
+            raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
+        raise _stop(words)
 
     def _judge_unchanged(self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool) -> None:
         """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
@@ -427,13 +438,12 @@ class _Transaction:
             _confirmation.arm(record, self.params["confirm_timeout"])
 
     def _reload(self, server: Server, live: _config.Config | None) -> None:
-        if self.params["rehearse"] == "off":
-            ok, words = server.check()
-            if not ok:
-                raise _Stop(_diagnose.find(words, None, None, _rehearsal.read_text))
-        ok, words = server.reload(error_logs(server.layout, live))
+        ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
+        if ok:
+            ok, words = server.reload(error_logs(server.layout, live))
         if not ok:
-            raise _Stop(_diagnose.find(words, self._live(server)[0], None, _rehearsal.read_text))
+            openssl = _rehearsal.openssl_of(server.layout)
+            raise _Stop(_diagnose.find(words, self._live(server)[0], openssl, _rehearsal.read_text))
 
     def _probe_live(
         self,
@@ -446,7 +456,7 @@ class _Transaction:
         endpoints = _probe.targets_of(config.vhosts)
         answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
-        self._compare(endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
+        self._compare(server, endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
 
     # --- confirm ---
 
@@ -467,8 +477,18 @@ class _Transaction:
 # --- shared by the steps and the recovery ----------------------------------------------------------------------------
 
 
+def _on_signals(action: t.Any) -> None:
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(name, action)
+
+
+def _unheard(_number: int, _frame: t.Any) -> None:
+    """Unlike SIG_IGN it is not passed on to a server that the rollback starts."""
+
+
 def _interrupted(number: int, _frame: t.Any) -> None:
-    raise SystemExit("interrupted by signal %d" % number)
+    _on_signals(_unheard)  # one is enough, more would disturb the rollback
+    raise _Interrupted("interrupted by signal %d" % number)
 
 
 def _restore_contexts(paths: list[str]) -> None:
@@ -530,9 +550,10 @@ def _choose_layout(wanted: str) -> _layout.Layout:
         raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if wanted == "auto" else wanted))
     if len(layouts) > 1:
         running = [layout for layout in layouts if Server(layout).main_pid() is not None]
-        if len(running) > 1:
-            raise _stop("server: auto is not enough here, both Apache and nginx are running; say apache or nginx")
-        layouts = running or layouts
+        if len(running) != 1:
+            which = "both Apache and nginx are running" if running else "neither Apache nor nginx is running"
+            raise _stop(f"server: auto is not enough here, {which}; say apache or nginx")
+        layouts = running
     return layouts[0]
 
 

@@ -228,3 +228,11 @@ def test_states_survive_the_journal(conf, tmp_path):
         kinds.append(state.kind)
     assert kinds == [FILE, FILE, LINK, ABSENT]
     assert loaded[str(conf / "replaced")].xattrs == {"user.label": b"\x00\xff"}
+
+
+def test_what_was_undone_is_kept_until_the_next_transaction_begins(conf, tmp_path):
+    journal = Journal(str(tmp_path / "state"))
+    journal.begin("nginx", []).save(_journal.UNDONE)
+    assert len(journal.records()) == 1
+    second = journal.begin("nginx", [])
+    assert [record.id for record in journal.records()] == [second.id]

@@ -1,0 +1,288 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The order of the steps and the way back, on real files with a server that does what a test tells it.
+
+What real servers do is tested by the Molecule scenario `failure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _journal, _layout, _transaction
+from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.modules import web_config
+
+from . import web_bed
+from .test_changeset import tree
+
+NGINX = "pid /nowhere;\nevents { }\nhttp { }\n"
+
+
+class FakeServer:
+    """A server that runs, and takes every configuration. happens: what a test wants done in each call of reload."""
+
+    def __init__(self, layout: _layout.Layout) -> None:
+        self.layout = layout
+        self.pid: int | None = 1
+        self.calls: list[str] = []
+        self.happens: list[t.Callable[[], t.Any]] = []
+
+    def main_pid(self) -> int | None:
+        return self.pid
+
+    def check(self) -> tuple[bool, str]:
+        self.calls.append("check")
+        return True, ""
+
+    def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
+        self.calls.append("reload")
+        result = self.happens.pop(0)() if self.happens else None
+        return result or (True, "")
+
+    def start(self) -> bool:
+        self.calls.append("start")
+        self.pid = 1
+        return True
+
+
+class Bed:
+    """A host: a configuration with one site, a journal, a lock, and one server."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.conf = folder / "conf"
+        self.conf.mkdir()
+        (self.conf / "nginx.conf").write_text(NGINX)
+        (self.conf / "site").write_text("old")
+        self.lock = folder / "lock"
+        self.journal = Journal(str(folder / "state"))
+        self.server = FakeServer(web_bed.layout("nginx", self.conf))
+        self.layouts = [self.server.layout]
+        monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
+        monkeypatch.setattr(_transaction, "Server", lambda layout: self.server)
+        monkeypatch.setattr(_transaction, "Journal", lambda: self.journal)
+        monkeypatch.setattr(_transaction, "Lock", lambda: Lock(str(self.lock)))
+
+    def run(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
+        """Two files are changed, unless options say something else."""
+        files = [
+            {"path": str(self.conf / "deep" / "policy"), "content": "policy"},
+            {"path": str(self.conf / "site"), "content": "new"},
+        ]
+        asked = {"files": files, "rehearse": "off", **options}
+        validated = ArgumentSpecValidator(web_config.ARGUMENT_SPEC).validate(asked)
+        assert not validated.error_messages
+        return _transaction.run(dict(validated.validated_parameters), check)
+
+    def fails(self, **options: t.Any) -> tuple[str, dict[str, t.Any]]:
+        with pytest.raises(_transaction.TransactionError) as caught:
+            self.run(**options)
+        return str(caught.value), caught.value.result
+
+    def states(self) -> list[str]:
+        return [record.state for record in self.journal.records()]
+
+
+@pytest.fixture
+def bed(tmp_path, monkeypatch):
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    yield Bed(tmp_path, monkeypatch)
+    for name, action in before.items():
+        signal.signal(name, action)
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def full(*_arguments: t.Any, **_more: t.Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_change_and_the_way_back(bed):
+    before = tree(bed.conf)
+    result = bed.run()
+    assert (result["changed"], result["phase"], result["rolled_back"]) == (True, "commit", False)
+    assert tree(bed.conf)["site"][2] == b"new" and tree(bed.conf)["deep/policy"][2] == b"policy"
+    assert bed.states() == ["committed"] and not bed.lock.exists()
+    assert bed.run()["changed"] is False
+    back = bed.run(files=[], restore="latest")
+    assert back["changed"] and tree(bed.conf) == before
+    assert bed.server.calls.count("reload") == 2
+
+
+def test_check_mode_writes_nothing(bed, tmp_path):
+    before = tree(tmp_path)
+    result = bed.run(check=True)
+    assert result["changed"] and [entry["after"] for entry in result["diff"]] == ["policy", "new"]
+    assert result["transaction"] is None
+    assert tree(tmp_path) == before
+
+
+@pytest.mark.parametrize("phase", ["read", "stage", "rehearse", "swap", "reload", "probe", "commit"])
+def test_a_signal_takes_the_change_back(bed, monkeypatch, phase):
+    before = tree(bed.conf)
+    say = Lock.say
+
+    def said(lock, entered):
+        say(lock, entered)
+        if entered == phase:
+            monkeypatch.setattr(Lock, "say", say)
+            interrupt()
+
+    monkeypatch.setattr(Lock, "say", said)
+    message, result = bed.fails()
+    assert f"{phase} failed" in message and "interrupted by signal 15" in message
+    assert result["rolled_back"] is (phase in ("reload", "probe", "commit"))
+    assert tree(bed.conf) == before and not bed.lock.exists()
+    assert bed.states() in ([], ["undone"])
+
+
+def test_more_signals_do_not_disturb_the_rollback(bed):
+    before = tree(bed.conf)
+    bed.server.happens = [interrupt, interrupt]
+    message, result = bed.fails()
+    assert "everything is back as it was: interrupted by signal 15" in message
+    assert result["rolled_back"] and tree(bed.conf) == before
+    assert bed.server.calls.count("reload") == 2 and bed.states() == ["undone"]
+
+
+def test_what_was_found_good_stays_when_a_signal_comes(bed, monkeypatch):
+    save = Record.save
+
+    def saved(record, state, **more):
+        save(record, state, **more)
+        if state == _journal.PROVEN:
+            interrupt()
+
+    monkeypatch.setattr(Record, "save", saved)
+    assert bed.run()["phase"] == "commit"
+    assert bed.states() == ["committed"]
+
+
+def test_a_refused_reload_is_taken_back(bed):
+    before = tree(bed.conf)
+    bed.server.happens = [lambda: (False, "[emerg] it will not")]
+    message, result = bed.fails()
+    assert message == "reload failed, everything is back as it was: [emerg] it will not"
+    assert result["failure"]["words"] == "[emerg] it will not"
+    assert tree(bed.conf) == before
+
+
+def test_a_server_that_died_is_started_again(bed):
+    def die():
+        bed.server.pid = None
+        return False, "[emerg] it will not"
+
+    bed.server.happens = [die]
+    message, _result = bed.fails()
+    assert "everything is back as it was" in message
+    assert bed.server.calls[-1] == "start" and bed.server.pid == 1
+
+
+def test_a_rollback_that_fails_says_so_and_the_next_run_repairs(bed, monkeypatch):
+    before = tree(bed.conf)
+    bed.server.happens = [lambda: (False, "it will not")]
+    with monkeypatch.context() as patch:
+        patch.setattr(_journal._changeset, "put", full)
+        # The swap itself goes well.
+        patch.setattr(_transaction._changeset, "apply", apply_by_hand)
+        message, result = bed.fails()
+    assert "NOT everything could be put back" in message and not result["rolled_back"]
+    assert result["warnings"] and "No space left" in result["warnings"][0]
+    assert bed.states() == ["swapping"] and tree(bed.conf) != before
+    recovered = bed.run(files=[])
+    assert recovered["recovered"]["action"] == "undone" and tree(bed.conf) == before
+
+
+def apply_by_hand(changes):
+    for change in changes:
+        Path(change.path).write_bytes(change.after.content)
+
+
+@pytest.mark.parametrize("state", [_journal.STAGED, _journal.SWAPPING, _journal.PROVEN])
+def test_a_disk_that_fills_up_before_the_end_takes_the_change_back(bed, monkeypatch, state):
+    before = tree(bed.conf)
+    dump = _journal.json.dump
+
+    def written(data, *arguments, **more):
+        if data["state"] == state:
+            full()
+        dump(data, *arguments, **more)
+
+    monkeypatch.setattr(_journal.json, "dump", written)
+    message, result = bed.fails()
+    assert "No space left on device" in message
+    assert result["rolled_back"] is (state == _journal.PROVEN)
+    assert tree(bed.conf) == before
+
+
+def test_a_disk_that_fills_up_at_the_very_end_leaves_the_rest_to_the_next_run(bed, monkeypatch):
+    with monkeypatch.context() as patch:
+        dump = _journal.json.dump
+        patch.setattr(
+            _journal.json, "dump", lambda data, *a, **m: full() if data["state"] == "committed" else dump(data, *a, **m)
+        )
+        message, result = bed.fails()
+    assert "the change is in place and good, the next run finishes its record" in message
+    assert (bed.conf / "site").read_text() == "new" and not result["rolled_back"]
+    assert bed.run()["recovered"]["action"] == "finished"
+    assert bed.states() == ["committed"]
+
+
+def test_the_lock_holds_when_its_words_cannot_be_written(bed, monkeypatch):
+    monkeypatch.setattr(_journal.os, "ftruncate", full)
+    assert bed.run()["changed"]
+
+
+def test_any_other_refusal_of_the_system_is_an_error_and_no_crash(bed):
+    before = tree(bed.conf)
+    bed.server.happens = [full]
+    message, _result = bed.fails()
+    assert message == "reload failed, everything is back as it was: [Errno 28] No space left on device"
+    assert tree(bed.conf) == before
+
+
+@pytest.mark.parametrize(("running", "words"), [(True, "both Apache and nginx are running"), (False, "neither")])
+def test_auto_does_not_guess_which_of_two_servers_is_meant(bed, running, words):
+    bed.layouts = [bed.server.layout, bed.server.layout]
+    bed.server.pid = 1 if running else None
+    message, _result = bed.fails()
+    assert words in message and "say apache or nginx" in message
+
+
+def test_a_stopped_server_is_left_alone(bed):
+    bed.server.pid = None
+    message, result = bed.fails()
+    assert "nginx is not running" in message and result["phase"] == "read"
+    assert bed.server.calls == [] and bed.states() == []
+
+
+def test_an_interrupted_run_is_not_repaired_in_check_mode(bed):
+    bed.server.happens = [lambda: (False, "it will not")]
+    with contextlib.suppress(_transaction.TransactionError):
+        bed.run()
+    bed.journal.records()[0].save(_journal.SWAPPING)
+    with pytest.raises(_transaction.TransactionError, match=r"was interrupted \(swapping\)"):
+        bed.run(check=True)
+    assert bed.states() == ["swapping"]
+
+
+def test_a_change_that_waits_for_its_confirmation_keeps_others_out(bed):
+    bed.run()
+    bed.journal.records()[0].save(_journal.CONFIRMING, deadline=2**40)
+    message, result = bed.fails()
+    assert "waits for its confirmation" in message and result["phase"] == "read"
+    bed.journal.records()[0].save(_journal.CONFIRMING, deadline=0)
+    assert bed.run(files=[])["recovered"]["action"] == "undone"
+    assert (bed.conf / "site").read_text() == "old"
