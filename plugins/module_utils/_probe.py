@@ -195,7 +195,7 @@ def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
     as a whole, each header present exactly once.
     """
     if not answer["ok"]:
-        return answer["error"]
+        return str(answer["error"])
     if not expected:
         return None
     status = expected.get("status")

@@ -97,7 +97,7 @@ def rehearse(
             lambda: _in_namespace(server, changes, asked, environment, arguments, logs),
             TIMEOUT,
             _sockets(live, changes),
-            _hosts_text(live, changes),
+            hosts_text(live, changes),
         )
         result.update(seen["result"])
         fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
@@ -250,7 +250,7 @@ def _sockets(live: _config.Config | None, changes: t.Sequence[Change]) -> list[s
     return sorted(os.path.realpath(path) for path in found if os.path.exists(path))
 
 
-def _hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str | None:
+def hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str | None:
     """The host's /etc/hosts with every name added that the configuration mentions; None when none is mentioned.
 
     The private network has no resolver, and a server does not start with a name that it cannot resolve.

@@ -236,7 +236,7 @@ class Server:
         return self._ask(*CHECK_ARGUMENTS[self.layout.server])
 
     def dump_vhosts(self) -> tuple[bool, str]:
-        """Apache's own list of its virtual hosts; it is a test of the configuration as well."""
+        """Apache's own list of its virtual hosts. Not a whole test: modules that check at the end do not."""
         return self._ask("-t", "-D", "DUMP_VHOSTS")
 
     def _ask(self, *arguments: str) -> tuple[bool, str]:

@@ -456,7 +456,7 @@ def _hosts(configs: t.Iterable[_config.Config]) -> str | None:
         return None
     from ansible_collections.kopano.hardening.plugins.module_utils import _rehearsal  # costly, and seldom needed
 
-    return "".join(_rehearsal._hosts_text(config, ()) or "" for config in named)
+    return "".join(_rehearsal.hosts_text(config, ()) or "" for config in named)
 
 
 def _ask(servers: list[Server], configs: t.Iterable[_config.Config]) -> dict[str, Answer]:
