@@ -10,7 +10,7 @@ C(quick) offers only what nobody should accept: one refusal proves the absence o
 takes what was chosen out of the offer, and repeats until it is refused. Such chains of questions (lanes) run in threads
 beside each other, with at most L(PEAK) connections at a time to one address.
 
-The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(observe)
+The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(probe)
 describes it. What could not be found out is None, never False.
 """
 
@@ -115,7 +115,7 @@ class Trust:
 
 
 class Observer:
-    """Plans the questions to one endpoint and gathers the answers. See L(observe)."""
+    """Plans the questions to one endpoint and gathers the answers. See L(probe)."""
 
     def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
         self._peer = peer
@@ -421,7 +421,7 @@ class Observer:
     # What was seen
 
     def observation(self) -> dict[str, t.Any]:
-        """See L(observe)."""
+        """See L(probe)."""
         certificates, broken = self._certificates()
         return {
             "error": self._error() or broken,
@@ -525,7 +525,7 @@ def _get(sock: socket.socket, deadline: ask_.Deadline, request: bytes) -> http_.
             return head
 
 
-def observe(
+def probe(
     endpoint: t.Mapping[str, t.Any],
     mode: str = "full",
     timeout: float = 10.0,
@@ -579,7 +579,7 @@ def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust)
     return _written_down(peer, mode, time.monotonic(), dict(observation, error=words))
 
 
-def observe_all(
+def probe_all(
     endpoints: t.Sequence[t.Mapping[str, t.Any]],
     mode: str = "full",
     timeout: float = 10.0,
@@ -588,7 +588,7 @@ def observe_all(
     http: bool = True,
     concurrency: int = 32,
 ) -> list[dict[str, t.Any]]:
-    """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(observe).
+    """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(probe).
 
     C(concurrency) addresses are looked at beside each other. Endpoints that share one take turns, so that nobody gets
     more than L(PEAK) connections at a time, and a slow one costs its neighbours no time of theirs.
@@ -599,7 +599,7 @@ def observe_all(
     def take_turns(queue: t.Sequence[tuple[int, dict[str, t.Any]]]) -> None:
         for place, endpoint in queue:
             try:
-                found[place] = observe(endpoint, mode, timeout, trust=trust, http=http)
+                found[place] = probe(endpoint, mode, timeout, trust=trust, http=http)
             except Exception as error:
                 # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
                 found[place] = failed(endpoint, mode, f"{type(error).__name__}: {error}", trust)

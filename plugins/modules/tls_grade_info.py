@@ -433,7 +433,7 @@ def main() -> None:
         trust = _tls_prober.Trust(options["ca_file"])
     except OSError as error:
         module.fail_json(msg="ca_file {}: {}".format(options["ca_file"], error))
-    observations = _tls_prober.observe_all(
+    observations = _tls_prober.probe_all(
         options["endpoints"],
         options["mode"],
         options["timeout"],

@@ -66,7 +66,7 @@ def test_one(site, mode, distance):
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port if distance == "loopback" else far}
         best = None
         for _turn in range(7):
-            result = _tls_grade.grade(_tls_prober.observe(endpoint, mode, trust=trust))
+            result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust))
             assert (result["error"], result["grade"]) == (None, "A+")
             if best is None or result["duration_ms"] < best["duration_ms"]:
                 best = result

@@ -169,7 +169,7 @@ def sites(pki):
 
 def look(port, trust, mode="full", **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
-    return _tls_prober.observe(endpoint, mode, trust=trust, **options)
+    return _tls_prober.probe(endpoint, mode, trust=trust, **options)
 
 
 def rules_of(result):
@@ -421,9 +421,9 @@ def test_names_choose_the_virtual_host(pki, trust):
     with bed.nginx(pki.folder, sites, port):
         for name, grade in (("good.test", "A+"), ("bad.test", "A+"), ("other.test", "M")):
             endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port, "server_name": name}
-            assert _tls_grade.grade(_tls_prober.observe(endpoint, trust=trust))["grade"] == grade
+            assert _tls_grade.grade(_tls_prober.probe(endpoint, trust=trust))["grade"] == grade
         endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port}
-        assert _tls_grade.grade(_tls_prober.observe(endpoint, "quick", trust=trust))["grade"] == "M"
+        assert _tls_grade.grade(_tls_prober.probe(endpoint, "quick", trust=trust))["grade"] == "M"
 
 
 def test_every_address_of_both_families(pki, trust, monkeypatch):
@@ -441,7 +441,7 @@ def test_every_address_of_both_families(pki, trust, monkeypatch):
         endpoints = [{"host": "good.test", "port": port}]
         # create_connection looks addresses up as well.
         monkeypatch.setattr("socket.create_connection", _connect)
-        seen = [_tls_grade.grade(one) for one in _tls_prober.observe_all(endpoints, "quick", trust=trust)]
+        seen = [_tls_grade.grade(one) for one in _tls_prober.probe_all(endpoints, "quick", trust=trust)]
     assert [(one["address"], one["grade"]) for one in seen] == [("127.0.0.1", "A+"), ("::1", "M")]
 
 
@@ -457,22 +457,76 @@ def _connect(address, timeout):
 # Apache
 
 
-def test_apache_by_the_checklist(pki, trust):
-    """SSLProtocol, SSLHonorCipherOrder, SSLCompression and HSTS as the checklist has them."""
+APACHE_HSTS = 'Header always set Strict-Transport-Security "max-age=31536000"'
+CHECKLIST = "SSLProtocol all -SSLv3 -TLSv1 -TLSv1.1\nSSLHonorCipherOrder on\nSSLCompression off"
+# name: (directives, grade, trust ignored, rules that hold)
+APACHE = {
+    "the checklist": ((CHECKLIST, APACHE_HSTS), "A+", "A+", ()),
+    "the checklist without HSTS": ((CHECKLIST,), "A", "A", ("tls.hsts.absent",)),
+    "modern": (("SSLProtocol -all +TLSv1.3", APACHE_HSTS), "A+", "A+", ()),
+    "TLS 1.2 only": (("SSLProtocol -all +TLSv1.2", APACHE_HSTS), "A-", "A-", ("tls.protocol.no_tls13",)),
+    # The tables for all and for successful answers are added up.
+    "HSTS from two places": (
+        (CHECKLIST, APACHE_HSTS, APACHE_HSTS.replace("always ", "")),
+        "A-",
+        "A-",
+        ("tls.hsts.invalid",),
+    ),
+    "TLS 1.0 too": (
+        ("SSLProtocol all", "SSLCipherSuite ALL:@SECLEVEL=0", APACHE_HSTS),
+        "B",
+        "B",
+        ("tls.protocol.tls10", "tls.protocol.tls11"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+@pytest.mark.parametrize("name", list(APACHE))
+def test_apache(pki, trust, name, mode):
+    directives, grade, ignored, rules = APACHE[name]
     (port,) = bed.free_ports()
-    body = (
-        f"SSLCertificateFile {pki.path('good.chain')}\nSSLCertificateKeyFile {pki.path('good.key')}\n"
-        "SSLProtocol all -SSLv3 -TLSv1 -TLSv1.1\nSSLHonorCipherOrder on\nSSLCompression off\n"
-        'Header always set Strict-Transport-Security "max-age=31536000"\n'
-    )
-    with bed.apache(pki.folder, port, body):
-        observation = look(port, trust)
+    identity = f"SSLCertificateFile {pki.path('good.chain')}", f"SSLCertificateKeyFile {pki.path('good.key')}"
+    with bed.apache(pki.folder, port, "\n".join((*identity, *directives))):
+        observation = look(port, trust, mode)
     result = _tls_grade.grade(observation)
-    assert (result["grade"], result["caps"], result["warnings"]) == ("A+", [], [])
-    assert result["protocols"] == ["TLSv1.2", "TLSv1.3"]
-    assert result["cipher_order"]["TLSv1.2"] == "server"
-    # CBC is accepted, so that its oracles are not tested, and said to be.
-    assert "tls.attack.goldendoodle" in [entry["id"] for entry in result["not_tested"]]
+    assert (result["error"], observation["unclear"]) == (None, [])
+    assert (result["grade"], result["grade_trust_ignored"], rules_of(result)) == (grade, ignored, sorted(rules))
+    if name == "the checklist":
+        # CBC is accepted, so that its oracles are not tested, and said to be.
+        assert "tls.attack.goldendoodle" in [entry["id"] for entry in result["not_tested"]]
+        assert result["features"]["client_renegotiation"] is {"quick": None, "full": False}[mode]
+        assert result["cipher_order"] == {"quick": {}, "full": {"TLSv1.2": "server", "TLSv1.3": "server"}}[mode]
+
+
+# What no server at hand does
+
+
+def test_compression_and_no_secure_renegotiation(trust):
+    """A recorded answer, changed: DEFLATE chosen, extensions left out."""
+    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+
+    from . import tls_peers
+    from .tls_recorded import RECORDED
+
+    hello, *rest = wire.RecordStream().feed(RECORDED["tls12"])
+    seen = wire.read_server_hello(hello.body)
+    body = b"\x03\x03" + seen.random + b"\0" + seen.suite.to_bytes(2, "big") + b"\x01"
+    answer = b"".join(wire.record(22, 0x0303, raw) for raw in (wire.message(2, body), *(one.raw for one in rest)))
+
+    def handle(sock, _over):
+        offered = sock.recv(65536)
+        # To those who offer this suite and DEFLATE, in TLS 1.2.
+        fits = offered[9:11] == b"\x03\x03" and seen.suite.to_bytes(2, "big") in offered and b"\x02\x01\x00" in offered
+        sock.sendall(answer if fits else b"\x15\x03\x03\x00\x02\x02\x28")
+
+    with tls_peers.serving(handle) as port:
+        observation = look(port, trust, "quick", http=False)
+    assert (observation["features"]["compression"], observation["features"]["secure_renegotiation"]) == (True, False)
+    result = _tls_grade.grade(observation)
+    assert {"tls.compression", "tls.renegotiation.unsupported"} <= set(rules_of(result))
+    assert result["grade_trust_ignored"] == "C"
+    assert "tls.renegotiation.insecure" in [entry["id"] for entry in result["not_tested"]]
 
 
 # STARTTLS and other protocols
@@ -485,7 +539,7 @@ def test_starttls(pki, sites, trust, protocol, mode):
 
     with tls_peers.starttls(protocol, sites["modern"]) as port:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port, "starttls": protocol}
-        result = _tls_grade.grade(_tls_prober.observe(endpoint, mode, trust=trust))
+        result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust))
     assert (result["error"], result["grade"]) == (None, "A+")
     assert result["hsts"]["status"] == "not_applicable"
     assert result["protocols"] == ["TLSv1.3"]

@@ -155,6 +155,6 @@ def test_a_mistake_of_ours_costs_one_endpoint_its_grade(site, monkeypatch):
 
     monkeypatch.setattr(_tls_prober.Observer, "run", run_or_not)
     endpoints = [{"host": name, "port": port, "addresses": ["127.0.0.1"]} for name in ("bad.test", "good.test")]
-    bad, good = _tls_prober.observe_all(endpoints, "quick", trust=_tls_prober.Trust(pki.path("root.pem")))
+    bad, good = _tls_prober.probe_all(endpoints, "quick", trust=_tls_prober.Trust(pki.path("root.pem")))
     assert bad["error"] == "KeyError: 'surprise'"
     assert good["error"] is None

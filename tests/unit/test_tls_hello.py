@@ -107,7 +107,7 @@ def identity(tmp_path_factory):
     return pki, chain, key
 
 
-def observe(identity, settings, mode="full"):
+def probe(identity, settings, mode="full"):
     pki, chain, key = identity
 
     def handle(sock, _over):
@@ -123,7 +123,7 @@ def observe(identity, settings, mode="full"):
 
     with peers.serving(handle) as port:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
-        return _tls_prober.observe(endpoint, mode, 30, trust=_tls_prober.Trust(pki.path("root.pem")))
+        return _tls_prober.probe(endpoint, mode, 30, trust=_tls_prober.Trust(pki.path("root.pem")))
 
 
 def test_every_old_protocol_of_tlslite(identity):
@@ -132,7 +132,7 @@ def test_every_old_protocol_of_tlslite(identity):
     settings.cipherNames = ["rc4", "3des", "aes128"]
     settings.macNames = ["sha", "md5"]
     settings.keyExchangeNames = ["rsa"]
-    observation = observe(identity, settings)
+    observation = probe(identity, settings)
     expected = {
         "TLS_RSA_WITH_RC4_128_MD5",
         "TLS_RSA_WITH_RC4_128_SHA",
@@ -151,6 +151,6 @@ def test_each_group_of_tlslite(identity, group):
     settings.eccCurves = [] if group.startswith("ff") else [group]
     settings.dhGroups = [group] if group.startswith("ff") else []
     settings.keyShares = []
-    observation = observe(identity, settings, "quick" if group == "x448" else "full")
+    observation = probe(identity, settings, "quick" if group == "x448" else "full")
     assert observation["groups"] == [group]
     assert set(observation["ciphers"]) == {"TLSv1.3"}

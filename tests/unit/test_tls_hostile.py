@@ -61,7 +61,7 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
         ports = [stack.enter_context(peers.serving(handle)) for handle in peers.HOSTILE.values()]
         own = _tls_prober.Trust(pki.path("root.pem"))
         endpoints = [endpoint(one, host=f"h{one}.test") for one in ports] + [endpoint(port)]
-        observations = _tls_prober.observe_all(endpoints, "quick", TIMEOUT, trust=own)
+        observations = _tls_prober.probe_all(endpoints, "quick", TIMEOUT, trust=own)
     results = [_tls_grade.grade(observation) for observation in observations]
     assert results[-1]["grade"] == "A+"
     for name, result in zip(peers.HOSTILE, results):  # noqa: B905 - Python 3.7
@@ -74,14 +74,14 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
 def test_full_mode_ends_as_well(trust, name):
     with peers.serving(peers.HOSTILE[name]) as port:
         started = time.monotonic()
-        observation = _tls_prober.observe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
+        observation = _tls_prober.probe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
     assert time.monotonic() - started < 1.2
     check_error(_tls_grade.grade(observation))
 
 
 def test_nobody_there(trust):
     (port,) = bed.free_ports()
-    (observation,) = _tls_prober.observe_all([endpoint(port)], trust=trust)
+    (observation,) = _tls_prober.probe_all([endpoint(port)], trust=trust)
     result = _tls_grade.grade(observation)
     check_error(result)
     assert result["error"] == "cannot connect: connection refused"
@@ -90,7 +90,7 @@ def test_nobody_there(trust):
 
 
 def test_no_such_name(trust):
-    observations = _tls_prober.observe_all([{"host": "no-such-name.invalid", "port": 443}], trust=trust)
+    observations = _tls_prober.probe_all([{"host": "no-such-name.invalid", "port": 443}], trust=trust)
     (result,) = [_tls_grade.grade(observation) for observation in observations]
     check_error(result)
     assert result["error"].startswith("the name does not resolve")
@@ -100,7 +100,7 @@ def test_no_such_name(trust):
 def test_a_resolver_that_hangs(trust, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: time.sleep(3) or [])
     started = time.monotonic()
-    observations = _tls_prober.observe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
+    observations = _tls_prober.probe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
     assert time.monotonic() - started < 1
     check_error(_tls_grade.grade(observations[0]))
 
@@ -116,7 +116,7 @@ def test_starttls_that_comes_to_nothing(trust, words):
 
     with peers.serving(handle) as port:
         where = dict(endpoint(port, starttls="imap"), address="127.0.0.1")
-        observation = _tls_prober.observe(where, "quick", 1.0, trust=trust)
+        observation = _tls_prober.probe(where, "quick", 1.0, trust=trust)
     check_error(_tls_grade.grade(observation))
 
 
@@ -135,7 +135,7 @@ def test_a_server_that_stops_answering(tmp_path, trust):
 
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
         where = dict(endpoint(proxy), address="127.0.0.1")
-        result = _tls_grade.grade(_tls_prober.observe(where, "full", 1.0, trust=trust))
+        result = _tls_grade.grade(_tls_prober.probe(where, "full", 1.0, trust=trust))
     check_error(result)
 
 
@@ -156,7 +156,7 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
         where = dict(endpoint(proxy), address="127.0.0.1")
         own = _tls_prober.Trust(pki.path("root.pem"))
-        result = _tls_grade.grade(_tls_prober.observe(where, "quick", 2.0, trust=own))
+        result = _tls_grade.grade(_tls_prober.probe(where, "quick", 2.0, trust=own))
     assert (result["error"], result["grade"]) == (None, "A")
     assert [entry["id"] for entry in result["warnings"]] == ["tls.probe.unclear"]
     assert "tls.protocol.sslv3" in [entry["id"] for entry in result["not_tested"]]
@@ -189,7 +189,7 @@ def test_what_is_not_http_inside_tls(tmp_path, answer, status):
     with peers.serving(handle) as port:
         where = dict(endpoint(port), address="127.0.0.1")
         own = _tls_prober.Trust(pki.path("root.pem"))
-        result = _tls_grade.grade(_tls_prober.observe(where, "quick", 5.0, trust=own))
+        result = _tls_grade.grade(_tls_prober.probe(where, "quick", 5.0, trust=own))
     assert (result["error"], result["hsts"]["status"]) == (None, status)
     assert result["grade"] == ("A+" if status == "not_applicable" else "A")
 
@@ -205,7 +205,7 @@ def test_a_proxy_that_flips_bytes(tmp_path_factory, trust, seed):
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.flipping(port, seed) as proxy:
         started = time.monotonic()
         where = dict(endpoint(proxy), address="127.0.0.1")
-        result = _tls_grade.grade(_tls_prober.observe(where, "full", 1.0, trust=trust))
+        result = _tls_grade.grade(_tls_prober.probe(where, "full", 1.0, trust=trust))
     assert time.monotonic() - started < 2
     assert result["error"] or result["grade"] == "T"
 
@@ -239,7 +239,7 @@ def test_never_more_than_eight_at_a_time(tmp_path, trust, monkeypatch):
     sites = [bed.nginx_site(port, ["good"], address=address) for address in addresses]
     with bed.nginx(pki.folder, sites, port):
         endpoints = [endpoint(port, server_name=f"n{number}.test", addresses=addresses) for number in range(3)]
-        observations = _tls_prober.observe_all(endpoints, "full", trust=trust)
+        observations = _tls_prober.probe_all(endpoints, "full", trust=trust)
     assert [observation["error"] for observation in observations] == [None] * 9
     assert [peak[address] for address in addresses] == [8, 8, 8]
     assert peak["all"] > 8
