@@ -93,7 +93,7 @@ lab-down: $(STAMPS)/lab-packages $(STAMPS)/run ## Remove the lab's hosts
 
 .PHONY: harden
 harden: $(STAMPS)/run $(if $(INVENTORY),,lab) ## Harden the lab, or the hosts of INVENTORY=
-	@$(BIN)/ansible-playbook playbooks/harden.yml $(addprefix --inventory ,$(INVENTORY)) $(ARGS)
+	@ANSIBLE_INVENTORY_UNPARSED_FAILED=true $(BIN)/ansible-playbook playbooks/harden.yml $(addprefix --inventory ,$(INVENTORY)) $(ARGS)
 
 # ---- Tests
 
