@@ -57,8 +57,8 @@ options:
       template:
         description:
           - A Jinja2 template on the controller, looked for as M(ansible.builtin.template) does.
-          - A rendered line that is directly preceded by a comment C(# option: NAME) is named with that option when the
-            server refuses it.
+          - "A rendered line that is directly preceded by a comment C(# option: NAME) is named with that option when the
+            server refuses it."
         type: path
       mode:
         description: Permissions as an octal string. A new file gets V(0644), an existing one keeps its own.
