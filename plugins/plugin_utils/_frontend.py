@@ -355,6 +355,10 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         _add_site(result, site(server, info, options, data, vhosts, foreign), server, site_file)
         result["disable"]["confs"] = [PACKAGED_VHOSTS] if apache and packaged else []
         result["adopt"] = any(vhost["tls"] for vhost in foreign)
+    else:
+        # Whatever they answer now, they have to answer afterwards.
+        here = {component["name"] for component in info["components"]}
+        result["probes"] += [{"path": component["probe"]["path"]} for name, component in data.items() if name in here]
     return result
 
 

@@ -299,6 +299,24 @@ def test_a_name_without_tls_of_its_own_is_not_redirected():
     assert plan(info, server_names=["intranet.example.com"])["plain_only"] == []
 
 
+def test_what_kopano_answers_is_compared_in_adopt_mode_and_prescribed_in_site_mode():
+    info = host("nginx", "debian")
+    info["components"] = [{"name": "z-push", "path": ""}, {"name": "gateway", "path": ""}]
+    site = plan(info, server_names=["mail.example.com"], probes=[{"path": "/status"}])
+    assert site["probes"] == [
+        {"path": "/status"},
+        {
+            "path": "/Microsoft-Server-ActiveSync",
+            "server_name": "mail.example.com",
+            "port": 443,
+            "expect": {"status": [401]},
+        },
+    ]
+    info["vhosts"] = [vhost("nginx")]
+    adopt = plan(info, probes=[{"path": "/status"}])
+    assert adopt["probes"] == [{"path": "/status"}, {"path": "/Microsoft-Server-ActiveSync"}]
+
+
 def test_the_machine_s_name_is_no_name_of_its_own():
     info = host("apache", "debian")
     nameless = vhost("apache", tls=False, port=80, names=["srv1.example.com"], named=False)
