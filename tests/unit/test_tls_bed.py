@@ -558,7 +558,7 @@ OLD = {
     "RC4 last": ("4.9.1", ECDHE_GCM + ":ECDHE-RSA-AES128-SHA:ECDHE-RSA-RC4-SHA", {}, "B", (*TO_12, RC4[0])),
     "3DES only": ("4.9.1", "DES-CBC3-SHA", {}, "C", (*TO_12, "tls.cipher.block64_modern", *SSL3[2:])),
     "3DES last": ("4.9.1", ECDHE_GCM + ":ECDHE-RSA-AES128-SHA:DES-CBC3-SHA", {}, "B", TO_12),
-    "TLS 1.0 only": (
+    "TLS 1.0 only, old": (
         "4.9.1",
         "ECDHE-RSA-AES128-SHA",
         {"secureProtocol": "TLSv1_method"},

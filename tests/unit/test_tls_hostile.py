@@ -19,6 +19,8 @@ from . import tls_bed as bed
 from . import tls_peers as peers
 
 TIMEOUT = 1.5
+# What a busy machine may add to it, seconds.
+SLACK = 2.0
 # What the words of the error must contain, for those where they matter to a reader.
 WORDS = {
     "hangs": "no answer in time",
@@ -66,7 +68,7 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
     assert results[-1]["grade"] == "A+"
     for name, result in zip(peers.HOSTILE, results):  # noqa: B905 - Python 3.7
         check_error(result)
-        assert result["duration_ms"] <= TIMEOUT * 1000 + 1000, name
+        assert result["duration_ms"] <= (TIMEOUT + SLACK) * 1000, name
         assert WORDS.get(name, "") in result["error"], (name, result["error"])
 
 
@@ -75,7 +77,7 @@ def test_full_mode_ends_as_well(trust, name):
     with peers.serving(peers.HOSTILE[name]) as port:
         started = time.monotonic()
         observation = _tls_prober.probe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
-    assert time.monotonic() - started < 1.2
+    assert time.monotonic() - started < 0.6 + SLACK
     check_error(_tls_grade.grade(observation))
 
 
@@ -98,10 +100,10 @@ def test_no_such_name(trust):
 
 
 def test_a_resolver_that_hangs(trust, monkeypatch):
-    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: time.sleep(3) or [])
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: time.sleep(5) or [])
     started = time.monotonic()
     observations = _tls_prober.probe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 0.3 + SLACK
     check_error(_tls_grade.grade(observations[0]))
 
 
@@ -206,7 +208,7 @@ def test_a_proxy_that_flips_bytes(tmp_path_factory, trust, seed):
         started = time.monotonic()
         where = dict(endpoint(proxy), address="127.0.0.1")
         result = _tls_grade.grade(_tls_prober.probe(where, "full", 1.0, trust=trust))
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 1 + SLACK
     assert result["error"] or result["grade"] == "T"
 
 

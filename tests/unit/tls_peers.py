@@ -163,6 +163,8 @@ def _record(body):
     return b"\x16\x03\x03" + len(body).to_bytes(2, "big") + body
 
 
+_GARBAGE = bytes(random.Random(1).randrange(256) for _byte in range(4096))
+
 # What servers do that mean no good, or are none.
 HOSTILE = {
     "hangs": _hanging,
@@ -171,7 +173,7 @@ HOSTILE = {
     "plain HTTP": _saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "HTML": _saying(b"<html><script>alert(1)</script>"),
     "SSH": lambda sock, over: (sock.sendall(b"SSH-2.0-OpenSSH_9.9\r\n"), over.wait(60)),
-    "garbage": lambda sock, _over: sock.sendall(bytes(random.Random(1).randrange(256) for _byte in range(4096))),
+    "garbage": lambda sock, _over: sock.sendall(_GARBAGE),
     "zeros": lambda sock, _over: sock.sendall(bytes(100000)),
     "drips": _dripping,
     "endless records": _endless,
