@@ -31,7 +31,14 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x
 # What one connection may send us: a long chain and its OCSP response fit several times over.
 MAX_ANSWER = 256 * 1024
 
-ACCEPTED, REFUSED, SILENT, GARBAGE, UNREACHABLE = "accepted", "refused", "silent", "garbage", "unreachable"
+ACCEPTED, REFUSED, CLOSED, SILENT, GARBAGE, UNREACHABLE = (
+    "accepted",
+    "refused",
+    "closed",
+    "silent",
+    "garbage",
+    "unreachable",
+)
 
 
 class Unreachable(Exception):
@@ -62,8 +69,9 @@ class Deadline:
 class Answer(t.NamedTuple):
     """What became of one ClientHello.
 
-    C(outcome) is accepted, refused (an alert or a closed connection), silent, garbage (no TLS) or unreachable; C(words)
-    tell more. The rest is set when it was accepted, C(chain), C(exchange) and C(staple) only if the flight was read.
+    C(outcome) is accepted, refused (by an alert), closed (without a word, which some servers do instead), silent,
+    garbage (no TLS) or unreachable; C(words) tell more. The rest is set when it was accepted, C(chain), C(exchange) and
+    C(staple) only if the flight was read.
     """
 
     outcome: str
@@ -105,11 +113,11 @@ class Peer:
     def sni(self) -> str | None:
         """The name to send: none for an address (RFC 6066) or what is no name, A-labels for an international one."""
         name = x509.ascii_name(self.name)
-        return name if re.match(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*$", name) and not _is_address(name) else None
+        return name if re.match(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z", name) and not _is_address(name) else None
 
     def note(self, answer: Answer) -> None:
         """Learn from an answer whether anybody is there."""
-        if answer.outcome in (ACCEPTED, REFUSED):
+        if answer.outcome in (ACCEPTED, REFUSED, CLOSED):
             self.answered = True
         elif answer.outcome in (SILENT, UNREACHABLE) and not self.answered:
             self.failure = self.failure or answer.words
@@ -257,7 +265,7 @@ def _guarded(function: t.Callable[..., Answer]) -> t.Callable[..., Answer]:
         except socket.timeout:
             return Answer(SILENT, "no answer in time")
         except OSError as error:
-            return Answer(REFUSED, "connection {}".format(errno.errorcode.get(error.errno or 0, "lost")))
+            return Answer(CLOSED, "connection {}".format(errno.errorcode.get(error.errno or 0, "lost")))
 
     def guarded(peer: Peer, *args: t.Any, **options: t.Any) -> Answer:
         answer = attempt(peer, *args, **options)
@@ -305,7 +313,7 @@ def _listen(stream: Stream, suites: t.Sequence[int], flight: bool) -> Answer:
             answer = answer._replace(exchange=exchange)
         elif event.kind == wire.SERVER_HELLO_DONE:
             break
-    return answer or Answer(REFUSED, "connection closed")
+    return answer or Answer(CLOSED, "connection closed")
 
 
 @_guarded
@@ -373,7 +381,7 @@ def ask_tls13(peer: Peer, suites: t.Sequence[int], signatures: t.Sequence[int]) 
                     elif inner.kind == wire.CERTIFICATE:
                         chain, staple = wire.read_certificates13(inner.body)
                         return answer._replace(chain=chain, staple=staple)
-        return Answer(REFUSED, "connection closed")
+        return Answer(CLOSED, "connection closed")
 
 
 @_guarded
@@ -436,5 +444,5 @@ def ask_renegotiation(peer: Peer, suites: t.Sequence[int]) -> Answer:
             if isinstance(event, wire.Protected) and event.content_type == wire.HANDSHAKE:
                 return Answer(ACCEPTED)
             if isinstance(event, wire.Protected) and event.content_type == wire.ALERT:
-                break
-        return Answer(REFUSED)
+                return Answer(REFUSED)
+        return Answer(CLOSED)

@@ -33,6 +33,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire 
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     ACCEPTED,
+    CLOSED,
     GARBAGE,
     REFUSED,
     SILENT,
@@ -306,7 +307,7 @@ class Observer:
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
         if suites:
             outcome = ask_.ask_renegotiation(self._peer, suites).outcome
-            self._renegotiates = {ACCEPTED: True, REFUSED: False}.get(outcome)
+            self._renegotiates = {ACCEPTED: True, REFUSED: False, CLOSED: False}.get(outcome)
 
     # A real client: trust, HSTS, tickets
 
@@ -397,6 +398,18 @@ class Observer:
             if not self._peer.failure:
                 together(self._follow_ups)
                 together(self._later())
+                self._make_sure()
+
+    def _make_sure(self) -> None:
+        """Ask for something known once more if connections were closed without a word.
+
+        Some servers refuse like that, but so does one that has had enough of us: then nothing is proven.
+        """
+        protocol = next((name for name in reversed(data.PROTOCOLS) if self._ciphers.get(name)), None)
+        if protocol and any(answer.outcome == CLOSED for answer in self._answers):
+            answer = self._ask(protocol, self._ciphers[protocol])
+            if answer.outcome != ACCEPTED:
+                self._peer.failure = answer.words
 
     def _later(self) -> list[t.Callable[[], t.Any]]:
         """Questions that depend on what was accepted."""

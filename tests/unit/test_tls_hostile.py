@@ -122,7 +122,8 @@ def test_starttls_that_comes_to_nothing(trust, words):
     check_error(_tls_grade.grade(observation))
 
 
-def test_a_server_that_stops_answering(tmp_path, trust):
+@pytest.mark.parametrize("how", ["silence", "closing", "resetting"])
+def test_a_server_that_stops_answering(tmp_path, trust, how):
     """After some connections nobody is there any more: what was seen is not enough for a grade."""
     pki = bed.Pki(tmp_path)
     pki.leaf("good", key="ec")
@@ -131,8 +132,12 @@ def test_a_server_that_stops_answering(tmp_path, trust):
 
     def handle(sock, over):
         count.append(1)
-        if len(count) > 4:
-            over.wait(30)
+        if len(count) > 6:
+            if how == "silence":
+                over.wait(30)
+            if how == "resetting":
+                peers.HOSTILE["resets"](sock, over)
+            return
         peers.relay(sock, port)
 
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
