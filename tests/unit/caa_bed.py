@@ -83,6 +83,13 @@ def free_port(*addresses: str) -> int:
     raise RuntimeError("no port is free on all addresses")
 
 
+def clock() -> float:
+    """Seconds, without those in which this thread was ready to run and the machine was busy with something else."""
+    schedule = Path("/proc/thread-self/schedstat")
+    waited = int(schedule.read_text().split()[1]) / 1e9 if schedule.exists() else 0
+    return time.monotonic() - waited
+
+
 def wait_for_answer(address: str, port: int, name: str, process: subprocess.Popen[bytes], seconds: float = 15) -> None:
     """Wait until the server answers a SOA question with NOERROR or NXDOMAIN."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label)
@@ -217,7 +224,8 @@ def _resolver(stack: contextlib.ExitStack, directory: Path, address: str, port: 
         f"server:\n  interface: {address}@{port}\n  do-ip6: no\n  num-threads: 1\n"
         "  do-daemonize: no\n  use-syslog: no\n"
         f'  chroot: ""\n  username: ""\n  directory: "{directory}"\n  pidfile: "{directory}/pid"\n  logfile: ""\n'
-        '  access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n  module-config: "validator iterator"\n'
+        "  access-control: 127.0.0.0/8 allow_snoop\n  do-not-query-localhost: no\n"
+        '  module-config: "validator iterator"\n'
         f'  trust-anchor-file: "{anchor}"\n  local-zone: "test." nodefault\n  ede: {errors}\n'
         '  qname-minimisation: no\n  target-fetch-policy: "0 0 0 0 0"\n'
         "remote-control:\n  control-enable: no\n"

@@ -150,6 +150,7 @@ def test_records_are_never_proposed_for_a_registry(zone):
         ('0 issue "LetsEncrypt.org"', {"caa.forbidden", "caa.domain.uppercase"}),
         ('0 issue "letsencrypt.org;;"', {"caa.forbidden", "caa.value.malformed"}),
         ('128 contactemail "a@kopano.test"', {"caa.critical"}),
+        ('129 contactemail "a@kopano.test"', {"caa.critical"}),
         ('64 issue "letsencrypt.org"', {"caa.flags.unknown"}),
         ('0 issue "letsencrypt.org; accounturi=a"', {"caa.terms.unchecked"}),
         ('0 iodef "kopano.test"', {"caa.iodef.invalid", "caa.issue.none"}),
@@ -158,6 +159,11 @@ def test_records_are_never_proposed_for_a_registry(zone):
 def test_what_is_found_in_a_record(text, expected):
     found = findings(case(lookup("kopano.test", [record(text)], "kopano.test")))
     assert set(found) - {"caa.iodef.none", "caa.wildcard.unrestricted"} == expected
+
+
+def test_terms_do_not_matter_where_another_record_has_none():
+    records = [record(f'0 issue "{LE}; accounturi=a"'), record(f'128 issue "{LE}"')]
+    assert "caa.terms.unchecked" not in findings(case(lookup("kopano.test", records, "kopano.test")))
 
 
 def test_contact_that_blocks_is_published_without_its_flag():
