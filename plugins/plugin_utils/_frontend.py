@@ -324,11 +324,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
     foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
     mode = choose_mode(vhosts, options["mode"], site_file)
     redirect = boolean(options["http_redirect"])
-    snippets = {
-        name: os.path.join(server["policy_dir"], name + ".conf")
-        for name in ("tls", "headers", "http")
-        if redirect or name != "http"
-    }
+    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in ("tls", "headers", "http")}
     files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
     result = {
         "skip": "",
@@ -340,15 +336,14 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         "has_both": has_both(vhosts),
         "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
         "files": files,
-        "policy": dict({"http": None}, **snippets),
+        # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
+        "policy": dict(snippets, http=snippets["http"] if redirect else None),
         "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "sites": []},
         "disable": {"confs": []},
         "adopt": True,
         "probes": list(options["probes"]),
         "warning": "",
     }
-    if not redirect:
-        files.append({"path": os.path.join(server["policy_dir"], "http.conf"), "state": "absent"})
     if mode == "site":
         packaged = [vhost for vhost in foreign if is_packaged(vhost)]
         foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
