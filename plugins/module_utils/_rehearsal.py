@@ -57,12 +57,16 @@ _HOST_IN_URL = re.compile(r"(?:https?|wss?|h2c?|fcgi|ajp|scgi|uwsgi)://\[?([A-Za
 
 
 class Failure(Exception):
-    """The changed configuration does not work; fault says what the server said about it."""
+    """The changed configuration does not work; fault says what the server said about it.
 
-    def __init__(self, fault: _diagnose.Fault, result: dict[str, t.Any]) -> None:
+    conclusive is False where nothing was found out about the configuration, for want of time or of rights.
+    """
+
+    def __init__(self, fault: _diagnose.Fault, result: dict[str, t.Any], conclusive: bool = True) -> None:
         super().__init__(fault.message())
         self.fault = fault
         self.result = result
+        self.conclusive = conclusive
 
 
 def rehearse(
@@ -105,12 +109,14 @@ def rehearse(
         result["refused"] = str(error)
         if mode == "required":
             result["method"] = None
-            raise Failure(
-                _diagnose.Fault(f"a rehearsal is required but namespaces are refused here: {error}"), result
-            ) from error
+            fault = _diagnose.Fault(f"rehearse: 'required', but namespaces are refused here: {error}")
+            raise Failure(fault, result, conclusive=False) from error
         fault = _in_copy(server, changes, environment, arguments, result)
-    except (_namespace.TimedOut, _namespace.Failed) as error:
-        fault = _diagnose.Fault(str(error))
+    except _namespace.TimedOut as error:
+        fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not answer")
+        raise Failure(fault, result, conclusive=False) from error
+    except _namespace.Failed as error:
+        raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
     result["ms"] = round((time.monotonic() - started) * 1000, 1)
     if fault:
         raise Failure(fault, result)

@@ -338,6 +338,8 @@ class _Transaction:
             result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"])
         except _rehearsal.Failure as error:
             self._report_rehearsal(error.result)
+            if not error.conclusive:
+                raise _Stop(error.fault) from error
             raise self._blame(server, error.fault, bool(changes)) from error
         self._report_rehearsal(result)
         for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
