@@ -20,7 +20,7 @@ from pathlib import Path
 
 import yaml
 
-CLIENT = Path(__file__).resolve().parent.parent / "failure" / "tests" / "client.py"
+CLIENT = Path(__file__).resolve().parent / "client.py"
 SECONDS = "180"  # a client whose run does not end, ends by itself
 PATIENCE = 20  # seconds that a client gets to finish its last requests
 

@@ -51,7 +51,7 @@ _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 # Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
 _NOISE = re.compile(
     r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
-    r"|AH00016: Configuration Failed|AH02311: |nginx: configuration file \S+ test (?:failed|is successful)"
+    r"|AH00016: Configuration Failed|AH0231[12]: |nginx: configuration file \S+ test (?:failed|is successful)"
     r"|\[client |, client: "
 )
 

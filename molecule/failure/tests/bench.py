@@ -1,0 +1,167 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lab hosts as the tests of this scenario see them, and the client that keeps asking each."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent.parent.parent
+CLIENT = PROJECT / "molecule" / "shared" / "client.py"
+REPORTS = PROJECT / ".cache" / "reports"
+sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _probe  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.modules import web_config  # noqa: E402
+from kopano_lab import model  # noqa: E402
+
+PLACE = "/usr/local/lib/kopano-failure"  # on the host
+SECONDS = 240  # for any one command on a host
+KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS}
+PATIENCE = 60  # seconds, for what has to happen by itself
+# Asked before and after each fault: a static page, a page of PHP, one that wants credentials, one that is not there.
+PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")
+# Headers that differ from answer to answer.
+VOLATILE = ("date", "set-cookie", "expires", "last-modified", "etag")
+
+
+def inventory() -> Path:
+    """The inventory of the scenario's hosts: Molecule's set, or another one that LAB_SET names."""
+    name = os.environ.get("LAB_SET", "molecule-failure")
+    return PROJECT / ".cache" / "lab" / name / "inventory.yml"
+
+
+@dataclass
+class Host:
+    """One host of the lab, reached over ssh as Ansible reaches it."""
+
+    name: str
+    server: str
+    address: str
+    lab_name: str
+    ssh: list[str]
+    unprivileged: bool
+    texts: dict[str, str] = field(default_factory=dict)
+    renames: dict[tuple[str, ...], int] = field(default_factory=dict)  # in a change's swap, by what is not good in it
+
+    def shell(self, script: str, *, check: bool = True) -> str:
+        """Run a script there; its output. Raises CalledProcessError, whose text has the script's own words."""
+        done = subprocess.run([*self.ssh, "sh -eu"], input=script, check=False, **KEPT)
+        if check and done.returncode:
+            raise RuntimeError(f"{self.name}: exit status {done.returncode}: {done.stderr.strip()}\n{script}")
+        return done.stdout
+
+    def call(self, action: str, **arguments: Any) -> Any:
+        """An action of remote.py."""
+        command = [*self.ssh, f"python3 {PLACE}/remote.py {action}"]
+        done = subprocess.run(command, input=json.dumps(arguments), check=False, **KEPT)
+        if done.returncode:
+            raise RuntimeError(f"{self.name}: {action}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+    def deploy(self) -> None:
+        """Copy remote.py and what the module runs with, and read the files that the changes start from."""
+        package = "ansible_collections/kopano/hardening/plugins/module_utils"
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            archive.add(HERE / "remote.py", "remote.py")
+            archive.add(HERE / "killed-python", "killed-python")
+            for path in sorted((PROJECT / "plugins" / "module_utils").glob("*.py")):
+                archive.add(path, f"{package}/{path.name}")
+        command = [*self.ssh, f"mkdir -p {PLACE} && tar -C {PLACE} -x --no-same-owner"]
+        subprocess.run(command, input=buffer.getvalue(), check=True, timeout=SECONDS)
+
+    def wait(self, condition: str) -> str:
+        """Wait until a command succeeds there; its output. Raises RuntimeError after PATIENCE."""
+        return self.shell(f"for i in $(seq {PATIENCE * 50}); do {condition} && exit; sleep 0.02; done; exit 1")
+
+    def read(self, path: str) -> str:
+        if path not in self.texts:
+            self.texts[path] = self.shell(f"cat {shlex.quote(path)}")
+        return self.texts[path]
+
+    def answers(self) -> dict[str, Any]:
+        """What the server answers to a client outside, by question, without what differs each time."""
+        targets = [
+            {"address": self.address, "port": 443, "server_name": name, "path": path}
+            for name in (None, self.lab_name)
+            for path in PATHS
+        ]
+        targets.append({"address": self.address, "port": 80, "server_name": self.lab_name, "path": "/", "tls": False})
+        found = {}
+        for target, answer in zip(targets, _probe.ask_all(targets, 20.0), strict=True):
+            question = f"{target['server_name'] or ''}:{target['port']}{target['path']}"
+            headers = {key: value for key, value in answer["headers"].items() if key not in VOLATILE}
+            kept = {key: answer[key] for key in ("status", "protocol", "cipher", "certificate", "location", "error")}
+            found[question] = {**kept, "headers": headers}
+        return found
+
+
+def hosts() -> list[Host]:
+    """All hosts of the inventory, or those that LAB_HOSTS names."""
+    content = yaml.safe_load(inventory().read_text())["all"]
+    common = content["vars"]
+    known = model.hosts()
+    wanted = os.environ.get("LAB_HOSTS", "").split()
+    found = []
+    for name, values in content["hosts"].items():
+        if wanted and name not in wanted:
+            continue
+        # The connection is Ansible's own, so that the lab knows it and ends it with the host.
+        kept = ("ControlMaster=auto", "ControlPersist=60s", f"ControlPath={values['ansible_control_path']}")
+        ssh = [
+            "ssh", *shlex.split(common["ansible_ssh_common_args"]), "-i", common["ansible_ssh_private_key_file"],
+            *(word for option in kept for word in ("-o", option)),
+            f"{common['ansible_user']}@{values['ansible_host']}",
+        ]  # fmt: skip
+        entry = known[name]
+        found.append(Host(name, entry.server, values["ansible_host"], values["lab_name"], ssh, entry.unprivileged))
+    return found
+
+
+def complete(params: dict[str, Any]) -> dict[str, Any]:
+    """The module's options with their defaults, as Ansible would hand them to the module. Raises ValueError."""
+    validated = ArgumentSpecValidator(web_config.ARGUMENT_SPEC).validate(params)
+    if validated.error_messages:
+        raise ValueError("; ".join(validated.error_messages))
+    return dict(validated.validated_parameters)
+
+
+class Client:
+    """The client that never stops asking one host, and its log."""
+
+    def __init__(self, host: Host) -> None:
+        REPORTS.mkdir(parents=True, exist_ok=True)
+        self.log = REPORTS / f"failure-client-{host.name}.log"
+        self._process = subprocess.Popen(
+            [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log)],
+            stdin=subprocess.PIPE,
+        )
+
+    def stop(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def requests(self, started: float, ended: float) -> Iterator[tuple[float, float, str]]:
+        """Of each request of that time: when it began (seconds since the epoch), milliseconds, what was wrong."""
+        with self.log.open() as lines:
+            for line in lines:
+                found = re.match(r"(\S+) (\S+) (.*)", line)
+                if found and started <= float(found[1]) < ended:
+                    yield float(found[1]), float(found[2]), found[3]

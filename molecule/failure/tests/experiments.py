@@ -1,0 +1,301 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Makes everything happen on the hosts and writes down what was seen. Judging is left to the tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory
+from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, WHERE, Fault, Kill, change, inject, policy_path
+
+CONFIRM_SECONDS = 3
+PLAY_SECONDS = 900
+CIPHERS = (GOOD["ciphers"], "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "HIGH")
+
+Params = dict[str, Any]
+
+
+@dataclass
+class Observation:
+    """What was seen of one experiment on one host. Results, changed and journal have one entry for each run."""
+
+    results: list[dict[str, Any]] = field(default_factory=list)
+    changed: list[list[str]] = field(default_factory=list)  # paths that are not as they were before the first run
+    journal: list[list[str]] = field(default_factory=list)  # states of the transactions that are kept
+    more: dict[str, Any] = field(default_factory=dict)
+    started: float = 0.0  # seconds since the epoch
+    ended: float = 0.0
+    answers: dict[str, Any] = field(default_factory=dict)  # of the server, afterwards
+    error: str = ""  # why the experiment itself did not work
+    requests: int = 0
+    lost: list[tuple[float, str]] = field(default_factory=list)  # when it began, and what was wrong
+
+
+Experiment = Callable[[Host], Observation]
+Observations = dict[tuple[str, str], Observation]  # by experiment and host
+
+
+def params(host: Host, values: dict[str, str] | None = None, **more: Any) -> Params:
+    """Options of the module: the good change with these values in it, or no change at all without values."""
+    return complete({**({} if values is None else change(host, values)), "server": host.server, **more})
+
+
+def back(host: Host, transaction: str = "latest") -> Params:
+    return params(host, restore=transaction)
+
+
+def trial(host: Host, *runs: dict[str, Any]) -> Observation:
+    return Observation(**host.call("trial", runs=list(runs)))
+
+
+def count_renames(host: Host, values: Iterable[str], result: dict[str, Any]) -> None:
+    """Remember how many renames the swap of a change has: one for each path that is there afterwards."""
+    host.renames[tuple(values)] = sum("(absent)" not in entry["after_header"] for entry in result.get("diff", []))
+
+
+def variables(host: Host) -> str:
+    """Shell variables for prepare and repair."""
+    return "".join(f"{key}='{WHERE[host.server][key]}'\n" for key in ("unit", "config", "foreign", "broken"))
+
+
+# --- from the tables -------------------------------------------------------------------------------------------------
+
+
+def meet(fault: Fault, host: Host) -> Observation:
+    """Two runs with the fault there."""
+    if fault.stops:
+        time.sleep(0.5)  # what was asked before is answered before
+    host.shell(variables(host) + fault.prepare)
+    try:
+        run = {"params": params(host, dict(fault.values), **fault.options), "strace": list(fault.strace)}
+        seen = trial(host, run, run)
+        count_renames(host, fault.values, seen.results[0])
+        return seen
+    finally:
+        host.shell(variables(host) + fault.repair)
+
+
+def kill(case: Kill, host: Host) -> Observation:
+    """A killed run, and the next one, which changes nothing of its own. What is then finished is restored."""
+    killed = params(host, dict(case.values), rehearse=case.rehearse)
+    renames = host.renames[tuple(case.values)]
+    runs = [{"params": killed, "strace": list(case.strace(renames))}]
+    if case.again:
+        runs.append({"params": params(host), "strace": list(case.again(renames))})
+    runs.append({"params": params(host)})
+    if case.recovered == "finished":
+        runs.append({"params": back(host)})
+    seen = trial(host, *runs)
+    seen.more["strays"] = host.call("strays")
+    return seen
+
+
+# --- of their own kind -----------------------------------------------------------------------------------------------
+
+
+def trace(host: Host) -> Observation:
+    """A run in check mode, and all that it could leave on the host."""
+    seen = host.call("trace", params=params(host, {}))
+    return Observation([seen.pop("result")], more=seen)
+
+
+def works(host: Host) -> Observation:
+    """A change that works, the same again, and back twice. Counts the renames of its swap for the kills."""
+    run = {"params": params(host, {})}
+    seen = trial(host, run, run, {"params": back(host)}, {"params": back(host)})
+    count_renames(host, (), seen.results[0])
+    return seen
+
+
+def restores(host: Host) -> Observation:
+    """Three changes, then back by id: to after the first one, to before all of them, and to one that is not there."""
+    host.call("mark", name="restores")
+    seen = trial(host, *({"params": params(host, {"ciphers": text})} for text in CIPHERS))
+    first, second, _third = (result["transaction"] for result in seen.results)
+    for transaction in (second, first, "no-such-id"):
+        seen.results.append(host.call("module", params=back(host, transaction)))
+        seen.changed.append(host.call("compare", name="restores"))
+        seen.more[transaction] = host.shell(f"cat {policy_path(host)}", check=False)
+    return seen
+
+
+def stopping(phase: str) -> list[str]:
+    """Arguments for strace that stop the run when it has entered this phase."""
+    return list(inject("pwrite64", PHASES.index(phase) + 1, "STOP", LOCK))
+
+
+def stopped(host: Host, phase: str) -> str:
+    """Wait until a run has said that it entered this phase; its process id."""
+    return host.wait(f"grep -s 'phase {phase}' {LOCK}").split(",")[0].removeprefix("pid ")
+
+
+def at_the_same_time(host: Host) -> Observation:
+    """A run is stopped in its rehearsal, two others come and go, then it goes on; its change is taken back."""
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(host.call, "module", params=params(host, {}), strace=stopping("rehearse"))
+        pid = stopped(host, "rehearse")
+        try:
+            seen = trial(host, *[{"params": params(host, {})}] * 2)
+        finally:
+            host.shell(f"kill -CONT {pid}")
+        seen.more["first"] = first.result()
+    seen.more["back"] = host.call("module", params=back(host))
+    return seen
+
+
+def lost_connection(host: Host) -> Observation:
+    """The connection is cut right after the swap. There is nobody to tell; the run has to end well by itself."""
+    host.call("mark", name="lost")
+    command = " ".join(["strace -f -qq -o /dev/null", *stopping("reload"), f"python3 {PLACE}/remote.py transaction"])
+    process = subprocess.Popen(
+        [host.ssh[0], "-o", "ControlPath=none", *host.ssh[1:], command],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdin is not None
+    process.stdin.write(json.dumps([params(host, {}), False]).encode())
+    process.stdin.close()
+    pid = stopped(host, "reload")
+    process.kill()
+    process.wait()
+    host.shell(f"sleep 0.3; kill -CONT {pid}")
+    host.wait(f"[ ! -e {LOCK} ]")
+    seen = Observation(changed=[host.call("compare", name="lost")], journal=[host.call("journal")])
+    seen.results.append(host.call("module", params=params(host)))
+    if seen.journal[-1][-1:] == ["committed"]:
+        seen.results.append(host.call("module", params=back(host)))
+    seen.changed.append(host.call("compare", name="lost"))
+    return seen
+
+
+def unconfirmed(host: Host) -> Observation:
+    """A change that nobody confirms; another run comes while it waits; somebody confirms too late."""
+    host.call("mark", name="unconfirmed")
+    waiting = params(host, {}, confirm_timeout=CONFIRM_SECONDS)
+    seen = trial(host, {"params": waiting}, {"params": params(host, {})})
+    seen.more["meanwhile"] = host.answers()
+    deadline = time.monotonic() + PATIENCE
+    while host.call("journal")[-1:] == ["confirming"] and time.monotonic() < deadline:
+        time.sleep(0.2)
+    seen.changed.append(host.call("compare", name="unconfirmed"))
+    seen.journal.append(host.call("journal"))
+    seen.results.append(host.call("module", params=params(host, confirm=seen.results[0]["transaction"])))
+    return seen
+
+
+# --- all of them -----------------------------------------------------------------------------------------------------
+
+TRACE = "check mode leaves no trace"
+# works() comes first: it counts for the kills.
+SINGLE: dict[str, Experiment] = {
+    "change that works": works,
+    "restore by id": restores,
+    "second run at the same time": at_the_same_time,
+    "connection is lost": lost_connection,
+    "not confirmed": unconfirmed,
+}
+NEED_STRACE = ("second run at the same time", "connection is lost")
+
+
+def of_host(host: Host) -> dict[str, Experiment]:
+    """The experiments of a host beside those through Ansible, by name, in their order."""
+    found = {name: run for name, run in SINGLE.items() if not (host.unprivileged and name in NEED_STRACE)}
+    found.update((fault.name, partial(meet, fault)) for fault in FAULTS if fault.met_by(host))
+    if not host.unprivileged:
+        found.update((f"killed: {case.name}", partial(kill, case)) for case in KILLS)
+    return found
+
+
+def run_play(hosts: list[Host]) -> Observations:
+    """What is met through Ansible, on all hosts in one run."""
+    variables = {
+        "out": str(REPORTS),
+        "cases": [case.variables() for case in MET],
+        "unprivileged": [host.name for host in hosts if host.unprivileged],
+        "killed_changes": {host.name: change(host, {}) for host in hosts},
+    }
+    for host in hosts:
+        played(host).unlink(missing_ok=True)
+    (REPORTS / "failure-play.json").write_text(json.dumps(variables))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "--inventory", inventory(), "--extra-vars",
+         f"@{REPORTS / 'failure-play.json'}",
+         "--limit", ",".join(host.name for host in hosts), HERE.parent / "met.yml"],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=PLAY_SECONDS, check=False,
+        env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+    )  # fmt: skip
+    (REPORTS / "failure-play.log").write_text(done.stdout + done.stderr)
+    found: Observations = {}
+    for host in hosts:
+        seen = json.loads(played(host).read_text()) if played(host).exists() else {}
+        for name, values in seen.items():
+            found[name, host.name] = Observation(**values)
+    return found
+
+
+def played(host: Host) -> Path:
+    return REPORTS / f"failure-{host.name}.json"
+
+
+def observe(host: Host, name: str, experiment: Experiment, say: Callable[[str], None]) -> Observation:
+    """Make one experiment; when it does not work, the others can still tell something."""
+    started = time.time()
+    try:
+        seen = experiment(host)
+        seen.answers = host.answers()
+    except Exception:
+        seen = Observation(error=traceback.format_exc())
+    seen.started, seen.ended = started, time.time()
+    say(f"{host.name:<10} {seen.ended - seen.started:5.1f} s  {name}{'  DID NOT WORK' if seen.error else ''}")
+    return seen
+
+
+def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations, dict[str, Any]]:
+    """Everything on all hosts, side by side. Also what each server answered, and had on its disk, before and after."""
+    found: Observations = {}
+    around: dict[str, Any] = {}
+    clients: dict[str, Client] = {}
+
+    def begin(host: Host) -> None:
+        host.deploy()
+        host.call("mark", name="first")
+        around[host.name] = {"before": host.answers()}
+        if not host.unprivileged:
+            # While nobody asks the server for anything.
+            found[TRACE, host.name] = observe(host, TRACE, trace, say)
+        clients[host.name] = Client(host)
+
+    def go_on(host: Host) -> None:
+        for name, experiment in of_host(host).items():
+            found[name, host.name] = observe(host, name, experiment, say)
+        around[host.name].update(after=host.answers(), changed=host.call("compare", name="first"))
+
+    try:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            list(pool.map(begin, hosts))
+            found.update(run_play(hosts))
+            say("what is met through Ansible has been met")
+            list(pool.map(go_on, hosts))
+    finally:
+        for client in clients.values():
+            client.stop()
+    for (_name, host_name), seen in found.items():
+        for when, _milliseconds, wrong in clients[host_name].requests(seen.started, seen.ended):
+            seen.requests += 1
+            if wrong:
+                seen.lost.append((when, wrong))
+    return found, around

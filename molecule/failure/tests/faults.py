@@ -1,0 +1,472 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What goes wrong, and what has to come of it: the faults as data.
+
+Shell in prepare and repair runs on the host with these variables: unit (of the server), config (its directory),
+foreign (a file of its configuration that is not there yet), broken (a line that it does not take).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from bench import Host
+
+LOCK = "/run/kopano-hardening.lock"
+PORT = 8443
+PAGE = "/webapp/client/style.css"
+
+# --- a change that works, in the words of each server ----------------------------------------------------------------
+
+GOOD = {
+    "ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
+    "suites": "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384",
+    "groups": "X25519:prime256v1",
+}
+OPTIONS = {"ciphers": "frontend_tls_ciphers", "suites": "frontend_tls_ciphersuites", "groups": "frontend_tls_groups"}
+SAID = {
+    "apache": {
+        "protocols": "SSLProtocol -all +TLSv1.2 +TLSv1.3",
+        "ciphers": "SSLCipherSuite {}",
+        "suites": "SSLCipherSuite TLSv1.3 {}",
+        "groups": "SSLOpenSSLConfCmd Curves {}",
+        "hsts": 'Header always set Strict-Transport-Security "max-age=31536000"',
+    },
+    "nginx": {
+        "protocols": "ssl_protocols TLSv1.2 TLSv1.3;",
+        "ciphers": "ssl_ciphers {};",
+        "suites": "ssl_conf_command Ciphersuites {};",
+        "groups": "ssl_ecdh_curve {};",
+        "hsts": 'add_header Strict-Transport-Security "max-age=31536000" always;',
+    },
+}
+PATH_OPTIONS = {"certificate": "frontend_tls_certificate", "key": "frontend_tls_certificate_key"}
+PATHS = {
+    "apache": {"certificate": "SSLCertificateFile {}", "key": "SSLCertificateKeyFile {}"},
+    "nginx": {"certificate": "ssl_certificate {};", "key": "ssl_certificate_key {};"},
+}
+WHERE: dict[str, dict[str, Any]] = {
+    "apache": {
+        "unit": "apache2",
+        "config": "/etc/apache2",
+        "site": "/etc/apache2/sites-available/mail.conf",
+        "foreign": "/etc/apache2/conf-enabled/foreign.conf",
+        "broken": "NoSuchDirective on",
+        "modules": ["headers"],
+    },
+    "nginx": {
+        "unit": "nginx",
+        "config": "/etc/nginx",
+        "site": "/etc/nginx/sites-available/mail",
+        "foreign": "/etc/nginx/conf.d/foreign.conf",
+        "broken": "no_such_directive on;",
+        "modules": [],
+    },
+}
+EXTRA = {
+    "apache": {
+        "port": f"Listen {PORT}\n",
+        # Nobody listens there; a rehearsal cannot know, because it has no way to the host's loopback.
+        "backend": f"ProxyPass {PAGE} http://127.0.0.1:9/\n",
+    },
+    "nginx": {
+        "port": f"server {{\n    listen {PORT};\n}}\n",
+        "backend": f"location = {PAGE} {{\n    proxy_pass http://127.0.0.1:9;\n}}\n",
+    },
+}
+NO_CONF_COMMAND = ("nginx11",)  # nginx 1.18 has no ssl_conf_command, so it has no list of TLS 1.3 suites
+
+
+def policy_path(host: Host) -> str:
+    return f"{WHERE[host.server]['config']}/kopano-hardening/failure.conf"
+
+
+def policy(host: Host, values: Mapping[str, str]) -> str:
+    """The text of the policy, each line under the name of its option as the role writes it."""
+    lines = []
+    for key, words in SAID[host.server].items():
+        if key == "suites" and host.name in NO_CONF_COMMAND:
+            continue
+        if key in OPTIONS:
+            lines.append(f"# option: {OPTIONS[key]}")
+        lines.append(words.format(values.get(key, GOOD.get(key, ""))))
+    if "backend" in values:
+        lines.append(EXTRA[host.server]["backend"])
+    return "\n".join(lines) + "\n"
+
+
+def change(host: Host, values: Mapping[str, str]) -> dict[str, Any]:
+    """The module's options for the good change, with these values instead of the good ones.
+
+    values: ciphers, suites, groups: what the policy says; certificate, key: paths that the site names; port, backend:
+    whether there is that extra.
+    """
+    where = WHERE[host.server]
+    files = [{"path": policy_path(host), "content": policy(host, values)}]
+    modules = list(where["modules"])
+    if "port" in values:
+        files.append({"path": where["foreign"], "content": EXTRA[host.server]["port"]})
+    if "backend" in values and host.server == "apache":
+        modules += ["proxy", "proxy_http"]
+    params: dict[str, Any] = {
+        "server": "auto",
+        "files": files,
+        "enable": {"modules": modules},
+        "probes": [{"path": PAGE}, {"path": "/Microsoft-Server-ActiveSync"}],
+    }
+    if "certificate" in values or "key" in values:
+        files.append({"path": where["site"], "content": with_paths(host, values)})
+    else:
+        params.update(adopt=True, policy={"tls": policy_path(host)})
+    return params
+
+
+def with_paths(host: Host, values: Mapping[str, str]) -> str:
+    """The site's text with these paths in place of its own certificate and key."""
+    lines = []
+    for line in host.read(WHERE[host.server]["site"]).splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        for key, said in PATHS[host.server].items():
+            if key in values and line.split()[:1] == said.split()[:1]:
+                lines.append(f"{indent}# option: {PATH_OPTIONS[key]}")
+                line = indent + said.format(values[key])
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+# --- faults after which nothing has changed --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that makes a run fail, the same way each time, and leaves the host as it was."""
+
+    name: str
+    phase: str  # in which the run ends
+    says: str | Mapping[str, str]  # a regular expression, or one for each server, that is found in the message
+    values: Mapping[str, str] = field(default_factory=dict)  # for change()
+    blames: str | Mapping[str, str] = ""  # the value whose file, line, directive and option the failure names
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the module, in place of those of change()
+    prepare: str = ""
+    repair: str = ""
+    strace: tuple[str, ...] = ()  # how the run is disturbed
+    rolled_back: bool = False
+    stops: tuple[str, ...] = ()  # servers that do not serve all the time
+    not_on: tuple[str, ...] = ()
+    # Met on unprivileged hosts too. There the rehearsal is not in namespaces and sees less.
+    everywhere: bool = False
+
+    def met_by(self, host: Host) -> bool:
+        return host.name not in self.not_on and (self.everywhere or not host.unprivileged)
+
+
+def expected(host: Host, fault: Fault) -> dict[str, Any]:
+    """Where the failure of a fault has to point to: file, line, directive, value and option, as far as it can."""
+    key = fault.blames if isinstance(fault.blames, str) else fault.blames[host.server]
+    if not key:
+        return {}
+    path, text = blamed_text(host, fault, key)
+    if key == "port":
+        said, option = EXTRA[host.server]["port"].splitlines()[-1 if host.server == "apache" else 1].strip(), None
+    elif key in OPTIONS:
+        said, option = SAID[host.server][key].format(fault.values[key]), OPTIONS[key]
+    else:
+        said, option = PATHS[host.server][key].format(fault.values[key]), PATH_OPTIONS[key]
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if line.strip() == said)
+    directive, _, value = said.rstrip(";").partition(" ")
+    place = {"file": path, "line": line, "directive": directive, "value": value, "option": option}
+    return {name: word for name, word in place.items() if word is not None}
+
+
+def blamed_text(host: Host, fault: Fault, key: str) -> tuple[str, str]:
+    """The file that has the blamed value, as the server names it, and its text."""
+    where = WHERE[host.server]
+    if key == "port":
+        return where["foreign"], EXTRA[host.server]["port"]
+    if key in OPTIONS:
+        return policy_path(host), policy(host, fault.values)
+    return where["site"].replace("-available", "-enabled"), with_paths(host, fault.values)
+
+
+def of(host: Host, said: str | Mapping[str, str]) -> str:
+    """What is said for every server, or for that of the host."""
+    return said if isinstance(said, str) else said[host.server]
+
+
+def inject(calls: str, when: int, signal: str = "KILL", path: str = "") -> tuple[str, ...]:
+    """Arguments for strace: send the signal at call number `when` of these system calls, or of those on path."""
+    return (
+        *(("-P", path) if path else ()),
+        "-e",
+        f"trace={calls}",
+        "-e",
+        f"inject={calls}:signal={signal}:when={when}",
+    )
+
+
+# The module says in the lock file which phase it enters: the write number N is that of phase N.
+PHASES = ("read", "stage", "rehearse", "swap", "reload", "probe", "commit")
+
+
+def entering(phase: str, signal: str = "KILL") -> tuple[str, ...]:
+    return inject("pwrite64", PHASES.index(phase) + 1, signal, LOCK)
+
+
+TAKEN = {
+    "prepare": f"systemd-run --quiet --unit=failure-port python3 -m http.server {PORT}\n"
+    f"until ss -Hltn | grep -q ':{PORT} '; do sleep 0.05; done",
+    "repair": "systemctl stop failure-port",
+    "values": {"port": "taken"},
+}
+FILL = "cat /dev/zero > {}/filler 2>/dev/null || true"
+
+FAULTS = (
+    Fault(
+        "unknown cipher string",
+        "rehearse",
+        "no cipher match",
+        values={"ciphers": "NOSUCH"},
+        blames="ciphers",
+        everywhere=True,
+    ),
+    Fault(
+        "unknown TLS 1.3 suite",
+        "rehearse",
+        "no cipher match",
+        values={"suites": "TLS_NOSUCH_SHA256"},
+        blames="suites",
+        not_on=NO_CONF_COMMAND,
+        everywhere=True,
+    ),
+    Fault(
+        "unknown group",
+        "rehearse",
+        {"apache": "SSLOpenSSLConfCmd Curves nosuchgroup", "nginx": "SSL_CTX_set1_curves_list"},
+        values={"groups": "nosuchgroup"},
+        blames="groups",
+        everywhere=True,
+    ),
+    Fault(
+        "certificate that is not there",
+        "rehearse",
+        {
+            "apache": "SSLCertificateFile: file '/etc/ssl/certs/no-such.pem' does not exist",
+            "nginx": 'cannot load certificate "/etc/ssl/certs/no-such.pem"',
+        },
+        values={"certificate": "/etc/ssl/certs/no-such.pem"},
+        blames="certificate",
+        everywhere=True,
+    ),
+    Fault(
+        "key that does not match",
+        "rehearse",
+        {"apache": "do not match|mismatch", "nginx": "key values mismatch"},
+        values={"certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "key": "/etc/ssl/private/other.key"},
+        # Apache's words have both paths, and the certificate's comes first.
+        blames={"apache": "certificate", "nginx": "key"},
+        prepare="openssl genrsa -out /etc/ssl/private/other.key 2048 2>/dev/null",
+        repair="rm /etc/ssl/private/other.key",
+        everywhere=True,
+    ),
+    Fault(
+        # nginx starts with such a pair, but cannot shake hands.
+        "key of another kind",
+        "rehearse",
+        {"apache": "do not match|mismatch", "nginx": "is not the key of /etc/ssl/certs/ssl-cert-snakeoil.pem"},
+        values={"certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "key": "/etc/ssl/private/other.key"},
+        blames={"apache": "certificate", "nginx": "key"},
+        prepare="openssl ecparam -name prime256v1 -genkey -noout -out /etc/ssl/private/other.key",
+        repair="rm /etc/ssl/private/other.key",
+    ),
+    Fault(
+        "syntax error in a foreign file",
+        "rehearse",
+        {
+            "apache": "already broken before this run: /etc/apache2/conf-enabled/foreign.conf:2: NoSuchDirective on:"
+            "(?s:.*)Invalid command",
+            "nginx": "already broken before this run: /etc/nginx/conf.d/foreign.conf:2: no_such_directive on:"
+            ".*unknown directive",
+        },
+        prepare="printf '# by hand\n%s\n' \"$broken\" > $foreign",
+        repair="rm $foreign",
+        everywhere=True,
+    ),
+    Fault(
+        "server is stopped",
+        "read",
+        {"apache": "apache2 is not running", "nginx": "nginx is not running"},
+        prepare="systemctl stop $unit",
+        repair="systemctl start $unit",
+        stops=("apache", "nginx"),
+        everywhere=True,
+    ),
+    Fault(
+        "port is taken",
+        "rehearse",
+        f"another program on this host already listens on .* port {PORT}",
+        blames="port",
+        **TAKEN,
+    ),
+    Fault(
+        "port is taken, no rehearsal",
+        "reload",
+        "(?i)address already in use",
+        blames="port",
+        options={"rehearse": "off"},
+        rolled_back=True,
+        stops=("apache",),
+        **TAKEN,
+    ),
+    Fault(
+        "configuration's disk is full",
+        "stage",
+        "No space left on device",
+        prepare="mount --bind $config /mnt\nmount -t tmpfs -o size=4m,mode=755 none $config\n"
+        "cp -a /mnt/. $config/\numount /mnt\n" + FILL.format("$config"),
+        repair="umount $config",
+    ),
+    Fault(
+        "journal's disk is full",
+        "stage",
+        "No space left on device",
+        prepare="mkdir -p -m 700 /var/lib/kopano-hardening\n"
+        "mount -t tmpfs -o size=64k,mode=700 none /var/lib/kopano-hardening\n"
+        + FILL.format("/var/lib/kopano-hardening"),
+        repair="umount /var/lib/kopano-hardening",
+    ),
+    Fault(
+        "/etc is read-only",
+        "stage",
+        "Read-only file system",
+        prepare="mount --bind /etc /etc\nmount -o remount,bind,ro /etc",
+        repair="umount /etc || umount -l /etc",
+    ),
+    Fault(
+        "unknown cipher string, no rehearsal",
+        "reload",
+        "no cipher match",
+        values={"ciphers": "NOSUCH"},
+        blames="ciphers",
+        options={"rehearse": "off"},
+        rolled_back=True,
+        stops=("apache",),
+        everywhere=True,
+    ),
+    Fault(
+        "backend that does not answer",
+        "probe",
+        f"{PAGE}: status 200 before, 50[23] now",
+        values={"backend": "dead"},
+        rolled_back=True,
+        everywhere=True,
+    ),
+    Fault(
+        "answer that is not expected",
+        "rehearse",
+        "status 401 where 200 is expected",
+        options={"probes": [{"path": "/Microsoft-Server-ActiveSync", "expect": {"status": [200]}}]},
+    ),
+    *(
+        Fault(
+            f"SIG{name} at {phase}",
+            phase,
+            f"interrupted by signal {number}",
+            strace=entering(phase, name),
+            rolled_back=phase in ("reload", "probe", "commit"),
+        )
+        for name, number in (("HUP", 1), ("TERM", 15))
+        for phase in ("rehearse", "reload", "commit")
+    ),
+)
+
+
+# --- faults that are met through Ansible -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Met:
+    """An option of the role that is no good, or a template; each makes two runs fail in the same way."""
+
+    name: str
+    phase: str
+    says: str
+    option: str = ""  # of the role, which the failure names
+    ciphers: tuple[str, ...] = ()
+    suites: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    template: str | None = None
+    not_on: tuple[str, ...] = ()
+
+    def variables(self) -> dict[str, Any]:
+        """What met.yml needs of it."""
+        return {
+            key: value for key, value in asdict(self).items() if value is not None and key not in ("says", "option")
+        }
+
+
+MET = (
+    Met("role: unknown cipher string", "rehearse", "no cipher match", "frontend_tls_ciphers", ciphers=("NOSUCH",)),
+    Met(
+        "role: unknown TLS 1.3 suite",
+        "rehearse",
+        "no cipher match",
+        "frontend_tls_ciphersuites",
+        suites=("TLS_NOSUCH_SHA256",),
+        not_on=NO_CONF_COMMAND,
+    ),
+    Met("role: unknown group", "rehearse", "nosuchgroup", "frontend_tls_groups", groups=("nosuchgroup",)),
+    Met(
+        "template: unknown variable", "render", r"'broken\.j2' .*'no_such_variable' is undefined", template="broken.j2"
+    ),
+    Met("template: syntax error", "render", r"'unclosed\.j2' .*'endif'", template="unclosed.j2"),
+)
+
+
+# --- a run that is killed --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A run that ends by SIGKILL, and what the next one finds."""
+
+    name: str
+    strace: Callable[[int], tuple[str, ...]]  # when it is killed; asked with how many renames the swap has
+    recovered: str | None  # what the next run says that it did with the journal
+    values: Mapping[str, str] = field(default_factory=dict)  # for change()
+    rehearse: str = "auto"
+    # How the next run, which changes nothing of its own, is killed in turn; another one then puts things right.
+    again: Callable[[int], tuple[str, ...]] | None = None
+
+
+KILLS = (
+    Kill("lock", lambda renames: inject("flock", 1), None),
+    Kill("read", lambda renames: entering("read"), None),
+    Kill("stage", lambda renames: entering("stage"), None),
+    Kill("stage, journal is there", lambda renames: inject("mkdir", 5), "undone"),
+    Kill("rehearse", lambda renames: entering("rehearse"), "undone"),
+    Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone"),
+    Kill("swap", lambda renames: entering("swap"), "undone"),
+    # The journal has two renames before the first one of the swap.
+    Kill("swap, before the first file", lambda renames: inject("rename", 3), "undone"),
+    Kill("swap, half done", lambda renames: inject("rename", 3 + renames // 2), "undone"),
+    Kill("swap, before the last file", lambda renames: inject("rename", 2 + renames), "undone"),
+    Kill("reload", lambda renames: entering("reload"), "undone"),
+    Kill("reload, before the signal", lambda renames: inject("kill", 1), "undone", rehearse="off"),
+    Kill(
+        "reload, after the signal",
+        lambda renames: inject("clock_nanosleep,select,pselect6", 1),
+        "undone",
+        rehearse="off",
+    ),
+    Kill("probe", lambda renames: entering("probe"), "undone"),
+    Kill("commit", lambda renames: entering("commit"), "undone"),
+    Kill("commit, found good", lambda renames: inject("rename", 4 + renames), "finished"),
+    Kill(
+        "rollback", lambda renames: inject("rename", 3 + renames), "undone", values={"backend": "dead"}, rehearse="off"
+    ),
+    Kill("recovery", lambda renames: entering("probe"), "undone", again=lambda renames: inject("rename", 1)),
+)

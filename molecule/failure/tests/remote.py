@@ -1,0 +1,235 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs on a lab host: the module's work as a process of its own, and fingerprints of the host around it.
+
+One JSON document comes in on standard input and one goes out. It stands beside a copy of the collection's
+module_utils, which is all that it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+LOCK = "/run/kopano-hardening.lock"
+TRANSACTIONS = "/var/lib/kopano-hardening/transactions"
+# What a transaction may write to: the configuration of both servers, and Debian's marks of what is enabled.
+CONFIGURATION = ("/etc", "/var/lib/apache2")
+# Where it must not leave anything, beside what is there already.
+LEFTOVERS = ("/", "/tmp", "/run", "/root")
+KERNEL_TREES = ("/proc", "/sys", "/dev")
+NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+MODULE_SECONDS = 120
+
+
+# --- the module ------------------------------------------------------------------------------------------------------
+
+
+def module(params: dict, check: bool = False, strace: list | None = None) -> dict:
+    """Run the transaction in a process of its own, under strace with these arguments if there are any."""
+    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", *strace] if strace else []
+    started = time.time()
+    process = subprocess.Popen(
+        [*tracer, sys.executable, "-B", os.path.abspath(__file__), "transaction"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(json.dumps([params, check]).encode(), MODULE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+    try:
+        result = json.loads(out)
+    except ValueError:
+        result = {"failed": True, "msg": None, "stderr": err.decode("utf-8", "replace")[-2000:]}
+    return dict(result, status=process.returncode, started=started, ended=time.time())
+
+
+def transaction() -> dict:
+    """What the module's main() does, without Ansible around it."""
+    sys.path.insert(0, HERE)
+    from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
+
+    params, check = json.load(sys.stdin)
+    try:
+        return _transaction.run(params, check)
+    except _transaction.TransactionError as error:
+        return dict(error.result, failed=True, msg=str(error))
+
+
+# --- fingerprints ----------------------------------------------------------------------------------------------------
+
+
+def describe(path: str) -> str:
+    """Everything about a path but its times: kind, mode, owner, group, extended attributes and content."""
+    found = os.lstat(path)
+    words = [oct(found.st_mode), str(found.st_uid), str(found.st_gid)]
+    if stat.S_ISLNK(found.st_mode):
+        words.append(os.readlink(path))
+    elif stat.S_ISREG(found.st_mode):
+        with open(path, "rb") as stream:
+            words.append(hashlib.blake2b(stream.read(), digest_size=16).hexdigest())
+    with contextlib.suppress(OSError):
+        names = sorted(os.listxattr(path, follow_symlinks=False))
+        words += ["%s=%s" % (name, os.getxattr(path, name, follow_symlinks=False).hex()) for name in names]
+    return " ".join(words)
+
+
+def tree(roots: tuple = CONFIGURATION) -> dict:
+    """Every path below the roots with its description."""
+    found = {}
+    for root in roots:
+        for folder, folders, names in os.walk(root):
+            folders[:] = [name for name in folders if os.path.join(folder, name) not in KERNEL_TREES]
+            for name in [*folders, *names]:
+                path = os.path.join(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    found[path] = describe(path)
+    return found
+
+
+def leftovers() -> dict:
+    """What is in places where nothing may be left, without what systemd and Ansible keep there themselves."""
+    return {
+        os.path.join(folder, name): "is there"
+        for folder in LEFTOVERS
+        for name in os.listdir(folder)
+        if not name.startswith(("systemd-private-", "ansible_"))
+    }
+
+
+def strays() -> list:
+    """Processes of other pid namespaces than our own: what a rehearsal has left running."""
+    own, found = os.readlink("/proc/self/ns/pid"), []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if os.readlink("/proc/%s/ns/pid" % pid) != own:
+                found.append(pid)
+    return found
+
+
+def differences(before: dict, after: dict) -> list:
+    """Paths that came, went or are not what they were."""
+    return sorted(path for path in {*before, *after} if before.get(path) != after.get(path))
+
+
+def program(pid: str) -> str:
+    return os.readlink("/proc/%s/exe" % pid)
+
+
+def parent(pid: str) -> str:
+    with open("/proc/%s/stat" % pid) as text:
+        return text.read().rpartition(")")[2].split()[1]
+
+
+def host_state() -> dict:
+    """Everything that a rehearsal could leave on the host."""
+    processes, spaces = {}, set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            with open("/proc/%s/cmdline" % pid, "rb") as text:
+                words = text.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+            # A process that is ending has no words. Workers of a server come and go with its load.
+            if words and program(pid) != program(parent(pid)):
+                processes[pid] = words
+            spaces.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in NAMESPACES)
+    listening = subprocess.run(["ss", "-Hlntux"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    with open("/proc/self/mountinfo") as table:
+        mounts = table.read().splitlines()
+    shared = subprocess.run(["ipcs", "-a"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    return {
+        "files": tree(("/",)),
+        "processes": processes,
+        "namespaces": sorted(spaces),
+        "sockets": sorted(" ".join(line.split()[:1] + line.split()[4:5]) for line in listening.splitlines()),
+        "mounts": mounts,
+        "shared": shared,
+    }
+
+
+def journal() -> list:
+    """The states of the transactions that are kept, oldest first."""
+    states = []
+    with contextlib.suppress(FileNotFoundError):
+        for name in sorted(os.listdir(TRANSACTIONS)):
+            with open(os.path.join(TRANSACTIONS, name, "record.json")) as stream:
+                states.append(json.load(stream)["state"])
+    return states
+
+
+# --- what the driver asks for ----------------------------------------------------------------------------------------
+
+
+def state() -> dict:
+    return {**leftovers(), **tree()}
+
+
+def mark(name: str) -> None:
+    """Remember the state under this name, for compare()."""
+    with open(os.path.join(HERE, name + ".json"), "w") as stream:
+        json.dump(state(), stream)
+
+
+def compare(name: str) -> list:
+    """Paths that are not as they were at mark()."""
+    with open(os.path.join(HERE, name + ".json")) as stream:
+        return differences(json.load(stream), state())
+
+
+def trial(runs: list) -> dict:
+    """Run after run, with what differs from the state before all of them after each.
+
+    runs: keyword arguments for module(). Returns {results, changed, journal}, each with one entry a run.
+    """
+    before = state()
+    results, changed, states = [], [], []
+    for run in runs:
+        results.append(module(**run))
+        changed.append(differences(before, state()))
+        states.append(journal())
+    return {"results": results, "changed": changed, "journal": states}
+
+
+def trace(params: dict) -> dict:
+    """What a run in check mode leaves on the host, by kind. The processes of this script itself are left out."""
+    before = host_state()
+    result = module(params, check=True)
+    after = host_state()
+    own = str(os.getpid())
+    for state in (before, after):
+        state["processes"] = {
+            pid: words for pid, words in state["processes"].items() if pid != own and "remote.py" not in words
+        }
+    return {
+        "result": result,
+        "counted": {kind: len(before[kind]) for kind in ("files", "processes", "namespaces", "sockets", "mounts")},
+        "files": differences(before["files"], after["files"]),
+        "processes": [after["processes"].get(pid, before["processes"].get(pid))
+                      for pid in differences(before["processes"], after["processes"])],
+        "namespaces": [name for name in after["namespaces"] if name not in before["namespaces"]],
+        "sockets": sorted({*before["sockets"]} ^ {*after["sockets"]}),
+        "mounts": sorted({*before["mounts"]} ^ {*after["mounts"]}),
+        "shared": before["shared"] == after["shared"],
+    }  # fmt: skip
+
+
+ACTIONS = {function.__name__: function for function in (module, trial, trace, mark, compare, journal, strays)}
+
+if __name__ == "__main__":
+    if sys.argv[1] == "transaction":
+        print(json.dumps(transaction()))
+    else:
+        print(json.dumps(ACTIONS[sys.argv[1]](**json.load(sys.stdin))))

@@ -1,0 +1,277 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to come of every fault, on every host."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from bench import hosts
+from experiments import TRACE, Observation, of_host
+from faults import FAULTS, KILLS, MET, PAGE, Fault, Kill, Met, expected, of, policy
+
+HOSTS = hosts()
+WORKS = "change that works"
+
+
+def on_hosts(name=""):
+    """Parametrizes a test with every host, or those that make this experiment."""
+    return [pytest.param(host, id=host.name) for host in HOSTS if not name or name in of_host(host)]
+
+
+def privileged():
+    return [pytest.param(host, id=host.name) for host in HOSTS if not host.unprivileged]
+
+
+def look(seen, name, host) -> Observation:
+    observation = seen[0][name, host.name]
+    assert not observation.error, observation.error
+    return observation
+
+
+def assert_served(observation: Observation) -> None:
+    """The client got every answer."""
+    seconds = observation.ended - observation.started
+    # A client that does not ask cannot lose anything.
+    assert observation.requests > 10 * seconds - 10
+    assert observation.lost == []
+
+
+def assert_same_answers(seen, observation, host) -> None:
+    assert observation.answers == seen[1][host.name]["before"]
+
+
+# --- faults ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fault", "host"),
+    [
+        pytest.param(fault, host, id=f"{fault.name}-{host.name}")
+        for fault in FAULTS
+        for host in HOSTS
+        if fault.met_by(host)
+    ],
+)
+def test_fault(seen, fault: Fault, host):
+    observation = look(seen, fault.name, host)
+    first, second = observation.results
+    assert first["failed"] and second["failed"], "a run with a fault was green"
+    assert not first["changed"]
+    assert (first["phase"], first["rolled_back"]) == (fault.phase, fault.rolled_back), first["msg"]
+    assert re.search(of(host, fault.says), first["msg"])
+    place = expected(host, fault)
+    assert {key: first["failure"][key] for key in place} == place
+    assert all(str(value) in first["msg"] for value in place.values())
+    # What differs from run to run: the journal's numbers, process numbers.
+    assert without_numbers(second["msg"]) == without_numbers(first["msg"])
+    assert second["failure"]["phase"] == fault.phase
+    assert observation.changed == [[], []]
+    method = (first["rehearsal"] or {}).get("method")
+    if fault.phase in ("rehearse", "probe") and not fault.strace:
+        assert method == "namespace" if not host.unprivileged else method in ("instance", "syntax")
+    assert_same_answers(seen, observation, host)
+    if host.server not in fault.stops:
+        assert_served(observation)
+
+
+def without_numbers(text: str) -> str:
+    return re.sub(r"\d{6}-\d{8}T\d{6}Z-[0-9a-f]{6}|\bpid \d+|\[pid \d+\]|\d\d:\d\d:\d\d(\.\d+)?", "", text)
+
+
+def test_a_stopped_apache_is_down_for_a_moment_only(seen):
+    """Without a rehearsal Apache ends at a bad reload; it is started again within seconds, and that is said."""
+    for host in HOSTS:
+        for fault in FAULTS:
+            if fault.rolled_back and host.server in fault.stops and fault.met_by(host):
+                observation = look(seen, fault.name, host)
+                times = [when for when, _ in observation.lost]
+                assert not times or max(times) - min(times) < observation.ended - observation.started < 60
+
+
+# --- through Ansible -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "host"),
+    [
+        pytest.param(case, host, id=f"{case.name}-{host.name}")
+        for case in MET
+        for host in HOSTS
+        if host.name not in case.not_on
+    ],
+)
+def test_met_through_ansible(seen, case: Met, host):
+    observation = look(seen, case.name, host)
+    first, second = observation.results
+    assert first["failed"] and second["failed"], "a run with a fault was green"
+    assert (first["phase"], first["rolled_back"]) == (case.phase, False), first["msg"]
+    assert re.search(case.says, first["msg"])
+    if case.option:
+        assert f"set by the option {case.option}" in first["msg"]
+        assert first["failure"]["option"] == case.option
+        assert f"{first['failure']['file']}:{first['failure']['line']}: " in first["msg"]
+    assert second["msg"] == first["msg"]
+    assert observation.changed == [[]]
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts())
+def test_confirmed(seen, host):
+    observation = look(seen, "confirmed", host)
+    hardened, back, left = observation.results
+    assert hardened["changed"] and hardened["phase"] == "commit" and not hardened.get("failed")
+    assert left["timers"] == []
+    assert back["changed"] and back["recovered"] is None, "the change was not kept until it was taken back"
+    assert observation.changed == [[]]
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", privileged())
+def test_killed_through_ansible(seen, host):
+    observation = look(seen, "killed: through Ansible", host)
+    killed, after, back = observation.results
+    assert killed["failed"] and "transaction" not in killed
+    assert after["recovered"]["action"] == "undone" and after["recovered"]["files"]
+    assert after["changed"] and after["phase"] == "commit" and back["changed"]
+    assert observation.changed == [[]]
+    assert_served(observation)
+
+
+# --- kills -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "host"),
+    [
+        pytest.param(case, host, id=f"{case.name}-{host.name}")
+        for case in KILLS
+        for host in HOSTS
+        if not host.unprivileged
+    ],
+)
+def test_killed(seen, case: Kill, host):
+    observation = look(seen, f"killed: {case.name}", host)
+    killed = observation.results[: 2 if case.again else 1]
+    assert [result["status"] for result in killed] == [-9] * len(killed), "it was not killed"
+    after = observation.results[len(killed)]
+    assert not after.get("failed"), after["msg"]
+    assert after["changed"] == (case.recovered is not None)
+    assert (after["recovered"] or {}).get("action") == case.recovered
+    if case.recovered:
+        left = {path for path in observation.changed[len(killed) - 1] if path.startswith("/etc/")}
+        assert set(after["recovered"]["files"]) <= left
+    assert observation.changed[-1] == []
+    assert observation.more["strays"] == []
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+def test_kills_hit_every_state_of_the_journal(seen):
+    """Were the kills too early or too late, the recoveries above would prove little."""
+    for host in HOSTS:
+        if not host.unprivileged:
+            states = {state for case in KILLS for state in look(seen, f"killed: {case.name}", host).journal[0][-1:]}
+            assert {"staged", "swapping", "proven"} <= states
+            halves = look(seen, "killed: swap, half done", host)
+            assert 0 < len(halves.results[1]["recovered"]["files"]) < len(look(seen, WORKS, host).results[0]["diff"])
+
+
+# --- the rest --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", on_hosts(WORKS))
+def test_change_that_works(seen, host):
+    observation = look(seen, WORKS, host)
+    first, _again, _back, back_again = observation.results
+    assert [result.get("failed", False) for result in observation.results] == [False, False, False, True]
+    assert [result["changed"] for result in observation.results] == [True, False, True, False]
+    assert first["phase"] == "commit" and first["rehearsal"]["ok"]
+    assert first["rehearsal"]["method"] == ("instance" if host.unprivileged else "namespace")
+    assert any(probe["hsts"] == ["max-age=31536000"] for probe in first["probes"])
+    assert observation.changed[0] and observation.changed[0] == observation.changed[1]
+    assert observation.changed[2] == observation.changed[3] == []
+    assert "no committed transaction" in back_again["msg"]
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts("restore by id"))
+def test_restore_by_id(seen, host):
+    observation = look(seen, "restore by id", host)
+    first, second, _third, to_first, to_none, unknown = observation.results
+    assert all(result["changed"] for result in observation.results[:5])
+    assert observation.more[second["transaction"]] == policy(host, {})
+    assert observation.more[first["transaction"]] == ""
+    assert to_first["changed"] and to_none["changed"]
+    assert unknown["failed"] and "no transaction 'no-such-id' is kept" in unknown["msg"]
+    assert observation.changed[-3] and observation.changed[-2:] == [[], []]
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts("second run at the same time"))
+def test_second_run_at_the_same_time(seen, host):
+    observation = look(seen, "second run at the same time", host)
+    for result in observation.results:
+        assert result["failed"] and result["phase"] == "lock"
+        assert re.search(r"another transaction is under way on this host \(pid \d+, .*phase rehearse\)", result["msg"])
+    assert observation.changed == [[], []]
+    first, back = observation.more["first"], observation.more["back"]
+    assert (first["changed"], first["phase"]) == (True, "commit") and back["changed"]
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts("connection is lost"))
+def test_lost_connection(seen, host):
+    observation = look(seen, "connection is lost", host)
+    assert observation.journal[0][-1] in ("committed", "undone")
+    assert not any(result.get("failed") for result in observation.results)
+    assert observation.results[0]["recovered"] is None, "the run did not come to its own end"
+    assert observation.changed[-1] == []
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts("not confirmed"))
+def test_not_confirmed(seen, host):
+    observation = look(seen, "not confirmed", host)
+    waiting, meanwhile, too_late = observation.results
+    assert waiting["changed"] and waiting["phase"] == "commit"
+    assert (
+        meanwhile["failed"] and f"transaction {waiting['transaction']} waits for its confirmation" in meanwhile["msg"]
+    )
+    assert too_late["failed"] and "does not wait for a confirmation" in too_late["msg"]
+    assert [states[-1] for states in observation.journal] == ["confirming", "confirming", "undone"]
+    assert observation.changed[0] and observation.changed[-1] == []
+    shown = observation.more["meanwhile"][f"{host.lab_name}:443{PAGE}"]
+    assert shown["status"] == 200
+    assert observation.more["meanwhile"] != seen[1][host.name]["before"]
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", privileged())
+def test_check_mode_leaves_no_trace(seen, host):
+    observation = look(seen, TRACE, host)
+    (result,) = observation.results
+    assert result["changed"] and result["diff"] and result["rehearsal"]["method"] == "namespace"
+    assert any(endpoint["ok"] for endpoint in result["rehearsal"]["endpoints"])
+    left = observation.more
+    assert all(count > 0 for count in left["counted"].values()) and left["counted"]["files"] > 5000
+    # The live server was asked what it answers now, and logs that; journald and sshd note the connection.
+    logs = re.compile(r"/var/log/.*access.*|/var/log/journal/.*|/run/log/journal/.*")
+    assert [path for path in left["files"] if not logs.fullmatch(path)] == []
+    assert (left["processes"], left["namespaces"], left["sockets"], left["mounts"]) == ([], [], [], [])
+    assert left["shared"]
+
+
+@pytest.mark.parametrize("host", on_hosts())
+def test_host_is_as_it_was(seen, host):
+    around = seen[1][host.name]
+    assert around["after"] == around["before"]
+    assert around["changed"] == []

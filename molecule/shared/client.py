@@ -1,0 +1,78 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A client that never stops asking: RATE requests a second over HTTPS, each on a new connection.
+
+client.py ADDRESS NAME LOG [SECONDS]
+
+Each request becomes one line of LOG: when it began (seconds since the epoch), how long it took (milliseconds), and what
+was wrong with the answer, if anything. Every second request has no server name, and half of them ask for a page of PHP.
+It ends by itself after SECONDS, or with a line on standard input or its end.
+"""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import ssl
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+RATE = 20
+TIMEOUT = 10.0
+PATHS = ("/", "/webapp/")  # a file and a page of PHP
+DONE = b"HTTP/1.1 "
+
+
+def context() -> ssl.SSLContext:
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
+    """What is wrong with the answer; an empty text if nothing is."""
+    request = f"GET {path} HTTP/1.1\r\nHost: {name or address}\r\nConnection: close\r\n\r\n".encode()
+    try:
+        with (
+            socket.create_connection((address, 443), TIMEOUT) as connection,
+            tls.wrap_socket(connection, server_hostname=name) as secure,
+        ):
+            secure.sendall(request)
+            answer = b"".join(iter(lambda: secure.recv(1 << 16), b""))
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status = head.split(b" ")[1:2]
+    if not head.startswith(DONE) or not status or int(status[0]) >= 500:
+        return f"answer {head[:60]!r}"
+    lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    return f"{len(body)} bytes of {int(lengths[0])}" if lengths and int(lengths[0]) != len(body) else ""
+
+
+def main(address: str, name: str, log: str, seconds: str = "1200") -> None:
+    stop = threading.Event()
+    threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
+    tls = context()
+    begin = time.monotonic()
+
+    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(RATE * int(TIMEOUT)) as pool:
+
+        def one(number: int) -> None:
+            started, clock = time.time(), time.monotonic()
+            wrong = ask(address, name if number % 2 else None, PATHS[number // 2 % len(PATHS)], tls)
+            lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
+
+        for number in itertools.count():
+            due = begin + number / RATE
+            if due > begin + float(seconds) or stop.wait(max(0.0, due - time.monotonic())):
+                break
+            pool.submit(one, number)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
