@@ -184,7 +184,7 @@ def test_parsers_on_many_more():
             damaged[source.randrange(len(damaged))] = source.choice((0, 1, 127, 128, 255, source.randrange(256)))
         if source.random() < 0.2:
             del damaged[source.randrange(len(damaged)) :]
-        started = time.perf_counter()
+        started = time.thread_time()
         check_parsers(bytes(damaged))
-        slowest = max(slowest, time.perf_counter() - started)
+        slowest = max(slowest, time.thread_time() - started)
     assert slowest < 1
