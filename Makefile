@@ -99,7 +99,9 @@ harden: $(STAMPS)/run $(if $(INVENTORY),,lab) ## Harden the lab, or the hosts of
 
 .PHONY: test lint unit molecule oldest oracles benchmark
 test: setup ## Lint, unit tests and all Molecule scenarios, with a summary
-	@$(BIN)/python tests/run.py lint unit molecule
+	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
+	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
+	$(BIN)/python tests/run.py lint unit $$oldest molecule
 
 lint: $(STAMPS)/test ## Static checks
 	@$(BIN)/python tests/run.py lint
