@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import re
 import ssl
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hardened import context
+from hardened import Endpoint
 
 PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 SCENARIO = Path(__file__).resolve().parent.parent
@@ -46,12 +45,9 @@ def test_hardened(frontend):
     assert frontend.handshake().protocol == "TLSv1.3"
     with pytest.raises(OSError):
         frontend.handshake(protocol=ssl.TLSVersion.TLSv1_1, ciphers="ALL:@SECLEVEL=0")
-    connection = http.client.HTTPSConnection(frontend.ipv4, 443, timeout=20, context=context())
-    connection.request("GET", "/webapp/", headers={"Host": frontend.name})
-    answer = connection.getresponse()
+    answer = Endpoint(frontend.ipv4, frontend.name, frontend.name).get("/webapp/")
     assert answer.status == 200
-    assert answer.headers.get_all("Strict-Transport-Security") == ["max-age=63072000"]
-    connection.close()
+    assert answer.all("Strict-Transport-Security") == ["max-age=63072000"]
 
 
 def test_the_main_configuration_is_the_plays(host, frontend):
