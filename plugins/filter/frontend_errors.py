@@ -18,6 +18,11 @@ options:
     description: The role's options, by their names without C(frontend_).
     type: dict
     required: true
+  data:
+    description: The role's data on the web frontends of Kopano.
+    type: dict
+    required: true
+positional: data
 """
 
 EXAMPLES = r"""
@@ -26,7 +31,7 @@ EXAMPLES = r"""
     msg: "{{ errors | join('; ') }}"
   when: errors | length > 0
   vars:
-    errors: "{{ options | kopano.hardening.frontend_errors }}"
+    errors: "{{ options | kopano.hardening.frontend_errors(data) }}"
 """
 
 RETURN = r"""

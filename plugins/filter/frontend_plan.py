@@ -27,17 +27,17 @@ options:
     description: The TLS profiles.
     type: dict
     required: true
-  components:
-    description: The web frontends of Kopano.
+  data:
+    description: The role's data on the web frontends of Kopano.
     type: dict
     required: true
-positional: options, profiles, components
+positional: options, profiles, data
 """
 
 EXAMPLES = r"""
 - name: See what the role would do
   ansible.builtin.debug:
-    msg: "{{ info | kopano.hardening.frontend_plan(options, profiles, components) }}"
+    msg: "{{ info | kopano.hardening.frontend_plan(options, profiles, data) }}"
 """
 
 RETURN = r"""

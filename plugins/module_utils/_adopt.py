@@ -21,7 +21,8 @@ that the virtual host includes, which other programs may own.
 
 nginx inherits a directive like add_header only into blocks that have none of their own. So a block in a TLS server that
 has one gets the policy's lines of that kind; and a server block that the policy makes lose such lines of the http block
-gets those.
+gets those. An nginx that can merge is told to, unless that would bring lines together that were apart. A header that a
+block sets itself, other than Strict-Transport-Security, stays the block's own: the policy's is left out there.
 
 Marks. Everything can be undone from the text alone, byte for byte, by removing
 
@@ -55,6 +56,8 @@ _LISTS = re.compile(
     r"add_header|add_trailer|ssl_conf_command|(?:proxy|fastcgi|uwsgi|scgi|grpc)_"
     r"(?:hide_header|pass_header|set_header|param)"
 )
+# nginx: what a block may say more than once
+_REPEATED = frozenset(("include", "set", "if", "return", "rewrite"))
 # A policy of the vhost's own that takes nothing away from ours, unless ours says it too
 _HARMLESS = ("sslusestapling", "ssl_stapling")
 # Apache: adds to what is said later on the same level
@@ -72,6 +75,11 @@ def unadopt(text: str) -> str:
         return match.group("indent") or ""
 
     return _UNDO.sub(restore, text)
+
+
+def _header(directive: Directive) -> str:
+    """The name of the header that an add_header line is about."""
+    return directive.args[0].lower() if directive.args else ""
 
 
 class _Edits:
@@ -208,25 +216,69 @@ class _Adoption:
             self.edit(item.file).comment_out(item)
 
     def nginx(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
-        snippet = self.snippet(policy["tls"])
-        scalars = {item.key for item in snippet if item.key.startswith("ssl_") and not _LISTS.fullmatch(item.key)}
-        lists = [item for item in snippet if _LISTS.fullmatch(item.key)]
+        files = [path for path in (policy["tls"], policy.get("headers")) if path]
+        snippet = {path: self.snippet(path) for path in files}
+        everything = [item for items in snippet.values() for item in items]
+        scalars = {item.key for item in everything if not item.children and not _LISTS.fullmatch(item.key)}
         for block in tls:
-            for item in self.foreign(_config.walk(block.children or ())):
+            foreign = self.foreign(_config.walk(block.children or ()))
+            merge = policy.get("merge_headers") and self.may_merge(block, foreign, everything)
+            for item in foreign:
                 if item.children is not None and not item.inline:
-                    own = self.own_lists(item)
-                    lines = [self.line(line) for line in lists if line.key in own]
+                    kinds = self.own_lists(item) - ({"add_header"} if merge else set())
+                    lines = [line for path in files for line in self.lines(snippet[path], path, kinds, item)]
                     if lines:
                         self.edit(item.file).insert_inside(item, lines)
-                duplicate = item.key in scalars and item.owner() is block
+                duplicate = item.key in scalars - _REPEATED and item.owner() is block
                 if duplicate or (_config.is_policy("nginx", item) and item.key not in _HARMLESS):
                     self.edit(item.file).comment_out(item)
                     self.keep_other_headers(item)
             if not self.includes(block, policy["tls"]):
-                self.edit(block.file).insert_inside(block, ["include %s;" % policy["tls"], *self.lost(block, lists)])
+                lost = self.lost(block, [item for item in everything if _LISTS.fullmatch(item.key)])
+                lines = ["include %s;" % policy["tls"]]
+                for path in files[1:]:
+                    lines += self.lines(snippet[path], path, None, block, lost)
+                lines += ["add_header_inherit merge;"] if merge else []
+                self.edit(block.file).insert_inside(block, lines + [self.line(item) for item in lost])
         for block in http:
             if not self.includes(block, policy["http"]):
                 self.edit(block.file).insert_inside(block, ["include %s;" % policy["http"]])
+        if policy.get("variables"):
+            for block in {id(level): level for item in tls for level in item.within() if level.key == "http"}.values():
+                if not self.includes(block, policy["variables"]):
+                    self.edit(block.file).insert_inside(block, ["include %s;" % policy["variables"]])
+
+    def lines(
+        self,
+        snippet: list[Directive],
+        path: str,
+        kinds: set[str] | None,
+        block: Directive,
+        inherited: t.Sequence[Directive] = (),
+    ) -> list[str]:
+        """What a block needs of a policy's file: an include of it, or single lines where that would be too much.
+
+        kinds: the kinds of lines that the block does not inherit, None for all.
+        """
+        lists = [item for item in snippet if _LISTS.fullmatch(item.key)]
+        needed = [item for item in lists if kinds is None or item.key in kinds]
+        own = [*_config.direct(block.children or (), "add_header"), *inherited]
+        names = {_header(item) for item in own if item.key == "add_header" and not _config.is_policy("nginx", item)}
+        fitting = [item for item in needed if item.key != "add_header" or _header(item) not in names]
+        if not fitting:
+            return []
+        if len(fitting) == len(snippet):
+            return ["include %s;" % path]
+        return [self.line(item) for item in fitting]
+
+    def may_merge(self, block: Directive, foreign: list[Directive], policy: list[Directive]) -> bool:
+        """Whether merging headers in a server block brings its locations only the policy's, and none of them twice."""
+        ours = {_header(item) for item in policy if item.key == "add_header"}
+        around = [item.key for level in block.within() for item in _config.direct(level.children or ())]
+        if "add_header" in around or any(item.key == "add_header_inherit" for item in foreign):
+            return False
+        own = [item for item in foreign if item.key == "add_header" and not _config.is_policy("nginx", item)]
+        return not any(item.owner() is block or _header(item) in ours for item in own)
 
     def snippet(self, path: str) -> list[Directive]:
         """What the policy says, with what it includes; nothing where it cannot be read."""
@@ -241,24 +293,25 @@ class _Adoption:
     def own_lists(self, block: Directive) -> set[str]:
         """The kinds of lines that a block has and therefore does not inherit."""
         found = {item.key for item in _config.direct(block.children or ()) if _LISTS.fullmatch(item.key)}
-        return found - {"add_header"} if self.merges(block) else found
+        inherits = self.inherits(block)
+        return found | {"add_header"} if inherits == "off" else found - {"add_header"} if inherits == "merge" else found
 
-    def merges(self, block: Directive) -> bool:
-        """Whether nginx (from 1.29.3) was told to add a block's headers to the inherited ones."""
+    def inherits(self, block: Directive) -> str:
+        """How nginx (from 1.29.3) was told to go about headers of the blocks around this one."""
         for level in (block, *block.within()):
             for item in _config.direct(level.children or (), "add_header_inherit"):
-                return item.args == ["merge"]
-        return False
+                return item.args[0] if item.args else ""
+        return ""
 
-    def lost(self, block: Directive, lists: list[Directive]) -> list[str]:
+    def lost(self, block: Directive, lists: list[Directive]) -> list[Directive]:
         """The inherited lines that a server block loses when the policy brings lines of the same kind."""
-        lines = []
+        lines: list[Directive] = []
         for key in dict.fromkeys(item.key for item in lists):
             for level in (block, *block.within()):
                 found = list(_config.direct(level.children or (), key))
                 if found:
-                    inherited = level is not block and not (key == "add_header" and self.merges(block))
-                    lines += [self.line(item) for item in found if inherited and not _config.is_policy("nginx", item)]
+                    inherited = level is not block and not (key == "add_header" and self.inherits(block))
+                    lines += [item for item in found if inherited and not _config.is_policy("nginx", item)]
                     break
         return lines
 
@@ -286,8 +339,10 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict
     """The new texts of the files that change so that the policy is effective in every virtual host, by real path.
 
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
-    port 80. Texts that lie over the disk in the configuration's source are taken into account (the policy's own
-    files, which may not be on the disk yet) and never edited. Marks that are there already are replaced, so that
+    port 80; for nginx, headers of the one with the response headers, which locations may need as well, and variables of
+    the one for the http block; merge_headers says whether nginx has add_header_inherit. Texts that lie over the disk in
+    the configuration's source are taken into account (the policy's own files, which may not be on the disk yet) and
+    never edited. Marks that are there already are replaced, so that
     adopting twice is adopting once. Raises ConfigError.
     """
     if not config.source.disk:

@@ -68,6 +68,7 @@ COMPONENTS = (
     _daemon("kweb", "kopano-kwebd"),
     Component("grapi", {"kopano-grapi": "kopano"}, {"/usr/sbin/kopano-grapi": "kopano"}),
     _daemon("presence", "kopano-presence"),
+    _daemon("webmeetings", "kopano-webmeetings"),
     _daemon("server", "kopano-server"),
     _daemon("gateway", "kopano-gateway"),
     _daemon("ical", "kopano-ical"),

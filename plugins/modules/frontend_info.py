@@ -159,12 +159,13 @@ servers:
       description:
         - What differs between versions and builds.
         - C(http2) says whether the server can speak HTTP/2; C(http2_directive) whether nginx has C(http2 on;) for it;
-          C(ssl_conf_command) whether nginx has that directive.
+          C(ssl_conf_command) and C(add_header_inherit) whether nginx has those directives.
       type: dict
       sample:
         http2: true
         http2_directive: true
         ssl_conf_command: true
+        add_header_inherit: false
     family:
       description: The family of distributions whose layout the server has.
       type: str
@@ -545,6 +546,7 @@ def _features(layout: Layout, version: str, modules: list[str], mpm: str | None)
             "http2": "http_v2" in modules,
             "http2_directive": "http_v2" in modules and numbers >= (1, 25, 1),
             "ssl_conf_command": numbers >= (1, 19, 4),
+            "add_header_inherit": numbers >= (1, 29, 3),
         }
     module = os.path.join(layout.modules_dir or "", "mod_http2.so")
     return {"http2": mpm != "prefork" and ("http2" in modules or os.path.exists(module))}

@@ -127,11 +127,21 @@ options:
         type: path
         required: true
       headers:
-        description: Included in every nginx location that has headers of its own and would lose those of its server.
+        description:
+          - "nginx: C(add_header) lines, included in every server block with TLS, and in each location of it that has
+            headers of its own and would lose those of its server."
+          - Where a block sets one of these headers itself, its own stays and the other ones are written into it.
         type: path
       http:
         description: Included in every virtual host without TLS.
         type: path
+      variables:
+        description: "nginx: included in the http block."
+        type: path
+      merge_headers:
+        description: "nginx: whether it has the directive C(add_header_inherit), which 1.29.3 brought."
+        type: bool
+        default: false
   probes:
     description:
       - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
@@ -391,7 +401,13 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "adopt": {"type": "bool", "default": False},
     "policy": {
         "type": "dict",
-        "options": {"tls": {"type": "path", "required": True}, "headers": {"type": "path"}, "http": {"type": "path"}},
+        "options": {
+            "tls": {"type": "path", "required": True},
+            "headers": {"type": "path"},
+            "http": {"type": "path"},
+            "variables": {"type": "path"},
+            "merge_headers": {"type": "bool", "default": False},
+        },
     },
     "probes": {
         "type": "list",

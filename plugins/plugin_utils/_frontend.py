@@ -20,6 +20,8 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend_components
+
 Options = dict[str, t.Any]
 Info = dict[str, t.Any]
 
@@ -29,8 +31,13 @@ PRELOAD_MAX_AGE = 31536000
 # From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
 NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
 
+HSTS = "Strict-Transport-Security"
+
 # The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
 SITE = "00-kopano-hardening"
+
+# Apache's file for the whole server: behind those of the distributions, since the last word counts.
+BANNER = "zz-kopano-hardening"
 
 # How a virtual host's address is written when it is for every one.
 EVERYWHERE = ("*", "0.0.0.0", "[::]", "_default_")
@@ -43,6 +50,7 @@ _CIPHERS = re.compile(r"[A-Za-z0-9_+!@=:-]+")
 _GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
 # A path that needs no quoting in either server's configuration.
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
+_REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
 
 
 def as_list(value: t.Any) -> list[str]:
@@ -58,9 +66,9 @@ def is_host_name(name: str) -> bool:
     return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
 
 
-def option_errors(options: Options) -> list[str]:
+def option_errors(options: Options, data: Info) -> list[str]:
     """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses."""
-    found = []
+    found = _frontend_components.errors(data, options)
 
     def refuse(name: str, why: str) -> None:
         found.append(f"frontend_{name}: {options[name]!r} {why}")
@@ -74,6 +82,8 @@ def option_errors(options: Options) -> list[str]:
             refuse("hsts_preload", "needs frontend_hsts_include_subdomains: true, since the lists hold whole domains")
         if max_age < PRELOAD_MAX_AGE:
             refuse("hsts_preload", f"needs a frontend_hsts_max_age of at least {PRELOAD_MAX_AGE}, not {max_age}")
+        if not boolean(options["http_redirect"]):
+            refuse("hsts_preload", "needs frontend_http_redirect: true, since the lists take no domain without it")
     for name in as_list(options["server_names"]):
         if not is_host_name(name):
             found.append(f"frontend_server_names: {name!r} is not a host name")
@@ -89,6 +99,8 @@ def option_errors(options: Options) -> list[str]:
         refuse("tls_certificate", f"and frontend_tls_certificate_key: {key!r} belong together; one of them is missing")
     if options["php"] not in ("", "mod_php") and not _PATH.fullmatch(options["php"]):
         refuse("php", "is neither 'mod_php' nor the path of a socket")
+    if options["csp_report_uri"] and not _REPORT_URI.fullmatch(options["csp_report_uri"]):
+        refuse("csp_report_uri", "is neither a path nor a URL")
     return found
 
 
@@ -222,7 +234,24 @@ def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, 
     return (*found, warning if untrusted else "")
 
 
-def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[Info], foreign: list[Info]) -> Info:
+def _with_php(components: list[Info], options: Options, info: Info, server: Info) -> list[Info]:
+    """The components with what runs PHP for each: the path of a socket, or '' for mod_php."""
+    php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
+    found = []
+    for component in components:
+        runs = (component["target"] or php) if component["kind"] == "php" else ""
+        if component["kind"] == "php" and (not runs or (server["server"] == "nginx" and runs == "mod_php")):
+            raise Refused(
+                f"frontend_php: {options['php']!r} leaves {server['server']} without a PHP-FPM socket for "
+                f"{component['title']}"
+            )
+        found.append(dict(component, php_socket="" if runs == "mod_php" else runs))
+    return found
+
+
+def site(
+    server: Info, info: Info, options: Options, components: list[Info], vhosts: list[Info], foreign: list[Info]
+) -> Info:
     """What the site's template needs. vhosts: those of the server; foreign: those of them that are not the site's."""
     names = as_list(options["server_names"])
     if not names:
@@ -236,21 +265,7 @@ def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[In
             f"frontend_mode: {options['mode']} comes to site mode, whose virtual hosts are for every address; those at "
             f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
         )
-    php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
-    wanted = as_list(options["components"])
-    found = {component["name"]: component for component in info["components"]}
-    components = [
-        dict(
-            data[name],
-            name=name,
-            pattern=pattern(data[name]),
-            directory=found.get(name, {}).get("path") or data[name]["directory"],
-        )
-        for name in data
-        if name in (wanted or found)
-    ]
-    if components and (not php or (server["server"] == "nginx" and php == "mod_php")):
-        raise Refused(f"frontend_php: {options['php']!r} leaves {server['server']} without a PHP-FPM socket")
+    components = _with_php(components, options, info, server)
     chosen = certificate(info, vhosts, options)
     return {
         "names": names,
@@ -266,15 +281,9 @@ def site(server: Info, info: Info, options: Options, data: Info, vhosts: list[In
         "ipv6": info["os"]["ipv6"],
         "acme_root": options["acme_root"],
         "components": components,
-        "landing": next((component["landing"] for component in components if "landing" in component), ""),
-        "php_socket": "" if php == "mod_php" else php,
+        "routes": _frontend_components.routes(components),
+        "landing": next((component["landing"] for component in components if component["landing"]), ""),
     }
-
-
-def pattern(component: Info) -> str:
-    """The regular expression for a component's path, in what both servers' PCRE understands."""
-    path = component["path"].replace(".", r"\.")
-    return f"(?i)^{path}$" if component["match"] == "nocase" else f"^{path}(?:/|$)"
 
 
 def http2(server: Info) -> str:
@@ -324,37 +333,68 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
     foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
     mode = choose_mode(vhosts, options["mode"], site_file)
     redirect = boolean(options["http_redirect"])
-    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in ("tls", "headers", "http")}
+    components = _frontend_components.present(
+        _frontend_components.merged(data, options),
+        {component["name"]: component for component in info["components"]},
+        options["components_extra"],
+        as_list(options["components"]) if mode == "site" else [],
+    )
+    rules = _frontend_components.headers(components, data["permissions"], options["csp"], options["csp_report_uri"])
+    kinds = ("tls", "headers", "http") if apache else ("tls", "headers", "http", "variables")
+    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
     files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
+    variables = _frontend_components.variables(rules)
     result = {
         "skip": "",
         "server": server["server"],
         "mode": mode,
         "tls": tls_policy(server, options, profiles[options["tls_profile"]]),
         "hsts": hsts(options),
+        "headers": rules,
+        "everywhere": _frontend_components.EVERYWHERE,
+        "variables": variables,
+        "sent": [HSTS, *_frontend_components.EVERYWHERE, *(header["name"] for header in variables)],
+        "hidden": _frontend_components.hidden(components),
         "plain_only": plain_only(foreign, as_list(options["server_names"])),
         "has_both": has_both(vhosts),
         "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
         "files": files,
         # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
-        "policy": dict(snippets, http=snippets["http"] if redirect else None),
-        "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "sites": []},
+        "policy": dict(
+            snippets,
+            http=snippets["http"] if redirect else None,
+            merge_headers=server["features"].get("add_header_inherit", False),
+        ),
+        "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},
         "adopt": True,
         "probes": list(options["probes"]),
         "warning": "",
     }
+    if apache:
+        _add_banner(result, server)
     if mode == "site":
         packaged = [vhost for vhost in foreign if is_packaged(vhost)]
         foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
-        _add_site(result, site(server, info, options, data, vhosts, foreign), server, site_file)
+        _add_site(result, site(server, info, options, components, vhosts, foreign), server, site_file)
         result["disable"]["confs"] = [PACKAGED_VHOSTS] if apache and packaged else []
         result["adopt"] = any(vhost["tls"] for vhost in foreign)
     else:
         # Whatever they answer now, they have to answer afterwards.
-        here = {component["name"] for component in info["components"]}
-        result["probes"] += [{"path": component["probe"]["path"]} for name, component in data.items() if name in here]
+        result["probes"] += [{"path": entry["probe"]["path"]} for entry in components if entry["probe"]]
     return result
+
+
+def _add_banner(result: Info, server: Info) -> None:
+    """How much Apache says about itself counts for the whole server, so it is no part of what virtual hosts include."""
+    confs = server["confs"]
+    name = BANNER + confs["suffixes"][0]
+    result["files"].append({"path": os.path.join(confs["available_dir"], name), "template": "apache/banner.conf.j2"})
+    result["enable"]["confs"] = [BANNER]
+
+
+# Answers of the server itself for a backend that is not there: stopped daemons are not what hardening breaks.
+_BACKEND_DOWN = [502, 503, 504]
 
 
 def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
@@ -363,17 +403,24 @@ def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
     result["https_suffix"] = ""
     result["files"].append({"path": site_file, "template": server["server"] + "/site.conf.j2"})
     result["enable"]["sites"] = [SITE]
+    components = wanted["components"]
     result["probes"] += [
         {
             "path": component["probe"]["path"],
             "server_name": wanted["names"][0],
             "port": 443,
-            "expect": {"status": component["probe"]["status"]},
+            "expect": {
+                "status": component["probe"].get("status", [])
+                + (_BACKEND_DOWN if component["kind"] == "proxy" and component["probe"].get("status") else [])
+            },
         }
-        for component in wanted["components"]
+        for component in components
+        if component["probe"]
     ]
     if server["server"] == "apache":
         modules = result["enable"]["modules"]
         modules += ["alias", "dir"]
-        modules += ["proxy_fcgi"] if wanted["php_socket"] else []
+        modules += ["proxy_fcgi"] if any(component["php_socket"] for component in components) else []
+        modules += ["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []
+        modules += ["proxy_wstunnel"] if any(component["websocket"] for component in components) else []
         modules += ["http2"] if wanted["http2"] else []

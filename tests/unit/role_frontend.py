@@ -27,6 +27,14 @@ def load(name: str) -> t.Any:
 DEFAULTS: dict[str, t.Any] = load("defaults/main.yml")
 PROFILES: dict[str, t.Any] = load("vars/main/guideline.yml")["__frontend_profiles"]
 COMPONENTS: dict[str, t.Any] = load("vars/main/components.yml")["__frontend_component_data"]
+DATA: dict[str, t.Any] = {
+    name: load("vars/main/components.yml")["__frontend_" + key]
+    for name, key in (
+        ("components", "component_data"),
+        ("defaults", "component_defaults"),
+        ("permissions", "permissions"),
+    )
+}
 
 SHAPES = [(layout.server, layout.family) for layout in _layout.LAYOUTS]
 NEW_GROUPS = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
@@ -80,6 +88,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "features": {"http2": True, "http2_directive": server == "nginx", "ssl_conf_command": server == "nginx"},
         "policy_dir": layout.policy_dir,
         "module_style": layout.module_style,
+        "confs": layout.confs._asdict(),
         "sites": layout.sites._asdict(),
     }
     assert set(values) <= set(entry)
@@ -95,7 +104,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
 
 
 def plan(info: dict[str, t.Any], **changes: t.Any) -> dict[str, t.Any]:
-    return _frontend.plan(info, options(**changes), PROFILES, COMPONENTS)
+    return _frontend.plan(info, options(**changes), PROFILES, DATA)
 
 
 def render(wanted: dict[str, t.Any], managed: str = "Ansible managed") -> dict[str, str]:

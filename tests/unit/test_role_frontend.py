@@ -12,10 +12,11 @@ import re
 import pytest
 import yaml
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _components
 from ansible_collections.kopano.hardening.plugins.modules import web_config
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend, _frontend_components
 
-from .role_frontend import COMPONENTS, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
+from .role_frontend import COMPONENTS, DATA, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
 
 SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
 
@@ -28,7 +29,7 @@ def test_specification_and_defaults_say_the_same():
     assert {name: entry["default"] for name, entry in SPEC.items()} == DEFAULTS
     for name, entry in SPEC.items():
         assert entry["description"].strip(), name
-        kind = {"bool": bool, "int": int, "str": str, "list": list}[entry["type"]]
+        kind = {"bool": bool, "int": int, "str": str, "list": list, "dict": dict}[entry["type"]]
         assert type(DEFAULTS[name]) is kind, name
         if "choices" in entry and entry["type"] == "str":
             assert DEFAULTS[name] in entry["choices"]
@@ -46,8 +47,16 @@ def test_comments_of_the_defaults_say_what_the_specification_says():
         assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
 
 
-def test_components_that_can_be_asked_for_are_the_ones_of_the_data():
-    assert SPEC["frontend_components"]["choices"] == list(COMPONENTS)
+def test_every_component_of_the_data_can_be_found_on_a_host():
+    assert set(COMPONENTS) <= {component.name for component in _components.COMPONENTS}
+
+
+def test_the_data_itself_is_without_fault():
+    """The same rules as for the user's own changes."""
+    for name, entry in COMPONENTS.items():
+        assert not list(_frontend_components.entry_errors(name, entry))
+        assert set(DATA["defaults"]) >= set(entry) - {"title", "paths", "backend"}
+    assert _frontend.option_errors(options(), DATA) == []
 
 
 def test_the_plan_is_told_of_every_option_it_reads():
@@ -55,6 +64,7 @@ def test_the_plan_is_told_of_every_option_it_reads():
     for name, template in told.items():
         assert template in ("{{ frontend_" + name + " }}", "{{ ansible_" + name + " }}")
     code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend.py").read_text()
+    code += (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend_components.py").read_text()
     read = set(re.findall(r"""options\[["'](\w+)["']\]""", code))
     assert "hsts_max_age" in read
     assert read <= set(told)
@@ -106,14 +116,14 @@ def test_profiles_are_the_guideline_s():
     ],
 )
 def test_bad_option_is_refused_by_name_and_value(changes, named):
-    errors = _frontend.option_errors(options(**changes))
+    errors = _frontend.option_errors(options(**changes), DATA)
     assert len(errors) == 1
     for word in named:
         assert word in errors[0]
 
 
 def test_every_fault_is_told_at_once():
-    assert len(_frontend.option_errors(options(hsts_max_age=-1, php="x", server_names=["a b", "c d"]))) == 4
+    assert len(_frontend.option_errors(options(hsts_max_age=-1, php="x", server_names=["a b", "c d"]), DATA)) == 4
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_every_fault_is_told_at_once():
     ],
 )
 def test_good_options_are_taken_also_as_text_from_an_inventory(changes):
-    assert _frontend.option_errors(options(**changes)) == []
+    assert _frontend.option_errors(options(**changes), DATA) == []
 
 
 # --- decisions -------------------------------------------------------------------------------------------------------
@@ -268,8 +278,10 @@ def test_php_is_what_the_host_runs_unless_named():
     info = host("apache", "debian", mpm="prefork")
     info["php"] = {"module": True, "socket": ""}
     names = ["mail.example.com"]
-    assert plan(info, server_names=names)["site"]["php_socket"] == ""
-    assert plan(info, server_names=names, php="/run/other.sock")["site"]["php_socket"] == "/run/other.sock"
+    sockets = {item["php_socket"] for item in plan(info, server_names=names)["site"]["components"]}
+    assert sockets == {""}
+    chosen = plan(info, server_names=names, php="/run/other.sock")["site"]["components"]
+    assert {item["name"]: item["php_socket"] for item in chosen}["webapp"] == "/run/other.sock"
     info = host("nginx", "debian")
     info["php"] = {"module": True, "socket": ""}
     assert "frontend_php" in plan(info, server_names=names)["error"]
@@ -383,4 +395,4 @@ def test_plan_fits_the_module_s_own_specification(shape):
     assert set(wanted["policy"]) <= set(spec["policy"]["options"])
     for name in ("enable", "disable"):
         assert set(wanted[name]) <= set(spec[name]["options"])
-    assert len({item["path"] for item in wanted["files"]}) == 4
+    assert len({item["path"] for item in wanted["files"]}) == 5

@@ -32,6 +32,8 @@ NEEDED = [
     "setenvif",
     "proxy",
     "proxy_fcgi",
+    "proxy_http",
+    "proxy_wstunnel",
     "http2",
 ]
 
@@ -131,6 +133,15 @@ def test_site_is_taken_by_the_real_server(tmp_path, pair, shape, profile):
             {"hsts_include_subdomains": True},
             {"tls_ciphersuites": ["TLS_AES_256_GCM_SHA384"], "tls_groups": ["X25519"], "tls_ciphers": ["ECDHE+AESGCM"]},
             {"tls_prefer_server_ciphers": False},
+            {"components_off": ["kweb"]},
+            {"csp": "enforce", "csp_report_uri": "/csp"},
+            {"csp": "off", "components_override": {"kdav": {"backend": "fpm:/run/kdav.sock"}}},
+            {
+                "components_extra": {
+                    "wiki": {"paths": ["/wiki"], "backend": "unix:/run/wiki.sock", "websocket": ["/wiki/x"]}
+                }
+            },
+            {"components_extra": {"a": {"paths": ["/webapp/a"], "backend": "files", "directory": "/srv/a"}}},
         )
     ],
 )
@@ -152,7 +163,8 @@ def test_snippets_are_taken_inside_a_foreign_virtual_host(tmp_path, pair, server
     write(render(wanted))
     policy = wanted["policy"]
     foreign = {
-        "nginx": "server {{ listen 443 ssl; ssl_certificate {c}; ssl_certificate_key {k}; include {tls};\n"
+        "nginx": "include {variables};\n"
+        "server {{ listen 443 ssl; ssl_certificate {c}; ssl_certificate_key {k}; include {tls}; include {headers};\n"
         "location /static/ {{ add_header Cache-Control public; include {headers}; }} }}\n"
         "server {{ listen 80; include {http}; location / {{ root /nowhere; }} }}\n",
         "apache": "<VirtualHost *:443>\nSSLEngine on\nSSLCertificateFile {c}\nSSLCertificateKeyFile {k}\n"
@@ -188,8 +200,10 @@ def test_both_servers_get_the_same_policy(shape):
         "acme-challenge",
         "Microsoft-Server-ActiveSync",
         *NAMES,
-        *(item["directory"] for item in COMPONENTS.values()),
-        *itertools.chain.from_iterable(item["denied"] for item in COMPONENTS.values()),
+        # With kweb on the host the web apps are its own.
+        *(item["directory"] for item in COMPONENTS.values() if "directory" in item and "behind" not in item),
+        *(item["backend"] for item in COMPONENTS.values() if item["backend"].startswith("http")),
+        *itertools.chain.from_iterable(item.get("denied", ()) for item in COMPONENTS.values()),
     ):
         assert word in text, word
 
@@ -226,7 +240,7 @@ def test_files_begin_with_the_managed_comment_and_end_with_one_newline(shape):
             ("SSLCipherSuite TLSv1.3 TLS_X", "ssl_conf_command Ciphersuites TLS_X"),
         ),
         ({}, "frontend_tls_prefer_server_ciphers", ("SSLHonorCipherOrder on", "ssl_prefer_server_ciphers on")),
-        ({}, "frontend_hsts_max_age", ("Header always set Strict-", "add_header Strict-")),
+        ({}, "frontend_hsts_max_age", ("Header always set Strict-", 'on "max-age=31536000"')),
         ({}, "frontend_tls_certificate", ("SSLCertificateFile", "ssl_certificate ")),
         ({}, "frontend_tls_certificate_key", ("SSLCertificateKeyFile", "ssl_certificate_key")),
         ({}, "frontend_http_redirect", ("RewriteRule", "return 308")),
@@ -243,7 +257,7 @@ def test_a_line_that_an_option_decides_names_it(shape, changes, option, directiv
 def test_hsts_is_set_once_for_each_table_and_never_on_plain_http(shape):
     wanted = plan(host(*shape), server_names=NAMES, hsts_include_subdomains=True, hsts_preload=True)
     files = render(wanted)
-    text = files[wanted["policy"]["headers"]]
+    text = files[wanted["policy"].get("variables") or wanted["policy"]["headers"]]
     assert text.count('"max-age=31536000; includeSubDomains; preload"') == 1
     assert "Strict-Transport-Security" not in files[wanted["policy"]["http"]]
     assert "Strict-Transport-Security" not in files[wanted["files"][-1]["path"]]
