@@ -51,7 +51,7 @@ _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 # Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
 _NOISE = re.compile(
     r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
-    r"|AH00016: Configuration Failed|AH0231[12]: |nginx: configuration file \S+ test (?:failed|is successful)"
+    r"|AH00016: Configuration Failed|AH0231[12]: |still could not bind\(\)|nginx: configuration file \S+ test (?:failed|is successful)"
     r"|\[client |, client: "
 )
 
@@ -103,9 +103,12 @@ def find(
     if taken:
         return listener(text, int(taken.group(1) or taken.group(2)), config)
     directives = [item for item in _config.walk(config.root) if item.children is None]
-    for item in _named(text, directives) or _suspects(text, directives, openssl):
-        return _fault(text, item.file, item.line, config, read, item)
-    return Fault(text)
+    faults = [
+        _fault(text, item.file, item.line, config, read, item)
+        for item in _named(text, directives) or _suspects(text, directives, openssl)
+    ]
+    # Several virtual hosts may name the same file. What is about to change is the likelier cause than what has worked.
+    return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
 
 
 def listener(words: str, port: int, config: _config.Config) -> Fault:

@@ -126,6 +126,9 @@ class Server:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._binary = os.path.realpath(layout.binary)
+        # Of the last reload: the process that got the signal, and how long each log was.
+        self._reloaded: int | None = None
+        self._positions: dict[str, int] = {}
 
     # --- processes ---
 
@@ -280,7 +283,8 @@ class Server:
         old = self.workers(main)
         if main is None:
             return False, f"{self.layout.unit} is not running"
-        positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
+        self._reloaded = main
+        positions = self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
         os.kill(main, RELOAD_SIGNALS[self.layout.server])
         deadline = time.monotonic() + RELOAD_TIMEOUT
         patience: float | None = None
@@ -289,7 +293,7 @@ class Server:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
             if not os.path.exists("/proc/%d" % main):
-                return False, _since(positions) or "the main process ended at the reload"
+                return False, self.ended(0)
             workers = self.workers(main)
             if not workers - old:
                 words = _since(positions)
@@ -300,6 +304,19 @@ class Server:
             if time.monotonic() > patience or not self._accepting(workers & old):
                 return True, ""
         return False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT
+
+    def ended(self, patience: float) -> str:
+        """What the server said if it has ended since the last reload, or ends within so many seconds; else nothing.
+
+        A busy Apache can start one more old worker, which looks like a new one, before it finds the new configuration
+        to be no good and ends.
+        """
+        deadline = time.monotonic() + patience
+        while self._reloaded and os.path.exists("/proc/%d" % self._reloaded):
+            if time.monotonic() >= deadline:
+                return ""
+            time.sleep(0.02)
+        return _since(self._positions) or "the main process ended at the reload"
 
     @staticmethod
     def _accepting(pids: t.Iterable[int]) -> bool:

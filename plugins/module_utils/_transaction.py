@@ -37,6 +37,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._changeset import
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
 from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, error_logs
 
+END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
 REQUEST_TIMEOUT = 10.0
 EXPIRE_PATIENCE = 60  # seconds that the timer's run waits for a lock that somebody holds
 
@@ -306,7 +307,7 @@ class _Transaction:
 
     def _asked(self, endpoints: t.Sequence[_probe.Target]) -> list[_probe.Target]:
         return [
-            dict(target, expect=probe.get("expect"))
+            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or ())
             for probe in self.params["probes"]
             for target in _probe.targets_for(probe, endpoints)
         ]
@@ -402,7 +403,7 @@ class _Transaction:
             self._stop_if(server, reason, target, answer, live_now)
         for target, answer, earlier in zip(asked, asked_answers, before):
             reason = _probe.unmet(target.get("expect"), answer) if target.get("expect") else None
-            reason = reason or _probe.worse(earlier, answer, strict=target.get("tls", True))
+            reason = reason or _probe.worse(earlier, answer, target.get("tls", True), target.get("keep") or ())
             self._stop_if(server, reason, target, answer, live_now)
 
     def _stop_if(
@@ -444,8 +445,11 @@ class _Transaction:
         if ok:
             ok, words = server.reload(error_logs(server.layout, live))
         if not ok:
-            openssl = _rehearsal.openssl_of(server.layout)
-            raise _Stop(_diagnose.find(words, self._live(server)[0], openssl, _rehearsal.read_text))
+            raise self._refused(server, words)
+
+    def _refused(self, server: Server, words: str) -> _Stop:
+        openssl = _rehearsal.openssl_of(server.layout)
+        return _Stop(_diagnose.find(words, self._live(server)[0], openssl, _rehearsal.read_text))
 
     def _probe_live(
         self,
@@ -458,6 +462,11 @@ class _Transaction:
         endpoints = _probe.targets_of(config.vhosts)
         answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
+        if any(answer["status"] is None for answer in answers):
+            words = server.ended(END_PATIENCE)
+            if words:
+                self._enter("reload")
+                raise self._refused(server, words)
         self._compare(server, endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
 
     # --- confirm ---

@@ -131,6 +131,22 @@ def test_a_key_that_does_not_match_is_named(tmp_path, server):
     assert site.fault()[1:] == site.place("certificate" if server == "apache" else "key")
 
 
+def test_of_several_that_name_a_file_the_one_that_an_option_decides_is_blamed(tmp_path):
+    main = tmp_path / "apache.conf"
+    vhost = "<VirtualHost *:443>\n{}SSLCertificateFile /snakeoil.pem\nSSLCertificateKeyFile /a.key\n</VirtualHost>\n"
+    main.write_text(vhost.format("") + vhost.format("# option: frontend_tls_certificate\n"))
+    words = "AH02565: Certificate and private key of www:443:0 from /snakeoil.pem and /b.key do not match"
+    fault = _diagnose.find(words, _apache.load(web_bed.layout("apache", tmp_path)), None)
+    assert (fault.line, fault.option) == (7, "frontend_tls_certificate")
+
+
+def test_how_often_nginx_tried_to_bind_tells_nothing():
+    taken = "2026/11/24 22:00:00 [emerg] 7#7: bind() to 0.0.0.0:8443 failed (98: Address already in use)"
+    assert _diagnose.relevant(f"{taken}\n2026/11/24 22:00:02 [emerg] 7#7: still could not bind()") == (
+        "[emerg] bind() to 0.0.0.0:8443 failed (98: Address already in use)"
+    )
+
+
 @web_bed.needs_nginx
 def test_a_key_of_another_kind_is_named_although_nginx_starts(tmp_path):
     site = Site("nginx", tmp_path, key="other.key")

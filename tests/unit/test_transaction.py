@@ -29,6 +29,9 @@ from .test_changeset import tree
 NGINX = "pid /nowhere;\nevents { }\nhttp { }\n"
 
 
+ENDPOINT = {"address": "127.0.0.1", "port": 443, "server_name": None, "path": "/"}
+
+
 class FakeServer:
     """A server that runs, and takes every configuration. happens: what a test wants done in each call of reload."""
 
@@ -49,6 +52,9 @@ class FakeServer:
         self.calls.append("reload")
         result = self.happens.pop(0)() if self.happens else None
         return result or (True, "")
+
+    def ended(self, patience: float) -> str:
+        return "" if self.pid else "[emerg] it will not, after all"
 
     def start(self) -> bool:
         self.calls.append("start")
@@ -286,3 +292,19 @@ def test_a_change_that_waits_for_its_confirmation_keeps_others_out(bed):
     bed.journal.records()[0].save(_journal.CONFIRMING, deadline=0)
     assert bed.run(files=[])["recovered"]["action"] == "undone"
     assert (bed.conf / "site").read_text() == "old"
+
+
+def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch):
+    def answers(targets, timeout):
+        up = bed.server.pid is not None
+        blank = dict.fromkeys(("protocol", "cipher", "certificate", "location"))
+        answer = dict(blank, ok=up, status=200 if up else None, headers={}, error=None if up else "refused", ms=1)
+        return [answer for _target in targets]
+
+    monkeypatch.setattr(_transaction._probe, "ask_all", answers)
+    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    bed.server.happens = [lambda: setattr(bed.server, "pid", None)]
+    message, result = bed.fails()
+    assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
+    assert result["failure"]["phase"] == "reload"
+    assert bed.server.pid == 1

@@ -367,7 +367,7 @@ FAULTS = (
     Fault(
         "answer that is not expected",
         "rehearse",
-        "status 401 where 200 is expected",
+        "status 40[14] where 200 is expected",
         options={"probes": [{"path": "/Microsoft-Server-ActiveSync", "expect": {"status": [200]}}]},
     ),
     *(
