@@ -8,21 +8,37 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import shlex
 import tarfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
 import jinja2
 import yaml
 
+from . import daemons
 from .images import LAB
 from .model import Host
 
 OWN = "/usr/local/lib/kopano-lab"
 WEBAPP = "/usr/share/kopano-webapp"
 ZPUSH = "/usr/share/z-push"
+KDAV = "/usr/share/kopano-kdav"
+KDAV_SOCKET = "/run/php/php-fpm-kopano-kdav.sock"
+WEB_APPS = {f"/{name}": f"/usr/share/kopano-{name}/{name}-webapp" for name in ("meet", "calendar", "mail")}
+# Where the folders of frontends/ go.
+FRONTENDS = [
+    ("daemons", OWN),
+    ("kopano-webapp", WEBAPP),
+    ("z-push", ZPUSH),
+    ("kdav", KDAV),
+    ("kopano-meet", WEB_APPS["/meet"]),
+    ("kopano-app", WEB_APPS["/calendar"]),
+    ("kopano-app", WEB_APPS["/mail"]),
+]
 AUTODISCOVER_PATHS = [
     "/AutoDiscover/AutoDiscover.xml",
     "/Autodiscover/Autodiscover.xml",
@@ -30,6 +46,7 @@ AUTODISCOVER_PATHS = [
 ]
 # Everything but anonymous suites, at the level that lets OpenSSL 3 have TLS 1.0 and SHA-1 at all.
 WEAK_CIPHERS = "ALL:!aNULL:@SECLEVEL=0"
+DAEMONS_UNIT = "kopano-lab-daemons.service"
 KEY_OPTIONS = {"rsa": ("rsa:2048", ""), "ec": ("ec", "-pkeyopt ec_paramgen_curve:prime256v1")}
 
 
@@ -44,14 +61,15 @@ def archive(host: Host, addresses: tuple[str, str], identity: dict[str, bytes]) 
             entry = tarfile.TarInfo(path.lstrip("/"))
             entry.size = len(content)
             secret = path.endswith("_key") or path.startswith("/root/")
-            entry.mode = 0o600 if secret else 0o755 if path == f"{OWN}/seed" else 0o644
+            program = path == f"{OWN}/seed" or path.startswith("/usr/sbin/")
+            entry.mode = 0o600 if secret else 0o755 if program else 0o644
             tar.addfile(entry, io.BytesIO(content))
     return buffer.getvalue()
 
 
 def _files(host: Host, addresses: tuple[str, str]) -> Iterator[tuple[str, bytes]]:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(LAB / "templates" / host.server),
+        loader=jinja2.FileSystemLoader([LAB / "templates" / host.server, LAB / "templates" / "fpm"]),
         undefined=jinja2.StrictUndefined,
         autoescape=False,  # noqa: S701 - the hosts' files are no HTML
         trim_blocks=True,
@@ -62,11 +80,16 @@ def _files(host: Host, addresses: tuple[str, str]) -> Iterator[tuple[str, bytes]
     for entry in wanted:
         template = environment.get_template((entry.get("template") or PurePosixPath(entry["path"]).name) + ".j2")
         yield entry["path"], template.render(variables).encode()
-    for source, target in (("kopano-webapp", WEBAPP), ("z-push", ZPUSH)):
+    for source, target in FRONTENDS:
         root = LAB / "frontends" / source
         for path in root.rglob("*"):
             if path.is_file():
                 yield f"{target}/{path.relative_to(root)}", path.read_bytes()
+    played = daemons.of(host)
+    for daemon in played:
+        yield f"/usr/sbin/{daemon.program}", f"#!/bin/sh\n# {DAEMONS_UNIT} plays it.\n".encode()
+    yield f"{OWN}/daemons.json", json.dumps([asdict(daemon) for daemon in played]).encode()
+    yield f"/etc/systemd/system/{DAEMONS_UNIT}", (LAB / DAEMONS_UNIT).read_bytes()
     yield f"{OWN}/seed", (LAB / "seed").read_bytes()
     yield f"{OWN}/plan", _plan(host, wanted).encode()
     yield "/etc/machine-id", (hashlib.md5(host.name.encode(), usedforsecurity=False).hexdigest() + "\n").encode()
@@ -85,6 +108,10 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         "weak_ciphers": WEAK_CIPHERS,
         "webapp": WEBAPP,
         "zpush": ZPUSH,
+        "kdav": KDAV,
+        "kdav_socket": KDAV_SOCKET if host.php == "fpm" else "",
+        "web_apps": WEB_APPS,
+        "daemons": daemons.of(host),
         "autodiscover_paths": AUTODISCOVER_PATHS,
         "php_socket": f"/run/php/php{host.release.php}-fpm.sock",
     }
@@ -96,10 +123,10 @@ def _names(host: Host) -> list[str]:
 
 def _wanted(host: Host) -> list[dict[str, Any]]:
     """The entries of files.yml that this host gets."""
-    entries: list[dict[str, Any]] = yaml.safe_load((LAB / "files.yml").read_text())[host.server]
+    files: dict[str, list[dict[str, Any]]] = yaml.safe_load((LAB / "files.yml").read_text())
     return [
-        entry
-        for entry in entries
+        {**entry, "path": entry["path"].format(php=host.release.php)}
+        for entry in files[host.server] + (files["fpm"] if host.php == "fpm" else [])
         if ("with" not in entry or host.dirt & set(entry["with"])) and not host.dirt & set(entry.get("without", []))
     ]
 
@@ -116,13 +143,14 @@ def _plan(host: Host, wanted: list[dict[str, Any]]) -> str:
     if apache:
         enabled = {kind: [name.removesuffix(".conf") for name in names] for kind, names in enabled.items()}
     modules = {"rewrite": True, "ssl": "no-site" not in host.dirt, "headers": "no-headers" not in host.dirt}
+    modules |= dict.fromkeys(("proxy", "proxy_http", "proxy_wstunnel"), True)
     if host.php == "mod_php":
         modules |= {"mpm_event": False, "mpm_prefork": True, php: True}
     else:
         modules |= {php: False, "mpm_prefork": False, "mpm_event": True, "proxy_fcgi": True, "setenvif": True}
         if apache:
             enabled["confs"].insert(0, f"{php}-fpm")
-    units = [{"apache": "apache2", "nginx": "nginx"}[host.server]] + [f"{php}-fpm"] * (host.php == "fpm")
+    units = [{"apache": "apache2", "nginx": "nginx"}[host.server], *[f"{php}-fpm"] * (host.php == "fpm"), DAEMONS_UNIT]
     default_site = {"apache": "000-default", "nginx": "default"}[host.server]
     values = {
         "server": host.server,

@@ -138,11 +138,15 @@ def _everything(ciphers: str, protocol: ssl.TLSVersion | None) -> ssl.SSLContext
     return context
 
 
+def read_frontend(inventory: str | Path, name: str) -> Frontend:
+    """A host of the lab's inventory."""
+    variables = yaml.safe_load(Path(inventory).read_text())["all"]["hosts"][name]
+    ipv4, ipv6 = variables["lab_addresses"]
+    return Frontend(name, ipv4, ipv6, variables["lab_name"], frozenset(variables["lab_dirt"]))
+
+
 @pytest.fixture(scope="module")
 def frontend(host: Any) -> Frontend:
     """The host under test, from the lab's inventory."""
-    name = host.backend.host
     # Read here: asking ansible-inventory takes a second for each module and host.
-    variables = yaml.safe_load(Path(host.backend.ansible_inventory).read_text())["all"]["hosts"][name]
-    ipv4, ipv6 = variables["lab_addresses"]
-    return Frontend(name, ipv4, ipv6, variables["lab_name"], frozenset(variables["lab_dirt"]))
+    return read_frontend(host.backend.ansible_inventory, host.backend.host)

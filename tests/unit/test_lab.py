@@ -82,7 +82,7 @@ def test_only_keys_and_what_root_owns_are_secret():
 def test_the_plan_is_read_by_a_shell_as_it_was_meant():
     plan = tree(HOSTS["nginx13"])[f"{content.OWN}/plan"].decode()
     done = run(["sh", "-euc", f'{plan}\nprintf "%s|" "$server" "$name" "$sites_on" "$units"'])
-    assert done.stdout == b"nginx|mail.nginx13.test|mail|nginx php8.4-fpm|"
+    assert done.stdout == b"nginx|mail.nginx13.test|mail|nginx php8.4-fpm kopano-lab-daemons.service|"
 
 
 def test_the_recipe_decides_the_tag(monkeypatch):
