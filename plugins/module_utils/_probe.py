@@ -6,9 +6,9 @@
 
 """Requests to a web server over real connections, and whether a later answer is worse than an earlier one.
 
-A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls}); an I(answer) is what came
-back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower case and
-every value in a list, because a doubled header is a fault that a mapping would hide.
+A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls, body_size}); an I(answer) is
+what came back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower
+case and every value in a list, because a doubled header is a fault that a mapping would hide.
 
 Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
 """
@@ -127,6 +127,10 @@ def _request(target: Target) -> bytes:
     if target["port"] != (443 if target.get("tls", True) else 80):
         host = "%s:%d" % (host, target["port"])
     headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
+    if target.get("body_size"):
+        # Whether so much would be taken is said before any of it is sent (RFC 9110, section 10.1.1).
+        headers.update({"Content-Length": str(target["body_size"]), "Expect": "100-continue"})
+        headers["Content-Type"] = "application/octet-stream"
     headers.update(target.get("headers") or {})
     lines = ["{} {} HTTP/1.1".format(target.get("method") or "GET", target.get("path") or "/")]
     lines += ["{}: {}".format(*item) for item in headers.items()]
@@ -173,7 +177,8 @@ def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
 def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[Target]:
     """The targets of one probe: at its own server name, else at the first name of each endpoint."""
     tls = probe.get("tls", True)
-    request = {"path": probe["path"], "method": probe.get("method"), "headers": probe.get("headers"), "tls": tls}
+    request = {key: probe.get(key) for key in ("path", "method", "headers", "body_size")}
+    request["tls"] = tls
     name, port = probe.get("server_name"), probe.get("port")
     if not tls:
         return [dict(request, address="127.0.0.1", port=port or 80, server_name=name)]
@@ -210,11 +215,11 @@ def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
     return None
 
 
-def worse(before: Answer, after: Answer, strict: bool = True) -> str | None:
+def worse(before: Answer, after: Answer, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
     """Why a later answer is worse than the earlier one to the same question, or None.
 
     Not strict: only failures count. That is for plain connections, where a redirect to HTTPS or a refusal is what
-    hardening is for, and for root pages, which may come to lead elsewhere.
+    hardening is for, and for root pages, which may come to lead elsewhere. keep: headers that nobody may touch.
     """
     if not before["ok"]:
         return None
@@ -226,17 +231,18 @@ def worse(before: Answer, after: Answer, strict: bool = True) -> str | None:
         return changed
     if not strict:
         return None
-    if was // 100 == 2 and is_now // 100 != 2:
-        return changed
-    if was == 401 and is_now != 401:
+    if is_now == 413 and was != 413:
+        return f"{changed}: a request body of this size came through before"
+    if 100 in (was, is_now):
+        return None  # the server would have taken the body; who answered without reading it took it as well
+    if (was in (401, 403) and is_now != was) or (was // 100 == 2 and is_now // 100 != 2):
         return changed
     if was // 100 == 3 and (is_now // 100 != 3 or not _same_goal(before["location"], after["location"])):
         return "{}, redirected to {} before, to {} now".format(changed, before["location"], after["location"])
-    lost = [name for name in REQUIRED_HEADERS if name in before["headers"] and name not in after["headers"]]
-    if lost:
-        return "lost the header {}".format(", ".join(lost))
-    return None
+    return _worse_headers(before["headers"], after["headers"], [name.lower() for name in keep])
 
+
+Headers = t.Dict[str, t.List[str]]
 
 # A client that got one of these needs it: credentials are asked for, ActiveSync versions negotiated.
 REQUIRED_HEADERS = (
@@ -246,6 +252,79 @@ REQUIRED_HEADERS = (
     "ms-asprotocolcommands",
     "strict-transport-security",
 )
+
+# Who may read an answer from another site. Less breaks clients, more gives mails away.
+_CORS = "access-control-allow-"
+
+# What browsers take no notice of, or the strictest of, when it comes twice.
+_ONCE = (
+    "strict-transport-security",
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "permissions-policy",
+    "content-security-policy",
+    "access-control-allow-origin",
+)
+
+
+def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | None:
+    lost = [name for name in REQUIRED_HEADERS if name in before and name not in after]
+    if lost:
+        return "lost the header {}".format(", ".join(lost))
+    cors = [name for name in {**before, **after} if name.startswith(_CORS)]
+    for name in (*cors, *keep):
+        if before.get(name) != after.get(name):
+            return f"header {name}: {_shown(before.get(name))} before, {_shown(after.get(name))} now"
+    for name in _ONCE:
+        if len(after.get(name, ())) > max(1, len(before.get(name, ()))):
+            return f"header {name} comes {len(after[name])} times: {_shown(after[name])}"
+    if _forbids_frames(after) and not _forbids_frames(before):
+        return (
+            "may no longer be shown in a frame of its own site: X-Frame-Options {}, Content-Security-Policy {}".format(
+                _shown(after.get("x-frame-options")), _shown(after.get("content-security-policy"))
+            )
+        )
+    return _worse_cookies(before.get("set-cookie", []), after.get("set-cookie", []))
+
+
+def _shown(values: list[str] | None) -> str:
+    return ", ".join(values) if values else "none"
+
+
+def _forbids_frames(headers: Headers) -> bool:
+    """Whether browsers show the answer in no frame at all, not even in one of the same site."""
+    if any(re.search(r"frame-ancestors\s+'none'", value) for value in headers.get("content-security-policy", ())):
+        return True
+    options = {part.strip().upper() for value in headers.get("x-frame-options", ()) for part in value.split(",")}
+    return "DENY" in options
+
+
+def _cookies(lines: list[str]) -> dict[str, dict[str, str]]:
+    """The cookies of an answer: by name their attributes in lower case."""
+    found = {}
+    for line in lines:
+        name, *attributes = line.split(";")
+        pairs = [attribute.strip().lower().partition("=") for attribute in attributes]
+        found[name.partition("=")[0].strip()] = {key: value for key, _equals, value in pairs if key}
+    return found
+
+
+def _worse_cookies(before: list[str], after: list[str]) -> str | None:
+    """A cookie that is gone, lost a flag, or is sent in other cases than before."""
+    now = _cookies(after)
+    for name, attributes in _cookies(before).items():
+        if name not in now:
+            return f"lost the cookie {name}"
+        for flag in ("secure", "httponly"):
+            if flag in attributes and flag not in now[name]:
+                return f"the cookie {name} lost its flag {flag}"
+        for key in ("path", "domain", "samesite"):
+            was, is_now = attributes.get(key), now[name].get(key)
+            # Lax is what browsers take anyway where nothing is said.
+            if was != is_now and not (key == "samesite" and {was, is_now} == {None, "lax"}):
+                return f"the cookie {name} had {key} {was}, now {is_now}"
+    return None
 
 
 def _same_goal(before: str | None, after: str | None) -> bool:

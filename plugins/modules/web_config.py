@@ -145,8 +145,11 @@ options:
   probes:
     description:
       - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
-      - An answer that is worse than before (a failure, another class of status, another goal of a redirect, a lost
-        header), or that is not what O(probes[].expect) says, takes the change back.
+      - An answer that is worse than before, or that is not what O(probes[].expect) says, takes the change back.
+      - "Worse is: a failure, another class of status, another goal of a redirect, a header lost that clients need, a
+        security header that comes more often than once, other C(Access-Control-Allow-*) headers, a cookie that is gone
+        or has lost a flag, a page that may no longer be shown in a frame of its own site, and 413 for a body that was
+        taken before."
     type: list
     elements: dict
     default: []
@@ -173,6 +176,17 @@ options:
         description: Request headers by name.
         type: dict
         default: {}
+      body_size:
+        description:
+          - Size in bytes of a request body that has to be let through. Only its size is announced, with C(Expect), and
+            the request ended when the server says whether it would take it.
+          - Ask with the O(probes[].method) that clients upload with.
+        type: int
+      keep:
+        description: Response headers that have to stay as they were, as often as they came.
+        type: list
+        elements: str
+        default: []
       expect:
         description: What the answer has to be, whatever it was before.
         type: dict
@@ -308,9 +322,37 @@ rehearsal:
           error: null
           ms: 4.1
     grades:
-      description: Reserved for the grades of the endpoints; empty.
+      description:
+        - The grades that the endpoints will have by the rules of M(kopano.hardening.tls_grade_info), asked of the
+          rehearsed server from the host itself. Empty when nothing changes.
+        - RV(rehearsal.grades[].now) is the same of the live server before the change, null for a new endpoint.
       type: list
-      sample: []
+      elements: dict
+      sample:
+        - address: 127.0.0.1
+          port: 443
+          server_name: mail.example.org
+          grade: T
+          grade_trust_ignored: A+
+          caps:
+            - id: tls.certificate.untrusted
+              grade: T
+              revision: '2009'
+              rule: The certificate must lead to a trusted authority.
+              evidence: self-signed certificate
+          warnings: []
+          error: null
+          now:
+            grade: T
+            grade_trust_ignored: A
+            caps: []
+            warnings:
+              - id: tls.hsts.absent
+                grade: A
+                revision: 2009e
+                rule: A+ needs HSTS.
+                evidence: no Strict-Transport-Security in the answer
+            error: null
 phase:
   description:
     - The last step that was reached.
@@ -420,6 +462,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "tls": {"type": "bool", "default": True},
             "method": {"type": "str", "default": "GET"},
             "headers": {"type": "dict", "default": {}},
+            "body_size": {"type": "int"},
+            "keep": {"type": "list", "elements": "str", "default": []},
             "expect": {
                 "type": "dict",
                 "options": {
@@ -455,6 +499,8 @@ def invalid(params: dict[str, t.Any]) -> str | None:
     for number, probe in enumerate(params["probes"]):
         if not re.match(r"^/[^\s\x00-\x1f]*$", probe["path"]):
             return "probes[%d].path: %r does not begin with a slash, or has blanks in it" % (number, probe["path"])
+        if probe["body_size"] is not None and probe["body_size"] < 1:
+            return "probes[%d].body_size: %d is less than 1" % (number, probe["body_size"])
         for name, pattern in ((probe["expect"] or {}).get("headers") or {}).items():
             try:
                 re.compile(pattern)

@@ -381,7 +381,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         result["adopt"] = any(vhost["tls"] for vhost in foreign)
     else:
         # Whatever they answer now, they have to answer afterwards.
-        result["probes"] += [{"path": entry["probe"]["path"]} for entry in components if entry["probe"]]
+        result["probes"] += _frontend_components.probes(components, server["server"])
     return result
 
 
@@ -393,10 +393,6 @@ def _add_banner(result: Info, server: Info) -> None:
     result["enable"]["confs"] = [BANNER]
 
 
-# Answers of the server itself for a backend that is not there: stopped daemons are not what hardening breaks.
-_BACKEND_DOWN = [502, 503, 504]
-
-
 def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
     result["site"] = wanted
     result["warning"] = wanted["warning"]
@@ -405,17 +401,8 @@ def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
     result["enable"]["sites"] = [SITE]
     components = wanted["components"]
     result["probes"] += [
-        {
-            "path": component["probe"]["path"],
-            "server_name": wanted["names"][0],
-            "port": 443,
-            "expect": {
-                "status": component["probe"].get("status", [])
-                + (_BACKEND_DOWN if component["kind"] == "proxy" and component["probe"].get("status") else [])
-            },
-        }
-        for component in components
-        if component["probe"]
+        {**probe, "server_name": wanted["names"][0], "port": 443}
+        for probe in _frontend_components.probes(components, server["server"], healthy=True)
     ]
     if server["server"] == "apache":
         modules = result["enable"]["modules"]

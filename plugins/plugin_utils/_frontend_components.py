@@ -42,6 +42,8 @@ _HEADER_RULES = {"set", "keep", "unset"}
 # Sent with every response of a TLS virtual host, whatever is behind it, like Strict-Transport-Security.
 EVERYWHERE = {"X-Content-Type-Options": "nosniff"}
 
+MEGABYTE = 1024 * 1024
+
 # Told by backends to everybody, and of use to nobody but attackers.
 HIDDEN = ["X-Powered-By"]
 
@@ -353,3 +355,37 @@ def variables(rules: list[Entry]) -> list[Entry]:
 def hidden(components: list[Entry]) -> list[str]:
     """The headers of backends that nobody outside shall see."""
     return list(dict.fromkeys([*HIDDEN, *(name for entry in components for name in entry["headers"].get("unset", []))]))
+
+
+# --- probes ----------------------------------------------------------------------------------------------------------
+
+# Answers of the server itself for a backend that is not there: stopped daemons are not what hardening breaks.
+_BACKEND_DOWN = [502, 503, 504]
+
+# nginx's own limit, which nobody has to be asked about.
+_USUAL_BODY = 1
+
+
+def probes(components: list[Entry], server: str, healthy: bool = False) -> list[Entry]:
+    """What to ask the server before and after a change, as options of web_config.
+
+    healthy: the answer has to be that of a component that is well, whatever it was before.
+    """
+    found = []
+    for entry in components:
+        probe = entry["probe"]
+        if not probe:
+            continue
+        kept = entry["headers"].get("keep", [])
+        asked: Entry = {"path": probe["path"], "keep": kept}
+        if any(name.lower().startswith("access-control-") for name in kept):
+            asked["headers"] = {"Origin": "https://other.invalid"}
+        if healthy and probe.get("status"):
+            asked["expect"] = {"status": probe["status"] + (_BACKEND_DOWN if entry["kind"] == "proxy" else [])}
+        found.append(asked)
+        # Apache hands the question whether a body would be taken on to what it is a proxy for, and waits for an answer
+        # that old daemons never give.
+        asked_itself = server == "nginx" or entry["kind"] != "proxy"
+        if entry["body_size"] > _USUAL_BODY and asked_itself:
+            found.append({"path": probe["path"], "method": "POST", "body_size": entry["body_size"] * MEGABYTE})
+    return found

@@ -314,19 +314,28 @@ def test_a_name_without_tls_of_its_own_is_not_redirected():
 def test_what_kopano_answers_is_compared_in_adopt_mode_and_prescribed_in_site_mode():
     info = host("nginx", "debian")
     info["components"] = [{"name": "z-push", "path": ""}, {"name": "gateway", "path": ""}]
+    kept = COMPONENTS["z-push"]["headers"]["keep"]
+    asked = {"path": "/Microsoft-Server-ActiveSync", "keep": kept}
+    upload = {"path": "/Microsoft-Server-ActiveSync", "method": "POST", "body_size": 32 << 20}
+    where = {"server_name": "mail.example.com", "port": 443}
     site = plan(info, server_names=["mail.example.com"], probes=[{"path": "/status"}])
     assert site["probes"] == [
         {"path": "/status"},
-        {
-            "path": "/Microsoft-Server-ActiveSync",
-            "server_name": "mail.example.com",
-            "port": 443,
-            "expect": {"status": [401]},
-        },
+        {**asked, **where, "expect": {"status": [401]}},
+        {**upload, **where},
     ]
     info["vhosts"] = [vhost("nginx")]
     adopt = plan(info, probes=[{"path": "/status"}])
-    assert adopt["probes"] == [{"path": "/status"}, {"path": "/Microsoft-Server-ActiveSync"}]
+    assert adopt["probes"] == [{"path": "/status"}, asked, upload]
+
+
+def test_a_daemon_that_is_stopped_is_no_reason_to_refuse_a_site():
+    info = host("nginx", "debian")
+    info["components"] = [{"name": "konnect", "path": ""}]
+    probe = plan(info, server_names=["mail.example.com"])["probes"][0]
+    assert probe["expect"] == {"status": [200, 502, 503, 504]}
+    assert probe["headers"] == {"Origin": "https://other.invalid"}
+    assert "X-Frame-Options" in probe["keep"]
 
 
 def test_the_machine_s_name_is_no_name_of_its_own():

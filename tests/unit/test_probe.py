@@ -1,0 +1,162 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""When an answer is worse than before, with made-up answers and with those of real servers."""
+
+from __future__ import annotations
+
+import socketserver
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _probe
+
+from . import web_bed
+
+COOKIE = "__Secure-KOPANO_WEBAPP=abc; path=/; Secure; HttpOnly"
+
+
+def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _probe.Answer:
+    """An answer with headers by name, underscores for hyphens, a list for one that comes more often than once."""
+    named = {name.replace("_", "-"): value if isinstance(value, list) else [value] for name, value in headers.items()}
+    return {"ok": True, "status": status, "location": location, "headers": named, "error": None}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        (answer(200), answer(404), "404"),
+        (answer(401), answer(403), "403"),
+        (answer(403), answer(200), "200"),
+        (answer(200), answer(502), "502"),
+        (answer(100), answer(413), "413"),
+        (answer(401), answer(413), "413"),
+        (answer(302, "/webapp/"), answer(302, "/other/"), "/other/"),
+        (answer(401, www_authenticate="Basic"), answer(401), "www-authenticate"),
+        (answer(ms_asprotocolversions="14.1"), answer(), "ms-asprotocolversions"),
+        (answer(), answer(x_frame_options="DENY"), "X-Frame-Options DENY"),
+        (answer(x_frame_options="SAMEORIGIN"), answer(x_frame_options="SAMEORIGIN, deny"), "deny"),
+        (answer(), answer(content_security_policy="default-src 'self'; frame-ancestors 'none'"), "frame-ancestors"),
+        (answer(), answer(x_frame_options=["SAMEORIGIN", "SAMEORIGIN"]), "2 times"),
+        (answer(strict_transport_security="a"), answer(strict_transport_security=["a", "b"]), "2 times"),
+        (answer(access_control_allow_origin="https://a.example"), answer(), "access-control-allow-origin"),
+        (answer(), answer(access_control_allow_origin="*"), "access-control-allow-origin"),
+        (answer(set_cookie=COOKIE), answer(), "lost the cookie __Secure-KOPANO_WEBAPP"),
+        (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("; Secure", "")), "secure"),
+        (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("HttpOnly", "x")), "httponly"),
+        (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE + "; SameSite=Strict"), "samesite"),
+        (answer(set_cookie=COOKIE + "; SameSite=None"), answer(set_cookie=COOKIE), "samesite"),
+        (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("path=/", "path=/x")), "path"),
+    ],
+)
+def test_worse(before: _probe.Answer, after: _probe.Answer, named: str) -> None:
+    reason = _probe.worse(before, after)
+    assert reason is not None
+    assert named in reason
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (answer(100), answer(401)),
+        (answer(401), answer(100)),
+        (answer(404), answer(200)),
+        (answer(502), answer(503)),
+        (answer(301, "http://mail.example/webapp/"), answer(308, "https://mail.example/webapp/")),
+        (answer(), answer(x_frame_options="SAMEORIGIN", strict_transport_security="a")),
+        (answer(x_frame_options="DENY"), answer(x_frame_options="DENY")),
+        (answer(x_frame_options="DENY"), answer(x_frame_options="SAMEORIGIN")),
+        (answer(strict_transport_security=["a", "b"]), answer(strict_transport_security="a")),
+        (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("abc", "def") + "; SameSite=Lax")),
+        (answer(set_cookie=[COOKIE, "lang=de"]), answer(set_cookie=["lang=en", COOKIE, "new=1"])),
+    ],
+)
+def test_not_worse(before: _probe.Answer, after: _probe.Answer) -> None:
+    assert _probe.worse(before, after) is None
+
+
+def test_a_header_that_is_to_be_kept_may_neither_come_nor_go_nor_change() -> None:
+    same = answer(x_frame_options="SAMEORIGIN")
+    for before, after in ((answer(), same), (same, answer()), (same, answer(x_frame_options="ALLOW-FROM x"))):
+        assert "x-frame-options" in (_probe.worse(before, after, keep=["X-Frame-Options"]) or "")
+        assert _probe.worse(before, after) is None
+    assert _probe.worse(same, same, keep=["X-Frame-Options"]) is None
+
+
+# --- real servers ----------------------------------------------------------------------------------------------------
+
+UPLOAD = 20 << 20
+
+
+class Backend(socketserver.StreamRequestHandler):
+    """Takes whatever comes, by SCGI: as with PHP, the server itself decides about the body."""
+
+    def handle(self) -> None:
+        size = b""
+        while not size.endswith(b":"):
+            size += self.rfile.read(1)
+        fields = self.rfile.read(int(size[:-1]) + 1).split(b"\0")
+        self.rfile.read(int(fields[1]))
+        self.wfile.write(b"Status: 200 OK\r\n\r\n")
+
+
+@pytest.fixture(scope="module")
+def backend() -> t.Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Backend) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def serve(server: str, folder: Path, port: int, backend: int, more: str) -> None:
+    """A server whose root is nothing, and whose uploads go to a backend."""
+    certificate, key = web_bed.make_certificate(folder)
+    if server == "nginx":
+        # A limit of the whole server is one that locations without their own inherit.
+        limit = "" if "client_max_body_size" in more else "client_max_body_size 32m;"
+        text = web_bed.nginx_head(folder) + "http { %s %s %s server { listen 127.0.0.1:%d ssl;" % (
+            web_bed.nginx_http(folder), more, limit, port
+        )  # fmt: skip
+        text += "ssl_certificate %s; ssl_certificate_key %s;" % (certificate, key)
+        text += "location / { return 204; } location /up { scgi_pass 127.0.0.1:%d; include %s/scgi_params; } } }" % (
+            backend,
+            folder,
+        )
+        (folder / "scgi_params").write_text("scgi_param CONTENT_LENGTH $content_length;\nscgi_param SCGI 1;\n")
+    else:
+        modules = ("ssl", "socache_shmcb", "headers", "alias", "proxy", "proxy_scgi")
+        text = web_bed.apache_head(folder, *modules) + "Listen 127.0.0.1:%d\n%s\n" % (port, more)
+        text += "<VirtualHost *:%d>\nSSLEngine on\nSSLCertificateFile %s\nSSLCertificateKeyFile %s\n" % (
+            port, certificate, key
+        )  # fmt: skip
+        text += "RedirectMatch 204 ^/$\nProxyPass /up scgi://127.0.0.1:%d\n</VirtualHost>\n" % backend
+    (folder / (server + ".conf")).write_text(text)
+
+
+@pytest.mark.parametrize("server", [
+    pytest.param("apache", marks=web_bed.needs_apache), pytest.param("nginx", marks=web_bed.needs_nginx),
+])  # fmt: skip
+def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_path: Path, backend: int) -> None:
+    (port,) = web_bed.free_ports(1)
+    target = {"address": "127.0.0.1", "port": port, "server_name": "mail.example", "path": "/"}
+    upload = dict(target, path="/up", method="POST", body_size=UPLOAD)
+    bad = {
+        "apache": ["", "Header always set X-Frame-Options DENY", "LimitRequestBody 1048576"],
+        "nginx": ["", "add_header X-Frame-Options DENY;", "client_max_body_size 1m;"],
+    }[server]
+    answers = []
+    for more in bad:
+        serve(server, tmp_path, port, backend, more)
+        with web_bed.running(server, tmp_path, port):
+            answers.append(_probe.ask_all([target, upload], 10))
+    (page, taken), (denied, still_taken), (_page, refused) = answers
+    assert (page["status"], taken["status"], refused["status"]) == (204, 100, 413)
+    assert taken["ms"] < 3000
+    assert "frame" in (_probe.worse(page, denied) or "")
+    assert "413" in (_probe.worse(taken, refused) or "")
+    assert _probe.worse(taken, still_taken) is None
