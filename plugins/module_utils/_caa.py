@@ -36,6 +36,8 @@ _DOMAIN = re.compile(rb"%s(?:\.%s)*" % (_LABEL, _LABEL))
 _PARAMETER = re.compile(rb"(%s)[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)" % _LABEL)
 _METHOD = re.compile(r"[A-Za-z0-9-]+")
 _REPORT_URL = re.compile(r"(mailto:[^\s@]+@[^\s@]+|https?://[^\s/]+.*)", re.IGNORECASE)
+_RECORD = re.compile(r'(\d{1,3})[ \t]+([A-Za-z0-9]+)[ \t]+"((?:[^"\\]|\\\d{3}|\\\D)*)"', re.ASCII | re.DOTALL)
+_ESCAPE = re.compile(r"\\(\d{3}|\D)", re.ASCII | re.DOTALL)
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 # Letters that IDNA 2003 (the standard library's codec) and IDNA 2008 (what registries use) turn into different names.
 _IDNA_DEVIATIONS = "\u00df\u03c2\u200c\u200d"
@@ -63,6 +65,18 @@ class Property(NamedTuple):
 
     def __str__(self) -> str:
         return f'{self.flags} {self.tag} "{self.text}"'
+
+
+def parse_record(text: str) -> Property:
+    """A property from what str() makes of it, which is how a zone file has it; raises ValueError."""
+    match = _RECORD.fullmatch(text.strip(" \t"))
+    if match is None:
+        raise ValueError(f'{text!r} is not FLAGS TAG "VALUE", such as 0 issue "letsencrypt.org"')
+    flags, tag, value = match.groups()
+    raw = _ESCAPE.sub(lambda found: chr(int(found[1])) if found[1].isdigit() else found[1], value)
+    if int(flags) > 255 or any(ord(letter) > 255 for letter in raw):
+        raise ValueError(f"{text!r} has flags above 255, or a value that is not made of bytes")
+    return Property(int(flags), tag, raw.encode("latin-1"))
 
 
 class Grant(NamedTuple):

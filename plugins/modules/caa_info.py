@@ -62,6 +62,13 @@ options:
       - Judge the wildcard certificate of every name (C(*.NAME)) instead of the one for the name itself.
     type: bool
     default: false
+  expect:
+    description:
+      - What differs for single names, by name. The keys are those of the options O(issuer), O(account_uri),
+        O(validation_method) and O(wildcard), and go before them.
+      - An O(issuer) of null takes the CA of the name's certificate although the others have one in common.
+    type: dict
+    default: {}
   certificates:
     description:
       - The certificates in use as PEM text, by name. With the chain, more CAs are recognised.
@@ -210,6 +217,44 @@ results:
       description: The findings about this name, as in RV(findings).
       type: list
       elements: dict
+record_sets:
+  description:
+    - Complete record sets, one for each place in the names' own zones that decides about a name, or would.
+    - They are what all fixes of the findings come to, and let the CA of every name issue.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The place.
+      type: str
+      sample: example.org
+    names:
+      description: The names that the set decides about.
+      type: list
+      elements: str
+      sample: [webmail.example.org]
+    current:
+      description: The records there now, each as a zone file has it.
+      type: list
+      elements: str
+      sample: []
+    wanted:
+      description: The records that shall be there. The same as RV(record_sets[].current) when nothing is to be done.
+      type: list
+      elements: str
+      sample: ['0 issue "letsencrypt.org"', '0 issuewild ";"', '0 iodef "mailto:hostmaster@example.org"']
+    complete:
+      description: False where a CA in use is not known, so that nothing can be said to be wanted.
+      type: bool
+      sample: true
+    lines:
+      description: Zone-file lines, ready to be pasted. Records to take out are in comments.
+      type: str
+      sample: |-
+        example.org. IN CAA 0 issue "letsencrypt.org"
+        example.org. IN CAA 0 issuewild ";"
+        example.org. IN CAA 0 iodef "mailto:hostmaster@example.org"
 findings:
   description: All findings, each once.
   returned: success
@@ -258,6 +303,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _caa_findings,
     _caa_issuers,
     _caa_resolver,
+    _caa_sets,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import Request
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_findings import Case, Claim
@@ -267,6 +313,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver imp
     Server,
     Survey,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._caa_sets import RecordSet
 
 ARGUMENTS = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -276,6 +323,7 @@ ARGUMENTS = {
     "account_uri": {"type": "str"},
     "validation_method": {"type": "str"},
     "wildcard": {"type": "bool", "default": False},
+    "expect": {"type": "dict", "default": {}},
     "certificates": {"type": "dict", "default": {}},
     "issuers": {"type": "dict", "default": {}},
     "timeout": {"type": "float", "default": 5},
@@ -283,15 +331,17 @@ ARGUMENTS = {
 }
 
 
+EXPECTED = ("issuer", "account_uri", "validation_method", "wildcard")
+"""Options that may differ from name to name."""
+
+
 def check(params: dict[str, Any]) -> None:
     """Raise ValueError for the first option that has no meaning."""
-    issuer, method, account = params["issuer"], params["validation_method"], params["account_uri"]
-    if issuer is not None and not _caa.is_domain(issuer):
-        raise ValueError(f"issuer: {issuer!r} is not a CA's domain, such as letsencrypt.org")
-    if method is not None and not _caa.is_method(method):
-        raise ValueError(f"validation_method: {method!r} is not a label, such as http-01")
-    if account is not None and not _caa.is_account(account):
-        raise ValueError(f"account_uri: {account!r} is not a URI")
+    check_expected(params, "")
+    for name, wish in params["expect"].items():
+        if not isinstance(wish, dict) or not set(wish) <= set(EXPECTED):
+            raise ValueError(f"expect: {name}: must be a mapping of {', '.join(EXPECTED)}")
+        check_expected({**dict.fromkeys(EXPECTED), "wildcard": False, **wish}, f"expect: {name}: ")
     if not 0 < params["timeout"] <= 600:
         raise ValueError("timeout: must be above 0 and at most 600 seconds")
     if not 1 <= params["concurrency"] <= 64:
@@ -299,6 +349,19 @@ def check(params: dict[str, Any]) -> None:
     for name, domains in params["issuers"].items():
         if not isinstance(domains, list) or not all(isinstance(item, str) and _caa.is_domain(item) for item in domains):
             raise ValueError(f"issuers: {name}: must be a list of CA domains, which may be empty")
+
+
+def check_expected(wish: dict[str, Any], where: str) -> None:
+    """Raise ValueError for the first of the options that may differ from name to name that has no meaning."""
+    issuer, account, method, wildcard = (wish[key] for key in EXPECTED)
+    if issuer is not None and not (isinstance(issuer, str) and _caa.is_domain(issuer)):
+        raise ValueError(f"{where}issuer: {issuer!r} is not a CA's domain, such as letsencrypt.org")
+    if method is not None and not (isinstance(method, str) and _caa.is_method(method)):
+        raise ValueError(f"{where}validation_method: {method!r} is not a label, such as http-01")
+    if account is not None and not (isinstance(account, str) and _caa.is_account(account)):
+        raise ValueError(f"{where}account_uri: {account!r} is not a URI")
+    if not isinstance(wildcard, bool):
+        raise ValueError(f"{where}wildcard: {wildcard!r} is neither true nor false")
 
 
 def resolvers(params: dict[str, Any]) -> list[Server]:
@@ -310,19 +373,19 @@ def resolvers(params: dict[str, Any]) -> list[Server]:
         raise ValueError(f"nameservers: {error}") from error
 
 
-def certificates(params: dict[str, Any]) -> dict[tuple[str, bool], str]:
-    """The certificates by name and "is it a wildcard?"; raises ValueError."""
+def by_name(params: dict[str, Any], option: str) -> dict[tuple[str, bool], Any]:
+    """An option's values by name and "is it a wildcard?"; raises ValueError."""
     try:
-        return {_caa.host_name(name): str(text) for name, text in params["certificates"].items()}
+        return {_caa.host_name(name): value for name, value in params[option].items()}
     except ValueError as error:
-        raise ValueError(f"certificates: a key is not a host name: {error}") from error
+        raise ValueError(f"{option}: a key is not a host name: {error}") from error
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """The module's answer; raises ValueError for options that have no meaning."""
     check(params)
     servers = resolvers(params)
-    pems = certificates(params)
+    pems, wishes = by_name(params, "certificates"), by_name(params, "expect")
     subjects: dict[tuple[str, bool], str] = {}
     lookups: dict[str, Lookup] = {}
     for text in params["names"]:
@@ -337,16 +400,19 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     survey = _caa_resolver.survey(names, servers, params["timeout"], params["concurrency"])
     lookups.update(survey.lookups)
 
-    cases = [
-        judge(text, lookups[name], wildcard, pems.get((name, wildcard)) or pems.get((name, False)), params)
-        for (name, wildcard), text in subjects.items()
-    ]
+    cases = []
+    for (name, wildcard), text in subjects.items():
+        pem, wish = (given.get((name, wildcard), given.get((name, False))) for given in (pems, wishes))
+        cases.append(
+            judge(text, lookups[name], wildcard, None if pem is None else str(pem), {**params, **(wish or {})})
+        )
     found = _caa_findings.of_cases(cases, survey)
     results = [{**result(case, survey), "findings": findings} for case, findings in zip(cases, found)]
     findings = [item for entry in results for item in entry["findings"]]
     if any(entry["dnssec"] == _caa_resolver.UNVERIFIED and entry["error"] is None for entry in results):
         findings.append(_caa_findings.finding("caa.dnssec.unverified", ", ".join(map(str, servers))))
-    return {"results": results, "findings": _caa_findings.unique(findings)}
+    sets = [record_set(entry) for entry in _caa_sets.record_sets(cases, survey)]
+    return {"results": results, "record_sets": sets, "findings": _caa_findings.unique(findings)}
 
 
 def judge(text: str, lookup: Lookup, wildcard: bool, pem: str | None, params: dict[str, Any]) -> Case:
@@ -395,6 +461,18 @@ def result(case: Case, survey: Survey) -> dict[str, Any]:
         "dnssec": lookup.dnssec,
         "verdict": verdict,
         "error": error,
+    }
+
+
+def record_set(entry: RecordSet) -> dict[str, Any]:
+    """A place's entry in the answer."""
+    return {
+        "name": entry.place,
+        "names": list(entry.names),
+        "current": list(map(str, entry.current)),
+        "wanted": list(map(str, entry.wanted or ())),
+        "complete": entry.wanted is not None,
+        "lines": entry.lines,
     }
 
 

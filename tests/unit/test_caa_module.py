@@ -84,6 +84,14 @@ def ids(result):
         ({"issuers": {"Mine": ["ca example"]}}, "issuers: Mine"),
         ({"issuers": {"Mine": [7]}}, "issuers: Mine"),
         ({"certificates": {"192.0.2.1": "PEM"}}, "certificates"),
+        ({"expect": {"192.0.2.1": {}}}, "expect"),
+        ({"expect": {"kopano.test": LE}}, "expect: kopano.test"),
+        ({"expect": {"kopano.test": {"issuers": {}}}}, "expect: kopano.test"),
+        ({"expect": {"kopano.test": {"issuer": "Let's Encrypt"}}}, "expect: kopano.test: issuer"),
+        ({"expect": {"kopano.test": {"issuer": 7}}}, "expect: kopano.test: issuer"),
+        ({"expect": {"kopano.test": {"account_uri": "a b"}}}, "expect: kopano.test: account_uri"),
+        ({"expect": {"kopano.test": {"validation_method": ""}}}, "expect: kopano.test: validation_method"),
+        ({"expect": {"kopano.test": {"wildcard": "yes"}}}, "expect: kopano.test: wildcard"),
     ],
 )
 def test_options_without_meaning_are_one_clear_error(changes, words):
@@ -124,7 +132,7 @@ def test_the_machines_own_name_servers(tmp_path):
 
 
 def test_no_names_no_questions():
-    assert caa_info.run(params(names=[], nameservers=[NOBODY])) == {"results": [], "findings": []}
+    assert caa_info.run(params(names=[], nameservers=[NOBODY])) == {"results": [], "record_sets": [], "findings": []}
 
 
 # ---- Names
@@ -161,6 +169,29 @@ def test_wildcard_is_a_question_of_its_own(bed):
     assert plain["issuewild"] == [";"]
     assert plain["iodef"] == ["mailto:dns@kopano.test"]
     assert plain["findings"] == []
+
+
+def test_names_may_expect_different_things(bed):
+    expect = {
+        "WWW.kopano.test.": {"issuer": "digicert.com"},
+        "kopano.test": {"wildcard": True},
+        "mail.kopano.test": {"issuer": None},
+    }
+    names = ("www.kopano.test", "kopano.test", "mail.kopano.test", "other.kopano.test")
+    answer = ask(bed, *names, issuer=LE, expect=expect, certificates={"mail.kopano.test": pem("Example Internal")})
+    verdicts = [result["verdict"] for result in answer["results"]]
+    assert verdicts == ["forbidden", "forbidden", "not_applicable", "permitted"]
+
+
+def test_record_sets_are_what_a_place_shall_have(bed):
+    answer = ask(bed, "mail.other.test", "www.kopano.test", "bogus.test", issuer=LE)
+    entries = {entry["name"]: entry for entry in answer["record_sets"]}
+    assert set(entries) == {"kopano.test", "mail.other.test", "other.test"}
+    assert entries["kopano.test"]["current"] == entries["kopano.test"]["wanted"]
+    assert entries["mail.other.test"]["current"] == ['0 issue "letsencrypt.org"']
+    assert entries["mail.other.test"]["names"] == ["mail.other.test"]
+    assert entries["other.test"]["lines"].splitlines()[0] == 'other.test. IN CAA 0 issue "letsencrypt.org"'
+    assert all(entry["complete"] for entry in entries.values())
 
 
 def test_mail_domain_and_autodiscover(bed):
@@ -218,7 +249,7 @@ def test_a_certificate_of_a_private_ca_excuses_nothing_but_caa(bed):
 
 def walk(documented, value, where="results"):
     """Every documented key is returned with the documented type, and no other."""
-    kinds = {"str": (str, type(None)), "int": int, "list": list, "dict": dict}
+    kinds = {"str": (str, type(None)), "int": int, "bool": bool, "list": list, "dict": dict}
     assert set(documented) == set(value), where
     for key, spec in documented.items():
         assert isinstance(value[key], kinds[spec["type"]]), f"{where}.{key}"

@@ -132,3 +132,31 @@ def test_host_names_as_people_write_them(text, name, wildcard):
 def test_what_is_no_host_name_says_why(text, reason):
     with pytest.raises(ValueError, match=reason):
         _caa.host_name(text)
+
+
+@UNHURRIED
+@given(st.integers(0, 255), st.from_regex(r"[A-Za-z0-9]{1,12}", fullmatch=True), st.binary(max_size=60))
+def test_a_record_survives_printing_and_reading(flags, tag, value):
+    record = _caa.Property(flags, tag, value)
+    assert _caa.parse_record(str(record)) == record
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0 issue letsencrypt.org",
+        '256 issue "x"',
+        '-1 issue "x"',
+        '0 is-sue "x"',
+        '0 issue "x" "y"',
+        '0 issue "x',
+        '0 issue "\\256"',
+        '0 issue "\u20ac"',
+        '\u0661 issue "x"',
+        '0 issue "x"\n0 issue "y"',
+    ],
+)
+def test_what_is_no_record_is_an_error(text):
+    with pytest.raises(ValueError, match=r"FLAGS TAG|flags above"):
+        _caa.parse_record(text)
