@@ -39,7 +39,7 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
     """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
 
     vhosts: C(_config.Vhost) objects. A wildcard name is asked for by a name that it covers; a regular expression
-    cannot be asked for.
+    cannot be asked for. C(outside) says whether other hosts can reach it, which they cannot on the loopback.
     """
     asked: dict[tuple[str, int, str | None], Target] = {}
     for vhost in vhosts:
@@ -52,7 +52,8 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
             if name == "":
                 continue
             where = (address, vhost.port, name)
-            asked.setdefault(where, {"address": address, "port": vhost.port, "server_name": name, "path": "/"})
+            target = asked.setdefault(where, {"address": address, "port": vhost.port, "server_name": name, "path": "/"})
+            target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
     return list(asked.values())
 
 
@@ -70,6 +71,11 @@ def connect_address(address: str) -> str | None:
         except OSError:
             continue
     return None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether just this very host is meant."""
+    return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
 
 
 def _asked_name(name: str) -> str:
@@ -274,7 +280,7 @@ def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | No
         return "lost the header {}".format(", ".join(lost))
     cors = [name for name in {**before, **after} if name.startswith(_CORS)]
     for name in (*cors, *keep):
-        if before.get(name) != after.get(name):
+        if _lasting(before.get(name)) != _lasting(after.get(name)):
             return f"header {name}: {_shown(before.get(name))} before, {_shown(after.get(name))} now"
     for name in _ONCE:
         if len(after.get(name, ())) > max(1, len(before.get(name, ()))):
@@ -286,6 +292,11 @@ def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | No
             )
         )
     return _worse_cookies(before.get("set-cookie", []), after.get("set-cookie", []))
+
+
+def _lasting(values: list[str] | None) -> list[str]:
+    """The values without what is new in each answer."""
+    return [re.sub(r"'nonce-[^']*'", "'nonce'", value) for value in values or ()]
 
 
 def _shown(values: list[str] | None) -> str:

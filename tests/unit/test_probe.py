@@ -87,6 +87,11 @@ def test_a_header_that_is_to_be_kept_may_neither_come_nor_go_nor_change() -> Non
     assert _probe.worse(same, same, keep=["X-Frame-Options"]) is None
 
 
+def test_a_nonce_is_new_each_time() -> None:
+    before, after = (answer(content_security_policy=f"style-src 'nonce-{nonce}' 'self'") for nonce in ("a1_", "b-2"))
+    assert _probe.worse(before, after, keep=["Content-Security-Policy"]) is None
+
+
 # --- real servers ----------------------------------------------------------------------------------------------------
 
 UPLOAD = 20 << 20
