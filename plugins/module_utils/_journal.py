@@ -49,6 +49,10 @@ STAGED, SWAPPING, CONFIRMING, PROVEN, COMMITTED, UNDONE = (
 OPEN = (STAGED, SWAPPING, CONFIRMING, PROVEN)
 
 
+# Instead of a transaction's id: what was there before the first one. It sorts before every id.
+ORIGINAL = "000000"
+
+
 class JournalError(Exception):
     """The state directory or the lock cannot be used; the text says which and why."""
 
@@ -260,14 +264,41 @@ class Journal:
         shutil.rmtree(record.folder, ignore_errors=True)
 
     def prune(self, keep: int) -> None:
-        """Forget all but the newest committed transactions, and what a crash left half begun."""
-        records = {record.id: record for record in self.records()}
-        committed = [name for name, record in records.items() if record.state == COMMITTED]
-        kept = set(committed[-keep:] if keep else [])
-        kept.update(name for name, record in records.items() if record.state in OPEN)
+        """Forget all but the newest committed transactions, and what a crash left half begun.
+
+        Those that know what a path was before the first one, and what was written last, are kept for that alone.
+        """
+        records = self.records()
+        committed = [record for record in records if record.state == COMMITTED]
+        kept = {record.id for record in committed[-keep:]} if keep else set()
+        for record in _ends(since_original(committed)):
+            if record.id not in kept and not record.data.get("original_only"):
+                record.save(COMMITTED, original_only=True)
+            kept.add(record.id)
+        kept.update(record.id for record in records if record.state in OPEN)
         for name in os.listdir(self.transactions) if os.path.isdir(self.transactions) else ():
             if name not in kept:
                 shutil.rmtree(os.path.join(self.transactions, name), ignore_errors=True)
+
+
+def since_original(records: t.Sequence[Record]) -> list[Record]:
+    """The committed transactions since the last one that put everything back, oldest first."""
+    found: list[Record] = []
+    for record in records:
+        if record.state == COMMITTED:
+            found = [] if record.data.get("restores") == ORIGINAL else [*found, record]
+    return found
+
+
+def _ends(records: t.Sequence[Record]) -> list[Record]:
+    """The first and the last transaction of each path."""
+    first: dict[str, Record] = {}
+    last: dict[str, Record] = {}
+    for record in records:
+        for entry in record.data["entries"]:
+            first.setdefault(entry["path"], record)
+            last[entry["path"]] = record
+    return [*first.values(), *last.values()]
 
 
 # --- taking back -----------------------------------------------------------------------------------------------------

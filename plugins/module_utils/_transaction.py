@@ -30,6 +30,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _fragments,
     _journal,
     _layout,
+    _original,
     _probe,
     _rehearsal,
 )
@@ -257,7 +258,7 @@ class _Transaction:
         """Put what the options ask for into the changeset."""
         params, changeset = self.params, self.changeset
         if params["restore"]:
-            for path, state in self._restored(params["restore"]).items():
+            for path, state in self._restored(params["restore"], live).items():
                 changeset.want(path, state)
             return
         for item in params["files"]:
@@ -292,8 +293,14 @@ class _Transaction:
         """The configuration as it will be after the changes."""
         return _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(self.changeset))
 
-    def _restored(self, wanted: str) -> dict[str, State]:
+    def _restored(self, wanted: str, live: _config.Config | None) -> dict[str, State]:
         records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
+        if wanted == "original":
+            self.params = dict(self.params, restore=_journal.ORIGINAL)
+            states, said = _original.states(records, live)
+            self.result["warnings"] += said
+            return states
+        records = [record for record in records if not record.data.get("original_only")]
         if wanted == "latest":
             open_ones = [r for r in records if not r.data.get("restores") and not r.data.get("restored_by")]
             if not open_ones:

@@ -222,6 +222,8 @@ options:
     description:
       - Put every file back to what it was before this transaction, later ones included; V(latest) is the newest that
         was not restored yet. This is a transaction of its own, rehearsed like any other.
+      - V(original) is what was there before the first transaction. In files that the collection wrote into, what the
+        administrator has changed since stays; a warning says what could not be put back.
       - Excludes O(files), O(enable), O(disable) and O(adopt).
     type: str
   keep:
