@@ -193,11 +193,17 @@ def system_servers(trusted: bool, path: str = "/etc/resolv.conf") -> list[Server
     return servers
 
 
+def resolvers(named: Iterable[str], trusted: bool) -> list[Server]:
+    """The servers that are named, or else those that this machine uses; raises ValueError."""
+    return [parse_server(text, trusted) for text in named] or system_servers(trusted)
+
+
 def _text(name: dns.name.Name) -> str:
     return name.canonicalize().to_text(omit_final_dot=True)
 
 
-def _properties(rdatas: Iterable[Any]) -> tuple[Property, ...]:
+def properties(rdatas: Iterable[Any]) -> tuple[Property, ...]:
+    """CAA records as dnspython has them, as properties."""
     # Sorted, because servers rotate them.
     return tuple(sorted(Property(data.flags, data.tag.decode("ascii"), bytes(data.value)) for data in rdatas))
 
@@ -410,7 +416,7 @@ class Client:
         name = node = dns.name.from_text(lookup.name)
         while node != dns.name.root:
             answer = await self.ask(node, "CAA")
-            level = Level(_text(node), _text(answer.owner), _properties(answer.rdatas), answer)
+            level = Level(_text(node), _text(answer.owner), properties(answer.rdatas), answer)
             lookup.levels.append(level)
             if level.records:
                 break
@@ -491,7 +497,7 @@ class Client:
         if not reply.flags & dns.flags.AA:
             raise Problem(REFUSED, "it answers without authority (lame delegation)")
         rdatas = (data for rrset in reply.answer if rrset.rdtype == dns.rdatatype.CAA for data in rrset)
-        return frozenset(_properties(rdatas))
+        return frozenset(properties(rdatas))
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

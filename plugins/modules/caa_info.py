@@ -367,8 +367,7 @@ def check_expected(wish: dict[str, Any], where: str) -> None:
 def resolvers(params: dict[str, Any]) -> list[Server]:
     """The servers to ask; raises ValueError."""
     try:
-        named = [_caa_resolver.parse_server(text, params["trust_ad"]) for text in params["nameservers"]]
-        return named or _caa_resolver.system_servers(params["trust_ad"])
+        return _caa_resolver.resolvers(params["nameservers"], params["trust_ad"])
     except ValueError as error:
         raise ValueError(f"nameservers: {error}") from error
 

@@ -37,6 +37,9 @@ TERSE_RESOLVER = "127.0.53.11"  # gives no reasons (extended DNS errors) with it
 FIRST = "127.0.53.1"  # serves every zone
 SECOND = "127.0.53.2"  # serves split.test with other data, and knows nothing else
 SILENT = "127.0.53.4"  # takes packets and never answers
+# Keys for dynamic updates: one that may change every zone, and one that the servers know and let change nothing.
+KEY = ("caa.key", "c29tZSBrZXkgdGhhdCBvcGVucyBub3RoaW5nIGVsc2U=")
+IDLE_KEY = ("idle.key", "YW5vdGhlciBrZXkgdGhhdCBvcGVucyBub3RoaW5nIQ==")
 
 
 def program(name: str) -> str | None:
@@ -174,9 +177,14 @@ def _authoritative(
         # Small databases: the defaults reserve far more than a test needs.
         "  journal-db-max-size: 32M\n  kasp-db-max-size: 10M\n  timer-db-max-size: 2M\n"
         "log:\n- target: stderr\n  any: info\n"
+        + "".join(
+            f"{'key:' if number == 0 else ''}\n- id: {name}\n  algorithm: hmac-sha256\n  secret: {secret}\n"
+            for number, (name, secret) in enumerate((KEY, IDLE_KEY))
+        )
+        + f"acl:\n- id: update\n  key: {KEY[0]}\n  action: update\n"
         "policy:\n- id: test\n  single-type-signing: on\n  manual: on\n  algorithm: ecdsap256sha256\n"
         f"template:\n- id: default\n  storage: {directory}\n  zonefile-load: whole\n  zonefile-sync: -1\n"
-        "  journal-content: none\n  dnssec-policy: test\n"
+        "  journal-content: none\n  dnssec-policy: test\n  acl: update\n"
         "zone:\n"
     )
     signing = (*SIGNED, "test.", ".") if signed else ()

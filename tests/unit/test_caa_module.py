@@ -283,9 +283,9 @@ def test_every_finding_is_in_the_catalogue_and_belongs_to_the_checklist(bed):
     assert len(answer["findings"]) == len({json.dumps(finding) for finding in answer["findings"]})
 
 
-def ansible(tmp_path, **arguments):
-    """Run the module as Ansible does; returns exit status and result."""
-    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-o", "-c", "local", "--check"]
+def ansible(tmp_path, module, *more, **arguments):
+    """Run a module in check mode as Ansible does; returns exit status and result."""
+    command = [sys.executable, "-m", "ansible", "adhoc", "localhost", "-o", "-c", "local", "--check", *more]
     environment = {
         **os.environ,
         "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS),
@@ -295,21 +295,23 @@ def ansible(tmp_path, **arguments):
         "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
         "PYTHONPATH": "",
     }
-    command += ["-m", "kopano.hardening.caa_info", "-a", json.dumps(arguments)]
+    command += ["-m", f"kopano.hardening.{module}", "-a", json.dumps(arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment, check=False)
     assert "=> " in done.stdout, done.stdout + done.stderr
     return done.returncode, json.loads(done.stdout.partition("=> ")[2])
 
 
 def test_a_run_through_ansible(bed, tmp_path):
-    status, result = ansible(tmp_path, names=["www.kopano.test", "nonsense_"], nameservers=[bed.resolver], issuer=LE)
+    status, result = ansible(
+        tmp_path, "caa_info", names=["www.kopano.test", "nonsense_"], nameservers=[bed.resolver], issuer=LE
+    )
     assert status == 0, result
     assert result["changed"] is False
     assert [entry["verdict"] for entry in result["results"]] == ["permitted", "error"]
 
 
 def test_an_error_through_ansible(tmp_path):
-    status, result = ansible(tmp_path, names=["kopano.test"], nameservers=["dns.example"])
+    status, result = ansible(tmp_path, "caa_info", names=["kopano.test"], nameservers=["dns.example"])
     assert status != 0
     assert result["msg"] == "nameservers: 'dns.example' is not ADDRESS or ADDRESS:PORT with an IP address"
 
