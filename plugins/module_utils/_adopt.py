@@ -243,10 +243,30 @@ class _Adoption:
         for block in http:
             if not self.includes(block, policy["http"]):
                 self.edit(block.file).insert_inside(block, ["include %s;" % policy["http"]])
+        if policy.get("repair_ssl_on"):
+            self.repair_ssl_on(tls)
         if policy.get("variables"):
             for block in {id(level): level for item in tls for level in item.within() if level.key == "http"}.values():
                 if not self.includes(block, policy["variables"]):
                     self.edit(block.file).insert_inside(block, ["include %s;" % policy["variables"]])
+
+    def repair_ssl_on(self, tls: list[Directive]) -> None:
+        """Say with each listener what the directive C(ssl) says, which nginx 1.25.1 does not know any more."""
+        for item in self.foreign(_config.walk(self.config.root)):
+            if item.key == "ssl" and item.owner() is not None:
+                self.edit(item.file).comment_out(item)
+        for block in tls:
+            for item in self.foreign(_config.direct(block.children or (), "listen")):
+                plain = not {"ssl", "quic"} & set(item.args) and not item.args[0].startswith("unix:")
+                if plain and self.says_ssl_on(block):
+                    self.edit(item.file).insert_before(item, ["listen %s ssl;" % " ".join(item.args)])
+                    self.edit(item.file).comment_out(item)
+
+    def says_ssl_on(self, block: Directive) -> bool:
+        for level in (block, *block.within()):
+            for item in _config.direct(level.children or (), "ssl"):
+                return item.args == ["on"]
+        return False
 
     def lines(
         self,
@@ -339,10 +359,11 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict
     """The new texts of the files that change so that the policy is effective in every virtual host, by real path.
 
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
-    port 80; for nginx, headers of the one with the response headers, which locations may need as well, and variables of
-    the one for the http block; merge_headers says whether nginx has add_header_inherit. Texts that lie over the disk in
-    the configuration's source are taken into account (the policy's own files, which may not be on the disk yet) and
-    never edited. Marks that are there already are replaced, so that
+    port 80. For nginx, headers is that of the file with the response headers, which locations may need as well, and
+    variables that of the file for the http block; merge_headers says whether nginx has add_header_inherit, and
+    repair_ssl_on whether to replace the directive ssl. Texts that lie over the disk in the configuration's source are
+    taken into account (the policy's own files, which may not be on the disk yet) and never edited. Marks that are there
+    already are replaced, so that
     adopting twice is adopting once. Raises ConfigError.
     """
     if not config.source.disk:

@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _config
 from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, Vhost
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
 
 class Entry(t.NamedTuple):
@@ -104,6 +105,13 @@ CATALOGUE = {
     "frontend.hsts.override": Entry(
         3, "warn", "A virtual host, or a part of one, has a Strict-Transport-Security header of its own.", _ROLE
     ),
+    "frontend.header.override": Entry(
+        2,
+        "info",
+        "A virtual host, or a part of one, has a security header of its own. With Apache the one for Kopano's paths "
+        "replaces it there, with nginx it stays.",
+        "Remove it where it is not wanted.",
+    ),
     "frontend.nginx.other_tls": Entry(
         2,
         "info",
@@ -113,8 +121,8 @@ CATALOGUE = {
     "frontend.nginx.ssl_on": Entry(
         2,
         "warn",
-        "The directive ssl is gone since nginx 1.25.1: the configuration breaks with the next upgrade.",
-        "Write listen 443 ssl; and remove ssl on;.",
+        "The directive ssl is gone since nginx 1.25.1, which does not start with it.",
+        "Write listen 443 ssl; and remove ssl on;, or have frontend_repair_ssl_on do it.",
     ),
 }
 
@@ -149,7 +157,25 @@ def _known(name: str, secure: t.Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(name.lower(), known.lower()) for known in secure)
 
 
-def of(config: Config) -> list[dict[str, t.Any]]:
+# Security headers that the collection sends itself, beside Strict-Transport-Security
+_HEADERS = (
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "permissions-policy",
+    "content-security-policy",
+    "content-security-policy-report-only",
+)
+
+
+def _own_header(item: _config.Directive) -> bool:
+    """Whether a directive sets one of these headers."""
+    if item.key not in ("add_header", "header"):
+        return False
+    return any(arg.lower().rstrip(":") in _HEADERS for arg in item.args[:3])
+
+
+def of(config: Config, layout: Layout) -> list[dict[str, t.Any]]:
     """The findings that a configuration's text leads to. Each place in a file is reported once."""
     found: dict[tuple[str, str], dict[str, t.Any]] = {}
 
@@ -173,6 +199,9 @@ def of(config: Config) -> list[dict[str, t.Any]]:
                 is_header = not item.key.startswith("ssl")
                 key = "frontend.hsts.override" if is_header else "frontend.tls.override"
                 add(key, _place(item), " ".join([item.name, *item.args]))
+            for item in _config.walk(vhost.block.children or () if vhost.block else ()):
+                if _own_header(item) and not _config.is_ours(config, layout, item):
+                    add("frontend.header.override", _place(item), " ".join([item.name, *item.args]))
         elif vhost.block is not None and id(vhost.block) in blocks:
             add("frontend.vhost.mixed", _place(vhost), "%s:%s" % (vhost.address, vhost.port))
         elif vhost.port == 80:
@@ -181,8 +210,8 @@ def of(config: Config) -> list[dict[str, t.Any]]:
                 add("frontend.tls.plaintext", " ".join(alone), _place(vhost))
     if config.server == "nginx":
         for item in _config.walk(config.root):
-            if item.name == "ssl" and item.args == ["on"]:
-                add("frontend.nginx.ssl_on", _place(item), "ssl on;")
+            if item.name == "ssl" and item.args in (["on"], ["off"]):
+                add("frontend.nginx.ssl_on", _place(item), "ssl %s;" % item.args[0])
             if item.name == "listen" and "ssl" in item.args and "http" not in [block.name for block in item.within()]:
                 add("frontend.nginx.other_tls", _place(item), " ".join(["listen", *item.args]))
     return list(found.values())

@@ -175,7 +175,8 @@ class _Transaction:
         self._enter("read")
         self._recover()
         server = Server(_choose_layout(self.params["server"]))
-        if server.main_pid() is None:
+        running = server.main_pid() is not None
+        if not running and not self._repairs(server):
             raise _stop(
                 "%s is not running, so nothing can be compared with it; start it (systemctl start %s) or find "
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
@@ -191,7 +192,7 @@ class _Transaction:
 
         if changes and not self.check_mode:
             self._enter("stage")
-            self._stage(server, changes)
+            self._stage(server, changes, running)
 
         self._enter("rehearse")
         known = {_key(target): answer for target, answer in zip(endpoints, before)}
@@ -223,6 +224,10 @@ class _Transaction:
         _on_signals(_unheard)  # too late to take it back
         record.save(_journal.PROVEN)
         _finish(self.journal, record, self.params["keep"])
+
+    def _repairs(self, server: Server) -> bool:
+        """Whether a stopped server is what the change is for: its own configuration keeps it from running."""
+        return bool(self.params["adopt"] and self.params["policy"]["repair_ssl_on"] and not server.check()[0])
 
     # --- read ---
 
@@ -321,8 +326,8 @@ class _Transaction:
 
     # --- stage, rehearse ---
 
-    def _stage(self, server: Server, changes: list[Change]) -> None:
-        more = {"family": server.layout.family, "restores": self.params["restore"] or None}
+    def _stage(self, server: Server, changes: list[Change], running: bool) -> None:
+        more = {"family": server.layout.family, "restores": self.params["restore"] or None, "running": running}
         self.record = self.journal.begin(server.layout.server, changes, **more)
         self.result["transaction"] = self.record.id
         _changeset.stage(
@@ -449,7 +454,9 @@ class _Transaction:
 
     def _reload(self, server: Server, live: _config.Config | None) -> None:
         ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
-        if ok:
+        if ok and server.main_pid() is None:
+            ok, words = server.start(), f"{server.layout.unit} could not be started"
+        elif ok:
             ok, words = server.reload(error_logs(server.layout, live))
         if not ok:
             raise self._refused(server, words)
@@ -596,7 +603,7 @@ def _finish(journal: Journal, record: Record, keep: int) -> None:
 def _undo(journal: Journal, record: Record, server: Server, reload: bool) -> list[str]:
     """Put the files back and have the server serve them, started again if the change had ended it."""
     paths = _journal.undo(record)
-    if reload:
+    if reload and record.data.get("running", True):
         if server.main_pid() is None:
             if not server.start():
                 raise _changeset.ChangeError(f"{server.layout.unit} could not be started again")

@@ -710,7 +710,7 @@ def survey(wanted: str) -> dict[str, t.Any]:
             kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
             findings.append(finding(kind, layout.server))
         if readable and (running[layout.server] or not any(running.values())):
-            findings += _frontend_findings.of(readable)
+            findings += _frontend_findings.of(readable, layout)
     system = _os()
     vhosts = [vhost for config in configs for vhost in config.vhosts]
     components = _components.find(_components.packages(system["family"]))

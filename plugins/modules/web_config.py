@@ -142,6 +142,12 @@ options:
         description: "nginx: whether it has the directive C(add_header_inherit), which 1.29.3 brought."
         type: bool
         default: false
+      repair_ssl_on:
+        description:
+          - "nginx: whether to replace C(ssl on;), which 1.25.1 does not know any more, by C(ssl) with each listener."
+          - A server whose configuration keeps it from running is started then.
+        type: bool
+        default: false
   probes:
     description:
       - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
@@ -451,6 +457,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "http": {"type": "path"},
             "variables": {"type": "path"},
             "merge_headers": {"type": "bool", "default": False},
+            "repair_ssl_on": {"type": "bool", "default": False},
         },
     },
     "probes": {

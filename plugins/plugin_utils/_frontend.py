@@ -31,6 +31,9 @@ PRELOAD_MAX_AGE = 31536000
 # From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
 NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
 
+# nginx has no directive ssl any more.
+NGINX_WITHOUT_SSL_ON = (1, 25, 1)
+
 HSTS = "Strict-Transport-Security"
 
 # The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
@@ -166,6 +169,42 @@ def hsts(options: Options) -> str:
     if boolean(options["hsts_preload"]):
         parts.append("preload")
     return "; ".join(parts)
+
+
+def check_hsts(options: Options, plain: list[str], vhosts: list[Info], snakeoil: Info) -> None:
+    """Refuse what would make names unreachable for browsers. plain: names without TLS; vhosts: those with."""
+    if not boolean(options["hsts_include_subdomains"]):
+        return
+    names = as_list(options["server_names"]) + [name for vhost in vhosts for name in vhost["names"]]
+    untrusted = {
+        name: vhost["certificate"]
+        for vhost in vhosts
+        if vhost["certificate"] and vhost["certificate"] == snakeoil.get("certificate")
+        for name in vhost["names"]
+    }
+    for name in plain:
+        above = [other for other in names if name.endswith("." + other.lower())]
+        if above:
+            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}, below {above[0]}: it has no TLS")
+    for name, certificate in untrusted.items():
+        if name.lower().startswith("autodiscover.") and any(name.lower().endswith("." + other) for other in names):
+            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}: nobody trusts {certificate}")
+    if boolean(options["hsts_preload"]) and untrusted:
+        name, certificate = next(iter(untrusted.items()))
+        raise Refused(
+            f"frontend_hsts_preload: true needs a certificate that browsers trust; that of {name} is {certificate}"
+        )
+
+
+def ssl_on(server: Info, info: Info, options: Options) -> str:
+    """A warning, or '': where nginx's directive ssl is, which newer versions refuse. Raises Refused where it is one."""
+    places = [item["subject"] for item in info["findings"] if item["id"] == "frontend.nginx.ssl_on"]
+    if not places or boolean(options["repair_ssl_on"]):
+        return ""
+    said = f"frontend_repair_ssl_on: false leaves the directive ssl in {', '.join(places)}"
+    if version_of(server) >= NGINX_WITHOUT_SSL_ON:
+        raise Refused(f"{said}, with which nginx {server['version']} does not start")
+    return f"{said}, with which nginx 1.25.1 and newer do not start"
 
 
 def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
@@ -364,6 +403,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
             snippets,
             http=snippets["http"] if redirect else None,
             merge_headers=server["features"].get("add_header_inherit", False),
+            repair_ssl_on=boolean(options["repair_ssl_on"]),
         ),
         "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},
@@ -373,6 +413,9 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
     }
     if apache:
         _add_banner(result, server)
+    else:
+        result["warning"] = ssl_on(server, info, options)
+    check_hsts(options, result["plain_only"], [vhost for vhost in vhosts if vhost["tls"]], info["snakeoil"] or {})
     if mode == "site":
         packaged = [vhost for vhost in foreign if is_packaged(vhost)]
         foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
@@ -395,7 +438,7 @@ def _add_banner(result: Info, server: Info) -> None:
 
 def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
     result["site"] = wanted
-    result["warning"] = wanted["warning"]
+    result["warning"] = "; ".join(filter(None, (result["warning"], wanted["warning"])))
     result["https_suffix"] = ""
     result["files"].append({"path": site_file, "template": server["server"] + "/site.conf.j2"})
     result["enable"]["sites"] = [SITE]

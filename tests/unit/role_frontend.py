@@ -98,6 +98,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "vhosts": [],
         "components": [{"name": name, "flavour": "upstream", "version": "", "path": ""} for name in COMPONENTS],
         "managed_by": "none",
+        "findings": [],
         "php": {"module": False, "socket": "/run/php/php-fpm.sock"},
         "snakeoil": {"certificate": "/etc/ssl/certs/snakeoil.pem", "key": "/etc/ssl/private/snakeoil.key"},
     }

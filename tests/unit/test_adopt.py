@@ -674,3 +674,155 @@ Listen 127.0.0.1:%d
         for path in ("/", "/app", "/old", "/locked"):
             answer = web_bed.get(port, path, "mail.example", tls=False)
             assert (answer.status, answer.all("location")) == (308, ["https://mail.example" + path])
+
+
+# --- security headers and the directive ssl --------------------------------------------------------------------------
+
+
+def with_headers(nginx: Site) -> dict[str, t.Any]:
+    """The policy with its headers in a file of their own, and variables."""
+    folder = Path(nginx.layout.policy_dir)
+    (folder / "tls.conf").write_text("ssl_protocols TLSv1.2;\nserver_tokens off;\nproxy_hide_header X-Frame-Options;\n")
+    names = ("Strict-Transport-Security", "X-Frame-Options", "X-Content-Type-Options")
+    (folder / "headers.conf").write_text("".join("add_header %s a always;\n" % name for name in names))
+    (folder / "variables.conf").write_text("map $uri $kopano_x { default a; }\n")
+    return {name: str(folder / (name + ".conf")) for name in ("headers", "variables")}
+
+
+def test_nginx_headers_go_where_they_would_be_lost_and_not_beside_the_administrator_s_own(nginx: Site) -> None:
+    more = with_headers(nginx)
+    nginx.write(main=dedent("""
+        http {
+            server {
+                listen 443 ssl;
+                server_tokens on;
+                location /a/ {
+                    add_header Cache-Control public;
+                }
+                location /b/ {
+                    add_header X-Frame-Options DENY;
+                }
+                location /c/ {
+                    proxy_hide_header X-Y;
+                }
+            }
+        }
+    """))  # fmt: skip
+    policy = nginx.layout.policy_dir
+    assert nginx.adopted(**more)["nginx"] == dedent("""
+        http {
+            # kopano.hardening begin
+            include %(policy)s/variables.conf;
+            # kopano.hardening end
+            server {
+                # kopano.hardening begin
+                include %(policy)s/tls.conf;
+                include %(policy)s/headers.conf;
+                # kopano.hardening end
+                listen 443 ssl;
+                # kopano.hardening off: server_tokens on;
+                location /a/ {
+                    # kopano.hardening begin
+                    include %(policy)s/headers.conf;
+                    # kopano.hardening end
+                    add_header Cache-Control public;
+                }
+                location /b/ {
+                    # kopano.hardening begin
+                    add_header Strict-Transport-Security a always;
+                    add_header X-Content-Type-Options a always;
+                    # kopano.hardening end
+                    add_header X-Frame-Options DENY;
+                }
+                location /c/ {
+                    # kopano.hardening begin
+                    proxy_hide_header X-Frame-Options;
+                    # kopano.hardening end
+                    proxy_hide_header X-Y;
+                }
+            }
+        }
+    """ % {"policy": policy})  # fmt: skip
+
+
+def test_nginx_keeps_the_administrator_s_header_for_the_whole_server(nginx: Site) -> None:
+    more = with_headers(nginx)
+    nginx.write(main="http {\nadd_header X-Frame-Options DENY;\nserver {\nlisten 443 ssl;\n}\n}\n")
+    text = nginx.adopted(**more)["nginx"]
+    assert re.findall("add_header (\\S+) (\\w+)", text.partition("server {")[2]) == [
+        ("Strict-Transport-Security", "a"),
+        ("X-Content-Type-Options", "a"),
+        ("X-Frame-Options", "DENY"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("server", "merges"),
+    [
+        ("location / { add_header Cache-Control public; }", True),
+        ("location / { }", True),
+        ("add_header Cache-Control public; location / { add_header Cache-Control private; }", False),
+        ("location / { add_header X-Frame-Options DENY; }", False),
+        ("location / { add_header_inherit off; }", False),
+    ],
+)
+def test_nginx_merges_headers_where_only_the_policy_s_are_merged(nginx: Site, server: str, merges: bool) -> None:
+    more = with_headers(nginx)
+    nginx.write(main="http {\nserver {\nlisten 443 ssl;\n%s\n}\n}\n" % server)
+    text = nginx.adopted(**more, merge_headers=True)["nginx"]
+    assert ("add_header_inherit merge;" in text) is merges
+    location = text.partition("location / {")[2]
+    assert (nginx.layout.policy_dir in location or "Strict-Transport-Security" in location) is (not merges)
+
+
+def test_nginx_that_merges_nothing_gets_the_headers_in_each_block(nginx: Site) -> None:
+    more = with_headers(nginx)
+    inner = "location / {\nadd_header_inherit off;\nlocation /x { root /; }\n}\n"
+    nginx.write(main="http {\nserver {\nlisten 443 ssl;\n%s}\n}\n" % inner)
+    text = nginx.adopted(**more, merge_headers=True)["nginx"]
+    assert text.count("include %s;" % more["headers"]) == 3
+
+
+def test_nginx_directive_ssl_is_replaced_when_asked_for(nginx: Site) -> None:
+    nginx.write(main=dedent("""
+        http {
+            server {
+                listen 443;
+                listen [::]:443 default_server;
+                listen 444 ssl;
+                ssl on;
+            }
+            server {
+                listen 80;
+                ssl off;
+            }
+        }
+    """))  # fmt: skip
+    policy = nginx.layout.policy_dir
+    assert "off: ssl on" not in nginx.adopt()[str(nginx.folder / "nginx.conf")]
+    assert nginx.adopted(repair_ssl_on=True)["nginx"] == dedent("""
+        http {
+            server {
+                # kopano.hardening begin
+                include %(policy)s/tls.conf;
+                # kopano.hardening end
+                # kopano.hardening begin
+                listen 443 ssl;
+                # kopano.hardening end
+                # kopano.hardening off: listen 443;
+                # kopano.hardening begin
+                listen [::]:443 default_server ssl;
+                # kopano.hardening end
+                # kopano.hardening off: listen [::]:443 default_server;
+                listen 444 ssl;
+                # kopano.hardening off: ssl on;
+            }
+            server {
+                # kopano.hardening begin
+                include %(policy)s/http.conf;
+                # kopano.hardening end
+                listen 80;
+                # kopano.hardening off: ssl off;
+            }
+        }
+    """ % {"policy": policy})  # fmt: skip

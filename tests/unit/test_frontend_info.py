@@ -250,6 +250,12 @@ MACRO_DUMP = '*:80   m.example (macro \'vh\' (defined on line 2 of "/m") used on
          "<VirtualHost *:80>\n</VirtualHost>\n", []),
         ("nginx", "server { listen 80; listen 443 ssl; }", ["frontend.vhost.mixed"]),
         ("nginx", "server { listen 443; ssl on; }", ["frontend.nginx.ssl_on"]),
+        ("nginx", "server { listen 443 ssl; location / { add_header X-Frame-Options DENY; add_header X-Y z; } }",
+         ["frontend.header.override"]),
+        ("nginx", "server { listen 443 ssl;\n# kopano.hardening begin\nadd_header X-Frame-Options $kopano_x;\n"
+         "# kopano.hardening end\n}", []),
+        ("apache", "<VirtualHost *:443>\nSSLEngine on\nHeader always set Content-Security-Policy x\n"
+         "Header set X-Frame-Options y\n</VirtualHost>\n", ["frontend.header.override"] * 2),
         (
             "nginx",
             "server { listen 443 ssl; listen [::]:443 ssl; ssl_ciphers A; location / { "
@@ -261,7 +267,7 @@ MACRO_DUMP = '*:80   m.example (macro \'vh\' (defined on line 2 of "/m") used on
     ],
 )  # fmt: skip
 def test_findings_of_a_configuration(tmp_path: Path, server: str, text: str, expected: list[str]) -> None:
-    found = _frontend_findings.of(parse(tmp_path, server, text))
+    found = _frontend_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
     assert [item["id"] for item in found] == expected
     for item in found:
         assert item["severity"] in ("fail", "warn", "info", "unknown") and item["step"] in (2, 3)
@@ -276,23 +282,24 @@ def test_the_packaged_virtual_host(tmp_path: Path, server: str, name: str) -> No
         "apache": "<VirtualHost *:443>\nSSLEngine on\nSSLCertificateFile /etc/ssl/certs/%s\n</VirtualHost>\n",
         "nginx": "server { listen 443 ssl; ssl_certificate /etc/ssl/certs/%s; }",
     }[server]
-    found = _frontend_findings.of(parse(tmp_path, server, text % "ssl-cert-snakeoil.pem", name))
+    layout = web_bed.layout(server, tmp_path)
+    found = _frontend_findings.of(parse(tmp_path, server, text % "ssl-cert-snakeoil.pem", name), layout)
     assert [item["id"] for item in found] == ["frontend.vhost.packaged"]
     # with a certificate of the administrator's it is a site like any other
-    assert _frontend_findings.of(parse(tmp_path, server, text % "mail.pem", name)) == []
+    assert _frontend_findings.of(parse(tmp_path, server, text % "mail.pem", name), layout) == []
 
 
 def test_a_virtual_host_that_nothing_is_known_about(tmp_path: Path) -> None:
     layout = web_bed.layout("apache", tmp_path)
     files = _config.Files({layout.main_config: "Listen 80\n"})
-    found = _frontend_findings.of(_apache.load(layout, MACRO_DUMP, files=files))
+    found = _frontend_findings.of(_apache.load(layout, MACRO_DUMP, files=files), layout)
     assert [(item["id"], item["severity"]) for item in found] == [("frontend.vhost.unknown", "unknown")]
 
 
 def test_tls_that_nginx_ends_outside_of_http(tmp_path: Path) -> None:
     layout = web_bed.layout("nginx", tmp_path)
     text = "http { %s }\nmail { server { listen 993 ssl; listen 143; } }" % TLS
-    found = _frontend_findings.of(_nginx.load(layout, files=_config.Files({layout.main_config: text})))
+    found = _frontend_findings.of(_nginx.load(layout, files=_config.Files({layout.main_config: text})), layout)
     assert [(item["id"], item["evidence"]) for item in found] == [("frontend.nginx.other_tls", "listen 993 ssl")]
 
 

@@ -378,6 +378,122 @@ def test_without_redirect_there_is_no_plain_policy():
     assert all("state" not in item for item in wanted["files"])
 
 
+def test_names_that_hsts_would_break_are_refused_with_an_explanation():
+    names = ["example.com"]
+    subdomains = {"hsts_include_subdomains": True}
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx", names=names)]
+    assert plan(info, **subdomains)["error"] == ""
+    info["vhosts"] += [vhost("nginx", tls=False, port=80, names=["autodiscover.example.com"])]
+    error = plan(info, **subdomains)["error"]
+    assert "frontend_hsts_include_subdomains" in error and "autodiscover.example.com" in error and "TLS" in error
+    assert plan(info)["error"] == ""
+    snakeoil = info["snakeoil"]["certificate"]
+    info["vhosts"][1] = vhost("nginx", names=["autodiscover.example.com"], certificate=snakeoil)
+    error = plan(info, **subdomains)["error"]
+    assert "autodiscover.example.com" in error and snakeoil in error
+    info["vhosts"] = [vhost("nginx", names=names, certificate=snakeoil)]
+    assert plan(info, **subdomains)["error"] == ""
+    error = plan(info, **subdomains, hsts_preload=True)["error"]
+    assert "frontend_hsts_preload" in error and snakeoil in error
+
+
+def test_the_directive_ssl_is_named_and_refused_where_nginx_does_not_know_it():
+    found = [{"id": "frontend.nginx.ssl_on", "subject": "/etc/nginx/sites-enabled/mail:7"}]
+    for version, refused in (("1.18.0", False), ("1.26.3", True)):
+        info = dict(host("nginx", "debian", version=version), vhosts=[vhost("nginx")], findings=found)
+        wanted = plan(info)
+        assert bool(wanted["error"]) is refused
+        assert "/etc/nginx/sites-enabled/mail:7" in (wanted["error"] or wanted["warning"])
+        assert "frontend_repair_ssl_on" in (wanted["error"] or wanted["warning"])
+        repaired = plan(info, repair_ssl_on=True)
+        assert (repaired["error"], repaired["warning"]) == ("", "")
+        assert repaired["policy"]["repair_ssl_on"] is True
+
+
+BAD_COMPONENTS = [
+    ({"components": ["webap"]}, ["frontend_components", "webap"]),
+    ({"components_off": ["kweeb"]}, ["frontend_components_off", "kweeb"]),
+    ({"components_override": {"kappi": {}}}, ["frontend_components_override", "kappi", "konnect"]),
+    ({"components_override": [1]}, ["frontend_components_override", "[1]"]),
+    ({"components_override": {"kapi": {"bakend": "x"}}}, ["frontend_components_override.kapi.bakend", "x"]),
+    ({"components_override": {"kapi": {"backend": "127.0.0.1:8039"}}}, ["kapi.backend", "127.0.0.1:8039"]),
+    ({"components_override": {"kapi": {"backend": "http://a b"}}}, ["kapi.backend", "http://a b"]),
+    ({"components_override": {"kapi": {"backend": "http://a:99999"}}}, ["kapi.backend", "99999"]),
+    ({"components_override": {"kapi": {"backend": "http://a/x"}}}, ["kapi.backend", "http://a/x"]),
+    ({"components_override": {"kapi": {"read_timeout": "soon"}}}, ["kapi.read_timeout", "soon"]),
+    ({"components_override": {"kapi": {"read_timeout": 0}}}, ["kapi.read_timeout", "0"]),
+    ({"components_override": {"kapi": {"body_size": True}}}, ["kapi.body_size", "True"]),
+    ({"components_override": {"kapi": {"paths": ["/webapp"]}}}, ["kapi.paths", "/webapp", "webapp"]),
+    ({"components_override": {"kapi": {"paths": ["/kapi/"]}}}, ["kapi.paths", "/kapi/"]),
+    ({"components_override": {"kapi": {"paths": []}}}, ["kapi.paths", "[]"]),
+    ({"components_override": {"kapi": {"paths": ["/kapi"]}}}, ["kapi.websocket", "/api/pubs/v1/stream/websocket"]),
+    ({"components_override": {"webapp": {"denied": ["("]}}}, ["webapp.denied", "("]),
+    ({"components_override": {"webapp": {"denied": ['"x']}}}, ["webapp.denied"]),
+    ({"components_override": {"webapp": {"headers": {"set": {"X-A": 'a"b'}}}}}, ["webapp.headers", 'a"b']),
+    ({"components_override": {"webapp": {"headers": {"set": {"X-A": "$host"}}}}}, ["webapp.headers", "$host"]),
+    ({"components_override": {"webapp": {"headers": {"keep": ["x-frame-options"]}}}}, ["headers", "X-Frame-Options"]),
+    ({"components_override": {"webapp": {"permissions": ["telepathy"]}}}, ["webapp.permissions", "telepathy"]),
+    ({"components_override": {"webapp": {"probe": {"path": "webapp"}}}}, ["webapp.probe", "webapp"]),
+    ({"components_override": {"webapp": {"directory": ""}}}, ["webapp.directory"]),
+    ({"components_extra": {"webapp": {"paths": ["/x"], "backend": "files"}}}, ["frontend_components_extra", "webapp"]),
+    ({"components_extra": {"wiki": {"paths": ["/wiki"]}}}, ["frontend_components_extra.wiki", "backend"]),
+    ({"components_extra": {"Wiki": {"paths": ["/wiki"], "backend": "unix:/x"}}}, ["frontend_components_extra", "Wiki"]),
+    ({"components_extra": {"a": {"paths": ["/Autodiscover"], "backend": "unix:/x"}}}, ["autodiscover", "overlaps"]),
+    ({"csp_report_uri": "reports; x"}, ["frontend_csp_report_uri", "reports; x"]),
+]
+
+
+@pytest.mark.parametrize(("changes", "named"), BAD_COMPONENTS)
+def test_bad_component_is_refused_by_option_and_value(changes, named):
+    errors = _frontend.option_errors(options(**changes), DATA)
+    assert errors
+    for word in named:
+        assert word in " ".join(errors)
+
+
+def test_components_can_be_changed_added_and_switched_off():
+    info = host("nginx", "debian")
+    wanted = plan(
+        info,
+        server_names=["mail.example.com"],
+        components_override={"kapi": {"backend": "http://10.0.0.5:8039"}, "webapp": {"headers": {"set": {"X-A": "b"}}}},
+        components_extra={
+            "wiki": {"paths": ["/wiki"], "backend": "http://127.0.0.1:8000", "probe": {"path": "/wiki/"}}
+        },
+        components_off=["presence"],
+    )
+    assert wanted["error"] == ""
+    site = {item["name"]: item for item in wanted["site"]["components"]}
+    assert site["kapi"]["url"] == "http://10.0.0.5:8039"
+    assert "presence" not in site
+    assert site["wiki"]["read_timeout"] == DATA["defaults"]["read_timeout"]
+    assert "/wiki/" in [probe["path"] for probe in wanted["probes"]]
+    webapp = next(rule for rule in wanted["headers"] if rule["title"] == "WebApp")
+    assert webapp["set"]["X-A"] == "b"
+    assert webapp["set"]["X-Frame-Options"] == "SAMEORIGIN"
+
+
+def test_cameras_are_for_meet_and_for_what_shows_web_meetings_in_a_frame():
+    info = host("nginx", "debian")
+
+    def allowed(*names: str) -> set[str]:
+        info["components"] = [{"name": name, "path": ""} for name in names]
+        rules = plan(info, server_names=["mail.example.com"])["headers"]
+        return {rule["title"] for rule in rules if "camera=(self)" in rule["set"].get("Permissions-Policy", "")}
+
+    assert allowed("webapp", "meet", "calendar") == {"Meet"}
+    assert allowed("webapp", "webmeetings") == {"WebApp", "Web Meetings"}
+
+
+def test_konnect_s_own_headers_are_left_alone():
+    info = host("apache", "debian")
+    info["components"] = [{"name": "konnect", "path": ""}]
+    wanted = plan(info, server_names=["mail.example.com"])
+    assert wanted["headers"] == []
+    assert "X-Frame-Options" not in "".join(render(wanted).values())
+
+
 @pytest.mark.parametrize("manager", ["ucs", "kweb"])
 def test_what_others_manage_is_left_alone_with_advice(manager):
     wanted = plan(dict(host("apache", "debian"), managed_by=manager))
