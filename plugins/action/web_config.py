@@ -12,9 +12,9 @@ from ansible.errors import AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _probe
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
 
-CONFIRM_REQUEST_TIMEOUT = 10.0
+CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
 
 
 class ActionModule(ActionBase):
@@ -58,26 +58,17 @@ class ActionModule(ActionBase):
         return rendered
 
     def _confirm(self, result: dict[str, t.Any], waiting: int, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Shake hands with every endpoint from here, and confirm the transaction if all of them answer."""
-        host = task_vars.get("ansible_host") or task_vars.get("inventory_hostname")
-        silent = []
-        for endpoint in result.get("probes", []):
-            if not endpoint["protocol"]:
-                continue
-            local = endpoint["address"] in ("127.0.0.1", "::1")
-            target = dict(endpoint, address=host if local else endpoint["address"], path=endpoint["path"] or "/")
-            answer = _probe.ask(target, CONFIRM_REQUEST_TIMEOUT)
-            if not answer["ok"]:
-                silent.append(
-                    "%s:%d (%s): %s"
-                    % (target["address"], target["port"], target["server_name"] or "no name", answer["error"])
-                )
-        if silent:
+        """Grade every endpoint from here, and confirm the transaction if all of them can be reached and are sound."""
+        address = self._templar.template(task_vars.get("ansible_host") or task_vars.get("inventory_hostname"))
+        served = [answer for answer in result.get("probes", []) if answer["protocol"]]
+        expected = (result.get("rehearsal") or {}).get("grades", [])
+        objections = _objections(_verify.from_outside(served, address), expected)
+        if objections:
             return {
                 "failed": True,
                 "changed": True,
-                "msg": "not confirmed, the host takes the change back within %d s: out of the controller's reach: %s"
-                % (waiting, "; ".join(silent)),
+                "msg": "not confirmed, the host takes the change back within %d s: seen from the controller: %s"
+                % (waiting, "; ".join(objections)),
             }
         confirmed = self._execute_module(
             "kopano.hardening.web_config",
@@ -87,3 +78,20 @@ class ActionModule(ActionBase):
         if confirmed.get("failed"):
             return {"failed": True, "msg": "the change was not confirmed: {}".format(confirmed.get("msg"))}
         return {"phase": confirmed["phase"]}
+
+
+def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.Any]]) -> list[str]:
+    """What speaks against a change, as seen from here. One endpoint of each socket is asked before its others.
+
+    An address that drops what is sent to it costs a time limit, and not one for each of its names.
+    """
+    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+
+    trust = _tls_prober.Trust()
+    first = list({(endpoint["host"], endpoint["port"]): endpoint for endpoint in reversed(endpoints)}.values())
+    for some in (first, [endpoint for endpoint in endpoints if endpoint not in first]):
+        seen = _tls_prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
+        objections = _verify.unreachable([_tls_grade.grade(one) for one in seen], expected)
+        if objections:
+            return objections
+    return []

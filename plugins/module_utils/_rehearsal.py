@@ -79,7 +79,8 @@ def rehearse(
     """Start the server with the changes and ask it every TLS endpoint and every target of asked.
 
     live: the configuration that runs now, if it could be read. mode: C(auto) or C(required).
-    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused}); answers are in the order of asked.
+    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused, grades}); answers are in the order of
+    asked. Endpoints are graded when there are changes.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
@@ -160,7 +161,25 @@ def _in_namespace(
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
+    result["grades"] = _grades(endpoints) if changes else []
     return {"result": result, "fault": None}
+
+
+def _grades(targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
+    # Not before it is needed: a run that changes nothing has no use for the prober.
+    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction
+
+    return _prediction.grade_all(targets)
+
+
+def beside_now(grades: t.Sequence[dict[str, t.Any]], known: t.Container[tuple[t.Any, ...]]) -> list[dict[str, t.Any]]:
+    """The grades of a rehearsed server, each with that of the live one, asked now, where the endpoint is known there."""
+    if not grades:
+        return []
+    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction
+
+    there = [entry for entry in grades if (entry["address"], entry["port"], entry["server_name"]) in known]
+    return _prediction.compared(grades, _prediction.grade_all(there))
 
 
 def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None]:
@@ -320,6 +339,7 @@ class _Copy:
 
     def __init__(self, layout: Layout, changes: t.Sequence[Change], folder: str) -> None:
         self.folder = folder
+        self.changing = bool(changes)
         self._original = layout.config_dir.rstrip("/")
         self._copy = os.path.join(folder, "config")
         self._others: dict[str, str] = {}
@@ -572,11 +592,22 @@ def _instance(
             return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
         answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
+        result["grades"] = _at_their_places(_grades(targets), vhosts) if copy.changing else []
         return None
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
         process.wait()
+
+
+def _at_their_places(grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_config.Vhost]) -> list[dict[str, t.Any]]:
+    """What was graded at the trial's port, said of the endpoints that have these names."""
+    by_name = {entry["server_name"].lower(): entry for entry in grades if entry["server_name"]}
+    return [
+        dict(by_name[place["server_name"]], address=place["address"], port=place["port"])
+        for place in _probe.targets_of(vhosts)
+        if place["server_name"] in by_name
+    ]
 
 
 def _first_answer(process: subprocess.Popen[bytes], target: _probe.Target) -> _probe.Answer | None:

@@ -552,7 +552,7 @@ def probe(
     C(timeout) (seconds) bounds it all. C(http_port) is where plain HTTP is asked for, 80 beside port 443 by default.
     It never raises for what the other side does. The observation:
 
-    C(host, address, port, server_name, starttls, mode) as given; C(connections) opened, C(duration_ms);
+    C(host, address, port, server_name, starttls, mode, server_groups) as given; C(connections) opened, C(duration_ms);
     C(error) words, or None if there is something to grade;
     C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
     mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
@@ -568,12 +568,15 @@ def probe(
         http_port = 80
     observer = Observer(peer, mode, trust or Trust(), http, http_port)
     observer.run()
-    return _written_down(peer, mode, started, observer.observation())
+    return _written_down(endpoint, peer, mode, started, observer.observation())
 
 
-def _written_down(peer: ask_.Peer, mode: str, started: float, seen: dict[str, t.Any]) -> dict[str, t.Any]:
+def _written_down(
+    endpoint: t.Mapping[str, t.Any], peer: ask_.Peer, mode: str, started: float, seen: dict[str, t.Any]
+) -> dict[str, t.Any]:
     return dict(
         seen,
+        server_groups=endpoint.get("server_groups") or [],
         host=peer.host,
         address=peer.address,
         port=peer.port,
@@ -589,7 +592,7 @@ def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust)
     """The observation of an endpoint that could not be asked at all."""
     peer = ask_.Peer(dict(endpoint, address=endpoint.get("address") or ""), 0)
     observation = Observer(peer, mode, trust, False, None).observation()
-    return _written_down(peer, mode, time.monotonic(), dict(observation, error=words))
+    return _written_down(endpoint, peer, mode, time.monotonic(), dict(observation, error=words))
 
 
 def probe_all(

@@ -361,6 +361,7 @@ class _Transaction:
         if result["method"] == "namespace":
             endpoints = result["endpoints"]
             self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
+        self.result["rehearsal"]["grades"] = _rehearsal.beside_now(result["grades"], known)
 
     def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
         self.result["timings"]["rehearsal"] = result["ms"]
@@ -532,6 +533,7 @@ def _shown(target: _probe.Target, answer: _probe.Answer) -> dict[str, t.Any]:
         "address": target["address"],
         "port": target["port"],
         "server_name": target.get("server_name"),
+        "outside": target.get("outside", True),
         "path": target.get("path"),
         "ok": answer["ok"],
         "protocol": answer["protocol"],

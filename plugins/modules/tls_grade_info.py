@@ -61,6 +61,13 @@ options:
         type: str
         choices: [none, imap, pop3, smtp]
         default: none
+      server_groups:
+        description:
+          - The groups that the server's TLS library has, where that is known, as M(kopano.hardening.frontend_info) says.
+          - Tells a configuration that keeps post-quantum groups out from a library that has none.
+        type: list
+        elements: str
+        default: []
   ca_file:
     description:
       - PEM file with certificate authorities that are trusted beside those of the system, for a private one.
@@ -412,6 +419,7 @@ def main() -> None:
                     "server_name": {"type": "str"},
                     "addresses": {"type": "list", "elements": "str", "default": []},
                     "starttls": {"type": "str", "choices": ["none", "imap", "pop3", "smtp"], "default": "none"},
+                    "server_groups": {"type": "list", "elements": "str", "default": []},
                 },
             },
             "ca_file": {"type": "path"},
@@ -441,7 +449,7 @@ def main() -> None:
         http=options["http"],
         concurrency=options["concurrency"],
     )
-    results = [_tls_grade.grade(observation) for observation in observations]
+    results = [_tls_grade.grade(observation, groups=observation["server_groups"]) for observation in observations]
     findings = [finding for result in results for finding in result["findings"]]
     module.exit_json(changed=False, results=results, findings=findings)
 

@@ -319,6 +319,7 @@ rehearsal:
         - address: 127.0.0.1
           port: 443
           server_name: mail.example.org
+          outside: true
           path: /
           ok: true
           protocol: TLSv1.3
