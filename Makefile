@@ -15,7 +15,7 @@ LAB := $(BIN)/python lab/lab.py
 LINK := .cache/collections/ansible_collections/kopano/hardening
 
 LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 iptables mmdebstrap netavark nftables \
-	openssh-client podman python3-venv uidmap util-linux
+	openssh-client openssl podman python3-venv uidmap util-linux
 # Programs that the tests start themselves, on loopback.
 TEST_PACKAGES := apache2-bin ca-certificates git knot knot-dnssecutils nginx openssl testssl.sh unbound
 

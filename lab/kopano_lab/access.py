@@ -9,9 +9,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from .content import OWN
+from .dns import Nameserver
 from .engine import STATE
 from .model import Host, Lab
 from .network import Subnets
@@ -21,12 +24,14 @@ from .shell import lock, run
 class Access:
     """SSH as root to the hosts of one set, with keys that are made once for each checkout."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, dns: Nameserver) -> None:
         self.lab = lab
+        self._dns = dns
         self.known_hosts = lab.cache / "known_hosts"
         self.inventory = lab.cache / "inventory.yml"
         self._sockets = STATE / "ssh"
         self._sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._authority = _authority(lab.checkout / ".cache" / "lab")
         self._key = _key(lab.checkout / ".cache" / "lab" / "id_ed25519", f"lab of {lab.checkout.name}")
 
     def identity(self, host: Host) -> dict[str, bytes]:
@@ -36,6 +41,8 @@ class Access:
             "/root/.ssh/authorized_keys": self._key.with_suffix(".pub").read_bytes(),
             "/etc/ssh/ssh_host_ed25519_key": key.read_bytes(),
             "/etc/ssh/ssh_host_ed25519_key.pub": key.with_suffix(".pub").read_bytes(),
+            f"{OWN}/ca.pem": self._authority.read_bytes(),
+            f"{OWN}/ca_key": self._authority.with_name("ca_key").read_bytes(),
         }
 
     def options(self) -> list[str]:
@@ -66,11 +73,12 @@ class Access:
                 "lab_addresses": list(subnets.addresses(host)),
                 "lab_dirt": sorted(host.dirt),
                 "lab_name": f"mail.{host.domain}",
+                **self._dns.host_variables(host),
             }
             for group in host.groups:
                 groups.setdefault(group, {"hosts": {}})["hosts"][host.name] = None
             known.append(f"{address} {self._host_key(host.name).with_suffix('.pub').read_text()}")
-        common = {
+        common: dict[str, Any] = {
             "ansible_user": "root",
             "ansible_python_interpreter": "/usr/bin/python3",
             "ansible_ssh_private_key_file": str(self._key),
@@ -78,6 +86,7 @@ class Access:
             # No system trusts the lab's certificates; lab/README.md says how to have some of them trusted.
             "verify_ignore_trust": True,
         }
+        common |= self._dns.variables(subnets)
         self.lab.cache.mkdir(parents=True, exist_ok=True)
         self.known_hosts.write_text("".join(known))
         content = {"all": {"hosts": entries, "vars": common, "children": groups}}
@@ -89,6 +98,21 @@ class Access:
     def _socket(self, host: str) -> Path:
         # Not in the checkout: the path of a socket has to be short.
         return self._sockets / self.lab.container(host)
+
+
+def _authority(folder: Path) -> Path:
+    """The certificate of the authority that signs for all hosts of the checkout; its key is beside it."""
+    path = folder / "ca.pem"
+    with lock(folder / "lock"):
+        if not path.exists():
+            made = folder / "ca.new"
+            run([
+                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                "-days", "3650", "-subj", f"/CN=lab of {folder.parents[1].name}",
+                "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", folder / "ca_key", "-out", made,
+            ])  # fmt: skip
+            made.rename(path)
+    return path
 
 
 def _key(path: Path, comment: str) -> Path:
