@@ -72,6 +72,8 @@ def _command(options: argparse.Namespace) -> int:
         machines.down(options.hosts)
     elif options.command == "status":
         for entry in machines.found():
+            if entry.host not in machines.known:  # the name server
+                continue
             host = machines.known[entry.host]
             words = [entry.host, entry.state, machines.address(entry.host), host.release.name, *sorted(host.dirt)]
             print(" ".join(f"{word:<10}" for word in words).rstrip())

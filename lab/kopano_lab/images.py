@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,8 @@ class Release:
     debian: int
     php: str
     packages: tuple[str, ...]
+    suite: str
+    is_host: bool = True
 
     @property
     def registry_image(self) -> str | None:
@@ -51,7 +54,8 @@ class Release:
         if self.registry_image:
             return self.registry_image
         recipe: list[Any] = [self.name, self.packages, DPKG_OPTIONS]
-        recipe += [path.read_text() for path in sorted((LAB / "image").iterdir())]
+        if self.is_host:
+            recipe += [path.read_text() for path in sorted((LAB / "image").iterdir())]
         return f"{REPOSITORY}/{self.name}:{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
 
 
@@ -59,22 +63,28 @@ def releases() -> dict[str, Release]:
     """All releases of images.yml by name."""
     data = yaml.safe_load((LAB / "images.yml").read_text())
     return {
-        name: Release(name, entry["debian"], entry["php"], tuple(sorted({*data["packages"], *entry["packages"]})))
+        name: Release(name, entry["debian"], entry["php"], tuple(sorted({*data["packages"], *entry["packages"]})), name)
         for name, entry in data["releases"].items()
     }
 
 
-def ensure(podman: Podman, wanted: set[str]) -> None:
+def dns_release() -> Release:
+    """What the name server runs on."""
+    data = yaml.safe_load((LAB / "images.yml").read_text())
+    suite = data["dns"]["release"]
+    return Release("dns", data["releases"][suite]["debian"], "", tuple(data["dns"]["packages"]), suite, is_host=False)
+
+
+def ensure(podman: Podman, wanted: Iterable[Release]) -> None:
     """Have the images of these releases, building what is missing, two at a time."""
-    known = releases()
     with ThreadPoolExecutor(max_workers=2) as pool:
-        for _done in pool.map(lambda name: _ensure(podman, known[name]), sorted(wanted)):
+        for _done in pool.map(lambda release: _ensure(podman, release), sorted(set(wanted), key=lambda one: one.name)):
             pass
 
 
 def remove_old(podman: Podman) -> None:
     """Remove the images of former recipes that no container uses."""
-    current = {release.image for release in releases().values()}
+    current = {release.image for release in [*releases().values(), dns_release()]}
     for image in podman.json("images", "--filter", f"reference={REPOSITORY}/*"):
         for name in set(image.get("Names") or []) - current:
             podman.ok("rmi", name)
@@ -99,7 +109,7 @@ def _build(podman: Podman, release: Release) -> None:
         command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=" + ",".join(release.packages)]
         command += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
         # The hook's words go through a shell, which expands the two variables.
-        command += ['--customize-hook="$KOPANO_LAB_HOOK" "$1"', release.name, str(tree)]
+        command += ['--customize-hook="$KOPANO_LAB_HOOK" "$1"'] * release.is_host + [release.suite, str(tree)]
         try:
             run(command, env={"TMPDIR": folder, "KOPANO_LAB_HOOK": str(hook)})
         except LabError as error:

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import content, images, network
+from . import content, dns, images, network
 from .access import Access
+from .dns import Nameserver
 from .engine import Podman
 from .model import Host, Lab, hosts
 from .shell import LabError, last_words, run
@@ -45,7 +46,8 @@ class Machines:
     def __init__(self, lab: Lab) -> None:
         self.lab = lab
         self.podman = Podman()
-        self.access = Access(lab)
+        self.dns = Nameserver(lab)
+        self.access = Access(lab, self.dns)
         self.known = hosts()
 
     def up(self, names: Iterable[str] = (), *, anew: bool = False) -> list[Host]:
@@ -56,19 +58,29 @@ class Machines:
         """
         chosen = self._choose(names)
         self._remove_orphans()
-        images.ensure(self.podman, {host.release.name for host in chosen})
+        images.ensure(self.podman, [self.dns.release, *(host.release for host in chosen)])
         subnets = network.ensure(self.podman, self.lab)
         found = {entry.host: entry for entry in self.found()}
 
         def bring(host: Host) -> None:
             addresses = subnets.addresses(host)
             archive = content.archive(host, addresses, self.access.identity(host))
-            spec = hashlib.sha256(archive + repr((host.release.image, host.unprivileged)).encode()).hexdigest()[:16]
-            there = host.name in found and found[host.name].spec == spec
-            if anew or not there or not self._runs(host.name):
-                self._create(host, addresses, archive, spec)
+            options = ["--systemd=always", *([] if host.unprivileged else PRIVILEGES)]
+            have(host.name, f"mail.{host.domain}", addresses, archive, [*options, host.release.image])
 
-        self._each(chosen, bring)
+        def have(name: str, hostname: str, addresses: tuple[str, str], archive: bytes, options: list[str]) -> None:
+            spec = hashlib.sha256(archive + repr((hostname, options)).encode()).hexdigest()[:16]
+            there = name in found and found[name].spec == spec
+            if anew or not there or not self._runs(name):
+                self._create(name, hostname, addresses, archive, spec, options)
+
+        def bring_dns() -> None:
+            archive = self.dns.archive(self.known.values(), subnets)
+            options = [self.dns.release.image, f"{dns.PLACE}/start"]
+            have(self.dns.name, "ns.test", self.dns.addresses(subnets), archive, options)
+            self.dns.wait(subnets)
+
+        self._each([self.dns, *chosen], lambda one: bring_dns() if one is self.dns else bring(one))
         images.remove_old(self.podman)
         self._write_inventory(subnets)
         self._each(chosen, lambda host: self._wait(host, subnets.addresses(host)[0]))
@@ -112,26 +124,27 @@ class Machines:
         there = {entry.host for entry in self.found()}
         self.access.write((host for host in self.known.values() if host.name in there), subnets)
 
-    def _create(self, host: Host, addresses: tuple[str, str], archive: bytes, spec: str) -> None:
-        self._remove(host.name)
-        name = self.lab.container(host.name)
+    def _create(
+        self, host: str, hostname: str, addresses: tuple[str, str], archive: bytes, spec: str, options: list[str]
+    ) -> None:
+        """Have a new container; options are what podman create gets besides, the image and its command at the end."""
+        self._remove(host)
+        name = self.lab.container(host)
         labels = {
             "kopano-lab": self.lab.checkout,
             "kopano-lab.set": self.lab.prefix,
-            "kopano-lab.host": host.name,
+            "kopano-lab.host": host,
             "kopano-lab.spec": spec,
         }
         self.podman(
             "create",
             f"--name={name}",
-            f"--hostname=mail.{host.domain}",
+            f"--hostname={hostname}",
             f"--network={self.lab.prefix}:ip={addresses[0]},ip={addresses[1]}",
-            "--systemd=always",
             "--pids-limit=0",
             "--log-driver=none",
             *[f"--label={key}={value}" for key, value in labels.items()],
-            *([] if host.unprivileged else PRIVILEGES),
-            host.release.image,
+            *options,
         )
         self.podman("cp", "-", f"{name}:/", data=archive)
         self.podman("start", name)

@@ -1,0 +1,155 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The name server of a set: all zones that the lab's names need, and a resolver that validates them.
+
+dns.yml says what is wrong with them, the folder dns/ what runs in the container.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import secrets
+import socket
+import struct
+import tarfile
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from .images import LAB, Release, dns_release
+from .model import Host, Lab
+from .network import Subnets
+from .shell import LabError, lock
+
+NAME = "dns"
+POSITION = 2  # in the subnets; the bridge has the first address
+RESOLVER_PORT = 5353
+PLACE = "/var/lib/kopano-lab"
+SECONDS = 30
+KEYS = {"signed", "bogus", "caa", "issuer"}
+
+
+class Nameserver:
+    """Stands among the hosts of a set, but is none."""
+
+    name = NAME
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.release: Release = dns_release()
+        self._data: dict[str, Any] = yaml.safe_load((LAB / "dns.yml").read_text())
+        for zone, entry in self._data["zones"].items():
+            if set(entry) - KEYS:
+                raise LabError(f"dns.yml: {zone}: unknown key {', '.join(sorted(set(entry) - KEYS))}")
+
+    def addresses(self, subnets: Subnets) -> tuple[str, str]:
+        """Its IPv4 and IPv6 address."""
+        return str(subnets.ipv4[POSITION]), str(subnets.ipv6[POSITION])
+
+    def variables(self, subnets: Subnets) -> dict[str, Any]:
+        """What the inventory says to all hosts, so that the role caa asks here."""
+        address = self.addresses(subnets)[0]
+        return {
+            "caa_nameservers": [f"{address}:{RESOLVER_PORT}"],
+            "caa_trust_ad": True,
+            "caa_issuer": self._data["issuer"],
+            "caa_publish_server": address,
+            "caa_publish_key_name": "lab.key",
+            "caa_publish_key_secret": self._secret(),
+        }
+
+    def host_variables(self, host: Host) -> dict[str, Any]:
+        """What it says to one host."""
+        issuer = self._entry(host).get("issuer")
+        return {} if issuer is None else {"caa_issuer": issuer}
+
+    def archive(self, hosts: Iterable[Host], subnets: Subnets) -> bytes:
+        """The container's files as a tar archive; the same input gives the same bytes."""
+        hosts = list(hosts)
+        own = self.addresses(subnets)
+        entries = {f"{host.domain}.": self._entry(host) for host in hosts}
+        signed = [zone for zone, entry in entries.items() if entry.get("signed", True)]
+        zones = {".": "root", **{zone: zone.rstrip(".") for zone in ["test.", *entries]}}
+        files = {
+            "start": (LAB / "dns" / "start").read_text(),
+            "unbound.conf": (LAB / "dns" / "unbound.conf").read_text(),
+            "knot.conf": (LAB / "dns" / "knot.conf")
+            .read_text()
+            .format(
+                secret=self._secret(),
+                zones="".join(
+                    f'- domain: "{zone}"\n  file: {file}.zone\n'
+                    f"  dnssec-signing: {'on' if zone in [*signed, 'test.', '.'] else 'off'}\n"
+                    for zone, file in zones.items()
+                ),
+            ),
+            "plan": f"signed='{' '.join([*signed, 'test.', '.'])}'\n"
+            f"bogus='{' '.join(zone for zone, entry in entries.items() if entry.get('bogus'))}'\n",
+            "root.zone": _zone(".", "test. NS ns.test.", _hosts(["ns.test."], own)),
+            "test.zone": _zone("test.", *(f"{zone} NS ns.test." for zone in entries), _hosts(["ns.test."], own)),
+            "db/.keep": "",
+        }
+        for host in hosts:
+            zone = f"{host.domain}."
+            records = [text.format(domain=host.domain) for text in entries[zone].get("caa", self._data["good"])]
+            names = [zone, *(f"{label}.{zone}" for label in ("mail", "autodiscover", "webapp", "calendar"))]
+            files[f"{zones[zone]}.zone"] = _zone(
+                zone, *(f"@ CAA {record}" for record in records), _hosts(names, subnets.addresses(host))
+            )
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as tar:
+            for path, content in sorted(files.items()):
+                entry = tarfile.TarInfo(f"{PLACE}/{path}".lstrip("/"))
+                entry.size = len(content.encode())
+                entry.mode = 0o755 if path == "start" else 0o644
+                tar.addfile(entry, io.BytesIO(content.encode()))
+        return buffer.getvalue()
+
+    def wait(self, subnets: Subnets) -> None:
+        """Wait until the resolver gives answers that it has validated; raises LabError."""
+        address = self.addresses(subnets)[0]
+        end = time.monotonic() + SECONDS
+        while not _validates(address):
+            if time.monotonic() > end:
+                raise LabError(f"no validated answer from {address}:{RESOLVER_PORT} in {SECONDS} s")
+            time.sleep(0.05)
+
+    def _entry(self, host: Host) -> dict[str, Any]:
+        return dict(self._data["zones"].get(host.name, {}))
+
+    def _secret(self) -> str:
+        """The key for updates, made once for each set."""
+        path = self.lab.cache / "dns.key"
+        with lock(path.with_name("dns.lock")):
+            if not path.exists():
+                path.touch(mode=0o600)
+                path.write_text(base64.b64encode(secrets.token_bytes(32)).decode())
+            return path.read_text()
+
+
+def _zone(origin: str, *lines: str) -> str:
+    head = f"$ORIGIN {origin}\n$TTL 300\n@ SOA ns.test. hostmaster.{origin.lstrip('.')} 1 3600 600 86400 300\n"
+    return head + "@ NS ns.test.\n" + "\n".join(lines) + "\n"
+
+
+def _hosts(names: Iterable[str], addresses: tuple[str, str]) -> str:
+    return "\n".join(f"{name} A {addresses[0]}\n{name} AAAA {addresses[1]}" for name in names)
+
+
+def _validates(address: str) -> bool:
+    """Whether the root's SOA record comes back with the bit that says: validated."""
+    query = struct.pack("!6H", 1, 0x0120, 1, 0, 0, 0) + b"\0" + struct.pack("!2H", 6, 1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.5)
+        try:
+            sock.connect((address, RESOLVER_PORT))
+            sock.send(query)
+            reply = sock.recv(4096)
+        except OSError:
+            return False
+    return reply[3] & 0x2F == 0x20
