@@ -46,6 +46,16 @@ def _trees(texts: dict[str, Any]) -> dict[str, Any]:
     return {host: json.loads(tree) if isinstance(tree, str) else tree for host, tree in texts.items()}
 
 
+def changed(before: dict[str, Any], after: dict[str, Any], *, times: bool = True) -> list[str]:
+    """The paths that differ; without times, in anything but when they were written."""
+    keys = ["kind", "mode", "owner", "content", *(["modified"] if times else [])]
+
+    def state(tree: dict[str, Any], path: str) -> list[Any] | None:
+        return [tree[path][key] for key in keys] if path in tree else None
+
+    return sorted(path for path in {*before, *after} if state(before, path) != state(after, path))
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A way to reach TLS on a host: an address, the name in the handshake (or none), the name in the request."""

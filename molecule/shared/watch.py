@@ -51,11 +51,12 @@ def begin(folder: Path, kind: str, inventory: Path) -> None:
 def end(folder: Path) -> None:
     run = runs(folder)[-1]
     (run / "end.json").write_text(sys.stdin.read())
-    for pipe in run.glob("*.end"):
-        descriptor = os.open(pipe, os.O_RDWR)
+    descriptors = {pipe: os.open(pipe, os.O_RDWR) for pipe in run.glob("*.end")}
+    for descriptor in descriptors.values():
         os.write(descriptor, b"\n")
+    last = time.monotonic() + PATIENCE
+    for pipe, descriptor in descriptors.items():
         client = Path("/proc", pipe.with_suffix(".pid").read_text())
-        last = time.monotonic() + PATIENCE
         while client.exists() and time.monotonic() < last:
             time.sleep(0.05)
         os.close(descriptor)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 
 import pytest
@@ -15,6 +16,16 @@ AUTODISCOVER = [
     "/Autodiscover/Autodiscover.xml",
     "/autodiscover/autodiscover.xml",
 ]
+# A path of each daemon that comes through the web server.
+PATHS = {
+    "konnect": "/.well-known/openid-configuration",
+    "kapi": "/api/gc/v1/me",
+    "kwmserver": "/api/kwm/v2/rtm/turn",
+    "ical": "/caldav/",
+    "presence": "/webapp/presence/",
+    "webmeetings": "/webmeetings/",
+    "kweb": "/meet/",
+}
 SIGNED_IN = {"Authorization": "Basic " + base64.b64encode(b"user:word").decode()}
 testinfra_hosts = ["ansible://tls"]
 
@@ -92,6 +103,40 @@ def test_an_upload_of_15_megabytes_arrives_whole(frontend):
         "/Microsoft-Server-ActiveSync?Cmd=SendMail", method="POST", headers=SIGNED_IN, body=b"x" * size
     )
     assert (answer.status, answer.body) == (200, f"{size}\n".encode())
+
+
+@pytest.mark.parametrize("daemon", ["konnect", "kapi", "kwmserver", "ical", "presence", "webmeetings", "kweb"])
+def test_daemons_answer_behind_the_web_server(frontend, daemon):
+    strict = "strict-daemons" in frontend.dirt
+    if daemon in ("webmeetings", "kweb") and not strict:
+        pytest.skip("is not on this host")
+    answer = frontend.request(f"{PATHS[daemon]}?seen")
+    seen = json.loads(answer.body)
+    assert seen["headers"]["Host"] == frontend.name
+    assert answer.one("Strict-Transport-Security") == ("max-age=1; includeSubDomains" if strict else None)
+
+
+def test_webapp_takes_the_uploads_that_it_is_meant_to_take(frontend):
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n' + b"x" * 3_000_000 + b"\r\n--x--\r\n"
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = frontend.request("/webapp/index.php?upload", method="POST", headers=headers, body=body)
+    assert (answer.body == b"3000000\n") == ("small-uploads" not in frontend.dirt)
+
+
+def test_the_web_apps_have_an_owner(frontend):
+    strict = "strict-daemons" in frontend.dirt
+    for path in ("/meet/", "/calendar/", "/mail/"):
+        answer = frontend.request(path)
+        assert answer.status == 200
+        assert (answer.one("Content-Security-Policy") is not None) == strict
+
+
+def test_kdav_is_where_clients_look_for_it(frontend):
+    assert frontend.request("/.well-known/caldav").one("Location").endswith("/kdav/")
+    assert frontend.request("/kdav/").one("WWW-Authenticate") == 'Basic realm="Kopano DAV"'
+    assert frontend.request("/kdav/", method="PROPFIND", headers=SIGNED_IN).status == 207
 
 
 def test_php_leaves_no_session_files(frontend, host):

@@ -6,19 +6,10 @@
 from __future__ import annotations
 
 import pytest
+from hardened import changed
 
 RATE = 20  # requests a second that a client makes
 KINDS = ["check", "harden", "restore", "harden", "harden"]
-
-
-def changed(before, after, *, times=True):
-    """The paths that differ; without times, in anything but when they were written."""
-    keys = ["kind", "mode", "owner", "content", *(["modified"] if times else [])]
-
-    def state(tree, path):
-        return [tree[path][key] for key in keys] if path in tree else None
-
-    return sorted(path for path in {*before, *after} if state(before, path) != state(after, path))
 
 
 @pytest.fixture
