@@ -1,0 +1,38 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""Variables as plain Python values, for filters that do more with them than to look.
+
+What ansible-core hands to a filter are its own containers, which template each item when it is read, and text that
+knows where it is from. Reading or copying that again and again takes seconds where plain values take milliseconds.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing as t
+
+R = t.TypeVar("R")
+
+
+def plain(value: t.Any) -> t.Any:
+    """A copy in dictionaries, lists and text of Python's own."""
+    if isinstance(value, dict):
+        return {plain(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return str.__str__(value) if isinstance(value, str) else value
+
+
+def on_plain(function: t.Callable[..., R]) -> t.Callable[..., R]:
+    """The function with plain values for arguments."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: t.Any) -> R:
+        return function(*map(plain, arguments))
+
+    return wrapped
