@@ -51,7 +51,8 @@ _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 # Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
 _NOISE = re.compile(
     r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
-    r"|AH00016: Configuration Failed|AH0231[12]: |still could not bind\(\)|nginx: configuration file \S+ test (?:failed|is successful)"
+    r"|AH00016: Configuration Failed|AH0231[12]: |still could not bind\(\)"
+    r"|nginx: configuration file \S+ test (?:failed|is successful)"
     r"|\[client |, client: "
 )
 
