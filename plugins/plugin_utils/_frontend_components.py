@@ -44,8 +44,8 @@ EVERYWHERE = {"X-Content-Type-Options": "nosniff"}
 
 MEGABYTE = 1024 * 1024
 
-# Told by backends to everybody, and of use to nobody but attackers.
-HIDDEN = ["X-Powered-By"]
+# Told by backends to everybody, and of use to nobody but attackers. Without a backend's Server a proxy names itself.
+HIDDEN = ["Server", "X-Powered-By"]
 
 # Chromium complains about a report-only policy that reports nowhere; a goal that no header defines receives nothing.
 _NO_REPORTS = "report-to kopano-hardening"
