@@ -1,0 +1,269 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role verify: its specification, what it asks of a host, and what it says of the answers."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules
+from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
+
+ROLE = Path(__file__).parents[2] / "roles" / "verify"
+DEFAULTS: dict[str, t.Any] = yaml.safe_load((ROLE / "defaults" / "main.yml").read_text())
+SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+
+HERE = "192.0.2.10"
+GROUPS = ["x25519"]
+
+
+# --- the specification -----------------------------------------------------------------------------------------------
+
+
+def test_specification_and_defaults_say_the_same():
+    assert list(SPEC) == list(DEFAULTS)
+    assert {name: entry["default"] for name, entry in SPEC.items()} == DEFAULTS
+
+
+def test_comments_of_the_defaults_say_what_the_specification_says():
+    text = (ROLE / "defaults" / "main.yml").read_text()
+    for name, entry in SPEC.items():
+        comment = re.search(rf"((?:^#.*\n)+)^{name}:", text, re.MULTILINE)
+        assert comment, name
+        said = dict(re.findall(r"^# - (\w+): (.*)$", comment.group(1), re.MULTILINE))
+        assert said["Type"] == ("list of " + entry["elements"] if entry["type"] == "list" else entry["type"]), name
+        assert yaml.safe_load(said["Default"]) == entry["default"], name
+        assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
+
+
+def test_every_grade_may_be_wanted():
+    assert SPEC["verify_minimum_grade"]["choices"] == list(_tls_rules.GRADES)
+
+
+def test_an_endpoint_has_the_module_s_options():
+    module = yaml.safe_load(tls_grade_info.DOCUMENTATION)["options"]["endpoints"]["suboptions"]
+    role = SPEC["verify_endpoints"]["options"]
+    assert set(role) == set(module) - {"server_groups"}
+    assert {name: entry["type"] for name, entry in role.items()} == {name: module[name]["type"] for name in role}
+
+
+# --- what is asked ---------------------------------------------------------------------------------------------------
+
+
+def vhost(**values: t.Any) -> dict[str, t.Any]:
+    return {"server": "nginx", "names": ["mail.example"], "address": "*", "port": 443, "tls": True, **values}
+
+
+def asked(*vhosts: dict[str, t.Any], address: str = HERE, more: t.Sequence[t.Any] = (), **servers: bool) -> t.Any:
+    running = servers or {"nginx": True}
+    known = [{"server": name, "running": runs, "openssl": {"groups": GROUPS}} for name, runs in running.items()]
+    return _verify.asked({"servers": known, "vhosts": list(vhosts)}, address, more)
+
+
+def places(found: dict[str, t.Any]) -> list[tuple[str, int, str | None]]:
+    return [(entry["host"], entry["port"], entry["server_name"]) for entry in found["endpoints"]]
+
+
+def test_every_name_is_asked_at_the_inventorys_address():
+    found = asked(vhost(names=["mail.example", "*.example", "~^regex$"]), vhost(tls=False, port=80))
+    assert places(found) == [(HERE, 443, "mail.example"), (HERE, 443, "probe.example")]
+    assert found["inside"] == []
+    assert {tuple(entry["server_groups"]) for entry in found["endpoints"]} == {tuple(GROUPS)}
+
+
+@pytest.mark.parametrize("names", [{"names": []}, {"names": ["_"]}, {"names": ["some-machine"], "named": False}])
+def test_what_has_no_name_is_asked_without_one(names):
+    assert places(asked(vhost(**names))) == [(HERE, 443, None)]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.1.1", "[::1]"])
+def test_the_loopback_is_no_endpoint_from_outside(address):
+    found = asked(vhost(address=address), vhost(names=["open.example"]))
+    assert places(found) == [(HERE, 443, "open.example")]
+    assert found["inside"] == ["mail.example:443"]
+
+
+def test_own_addresses_are_asked_where_they_are_those_of_the_network():
+    bound = [vhost(address=HERE), vhost(address="192.0.2.11", names=["other.example"]), vhost(address="[2001:db8::1]")]
+    assert places(asked(*bound)) == [
+        (HERE, 443, "mail.example"),
+        ("192.0.2.11", 443, "other.example"),
+        ("2001:db8::1", 443, "mail.example"),
+    ]
+
+
+def test_behind_translated_addresses_the_inventorys_counts():
+    assert places(asked(vhost(address="10.0.0.5"))) == [(HERE, 443, "mail.example")]
+    assert places(asked(vhost(address="10.0.0.5"), address="web.example")) == [("web.example", 443, "mail.example")]
+
+
+def test_a_server_that_is_stopped_does_not_count_beside_one_that_runs():
+    both = vhost(), vhost(server="apache", names=["old.example"])
+    assert places(asked(*both, apache=False, nginx=True)) == [(HERE, 443, "mail.example")]
+    assert places(asked(*both, apache=False, nginx=False)) == [(HERE, 443, "old.example"), (HERE, 443, "mail.example")]
+
+
+def test_the_users_endpoints_are_on_the_host_unless_they_say_otherwise():
+    found = asked(more=[{"port": 993}, {"host": "mail.example"}])
+    assert found["endpoints"] == [{"host": HERE, "port": 993}, {"host": "mail.example"}]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+TRUST = {"id": "tls.certificate.untrusted", "grade": "T", "rule": "Not trusted.", "evidence": "self-signed"}
+HSTS = {"id": "tls.hsts.absent", "grade": "A", "rule": "A+ needs HSTS.", "evidence": "none"}
+OLD = {"id": "tls.protocol.tls10", "grade": "B", "rule": "No TLS 1.0.", "evidence": "TLSv1.0"}
+
+
+def result(*limits: dict[str, t.Any], name: str | None = "mail.example", **values: t.Any) -> dict[str, t.Any]:
+    """What tls_grade_info returns, with as much as is read of it."""
+    letters = [limit["grade"] for limit in limits if limit["grade"] in _tls_rules.GRADES]
+    ignored = max(letters or ["A+"], key=_tls_rules.GRADES.index)
+    beside = [limit["grade"] for limit in limits if limit["grade"] == "T"]
+    return {
+        "host": HERE,
+        "address": HERE,
+        "port": 443,
+        "server_name": name or HERE,
+        "starttls": "none",
+        "grade": [*beside, ignored][0],
+        "grade_trust_ignored": ignored,
+        "score": 93,
+        "caps": [limit for limit in limits if not limit["grade"].startswith("A")],
+        "warnings": [limit for limit in limits if limit["grade"].startswith("A")],
+        "error": None,
+        "hsts": {"status": "present", "reason": None},
+        "findings": [{"id": limit["id"], "fix": "mend " + limit["id"]} for limit in limits],
+        **values,
+    }
+
+
+def broken(words: str, **values: t.Any) -> dict[str, t.Any]:
+    gone = {"grade": None, "grade_trust_ignored": None, "score": None, "error": words}
+    return {**result(**values), **gone, "findings": [{"id": "tls.endpoint.error", "fix": "make it reachable"}]}
+
+
+def report(*results: dict[str, t.Any], minimum: str = "A+", ignore: bool = False, **more: t.Any) -> t.Any:
+    entry = {"host": HERE, "port": 443, "server_name": "mail.example"}
+    return _verify.report(list(results), {"endpoints": [entry], "inside": [], **more}, minimum, ignore)
+
+
+def test_a_good_endpoint_is_one_line():
+    assert report(result()) == {"lines": ["A+  mail.example:443 (192.0.2.10)"], "missed": 0, "fixes": []}
+
+
+def test_one_that_misses_says_what_caps_it_and_what_to_do():
+    found = report(result(HSTS, OLD))
+    assert found["lines"] == ["B   mail.example:443 (192.0.2.10): No TLS 1.0. [TLSv1.0] A+ needs HSTS. [none]"]
+    assert (found["missed"], found["fixes"]) == (1, ["mend tls.hsts.absent", "mend tls.protocol.tls10"])
+
+
+def test_only_what_keeps_it_below_the_minimum_is_to_be_mended():
+    assert report(result(HSTS, OLD), minimum="A")["fixes"] == ["mend tls.protocol.tls10"]
+    assert report(result(HSTS), minimum="A")["missed"] == 0
+
+
+def test_trust_counts_unless_it_is_ignored():
+    assert report(result(TRUST))["missed"] == 1
+    assert report(result(TRUST))["fixes"] == ["mend tls.certificate.untrusted"]
+    assert report(result(TRUST), minimum="F")["missed"] == 1
+    assert report(result(TRUST), ignore=True) == {
+        "lines": ["A+  mail.example:443 (192.0.2.10), trust ignored (T)"], "missed": 0, "fixes": [],
+    }  # fmt: skip
+    assert report(result(TRUST, OLD), ignore=True)["missed"] == 1
+
+
+def test_no_certificate_could_be_for_what_has_no_name():
+    nameless = [{"host": HERE, "port": 443, "server_name": None}]
+    assert report(result(TRUST, name=None), endpoints=nameless)["missed"] == 0
+
+
+@pytest.mark.parametrize("minimum", _tls_rules.GRADES)
+@pytest.mark.parametrize("ignore", [True, False])
+def test_what_has_no_grade_never_passes(minimum, ignore):
+    found = report(broken("cannot connect: timed out"), minimum=minimum, ignore=ignore)
+    assert found["lines"] == ["no grade  mail.example:443 (192.0.2.10): cannot connect: timed out"]
+    assert (found["missed"], found["fixes"]) == (1, ["make it reachable"])
+    assert report(minimum=minimum, ignore=ignore)["missed"] == 1
+    assert _verify.report(None, {"endpoints": [], "inside": []}, minimum, ignore)["missed"] == 1
+
+
+def test_results_of_other_hosts_say_nothing():
+    others = [result(OLD, host="192.0.2.11"), result(OLD, name="other.example"), result(OLD, port=444)]
+    assert report(result(), *others)["missed"] == 0
+    assert report(*others)["lines"] == ["no grade  mail.example:443 (192.0.2.10): it was not asked"]
+
+
+def test_every_address_of_a_name_counts():
+    found = report(result(), result(OLD, address="2001:db8::1"))
+    assert found["missed"] == 1
+    assert found["lines"][1].startswith("B   mail.example:443 (2001:db8::1): ")
+
+
+def test_what_is_out_of_reach_is_said():
+    assert report(result(), inside=["admin.example:443"])["lines"][1].startswith("not asked  admin.example:443: ")
+
+
+def test_a_score_below_the_scale_is_a_reason():
+    low = result(grade="B", grade_trust_ignored="B", score=70)
+    assert report(low)["lines"] == ["B   mail.example:443 (192.0.2.10): score 70"]
+
+
+# --- what is to come -------------------------------------------------------------------------------------------------
+
+
+def foreseen(after: str | None, now: str | None, *limits: dict[str, t.Any], **values: t.Any) -> dict[str, t.Any]:
+    earlier = {"grade_trust_ignored": now}
+    return {
+        "address": "127.0.0.1", "port": 443, "server_name": "mail.example", "grade": "T", "grade_trust_ignored": after,
+        "caps": [TRUST, *limits], "warnings": [], "error": None, "now": earlier, **values,
+    }  # fmt: skip
+
+
+def test_a_prediction_says_both_grades_once_for_all_addresses():
+    both = [foreseen("A+", "B"), foreseen("A+", "B", address="::1"), foreseen("A+", "B", server_name=None)]
+    assert _verify.predicted(both) == [
+        "mail.example:443: now B, after hardening A+",
+        "(no name):443: now B, after hardening A+",
+    ]
+
+
+def test_a_prediction_says_what_is_still_missing():
+    assert _verify.predicted([foreseen("B", "B", OLD)]) == ["mail.example:443: now B, after hardening B: No TLS 1.0."]
+    assert _verify.predicted([foreseen(None, None, error="refused")]) == [
+        "mail.example:443: now no grade, after hardening no grade: refused"
+    ]
+    assert _verify.predicted([{**foreseen("A+", None), "now": None}]) == [
+        "mail.example:443: not there now, after hardening A+"
+    ]
+
+
+# --- may a change stay -----------------------------------------------------------------------------------------------
+
+
+def test_a_change_may_stay_when_all_can_be_reached():
+    assert _verify.unreachable([result(TRUST, OLD)], []) == []
+
+
+def test_a_change_may_not_stay_that_cannot_be_reached():
+    silent = result(hsts={"status": "error", "reason": "timed out"})
+    assert _verify.unreachable([result(), broken("cannot connect: timed out"), silent], []) == [
+        "mail.example:443 (192.0.2.10): cannot connect: timed out",
+        "mail.example:443 (192.0.2.10): no answer to a request: timed out",
+    ]
+
+
+def test_an_f_from_outside_counts_unless_the_host_is_one_by_itself():
+    weak = {"id": "tls.certificate.key_very_weak", "grade": "F", "rule": "Broken key.", "evidence": "RSA 512"}
+    assert _verify.unreachable([result(weak)], [foreseen("A+", "B")]) == [
+        "mail.example:443 (192.0.2.10): it is an F from here: Broken key."
+    ]
+    assert _verify.unreachable([result(weak)], [foreseen("F", "F")]) == []
