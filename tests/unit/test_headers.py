@@ -1,0 +1,135 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role's headers in an administrator's virtual host, as real servers send them: once, and only where due."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _apache, _config, _nginx
+
+from . import web_bed
+from .role_frontend import host, plan, render, vhost
+
+HSTS = "max-age=31536000"
+SERVERS = [
+    pytest.param("apache", marks=web_bed.needs_apache),
+    pytest.param("nginx", marks=web_bed.needs_nginx),
+]
+
+
+class Backend(http.server.BaseHTTPRequestHandler):
+    """Sends security headers of its own with everything."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in (
+            ("Strict-Transport-Security", "max-age=1"),
+            ("X-Frame-Options", "DENY"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "origin"),
+            ("X-Powered-By", "PHP/8.4"),
+            ("Content-Length", "0"),
+        ):
+            self.send_header(name, value)
+        self.end_headers()
+
+    def log_message(self, *_words: t.Any) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def backend() -> t.Iterator[int]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def adopted(server: str, folder: Path, backend: int) -> tuple[int, int]:
+    """Adopts a virtual host with a proxied WebApp, Konnect and Meet; returns its ports, for TLS and without."""
+    layout = web_bed.layout(server, folder)
+    info = host(server, "debian", policy_dir=layout.policy_dir)
+    info["vhosts"] = [vhost(server)]
+    wanted = plan(info, http_redirect=False)
+    for path, text in render(wanted).items():
+        if path.startswith(layout.policy_dir):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            # A name for what is shared between processes, which may be there already.
+            Path(path).write_text(text.replace("shared:kopano_hardening", f"shared:k{folder.name[-20:]}"))
+    certificate, key = web_bed.make_certificate(folder)
+    port, plain = web_bed.free_ports(2)
+    if server == "nginx":
+        text = web_bed.nginx_head(folder) + "http {\n%s" % web_bed.nginx_http(folder)
+        text += "server {\nlisten 127.0.0.1:%d ssl;\nlisten 127.0.0.1:%d;\n" % (port, plain)
+        text += "ssl_certificate %s;\nssl_certificate_key %s;\n" % (certificate, key)
+        text += "location / {\nproxy_pass http://127.0.0.1:%d;\n}\n" % backend
+        text += "location /meet/ {\nadd_header Cache-Control no-cache;\nproxy_pass http://127.0.0.1:%d;\n}\n" % backend
+        text += "location /webapp/server {\nreturn 403;\n}\n}\n}\n"
+    else:
+        modules = ("ssl", "socache_shmcb", "headers", "alias", "rewrite", "proxy", "proxy_http")
+        text = web_bed.apache_head(folder, *modules) + "Listen 127.0.0.1:%d\nListen 127.0.0.1:%d\n" % (port, plain)
+        text += "<VirtualHost *:%d>\nRedirectMatch 204 ^\n</VirtualHost>\n" % plain
+        text += "<VirtualHost *:%d>\nSSLEngine on\nSSLCertificateFile %s\nSSLCertificateKeyFile %s\n" % (
+            port, certificate, key
+        )  # fmt: skip
+        text += "Header always set X-Frame-Options DENY\nHeader set Strict-Transport-Security max-age=2\n"
+        text += (
+            "RedirectMatch 403 ^/webapp/server\nProxyPass /webapp/server !\nProxyPass / http://127.0.0.1:%d/\n"
+            % backend
+        )
+        text += "<Location /meet>\nHeader set Cache-Control no-cache\n</Location>\n</VirtualHost>\n"
+    Path(layout.main_config).write_text(text)
+    load: t.Callable[..., _config.Config] = {"apache": _apache.load, "nginx": _nginx.load}[server]
+    for path, changed in _adopt.adopt(load(layout), layout, wanted["policy"]).items():
+        Path(path).write_text(changed)
+    return port, plain
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_each_header_comes_once_and_konnect_s_are_its_own(server: str, tmp_path: Path, backend: int) -> None:
+    port, plain = adopted(server, tmp_path, backend)
+    with web_bed.running(server, tmp_path, port):
+        paths = ("/webapp/", "/webapp/server", "/signin/v1/identifier", "/meet/", "/elsewhere")
+        answers = {path: web_bed.get(port, path) for path in paths}
+        without_tls = web_bed.get(plain, "/webapp/", tls=False)
+    for path, answer in answers.items():
+        assert answer.all("strict-transport-security") == [HSTS], path
+        assert answer.all("x-content-type-options") == ["nosniff"], path
+        assert answer.all("x-powered-by") == [], path
+        assert not any(character.isdigit() for character in answer.all("server")[0]) or server == "apache", path
+    for path in ("/webapp/", "/webapp/server"):
+        assert answers[path].all("x-frame-options") == ["SAMEORIGIN"], path
+        assert answers[path].all("referrer-policy") == ["no-referrer"], path
+        assert len(answers[path].all("content-security-policy-report-only")) == 1, path
+    assert answers["/webapp/server"].status == 403
+    # The backend's own: neither doubled nor replaced. With Apache the administrator's came beside it before.
+    assert set(answers["/signin/v1/identifier"].all("x-frame-options")) == {"DENY"}
+    assert answers["/signin/v1/identifier"].all("referrer-policy") == ["origin"]
+    assert answers["/meet/"].all("cache-control") == ["no-cache"]
+    assert answers["/meet/"].all("referrer-policy") == ["no-referrer"]
+    assert "camera=(self)" in answers["/meet/"].all("permissions-policy")[0]
+    assert answers["/elsewhere"].all("referrer-policy") == ["origin"]
+    assert HSTS not in without_tls.all("strict-transport-security")
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_without_the_role_headers_come_twice(server: str, tmp_path: Path, backend: int) -> None:
+    """Guards the test above: its servers and backend are ones on which simple directives go wrong."""
+    port, _plain = adopted(server, tmp_path, backend)
+    path = tmp_path / (server + ".conf")
+    text = _adopt.unadopt(path.read_text())
+    if server == "nginx":
+        text = text.replace("location / {", "add_header Strict-Transport-Security max-age=3 always;\nlocation / {")
+    else:
+        text = text.replace("ProxyPass /", "Header always set Strict-Transport-Security max-age=3\nProxyPass /")
+    path.write_text(text)
+    with web_bed.running(server, tmp_path, port):
+        assert len(web_bed.get(port, "/webapp/").all("strict-transport-security")) == 2
