@@ -28,7 +28,11 @@ options:
     type: list
     elements: dict
     default: []
-positional: address, more
+  virtual_hosts:
+    description: Whether the virtual hosts are asked, and not only O(more).
+    type: bool
+    default: true
+positional: address, more, virtual_hosts
 """
 
 EXAMPLES = r"""

@@ -78,6 +78,17 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
 
 
+def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, int]]) -> None:
+    """Note of the targets which of them others cannot reach: the server listens for them on the loopback only.
+
+    A virtual host for every address does not say so itself. listening: (address, port); none of a port: not known.
+    """
+    for target in targets:
+        addresses = [address for address, port in listening if port == target["port"]]
+        if addresses and all(is_loopback(address) for address in addresses):
+            target["outside"] = False
+
+
 def _asked_name(name: str) -> str:
     name = name.lower().rstrip(".")
     if name.startswith("*."):

@@ -173,7 +173,7 @@ def _grades(targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
 
 
 def beside_now(grades: t.Sequence[dict[str, t.Any]], known: t.Container[tuple[t.Any, ...]]) -> list[dict[str, t.Any]]:
-    """The grades of a rehearsed server, each with that of the live one, asked now, where the endpoint is known there."""
+    """The grades of a rehearsed server, each with that of the live one, asked now, if the endpoint is known there."""
     if not grades:
         return []
     from ansible_collections.kopano.hardening.plugins.module_utils import _prediction

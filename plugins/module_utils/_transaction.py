@@ -475,6 +475,8 @@ class _Transaction:
     ) -> None:
         config = _rehearsal.LOADERS[server.layout.server](server.layout)
         endpoints = _probe.targets_of(config.vhosts)
+        if self.params["confirm_timeout"]:
+            _probe.mark_inside(endpoints, server.listening())
         answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
         if any(answer["status"] is None for answer in answers):

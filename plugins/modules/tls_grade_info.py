@@ -63,7 +63,7 @@ options:
         default: none
       server_groups:
         description:
-          - The groups that the server's TLS library has, where that is known, as M(kopano.hardening.frontend_info) says.
+          - The groups that the server's TLS library has, where that is known, by M(kopano.hardening.frontend_info).
           - Tells a configuration that keeps post-quantum groups out from a library that has none.
         type: list
         elements: str

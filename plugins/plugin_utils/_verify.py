@@ -45,16 +45,16 @@ def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
     return found
 
 
-def asked(info: Info, address: str, more: t.Iterable[Info] = ()) -> Info:
+def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: bool = True) -> Info:
     """What to ask of a host: C(endpoints) for tls_grade_info, and C(inside), those that nobody outside can reach.
 
     info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
-    names, and without one only if it has none.
+    names, and without one only if it has none. virtual_hosts: whether they are asked at all.
     """
     running = [server["server"] for server in info["servers"] if server["running"]]
     endpoints: list[Info] = []
     inside: list[str] = []
-    for server in info["servers"]:
+    for server in info["servers"] if virtual_hosts else ():
         if running and server["server"] not in running:
             continue
         targets = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules
+from ansible_collections.kopano.hardening.plugins.module_utils import _probe, _tls_rules
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
 
@@ -114,6 +114,11 @@ def test_a_server_that_is_stopped_does_not_count_beside_one_that_runs():
 def test_the_users_endpoints_are_on_the_host_unless_they_say_otherwise():
     found = asked(more=[{"port": 993}, {"host": "mail.example"}])
     assert found["endpoints"] == [{"host": HERE, "port": 993}, {"host": "mail.example"}]
+
+
+def test_behind_a_proxy_the_virtual_hosts_need_not_count():
+    info = {"servers": [{"server": "nginx", "running": True, "openssl": {"groups": []}}], "vhosts": [vhost()]}
+    assert _verify.asked(info, HERE, [{"host": "proxy.example"}], False)["endpoints"] == [{"host": "proxy.example"}]
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------
@@ -267,3 +272,9 @@ def test_an_f_from_outside_counts_unless_the_host_is_one_by_itself():
         "mail.example:443 (192.0.2.10): it is an F from here: Broken key."
     ]
     assert _verify.unreachable([result(weak)], [foreseen("F", "F")]) == []
+
+
+def test_what_listens_on_the_loopback_only_is_out_of_reach():
+    targets = [{"port": port, "outside": True} for port in (443, 444, 445)]
+    _probe.mark_inside(targets, {("127.0.0.1", 443), ("127.0.0.1", 444), ("0.0.0.0", 444)})
+    assert [target["outside"] for target in targets] == [False, True, True]
