@@ -1,0 +1,58 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: caa_report
+short_description: What CAA records say of one host
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Takes out of the answer of M(kopano.hardening.caa_info) what is about the names of one host.
+  - Meant for the role P(kopano.hardening.caa#role) itself. Shape and keys of the result may change.
+options:
+  _input:
+    description: The answer of M(kopano.hardening.caa_info).
+    type: dict
+    required: true
+  wish:
+    description: What P(kopano.hardening.caa_asked#filter) has made of the host.
+    type: dict
+    required: true
+  publish:
+    description: Whether the record sets were to be published.
+    type: bool
+    default: false
+  published:
+    description: The results of M(kopano.hardening.caa_publish).
+    type: list
+    elements: dict
+    default: []
+positional: wish, publish, published
+"""
+
+EXAMPLES = r"""
+- name: See what is said of a host
+  ansible.builtin.debug:
+    msg: "{{ (answer | kopano.hardening.caa_report(wish)).lines }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(lines) for the terminal, names that are C(forbidden), and what has C(failed) to be published.
+  type: dict
+"""
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role
+
+
+class FilterModule:
+    """Named in the collection as caa_report."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"caa_report": _caa_role.report}

@@ -1,0 +1,300 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role caa: its specification, what it asks, and what it makes of the answer."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.kopano.hardening.plugins.modules import caa_info, caa_publish
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role
+
+from .role_frontend import host, vhost
+
+ROLE = Path(__file__).parents[2] / "roles" / "caa"
+
+
+def load(name):
+    return yaml.safe_load((ROLE / name).read_text())
+
+
+DEFAULTS = load("defaults/main.yml")
+SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+LE = "letsencrypt.org"
+
+
+def options(**changes):
+    """The role's options as it hands them to its filters."""
+    told = load("vars/main.yml")["__caa_options"]
+    values = {name: copy.deepcopy(DEFAULTS.get(f"caa_{name}")) for name in told}
+    values.update(server_names=[], host="mail1")
+    assert set(changes) <= set(values)
+    return {**values, **changes}
+
+
+def info(*vhosts):
+    return {**host("nginx", "debian"), "vhosts": list(vhosts)}
+
+
+def mail(**values):
+    return vhost("nginx", **{"names": ["mail.example.com"], "certificate": "/c.pem", **values})
+
+
+def slurped(path, text):
+    return {"item": path, "content": base64.b64encode(text.encode()).decode()}
+
+
+def result(name, verdict="permitted", *findings, found_at="example.com", error=None):
+    return {
+        "name": name,
+        "found_at": found_at,
+        "dnssec": "secure",
+        "verdict": verdict,
+        "error": error,
+        "findings": list(findings),
+    }
+
+
+def finding(name, severity, subject, evidence="", fix="x. IN CAA 0 issue"):
+    return {"id": name, "severity": severity, "subject": subject, "message": "Words.", "evidence": evidence, "fix": fix}
+
+
+def record_set(name, *names, complete=True, changed=True):
+    current, lines = [], f'{name}. IN CAA 0 issue "{LE}"'
+    wanted = [f'0 issue "{LE}"'] if changed and complete else []
+    return {
+        "name": name,
+        "names": list(names),
+        "current": current,
+        "wanted": wanted,
+        "complete": complete,
+        "lines": lines,
+    }
+
+
+def answer(*results, sets=(), more=()):
+    findings = [item for entry in results for item in entry["findings"]]
+    return {"results": list(results), "record_sets": list(sets), "findings": [*findings, *more]}
+
+
+# --- the specification -----------------------------------------------------------------------------------------------
+
+
+def test_specification_and_defaults_say_the_same():
+    assert list(SPEC) == list(DEFAULTS)
+    assert {name: entry["default"] for name, entry in SPEC.items()} == DEFAULTS
+    text = (ROLE / "defaults" / "main.yml").read_text()
+    for name, entry in SPEC.items():
+        comment = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
+        said = dict(re.findall(r"^# - (\w+): (.*)$", comment.group(1), re.MULTILINE))
+        kind = "list of " + entry["elements"] if entry["type"] == "list" else entry["type"]
+        assert said["Type"] == kind, name
+        assert yaml.safe_load(said["Default"]) == entry["default"], name
+        assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
+        assert type(DEFAULTS[name]) is {"bool": bool, "int": int, "str": str, "list": list, "dict": dict}[entry["type"]]
+
+
+def test_options_are_those_of_the_modules():
+    """Every option of the two modules can be reached, and has the same default."""
+    for name, spec in caa_info.ARGUMENTS.items():
+        if name not in ("names", "certificates", "expect", "concurrency"):
+            assert DEFAULTS[f"caa_{name}"] == (spec.get("default") or DEFAULTS[f"caa_{name}"].__class__()), name
+    for name, spec in caa_publish.ARGUMENTS.items():
+        if name not in ("name", "records", "replaces", "nameservers", "timeout"):
+            assert DEFAULTS[f"caa_publish_{name}"] == spec.get("default", ""), name
+    assert SPEC["caa_publish_key_algorithm"]["choices"] == caa_publish.ARGUMENTS["key_algorithm"]["choices"]
+
+
+def test_the_secret_is_told_to_nobody():
+    assert [name for name, entry in SPEC.items() if entry.get("no_log")] == ["caa_publish_key_secret"]
+    bad = options(publish=True, publish_server="nowhere", publish_key_secret="c2VjcmV0", timeout=0)
+    assert "c2VjcmV0" not in " ".join(_caa_role.option_errors(bad))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"issuer": "Let's Encrypt"}, ["caa_issuer", "Let's Encrypt"]),
+        ({"account_uri": "a b"}, ["caa_account_uri", "a b"]),
+        ({"validation_method": "http_01"}, ["caa_validation_method", "http_01"]),
+        ({"nameservers": ["192.0.2.1", "ns.example"]}, ["caa_nameservers", "ns.example"]),
+        ({"timeout": 0}, ["caa_timeout", "0"]),
+        ({"publish_wait": -1}, ["caa_publish_wait", "-1"]),
+        ({"publish_ttl": -1}, ["caa_publish_ttl", "-1"]),
+        ({"publish": True, "publish_key_name": "k", "publish_key_secret": "s"}, ["caa_publish_server"]),
+        ({"publish": "yes", "publish_server": "::1", "publish_key_name": "k"}, ["caa_publish_key_secret"]),
+        ({"publish": True, "publish_server": "::1", "publish_key_secret": "s"}, ["caa_publish_key_name"]),
+    ],
+)
+def test_a_bad_option_is_refused_by_name_and_value(changes, words):
+    (error,) = _caa_role.option_errors(options(**changes))
+    assert all(word in error for word in words)
+
+
+def test_good_options_are_taken():
+    assert _caa_role.option_errors(options()) == []
+    assert _caa_role.option_errors(options(issuer=LE, nameservers="192.0.2.1,[::1]:53", timeout="7")) == []
+
+
+# --- what to ask -----------------------------------------------------------------------------------------------------
+
+
+def test_names_are_those_of_tls_virtual_hosts_of_the_options_and_of_a_site_to_come():
+    served = info(
+        mail(names=["mail.example.com", "_", "Mail.Example.com", "~^www"]),
+        mail(names=["www.example.com", "localhost"]),
+        mail(names=["plain.example.com"], tls=False),
+        mail(names=["srv1.example.com"], named=False),
+    )
+    wish = _caa_role.asked(served, [], options(names=["example.com"], server_names=["webapp.example.com"]))
+    assert wish["names"] == ["mail.example.com", "~^www", "webapp.example.com", "example.com"]
+    # What is no host name is asked for, so that somebody hears of it, and nothing is expected of it.
+    assert set(wish["expect"]) == {"mail.example.com", "webapp.example.com", "example.com"}
+    assert "www.example.com" in _caa_role.asked(served, [], options(names_off=[]))["names"]
+
+
+def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
+    served = info(mail(), mail(names=["old.example.com"], certificate="/old.pem"), mail(names=["x.example.com"]))
+    files = [slurped("/c.pem", "NEW"), {"item": "/old.pem", "msg": "not found"}]
+    wish = _caa_role.asked(served, files, options(names=["example.com", "a..b"]))
+    assert wish["certificates"] == {
+        "mail.example.com": "NEW",
+        "old.example.com": "",  # cannot be read, which is said
+        "x.example.com": "NEW",
+        "example.com": "NEW",
+    }
+    assert wish["expect"]["mail.example.com"]["issuer"] is None
+    named = _caa_role.asked(served, files, options(issuer=LE, wildcard="yes"))
+    assert named["certificates"] == {}
+    assert named["expect"]["mail.example.com"] == {
+        "issuer": LE,
+        "account_uri": None,
+        "validation_method": None,
+        "wildcard": True,
+    }
+
+
+def test_a_host_without_tls_has_only_its_own_names_and_no_certificate():
+    wish = _caa_role.asked(info(), [], options(names=["example.com"]))
+    assert (wish["names"], wish["certificates"]) == (["example.com"], {})
+
+
+def test_one_question_for_all_hosts():
+    wishes = [
+        _caa_role.asked(info(mail()), [slurped("/c.pem", "ONE")], options(names=["example.com"])),
+        _caa_role.asked(info(mail(names=["MAIL.example.com."])), [slurped("/c.pem", "TWO")], options(host="mail2")),
+        _caa_role.asked(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
+    ]
+    question = _caa_role.question(wishes)
+    assert question["names"] == ["mail.example.com", "example.com", "b.example.com"]
+    assert question["certificates"] == {"mail.example.com": "ONE", "example.com": "ONE"}
+    assert {name: entry["issuer"] for name, entry in question["expect"].items()} == {
+        "mail.example.com": None,
+        "example.com": None,
+        "b.example.com": LE,
+    }
+    assert question["errors"] == []
+    caa_info.check({**{name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}, **question})
+
+
+def test_two_hosts_that_expect_different_things_of_a_name_are_told():
+    wishes = [_caa_role.asked(info(mail()), [], options(host=name, issuer=ca)) for name, ca in (("a", LE), ("b", ""))]
+    (error,) = _caa_role.question(wishes)["errors"]
+    assert error == "mail.example.com is a name of a and of b: caa_issuer differs"
+
+
+# --- what the answer says --------------------------------------------------------------------------------------------
+
+
+def report(found, *names, publish=False, published=()):
+    return _caa_role.report(found, {"names": list(names)}, publish, published)
+
+
+def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
+    found = answer(
+        result("a.example.com", "error", error="192.0.2.1 does not answer"),
+        result("b.example.com", "permitted", finding("caa.iodef.none", "info", "example.com")),
+        result("c.example.com"),
+        result("d.example.com", "not_applicable", finding("caa.not_applicable", "info", "d.example.com")),
+        result("other.example.net", "forbidden"),
+        more=[finding("caa.dnssec.unverified", "unknown", "192.0.2.1", fix="Use another.")],
+    )
+    said = report(found, "A.example.com.", "b.example.com", "c.example.com", "d.example.com")
+    assert said["lines"] == [
+        "unknown: a.example.com (192.0.2.1 does not answer)",
+        "permitted: b.example.com c.example.com (records at example.com, DNSSEC secure)",
+        "not applicable: d.example.com (the certificate comes from a private CA)",
+        "unknown: caa.dnssec.unverified (192.0.2.1): Words. Use another.",
+        "info: caa.iodef.none (example.com): Words.",
+    ]
+    assert (said["forbidden"], said["failed"]) == ([], [])
+
+
+def test_findings_come_once_for_all_that_they_are_about_and_the_worst_first():
+    names = ["a.example.com", "b.example.com"]
+    found = answer(
+        *(
+            result(
+                name,
+                "forbidden",
+                finding("caa.iodef.none", "info", "example.com"),
+                finding("caa.forbidden", "fail", name, "CA:\nline ; why"),
+            )
+            for name in names
+        )
+    )
+    said = report(found, *names)
+    assert said["lines"][1:] == [
+        "fail: caa.forbidden (a.example.com b.example.com): Words. [CA: line ; why]",
+        "info: caa.iodef.none (example.com): Words.",
+    ]
+    assert said["forbidden"] == names
+
+
+def test_what_was_said_already_is_not_said_again():
+    words = "SERVFAIL; EDE 6"
+    bogus = finding("caa.dnssec.bogus", "fail", "a.example.com", words, "Repair it.")
+    said = report(answer(result("a.example.com", "forbidden", bogus, error=words)), "a.example.com")
+    assert " ".join(said["lines"]).count(words) == 1
+    assert said["lines"][1].endswith("Words. Repair it.")
+
+
+def test_a_host_without_names_says_so():
+    assert report(answer(), *())["lines"] == ["no names to check"]
+
+
+def test_what_was_published_forbids_nothing_any_more_and_what_was_not_fails_its_hosts():
+    ours, theirs = record_set("example.com", "a.example.com"), record_set("example.net", "a.example.net")
+    found = answer(result("a.example.com", "forbidden"), result("a.example.net", "forbidden"), sets=[ours, theirs])
+    done = {"item": ours, "changed": True, "servers": [{}, {}]}
+    refused = {"item": theirs, "changed": False, "failed": True, "msg": "refused"}
+    said = report(found, "a.example.com", publish=True, published=[done, refused])
+    assert (said["forbidden"], said["failed"]) == ([], [])
+    assert "published: example.com (2 name servers have it" in said["lines"][-1]
+    said = report(found, "a.example.net", publish=True, published=[done, refused])
+    assert (said["forbidden"], said["failed"]) == (["a.example.net"], ["example.net: refused"])
+    assert said["lines"][-1] == "not published: example.net: refused"
+    dry = report(found, "a.example.com", publish=True, published=[{**done, "servers": []}])
+    assert dry["lines"][-1] == "would be published: example.com"
+
+
+def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
+    found = answer(result("a.example.com", "unrestricted"), sets=[record_set("example.com", complete=False)])
+    assert report(found, "a.example.com")["failed"] == []
+    (words,) = report(found, "a.example.com", publish=True)["failed"]
+    assert "caa_issuer" in words
+    assert report(found, "a.example.net", publish=True)["failed"] == []
+
+
+def test_zone_lines_are_those_of_sets_that_are_not_as_wanted():
+    sets = [record_set("a.example"), record_set("b.example", changed=False), record_set("c.example", complete=False)]
+    lines = _caa_role.zone_lines(answer(sets=sets))
+    assert [line.partition(".")[0] for line in lines] == ["a", "c"]
