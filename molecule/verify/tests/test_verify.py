@@ -1,0 +1,183 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From dirty hosts to graded ones: a dry run, changes that nobody outside can bear, the change, a spoiled host.
+
+Each run is made once, by the first test that asks for it, and in this order.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from bench import AUTHORITY, Host, end, kill, run, start
+
+HOSTS = ("apache11", "apache13", "nginx13")
+SPOILED = "nginx13"
+CONFIRM_SECONDS = 20
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="session")
+def dry(folder):
+    return run(folder / "dry", "--check")
+
+
+@pytest.fixture(scope="session")
+def taken_back(dry, folder):
+    """Two changes that are fine on the host and fatal from outside: {host: before, after, and the play or None}.
+
+    The controller of one lives on, that of the other is killed while it waits for an answer.
+    """
+    lives, dies = Host("apache13"), Host("nginx13")
+    before = {host.name: (host.etc(), host.serves()) for host in (lives, dies)}
+    for host in (lives, dies):
+        host.shut_out()
+    runs = {
+        host.name: start(
+            folder / f"shut-{host.name}",
+            "--limit",
+            host.name,
+            "--extra-vars",
+            f"harden_confirm_timeout={CONFIRM_SECONDS}",
+        )
+        for host in (lives, dies)
+    }
+    dies.wait_for("confirming", 120)
+    kill(runs[dies.name])
+    plays = {lives.name: end(runs[lives.name], folder / f"shut-{lives.name}"), dies.name: None}
+    seen = {}
+    for host in (lives, dies):
+        host.wait_for("undone", CONFIRM_SECONDS + 30)
+        host.let_in()
+        seen[host.name] = (before[host.name], (host.etc(), host.serves()), plays[host.name])
+    return seen
+
+
+@pytest.fixture(scope="session")
+def hardened(dry, taken_back, folder):
+    return run(folder / "hardened")
+
+
+@pytest.fixture(scope="session")
+def spoiled(hardened, folder):
+    """One host without HSTS, graded with all others by who trusts the lab."""
+    host = Host(SPOILED)
+    host.shell(f"sed -i '/Strict-Transport-Security/d' {host.policy}/headers.conf && systemctl reload nginx && sleep 1")
+    return run(
+        folder / "spoiled", "--tags", "verify",
+        "--extra-vars", f"verify_ignore_trust=false verify_ca_file={AUTHORITY}",
+    )  # fmt: skip
+
+
+def predicted(play, host):
+    """What the rehearsal says: name to the letters that it foresees."""
+    found = {}
+    for entry in play.seen[host]["frontend"]["rehearsal"]["grades"]:
+        found.setdefault(entry["server_name"], set()).add(entry["grade_trust_ignored"])
+    return found
+
+
+def graded(play, host):
+    """What was seen from outside: name to letters."""
+    asked = {(entry["host"], entry["server_name"]) for entry in play.seen[host]["asked"]["endpoints"]}
+    found = {}
+    for result in play.seen[host]["results"]:
+        name = result["server_name"] if result["server_name"] != result["host"] else None
+        if (result["host"], name) in asked:
+            found.setdefault(name, set()).add(result["grade_trust_ignored"])
+    return found
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_dry_run_says_both_grades_and_fails_nobody(dry, host):
+    assert dry.status == 0, dry.output
+    now = graded(dry, host)
+    assert now and set().union(*now.values()) == {"A" if host == "nginx13" else "B"}
+    for name, grades in now.items():
+        if name:
+            assert f"{name}:443: now {min(grades)}, after hardening A+" in dry.output
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_live_server_is_graded_on_the_host_as_it_is_from_outside(dry, host):
+    now = graded(dry, host)
+    for entry in dry.seen[host]["frontend"]["rehearsal"]["grades"]:
+        if entry["server_name"]:
+            assert {entry["now"]["grade_trust_ignored"]} == now[entry["server_name"]]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_the_predicted_grades_are_those_after_the_change(dry, hardened, host):
+    after = graded(hardened, host)
+    foreseen = predicted(dry, host)
+    assert {name for name in after if name} == {name for name in foreseen if name}
+    for name, grades in after.items():
+        assert foreseen[name] == grades == {"A+"}
+    assert predicted(hardened, host) == foreseen
+
+
+def test_hardening_ends_with_the_best_grade(hardened):
+    assert hardened.status == 0, hardened.output
+    assert set(hardened.seen) == set(HOSTS)
+    for host in HOSTS:
+        assert hardened.seen[host]["frontend"]["changed"]
+        assert hardened.seen[host]["frontend"]["phase"] == "commit"
+
+
+@pytest.mark.parametrize("host", ["apache13", "nginx13"])
+def test_a_change_that_is_fatal_from_outside_undoes_itself(taken_back, host):
+    (etc, serves), (etc_now, serves_now), _play = taken_back[host]
+    assert {path for path in {*etc, *etc_now} if etc.get(path) != etc_now.get(path)} == set()
+    assert len(etc) > 500
+    assert serves == serves_now
+    assert serves[1:] == (200, [])
+
+
+def test_the_controller_says_why_it_did_not_confirm(taken_back):
+    play = taken_back["apache13"][2]
+    assert play.failed() == {"apache13"}
+    words = " ".join(play.output.split())
+    assert f"not confirmed, the host takes the change back within {CONFIRM_SECONDS} s" in words
+    assert "cannot connect: timed out" in words
+
+
+def test_only_the_spoiled_host_fails_and_hears_why(spoiled):
+    assert spoiled.status != 0
+    assert spoiled.failed() == {SPOILED}
+    words = " ".join(spoiled.output.split())
+    assert f"A mail.{SPOILED}.test:443" in words
+    assert "A+ needs HSTS." in words
+    assert "To do: Send Strict-Transport-Security with max-age=31536000 once on every response" in words
+
+
+def test_whoever_trusts_the_authority_need_not_ignore_trust(spoiled):
+    for host in ("apache11", "apache13"):
+        assert f"A+  mail.{host}.test:443" in spoiled.output
+    assert not re.search(r"\.test:443 \(\S+\), trust ignored", " ".join(spoiled.output.split()))
+
+
+def test_without_the_authority_there_is_no_trust(hardened, folder):
+    play = run(
+        folder / "untrusted", "--tags", "verify", "--limit", "apache11", "--extra-vars", "verify_ignore_trust=false"
+    )
+    assert play.failed() == {"apache11"}
+    assert "T   mail.apache11.test:443" in play.output
+    assert "verify_ca_file" in play.output
+
+
+def test_what_cannot_be_reached_never_passes(hardened, folder):
+    play = run(
+        folder / "closed", "--tags", "verify", "--limit", "apache11", "--check",
+        "--extra-vars", '{"verify_minimum_grade": "F", "verify_endpoints": [{"port": 4}]}',
+    )  # fmt: skip
+    assert play.failed() == {"apache11"}
+    words = " ".join(play.output.split())
+    assert "1 of 5 endpoints" in words
+    assert "cannot connect: connection refused" in words
