@@ -21,6 +21,7 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend_components
+from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend_components import as_list
 
 Options = dict[str, t.Any]
 Info = dict[str, t.Any]
@@ -54,13 +55,6 @@ _GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
 # A path that needs no quoting in either server's configuration.
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
 _REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
-
-
-def as_list(value: t.Any) -> list[str]:
-    """A list option as Ansible's argument specs understand it: a list, or text with commas."""
-    if isinstance(value, str):
-        value = value.split(",")
-    return [str(item).strip() for item in value or () if str(item).strip()]
 
 
 def is_host_name(name: str) -> bool:

@@ -51,6 +51,13 @@ HIDDEN = ["Server", "X-Powered-By"]
 _NO_REPORTS = "report-to kopano-hardening"
 
 
+def as_list(value: t.Any) -> list[str]:
+    """A list option as Ansible's argument specs understand it: a list, or text with commas."""
+    if isinstance(value, str):
+        value = value.split(",")
+    return [str(item).strip() for item in value or () if str(item).strip()]
+
+
 def _combined(base: t.Any, changes: t.Any) -> t.Any:
     """Mappings are merged, everything else is replaced."""
     if not isinstance(base, dict) or not isinstance(changes, dict):
@@ -66,7 +73,7 @@ def merged(data: Data, options: Entry) -> Entries:
     return {
         name: {**copy.deepcopy(data["defaults"]), "title": name, **entry, "name": name}
         for name, entry in entries.items()
-        if name not in options["components_off"]
+        if name not in as_list(options["components_off"])
     }
 
 
@@ -169,7 +176,7 @@ def errors(data: Data, options: Entry) -> list[str]:
             return [f"frontend_{option}: {options[option]!r} is not a mapping of component names to their settings"]
     for option in ("components_override", "components_off", "components"):
         names = {*shipped, *(() if option == "components_override" else options["components_extra"])}
-        for name in options[option]:
+        for name in options[option] if option == "components_override" else as_list(options[option]):
             if name not in names:
                 found.append(f"frontend_{option}: {name!r} is no component of Kopano; there are {known}")
     for name, entry in options["components_extra"].items():

@@ -132,6 +132,7 @@ def test_every_fault_is_told_at_once():
         {},
         {"hsts_preload": "true", "hsts_include_subdomains": "yes", "hsts_max_age": "63072000"},
         {"server_names": "mail.example.com,xn--mller-kva.example"},
+        {"components": "webapp, z-push", "components_off": "kweb,presence"},
         {"tls_ciphers": ["ECDHE+AESGCM", "!aNULL", "@SECLEVEL=2"], "tls_groups": ["?X25519MLKEM768", "X25519"]},
         {
             "tls_certificate": "/etc/letsencrypt/live/mail.example.com/fullchain.pem",
