@@ -145,6 +145,20 @@ def test_nothing_to_do_and_check_mode(site):
     assert (result["grade"], result["grade_trust_ignored"], result["server_name"]) == ("M", "A+", "other.test")
 
 
+def test_what_the_servers_library_has_is_told_from_what_its_configuration_offers(tmp_path):
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"], more="ssl_ecdh_curve X25519;")], port):
+        endpoint = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
+        asked = [endpoint, dict(endpoint, server_groups=["X25519MLKEM768"])]
+        answer, _complaints = run(endpoints=asked, mode="quick")
+    found = [
+        [item["id"] for item in result["findings"] if "post_quantum" in item["id"]] for result in answer["results"]
+    ]
+    assert found == [["tls.group.no_post_quantum"], ["tls.group.post_quantum_off"]]
+
+
 def test_a_mistake_of_ours_costs_one_endpoint_its_grade(site, monkeypatch):
     """Whatever goes wrong in the prober itself is an error of that endpoint."""
     pki, port = site
