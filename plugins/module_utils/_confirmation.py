@@ -54,7 +54,7 @@ def _keep_code(record: Record) -> str:
 def arm(record: Record, seconds: int) -> None:
     """Set the timer. Raises ConfirmationError where there is no systemd to keep it."""
     if not os.path.isdir("/run/systemd/system"):
-        raise ConfirmationError("confirm_timeout: needs systemd on the host, which is not running there; 0 switches it off")
+        raise ConfirmationError("confirm_timeout: needs systemd, which does not run on the host; 0 switches this off")
     command = [
         "systemd-run",
         "--quiet",

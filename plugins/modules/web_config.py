@@ -218,8 +218,8 @@ options:
   confirm_timeout:
     description:
       - Seconds after which the target takes the change back by itself, unless it is confirmed. Needs systemd.
-      - The controller confirms once it has reached and graded every endpoint from outside, and none of them is an F that
-        the rehearsal did not foresee. V(0) switches this off.
+      - The controller confirms once it has reached and graded every endpoint from outside, and none of them is an F
+        that the rehearsal did not foresee. V(0) switches this off.
     type: int
     default: 0
   confirm:
