@@ -307,7 +307,7 @@ def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | No
 
 def _lasting(values: list[str] | None) -> list[str]:
     """The values without what is new in each answer."""
-    return [re.sub(r"'nonce-[^']*'", "'nonce'", value) for value in values or ()]
+    return [re.sub(r"nonce-[^']*'|(?:nonce|opaque)=\"[^\"]*\"", "nonce", value) for value in values or ()]
 
 
 def _shown(values: list[str] | None) -> str:
@@ -350,6 +350,10 @@ def _worse_cookies(before: list[str], after: list[str]) -> str | None:
 
 
 def _same_goal(before: str | None, after: str | None) -> bool:
-    """The same place, whether by HTTP or HTTPS."""
-    strip = re.compile(r"^https?://")
-    return strip.sub("", before or "") == strip.sub("", after or "")
+    """The same place, whether by HTTP or HTTPS. Of a query the names count: a sign-in has new values in each answer."""
+    return _goal(before) == _goal(after)
+
+
+def _goal(location: str | None) -> tuple[str, list[str]]:
+    place, _mark, query = re.sub(r"^https?://", "", location or "").partition("?")
+    return place, [pair.partition("=")[0] for pair in query.split("&")]

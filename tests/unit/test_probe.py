@@ -36,6 +36,7 @@ def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> 
         (answer(100), answer(413), "413"),
         (answer(401), answer(413), "413"),
         (answer(302, "/webapp/"), answer(302, "/other/"), "/other/"),
+        (answer(302, "/signin?state=a1"), answer(302, "/signin?error=x"), "error"),
         (answer(401, www_authenticate="Basic"), answer(401), "www-authenticate"),
         (answer(ms_asprotocolversions="14.1"), answer(), "ms-asprotocolversions"),
         (answer(), answer(x_frame_options="DENY"), "X-Frame-Options DENY"),
@@ -67,6 +68,7 @@ def test_worse(before: _probe.Answer, after: _probe.Answer, named: str) -> None:
         (answer(404), answer(200)),
         (answer(502), answer(503)),
         (answer(301, "http://mail.example/webapp/"), answer(308, "https://mail.example/webapp/")),
+        (answer(302, "/signin?flow=oidc&state=a1"), answer(302, "/signin?flow=oidc&state=b2")),
         (answer(), answer(x_frame_options="SAMEORIGIN", strict_transport_security="a")),
         (answer(x_frame_options="DENY"), answer(x_frame_options="DENY")),
         (answer(x_frame_options="DENY"), answer(x_frame_options="SAMEORIGIN")),
@@ -90,6 +92,10 @@ def test_a_header_that_is_to_be_kept_may_neither_come_nor_go_nor_change() -> Non
 def test_a_nonce_is_new_each_time() -> None:
     before, after = (answer(content_security_policy=f"style-src 'nonce-{nonce}' 'self'") for nonce in ("a1_", "b-2"))
     assert _probe.worse(before, after, keep=["Content-Security-Policy"]) is None
+    before, after = (answer(401, www_authenticate=f'Digest realm="x", nonce="{nonce}"') for nonce in ("a", "b"))
+    assert _probe.worse(before, after, keep=["WWW-Authenticate"]) is None
+    other = answer(401, www_authenticate='Digest realm="y", nonce="a"')
+    assert _probe.worse(before, other, keep=["WWW-Authenticate"])
 
 
 # --- real servers ----------------------------------------------------------------------------------------------------
