@@ -181,7 +181,7 @@ def _authoritative(
             f"{'key:' if number == 0 else ''}\n- id: {name}\n  algorithm: hmac-sha256\n  secret: {secret}\n"
             for number, (name, secret) in enumerate((KEY, IDLE_KEY))
         )
-        + f"acl:\n- id: update\n  key: {KEY[0]}\n  action: update\n"
+        + f"acl:\n- id: update\n  key: {KEY[0]}\n  action: update\n  update-type: CAA\n"
         "policy:\n- id: test\n  single-type-signing: on\n  manual: on\n  algorithm: ecdsap256sha256\n"
         f"template:\n- id: default\n  storage: {directory}\n  zonefile-load: whole\n  zonefile-sync: -1\n"
         "  journal-content: none\n  dnssec-policy: test\n  acl: update\n"
