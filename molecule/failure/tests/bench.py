@@ -124,8 +124,9 @@ def hosts() -> list[Host]:
     for name, values in content["hosts"].items():
         if wanted and name not in wanted:
             continue
-        # The connection is Ansible's own, so that the lab knows it and ends it with the host.
-        kept = ("ControlMaster=auto", "ControlPersist=60s", f"ControlPath={values['ansible_control_path']}")
+        # The connection is Ansible's own where there is one. A new one would stay, and whoever waits for the end of
+        # this command's output would wait for its end.
+        kept = ("ControlMaster=no", f"ControlPath={values['ansible_control_path']}")
         ssh = [
             "ssh", *shlex.split(common["ansible_ssh_common_args"]), "-i", common["ansible_ssh_private_key_file"],
             *(word for option in kept for word in ("-o", option)),
