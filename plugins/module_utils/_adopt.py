@@ -82,6 +82,12 @@ def _header(directive: Directive) -> str:
     return directive.args[0].lower() if directive.args else ""
 
 
+def _takes_headers(block: Directive) -> bool:
+    """Whether nginx allows add_header in a block below a server's."""
+    owner = block.owner()
+    return block.key == "location" or (block.key == "if" and owner is not None and owner.key == "location")
+
+
 class _Edits:
     """Collects changes to one text; places are offsets in it. Asking for the same change twice is one change."""
 
@@ -314,7 +320,9 @@ class _Adoption:
         """The kinds of lines that a block has and therefore does not inherit."""
         found = {item.key for item in _config.direct(block.children or ()) if _LISTS.fullmatch(item.key)}
         inherits = self.inherits(block)
-        return found | {"add_header"} if inherits == "off" else found - {"add_header"} if inherits == "merge" else found
+        if inherits == "merge":
+            return found - {"add_header"}
+        return found | {"add_header"} if inherits == "off" and _takes_headers(block) else found
 
     def inherits(self, block: Directive) -> str:
         """How nginx (from 1.29.3) was told to go about headers of the blocks around this one."""

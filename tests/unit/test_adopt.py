@@ -777,7 +777,7 @@ def test_nginx_merges_headers_where_only_the_policy_s_are_merged(nginx: Site, se
 
 def test_nginx_that_merges_nothing_gets_the_headers_in_each_block(nginx: Site) -> None:
     more = with_headers(nginx)
-    inner = "location / {\nadd_header_inherit off;\nlocation /x { root /; }\n}\n"
+    inner = "add_header_inherit off;\nif ($arg_x) { return 403; }\nlocation / {\nlocation /x { root /; }\n}\n"
     nginx.write(main="http {\nserver {\nlisten 443 ssl;\n%s}\n}\n" % inner)
     text = nginx.adopted(**more, merge_headers=True)["nginx"]
     assert text.count("include %s;" % more["headers"]) == 3
