@@ -17,7 +17,8 @@ LINK := .cache/collections/ansible_collections/kopano/hardening
 LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 iptables mmdebstrap netavark nftables \
 	openssh-client openssl podman python3-venv uidmap util-linux
 # Programs that the tests start themselves, on loopback.
-TEST_PACKAGES := apache2-bin ca-certificates git knot knot-dnssecutils nginx openssl testssl.sh unbound
+TEST_PACKAGES := apache2-bin ca-certificates chromium-headless-shell git knot knot-dnssecutils nginx openssl \
+	testssl.sh unbound
 
 # $(call interpreter,TEST,NAMES): the first of these interpreters that can make an environment and passes the test.
 interpreter = $(shell for python in $(2); do \
