@@ -274,6 +274,42 @@ def test_a_stopped_server_is_left_alone(bed):
     assert bed.server.calls == [] and bed.states() == []
 
 
+def test_a_server_that_only_its_configuration_keeps_from_running_is_repaired_and_started(bed, monkeypatch):
+    config = bed.conf / "nginx.conf"
+    config.write_text("http {\n    server {\n        listen 127.0.0.1:1;\n        ssl on;\n    }\n}\n")
+    bed.server.pid = None
+    monkeypatch.setattr(bed.server, "check", lambda: ("off: ssl on" in config.read_text(), "unknown directive"))
+    policy = str(bed.conf / "kopano-hardening" / "tls.conf")
+    options = {
+        "files": [{"path": policy, "content": "ssl_protocols TLSv1.2;\n"}],
+        "adopt": True,
+        "policy": {"tls": policy},
+    }
+    message, _result = bed.fails(**options)
+    assert "is not running" in message
+    options["policy"]["repair_ssl_on"] = True
+    assert bed.run(**options)["changed"] is True
+    assert "listen 127.0.0.1:1 ssl;" in config.read_text()
+    assert (bed.server.calls, bed.server.pid) == (["start"], 1)
+
+
+def test_a_stopped_server_stays_stopped_when_its_repair_is_taken_back(bed, monkeypatch):
+    config = bed.conf / "nginx.conf"
+    config.write_text("http {\n    server {\n        listen 127.0.0.1:1;\n        ssl on;\n    }\n}\n")
+    before = tree(bed.conf)
+    bed.server.pid = None
+    monkeypatch.setattr(bed.server, "check", lambda: (False, "still not"))
+    policy = str(bed.conf / "kopano-hardening" / "tls.conf")
+    _message, result = bed.fails(
+        files=[{"path": policy, "content": "ssl_protocols TLSv1.2;\n"}],
+        adopt=True,
+        policy={"tls": policy, "repair_ssl_on": True},
+    )
+    assert result["rolled_back"] is True
+    assert tree(bed.conf) == before
+    assert (bed.server.calls, bed.server.pid) == ([], None)
+
+
 def test_an_interrupted_run_is_not_repaired_in_check_mode(bed):
     bed.server.happens = [lambda: (False, "it will not")]
     with contextlib.suppress(_transaction.TransactionError):
