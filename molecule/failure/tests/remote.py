@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -27,6 +28,7 @@ TRANSACTIONS = "/var/lib/kopano-hardening/transactions"
 CONFIGURATION = ("/etc", "/var/lib/apache2")
 # Where it must not leave anything, beside what is there already.
 LEFTOVERS = ("/", "/tmp", "/run", "/root")
+ERROR_LOG = re.compile(r"/var/log/.*error.*")
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 MODULE_SECONDS = 120
@@ -160,6 +162,20 @@ def host_state() -> dict:
     }
 
 
+def lines_since(path: str, length: int) -> list:
+    with open(path, errors="replace") as log:
+        log.seek(length)
+        return log.read().splitlines()
+
+
+def is_of_live_server(line: str) -> bool:
+    """Whether a line of an error log is from a process of this host's web server, which is asked for pages."""
+    found = re.search(r"\[pid (\d+)|\] (\d+)#\d+: ", line)
+    with contextlib.suppress(OSError):
+        return found is not None and os.path.basename(program(found[1] or found[2])) in ("apache2", "nginx")
+    return False
+
+
 def journal() -> list:
     """The states of the transactions that are kept, oldest first."""
     states = []
@@ -206,8 +222,10 @@ def trial(runs: list) -> dict:
 def trace(params: dict) -> dict:
     """What a run in check mode leaves on the host, by kind. The processes of this script itself are left out."""
     before = host_state()
+    lengths = {path: os.path.getsize(path) for path in before["files"] if ERROR_LOG.fullmatch(path)}
     result = module(params, check=True)
     after = host_state()
+    said = [line for path, length in lengths.items() for line in lines_since(path, length)]
     own = str(os.getpid())
     for state in (before, after):
         state["processes"] = {
@@ -223,6 +241,7 @@ def trace(params: dict) -> dict:
         "sockets": sorted({*before["sockets"]} ^ {*after["sockets"]}),
         "mounts": sorted({*before["mounts"]} ^ {*after["mounts"]}),
         "shared": before["shared"] == after["shared"],
+        "said": [line for line in said if not is_of_live_server(line)],
     }  # fmt: skip
 
 
