@@ -388,6 +388,9 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         "variables": variables,
         "sent": [HSTS, *_frontend_components.EVERYWHERE, *(header["name"] for header in variables)],
         "hidden": _frontend_components.hidden(components),
+        "denied": [path for entry in components for path in entry["denied"]]
+        if boolean(options["deny_internal"])
+        else [],
         "plain_only": plain_only(foreign, as_list(options["server_names"])),
         "has_both": has_both(vhosts),
         "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",

@@ -53,12 +53,12 @@ def backend() -> t.Iterator[int]:
         server.shutdown()
 
 
-def adopted(server: str, folder: Path, backend: int) -> tuple[int, int]:
+def adopted(server: str, folder: Path, backend: int, **options: t.Any) -> tuple[int, int]:
     """Adopts a virtual host with a proxied WebApp, Konnect and Meet; returns its ports, for TLS and without."""
     layout = web_bed.layout(server, folder)
     info = host(server, "debian", policy_dir=layout.policy_dir)
     info["vhosts"] = [vhost(server)]
-    wanted = plan(info, http_redirect=False)
+    wanted = plan(info, http_redirect=False, **options)
     for path, text in render(wanted).items():
         if path.startswith(layout.policy_dir):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -118,6 +118,19 @@ def test_each_header_comes_once_and_konnect_s_are_its_own(server: str, tmp_path:
     assert "camera=(self)" in answers["/meet/"].all("permissions-policy")[0]
     assert answers["/elsewhere"].all("referrer-policy") == ["origin"]
     assert HSTS not in without_tls.all("strict-transport-security")
+
+
+@pytest.mark.parametrize("denies", [True, False])
+@pytest.mark.parametrize("server", SERVERS)
+def test_internal_paths_are_refused_when_asked_for(server: str, denies: bool, tmp_path: Path, backend: int) -> None:
+    port, _plain = adopted(server, tmp_path, backend, deny_internal=denies)
+    with web_bed.running(server, tmp_path, port):
+        for path in ("/webapp/config.php", "/webapp/%63onfig.php", "/api/kwm/v2/admin", "/api/kwm/v2//mcu/x"):
+            answer = web_bed.get(port, path)
+            assert answer.status == (403 if denies else 200), path
+            assert answer.all("strict-transport-security") == [HSTS], path
+        for path in ("/webapp/", "/api/kwm/v2/rtm/connect", "/elsewhere/config.php"):
+            assert web_bed.get(port, path).status == 200, path
 
 
 @pytest.mark.parametrize("server", SERVERS)
