@@ -37,6 +37,7 @@ with contextlib.suppress(ImportError):  # _caa_resolver says so
     import dns.rrset
     import dns.tsig
     import dns.update
+    from dns.rdtypes.ANY.CAA import CAA
 
 ALGORITHMS = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512")
 PAUSE = 0.5
@@ -97,7 +98,8 @@ def relative(name: dns.name.Name) -> str:
 
 
 def _rdata(record: Property) -> dns.rdata.Rdata:
-    return dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.CAA, str(record))
+    # Not from its text: dnspython before 2.4 takes bytes there for characters.
+    return CAA(dns.rdataclass.IN, dns.rdatatype.CAA, record.flags, record.tag.encode("ascii"), record.value)
 
 
 def properties(records: Iterable[str]) -> frozenset[Property]:
