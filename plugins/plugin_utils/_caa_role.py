@@ -22,6 +22,21 @@ Info = dict[str, t.Any]
 # Names in a configuration that are no names of anything: nginx's for "none of the others", and the machine itself.
 NOBODY = ("", "_", "localhost")
 
+# Options of the one question, and of what follows from its answer: every host has to have the same. The key's secret is
+# not among them, since what is remembered of a host can be shown.
+SHARED = (
+    "issuers",
+    "nameservers",
+    "trust_ad",
+    "timeout",
+    "publish",
+    "publish_server",
+    "publish_key_name",
+    "publish_key_algorithm",
+    "publish_ttl",
+    "publish_wait",
+)
+
 SEVERITIES = ("fail", "warn", "unknown", "info")
 # The verdicts in the order in which people want to read of them, and the words for them.
 VERDICTS = {
@@ -102,6 +117,7 @@ def asked(info: Info, files: t.Iterable[Info], options: Info) -> Info:
     }
     return {
         "host": options["host"],
+        "shared": {name: options[name] for name in SHARED},
         "names": list(spelled.values()),
         "expect": {spelled[plain]: expected for plain in names if _is_host_name(plain)},
         "certificates": {
@@ -121,11 +137,15 @@ def _is_host_name(text: str) -> bool:
 
 
 def question(wishes: t.Iterable[Info]) -> Info:
-    """One question for all hosts, from what asked() has made of each. C(errors) are the names of which two hosts expect
-    different things, in words."""
+    """One question for all hosts, from what asked() has made of each. C(errors) say where two hosts want different
+    things that cannot both be had."""
     whole: Info = {"names": [], "expect": {}, "certificates": {}, "errors": []}
     first: dict[str, tuple[str, Info]] = {}
+    wishes = list(wishes)
     for wish in wishes:
+        differing = ", ".join(f"caa_{key}" for key in SHARED if wish["shared"][key] != wishes[0]["shared"][key])
+        if differing:
+            whole["errors"].append(f"{differing} differs between {wishes[0]['host']} and {wish['host']}")
         for name in wish["names"]:
             known, owner = first.setdefault(_plain(name), (name, wish))
             if owner is wish:

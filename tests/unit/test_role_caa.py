@@ -211,6 +211,18 @@ def test_two_hosts_that_expect_different_things_of_a_name_are_told():
     assert error == "mail.example.com is a name of a and of b: caa_issuer differs"
 
 
+def test_one_question_has_one_set_of_options_and_the_secret_is_remembered_nowhere():
+    same = options(publish=True, publish_key_secret="c2VjcmV0")
+    wishes = [
+        _caa_role.asked(info(), [], same),
+        _caa_role.asked(info(), [], {**same, "host": "mail2", "publish": False}),
+    ]
+    assert _caa_role.question(wishes)["errors"] == ["caa_publish differs between mail1 and mail2"]
+    assert _caa_role.question(wishes[:1] * 2)["errors"] == []
+    assert "c2VjcmV0" not in repr(wishes)
+    assert {f"caa_{name}" for name in _caa_role.SHARED} <= set(DEFAULTS)
+
+
 # --- what the answer says --------------------------------------------------------------------------------------------
 
 
