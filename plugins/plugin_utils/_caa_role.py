@@ -208,7 +208,8 @@ def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
     """A line for each verdict and its reason, with all names that it is for."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in results:
-        reason = entry["error"]
+        # Names with the same trouble share a line.
+        reason = (entry["error"] or "").replace(f" for {_plain(entry['name'])}", "")
         if not reason and entry["verdict"] == _caa.NOT_APPLICABLE:
             reason = "the certificate comes from a private CA"
         elif not reason:

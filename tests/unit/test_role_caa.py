@@ -279,6 +279,15 @@ def test_what_was_said_already_is_not_said_again():
     assert said["lines"][1].endswith("Words. Repair it.")
 
 
+def test_names_with_the_same_trouble_share_a_line():
+    names = ("a.example.com", "B.example.com")
+    words = "192.0.2.1 answers SERVFAIL for {}; EDE 6"
+    found = answer(*(result(name, "forbidden", error=words.format(name.lower())) for name in names))
+    assert report(found, *names)["lines"] == [
+        "forbidden: a.example.com B.example.com (192.0.2.1 answers SERVFAIL; EDE 6)"
+    ]
+
+
 def test_a_host_without_names_says_so():
     assert report(answer(), *())["lines"] == ["no names to check"]
 
