@@ -151,7 +151,7 @@ def line(owner: str, record: Property) -> str:
 
 
 def _remove(owner: str, record: Property) -> str:
-    return f"; remove: {line(owner, record)}"
+    return f"; remove {line(owner, record)}"
 
 
 def _lines(owner: str, records: Iterable[Property]) -> str:

@@ -25,7 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver imp
 ROUNDS = 4
 """More than any set needs; a limit, so that two fixes which undo each other would not go on for ever."""
 
-_LINE = re.compile(r"(?P<mark>; remove: |; )?(?P<owner>\S+)\. IN CAA (?P<record>.*)")
+_LINE = re.compile(r"(?P<mark>; remove |; )?(?P<owner>\S+)\. IN CAA (?P<record>.*)")
 
 
 class RecordSet(NamedTuple):
@@ -45,10 +45,9 @@ class RecordSet(NamedTuple):
         """Zone-file lines, ready to be pasted; what has to go stands in comments."""
         if self.wanted is None:
             return "\n".join(self.proposal)
-        gone = [f"; remove: {_caa_findings.line(self.place, record)}" for record in self.current]
-        kept = {f"; remove: {_caa_findings.line(self.place, record)}" for record in self.wanted}
+        gone = [record for record in self.current if record not in self.wanted]
         return "\n".join(
-            [text for text in gone if text not in kept]
+            [f"; remove {_caa_findings.line(self.place, record)}" for record in gone]
             + [_caa_findings.line(self.place, record) for record in self.wanted]
         )
 

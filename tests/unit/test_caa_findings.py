@@ -60,7 +60,7 @@ def apply(records, fixes):
     """The record set after an administrator did what the fixes say."""
     result = set(records)
     for line in "\n".join(fixes).splitlines():
-        if line.startswith("; remove: "):
+        if line.startswith("; remove "):
             result.discard(record(line.partition(" IN CAA ")[2]))
         elif not line.startswith(";"):
             result.add(record(line.partition(" IN CAA ")[2]))
@@ -170,7 +170,7 @@ def test_contact_that_blocks_is_published_without_its_flag():
     records = [record('128 contactemail "a@kopano.test"'), record(f'0 issue "{LE}"')]
     fix = findings(case(lookup("kopano.test", records, "kopano.test")))["caa.critical"]["fix"]
     assert fix == (
-        '; remove: kopano.test. IN CAA 128 contactemail "a@kopano.test"\n'
+        '; remove kopano.test. IN CAA 128 contactemail "a@kopano.test"\n'
         'kopano.test. IN CAA 0 contactemail "a@kopano.test"'
     )
 

@@ -73,7 +73,7 @@ def test_what_has_to_go_stands_in_comments_and_other_cas_stay():
     there = [record(text) for text in ('0 issue "digicert.com"', '128 contactemail "a@kopano.test"', *WHOLE[1:])]
     entry = sets(case(lookup("mail.kopano.test", there, "kopano.test")))["kopano.test"]
     assert entry.lines.splitlines() == [
-        '; remove: kopano.test. IN CAA 128 contactemail "a@kopano.test"',
+        '; remove kopano.test. IN CAA 128 contactemail "a@kopano.test"',
         'kopano.test. IN CAA 0 issue "digicert.com"',
         *(f"kopano.test. IN CAA {text}" for text in WHOLE),
         'kopano.test. IN CAA 0 contactemail "a@kopano.test"',
