@@ -20,7 +20,7 @@ options:
     type: dict
     required: true
   files:
-    description: Results of M(ansible.builtin.slurp) for the certificates of the virtual hosts.
+    description: Results of M(ansible.builtin.command) that has read the certificates of the virtual hosts.
     type: list
     elements: dict
     required: true

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import base64
 import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -88,9 +87,9 @@ def _plain(name: str) -> str:
 def asked(info: Info, files: t.Iterable[Info], options: Info) -> Info:
     """What one host wants to know: C(names), and for each what to C(expect), and the PEM text in C(certificates).
 
-    info is the answer of frontend_info, files the certificates of its virtual hosts as slurp has read them, or not.
+    info is the answer of frontend_info, files what came of reading the certificates of its virtual hosts.
     """
-    texts = {entry["item"]: base64.b64decode(entry.get("content") or "").decode("utf-8", "replace") for entry in files}
+    texts = {entry["item"]: entry.get("stdout", "") for entry in files}
     off = {_plain(name) for name in as_list(options["names_off"])}
     names: dict[str, str | None] = {}
     spelled: dict[str, str] = {}

@@ -1,0 +1,57 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every role's specification, defaults and the comments of these say the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROLES = sorted((Path(__file__).parents[2] / "roles").iterdir())
+KINDS = {"bool": bool, "int": int, "str": str, "list": list, "dict": dict}
+
+
+@pytest.fixture(params=ROLES, ids=lambda path: path.name)
+def role(request):
+    return request.param
+
+
+@pytest.fixture
+def spec(role):
+    return yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+
+
+def test_specification_and_defaults_say_the_same(role, spec):
+    defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    assert list(spec) == list(defaults)
+    assert {name: entry["default"] for name, entry in spec.items()} == defaults
+    for name, entry in spec.items():
+        assert name.startswith(f"{role.name}_"), name
+        assert entry["description"].strip(), name
+        assert type(defaults[name]) is KINDS[entry["type"]], name
+        if "choices" in entry and entry["type"] == "str":
+            assert defaults[name] in entry["choices"], name
+
+
+def test_comments_of_the_defaults_say_what_the_specification_says(role, spec):
+    text = (role / "defaults" / "main.yml").read_text()
+    for name, entry in spec.items():
+        comment = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
+        assert comment, name
+        said = dict(re.findall(r"^# - (\w+): (.*)$", comment.group(1), re.MULTILINE))
+        kind = "list of " + entry["elements"] if entry["type"] == "list" else entry["type"]
+        assert said["Type"] == kind, name
+        assert yaml.safe_load(said["Default"]) == entry["default"], name
+        assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
+
+
+def test_the_role_looks_at_what_it_is_given(role):
+    """A variable that nothing reads would be a promise that is not kept."""
+    names = yaml.safe_load((role / "defaults" / "main.yml").read_text())
+    texts = [path.read_text() for folder in ("tasks", "vars") for path in (role / folder).rglob("*.yml")]
+    assert [name for name in names if not any(re.search(rf"\b{name}\b", text) for text in texts)] == []
