@@ -21,6 +21,10 @@ Info = dict[str, t.Any]
 BESIDE = ("T", "M")
 
 
+# Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
+NOBODYS = (".invalid", ".localhost")
+
+
 # --- what to ask -----------------------------------------------------------------------------------------------------
 
 
@@ -60,7 +64,7 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
         targets = []
         for vhost in info["vhosts"]:
             if vhost["server"] == server["server"]:
-                names = vhost["names"] if vhost.get("named", True) else []
+                names = [name for name in vhost["names"] if vhost.get("named", True) and not _is_nobodys(name)]
                 own = _probe.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
                 targets += [target for target in own if target["server_name"]] or own
         groups = server["openssl"]["groups"]
@@ -70,6 +74,10 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
         inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
+
+
+def _is_nobodys(name: str) -> bool:
+    return f".{name.lower()}".endswith(NOBODYS)
 
 
 def _key(endpoint: Info) -> tuple[t.Any, ...]:
@@ -165,7 +173,8 @@ def predicted(grades: t.Iterable[Info]) -> list[str]:
     """
     lines: dict[str, None] = {}
     for entry in grades:
-        place = "{}:{}".format(entry["server_name"] or "(no name)", entry["port"])
+        name = entry["server_name"]
+        place = "{}:{}".format("(no name)" if name is None or _is_nobodys(name) else name, entry["port"])
         now = entry["now"]
         before = "not there now" if now is None else "now " + (now["grade_trust_ignored"] or "no grade")
         after = entry["grade_trust_ignored"] or "no grade"

@@ -79,7 +79,16 @@ def test_every_name_is_asked_at_the_inventorys_address():
     assert {tuple(entry["server_groups"]) for entry in found["endpoints"]} == {tuple(GROUPS)}
 
 
-@pytest.mark.parametrize("names", [{"names": []}, {"names": ["_"]}, {"names": ["some-machine"], "named": False}])
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"names": []},
+        {"names": ["_"]},
+        {"names": ["some-machine"], "named": False},
+        {"names": ["unknown.invalid"]},
+        {"names": ["localhost"]},
+    ],
+)
 def test_what_has_no_name_is_asked_without_one(names):
     assert places(asked(vhost(**names))) == [(HERE, 443, None)]
 
@@ -235,6 +244,7 @@ def foreseen(after: str | None, now: str | None, *limits: dict[str, t.Any], **va
 
 def test_a_prediction_says_both_grades_once_for_all_addresses():
     both = [foreseen("A+", "B"), foreseen("A+", "B", address="::1"), foreseen("A+", "B", server_name=None)]
+    both.append(foreseen("A+", "B", server_name="unknown.invalid"))
     assert _verify.predicted(both) == [
         "mail.example:443: now B, after hardening A+",
         "(no name):443: now B, after hardening A+",
