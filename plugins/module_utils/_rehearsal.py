@@ -529,7 +529,14 @@ def _nginx_instance(
     temporary = "".join(
         f" {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
-    top = "\n".join(_tls_text(config, block.children or ()) for block in http)
+    # Headers may be made of variables.
+    maps = [
+        config.files[item.file][item.start : item.end]
+        for block in http
+        for item in _config.direct(block.children or ())
+        if item.key == "map"
+    ]
+    top = "\n".join([*maps, *(_tls_text(config, block.children or ()) for block in http)])
     return "\n".join(
         [
             *loads,
