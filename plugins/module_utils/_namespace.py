@@ -16,6 +16,7 @@ documentation in the kernel tree.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import errno
@@ -48,6 +49,7 @@ KERNEL_TREES = ("/proc", "/sys", "/dev")
 SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 # Upper bound of what a rehearsal may write, in memory.
 SCRATCH_SIZE = "512m"
+THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
 # Copied into the new network namespace, because they decide which addresses a server can bind.
 BIND_SYSCTLS = (
     "net/ipv4/ip_nonlocal_bind",
@@ -337,6 +339,7 @@ def call(
     addresses = host_addresses()
     settings = _read_sysctls()
     reader, writer = os.pipe()
+    _await_ended_threads()
     child = os.fork()
     if child == 0:
         _outer_child(work, writer, reader, sockets, hosts, addresses, settings)
@@ -358,6 +361,17 @@ def call(
     if kind == "failed":
         raise Failed(value)
     return value
+
+
+def _await_ended_threads() -> None:
+    """Wait for threads that have ended for Python, but not yet for the kernel.
+
+    Before Python 3.13 a thread is joined a moment before its end, in which it still tidies up in C libraries. A fork at
+    that moment copies a lock of OpenSSL's that it holds, and then nobody in the child can ever shake hands.
+    """
+    deadline = time.monotonic() + THREAD_PATIENCE
+    while len(os.listdir("/proc/self/task")) > 1 + _thread._count() and time.monotonic() < deadline:
+        time.sleep(0.0005)
 
 
 def _read_all(reader: int, deadline: float) -> bytes:

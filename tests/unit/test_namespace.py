@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import socket
 import subprocess
@@ -163,6 +164,16 @@ def test_a_big_log_is_neither_seen_nor_copied():
     files, entries = _namespace.call(work, 10)
     assert files == []
     assert entries == sorted(name for name in os.listdir("/var/log") if os.path.isdir("/var/log/" + name))
+
+
+def test_nothing_is_forked_beside_a_thread_in_its_last_moment():
+    """Python knows nothing any more of such a thread, and nothing at all of one that C code has started."""
+    libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
+    libc.pthread_create(ctypes.byref(thread), None, libc.usleep, ctypes.c_void_p(400_000))
+    started = time.monotonic()
+    libc.pthread_detach(thread)
+    assert _namespace.call(lambda: len(os.listdir("/proc/self/task")), 10) == 1
+    assert 0.3 < time.monotonic() - started < _namespace.THREAD_PATIENCE
 
 
 def test_work_that_hangs_is_ended_in_time():
