@@ -125,6 +125,19 @@ def test_verified_and_nothing_changed():
     assert state() == before
 
 
+def test_a_private_key_beside_the_certificate_stays_where_it_is():
+    certificate, key = "/etc/ssl/certs/mail.nginx12.test.pem", "/etc/ssl/private/mail.nginx12.test.key"
+    words = ["ansible", "nginx12", "--inventory", INVENTORY, "--module-name", "ansible.builtin.shell"]
+    words += ["--args", f"cat {key} >>{certificate} && grep -c KEY {certificate}"]
+    done = subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert done.stdout.split()[-1] == "2"
+    run = play("-vvv", caa_issuer="")
+    assert run.status == 0, run.output
+    assert "not applicable: mail.nginx12.test" in run.said("nginx12")
+    assert "BEGIN CERTIFICATE" in run.output
+    assert "PRIVATE KEY" not in run.output
+
+
 def test_a_dry_run_shows_the_difference_and_changes_nothing():
     before = state()
     run = play("--check", "--diff", caa_publish=True)
