@@ -22,7 +22,7 @@ from typing import Any
 import yaml
 
 from .images import LAB, Release, dns_release
-from .model import Host, Lab
+from .model import Host, Lab, hosts
 from .network import Subnets
 from .shell import LabError, lock
 
@@ -43,6 +43,9 @@ class Nameserver:
         self.lab = lab
         self.release: Release = dns_release()
         self._data: dict[str, Any] = yaml.safe_load((LAB / "dns.yml").read_text())
+        strangers = set(self._data["zones"]) - set(hosts())
+        if strangers:
+            raise LabError(f"dns.yml: {', '.join(sorted(strangers))} is no host of hosts.yml")
         for zone, entry in self._data["zones"].items():
             if set(entry) - KEYS:
                 raise LabError(f"dns.yml: {zone}: unknown key {', '.join(sorted(set(entry) - KEYS))}")
@@ -68,11 +71,11 @@ class Nameserver:
         issuer = self._entry(host).get("issuer")
         return {} if issuer is None else {"caa_issuer": issuer}
 
-    def archive(self, hosts: Iterable[Host], subnets: Subnets) -> bytes:
+    def archive(self, subnets: Subnets) -> bytes:
         """The container's files as a tar archive; the same input gives the same bytes."""
-        hosts = list(hosts)
+        served = list(hosts().values())
         own = self.addresses(subnets)
-        entries = {f"{host.domain}.": self._entry(host) for host in hosts}
+        entries = {f"{host.domain}.": self._entry(host) for host in served}
         signed = [zone for zone, entry in entries.items() if entry.get("signed", True)]
         zones = {".": "root", **{zone: zone.rstrip(".") for zone in ["test.", *entries]}}
         files = {
@@ -94,7 +97,7 @@ class Nameserver:
             "test.zone": _zone("test.", *(f"{zone} NS ns.test." for zone in entries), _hosts(["ns.test."], own)),
             "db/.keep": "",
         }
-        for host in hosts:
+        for host in served:
             zone = f"{host.domain}."
             records = [text.format(domain=host.domain) for text in entries[zone].get("caa", self._data["good"])]
             names = [zone, *(f"{label}.{zone}" for label in ("mail", "autodiscover", "webapp", "calendar"))]

@@ -75,7 +75,7 @@ class Machines:
                 self._create(name, hostname, addresses, archive, spec, options)
 
         def bring_dns() -> None:
-            archive = self.dns.archive(self.known.values(), subnets)
+            archive = self.dns.archive(subnets)
             options = [self.dns.release.image, f"{dns.PLACE}/start"]
             have(self.dns.name, "ns.test", self.dns.addresses(subnets), archive, options)
             self.dns.wait(subnets)
