@@ -169,18 +169,23 @@ def _fixes(result: Info, minimum: str, trust_ignored: bool) -> list[str]:
 def predicted(grades: t.Iterable[Info]) -> list[str]:
     """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
 
-    Endpoints of one name at several addresses are one line where the same is to be said of them.
+    Endpoints of one name at several addresses are one line where the same is to be said of them; an address that comes
+    to a name which is there already is not said.
     """
-    lines: dict[str, None] = {}
+    befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
-        name = entry["server_name"]
+        name, now = entry["server_name"], entry["now"]
         place = "{}:{}".format("(no name)" if name is None or _is_nobodys(name) else name, entry["port"])
-        now = entry["now"]
-        before = "not there now" if now is None else "now " + (now["grade_trust_ignored"] or "no grade")
-        after = entry["grade_trust_ignored"] or "no grade"
+        after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
         reasons = " ".join([limit["rule"] for limit in _limits(entry, True)] or [entry["error"] or ""])
-        lines[": ".join(filter(None, [place, f"{before}, after hardening {after}", reasons]))] = None
-    return list(lines)
+        before = befores.setdefault((place, ": ".join(filter(None, [after, reasons]))), [])
+        if now is not None:
+            before.append("now " + (now["grade_trust_ignored"] or "no grade"))
+    return [
+        f"{place}: {words}, {after}"
+        for (place, after), before in befores.items()
+        for words in dict.fromkeys(before or ["not there now"])
+    ]
 
 
 # --- may a change stay -----------------------------------------------------------------------------------------------

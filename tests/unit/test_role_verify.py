@@ -245,6 +245,7 @@ def foreseen(after: str | None, now: str | None, *limits: dict[str, t.Any], **va
 def test_a_prediction_says_both_grades_once_for_all_addresses():
     both = [foreseen("A+", "B"), foreseen("A+", "B", address="::1"), foreseen("A+", "B", server_name=None)]
     both.append(foreseen("A+", "B", server_name="unknown.invalid"))
+    both.append({**foreseen("A+", None, address="::2"), "now": None})
     assert _verify.predicted(both) == [
         "mail.example:443: now B, after hardening A+",
         "(no name):443: now B, after hardening A+",
