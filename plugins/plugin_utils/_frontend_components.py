@@ -151,6 +151,7 @@ _KEYS: dict[str, tuple[str, t.Callable[[t.Any], bool]]] = {
     "fallback": ("the name of a file", _is_text(re.compile(r"[A-Za-z0-9._-]+"))),
     "landing": ("a path", _is_text(_FILE)),
     "redirects": ("paths and the paths that they lead to", lambda value: _is_mapping(value, _PATH, _FILE)),
+    "strip": ("true or false", lambda value: isinstance(value, bool)),
     "websocket": ("a list of paths", lambda value: _is_list(value, _PATH)),
     "read_timeout": ("a number of seconds", _is_number),
     "body_size": ("a number of megabytes", _is_number),
@@ -280,11 +281,23 @@ def _resolved(entry: Entry, found: t.Mapping[str, t.Any], entries: Entries) -> E
     entry["pattern"] = pattern(entry)
     entry["kind"], entry["target"] = target(entry["backend"])
     entry["scheme"] = entry["target"].partition(":")[0] if entry["kind"] == "proxy" else ""
-    # How Apache writes both; a socket needs a host name that is never looked up.
+    # How nginx writes it: a path after it takes the place of the location's.
     unix = entry["scheme"] == "unix"
+    entry["proxy_pass"] = ("http://" if unix else "") + entry["target"]
+    if entry["strip"]:
+        entry["proxy_pass"] += ":/" if unix else "/"
+    # How Apache writes both; a socket needs a host name that is never looked up.
     entry["url"] = f"{entry['target']}|http://kopano-{entry['name']}" if unix else entry["target"]
     entry["websocket_url"] = re.sub(r"(^|\|)http", r"\1ws", entry["url"])
+    entry["websockets"] = [_websocket(path, entry) for path in entry["websocket"]]
     return entry
+
+
+def _websocket(path: str, entry: Entry) -> Entry:
+    """A path below which connections are upgraded, as the part that the backend is not asked for and the rest."""
+    public = max((own for own in entry["paths"] if _below(path, own)), key=len)
+    prefix = public if entry["strip"] else ""
+    return {"prefix": prefix.replace(".", r"\."), "rest": path[len(prefix) :].replace(".", r"\.")}
 
 
 def target(backend: str) -> tuple[str, str]:

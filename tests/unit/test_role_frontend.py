@@ -317,7 +317,7 @@ def test_what_kopano_answers_is_compared_in_adopt_mode_and_prescribed_in_site_mo
     info["components"] = [{"name": "z-push", "path": ""}, {"name": "gateway", "path": ""}]
     kept = COMPONENTS["z-push"]["headers"]["keep"]
     asked = {"path": "/Microsoft-Server-ActiveSync", "keep": kept}
-    upload = {"path": "/Microsoft-Server-ActiveSync", "method": "POST", "body_size": 32 << 20}
+    upload = {"path": "/Microsoft-Server-ActiveSync", "method": "POST", "body_size": 20 << 20}
     where = {"server_name": "mail.example.com", "port": 443}
     site = plan(info, server_names=["mail.example.com"], probes=[{"path": "/status"}])
     assert site["probes"] == [
@@ -451,6 +451,18 @@ def test_bad_component_is_refused_by_option_and_value(changes, named):
     assert errors
     for word in named:
         assert word in " ".join(errors)
+
+
+@pytest.mark.parametrize("strip", [False, True])
+def test_a_backend_is_asked_for_the_whole_path_or_for_the_rest(strip):
+    for backend in ("http://127.0.0.1:1", "unix:/run/x.sock"):
+        extra = {"paths": ["/a.b"], "backend": backend, "websocket": ["/a.b/socket"], "strip": strip}
+        wanted = plan(host("nginx", "debian"), server_names=["mail.example.com"], components_extra={"x": extra})
+        (entry,) = [item for item in wanted["site"]["components"] if item["name"] == "x"]
+        written = backend if backend.startswith("http:") else "http://" + backend
+        assert entry["proxy_pass"] == written + ((":/" if written != backend else "/") if strip else "")
+        rest = {"prefix": r"/a\.b", "rest": "/socket"} if strip else {"prefix": "", "rest": r"/a\.b/socket"}
+        assert entry["websockets"] == [rest]
 
 
 def test_components_can_be_changed_added_and_switched_off():
