@@ -15,11 +15,12 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_resolver
 from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._verify import is_nobodys
 
 Info = dict[str, t.Any]
 
-# Names in a configuration that are no names of anything: nginx's for "none of the others", and the machine itself.
-NOBODY = ("", "_", "localhost")
+# What is written in place of a name; "_" is nginx's custom for "none of the others".
+NOBODY = ("", "_")
 
 # Options of the one question, and of what follows from its answer: every host has to have the same. The key's secret is
 # not among them, since what is remembered of a host can be shown.
@@ -96,7 +97,7 @@ def asked(info: Info, files: t.Iterable[Info], options: Info) -> Info:
 
     def note(name: str, certificate: str | None) -> None:
         plain = _plain(name)
-        if plain not in NOBODY and plain not in off:
+        if plain not in NOBODY and plain not in off and not is_nobodys(plain):
             spelled.setdefault(plain, name)
             names.setdefault(plain, certificate)
 

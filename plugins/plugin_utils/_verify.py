@@ -64,7 +64,7 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
         targets = []
         for vhost in info["vhosts"]:
             if vhost["server"] == server["server"]:
-                names = [name for name in vhost["names"] if vhost.get("named", True) and not _is_nobodys(name)]
+                names = [name for name in vhost["names"] if vhost.get("named", True) and not is_nobodys(name)]
                 own = _probe.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
                 targets += [target for target in own if target["server_name"]] or own
         groups = server["openssl"]["groups"]
@@ -76,7 +76,8 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
 
 
-def _is_nobodys(name: str) -> bool:
+def is_nobodys(name: str) -> bool:
+    """Whether it is a name of nothing in the network."""
     return f".{name.lower()}".endswith(NOBODYS)
 
 
@@ -175,7 +176,7 @@ def predicted(grades: t.Iterable[Info]) -> list[str]:
     befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
         name, now = entry["server_name"], entry["now"]
-        place = "{}:{}".format("(no name)" if name is None or _is_nobodys(name) else name, entry["port"])
+        place = "{}:{}".format("(no name)" if name is None or is_nobodys(name) else name, entry["port"])
         after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
         reasons = " ".join([limit["rule"] for limit in _limits(entry, True)] or [entry["error"] or ""])
         before = befores.setdefault((place, ": ".join(filter(None, [after, reasons]))), [])

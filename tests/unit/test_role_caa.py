@@ -134,7 +134,7 @@ def test_good_options_are_taken():
 def test_names_are_those_of_tls_virtual_hosts_of_the_options_and_of_a_site_to_come():
     served = info(
         mail(names=["mail.example.com", "_", "Mail.Example.com", "~^www"]),
-        mail(names=["www.example.com", "localhost"]),
+        mail(names=["www.example.com", "localhost", "unknown.invalid"]),
         mail(names=["plain.example.com"], tls=False),
         mail(names=["srv1.example.com"], named=False),
     )
