@@ -41,6 +41,7 @@ def test_check_mode_says_what_would_change_and_how_it_went(one, method, frontend
     endpoints = result["rehearsal"]["endpoints"]
     assert {endpoint["protocol"] for endpoint in endpoints} == {"TLSv1.3"}
     assert {tuple(endpoint["hsts"]) for endpoint in endpoints} == {("max-age=31536000",)}
+    assert {grade["grade_trust_ignored"] for grade in result["rehearsal"]["grades"]} == {"A+"}
     assert {None, frontend.name} <= {endpoint["server_name"] for endpoint in endpoints}
 
 
