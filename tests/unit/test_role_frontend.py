@@ -10,41 +10,14 @@ import json
 import re
 
 import pytest
-import yaml
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _components
 from ansible_collections.kopano.hardening.plugins.modules import web_config
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend, _frontend_components
 
-from .role_frontend import COMPONENTS, DATA, DEFAULTS, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
-
-SPEC = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
-
+from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
 
 # --- the specification -----------------------------------------------------------------------------------------------
-
-
-def test_specification_and_defaults_say_the_same():
-    assert list(SPEC) == list(DEFAULTS)
-    assert {name: entry["default"] for name, entry in SPEC.items()} == DEFAULTS
-    for name, entry in SPEC.items():
-        assert entry["description"].strip(), name
-        kind = {"bool": bool, "int": int, "str": str, "list": list, "dict": dict}[entry["type"]]
-        assert type(DEFAULTS[name]) is kind, name
-        if "choices" in entry and entry["type"] == "str":
-            assert DEFAULTS[name] in entry["choices"]
-
-
-def test_comments_of_the_defaults_say_what_the_specification_says():
-    text = (ROLE / "defaults" / "main.yml").read_text()
-    for name, entry in SPEC.items():
-        comment = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
-        assert comment, name
-        said = dict(re.findall(r"^# - (\w+): (.*)$", comment.group(1), re.MULTILINE))
-        kind = "list of " + entry["elements"] if entry["type"] == "list" else entry["type"]
-        assert said["Type"] == kind, name
-        assert yaml.safe_load(said["Default"]) == entry["default"], name
-        assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
 
 
 def test_every_component_of_the_data_can_be_found_on_a_host():
