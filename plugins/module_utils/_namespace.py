@@ -50,6 +50,7 @@ SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 # Upper bound of what a rehearsal may write, in memory.
 SCRATCH_SIZE = "512m"
 THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
+ADDRESS_PATIENCE = 0.5  # seconds for the routes to all own addresses
 # Copied into the new network namespace, because they decide which addresses a server can bind.
 BIND_SYSCTLS = (
     "net/ipv4/ip_nonlocal_bind",
@@ -164,6 +165,26 @@ def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
             link.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWADDR, flags, number + 1, 0) + body)
             # EEXIST (127.0.0.1 is there already) and a refused family are harmless: a bind to it then fails by name.
             link.recv(1 << 12)
+    deadline = time.monotonic() + ADDRESS_PATIENCE
+    for family, address in addresses:
+        while not _is_reachable(family, address) and time.monotonic() < deadline:
+            time.sleep(0.001)
+
+
+def _is_reachable(family: int, address: bytes) -> bool:
+    """Whether an own address takes packets: the kernel adds the local route of IPv6 a moment after the address.
+
+    A first packet that is lost costs a TCP connection a second, or is an error.
+    """
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as own:
+            own.settimeout(0.01)
+            own.bind((socket.inet_ntop(family, address), 0))
+            own.connect(own.getsockname()[:2])
+            own.send(b"?")
+            return own.recv(1) == b"?"
+    except OSError:
+        return False
 
 
 def _copy_sysctls(values: dict[str, str]) -> None:
