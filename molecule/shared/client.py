@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A client that never stops asking: RATE requests a second over HTTPS, each on a new connection.
+"""A client that never stops asking over HTTPS, each time on a new connection.
 
-client.py ADDRESS NAME LOG [SECONDS]
+client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND]]
 
 Each request becomes one line of LOG: when it began (seconds since the epoch), how long it took (milliseconds), and what
 was wrong with the answer, if anything. Every second request has no server name, and half of them ask for a page of PHP.
@@ -21,7 +21,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-RATE = 20
 TIMEOUT = 10.0
 PATHS = ("/", "/webapp/")  # a file and a page of PHP
 DONE = b"HTTP/1.1 "
@@ -54,13 +53,13 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
     return f"{len(body)} bytes of {int(lengths[0])}" if lengths and int(lengths[0]) != len(body) else ""
 
 
-def main(address: str, name: str, log: str, seconds: str = "1200") -> None:
+def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "20") -> None:
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     tls = context()
     begin = time.monotonic()
 
-    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(RATE * int(TIMEOUT)) as pool:
+    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(int(float(rate) * TIMEOUT)) as pool:
 
         def one(number: int) -> None:
             started, clock = time.time(), time.monotonic()
@@ -68,7 +67,7 @@ def main(address: str, name: str, log: str, seconds: str = "1200") -> None:
             lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
 
         for number in itertools.count():
-            due = begin + number / RATE
+            due = begin + number / float(rate)
             if due > begin + float(seconds) or stop.wait(max(0.0, due - time.monotonic())):
                 break
             pool.submit(one, number)

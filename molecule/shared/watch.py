@@ -21,7 +21,8 @@ from pathlib import Path
 import yaml
 
 CLIENT = Path(__file__).resolve().parent / "client.py"
-SECONDS = "180"  # a client whose run does not end, ends by itself
+SECONDS = "300"  # a client whose run does not end, ends by itself
+RATE = "5"  # requests a second; the scenario failure asks more often
 PATIENCE = 20  # seconds that a client gets to finish its last requests
 
 
@@ -38,7 +39,15 @@ def begin(folder: Path, kind: str, inventory: Path) -> None:
         descriptor = os.open(end, os.O_RDWR)
         with (run / f"{host}.words").open("w") as words:
             client = subprocess.Popen(
-                [sys.executable, CLIENT, entry["lab_addresses"][0], entry["lab_name"], run / f"{host}.log", SECONDS],
+                [
+                    sys.executable,
+                    CLIENT,
+                    entry["lab_addresses"][0],
+                    entry["lab_name"],
+                    run / f"{host}.log",
+                    SECONDS,
+                    RATE,
+                ],
                 stdin=descriptor,
                 stdout=words,
                 stderr=words,
