@@ -20,6 +20,7 @@ PROGRAMS = ("chromium-headless-shell", "chromium")
 # What the pages of the stand-ins write down once each of their parts has worked.
 WEBAPP = ("ready", "inline", "eval", "function", "preview", "worker")
 PATIENCE = 20_000  # milliseconds
+ATTEMPTS = 5
 ASK = "navigator.mediaDevices.getUserMedia({audio: true, video: true}).then(() => 'allowed', (error) => error.name)"
 
 
@@ -43,15 +44,24 @@ def look(frontends: Iterable[Frontend]) -> dict[str, dict[str, Any]]:
 def visit(context: BrowserContext, url: str, marks: Iterable[str], then: str = "") -> dict[str, Any]:
     """One page: the marks that it has left, what was said on the console and what failed to load until then.
 
-    then is asked afterwards; what the browser says about that is not kept.
+    then is asked afterwards; what the browser says about that is not kept. When a network of this machine comes or goes,
+    which those of other scenarios do, Chromium gives its requests up: then the page is opened anew.
     """
+    for _attempt in range(ATTEMPTS):
+        result = _visit(context, url, marks, then)
+        if not any("ERR_NETWORK_CHANGED" in line for line in result["said"]):
+            break
+    return result
+
+
+def _visit(context: BrowserContext, url: str, marks: Iterable[str], then: str) -> dict[str, Any]:
     page = context.new_page()
     said: list[str] = []
     page.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: said.append(f"error: {error}"))
     page.on("requestfailed", lambda request: said.append(f"not loaded: {request.url}: {request.failure}"))
-    page.goto(url)
     try:
+        page.goto(url)
         # A selector, because the page's policy may forbid to evaluate anything in it.
         page.wait_for_selector("html" + "".join(f"[data-{mark}]" for mark in marks), state="attached", timeout=PATIENCE)
     except Error as error:  # the judgement comes later
