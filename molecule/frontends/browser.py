@@ -44,8 +44,8 @@ def look(frontends: Iterable[Frontend]) -> dict[str, dict[str, Any]]:
 def visit(context: BrowserContext, url: str, marks: Iterable[str], then: str = "") -> dict[str, Any]:
     """One page: the marks that it has left, what was said on the console and what failed to load until then.
 
-    then is asked afterwards; what the browser says about that is not kept. When a network of this machine comes or goes,
-    which those of other scenarios do, Chromium gives its requests up: then the page is opened anew.
+    then is asked afterwards; what the browser says about that is not kept. When a network of this machine comes or
+    goes, which those of other scenarios do, Chromium gives its requests up: then the page is opened anew.
     """
     for _attempt in range(ATTEMPTS):
         result = _visit(context, url, marks, then)
