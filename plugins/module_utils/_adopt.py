@@ -252,9 +252,14 @@ class _Adoption:
         if policy.get("repair_ssl_on"):
             self.repair_ssl_on(tls)
         if policy.get("variables"):
-            for block in {id(level): level for item in tls for level in item.within() if level.key == "http"}.values():
-                if not self.includes(block, policy["variables"]):
-                    self.edit(block.file).insert_inside(block, ["include %s;" % policy["variables"]])
+            # Each file has its own include, so that none depends on another, nor on the main configuration. nginx takes
+            # the same map as often as it comes.
+            first: dict[str, Directive] = {}
+            for block in sorted(tls, key=lambda item: item.start):
+                first.setdefault(block.file, block)
+            for block in first.values():
+                if not self.includes(block, policy["tls"]):
+                    self.edit(block.file).insert_before(block, ["include %s;" % policy["variables"]])
 
     def repair_ssl_on(self, tls: list[Directive]) -> None:
         """Say with each listener what the directive C(ssl) says, which nginx 1.25.1 does not know any more."""
@@ -368,11 +373,11 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict
 
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
     port 80. For nginx, headers is that of the file with the response headers, which locations may need as well, and
-    variables that of the file for the http block; merge_headers says whether nginx has add_header_inherit, and
-    repair_ssl_on whether to replace the directive ssl. Texts that lie over the disk in the configuration's source are
-    taken into account (the policy's own files, which may not be on the disk yet) and never edited. Marks that are there
-    already are replaced, so that
-    adopting twice is adopting once. Raises ConfigError.
+    variables that of the file with what these need, which each file with such a server block gets in front of it;
+    merge_headers says whether nginx has add_header_inherit, and repair_ssl_on whether to replace the directive ssl.
+    Texts that lie over the disk in the configuration's source are taken into account (the policy's own files, which may
+    not be on the disk yet) and never edited. Marks that are there already are replaced, so that adopting twice is
+    adopting once. Raises ConfigError.
     """
     if not config.source.disk:
         raise ValueError("what was read from a dump cannot be edited")

@@ -136,7 +136,7 @@ options:
         description: Included in every virtual host without TLS.
         type: path
       variables:
-        description: "nginx: included in the http block."
+        description: "nginx: included in front of the first server block with TLS of each file."
         type: path
       merge_headers:
         description: "nginx: whether it has the directive C(add_header_inherit), which 1.29.3 brought."

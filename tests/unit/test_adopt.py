@@ -745,6 +745,18 @@ def test_nginx_headers_go_where_they_would_be_lost_and_not_beside_the_administra
     """ % {"policy": policy})  # fmt: skip
 
 
+def test_nginx_files_depend_neither_on_each_other_nor_on_the_main_one(nginx: Site) -> None:
+    more = with_headers(nginx)
+    secure = "server {\nlisten 127.0.0.1:443 ssl;\n}\n"
+    nginx.write(main="http {\ninclude %s/sites/*.conf;\n}\n" % nginx.folder)
+    nginx.write(sites__a=secure + secure, sites__b="server {\nlisten 127.0.0.1:80;\n}\n" + secure)
+    changed = nginx.adopted(**more)
+    assert set(changed) == {"a", "b"}
+    for text in changed.values():
+        before, included, _after = text.partition("include %s;" % more["variables"])
+        assert included and before.count("ssl") == 0 and text.count("variables.conf") == 1
+
+
 def test_nginx_keeps_the_administrator_s_header_for_the_whole_server(nginx: Site) -> None:
     more = with_headers(nginx)
     nginx.write(main="http {\nadd_header X-Frame-Options DENY;\nserver {\nlisten 443 ssl;\n}\n}\n")
