@@ -25,7 +25,7 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "shared")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "common")]
 
 import browser  # noqa: E402
 from clients import echo, form  # noqa: E402

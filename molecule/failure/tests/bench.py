@@ -24,7 +24,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent.parent
-CLIENT = PROJECT / "molecule" / "shared" / "client.py"
+CLIENT = PROJECT / "molecule" / "common" / "client.py"
 REPORTS = PROJECT / ".cache" / "reports"
 sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
 

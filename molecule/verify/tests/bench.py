@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 PROJECT = Path(__file__).resolve().parents[3]
-SHARED = PROJECT / "molecule" / "shared"
-sys.path.append(str(SHARED))
+COMMON = PROJECT / "molecule" / "common"
+sys.path.append(str(COMMON))
 
 from frontends import Frontend, read_frontend  # noqa: E402
 
@@ -110,7 +110,7 @@ class Host:
 
     def etc(self) -> dict[str, Any]:
         """Every path below /etc: kind, mode, owner and content."""
-        tree = json.loads(self.shell("python3 - /etc", data=(SHARED / "look.py").read_text()))
+        tree = json.loads(self.shell("python3 - /etc", data=(COMMON / "look.py").read_text()))
         return {path: {key: state[key] for key in state if key != "modified"} for path, state in tree.items()}
 
     def serves(self) -> tuple[str, int, list[str]]:
