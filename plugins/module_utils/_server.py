@@ -311,8 +311,10 @@ class Server:
         A busy Apache can start one more old worker, which looks like a new one, before it finds the new configuration
         to be no good and ends.
         """
+        if self._reloaded is None:
+            return ""  # it was started, not reloaded
         deadline = time.monotonic() + patience
-        while self._reloaded and os.path.exists("/proc/%d" % self._reloaded):
+        while os.path.exists("/proc/%d" % self._reloaded):
             if time.monotonic() >= deadline:
                 return ""
             time.sleep(0.02)
