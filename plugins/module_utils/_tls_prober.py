@@ -47,18 +47,19 @@ OLD_PROTOCOLS = ("TLSv1.1", "TLSv1.0", "SSLv3")
 _ALPN = ("h2", "http/1.1")
 _CLASSICAL = tuple(data.groups_of("ec", "TLSv1.2"))
 _GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.groups_of(family, "TLSv1.3"))
-# Curves that TLS 1.3 has given up; a server that takes one takes it with TLS 1.2.
+# Curves that TLS 1.3 has given up; a server that takes one takes it with TLS 1.2 or older.
 _GROUPS12_ONLY = tuple(code for code in _CLASSICAL if code not in _GROUPS13)
+_ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
 
 
 def _wanted(suite: data.Suite) -> bool:
     """What a TLS 1.2 server should accept and nothing else: ephemeral elliptic curves with authenticated encryption."""
-    return suite.exchange in ("ECDHE_RSA", "ECDHE_ECDSA") and suite.aead and not suite.name.endswith("CCM_8")
+    return suite.exchange in _ECDHE and suite.aead and not suite.name.endswith("CCM_8")
 
 
 # Suites are asked for in lanes, so that long lists are walked in parallel. A lane is one kind of key exchange.
 _LANES = (
-    ("ecdhe", lambda suite: suite.exchange in ("ECDHE_RSA", "ECDHE_ECDSA")),
+    ("ecdhe", lambda suite: suite.exchange in _ECDHE),
     ("dhe", lambda suite: suite.exchange in ("DHE_RSA", "DHE_DSS")),
     ("rsa", lambda suite: suite.exchange == "RSA"),
     ("other", lambda suite: True),
@@ -230,14 +231,21 @@ class Observer:
         self._note_groups(chosen)
         return chosen
 
-    def _tls12_groups(self, groups: t.Sequence[int]) -> None:
-        """Curves with TLS 1.2, out of the server's parameters; a server that ignores the offer ends this."""
+    def _old_groups(self, groups: t.Sequence[int]) -> None:
+        """Curves before TLS 1.3, out of the server's parameters; a server that ignores the offer ends this.
+
+        A server has one list for TLS 1.2 and what is older, so that one protocol, the newest with such suites, tells.
+        """
         left = list(groups)
-        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if data.SUITES[code].exchange.startswith("ECDHE")]
-        while left and suites:
-            answer = self._ask("TLSv1.2", suites, flight=True, groups=left)
+        ephemeral = {
+            protocol: [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange in _ECDHE]
+            for protocol in ("TLSv1.2", *OLD_PROTOCOLS)
+        }
+        protocol = next((name for name, suites in ephemeral.items() if suites), None)
+        while left and protocol:
+            answer = self._ask(protocol, ephemeral[protocol], flight=True, groups=left)
             if (
-                not self._took(answer, "TLSv1.2", "groups TLSv1.2")
+                not self._took(answer, protocol, f"groups {protocol}")
                 or not answer.exchange
                 or answer.exchange.group not in left
             ):
@@ -426,7 +434,7 @@ class Observer:
                 functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
             ]
             questions.append(
-                functools.partial(self._tls12_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
+                functools.partial(self._old_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
             )
             questions.append(self._renegotiation)
         return questions

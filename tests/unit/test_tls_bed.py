@@ -272,6 +272,31 @@ def test_dual_certificates_of_a_modern_server(pki, trust):
     assert sorted(entry["chain"][0].key.type for entry in observation["certificates"]) == ["EC", "RSA"]
 
 
+OLD_GROUPS = {"secp256r1", "secp384r1", "secp521r1", "x25519", "x448"}
+
+
+def test_every_group_of_a_server_with_old_protocols_alone(sites, trust):
+    """TLS 1.0 has no list of what it takes, but names its curve in its parameters, as TLS 1.2 does."""
+    observation = look(sites["TLS 1.0 only"], trust)
+    assert sorted(observation["ciphers"]) == ["TLSv1.0"]
+    assert set(observation["groups"]) >= OLD_GROUPS
+    assert len(observation["groups"]) == len(set(observation["groups"]))
+    # Thirteen suites in two lanes, these groups, and what everybody is asked.
+    assert observation["connections"] <= 60
+
+
+@pytest.mark.parametrize("protocol", ["tls1", "tls1_1", "tls1_2"])
+def test_groups_of_an_old_openssl(pki, trust, protocol):
+    """Just those that it is told to take, whatever the one protocol that it speaks."""
+    (port,) = bed.free_ports()
+    with debian_11_server(pki, port, "-" + protocol, "-curves", "P-384:X25519"):
+        observation = look(port, trust)
+        quick = look(port, trust, "quick")
+    assert sorted(observation["groups"]) == ["secp384r1", "x25519"]
+    # The quick mode does not walk; it notes what it happens to see.
+    assert set(quick["groups"]) < set(observation["groups"])
+
+
 @pytest.mark.parametrize("suite", TLS13)
 def test_modern_with_one_suite(pki, trust, suite):
     (port,) = bed.free_ports()
@@ -606,11 +631,11 @@ def test_old_openssl(pki, trust, name, mode):
     assert result["grade_trust_ignored"] == grade
 
 
-def debian_11_server(pki, port):
+def debian_11_server(pki, port, *more):
     """OpenSSL 1.1.1 with TLS 1.0 to 1.3 and its default suites."""
     folder = bed.oracle("openssl-1.1.1")
     env = {"LD_LIBRARY_PATH": f"{folder}/usr/lib/x86_64-linux-gnu", "OPENSSL_CONF": "/dev/null"}
-    arguments = (*bed.shown("good"), "-cipher", "DEFAULT:@SECLEVEL=0")
+    arguments = (*bed.shown("good"), "-cipher", "DEFAULT:@SECLEVEL=0", *more)
     return bed.s_server(pki.folder, port, *arguments, openssl=f"{folder}/usr/bin/openssl", env=env)
 
 
