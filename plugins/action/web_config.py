@@ -17,6 +17,13 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
 CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
 
 
+class _Variables(dict[str, t.Any]):
+    """Variables of a task for templates, which read them only: the lookup's deep copy of all of them is spared."""
+
+    def __deepcopy__(self, _memo: dict[int, t.Any]) -> dict[str, t.Any]:
+        return dict(self)
+
+
 class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
@@ -47,7 +54,7 @@ class ActionModule(ActionBase):
                 source = item["template"]
                 try:
                     lookup = lookup_loader.get("ansible.builtin.template", loader=self._loader, templar=self._templar)
-                    content = lookup.run([source], variables=task_vars)[0]
+                    content = lookup.run([source], variables=_Variables(task_vars))[0]
                 except Exception as error:  # whatever a template raises is the template's
                     raise AnsibleError(
                         "files[%d].template: %r cannot be rendered: %s" % (number, source, error)

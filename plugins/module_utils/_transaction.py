@@ -348,7 +348,9 @@ class _Transaction:
         if self.params["rehearse"] == "off":
             return
         try:
-            result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"])
+            # Of a run that changes nothing the rehearsal shows whether the server would start again; what it answers
+            # the live one has just said.
+            result = _rehearsal.rehearse(server, changes, live, asked if changes else [], self.params["rehearse"])
         except _rehearsal.Failure as error:
             self._report_rehearsal(error.result)
             if not error.conclusive:

@@ -304,6 +304,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _caa_issuers,
     _caa_resolver,
     _caa_sets,
+    _name_servers,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import Request
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_findings import Case, Claim
@@ -367,7 +368,7 @@ def check_expected(wish: dict[str, Any], where: str) -> None:
 def resolvers(params: dict[str, Any]) -> list[Server]:
     """The servers to ask; raises ValueError."""
     try:
-        return _caa_resolver.resolvers(params["nameservers"], params["trust_ad"])
+        return _name_servers.resolvers(params["nameservers"], params["trust_ad"])
     except ValueError as error:
         raise ValueError(f"nameservers: {error}") from error
 

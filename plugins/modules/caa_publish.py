@@ -159,6 +159,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _caa_publish,
     _caa_resolver,
     _caa_sets,
+    _name_servers,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import Property
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_publish import Failure, View
@@ -222,8 +223,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     replaces = params["replaces"]
     if replaces is not None:
         replaces = option("replaces", lambda: frozenset(map(_caa.parse_record, replaces)))
-    server = option("server", _caa_resolver.parse_server, params["server"], False)
-    resolvers = option("nameservers", _caa_resolver.resolvers, params["nameservers"], False)
+    server = option("server", _name_servers.parse_server, params["server"], False)
+    resolvers = option("nameservers", _name_servers.resolvers, params["nameservers"], False)
     key = _caa_publish.key(params["key_name"], params["key_secret"], params["key_algorithm"])
     if not 0 < params["timeout"] <= 600:
         raise ValueError("timeout: must be above 0 and at most 600 seconds")

@@ -13,7 +13,7 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_resolver
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _name_servers
 from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._verify import is_nobodys
 
@@ -69,7 +69,7 @@ def option_errors(options: Info) -> list[str]:
                 errors.append(f"caa_{name}: is needed to publish")
     for name, text in servers:
         try:
-            _caa_resolver.parse_server(text, False)
+            _name_servers.parse_server(text, False)
         except ValueError as error:
             errors.append(f"{name}: {error}")
     for name, least in (("timeout", 1), ("publish_wait", 0), ("publish_ttl", 0)):

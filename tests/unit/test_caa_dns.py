@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_resolver
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_resolver, _name_servers
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
 from . import caa_bed
@@ -315,7 +315,7 @@ def test_another_resolver_does_not_make_bogus_good(bed):
 
 
 def test_the_ad_bit_counts_only_from_a_trusted_resolver(bed):
-    server = _caa_resolver.parse_server(bed.resolver, False)
+    server = _name_servers.parse_server(bed.resolver, False)
     for trusted, expected in ((True, "secure"), (False, "unverified")):
         survey = _caa_resolver.survey(["kopano.test"], [server._replace(trusted=trusted)], 5, 64)
         assert survey.lookups["kopano.test"].dnssec == expected

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa_findings, _caa_resolver
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa_findings, _caa_resolver, _name_servers
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
 from . import caa_bed
@@ -111,24 +111,24 @@ def test_options_without_meaning_are_one_clear_error(changes, words):
     ],
 )
 def test_name_servers(text, server):
-    assert _caa_resolver.parse_server(text, False) == server
-    assert _caa_resolver.parse_server(text, True).trusted
-    assert _caa_resolver.parse_server(str(_caa_resolver.parse_server(text, False)), False) == server
+    assert _name_servers.parse_server(text, False) == server
+    assert _name_servers.parse_server(text, True).trusted
+    assert _name_servers.parse_server(str(_name_servers.parse_server(text, False)), False) == server
 
 
 def test_the_machines_own_name_servers(tmp_path):
     path = tmp_path / "resolv.conf"
     path.write_text("# comment\nsearch example.org\nnameserver 192.0.2.53\nnameserver ::1\n\nnameserver\n")
-    servers = _caa_resolver.system_servers(False, str(path))
+    servers = _name_servers.system_servers(False, str(path))
     assert servers == [("192.0.2.53", 53, False), ("::1", 53, True)]
     path.write_text("nameserver 192.0.2.53\noptions edns0 trust-ad\n")
-    assert _caa_resolver.system_servers(False, str(path))[0].trusted
+    assert _name_servers.system_servers(False, str(path))[0].trusted
     for wrong, words in (("options edns0\n", "names no name server"), ("nameserver dns.example\n", "dns.example")):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=words):
-            _caa_resolver.system_servers(False, str(path))
+            _name_servers.system_servers(False, str(path))
     with pytest.raises(ValueError, match="cannot be read"):
-        _caa_resolver.system_servers(False, str(tmp_path / "absent"))
+        _name_servers.system_servers(False, str(tmp_path / "absent"))
 
 
 def test_no_names_no_questions():

@@ -12,7 +12,7 @@ import json
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa_publish, _caa_resolver
+from ansible_collections.kopano.hardening.plugins.module_utils import _caa_publish, _caa_resolver, _name_servers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_publish import Failure
 from ansible_collections.kopano.hardening.plugins.modules import caa_info, caa_publish
 
@@ -71,7 +71,7 @@ def publish(bed, name, records, check_mode=False, **changes):
 def there(bed, name):
     """What the server has, and the serial number of its zone: any change at all changes that."""
     address, port = bed.authority.split(":")
-    primary = _caa_publish.Primary(_caa_resolver.Server(address, int(port)), 5)
+    primary = _caa_publish.Primary(_name_servers.Server(address, int(port)), 5)
     found = primary.read(dns.name.from_text(name))
     reply = dns.query.tcp(dns_message.make_query(found.zone, "SOA"), address, 5, int(port))
     return caa_publish.texts(found.records), found.ttl, reply.answer[0][0].serial
