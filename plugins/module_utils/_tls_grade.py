@@ -62,14 +62,6 @@ def _signed(observation: Observation) -> list[x509.Certificate]:
     ]
 
 
-def _weaker(key: x509.Key, modulus: int, field: int) -> bool:
-    return key.bits < (modulus if key.type in ("RSA", "DSA") else field)
-
-
-def _key_words(key: x509.Key) -> str:
-    return f"{key.type} {key.curve or key.bits}"
-
-
 def facts(observation: Observation, now: float) -> dict[str, Fact]:
     """Every fact that a rule asks for, by the rule's id. C(now) is seconds since 1970."""
     return dict(
@@ -168,9 +160,9 @@ def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
         revoked = False
     return {
         "tls.certificate.untrusted": untrusted,
-        "tls.certificate.expired": _named("on " + date(leaf.not_after) for leaf in leaves if leaf.not_after < now),
+        "tls.certificate.expired": _named("on " + x509.date(leaf.not_after) for leaf in leaves if leaf.not_after < now),
         "tls.certificate.not_yet_valid": _named(
-            "before " + date(leaf.not_before) for leaf in leaves if leaf.not_before > now
+            "before " + x509.date(leaf.not_before) for leaf in leaves if leaf.not_before > now
         ),
         "tls.certificate.revoked": revoked,
         "tls.certificate.name_mismatch": _named(
@@ -182,11 +174,9 @@ def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
         "tls.certificate.md5": _named(
             one.subject or "?" for one in _signed(observation) if one.digest in ("md2", "md4", "md5")
         ),
-        "tls.certificate.key_very_weak": _named(
-            _key_words(leaf.key) for leaf in leaves if _weaker(leaf.key, 1024, 160)
-        ),
-        "tls.certificate.key_weak": _named(_key_words(leaf.key) for leaf in leaves if _weaker(leaf.key, 2048, 224)),
-        "tls.certificate.exponent_1": _named(_key_words(leaf.key) for leaf in leaves if leaf.key.exponent == 1),
+        "tls.certificate.key_very_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(1024, 160)),
+        "tls.certificate.key_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(2048, 224)),
+        "tls.certificate.exponent_1": _named(leaf.key.words for leaf in leaves if leaf.key.exponent == 1),
         "tls.chain.incomplete": _incomplete(observation),
     }
 
@@ -343,12 +333,12 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
     for leaf in leaves:
         lifetime = leaf.not_after - leaf.not_before
         if now <= leaf.not_after and (leaf.not_after - now) * 3 < lifetime:
-            soon.append("until " + date(leaf.not_after))
+            soon.append("until " + x509.date(leaf.not_after))
         limit = next((days for since, days in reversed(rules.LIFETIMES) if _seconds(since) <= leaf.not_after), lifetime)
         # A certificate's last second counts as well.
         if lifetime + 1 > limit * _DAY:
             long.append(
-                f"{(lifetime + 1) // _DAY} days; a public successor of {date(leaf.not_after)[:10]} gets {limit}"
+                f"{(lifetime + 1) // _DAY} days; a public successor of {x509.date(leaf.not_after)[:10]} gets {limit}"
             )
     return {
         "tls.chain.order": _named(order),
@@ -356,7 +346,7 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
         "tls.certificate.expires_soon": _named(soon),
         "tls.certificate.lifetime": _named(long),
         "tls.certificate.rsa_2048": _named(
-            _key_words(leaf.key) for leaf in leaves if leaf.key.type == "RSA" and leaf.key.bits < 3072
+            leaf.key.words for leaf in leaves if leaf.key.type == "RSA" and leaf.key.bits < 3072
         ),
         "tls.certificate.must_staple": _named(
             entry["chain"][0].subject
@@ -397,13 +387,6 @@ def _guideline(observation: Observation) -> dict[str, list[str]]:
 # The result
 
 
-def date(seconds: float) -> str:
-    """RFC 3339, UTC."""
-    if not -62135596800 <= seconds <= 253402300799:
-        return "out of range"
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
 def _seconds(day: str) -> int:
     return calendar.timegm(time.strptime(day, "%Y-%m-%d"))
 
@@ -430,8 +413,8 @@ def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict
         "serial": leaf.serial,
         "names": leaf.dns_names + leaf.addresses,
         "name_match": x509.matches(leaf, observation["server_name"]),
-        "not_before": date(leaf.not_before),
-        "not_after": date(leaf.not_after),
+        "not_before": x509.date(leaf.not_before),
+        "not_after": x509.date(leaf.not_after),
         "key": {"type": leaf.key.type, "bits": leaf.key.bits, "curve": leaf.key.curve},
         "signature": leaf.signature,
         "sha256": leaf.sha256,
@@ -441,7 +424,7 @@ def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict
         "must_staple": leaf.must_staple,
         "ocsp_status": entry["ocsp"],
         "chain": [
-            {"subject": one.subject, "issuer": one.issuer, "not_after": date(one.not_after), "sha256": one.sha256}
+            {"subject": one.subject, "issuer": one.issuer, "not_after": x509.date(one.not_after), "sha256": one.sha256}
             for one in entry["chain"]
         ],
         "chain_ordered": path == entry["chain"],

@@ -218,6 +218,13 @@ def _time(node: Node) -> int:
         raise ParseError("certificate: a time that is none") from None
 
 
+def date(seconds: float) -> str:
+    """RFC 3339, UTC."""
+    if not -62135596800 <= seconds <= 253402300799:
+        return "out of range"
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 class Key(t.NamedTuple):
     """A public key: C(type) RSA, EC, DSA, Ed25519, Ed448, ML-DSA or an OID; C(curve) for EC, C(exponent) for RSA."""
 
@@ -225,6 +232,14 @@ class Key(t.NamedTuple):
     bits: int
     curve: str | None = None
     exponent: int | None = None
+
+    def weaker(self, modulus: int, field: int) -> bool:
+        """Whether it has fewer bits than that: C(modulus) counts for RSA and DSA, C(field) for curves."""
+        return self.bits < (modulus if self.type in ("RSA", "DSA") else field)
+
+    @property
+    def words(self) -> str:
+        return f"{self.type} {self.curve or self.bits}"
 
 
 class Certificate(t.NamedTuple):
