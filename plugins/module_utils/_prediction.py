@@ -9,7 +9,7 @@
 Both are graded in the same way, so that they can be compared. Whether the world trusts the certificate is better asked
 from outside; what a change of the configuration comes to is C(grade_trust_ignored).
 
-Nothing imports this before there is something to predict: it brings the whole prober with it.
+Nothing imports this but the module web_config_graded: it brings the whole prober with it.
 """
 
 from __future__ import annotations

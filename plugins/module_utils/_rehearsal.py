@@ -43,6 +43,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._changeset import
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, tcp_listeners
 
+# From targets to a grade for each, as _prediction.grade_all has them.
+Grader = t.Callable[[t.Sequence[_probe.Target]], t.List[t.Dict[str, t.Any]]]
+
 LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
 TIMEOUT = 60.0  # seconds, for everything together
@@ -75,12 +78,14 @@ def rehearse(
     live: _config.Config | None,
     asked: t.Sequence[_probe.Target],
     mode: str,
+    grade_all: Grader,
 ) -> dict[str, t.Any]:
     """Start the server with the changes and ask it every TLS endpoint and every target of asked.
 
-    live: the configuration that runs now, if it could be read. mode: C(auto) or C(required).
+    live: the configuration that runs now, if it could be read. mode: C(auto) or C(required). grade_all: grades the
+    endpoints, asked when there are changes.
     Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused, grades}); answers are in the order of
-    asked. Endpoints are graded when there are changes.
+    asked.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
@@ -99,7 +104,7 @@ def rehearse(
     logs = _config.log_files(live) if live else []
     try:
         seen = _namespace.call(
-            lambda: _in_namespace(server, changes, asked, environment, arguments, logs),
+            lambda: _in_namespace(server, changes, asked, environment, arguments, logs, grade_all),
             TIMEOUT,
             _sockets(live, changes),
             hosts_text(live, changes),
@@ -112,7 +117,7 @@ def rehearse(
             result["method"] = None
             fault = _diagnose.Fault(f"rehearse: 'required', but namespaces are refused here: {error}")
             raise Failure(fault, result, conclusive=False) from error
-        fault = _in_copy(server, changes, environment, arguments, result)
+        fault = _in_copy(server, changes, environment, arguments, result, grade_all)
     except _namespace.TimedOut as error:
         fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not answer")
         raise Failure(fault, result, conclusive=False) from error
@@ -135,6 +140,7 @@ def _in_namespace(
     environment: dict[str, str],
     arguments: list[str],
     logs: t.Sequence[str],
+    grade_all: Grader,
 ) -> dict[str, t.Any]:
     for change in changes:
         os.makedirs(os.path.dirname(change.path), exist_ok=True)
@@ -161,25 +167,8 @@ def _in_namespace(
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
-    result["grades"] = _grades(endpoints) if changes else []
+    result["grades"] = grade_all(endpoints) if changes else []
     return {"result": result, "fault": None}
-
-
-def _grades(targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
-    # Not before it is needed: a run that changes nothing has no use for the prober.
-    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction
-
-    return _prediction.grade_all(targets)
-
-
-def beside_now(grades: t.Sequence[dict[str, t.Any]], known: t.Container[tuple[t.Any, ...]]) -> list[dict[str, t.Any]]:
-    """The grades of a rehearsed server, each with that of the live one, asked now, if the endpoint is known there."""
-    if not grades:
-        return []
-    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction
-
-    there = [entry for entry in grades if (entry["address"], entry["port"], entry["server_name"]) in known]
-    return _prediction.compared(grades, _prediction.grade_all(there))
 
 
 def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None]:
@@ -409,6 +398,7 @@ def _in_copy(
     environment: dict[str, str],
     arguments: list[str],
     result: dict[str, t.Any],
+    grade_all: Grader,
 ) -> _diagnose.Fault | None:
     folder = tempfile.mkdtemp(prefix="kopano-hardening-")
     try:
@@ -428,7 +418,7 @@ def _in_copy(
         if not tls:
             return None
         result["method"] = "instance"
-        return _instance(trial, config, tls, environment, folder, result, copy)
+        return _instance(trial, config, tls, environment, folder, result, copy, grade_all)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -566,6 +556,7 @@ def _instance(
     folder: str,
     result: dict[str, t.Any],
     copy: _Copy,
+    grade_all: Grader,
 ) -> _diagnose.Fault | None:
     port = _free_port()
     path = os.path.join(folder, "instance.conf")
@@ -599,7 +590,7 @@ def _instance(
             return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
         answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
-        result["grades"] = _at_their_places(_grades(targets), vhosts) if copy.changing else []
+        result["grades"] = _at_their_places(grade_all(targets), vhosts) if copy.changing else []
         return None
     finally:
         if process.poll() is None:

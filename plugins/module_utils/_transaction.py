@@ -77,15 +77,20 @@ class _Interrupted(BaseException):
     """Somebody wants the run to end."""
 
 
-def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Do what the module's options say; return what the module returns. Raises TransactionError."""
-    return _Transaction(params, check_mode).run()
+def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> dict[str, t.Any]:
+    """Do what the module's options say; return what the module returns. Raises TransactionError.
+
+    prediction: the module C(_prediction), which brings the prober with it. With None a run that is about to rehearse a
+    change does not, and returns C(ungraded); the same run with the prober then does everything.
+    """
+    return _Transaction(params, check_mode, prediction).run()
 
 
 class _Transaction:
-    def __init__(self, params: dict[str, t.Any], check_mode: bool) -> None:
+    def __init__(self, params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> None:
         self.params = params
         self.check_mode = check_mode
+        self.prediction = prediction
         self.lock = Lock()
         self.journal = Journal()
         self.changeset = Changeset()
@@ -184,6 +189,9 @@ class _Transaction:
         live, unreadable = self._live(server)
         self._want(server, live, unreadable)
         changes = self.changeset.pending()
+        if changes and self.prediction is None and self.params["rehearse"] != "off":
+            self.result["ungraded"] = True
+            return
         endpoints = _probe.targets_of(live.vhosts) if live else []
         asked = self._asked(endpoints)
         before = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
@@ -267,7 +275,7 @@ class _Transaction:
                 changeset.want(path, state)
             return
         for item in params["files"]:
-            changeset.want(item["path"], _file_state(item))
+            changeset.want(item["path"], file_state(item))
         for kind in _fragments.KINDS:
             _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
         for kind in _fragments.KINDS:
@@ -327,7 +335,12 @@ class _Transaction:
     # --- stage, rehearse ---
 
     def _stage(self, server: Server, changes: list[Change], running: bool) -> None:
-        more = {"family": server.layout.family, "restores": self.params["restore"] or None, "running": running}
+        more = {
+            "family": server.layout.family,
+            "restores": self.params["restore"] or None,
+            "running": running,
+            "forget": self.params.get("forget", False),
+        }
         self.record = self.journal.begin(server.layout.server, changes, **more)
         self.result["transaction"] = self.record.id
         _changeset.stage(
@@ -350,7 +363,9 @@ class _Transaction:
         try:
             # Of a run that changes nothing the rehearsal shows whether the server would start again; what it answers
             # the live one has just said.
-            result = _rehearsal.rehearse(server, changes, live, asked if changes else [], self.params["rehearse"])
+            result = _rehearsal.rehearse(
+                server, changes, live, asked if changes else [], self.params["rehearse"], self._grade_all
+            )
         except _rehearsal.Failure as error:
             self._report_rehearsal(error.result)
             if not error.conclusive:
@@ -363,7 +378,15 @@ class _Transaction:
         if result["method"] == "namespace":
             endpoints = result["endpoints"]
             self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
-        self.result["rehearsal"]["grades"] = _rehearsal.beside_now(result["grades"], known)
+        self.result["rehearsal"]["grades"] = self._beside_now(result["grades"], known)
+
+    def _grade_all(self, targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
+        return self.prediction.grade_all(targets) if self.prediction else []
+
+    def _beside_now(self, grades: list[dict[str, t.Any]], known: t.Container[t.Any]) -> list[dict[str, t.Any]]:
+        """The grades of a rehearsed server, each with that of the live one, asked now, if it has the endpoint."""
+        there = [entry for entry in grades if _key(entry) in known]
+        return self.prediction.compared(grades, self._grade_all(there)) if grades else []
 
     def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
         self.result["timings"]["rehearsal"] = result["ms"]
@@ -551,7 +574,8 @@ def _shown(target: _probe.Target, answer: _probe.Answer) -> dict[str, t.Any]:
     }
 
 
-def _file_state(item: dict[str, t.Any]) -> State:
+def file_state(item: dict[str, t.Any]) -> State:
+    """What one entry of web_config's files says of its path. Raises ChangeError for an unknown owner or group."""
     if item["state"] == "absent":
         return State(ABSENT)
     return State(
@@ -595,7 +619,10 @@ def _layout_of(record: Record) -> _layout.Layout:
 
 
 def _finish(journal: Journal, record: Record, keep: int) -> None:
-    """Commit what was proven good, and forget what is too old."""
+    """Commit what was proven good, and forget what is too old. A record that says so is forgotten itself at once."""
+    if record.data.get("forget"):
+        journal.discard(record)
+        return
     restored = record.data.get("restores")
     if restored:
         for other in journal.records():

@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import ast
+from pathlib import Path
 
 import pytest
 
@@ -59,14 +58,26 @@ def test_grades_are_compared_endpoint_by_endpoint(site):
     assert new["now"] is None
 
 
-def test_a_run_without_changes_does_not_load_the_prober():
-    package = "ansible_collections.kopano.hardening.plugins"
-    script = (
-        f"import sys, {package}.modules.web_config; print([n for n in sys.modules if '_tls_' in n or '_x509' in n])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        capture_output=True, text=True, check=True,
-        env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
-    )  # fmt: skip
-    assert done.stdout.strip() == "[]"
+PLUGINS = Path(_prediction.__file__).parent.parent
+_SHARED = "ansible_collections.kopano.hardening.plugins.module_utils"
+
+
+def shipped_with(path: Path, seen: set[str]) -> set[str]:
+    """What Ansible packs for a module: all that it imports, and what that imports, inside of functions too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(_SHARED):
+            continue
+        names = [alias.name for alias in node.names] if node.module == _SHARED else [node.module.rpartition(".")[2]]
+        for name in set(names) - seen:
+            seen.add(name)
+            shipped_with(PLUGINS / "module_utils" / f"{name}.py", seen)
+    return seen
+
+
+@pytest.mark.parametrize(("module", "graded"), [("web_config", False), ("web_config_graded", True)])
+def test_the_prober_is_sent_to_hosts_where_something_changes(module, graded):
+    """Each run would wait for it to be packed."""
+    found = shipped_with(PLUGINS / "modules" / f"{module}.py", set())
+    assert "_transaction" in found
+    assert ({"_prediction", "_tls_prober", "_x509"} <= found) is graded
+    assert any(name.startswith("_tls_") for name in found) is graded

@@ -19,9 +19,14 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _journal, _layout, _transaction
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _journal,
+    _layout,
+    _prediction,
+    _transaction,
+    _web_config,
+)
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
-from ansible_collections.kopano.hardening.plugins.modules import web_config
 
 from . import web_bed
 from .test_changeset import tree
@@ -74,6 +79,7 @@ class Bed:
         self.journal = Journal(str(folder / "state"))
         self.server = FakeServer(web_bed.layout("nginx", self.conf))
         self.layouts = [self.server.layout]
+        self.prediction: t.Any = _prediction
         monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
         monkeypatch.setattr(_transaction, "Server", lambda layout: self.server)
         monkeypatch.setattr(_transaction, "Journal", lambda: self.journal)
@@ -86,9 +92,9 @@ class Bed:
             {"path": str(self.conf / "site"), "content": "new"},
         ]
         asked = {"files": files, "rehearse": "off", **options}
-        validated = ArgumentSpecValidator(web_config.ARGUMENT_SPEC).validate(asked)
+        validated = ArgumentSpecValidator(_web_config.ARGUMENT_SPEC).validate(asked)
         assert not validated.error_messages
-        return _transaction.run(dict(validated.validated_parameters), check)
+        return _transaction.run(dict(validated.validated_parameters), check, self.prediction)
 
     def fails(self, **options: t.Any) -> tuple[str, dict[str, t.Any]]:
         with pytest.raises(_transaction.TransactionError) as caught:
@@ -133,6 +139,17 @@ def test_check_mode_writes_nothing(bed, tmp_path):
     assert result["changed"] and [entry["after"] for entry in result["diff"]] == ["policy", "new"]
     assert result["transaction"] is None
     assert tree(tmp_path) == before
+
+
+def test_without_the_prober_a_change_is_left_to_the_run_that_has_it(bed, tmp_path):
+    before = tree(tmp_path)
+    bed.prediction = None
+    result = bed.run(rehearse="auto")
+    assert (result["ungraded"], result["changed"], result["phase"], bed.states()) == (True, False, "read", [])
+    assert tree(tmp_path) == before
+    # Where nothing is rehearsed, nothing is graded, and the prober is not needed.
+    result = bed.run()
+    assert result["changed"] and "ungraded" not in result
 
 
 @pytest.mark.parametrize("phase", ["read", "stage", "rehearse", "swap", "reload", "probe", "commit"])

@@ -63,11 +63,11 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
 def transaction() -> dict:
     """What the module's main() does, without Ansible around it."""
     sys.path.insert(0, HERE)
-    from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
+    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction, _transaction
 
     params, check = json.load(sys.stdin)
     try:
-        return _transaction.run(params, check)
+        return _transaction.run(params, check, _prediction)
     except _transaction.TransactionError as error:
         return dict(error.result, failed=True, msg=str(error))
 
