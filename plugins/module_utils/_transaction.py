@@ -504,7 +504,9 @@ class _Transaction:
             _probe.mark_inside(endpoints, server.listening())
         answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
-        if any(answer["status"] is None for answer in answers):
+        earlier = [*(known.get(_key(target)) for target in endpoints), *before]
+        # One that refuses unknown names was as silent before, and is no reason to wait for the server's end.
+        if any(answer["status"] is None and (was is None or was["status"]) for answer, was in zip(answers, earlier)):
             words = server.ended(END_PATIENCE)
             if words:
                 self._enter("reload")

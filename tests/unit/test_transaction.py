@@ -59,6 +59,7 @@ class FakeServer:
         return result or (True, "")
 
     def ended(self, patience: float) -> str:
+        self.calls.append("ended")
         return "" if self.pid else "[emerg] it will not, after all"
 
     def start(self) -> bool:
@@ -347,12 +348,14 @@ def test_a_change_that_waits_for_its_confirmation_keeps_others_out(bed):
     assert (bed.conf / "site").read_text() == "old"
 
 
+def answered(up: bool) -> dict[str, t.Any]:
+    blank = dict.fromkeys(("protocol", "cipher", "certificate", "location"))
+    return dict(blank, ok=up, status=200 if up else None, headers={}, error=None if up else "refused", ms=1)
+
+
 def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch):
     def answers(targets, timeout):
-        up = bed.server.pid is not None
-        blank = dict.fromkeys(("protocol", "cipher", "certificate", "location"))
-        answer = dict(blank, ok=up, status=200 if up else None, headers={}, error=None if up else "refused", ms=1)
-        return [answer for _target in targets]
+        return [answered(bed.server.pid is not None) for _target in targets]
 
     monkeypatch.setattr(_transaction._probe, "ask_all", answers)
     monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
@@ -361,3 +364,10 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
     assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
     assert result["failure"]["phase"] == "reload"
     assert bed.server.pid == 1
+
+
+def test_nobody_waits_for_the_end_of_a_server_that_refuses_what_it_refused_before(bed, monkeypatch):
+    monkeypatch.setattr(_transaction._probe, "ask_all", lambda targets, timeout: [answered(False) for _ in targets])
+    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    assert bed.run()["changed"]
+    assert "reload" in bed.server.calls and "ended" not in bed.server.calls
