@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from .authority import authority
 from .content import OWN
 from .dns import Nameserver
 from .engine import STATE
@@ -31,7 +32,7 @@ class Access:
         self.inventory = lab.cache / "inventory.yml"
         self._sockets = STATE / "ssh"
         self._sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._authority = _authority(lab.checkout / ".cache" / "lab")
+        self._authority = authority(lab.checkout / ".cache" / "lab")
         self._key = _key(lab.checkout / ".cache" / "lab" / "id_ed25519", f"lab of {lab.checkout.name}")
 
     def identity(self, host: Host) -> dict[str, bytes]:
@@ -98,21 +99,6 @@ class Access:
     def _socket(self, host: str) -> Path:
         # Not in the checkout: the path of a socket has to be short.
         return self._sockets / self.lab.container(host)
-
-
-def _authority(folder: Path) -> Path:
-    """The certificate of the authority that signs for all hosts of the checkout; its key is beside it."""
-    path = folder / "ca.pem"
-    with lock(folder / "lock"):
-        if not path.exists():
-            made = folder / "ca.new"
-            run([
-                "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-                "-days", "3650", "-subj", f"/CN=lab of {folder.parents[1].name}",
-                "-addext", "keyUsage=critical,keyCertSign,cRLSign", "-keyout", folder / "ca_key", "-out", made,
-            ])  # fmt: skip
-            made.rename(path)
-    return path
 
 
 def _key(path: Path, comment: str) -> Path:

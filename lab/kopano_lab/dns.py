@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The name server of a set: all zones that the lab's names need, and a resolver that validates them.
+"""The name server of a set: all zones that the lab's names need, a resolver that validates them, and an ACME server.
 
 dns.yml says what is wrong with them, the folder dns/ what runs in the container.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import secrets
 import socket
 import struct
@@ -21,6 +22,8 @@ from typing import Any
 
 import yaml
 
+from .authority import authority, server_certificate
+from .content import OWN
 from .images import LAB, Release, dns_release
 from .model import Host, Lab, hosts
 from .network import Subnets
@@ -29,6 +32,9 @@ from .shell import LabError, lock
 NAME = "dns"
 POSITION = 2  # in the subnets; the bridge has the first address
 RESOLVER_PORT = 5353
+ACME_PORT = 14000
+ACME_EAB_PORT = 14001  # of a second one, which only knows accounts that come with a key
+ACME_EAB_KID = "lab"
 PLACE = "/var/lib/kopano-lab"
 SECONDS = 30
 KEYS = {"signed", "bogus", "caa", "issuer"}
@@ -64,6 +70,13 @@ class Nameserver:
             "caa_publish_server": address,
             "caa_publish_key_name": "lab.key",
             "caa_publish_key_secret": self._secret(),
+            "certificate_acme_directory": f"https://{address}:{ACME_PORT}/dir",
+            "certificate_acme_ca_file": f"{OWN}/ca.pem",
+            "lab_acme_eab": {
+                "directory": f"https://{address}:{ACME_EAB_PORT}/dir",
+                "kid": ACME_EAB_KID,
+                "hmac_key": self._mac(),
+            },
         }
 
     def host_variables(self, host: Host) -> dict[str, Any]:
@@ -96,6 +109,9 @@ class Nameserver:
             "root.zone": _zone(".", "test. NS ns.test.", _hosts(["ns.test."], own)),
             "test.zone": _zone("test.", *(f"{zone} NS ns.test." for zone in entries), _hosts(["ns.test."], own)),
             "db/.keep": "",
+            "acme.json": self._acme(ACME_PORT),
+            "acme-eab.json": self._acme(ACME_EAB_PORT, {ACME_EAB_KID: self._mac()}),
+            "acme.pem": self._acme_certificate(own[0]),
         }
         for host in served:
             zone = f"{host.domain}."
@@ -114,16 +130,42 @@ class Nameserver:
         return buffer.getvalue()
 
     def wait(self, subnets: Subnets) -> None:
-        """Wait until the resolver gives answers that it has validated; raises LabError."""
+        """Wait until the resolver gives answers that it has validated, and the ACME servers listen; raises LabError."""
         address = self.addresses(subnets)[0]
         end = time.monotonic() + SECONDS
-        while not _validates(address):
+        while not (_validates(address) and all(_listens(address, port) for port in (ACME_PORT, ACME_EAB_PORT))):
             if time.monotonic() > end:
-                raise LabError(f"no validated answer from {address}:{RESOLVER_PORT} in {SECONDS} s")
+                raise LabError(f"no validated answer from {address}:{RESOLVER_PORT}, or no ACME server, in {SECONDS} s")
             time.sleep(0.05)
 
     def _entry(self, host: Host) -> dict[str, Any]:
         return dict(self._data["zones"].get(host.name, {}))
+
+    @staticmethod
+    def _acme(port: int, keys: dict[str, str] | None = None) -> str:
+        """The configuration of one ACME server; keys are those of the accounts that it wants to know before."""
+        settings: dict[str, Any] = {
+            "listenAddress": f"0.0.0.0:{port}",
+            "certificate": f"{PLACE}/acme.pem",
+            "privateKey": f"{PLACE}/acme.pem",
+            "httpPort": 80,
+            "tlsPort": 443,
+            "externalAccountBindingRequired": keys is not None,
+            "externalAccountMACKeys": keys or {},
+            "retryAfter": {"authz": 1, "order": 1},
+            "certificateValidityPeriod": 90 * 86400,
+        }
+        return json.dumps({"pebble": settings}, indent=1)
+
+    def _acme_certificate(self, address: str) -> str:
+        """Their own key and certificate, which the lab's authority has signed as those of the hosts."""
+        folder = self.lab.cache
+        folder.mkdir(parents=True, exist_ok=True)
+        return server_certificate(authority(folder.parent), folder / f"acme-{address}.pem", address).decode()
+
+    def _mac(self) -> str:
+        """The key of the account that the second ACME server knows: that for updates, written as ACME wants it."""
+        return base64.urlsafe_b64encode(base64.b64decode(self._secret())).decode().rstrip("=")
 
     def _secret(self) -> str:
         """The key for updates, made once for each set."""
@@ -142,6 +184,14 @@ def _zone(origin: str, *lines: str) -> str:
 
 def _hosts(names: Iterable[str], addresses: tuple[str, str]) -> str:
     return "\n".join(f"{name} A {addresses[0]}\n{name} AAAA {addresses[1]}" for name in names)
+
+
+def _listens(address: str, port: int) -> bool:
+    try:
+        socket.create_connection((address, port), 0.5).close()
+    except OSError:
+        return False
+    return True
 
 
 def _validates(address: str) -> bool:

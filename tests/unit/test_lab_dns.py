@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import ipaddress
+import json
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -51,6 +53,25 @@ def test_zones_are_good_or_bad_as_the_data_say(server):
     assert '@ CAA 0 issue "digicert.com"\n' in found["apache12.test.zone"]
     assert "bogus='apache13.test.'" in found["plan"]
     assert "nginx12.test." not in found["plan"]
+
+
+def test_the_acme_servers_are_known_to_the_hosts_and_one_wants_a_key(server):
+    found = files(server)
+    variables = server.variables(SUBNETS)
+    assert variables["certificate_acme_directory"] == "https://192.0.2.2:14000/dir"
+    free, bound = (json.loads(found[name])["pebble"] for name in ("acme.json", "acme-eab.json"))
+    assert (free["externalAccountBindingRequired"], bound["externalAccountBindingRequired"]) == (False, True)
+    assert bound["externalAccountMACKeys"] == {"lab": variables["lab_acme_eab"]["hmac_key"]}
+    assert variables["lab_acme_eab"]["directory"].endswith(bound["listenAddress"].partition(":")[2] + "/dir")
+    authority = server.lab.checkout / ".cache" / "lab" / "ca.pem"
+    certificate = server.lab.checkout / "acme.pem"
+    certificate.write_text(found["acme.pem"])
+    for command in (
+        ["verify", "-CAfile", authority, certificate],
+        ["x509", "-checkip", "192.0.2.2", "-in", certificate],
+    ):
+        said = subprocess.run(["openssl", *command], capture_output=True, text=True, check=True).stdout
+        assert "OK" in said or "does match" in said
 
 
 def test_the_inventory_asks_there_with_a_key_that_stays(server, tmp_path):
