@@ -48,17 +48,20 @@ _OWN = {
 }
 
 CATALOGUE = {
-    "support.package.foreign": (
+    "support.package.foreign": _support.Entry(
+        1,
         "warn",
         "The package does not come from the distribution, whose security updates do not reach it.",
         "See to it that its own source has security updates, or install the distribution's package.",
     ),
-    "support.package.none": (
+    "support.package.none": _support.Entry(
+        1,
         "warn",
         "It belongs to no package: no update reaches it.",
         "Install the distribution's package, or look after its updates yourself.",
     ),
-    "support.package.unknown": (
+    "support.package.unknown": _support.Entry(
+        1,
         "unknown",
         "Whether the package comes from the distribution is not known.",
         "Refresh the package lists.",

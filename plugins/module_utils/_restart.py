@@ -42,27 +42,33 @@ _TOOL_TIMEOUT = 20  # seconds that another program may take
 _ZYPPER_REBOOT = 102
 
 CATALOGUE = {
-    "updates.restart.services": (
+    "updates.restart.services": _support.Entry(
+        1,
         "warn",
         "A service runs files that an update has replaced: it has the old faults until it is restarted.",
         "Restart it, or have updates_restart_services of the role kopano.hardening.updates do it.",
     ),
-    "updates.restart.processes": (
+    "updates.restart.processes": _support.Entry(
+        1,
         "warn",
         "Processes that belong to no service run files that an update has replaced.",
         "End them, or have their users log in anew.",
     ),
-    "updates.restart.differs": (
+    "updates.restart.differs": _support.Entry(
+        1,
         "info",
         "Another tool names services to restart that run no file which was replaced.",
         "Look at why it does.",
     ),
-    "updates.restart.unknown": (
+    "updates.restart.unknown": _support.Entry(
+        1,
         "unknown",
         "Whether services run replaced files is not known: not all processes could be looked at.",
         "Run as root.",
     ),
-    "updates.reboot.required": ("warn", "The host has to be rebooted for its updates to be effective.", "Reboot it."),
+    "updates.reboot.required": _support.Entry(
+        1, "warn", "The host has to be rebooted for its updates to be effective.", "Reboot it."
+    ),
 }
 
 

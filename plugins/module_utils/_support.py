@@ -347,30 +347,44 @@ def _repository(files: Host, folder: str, pattern: str) -> str:
 
 # --- findings --------------------------------------------------------------------------------------------------------
 
-# id: severity, message, fix
+
+class Entry(t.NamedTuple):
+    """A kind of finding: step of the checklist, severity (fail, warn, info, unknown), message and fix."""
+
+    step: int
+    severity: str
+    message: str
+    fix: str
+
+
 CATALOGUE = {
-    "support.eol": (
+    "support.eol": Entry(
+        1,
         "fail",
         "The distribution's release gets no security updates any more.",
         "Upgrade to a release that is maintained, or subscribe to extended support where there is some.",
     ),
-    "support.lts": (
+    "support.lts": Entry(
+        1,
         "info",
         "The release is past its full support and gets long-term support.",
         "Plan the upgrade to the next release.",
     ),
-    "support.extended": (
+    "support.extended": Entry(
+        1,
         "info",
         "The release gets security updates from extended support only.",
         "Plan the upgrade to a newer release.",
     ),
-    "support.soon": ("warn", "Support of the release ends soon.", "Upgrade to a newer release before that."),
-    "support.minor": (
+    "support.soon": Entry(1, "warn", "Support of the release ends soon.", "Upgrade to a newer release before that."),
+    "support.minor": Entry(
+        1,
         "warn",
         "There is a newer minor release, and only the newest one gets updates.",
         "Install the updates.",
     ),
-    "support.unknown": (
+    "support.unknown": Entry(
+        1,
         "unknown",
         "Whether the distribution's release is maintained is not known.",
         "Use a newer version of this collection, or say it with support_data.",
@@ -379,18 +393,18 @@ CATALOGUE = {
 
 
 def finding(
-    key: str, subject: str, evidence: str, severity: str = "", catalogue: t.Mapping[str, t.Any] = CATALOGUE
+    key: str, subject: str, evidence: str, severity: str = "", catalogue: t.Mapping[str, Entry] = CATALOGUE
 ) -> dict[str, t.Any]:
     """A finding as modules return it. severity replaces that of the catalogue."""
-    own, message, fix = catalogue[key]
+    entry = catalogue[key]
     return {
         "id": key,
-        "step": 1,
-        "severity": severity or own,
+        "step": entry.step,
+        "severity": severity or entry.severity,
         "subject": subject,
-        "message": message,
+        "message": entry.message,
         "evidence": evidence,
-        "fix": fix,
+        "fix": entry.fix,
     }
 
 
