@@ -27,6 +27,8 @@ STEP = 1
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 NOT_FOUND = 127
 TIMED_OUT = 124
+_SKEW = datetime.timedelta(hours=1)
+"""How far the clocks of a host and of an archive may differ."""
 
 
 @dataclass
@@ -56,11 +58,13 @@ class Package:
 class Updates:
     """The packages that have newer versions; held ones are among them. `packages` is None when it is not known.
 
-    Without `security_known`, an update that is not marked as one for security may be one.
+    Unless `complete`, there may be more than these. Without `security_known`, an update that is not marked as one for
+    security may be one.
     """
 
     packages: list[Package] | None = None
     security_known: bool = False
+    complete: bool = False
     reason: str = ""
 
     @property
@@ -69,15 +73,13 @@ class Updates:
         return [package for package in self.packages or () if package.security]
 
     def returned(self) -> dict[str, t.Any]:
-        """As the module returns it. The counts are None where they are not known."""
-        packages = self.packages
-        security = len(self.security)
+        """As the module returns it. What was found counts; none found is None unless all would have been."""
+        packages = self.packages or []
         return {
-            "pending": None if packages is None else len(packages),
-            # Those that were found are pending for sure; none found is a number only where all would have been.
-            "security": security if security or (packages is not None and self.security_known) else None,
-            "held": None if packages is None else sum(package.held for package in packages),
-            "packages": [package.returned() for package in packages or ()],
+            "pending": len(packages) or (0 if self.complete else None),
+            "security": len(self.security) or (0 if self.complete and self.security_known else None),
+            "held": sum(package.held for package in packages) or (0 if self.complete else None),
+            "packages": [package.returned() for package in packages],
             "security_known": self.security_known,
             "reason": self.reason,
         }
@@ -85,7 +87,10 @@ class Updates:
 
 @dataclass
 class Source:
-    """A repository: when its lists were made and until when they hold (both from the lists), and what is wrong."""
+    """A repository: when its lists were made and until when they hold (both from the lists), and what is wrong.
+
+    `suites` are the names that apt's sources know it by.
+    """
 
     name: str
     date: datetime.datetime | None = None
@@ -93,6 +98,7 @@ class Source:
     signed: bool | None = None
     security: bool = False
     problem: str = ""
+    suites: t.Sequence[str] = ()
 
     def returned(self) -> dict[str, t.Any]:
         """As the module returns it."""
@@ -108,9 +114,14 @@ class Source:
 
 @dataclass
 class Metadata:
-    """How old the lists are that the updates were read from. The date is that of the list which decides."""
+    """How old the lists are that the updates were read from.
+
+    `date` is that of the list which decides, `checked` when the sources were last seen to have nothing newer. The age
+    is that of the later one.
+    """
 
     date: datetime.datetime | None = None
+    checked: datetime.datetime | None = None
     age_hours: float | None = None
     stale: bool | None = None
     reason: str = ""
@@ -120,6 +131,7 @@ class Metadata:
         """As the module returns it."""
         return {
             "date": rfc3339(self.date),
+            "checked": rfc3339(self.checked),
             "age_hours": self.age_hours,
             "stale": self.stale,
             "reason": self.reason,
@@ -216,7 +228,7 @@ class Host:
         return shutil.which(program, path=self.environment["PATH"]) is not None
 
     def run(self, program: str, *words: str, timeout: float = 60) -> Outcome:
-        """Run a program of the host to its end, without input; it and its children are ended after `timeout` seconds."""
+        """Run a program of the host to its end, without input, and end it with its children after `timeout` seconds."""
         try:
             process = subprocess.Popen(
                 [program, *self.options.get(program, ()), *words],
@@ -240,3 +252,47 @@ class Host:
 def rfc3339(moment: datetime.datetime | None) -> str | None:
     """A time as the module returns it, in UTC."""
     return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
+
+
+def freshness(
+    sources: list[Source],
+    now: datetime.datetime,
+    max_age: float,
+    checked: datetime.datetime | None = None,
+) -> Metadata:
+    """How old the lists are, and whether older than `max_age` hours.
+
+    The security sources decide, by the oldest: the others may be unchanged for years. Where none is known, the newest
+    of all does. A list that is older than wanted, but says itself that it still holds, leaves it open: its archive may
+    have had nothing to publish. Being `checked` settles it.
+    """
+    metadata = Metadata(sources=sources, checked=checked if checked and checked <= now + _SKEW else None)
+    dated = [source for source in sources if source.date]
+    secure = [source for source in dated if source.security]
+    expired = [source for source in sources if source.valid_until and source.valid_until < now]
+    if not dated and not metadata.checked:
+        metadata.reason = "no package list says when it was made"
+    else:
+        dates = [source.date for source in secure or dated if source.date]
+        metadata.date = (min(dates) if secure else max(dates)) if dates else None
+        latest = max(moment for moment in (metadata.date, metadata.checked) if moment)
+        age = (now - latest).total_seconds() / 3600
+        metadata.age_hours = round(max(age, 0.0), 1)
+        open_ended = [source for source in secure or dated if not source.valid_until]
+        if latest > now + _SKEW:
+            metadata.reason = f"the lists are of {rfc3339(latest)}, but the clock says {rfc3339(now)}"
+        elif age <= max_age:
+            metadata.stale = False
+        elif open_ended or not dates:
+            metadata.stale = True
+            metadata.reason = f"the lists are of {rfc3339(latest)}, more than {max_age:g} hours old"
+        else:
+            metadata.reason = (
+                f"the lists are of {rfc3339(latest)}, more than {max_age:g} hours old, and hold until"
+                f" {rfc3339(min(source.valid_until for source in secure or dated if source.valid_until))}:"
+                " only a refresh tells whether there are newer ones"
+            )
+    if expired:
+        metadata.stale = True
+        metadata.reason = "; ".join(f"{source.name} expired on {rfc3339(source.valid_until)}" for source in expired)
+    return metadata

@@ -1,0 +1,551 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pending updates by the real apt and dpkg, in a root of their own, beside what apt itself says."""
+
+from __future__ import annotations
+
+import fcntl
+import functools
+import http.server
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _updates_apt, _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+
+from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
+
+_LACKING = missing("apt-get", "apt-cache", "apt-config", "dpkg-query", "gpg")
+pytestmark = pytest.mark.skipif(_LACKING is not None, reason=f"{_LACKING} is not installed")
+
+INSTALLED = {"base": "1.0", "web": "2.0", "tls:amd64": "3.0-1", "old": "1.0"}
+MAIN = {"base": "1.0", "web": "2.1", "tls:amd64": "3.0-1"}
+SECURITY = {"tls:amd64": "3.0-1+deb12u1"}
+
+
+@pytest.fixture(scope="module")
+def signer(tmp_path_factory):
+    signer = Signer(tmp_path_factory.mktemp("apt") / "keys")
+    yield signer
+    signer.close()
+
+
+@pytest.fixture
+def bed(tmp_path, signer):
+    bed = AptBed(tmp_path, signer)
+    bed.install(INSTALLED)
+    return bed
+
+
+def main(bed, packages=None, **more):
+    bed.repository("main", MAIN if packages is None else packages, **{"suite": "bookworm", "date": ago(3000), **more})
+
+
+def security(bed, packages=None, date=None, **more):
+    more = {"label": "Debian-Security", "codename": "bookworm-security", "until": ago(-100), **more}
+    bed.repository("security", SECURITY if packages is None else packages, suite="bookworm-security",
+                   date=date or ago(5), **more)  # fmt: skip
+
+
+def read(bed, release=BOOKWORM, now=NOW, **more):
+    """The reading with what follows from it; the automatic updates are another reader's."""
+    reading = _updates_findings.complete(_updates_apt.read(bed.host, release, now, 48, **more))
+    reading.findings = [item for item in reading.findings if not item["id"].startswith("updates.automatic")]
+    return reading
+
+
+def ids(reading):
+    return [item["id"] for item in reading.findings]
+
+
+def counts(reading):
+    return tuple(reading.updates.returned()[name] for name in ("pending", "security", "held"))
+
+
+def found(reading, key):
+    matching = [item for item in reading.findings if item["id"] == key]
+    assert len(matching) == 1, reading.findings
+    return matching[0]
+
+
+def test_updates_are_told_by_their_origin_and_equal_what_apt_says(bed):
+    main(bed)
+    security(bed)
+    bed.update()
+    reading = read(bed)
+    packages = {package["name"]: package for package in reading.updates.returned()["packages"]}
+    assert packages == {
+        "tls": {"name": "tls", "from": "3.0-1", "to": "3.0-1+deb12u1", "security": True, "held": False,
+                "origin": f"file:{bed.folder}/security bookworm-security"},
+        "web": {"name": "web", "from": "2.0", "to": "2.1", "security": False, "held": False,
+                "origin": f"file:{bed.folder}/main bookworm"},
+    }  # fmt: skip
+    assert {name: package["to"] for name, package in packages.items()} == bed.upgraded()
+    assert counts(reading) == (2, 1, 0)
+    assert reading.updates.security_known and reading.metadata.stale is False
+    assert ids(reading) == ["updates.security.pending", "updates.pending"]
+    fix = found(reading, "updates.security.pending")["fix"]
+    assert fix == "apt-get update && apt-get install --only-upgrade tls"
+    bed.apt("apt-get", "-s", *fix.split("apt-get ")[2].split())
+
+
+def test_nothing_is_pending_when_all_is_installed(bed):
+    main(bed, INSTALLED)
+    security(bed, {"tls:amd64": "3.0-1"})
+    bed.update()
+    reading = read(bed)
+    assert (counts(reading), ids(reading), bed.upgraded()) == ((0, 0, 0), [], {})
+
+
+def test_a_held_package_counts_though_apt_hides_it(bed):
+    main(bed)
+    security(bed)
+    bed.update()
+    bed.hold("tls")
+    reading = read(bed)
+    assert "tls" not in bed.upgraded()
+    assert counts(reading) == (2, 1, 1)
+    assert [package.name for package in reading.updates.packages if package.held] == ["tls"]
+    assert ids(reading) == ["updates.security.pending", "updates.held.security", "updates.pending"]
+    assert found(reading, "updates.held.security")["fix"].startswith("apt-mark unhold tls;")
+    assert "unhold" in found(reading, "updates.security.pending")["fix"]
+
+
+def test_a_newer_version_from_elsewhere_does_not_hide_that_security_has_one(bed):
+    """A point release takes over: apt's candidate comes from the main archive, and the fix is in both."""
+    main(bed, {**MAIN, "tls:amd64": "3.0-1+deb12u2"})
+    security(bed)
+    bed.update()
+    (tls,) = [package for package in read(bed).updates.packages if package.name == "tls"]
+    assert (tls.security, tls.available) == (True, "3.0-1+deb12u2")
+    assert tls.origin.endswith("/main bookworm")
+
+
+def test_a_pin_does_not_hide_a_security_update(bed):
+    main(bed)
+    security(bed)
+    (bed.root / "etc/apt/preferences").write_text("Package: tls\nPin: version 3.0-1\nPin-Priority: 1001\n")
+    bed.update()
+    assert bed.upgraded() == {"web": "2.1"}
+    reading = read(bed)
+    assert counts(reading) == (2, 1, 1)
+    assert "updates.held.security" in ids(reading)
+
+
+def test_what_apt_would_not_choose_by_itself_is_not_pending(bed):
+    """Backports and the like: newer, but no update."""
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.repository("backports", {"web": "9.0"}, suite="bookworm-backports", date=ago(5))
+    release = bed.folder / "backports/dists/bookworm-backports/InRelease"
+    text = release.read_text().split("\n\n", 1)[1].split("-----BEGIN PGP SIGNATURE")[0]
+    bed.signer.sign("NotAutomatic: yes\n" + text, release)
+    bed.update()
+    assert (counts(read(bed)), bed.upgraded()) == ((0, 0, 0), {})
+
+
+def test_packages_of_another_architecture_are_told_apart(bed):
+    bed.install({"tls:i386": "3.0-1"})
+    main(bed, INSTALLED)
+    security(bed, {"tls:amd64": "3.0-1+deb12u1", "tls:i386": "3.0-1+deb12u1"})
+    bed.update()
+    assert sorted(package.name for package in read(bed).updates.packages) == ["tls", "tls:i386"]
+
+
+def test_removed_packages_whose_configuration_is_left_are_no_updates(bed):
+    bed.install({"gone": "0.1"}, "deinstall ok config-files")
+    main(bed, {**INSTALLED, "gone": "0.2"})
+    security(bed, {})
+    bed.update()
+    assert (counts(read(bed)), bed.upgraded()) == ((0, 0, 0), {})
+
+
+# ---- What is not known is not none
+
+
+@pytest.mark.parametrize("release", [BOOKWORM, {**BOOKWORM, "ID": "ubuntu", "VERSION_CODENAME": "jammy"}])
+def test_a_missing_security_suite_is_a_failure(bed, release):
+    main(bed)
+    bed.update()
+    reading = read(bed, release)
+    assert counts(reading)[:2] == (1, None)
+    assert not reading.updates.security_known
+    assert f"{release['VERSION_CODENAME']}-security" in found(reading, "updates.security.suite_missing")["fix"]
+    assert reading.updates.reason.startswith("the sources are file:")
+
+
+def test_the_line_that_adds_a_security_suite_is_one_that_apt_takes(bed):
+    main(bed)
+    bed.update()
+    fix = found(read(bed), "updates.security.suite_missing")["fix"]
+    line = fix.split("'")[1]
+    assert fix == f"echo '{line}' >/etc/apt/sources.list.d/security.list && apt-get update"
+    (bed.root / "etc/apt/sources.list.d/security.list").write_text(line + "\n")
+    assert "debian-security bookworm-security/main amd64" in bed.apt("apt-get", "indextargets", "--no-release-info")
+
+
+def test_another_releases_security_suite_does_not_count(bed):
+    main(bed)
+    bed.repository("security", SECURITY, suite="bullseye-security", label="Debian-Security", date=ago(5),
+                   codename="bullseye-security")  # fmt: skip
+    bed.update()
+    reading = read(bed)
+    assert "bullseye-security" in found(reading, "updates.security.suite_missing")["evidence"]
+    assert not reading.updates.security_known
+
+
+@pytest.mark.parametrize("release", [{}, {"ID": "debian"}, {"ID": "univention", "VERSION_ID": "5.0"}])
+def test_without_a_security_source_nobody_knows(bed, release):
+    main(bed, INSTALLED, date=ago(5))
+    bed.update()
+    reading = read(bed, release)
+    assert counts(reading)[:2] == (0, None)
+    assert ids(reading)[0] == "updates.security.unknown"
+
+
+@pytest.mark.parametrize(
+    ("suite", "label"),
+    [
+        ("jammy-security", "Ubuntu"),
+        ("jammy-infra-security", "UbuntuESM"),
+        ("buster-lts", "x"),
+        ("x", "Debian-Security"),
+    ],
+)
+def test_security_sources_of_other_distributions_are_known(bed, suite, label):
+    bed.repository("security", SECURITY, suite=suite, label=label, codename=suite, date=ago(5))
+    bed.update()
+    reading = read(bed, {"ID": "other"})
+    assert (counts(reading), ids(reading)) == ((1, 1, 0), ["updates.security.pending"])
+
+
+def test_without_any_source_nothing_is_known(bed):
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert reading.updates.reason.startswith("apt has no package sources; ")
+    assert {"updates.security.suite_missing", "updates.metadata.unknown"} <= set(ids(reading))
+
+
+def test_sources_that_were_never_fetched_are_not_without_updates(bed):
+    main(bed)
+    security(bed)
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert ids(reading).count("updates.source.failed") == 2
+    assert "updates.security.unknown" in ids(reading)
+
+
+def test_one_source_that_was_never_fetched_leaves_the_rest_open(bed):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.update()
+    bed.source("http://192.0.2.1/vendor", "stable")
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert found(reading, "updates.source.failed")["subject"] == "http://192.0.2.1/vendor stable"
+
+
+def test_a_list_that_is_gone_is_missed(bed):
+    main(bed)
+    security(bed)
+    bed.update()
+    for path in bed.lists.glob("*security*_binary-amd64_Packages*"):
+        path.unlink()
+    reading = read(bed)
+    assert not reading.updates.security_known
+    assert counts(reading)[:2] == (1, None)
+    assert "updates.security.unknown" in ids(reading)
+
+
+def test_broken_lists_are_an_error(bed):
+    main(bed)
+    security(bed)
+    bed.update()
+    (path,) = bed.lists.glob("*security*_binary-amd64_Packages*")
+    path.unlink()
+    path.write_text("Version: 1\nThis is no list\n")
+    reading = read(bed)
+    error = found(reading, "updates.error")
+    assert counts(reading) == (None, None, None)
+    assert error["severity"] == "unknown" and "Packages" in error["evidence"]
+
+
+def test_a_broken_status_file_is_an_error(bed):
+    main(bed)
+    bed.update()
+    bed.status.write_text("Package: base\nnonsense\n")
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert "status" in found(reading, "updates.error")["evidence"]
+
+
+def test_an_empty_status_file_is_an_error(bed):
+    main(bed)
+    bed.update()
+    bed.status.write_text("")
+    assert found(read(bed), "updates.error")["evidence"] == "dpkg says that no package is installed"
+
+
+def test_a_host_without_apts_programs_is_an_error(bed):
+    bed.host = Host(environment={"PATH": "/nonexistent"})
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert "No such file" in found(reading, "updates.error")["evidence"]
+
+
+# ---- How old the lists are
+
+
+def test_lists_that_hold_no_longer_are_stale(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, until=ago(1), date=ago(2))
+    bed.update()
+    reading = read(bed)
+    assert reading.metadata.stale and "expired on 2026-11-25T11:00:00Z" in reading.metadata.reason
+    assert ids(reading) == ["updates.metadata.stale"]
+    assert counts(reading) == (None, None, None)
+
+
+def test_the_security_source_decides_about_the_age(bed):
+    """The main archive's list is months old, as between two point releases."""
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(47))
+    bed.update()
+    metadata = read(bed).metadata.returned()
+    assert (metadata["date"], metadata["age_hours"], metadata["stale"]) == ("2026-11-23T13:00:00Z", 47.0, False)
+    assert [source["signed"] for source in metadata["sources"]] == [True, True]
+
+
+def test_older_lists_that_still_hold_are_neither_fresh_nor_stale(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(50))
+    bed.update()
+    reading = read(bed)
+    assert reading.metadata.stale is None
+    assert (ids(reading), counts(reading)) == (["updates.metadata.unknown"], (None, None, None))
+
+
+def test_older_lists_that_do_not_say_how_long_they_hold_are_stale(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(50), until=None)
+    bed.update()
+    reading = read(bed)
+    assert (reading.metadata.stale, ids(reading)) == (True, ["updates.metadata.stale"])
+
+
+def test_apts_own_note_of_a_successful_fetch_counts(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(50))
+    bed.update()
+    stamp = bed.root / "var/lib/apt/periodic/update-success-stamp"
+    stamp.touch()
+    os.utime(stamp, (ago(3).timestamp(),) * 2)
+    reading = read(bed)
+    assert (reading.metadata.stale, reading.metadata.age_hours, ids(reading)) == (False, 3.0, [])
+
+
+def test_times_of_files_and_directories_do_not_count(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(50), until=None)
+    bed.update()
+    for path in (bed.lists, bed.lists / "partial", *bed.lists.iterdir()):
+        os.utime(path, (NOW.timestamp(),) * 2)
+    assert read(bed).metadata.stale
+
+
+def test_lists_from_the_future_are_not_fresh(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(5))
+    bed.update()
+    reading = read(bed, now=ago(24))
+    assert reading.metadata.stale is None and "the clock says" in reading.metadata.reason
+
+
+def test_an_unsigned_source_is_named(bed):
+    main(bed, INSTALLED, signed=False)
+    security(bed, {})
+    bed.update()
+    assert found(read(bed), "updates.metadata.unsigned")["subject"] == f"file:{bed.folder}/main bookworm"
+
+
+# ---- Fetching
+
+
+def test_fetching_makes_them_current(bed):
+    main(bed, INSTALLED)
+    security(bed, {}, date=ago(50))
+    bed.update()
+    security(bed, date=ago(49), until=ago(-100))
+    reading = read(bed, refresh=True)
+    assert (counts(reading), reading.metadata.stale, reading.metadata.age_hours) == ((1, 1, 0), False, 0.0)
+
+
+@pytest.fixture
+def web(bed):
+    """A web server with the bed's folder, on loopback."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_words):
+            pass
+
+    handler = functools.partial(Handler, directory=str(bed.folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_a_source_that_answers_404_is_an_error(bed, web):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.source(f"{web.replace('//', '//user:secret@')}/gone", "stable", f"signed-by={bed.signer.key}")
+    reading = read(bed, refresh=True)
+    failed = found(reading, "updates.source.failed")
+    assert (failed["subject"], failed["evidence"]) == (
+        f"{web}/gone stable",
+        f"The repository '{web}/gone stable Release' does not have a Release file.",
+    )
+    assert counts(reading) == (None, None, None)
+    assert "secret" not in str(reading)
+
+
+def test_a_list_that_is_not_there_is_an_error(bed, web):
+    main(bed, INSTALLED)
+    security(bed, url=f"{web}/security")
+    for path in bed.folder.glob("security/dists/*/main/binary-amd64/*"):
+        path.unlink()
+    reading = read(bed, refresh=True)
+    assert "404" in found(reading, "updates.source.failed")["evidence"]
+    assert counts(reading) == (None, None, None)
+    assert not reading.updates.security_known
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "http://archive.invalid"])
+def test_no_network_is_an_error_and_the_old_lists_are_still_read(bed, address):
+    """apt-get itself ends with success."""
+    main(bed)
+    security(bed)
+    bed.update()
+    bed.source(f"{address}/debian", "stable")
+    bed.apt("apt-get", "update", "-q")
+    reading = read(bed, refresh=True)
+    failed = found(reading, "updates.source.failed")
+    assert failed["subject"] == f"{address}/debian stable" and "Failed to fetch" in failed["evidence"]
+    assert counts(reading)[:2] == (2, 1)
+
+
+def test_a_signature_by_a_stranger_is_an_error(bed, tmp_path):
+    main(bed, INSTALLED)
+    stranger = Signer(tmp_path / "stranger")
+    try:
+        security(bed, options=f"signed-by={stranger.key}")
+        reading = read(bed, refresh=True)
+    finally:
+        stranger.close()
+    assert found(reading, "updates.source.failed")["subject"] == f"file:{bed.folder}/security bookworm-security"
+    assert not reading.updates.security_known
+
+
+_LOCK = """\
+import fcntl, sys, time
+file = open(sys.argv[1], "w")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print(flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.fixture
+def lock():
+    """Has another process take a lock."""
+    started = []
+
+    def take(path):
+        process = subprocess.Popen([sys.executable, "-c", _LOCK, str(path)], stdout=subprocess.PIPE)
+        started.append(process)
+        process.stdout.readline()
+        return process
+
+    yield take
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_locked_lists_are_waited_for_and_then_an_error(bed, lock):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.update()
+    process = lock(bed.lists / "lock")
+    reading = read(bed, refresh=True, patience=0)
+    failed = found(reading, "updates.source.failed")
+    assert "Could not get lock" in failed["evidence"] and str(process.pid) in failed["evidence"]
+    timer = threading.Timer(0.5, process.kill)
+    timer.start()
+    assert read(bed, refresh=True, patience=30).metadata.checked == NOW
+    timer.join()
+
+
+# ---- What an installation left
+
+
+def test_packages_that_are_half_installed_are_named_as_dpkg_does(bed):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.update()
+    bed.install({"half": "1.0"}, "install ok half-configured")
+    bed.install({"bad": "1.0"}, "install reinstreq half-installed")
+    reading = read(bed)
+    broken = found(reading, "updates.packages.broken")
+    audit = bed.dpkg("--audit")
+    assert all(name in audit for name in ("half", "bad"))
+    assert broken["evidence"] == "bad: reinstreq, half: half-configured"
+    assert broken["fix"].startswith("dpkg --configure -a")
+    assert counts(reading) == (0, 0, 0)
+
+
+def test_an_interrupted_dpkg_is_noticed(bed):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.update()
+    (bed.admin / "updates" / "0001").write_text("")
+    assert found(read(bed), "updates.packages.broken")["evidence"] == "dpkg was interrupted"
+
+
+@pytest.mark.parametrize("name", ["lock", "lock-frontend"])
+def test_packages_that_are_being_installed_are_waited_for(bed, lock, name):
+    main(bed, INSTALLED)
+    security(bed, {})
+    bed.update()
+    bed.install({"half": "1.0"}, "install ok unpacked")
+    process = lock(bed.admin / name)
+    reading = read(bed, patience=0)
+    assert f"process {process.pid} " in found(reading, "updates.busy")["evidence"]
+    assert counts(reading) == (None, None, None)
+    timer = threading.Timer(0.5, process.kill)
+    timer.start()
+    assert "updates.packages.broken" in ids(read(bed, patience=30))
+    timer.join()
+
+
+def test_a_lock_alone_keeps_nothing_from_being_read(bed, lock):
+    main(bed)
+    security(bed)
+    bed.update()
+    lock(bed.admin / "lock-frontend")
+    lock(bed.lists / "lock")
+    assert counts(read(bed, patience=0)) == (2, 1, 0)
+
+
+def test_asking_for_locks_takes_none(bed):
+    place = _updates_apt.Place("", str(bed.status), "", "amd64")
+    (bed.admin / "lock").touch()
+    assert _updates_apt._at_work(place) == 0
+    with (bed.admin / "lock").open("w") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,0 +1,191 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Private roots for the real package managers, with repositories of their own. The machine's are left alone."""
+
+from __future__ import annotations
+
+import datetime
+import email.utils
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+
+from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+
+NOW = datetime.datetime(2026, 11, 25, 12, 0, tzinfo=datetime.UTC)
+BOOKWORM = {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}
+HOUR = datetime.timedelta(hours=1)
+
+
+def ago(hours):
+    return NOW - hours * HOUR
+
+
+def missing(*programs):
+    """The first of the programs that this machine lacks."""
+    path = os.pathsep.join((os.environ["PATH"], "/usr/sbin", "/sbin"))
+    return next((program for program in programs if not shutil.which(program, path=path)), None)
+
+
+def run(*command, **more):
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **more)
+    assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+class Signer:
+    """A key to sign repositories with, in a keyring of its own."""
+
+    def __init__(self, folder):
+        folder.mkdir(mode=0o700)
+        self.environment = {**os.environ, "GNUPGHOME": str(folder)}
+        self.key = folder / "key.asc"
+        words = [
+            "--batch",
+            "--passphrase",
+            "",
+            "--quick-generate-key",
+            "archive@kopano.test",
+            "ed25519",
+            "sign",
+            "never",
+        ]
+        self._gpg(*words)
+        self.key.write_text(self._gpg("--armor", "--export"))
+
+    def _gpg(self, *words):
+        return run("gpg", "--quiet", *words, env=self.environment)
+
+    def sign(self, text, signed):
+        text_file = signed.with_name("text")
+        text_file.write_text(text)
+        self._gpg("--batch", "--yes", "--clearsign", "--output", str(signed), str(text_file))
+        text_file.unlink()
+
+    def close(self):
+        run("gpgconf", "--kill", "all", env=self.environment)
+
+
+_APT_FOLDERS = (
+    "etc/apt/apt.conf.d",
+    "etc/apt/preferences.d",
+    "etc/apt/sources.list.d",
+    "var/cache/apt/archives/partial",
+    "var/lib/apt/lists/partial",
+    "var/lib/apt/periodic",
+    "var/lib/dpkg/updates",
+)
+
+
+class AptBed:
+    """An apt with a root of its own: its repositories, sources, lists and dpkg's status."""
+
+    def __init__(self, folder, signer):
+        self.folder = folder
+        self.signer = signer
+        self.root = folder / "root"
+        for name in _APT_FOLDERS:
+            (self.root / name).mkdir(parents=True)
+        self.admin = self.root / "var/lib/dpkg"
+        self.status = self.admin / "status"
+        self.lists = self.root / "var/lib/apt/lists"
+        self.config = folder / "apt.conf"
+        self.config.write_text(
+            f"""
+            Dir "{self.root}";
+            Dir::State::status "{self.status}";
+            Dir::Etc::parts "{self.root}/etc/apt/apt.conf.d";
+            Dir::Log "{folder}";
+            APT::Architecture "amd64";
+            APT::Architectures {{ "amd64"; "i386"; }};
+            APT::Sandbox::User "root";
+            Acquire::Retries "0";
+            Acquire::Check-Date "false";
+            Acquire::Check-Valid-Until "false";
+            Acquire::Languages "none";
+            """
+        )
+        self.host = Host(
+            root=str(self.root),
+            options={name: [f"--admindir={self.admin}"] for name in ("dpkg-query", "dpkg")},
+            environment={"APT_CONFIG": str(self.config), "PATH": os.environ["PATH"]},
+        )
+        self._sources = []
+
+    def repository(self, name, packages, *, suite, label="Debian", codename="bookworm", date=None, until=None,
+                   signed=True, url=None, options=""):  # fmt: skip
+        """Make a repository with these packages, as name to version, and name it in the sources."""
+        place = self.folder / name / "dists" / suite
+        paragraphs = []
+        for package, version in packages.items():
+            package, _colon, architecture = package.partition(":")
+            paragraphs.append(
+                f"Package: {package}\nVersion: {version}\nArchitecture: {architecture or 'all'}\n"
+                f"Maintainer: A <a@kopano.test>\nFilename: {package}.deb\nSize: 1\nSHA256: {'0' * 64}\n"
+                f"Multi-Arch: {'same' if architecture else 'foreign'}\n"
+                "Description: one of the tests\n"
+            )
+        release = [f"Origin: Debian\nLabel: {label}\nSuite: {suite}\nCodename: {codename}"]
+        if date:
+            release.append(f"Date: {email.utils.format_datetime(date.replace(tzinfo=None))[:-6]} UTC")
+        if until:
+            release.append(f"Valid-Until: {email.utils.format_datetime(until.replace(tzinfo=None))[:-6]} UTC")
+        release.append("Architectures: amd64 i386\nComponents: main\nSHA256:")
+        for architecture in ("amd64", "i386"):
+            folder = place / "main" / f"binary-{architecture}"
+            folder.mkdir(parents=True, exist_ok=True)
+            own = [
+                text for text in paragraphs if "Architecture: all" in text or f"Architecture: {architecture}\n" in text
+            ]
+            data = "\n".join(own).encode()
+            for file, content in (("Packages", data), ("Packages.gz", gzip.compress(data))):
+                (folder / file).write_bytes(content)
+                digest = hashlib.sha256(content).hexdigest()
+                release.append(f" {digest} {len(content)} main/binary-{architecture}/{file}")
+        text = "\n".join(release) + "\n"
+        if signed:
+            self.signer.sign(text, place / "InRelease")
+        else:
+            (place / "Release").write_text(text)
+        self.source(url or f"file:{self.folder / name}", suite, options or (
+            f"signed-by={self.signer.key}" if signed else "trusted=yes"))  # fmt: skip
+
+    def source(self, url, suite, options="trusted=yes"):
+        line = f"deb [{options}] {url} {suite} main\n"
+        if line not in self._sources:
+            self._sources.append(line)
+        (self.root / "etc/apt/sources.list").write_text("".join(self._sources))
+
+    def install(self, packages, status="install ok installed"):
+        """Have dpkg think that these are installed, as name to version."""
+        with self.status.open("a") as file:
+            for package, version in packages.items():
+                package, _colon, architecture = package.partition(":")
+                file.write(
+                    f"Package: {package}\nStatus: {status}\nMaintainer: A <a@kopano.test>\n"
+                    f"Architecture: {architecture or 'all'}\n"
+                    f"{'Multi-Arch: same' if architecture else 'Multi-Arch: foreign'}\n"
+                    f"Version: {version}\nDescription: one of the tests\n\n"
+                )
+
+    def dpkg(self, *words, **more):
+        return run("dpkg", f"--admindir={self.admin}", *words, **more)
+
+    def hold(self, name):
+        self.dpkg("--set-selections", input=f"{name} hold\n")
+
+    def apt(self, *words):
+        """What apt itself says."""
+        return run(*words, env=self.host.environment)
+
+    def update(self):
+        self.apt("apt-get", "update", "-q", "-o", "APT::Update::Error-Mode=any")
+
+    def upgraded(self, *options):
+        """What apt itself would upgrade, as name to version."""
+        lines = [line.split() for line in self.apt("apt-get", "-s", *options, "dist-upgrade").splitlines()]
+        return {words[1]: words[3].lstrip("(") for words in lines if words[0] == "Inst"}
