@@ -39,7 +39,8 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
     """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
 
     vhosts: C(_config.Vhost) objects. A wildcard name is asked for by a name that it covers; a regular expression
-    cannot be asked for. C(outside) says whether other hosts can reach it, which they cannot on the loopback.
+    cannot be asked for. C(outside) says whether other hosts can reach it, which they cannot on the loopback; C(block)
+    is the place of the virtual host, which may have several addresses.
     """
     asked: dict[tuple[str, int, str | None], Target] = {}
     for vhost in vhosts:
@@ -52,7 +53,8 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
             if name == "":
                 continue
             where = (address, vhost.port, name)
-            target = asked.setdefault(where, {"address": address, "port": vhost.port, "server_name": name, "path": "/"})
+            target = {"address": address, "port": vhost.port, "server_name": name, "path": "/"}
+            target = asked.setdefault(where, dict(target, block=(vhost.file, vhost.line)))
             target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
     return list(asked.values())
 
@@ -192,21 +194,32 @@ def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
 
 
 def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[Target]:
-    """The targets of one probe: at its own server name, else at the first name of each endpoint."""
+    """The targets of one probe: at its own server name, else at the first name of each endpoint.
+
+    C(again): the same virtual host at another of its addresses.
+    """
     tls = probe.get("tls", True)
     request = {key: probe.get(key) for key in ("path", "method", "headers", "body_size")}
     request["tls"] = tls
     name, port = probe.get("server_name"), probe.get("port")
     if not tls:
-        return [dict(request, address="127.0.0.1", port=port or 80, server_name=name)]
+        return [dict(request, address="127.0.0.1", port=port or 80, server_name=name, again=False)]
     places: dict[tuple[str, int], Target] = {}
     for endpoint in endpoints:
         if port and endpoint["port"] != port:
             continue
         place = (endpoint["address"], endpoint["port"])
-        if name is None and endpoint["server_name"] and not (places.get(place) or {}).get("server_name"):
-            places[place] = dict(request, address=place[0], port=place[1], server_name=endpoint["server_name"])
-        places.setdefault(place, dict(request, address=place[0], port=place[1], server_name=name))
+        better = endpoint["server_name"] and not (places.get(place) or {}).get("server_name")
+        if place not in places or (name is None and better):
+            asked = {"address": place[0], "port": place[1], "server_name": name or endpoint["server_name"]}
+            places[place] = dict(request, **asked, block=None)
+        if endpoint["server_name"] == places[place]["server_name"]:
+            places[place]["block"] = endpoint["block"]
+    blocks = set()
+    for target in places.values():
+        target["again"] = target["block"] in blocks
+        if target["block"]:  # else the server chooses a virtual host for this name
+            blocks.add(target["block"])
     return list(places.values())
 
 

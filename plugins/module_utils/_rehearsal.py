@@ -84,8 +84,8 @@ def rehearse(
 
     live: the configuration that runs now, if it could be read. mode: C(auto) or C(required). grade_all: grades the
     endpoints, asked when there are changes.
-    Returns C({method, ok, ms, start_ms, endpoints, answers, listening, refused, grades}); answers are in the order of
-    asked.
+    Returns C({method, ok, ms, start_ms, grading_ms, endpoints, answers, listening, refused, grades}); answers are in
+    the order of asked, and ms does not count the grading.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
@@ -94,6 +94,7 @@ def rehearse(
         "ok": False,
         "ms": 0.0,
         "start_ms": 0.0,
+        "grading_ms": 0.0,
         "endpoints": [],
         "answers": [],
         "listening": [],
@@ -123,7 +124,7 @@ def rehearse(
         raise Failure(fault, result, conclusive=False) from error
     except _namespace.Failed as error:
         raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
-    result["ms"] = round((time.monotonic() - started) * 1000, 1)
+    result["ms"] = round((time.monotonic() - started) * 1000 - result["grading_ms"], 1)
     if fault:
         raise Failure(fault, result)
     result["ok"] = True
@@ -167,8 +168,15 @@ def _in_namespace(
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
-    result["grades"] = grade_all(endpoints) if changes else []
+    if changes:
+        result.update(_graded(grade_all, endpoints))
     return {"result": result, "fault": None}
+
+
+def _graded(grade_all: Grader, targets: t.Sequence[_probe.Target]) -> dict[str, t.Any]:
+    started = time.monotonic()
+    grades = grade_all(targets)
+    return {"grades": grades, "grading_ms": round((time.monotonic() - started) * 1000, 1)}
 
 
 def _load(layout: Layout) -> tuple[_config.Config | None, _diagnose.Fault | None]:
@@ -590,7 +598,9 @@ def _instance(
             return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
         answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
-        result["grades"] = _at_their_places(grade_all(targets), vhosts) if copy.changing else []
+        if copy.changing:
+            result.update(_graded(grade_all, targets))
+            result["grades"] = _at_their_places(result["grades"], vhosts)
         return None
     finally:
         if process.poll() is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socketserver
 import threading
+import types
 import typing as t
 from pathlib import Path
 
@@ -171,3 +172,16 @@ def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_
     assert "frame" in (_probe.worse(page, denied) or "")
     assert "413" in (_probe.worse(taken, refused) or "")
     assert _probe.worse(taken, still_taken) is None
+
+
+def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
+    def vhost(address: str, line: int, *names: str) -> t.Any:
+        return types.SimpleNamespace(names=names, address=address, port=443, tls=True, file="/site", line=line)
+
+    one, other = [vhost(address, 1, "mail.test") for address in ("192.0.2.1", "[2001:db8::1]")], vhost("192.0.2.2", 9)
+    endpoints = _probe.targets_of([*one, other])
+    shown = [(target["address"], target["again"]) for target in _probe.targets_for({"path": "/"}, endpoints)]
+    assert shown == [("192.0.2.1", False), ("2001:db8::1", True), ("192.0.2.2", False)]
+    # Which virtual host a name leads to that none of them has, the server decides at each address anew.
+    elsewhere = _probe.targets_for({"path": "/", "server_name": "other.test"}, endpoints)
+    assert [target["again"] for target in elsewhere] == [False, False, False]

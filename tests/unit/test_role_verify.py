@@ -41,7 +41,8 @@ def test_an_endpoint_has_the_module_s_options():
 
 
 def vhost(**values: t.Any) -> dict[str, t.Any]:
-    return {"server": "nginx", "names": ["mail.example"], "address": "*", "port": 443, "tls": True, **values}
+    where = {"file": "/etc/nginx/site", "line": 1, "address": "*", "port": 443}
+    return {"server": "nginx", "names": ["mail.example"], "tls": True, **where, **values}
 
 
 def asked(*vhosts: dict[str, t.Any], address: str = HERE, more: t.Sequence[t.Any] = (), **servers: bool) -> t.Any:
