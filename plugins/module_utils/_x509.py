@@ -447,9 +447,9 @@ def matches(certificate: Certificate, name: str) -> bool:
     except ValueError:
         pass
     wanted = ascii_name(name).lower()
-    parent = wanted.partition(".")[2]
+    label, _dot, parent = wanted.partition(".")
     for pattern in (text.lower() for text in certificate.dns_names):
-        if pattern == wanted or (pattern.startswith("*.") and parent.count(".") >= 1 and pattern[2:] == parent):
+        if pattern == wanted or (pattern.startswith("*.") and label and "." in parent and pattern[2:] == parent):
             return True
     return False
 

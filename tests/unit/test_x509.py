@@ -59,6 +59,7 @@ def test_recorded_certificate():
         ("192.0.2.2", False),
         ("2001:db8:0::1", True),
         ("", False),
+        (".recorded.test", False),
     ],
 )
 def test_names(name, expected):
