@@ -168,6 +168,16 @@ def _decides(record_set: Info, names: t.Iterable[str]) -> bool:
     return any(f".{name}".endswith("." + record_set["name"]) for name in names)
 
 
+def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
+    """The results about one host's names, and the findings: its names' own and what is said of no name, such as of a
+    resolver."""
+    mine = {_plain(name) for name in wish["names"]}
+    results = [entry for entry in answer["results"] if _plain(entry["name"]) in mine]
+    said = {tuple(item.values()) for entry in answer["results"] for item in entry["findings"]}
+    findings = [item for entry in results for item in entry["findings"]]
+    return results, findings + [item for item in answer["findings"] if tuple(item.values()) not in said]
+
+
 def report(answer: Info, wish: Info, publish: bool = False, published: t.Iterable[Info] = ()) -> Info:
     """What the answer says of one host.
 
@@ -175,7 +185,7 @@ def report(answer: Info, wish: Info, publish: bool = False, published: t.Iterabl
     published are the results of caa_publish: what they have brought into being no longer forbids anything.
     """
     mine = {_plain(name) for name in wish["names"]}
-    results = [entry for entry in answer["results"] if _plain(entry["name"]) in mine]
+    results, findings = of_host(answer, wish)
     placed = [entry for entry in published if _decides(entry["item"], mine)]
     healed = {_plain(name) for entry in placed if not entry.get("failed") for name in entry["item"]["names"]}
     failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if entry.get("failed")]
@@ -189,10 +199,7 @@ def report(answer: Info, wish: Info, publish: bool = False, published: t.Iterabl
         entry["name"] for entry in results if entry["verdict"] == _caa.FORBIDDEN and _plain(entry["name"]) not in healed
     ]
     # What is not applicable has been said by the verdict.
-    findings = [item for entry in results for item in entry["findings"] if item["id"] != "caa.not_applicable"]
-    # What is said of no name, such as of a resolver.
-    said = [item for entry in answer["results"] for item in entry["findings"]]
-    findings += [item for item in answer["findings"] if item not in said]
+    findings = [item for item in findings if item["id"] != "caa.not_applicable"]
     lines = _verdict_lines(results) + _finding_lines(findings, {entry["error"] for entry in results})
     for entry in placed:
         if entry.get("changed") and not entry.get("failed"):

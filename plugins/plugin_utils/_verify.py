@@ -81,14 +81,14 @@ def is_nobodys(name: str) -> bool:
     return f".{name.lower()}".endswith(NOBODYS)
 
 
-def _key(endpoint: Info) -> tuple[t.Any, ...]:
+def key(endpoint: Info) -> tuple[t.Any, ...]:
     """How an endpoint is known in tls_grade_info's results."""
     name = endpoint.get("server_name") or endpoint["host"]
     return endpoint["host"], int(endpoint.get("port") or 443), name, endpoint.get("starttls") or "none"
 
 
 def _same(one: Info, other: Info) -> bool:
-    return _key(one) == _key(other)
+    return key(one) == key(other)
 
 
 # --- what the answers say --------------------------------------------------------------------------------------------
@@ -104,7 +104,7 @@ def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool) -
     fixes: list[str] = []
     missed = 0
     for endpoint in asked_for["endpoints"]:
-        found = [result for result in results or [] if _key(result) == _key(endpoint)]
+        found = [result for result in results or [] if key(result) == key(endpoint)]
         if not found:
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not asked")

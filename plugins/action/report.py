@@ -1,0 +1,118 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Writes the report on the controller, and shows it in the terminal."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import sys
+import typing as t
+from pathlib import Path
+
+import yaml
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible.utils.color import stringc
+from ansible.utils.display import Display
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import (
+    _report,
+    _report_files,
+    _report_gather,
+    _report_policy,
+    _report_scorecard,
+)
+
+display = Display()
+
+ARGUMENTS = {
+    "path": {"type": "str", "required": True},
+    "formats": {
+        "type": "list",
+        "elements": "str",
+        "choices": list(_report_files.FILES),
+        "default": list(_report_files.FILES),
+    },
+    "hosts": {"type": "dict"},
+    "expected": {"type": "list", "elements": "str", "default": []},
+    "fail_on": {"type": "list", "elements": "str", "default": ["fail"]},
+    "minimum_grade": {"type": "str", "default": ""},
+    "waivers": {"type": "list", "elements": "dict", "default": []},
+    "title": {"type": "str", "default": ""},
+    "scorecard": {"type": "bool", "default": True},
+}
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_diff = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, options = self.validate_argument_spec(ARGUMENTS)
+        try:
+            policy = _report_policy.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
+            hosts = options["hosts"]
+            if hosts is None:
+                hosts = _report_gather.gather(
+                    task_vars["hostvars"],
+                    task_vars["ansible_play_hosts_all"],
+                    options["expected"],
+                    task_vars["ansible_play_hosts"],
+                )
+            else:
+                _report_gather.check(hosts)
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
+        folder = os.path.abspath(os.path.expanduser(options["path"]))
+        previous, trouble = _report_files.read_previous(folder)
+        if trouble:
+            result.setdefault("warnings", []).append(trouble)
+        now = datetime.datetime.now(_report_policy.UTC)
+        report = _report.build(hosts, policy, now, previous, _version(), options["title"])
+        texts = _report_files.render(report, options["formats"])
+        files = [] if self._task.check_mode else _write(folder, texts)
+        if options["scorecard"]:
+            _show(report, files)
+        summary = report["summary"]
+        result.update(
+            changed=False,
+            files=files,
+            summary=summary,
+            failed_hosts=summary["failed"],
+            reasons={entry["name"]: entry["reasons"] for entry in report["hosts"] if entry["failed"]},
+        )
+        return result
+
+
+def _write(folder: str, texts: dict[str, str]) -> list[str]:
+    try:
+        return _report_files.write(folder, texts)
+    except OSError as error:
+        raise AnsibleActionFail(f"path: {folder}: {error}") from error
+
+
+def _show(report: dict[str, t.Any], files: list[str]) -> None:
+    """The scorecard; where nobody looks at a terminal it has neither colours nor a width."""
+    width = display.columns if sys.stdout.isatty() else None
+    for line in _report_scorecard.lines(report, files, width):
+        display.display("".join(stringc(text, colour) if colour else text for text, colour in line))
+
+
+def _version() -> str:
+    """The collection's version, of an installed collection or of a checkout."""
+    root = Path(__file__).resolve().parents[2]
+    for name, keys in (("MANIFEST.json", ("collection_info", "version")), ("galaxy.yml", ("version",))):
+        try:
+            value = yaml.safe_load((root / name).read_text(encoding="utf-8"))
+            for key in keys:
+                value = value[key]
+            return str(value)
+        except (OSError, KeyError, TypeError, yaml.YAMLError):
+            continue
+    return ""

@@ -1,0 +1,80 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""The report's files: which there are, and how each is written."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _report
+
+Info = dict[str, t.Any]
+
+DATA = "report.json"
+FILES = {
+    "html": "index.html",
+    "json": DATA,
+    "junit": "junit.xml",
+    "sarif": "report.sarif",
+    "prometheus": "kopano_hardening.prom",
+}
+
+
+def render(report: Info, formats: t.Iterable[str]) -> dict[str, str]:
+    """The text of each file, by its name."""
+    return {FILES[name]: _render(report, name) for name in FILES if name in set(formats)}
+
+
+def _render(report: Info, name: str) -> str:
+    if name == "json":
+        return json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+    module = importlib.import_module(f"{__name__}_{name}".replace("_report_files_", "_report_"))
+    return str(module.render(report))
+
+
+def read_previous(folder: str) -> tuple[Info | None, str]:
+    """The last report in a folder, and why there is none that can be compared with; both empty without a file."""
+    path = os.path.join(folder, DATA)
+    try:
+        with open(path, encoding="utf-8") as handle:
+            data = json.load(handle)
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError) as error:
+        return None, f"{path} cannot be compared with: {error}"
+    reason = _report.check_previous(data)
+    return (None, f"{path} cannot be compared with: {reason}") if reason else (data, "")
+
+
+def write(folder: str, texts: t.Mapping[str, str]) -> list[str]:
+    """Write the files, each of them whole or not at all; returns their paths. Raises OSError."""
+    os.makedirs(folder, exist_ok=True)
+    # Permissions as for any new file, which temporary files do not have.
+    mask = os.umask(0)
+    os.umask(mask)
+    staged: list[tuple[str, str]] = []
+    try:
+        for name, text in texts.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
+            staged.append((temporary, os.path.join(folder, name)))
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~mask)
+                os.fsync(file.fileno())
+        for temporary, path in staged:
+            os.replace(temporary, path)
+    finally:
+        for temporary, _path in staged:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+    return [path for _temporary, path in staged]

@@ -1,0 +1,180 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the collection's roles have left of each host, as the module C(report) takes it. Nothing here asks anybody."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role, _report, _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import SEVERITIES, STEPS
+
+Info = dict[str, t.Any]
+
+LOST = "It failed or was lost earlier in this run; the messages above say where."
+LEFT_OUT = "It was not among the hosts of this run."
+
+
+class Gatherer:
+    """Reads the variables of hosts one after the other.
+
+    The answers that are for all hosts of a batch are one object in each host's variables; they are sorted once.
+    """
+
+    def __init__(self) -> None:
+        self._graded: dict[int, dict[t.Any, list[Info]]] = {}
+        self._kept: list[t.Any] = []  # so that no other object gets the same identity
+
+    def of(self, variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
+        """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
+        given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": []}
+        for part in (_updates, _certificate, _frontend, self._verify, _caa):
+            part(given, variables)
+        given["failures"] = list(variables.get("__report_failures") or [])
+        reached = variables.get("__report_reached")
+        if isinstance(reached, dict) and reached.get("unreachable"):
+            given.update(state="unreachable", message=reached.get("msg", ""), failures=[])
+        elif given["failures"]:
+            given.update(state="failed", message=given["failures"][0]["message"])
+        elif not is_active:
+            given.update(state="failed", message=LOST)
+        return given
+
+    def _verify(self, given: Info, variables: t.Mapping[str, t.Any]) -> None:
+        wanted = variables.get("__verify_wanted") or {}
+        asked, answer = variables.get("__verify_asked"), variables.get("__verify_result")
+        if not asked:
+            return
+        given["asked"] += [2, 3, 5]
+        given["minimum_grade"] = wanted.get("grade", "")
+        given["ignore_trust"] = bool(wanted.get("ignore_trust"))
+        if _is_answer(answer):
+            graded = self._by_endpoint(answer)
+            given["results"] = [one for endpoint in asked["endpoints"] for one in graded.get(_verify.key(endpoint), [])]
+
+    def _by_endpoint(self, answer: Info) -> dict[t.Any, list[Info]]:
+        results = answer.get("results") or []
+        found = self._graded.get(id(results))
+        if found is None:
+            found = self._graded[id(results)] = {}
+            self._kept.append(results)
+            for result in results:
+                found.setdefault(_verify.key(result), []).append(result)
+        return found
+
+
+def _is_answer(value: t.Any) -> t.TypeGuard[Info]:
+    """Whether a registered variable has a module's answer in it."""
+    return isinstance(value, dict) and not any(value.get(key) for key in ("failed", "unreachable", "skipped"))
+
+
+def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
+    if "__updates_info" in variables:
+        given["asked"].append(1)
+        if _is_answer(variables["__updates_info"]):
+            given["updates"] = variables["__updates_info"]
+
+
+def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
+    report = variables.get("__certificate_report")
+    if isinstance(report, dict):
+        given["findings"] += report.get("findings") or []
+
+
+def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
+    """What was said about the configuration last: the role frontend may have changed it after it was asked for."""
+    changed = variables.get("__frontend_result")
+    is_stale = _is_answer(changed) and bool(changed.get("changed")) and not variables.get("ansible_check_mode")
+    names = ("__verify_info", "__caa_info") if is_stale else ("__frontend_info", "__verify_info", "__caa_info")
+    for name in names:
+        if _is_answer(variables.get(name)):
+            given["findings"] += variables[name].get("findings") or []
+            break
+    if "__frontend_info" in variables:
+        given["asked"].append(2)
+
+
+def _caa(given: Info, variables: t.Mapping[str, t.Any]) -> None:
+    wish, answer = variables.get("__caa_asked"), variables.get("__caa_answer")
+    if not wish:
+        return
+    given["asked"].append(4)
+    if not _is_answer(answer):
+        return
+    results, findings = _caa_role.of_host(answer, wish)
+    given["findings"] += findings
+    if results and not any(entry["verdict"] == "error" for entry in results):
+        given["proven"].append(4)
+
+
+def gather(
+    hostvars: t.Any, names: t.Iterable[str], expected: t.Iterable[str], active: t.Container[str]
+) -> dict[str, Info]:
+    """The module's option C(hosts) for the play's hosts, and for those that were expected beside them."""
+    gatherer = Gatherer()
+    found = {name: gatherer.of(hostvars.raw_get(name), name in active) for name in names}
+    for name in expected:
+        found.setdefault(name, {"state": "left_out", "message": LEFT_OUT})
+    return found
+
+
+# --- what is given by hand -------------------------------------------------------------------------------------------
+
+KEYS = {
+    "state": str,
+    "message": str,
+    "findings": list,
+    "results": list,
+    "updates": dict,
+    "asked": list,
+    "proven": list,
+    "failures": list,
+    "minimum_grade": str,
+    "ignore_trust": bool,
+}
+FINDING = ("id", "step", "severity", "subject", "message", "evidence", "fix")
+RESULT = ("server_name", "address", "port", "grade", "grade_trust_ignored", "error")
+
+
+def check(hosts: t.Mapping[str, t.Any]) -> None:
+    """Raises ValueError that names the host and the key where the option C(hosts) is not what it has to be."""
+    for name, given in hosts.items():
+        where = f"hosts.{name}"
+        if not isinstance(given, dict):
+            raise ValueError(f"{where}: must be a mapping of {', '.join(KEYS)}")
+        for key, value in given.items():
+            if key not in KEYS:
+                raise ValueError(f"{where}: {key!r} is none of {', '.join(KEYS)}")
+            if not isinstance(value, KEYS[key]):
+                raise ValueError(f"{where}.{key}: must be a {KEYS[key].__name__}")
+        if given.get("state", "ok") not in _report.STATES:
+            raise ValueError(f"{where}.state: {given['state']!r} is none of {', '.join(_report.STATES)}")
+        if given.get("minimum_grade") and given["minimum_grade"] not in GRADES:
+            raise ValueError(f"{where}.minimum_grade: {given['minimum_grade']!r} is none of {', '.join(GRADES)}")
+        results = given.get("results", [])
+        _check_items(f"{where}.results", results, RESULT)
+        lists = [(f"{where}.findings", given.get("findings", []))]
+        lists += [(f"{where}.updates.findings", given.get("updates", {}).get("findings", []))]
+        lists += [
+            (f"{where}.results[{number}].findings", one.get("findings", [])) for number, one in enumerate(results)
+        ]
+        for place, findings in lists:
+            _check_items(place, findings, FINDING)
+            for number, item in enumerate(findings):
+                if item["severity"] not in SEVERITIES or item["step"] not in STEPS:
+                    raise ValueError(f"{place}[{number}]: has no severity or step of a finding")
+
+
+def _check_items(where: str, items: t.Any, keys: t.Iterable[str]) -> None:
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            raise ValueError(f"{where}[{number}]: must be a mapping")
+        missing = [key for key in keys if key not in item]
+        if missing:
+            raise ValueError(f"{where}[{number}]: {missing[0]} is missing")

@@ -1,0 +1,84 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""The report as JUnit XML: a suite for each host, a case for each step and one for the policy."""
+
+from __future__ import annotations
+
+import typing as t
+import xml.etree.ElementTree as ET  # only written, never read
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+
+Info = dict[str, t.Any]
+
+
+def render(report: Info) -> str:
+    """The file's text."""
+    suites = ET.Element("testsuites", name="kopano.hardening")
+    for entry in report["hosts"]:
+        suite = ET.SubElement(suites, "testsuite", name=entry["name"], timestamp=report["generated"].rstrip("Z"))
+        for step, title in _findings.STEP_TITLES.items():
+            _step(suite, entry, step, title)
+        _policy(suite, entry)
+        _count(suite)
+    _count(suites)
+    ET.indent(suites)
+    return ET.tostring(suites, encoding="unicode", xml_declaration=False) + "\n"
+
+
+def _case(suite: ET.Element, host: str, name: str) -> ET.Element:
+    return ET.SubElement(suite, "testcase", classname=f"kopano.hardening.{host}", name=name, time="0")
+
+
+def _step(suite: ET.Element, entry: Info, step: int, title: str) -> None:
+    """A failure where something misses the step, an error where it is not known, a skip where nobody asked."""
+    case = _case(suite, entry["name"], f"step {step}: {title}")
+    verdict = entry["steps"][str(step)]
+    findings = [item for item in entry["findings"] if item["step"] == step]
+    open_ones = [item for item in findings if not item["waived"] and item["severity"] != "info"]
+    text = "\n\n".join(map(_words, open_ones))
+    if verdict == "fail":
+        worst = [item for item in open_ones if item["severity"] == "fail"]
+        ET.SubElement(case, "failure", type=worst[0]["id"], message=_short(worst)).text = text
+    elif verdict == "unknown":
+        kind = open_ones[0]["id"] if open_ones else "unknown"
+        ET.SubElement(case, "error", type=kind, message=_short(open_ones) or "nothing was found out").text = text
+    elif verdict == "not_asked":
+        ET.SubElement(case, "skipped", message="not looked at")
+    rest = [item for item in findings if item["waived"]]
+    notes = [_words(item) + "\nwaived: {reason}".format(**item["waived"]) for item in rest]
+    if verdict == "warn":
+        notes.insert(0, text)
+    if notes:
+        ET.SubElement(case, "system-out").text = "\n\n".join(notes)
+
+
+def _policy(suite: ET.Element, entry: Info) -> None:
+    """Whether the host passes as a whole: what the exit status is about."""
+    case = _case(suite, entry["name"], "policy")
+    if entry["state"] == "left_out":
+        ET.SubElement(case, "skipped", message="not looked at")
+    elif entry["failed"]:
+        reasons = "; ".join(entry["reasons"])
+        ET.SubElement(case, "failure", type="policy", message=reasons).text = entry["message"] or reasons
+
+
+def _short(items: t.Sequence[Info]) -> str:
+    return "; ".join(dict.fromkeys(item["message"] for item in items))
+
+
+def _words(item: Info) -> str:
+    lines = ["{severity} {id} ({subject}): {message}".format(**item), item["evidence"], item["fix"]]
+    return "\n".join(filter(None, lines))
+
+
+def _count(element: ET.Element) -> None:
+    cases = list(element.iter("testcase"))
+    element.set("tests", str(len(cases)))
+    for key, tag in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(key, str(sum(case.find(tag) is not None for case in cases)))

@@ -1,0 +1,116 @@
+'use strict';
+// Filters, sorts and copies. Without it the page shows everything, in the order of what matters most.
+(() => {
+  const $ = (id) => document.getElementById(id);
+  const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const form = $('filter'), host = $('by-host'), step = $('by-step'), waived = $('by-waived');
+  const severities = all('.by-severity');
+  const groups = all('.finding').map((element) => ({element, rows: all('tbody tr', element)}));
+  const hosts = all('#host-table tbody tr');
+  const endpoints = all('#endpoint-table tbody tr');
+  let finding = '';
+
+  function apply() {
+    const part = host.value.trim().toLowerCase();
+    const wanted = new Set(severities.filter((box) => box.checked).map((box) => box.value));
+    const fits = (row) => row.dataset.host.toLowerCase().includes(part);
+    for (const row of [...hosts, ...endpoints]) row.hidden = !fits(row);
+    let shown = 0, places = 0;
+    for (const {element, rows} of groups) {
+      let here = 0;
+      const isWanted = element.dataset.id === finding
+        || (!finding && wanted.has(element.dataset.severity) && (!step.value || step.value === element.dataset.step));
+      for (const row of rows) {
+        row.hidden = !fits(row) || (!waived.checked && row.dataset.waived === '1');
+        here += row.hidden ? 0 : 1;
+      }
+      element.hidden = !isWanted || !here;
+      shown += element.hidden ? 0 : 1;
+      places += element.hidden ? 0 : here;
+    }
+    $('nothing').hidden = shown > 0 || !groups.length;
+    const visible = hosts.filter((row) => !row.hidden).length;
+    $('shown').textContent = `${visible} of ${hosts.length} hosts, ${places} places in ${shown} findings`;
+  }
+
+  // The address says what is shown, so that a link, the back button and a bookmark work.
+  function read() {
+    const words = new URLSearchParams(location.hash.slice(1));
+    if (!words.has('host') && !words.has('finding')) return;
+    finding = words.get('finding') || '';
+    host.value = words.get('host') || '';
+    apply();
+    for (const {element} of groups) if (finding && element.dataset.id === finding) element.open = true;
+    $('findings').scrollIntoView();
+  }
+
+  function sortable(table) {
+    all('thead th', table).forEach((head, column) => {
+      const button = document.createElement('button');
+      button.type = 'button';
+      button.append(...head.childNodes);
+      head.append(button);
+      button.addEventListener('click', () => {
+        const down = head.getAttribute('aria-sort') === 'ascending';
+        all('thead th', table).forEach((other) => other.removeAttribute('aria-sort'));
+        head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
+        const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
+        const order = head.dataset.kind === 'number'
+          ? (a, b) => value(a) - value(b)
+          : (a, b) => value(a).localeCompare(value(b), undefined, {numeric: true});
+        const rows = [...table.tBodies[0].rows].sort((a, b) => (down ? order(b, a) : order(a, b)));
+        table.tBodies[0].append(...rows);
+      });
+    });
+  }
+
+  function copyable(block) {
+    const button = document.createElement('button');
+    button.type = 'button';
+    button.textContent = 'Copy';
+    button.addEventListener('click', async () => {
+      try {
+        await navigator.clipboard.writeText(block.textContent);
+      } catch {
+        getSelection().selectAllChildren(block);
+        document.execCommand('copy');
+      }
+      button.textContent = 'Copied';
+      setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+    });
+    block.parentElement.append(button);
+  }
+
+  const orders = {
+    rank: (a, b) => a.dataset.rank - b.dataset.rank,
+    hosts: (a, b) => b.dataset.hosts - a.dataset.hosts || orders.rank(a, b),
+    step: (a, b) => a.dataset.step - b.dataset.step || orders.rank(a, b),
+    id: (a, b) => a.dataset.id.localeCompare(b.dataset.id),
+  };
+  $('sort-findings').addEventListener('change', (event) => {
+    $('groups').append(...groups.map(({element}) => element).sort(orders[event.target.value]));
+  });
+
+  form.addEventListener('input', () => { finding = ''; apply(); });
+  form.addEventListener('submit', (event) => event.preventDefault());
+  form.addEventListener('reset', () => setTimeout(() => {
+    finding = '';
+    history.replaceState(null, '', location.pathname + location.search);
+    apply();
+  }));
+  addEventListener('hashchange', read);
+  // On paper everything that is shown is open.
+  let closed = [];
+  addEventListener('beforeprint', () => {
+    closed = all('details:not([open])').filter((element) => !element.hidden);
+    closed.forEach((element) => { element.open = true; });
+  });
+  addEventListener('afterprint', () => closed.forEach((element) => { element.open = false; }));
+
+  all('#host-table, #endpoint-table').forEach(sortable);
+  all('.fix pre').forEach(copyable);
+  form.hidden = false;
+  all('.sorting').forEach((element) => { element.hidden = false; });
+  apply();
+  read();
+})();

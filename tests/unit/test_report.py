@@ -1,0 +1,852 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report as data: verdicts, policy, waivers, trend; and its files, with hostile text and with 500 hosts."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
+from ansible_collections.kopano.hardening.plugins.plugin_utils import (
+    _findings,
+    _report,
+    _report_files,
+    _report_gather,
+    _report_policy,
+    _report_scorecard,
+)
+
+from . import report_bed as bed
+
+ROOT = Path(__file__).parents[2]
+LATER = bed.MOMENT + datetime.timedelta(days=1)
+
+
+def one(given, **policy):
+    return bed.build({"web1": given}, **policy)["hosts"][0]
+
+
+def findings(*items, **more):
+    return {**bed.fine(), "findings": list(items), **more}
+
+
+# --- verdicts --------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_that_is_fine_passes_every_step():
+    host = one(bed.fine())
+    assert set(host["steps"].values()) == {"pass"}
+    assert (host["failed"], host["reasons"], host["grade"]) == (False, [], "A+")
+
+
+@pytest.mark.parametrize(
+    ("given", "steps"),
+    [
+        ({}, ["not_asked"] * 5),
+        ({"asked": [1, 4]}, ["unknown", "not_asked", "not_asked", "unknown", "not_asked"]),
+        ({"updates": bed.updates()}, ["pass", "not_asked", "not_asked", "not_asked", "not_asked"]),
+        ({"updates": {}}, ["not_asked"] * 5),
+        ({"results": [bed.result()]}, ["not_asked", "pass", "pass", "not_asked", "pass"]),
+        ({"state": "unreachable"}, ["unknown"] * 4 + ["fail"]),
+        ({"state": "failed"}, ["unknown"] * 4 + ["fail"]),
+        ({"state": "failed", "failures": [{"message": "no", "step": 1}]}, ["fail"] + ["unknown"] * 4),
+        ({"state": "left_out"}, ["not_asked"] * 5),
+    ],
+)
+def test_what_was_not_seen_is_no_pass(given, steps):
+    assert list(one(given)["steps"].values()) == steps
+
+
+@pytest.mark.parametrize("severity", ["fail", "warn", "unknown"])
+def test_the_worst_finding_decides_about_a_step(severity):
+    items = [bed.finding("caa.iodef.none"), bed.finding("caa.none", severity=severity)]
+    assert one(findings(*items))["steps"]["4"] == severity
+
+
+def test_an_endpoint_without_a_grade_leaves_its_steps_unknown():
+    broken = bed.result(grade=None, error="refused", findings=[bed.finding("tls.endpoint.error")])
+    host = one({"results": [bed.result(), broken], "minimum_grade": "C", "asked": [2, 3, 5]})
+    assert [host["steps"][step] for step in "235"] == ["unknown"] * 3
+    assert host["grade"] is None
+    assert host["reasons"] == ["1 of 2 endpoints below C"]
+
+
+def test_a_finding_of_two_endpoints_is_there_once():
+    assert len(one(findings(bed.finding("caa.none"), bed.finding("caa.none")))["findings"]) == 1
+
+
+def test_what_makes_a_server_worthless_is_fixed_first():
+    items = [
+        bed.finding("caa.none"),
+        bed.finding("tls.hsts.absent"),
+        bed.finding("tls.certificate.expires_soon"),
+        bed.finding("tls.protocol.sslv2"),
+        bed.finding("tls.attack.not_tested"),
+    ]
+    host = one(findings(*items))
+    assert [item["id"] for item in host["findings"]][:2] == ["tls.protocol.sslv2", "caa.none"]
+    assert _report.first_fix(host)["id"] == "tls.protocol.sslv2"
+
+
+def test_what_is_only_worth_knowing_is_not_to_be_fixed():
+    assert _report.first_fix(one(findings(bed.finding("tls.tickets")))) is None
+
+
+# --- the policy ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "reasons"),
+    [
+        (["fail"], ["tls.compression"]),
+        (["fail", "warn"], ["tls.compression", "tls.http.no_redirect"]),
+        (["tls.http.*"], ["tls.http.no_redirect"]),
+        (["unknown"], ["caa.lookup.failed (2)"]),
+        ([], []),
+    ],
+)
+def test_a_host_fails_for_what_it_shall(fail_on, reasons):
+    items = [bed.finding("tls.compression"), bed.finding("tls.http.no_redirect")]
+    items += [bed.finding("caa.lookup.failed", name) for name in ("a.example", "b.example")]
+    host = one(findings(*items), fail_on=fail_on)
+    assert (host["reasons"], host["failed"]) == (reasons, bool(reasons))
+
+
+@pytest.mark.parametrize(
+    ("grade", "ids", "minimum", "ignore_trust", "misses"),
+    [
+        ("A+", [], "A+", False, False),
+        ("A", [], "A+", False, True),
+        ("A", [], "A", False, False),
+        ("B", ["tls.protocol.tls10"], "A", False, True),
+        ("A+", ["tls.certificate.untrusted"], "A+", False, True),
+        ("A+", ["tls.certificate.untrusted"], "A+", True, False),
+        ("B", ["tls.certificate.untrusted", "tls.protocol.tls10"], "A", True, True),
+    ],
+)
+def test_an_endpoint_has_to_reach_the_grade(grade, ids, minimum, ignore_trust, misses):
+    given = {"results": [bed.result("mail.example.com", grade, *ids)], "ignore_trust": ignore_trust}
+    expected = [f"1 of 1 endpoints below {minimum}"] if misses else []
+    assert one({**given, "minimum_grade": minimum}, fail_on=[])["reasons"] == expected
+    assert one(given, fail_on=[], minimum_grade=minimum)["reasons"] == expected
+    assert one({**given, "minimum_grade": "F"}, fail_on=[], minimum_grade=minimum)["reasons"] == expected
+
+
+def test_trust_that_is_ignored_is_a_waiver_that_says_so():
+    given = {"results": [bed.result("a.example", "A+", "tls.certificate.untrusted")], "ignore_trust": True}
+    host = one(given)
+    assert host["findings"][0]["waived"] == {"reason": "verify_ignore_trust is set for the host", "until": None}
+    assert (host["failed"], host["grade"], host["steps"]["5"]) == (False, "A+", "pass")
+    assert one({**given, "ignore_trust": False})["grade"] == "T"
+
+
+def test_a_host_without_a_grade_misses_the_one_that_is_wanted():
+    assert one({"asked": [5], "minimum_grade": "F"}, fail_on=[])["reasons"] == ["no endpoint was graded, F is wanted"]
+    assert one({"updates": bed.updates()}, minimum_grade="A")["reasons"] == []
+
+
+@pytest.mark.parametrize("state", ["unreachable", "failed"])
+def test_a_host_that_could_not_be_looked_at_fails(state):
+    report = bed.build({"web1": bed.fine(), "web2": {"state": state, "message": "No route to host"}})
+    assert report["summary"]["failed"] == ["web2"]
+    assert report["summary"]["passed"] == ["web1"]
+    assert report["hosts"][1]["findings"][0]["evidence"] == "No route to host"
+    assert report["hosts"][1]["reasons"] == [f"report.host.{state}"]
+
+
+def test_a_host_that_was_left_out_neither_passes_nor_fails():
+    report = bed.build({"web1": bed.fine(), "web2": {"state": "left_out", "minimum_grade": "A"}}, minimum_grade="A+")
+    assert report["summary"]["left_out"] == ["web2"]
+    assert (report["summary"]["passed"], report["summary"]["failed"]) == (["web1"], [])
+
+
+# --- waivers ---------------------------------------------------------------------------------------------------------
+
+
+def waiver(**changes):
+    return {"id": "caa.none", "reason": "The zone moves", "until": "2026-12-31", **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_waived"),
+    [
+        ({}, True),
+        ({"id": "caa.*"}, True),
+        ({"id": "tls.compression"}, False),
+        ({"subject": "mail.*"}, True),
+        ({"subject": "other.*"}, False),
+        ({"host": "web[12]"}, True),
+        ({"host": "web2"}, False),
+        ({"until": "2026-11-25"}, True),
+        ({"until": "2026-11-24"}, False),
+        ({"until": datetime.date(2027, 1, 1)}, True),
+        ({"until": datetime.datetime(2027, 1, 1)}, True),
+    ],
+)
+def test_a_waiver_counts_for_its_findings_until_its_last_day(changes, is_waived):
+    report = bed.build({"web1": findings(bed.finding("caa.none"))}, waivers=[waiver(**changes)])
+    host = report["hosts"][0]
+    assert host["failed"] is not is_waived
+    assert host["steps"]["4"] == ("pass" if is_waived else "fail")
+    assert host["counts"]["waived"] == is_waived
+    assert bool(host["findings"][0]["waived"]) is is_waived
+
+
+def test_what_became_of_each_waiver_is_said():
+    given = [waiver(), waiver(until="2026-11-24"), waiver(id="tls.compression")]
+    report = bed.build({"web1": findings(bed.finding("caa.none"))}, waivers=given)
+    states = [(entry["state"], entry["findings"]) for entry in report["policy"]["waivers"]]
+    assert states == [("active", 1), ("expired", 1), ("unused", 0)]
+
+
+def test_an_expired_waiver_is_named_in_the_terminal():
+    report = bed.build({"web1": findings(bed.finding("caa.none"))}, waivers=[waiver(until="2026-11-24")])
+    assert "the waiver of caa.none ended on 2026-11-24: The zone moves" in text_of(report)
+
+
+def test_a_grade_that_only_waived_findings_cost_is_good_enough():
+    given = {"results": [bed.result("a.example", "B", "tls.protocol.tls10", "tls.protocol.tls11")]}
+    both = [waiver(id="tls.protocol.tls1[01]")]
+    assert one(given, minimum_grade="A+", waivers=both)["reasons"] == []
+    assert one(given, minimum_grade="A+", waivers=[waiver(id="tls.protocol.tls10")])["failed"]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("waivers", ["caa.none"], "waivers[0]: must be a mapping of id, host, subject, reason, until"),
+        ("waivers", [waiver(), waiver(days=3)], "waivers[1]: 'days' is none of id, host, subject, reason, until"),
+        ("waivers", [waiver(reason=" ")], "waivers[0].reason: is missing"),
+        ("waivers", [{"id": "caa.none", "reason": "x"}], "waivers[0].until: is missing"),
+        ("waivers", [waiver(until="31.12.2026")], "waivers[0].until: '31.12.2026' is not a date such as 2027-01-31"),
+        ("waivers", [waiver(until=True)], "waivers[0].until: 'True' is not a date such as 2027-01-31"),
+        ("waivers", [waiver(id="caa.nothing")], "waivers[0].id: 'caa.nothing' is not the id of a finding"),
+        ("fail_on", ["bad"], "fail_on: 'bad' is neither one of fail, warn, unknown, info nor the id of a finding"),
+        ("minimum_grade", "A++", "minimum_grade: 'A++' is none of A+, A, A-"),
+    ],
+)
+def test_a_policy_without_a_meaning_is_refused_by_name(option, value, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        _report_policy.Policy(**{option: value})
+
+
+# --- the trend -------------------------------------------------------------------------------------------------------
+
+
+def next_one(before, after, **policy):
+    """The report after another one."""
+    first = json.loads(json.dumps(bed.build(before)))
+    assert _report.check_previous(first) == ""
+    return bed.build(after, first, LATER, **policy)
+
+
+def test_findings_are_new_gone_or_as_old_as_they_are():
+    before = {"web1": findings(bed.finding("caa.none"), bed.finding("tls.compression"))}
+    after = {"web1": findings(bed.finding("caa.none"), bed.finding("tls.hsts.absent"), bed.finding("tls.tickets"))}
+    report = next_one(before, after)
+    changes = report["trend"]
+    assert [item["id"] for item in changes["new"]] == ["tls.hsts.absent"]
+    assert [item["id"] for item in changes["gone"]] == ["tls.compression"]
+    since = {item["id"]: item["since"] for item in report["hosts"][0]["findings"]}
+    assert since["caa.none"] == changes["previous"] == _report.rfc3339(bed.MOMENT)
+    assert since["tls.hsts.absent"] == report["generated"]
+    assert [entry["fail"] for entry in changes["history"]] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        {"web1": {"state": "left_out"}},
+        {"web1": {"state": "unreachable"}},
+        {"web1": {"updates": bed.updates()}},
+        {"web2": bed.fine()},
+    ],
+)
+def test_what_was_not_looked_at_is_not_gone(after):
+    assert next_one({"web1": findings(bed.finding("caa.none"))}, after)["trend"]["gone"] == []
+
+
+def test_the_trend_does_not_grow_for_ever():
+    report = bed.build({"web1": bed.fine()})
+    for _number in range(_report.HISTORY + 5):
+        report = bed.build({"web1": bed.fine()}, report)
+    assert len(report["trend"]["history"]) == _report.HISTORY
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"schema": "2.0"}', '{"schema": "1.0"}', '{"schema": "1.0", "generated": "", "trend": 3}'],
+)
+def test_a_file_that_is_no_report_is_not_compared_with(tmp_path, text):
+    (tmp_path / "report.json").write_text(text)
+    previous, trouble = _report_files.read_previous(str(tmp_path))
+    assert previous is None
+    assert trouble.startswith(f"{tmp_path}/report.json cannot be compared with: ")
+
+
+def test_a_hostile_earlier_report_is_only_data(tmp_path):
+    report = bed.build(bed.hostile(), bed.build(bed.hostile()), LATER)
+    _report_files.write(str(tmp_path), _report_files.render(report, ["json"]))
+    previous, trouble = _report_files.read_previous(str(tmp_path))
+    assert (previous, trouble) == (report, "")
+
+
+# --- the files -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["fine", "fleet", "hostile", "empty"])
+def report(request):
+    hosts = {"fine": {"web1": bed.fine()}, "fleet": bed.fleet(60), "hostile": bed.hostile(), "empty": {}}[request.param]
+    waivers = [waiver(id="tls.*", reason=bed.HOSTILE)] if request.param == "hostile" else [waiver()]
+    return bed.build(hosts, bed.build(hosts), LATER, waivers=_report.clean(waivers))
+
+
+@pytest.fixture(scope="module")
+def texts(report):
+    return _report_files.render(report, _report_files.FILES)
+
+
+def test_every_format_has_its_file(texts):
+    assert set(texts) == {"index.html", "report.json", "junit.xml", "report.sarif", "kopano_hardening.prom"}
+    assert list(_report_files.render(bed.build({}), ["sarif"])) == ["report.sarif"]
+
+
+def test_the_data_keep_to_their_schema(texts):
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert [error.message for error in validator.iter_errors(json.loads(texts["report.json"]))] == []
+
+
+def test_the_schema_has_the_grades_severities_and_version():
+    schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
+    assert schema["$defs"]["grade"]["enum"] == [*GRADES, "T", "M"]
+    assert schema["$defs"]["finding"]["properties"]["severity"]["enum"] == list(_findings.SEVERITIES)
+    assert re.match(schema["properties"]["schema"]["pattern"], _report.SCHEMA)
+
+
+def test_junit_counts_what_it_has(report, texts):
+    suites = ET.fromstring(texts["junit.xml"])
+    assert [suite.get("name") for suite in suites] == [entry["name"] for entry in report["hosts"]]
+    for suite, entry in zip(suites, report["hosts"], strict=True):
+        cases = suite.findall("testcase")
+        assert len(cases) == int(suite.get("tests")) == 6
+        for tag, key, verdict in (("failure", "failures", "fail"), ("error", "errors", "unknown")):
+            found = [case for case in cases if case.find(tag) is not None]
+            assert int(suite.get(key)) == len(found)
+            steps = [case.get("name")[5] for case in found if case.get("name") != "policy"]
+            assert steps == [step for step, value in entry["steps"].items() if value == verdict]
+        assert (cases[-1].find("failure") is not None) is entry["failed"]
+    for key in ("tests", "failures", "errors", "skipped"):
+        assert int(suites.get(key)) == sum(int(suite.get(key)) for suite in suites)
+
+
+SARIF = {
+    # The part of the official schema that applies to what is written; names of properties are closed as there.
+    "type": "object",
+    "required": ["version", "runs"],
+    "additionalProperties": False,
+    "properties": {
+        "$schema": {"type": "string", "format": "uri"},
+        "version": {"const": "2.1.0"},
+        "runs": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/run"}},
+    },
+    "$defs": {
+        "message": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["text"],
+            "properties": {"text": {"type": "string"}, "markdown": {"type": "string"}},
+        },
+        "level": {"enum": ["none", "note", "warning", "error"]},
+        "run": {
+            "type": "object",
+            "required": ["tool"],
+            "additionalProperties": False,
+            "properties": {
+                "tool": {
+                    "type": "object",
+                    "required": ["driver"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "driver": {
+                            "type": "object",
+                            "required": ["name"],
+                            "additionalProperties": False,
+                            "properties": {
+                                "name": {"type": "string"},
+                                "semanticVersion": {"type": "string"},
+                                "informationUri": {"type": "string", "pattern": "^https://"},
+                                "rules": {"type": "array", "uniqueItems": True, "items": {"$ref": "#/$defs/rule"}},
+                            },
+                        }
+                    },
+                },
+                "automationDetails": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"id": {"type": "string"}},
+                },
+                "invocations": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["executionSuccessful"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "executionSuccessful": {"type": "boolean"},
+                            "endTimeUtc": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$"},
+                        },
+                    },
+                },
+                "results": {"type": "array", "items": {"$ref": "#/$defs/result"}},
+            },
+        },
+        "rule": {
+            "type": "object",
+            "required": ["id"],
+            "additionalProperties": False,
+            "properties": {
+                "id": {"type": "string"},
+                "shortDescription": {"$ref": "#/$defs/message"},
+                "fullDescription": {"$ref": "#/$defs/message"},
+                "help": {"$ref": "#/$defs/message"},
+                "helpUri": {"type": "string", "pattern": "^https://"},
+                "defaultConfiguration": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {"level": {"$ref": "#/$defs/level"}},
+                },
+                "properties": {"type": "object"},
+            },
+        },
+        "result": {
+            "type": "object",
+            "required": ["message"],
+            "additionalProperties": False,
+            "properties": {
+                "ruleId": {"type": "string"},
+                "ruleIndex": {"type": "integer", "minimum": 0},
+                "kind": {"enum": ["notApplicable", "pass", "fail", "review", "open", "informational"]},
+                "level": {"$ref": "#/$defs/level"},
+                "message": {"$ref": "#/$defs/message"},
+                "locations": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            "physicalLocation": {
+                                "type": "object",
+                                "required": ["artifactLocation"],
+                                "additionalProperties": False,
+                                "properties": {
+                                    "artifactLocation": {
+                                        "type": "object",
+                                        "additionalProperties": False,
+                                        "properties": {"uri": {"type": "string", "pattern": "^file://[!-~]+$"}},
+                                    },
+                                    "region": {
+                                        "type": "object",
+                                        "additionalProperties": False,
+                                        "properties": {"startLine": {"type": "integer", "minimum": 1}},
+                                    },
+                                },
+                            },
+                            "logicalLocations": {
+                                "type": "array",
+                                "items": {
+                                    "type": "object",
+                                    "additionalProperties": False,
+                                    "properties": {
+                                        "name": {"type": "string"},
+                                        "fullyQualifiedName": {"type": "string"},
+                                    },
+                                },
+                            },
+                        },
+                    },
+                },
+                "partialFingerprints": {"type": "object", "additionalProperties": {"type": "string"}},
+                "suppressions": {
+                    "type": "array",
+                    "uniqueItems": True,
+                    "items": {
+                        "type": "object",
+                        "required": ["kind"],
+                        "additionalProperties": False,
+                        "properties": {
+                            "kind": {"enum": ["inSource", "external"]},
+                            "status": {"enum": ["accepted", "underReview", "rejected"]},
+                            "justification": {"type": "string"},
+                        },
+                    },
+                },
+                "properties": {"type": "object"},
+            },
+            # What the text of the standard adds: only a failure has a level.
+            "if": {"properties": {"kind": {"not": {"const": "fail"}}}},
+            "then": {"properties": {"level": {"const": "none"}}},
+        },
+    },
+}
+
+
+def test_sarif_is_valid(report, texts):
+    jsonschema = pytest.importorskip("jsonschema")
+    log = json.loads(texts["report.sarif"])
+    assert [error.message for error in jsonschema.Draft202012Validator(SARIF).iter_errors(log)] == []
+    run = log["runs"][0]
+    rules = run["tool"]["driver"]["rules"]
+    assert len(run["results"]) == sum(len(entry["findings"]) for entry in report["hosts"])
+    assert all(rules[item["ruleIndex"]]["id"] == item["ruleId"] for item in run["results"])
+    waived = sum(bool(item["waived"]) for entry in report["hosts"] for item in entry["findings"])
+    assert sum("suppressions" in item for item in run["results"]) == waived
+
+
+def test_sarif_has_file_and_line_where_they_are_known():
+    items = [
+        bed.finding("frontend.tls.override", "/etc/apache2/sites-enabled/a b.conf:12"),
+        bed.finding("caa.none", "mail.example.com:443 (192.0.2.1)"),
+    ]
+    log = json.loads(_report_files.render(bed.build({"web1": findings(*items)}), ["sarif"])["report.sarif"])
+    places = {item["ruleId"]: item["locations"][0] for item in log["runs"][0]["results"]}
+    assert places["frontend.tls.override"]["physicalLocation"] == {
+        "artifactLocation": {"uri": "file://web1/etc/apache2/sites-enabled/a%20b.conf"},
+        "region": {"startLine": 12},
+    }
+    assert "physicalLocation" not in places["caa.none"]
+
+
+SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_][a-z0-9_]*="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (-?\d+)')
+
+
+def test_prometheus_can_read_it(report, texts):
+    """The format, and what promtool says of names: help, a prefix, base units, no type and no total in a gauge's."""
+    helped, typed, samples = set(), set(), set()
+    for line in texts["kopano_hardening.prom"].removesuffix("\n").split("\n"):
+        if line.startswith("# HELP "):
+            helped.add(line.split()[2])
+        elif line.startswith("# TYPE "):
+            typed.add(line.split()[2])
+            assert line.endswith(" gauge")
+        else:
+            found = SAMPLE.fullmatch(line)
+            assert found, line
+            name = found.group(1)
+            assert (name, found.group(2)) not in samples, "the same sample twice"
+            samples.add((name, found.group(2)))
+            assert name in helped & typed
+            assert re.fullmatch(r"kopano_hardening_[a-z0-9_]+", name)
+            assert not re.search(r"_(total|count|sum|bucket|gauge|counter|ms|milliseconds|days|minutes)(_|$)", name)
+    assert ("kopano_hardening_report_timestamp_seconds", None) in samples
+    hosts = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
+    assert len([1 for name, _labels in samples if name == "kopano_hardening_host_passed"]) == len(hosts)
+
+
+# --- hostile text ----------------------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: its elements and attributes."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.scripts = []
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self._in_script = tag == "script"
+
+    def handle_data(self, data):
+        if self._in_script:
+            self.scripts.append(data)
+            self._in_script = False
+
+
+def test_hostile_text_stays_text(texts):
+    page = Page(texts["index.html"])
+    assert [tag for tag, _attributes in page.tags if tag in ("img", "iframe", "object", "embed", "link", "base")] == []
+    script = (ROOT / "plugins" / "plugin_utils" / "report.js").read_text()
+    assert page.scripts == [script]
+    for tag, attributes in page.tags:
+        assert [name for name in attributes if name.startswith("on") or name == "style"] == [], tag
+        for name in ("href", "src", "action"):
+            value = attributes.get(name)
+            assert value is None or value.startswith(("#", "https://")), (tag, value)
+
+
+def test_the_page_loads_nothing_and_lets_nothing_else_run(texts):
+    text = texts["index.html"]
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text).group(1)
+    assert policy.startswith("default-src &#39;none&#39;; ")
+    assert "unsafe" not in policy
+    assert re.findall(r"(?:src|url|@import)\s*[=(]", text.partition("<body>")[0]) == []
+
+
+def test_control_characters_are_nowhere(texts):
+    for name, text in texts.items():
+        assert re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text) == [], name
+        text.encode()
+
+
+def text_of(report, width=None, files=()):
+    return "\n".join("".join(text for text, _colour in line) for line in _report_scorecard.lines(report, files, width))
+
+
+def test_hostile_text_does_not_move_the_cursor():
+    shown = text_of(bed.build(bed.hostile()))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+
+
+def test_a_flood_of_text_is_cut():
+    item = one(findings(bed.finding("caa.none", evidence="x" * 1_000_000)))["findings"][0]
+    assert len(item["evidence"]) < _report.TEXT_LIMIT + 10
+
+
+# --- the terminal ----------------------------------------------------------------------------------------------------
+
+
+def test_a_host_is_one_line():
+    hosts = {
+        "web1": bed.fine(),
+        "web10": findings(bed.finding("caa.none", evidence="a\nb")),
+        "web2": {"state": "left_out"},
+    }
+    lines = text_of(bed.build(hosts), files=["/srv/report/index.html"]).splitlines()
+    assert [line.split()[0] for line in lines[1:4]] == ["web1", "web2", "web10"]
+    assert lines[1].split() == ["web1", "ok", "ok", "ok", "ok", "A+"]
+    assert lines[2].split() == ["web2", *"-----", "not", "in", "this", "run"]
+    assert lines[3].split()[:6] == ["web10", "ok", "ok", "ok", "FAIL", "A+"]
+    assert lines[3].endswith("No CAA records: mail.example.com")
+    assert lines[4] == "1 of 3 hosts pass, 1 failed, 1 left out"
+    assert lines[5] == "report: /srv/report/index.html"
+
+
+def test_a_line_fits_the_terminal():
+    report = bed.build({"x" * 50: findings(bed.finding("caa.none", "y" * 300))})
+    assert max(map(len, text_of(report, 100).splitlines()[1:2])) == 100
+
+
+def test_reasons_without_a_finding_are_shown():
+    host = bed.build({"web1": {"results": [bed.result(grade="A")]}}, minimum_grade="A+")
+    assert "1 of 1 endpoints below A+" in text_of(host)
+
+
+# --- what is given by hand -------------------------------------------------------------------------------------------
+
+
+def test_hosts_of_the_bed_are_what_the_module_takes():
+    for hosts in (bed.fleet(60), bed.hostile(), {"web1": bed.fine()}, {"web1": {}}):
+        _report_gather.check(hosts)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("fine", "hosts.web1: must be a mapping of state, message"),
+        ({"grades": []}, "hosts.web1: 'grades' is none of state, message"),
+        ({"results": {}}, "hosts.web1.results: must be a list"),
+        ({"state": "good"}, "hosts.web1.state: 'good' is none of ok, failed, unreachable, left_out"),
+        ({"minimum_grade": "Z"}, "hosts.web1.minimum_grade: 'Z' is none of A+"),
+        ({"findings": ["x"]}, "hosts.web1.findings[0]: must be a mapping"),
+        ({"findings": [{"id": "caa.none"}]}, "hosts.web1.findings[0]: step is missing"),
+        ({"findings": [bed.finding("caa.none", step=9)]}, "hosts.web1.findings[0]: has no severity or step"),
+        ({"findings": [bed.finding("caa.none", severity="bad")]}, "hosts.web1.findings[0]: has no severity or step"),
+        ({"results": [{"grade": "A"}]}, "hosts.web1.results[0]: server_name is missing"),
+        ({"updates": {"findings": [3]}}, "hosts.web1.updates.findings[0]: must be a mapping"),
+    ],
+)
+def test_hosts_that_are_not_what_they_have_to_be_are_refused_by_name(given, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        _report_gather.check({"web1": given})
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_replaced_whole(tmp_path):
+    folder = tmp_path / "new" / "report"
+    paths = _report_files.write(str(folder), {"a.txt": "one", "b.txt": "two"})
+    before = os.stat(paths[0]).st_ino
+    assert _report_files.write(str(folder), {"a.txt": "three"}) == paths[:1]
+    assert os.stat(paths[0]).st_ino != before, "the file was written into"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "b.txt"]
+    assert (folder / "a.txt").read_text() == "three"
+    mask = os.umask(0)
+    os.umask(mask)
+    assert os.stat(paths[0]).st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_when_one_file_cannot_be_written_all_stay_as_they_are(tmp_path, monkeypatch):
+    _report_files.write(str(tmp_path), {"a.txt": "old", "b.txt": "old"})
+    calls = []
+
+    def full(_descriptor):
+        calls.append(1)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        _report_files.write(str(tmp_path), {"a.txt": "new", "b.txt": "new"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old", "b.txt": "old"}
+
+
+# --- 500 hosts -------------------------------------------------------------------------------------------------------
+
+MEASURE = """
+import resource, sys, time
+sys.path[:0] = {paths}
+from tests.unit import conftest, report_bed as bed
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _report_files
+hosts, previous = bed.fleet(500), bed.build(bed.fleet(500))
+began = time.process_time()
+texts = _report_files.render(bed.build(hosts, previous), _report_files.FILES)
+_report_files.write({folder!r}, texts)
+seconds = time.process_time() - began
+print(seconds, len(texts["index.html"].encode()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
+
+
+def test_five_hundred_hosts_are_no_burden(tmp_path):
+    """Three seconds of a processor, as others may be busy here; 3 MB of page and 300 MB of memory."""
+    code = textwrap.dedent(MEASURE).format(paths=[str(ROOT)], folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    seconds, size, memory = map(float, done.stdout.split())
+    assert seconds <= 3
+    assert 500_000 < size <= 3_000_000
+    assert memory < 300_000_000
+
+
+# --- what the roles have left ----------------------------------------------------------------------------------------
+
+
+class HostVars:
+    """Ansible's, as far as it is asked."""
+
+    def __init__(self, **hosts):
+        self.raw_get = hosts.__getitem__
+
+
+def gathered(_expected=(), _active=None, **hosts):
+    return _report_gather.gather(HostVars(**hosts), hosts, _expected, hosts if _active is None else _active)
+
+
+def endpoint(name):
+    return {"host": "192.0.2.10", "port": 443, "server_name": name}
+
+
+def test_each_host_gets_its_own_part_of_the_answers_for_all():
+    graded = {"results": [bed.result("a.example"), bed.result("b.example", "B", "tls.protocol.tls10")]}
+    caa = {
+        "results": [
+            {"name": "a.example", "verdict": "permitted", "findings": []},
+            {"name": "b.example", "verdict": "error", "findings": [bed.finding("caa.lookup.failed", "b.example")]},
+        ],
+        "findings": [
+            bed.finding("caa.lookup.failed", "b.example"),
+            bed.finding("caa.dnssec.unverified", "127.0.0.53:53"),
+        ],
+    }
+    hosts = {
+        key: {
+            "__verify_asked": {"endpoints": [endpoint(f"{key}.example")]},
+            "__verify_wanted": {"grade": "A+", "ignore_trust": key == "b"},
+            "__verify_result": graded,
+            "__caa_asked": {"names": [f"{key}.example"]},
+            "__caa_answer": caa,
+        }
+        for key in "ab"
+    }
+    found = gathered(**hosts)
+    assert [[one["server_name"] for one in found[key]["results"]] for key in "ab"] == [["a.example"], ["b.example"]]
+    assert [found[key]["ignore_trust"] for key in "ab"] == [False, True]
+    assert [found[key]["proven"] for key in "ab"] == [[4], []]
+    ids = [[item["subject"] for item in found[key]["findings"]] for key in "ab"]
+    assert ids == [["127.0.0.53:53"], ["b.example", "127.0.0.53:53"]]
+    report = bed.build(found)
+    assert [list(host["steps"].values()) for host in report["hosts"]] == [
+        ["not_asked", "pass", "pass", "unknown", "pass"],
+        ["not_asked", "fail", "pass", "unknown", "pass"],
+    ]
+
+
+def test_an_answer_that_is_none_leaves_the_step_unknown():
+    found = gathered(
+        web1={
+            "__updates_info": {"failed": True, "msg": "no"},
+            "__frontend_info": {"unreachable": True},
+            "__verify_asked": {"endpoints": [endpoint("a.example")]},
+            "__verify_result": {"skipped": True},
+            "__caa_asked": {"names": ["a.example"]},
+        }
+    )
+    assert set(bed.build(found)["hosts"][0]["steps"].values()) == {"unknown"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "subjects"),
+    [
+        ({"__frontend_info": "before"}, ["before"]),
+        ({"__frontend_info": "before", "__frontend_result": {"changed": False}}, ["before"]),
+        ({"__frontend_info": "before", "__frontend_result": {"changed": True}}, []),
+        ({"__frontend_info": "before", "__frontend_result": {"changed": True}, "__verify_info": "after"}, ["after"]),
+        ({"__frontend_info": "before", "__frontend_result": {"changed": True}, "__caa_info": "after"}, ["after"]),
+    ],
+)
+def test_the_configuration_counts_as_it_is_after_the_change(variables, subjects):
+    values = {
+        key: {"findings": [bed.finding("frontend.tls.override", value)]} if isinstance(value, str) else value
+        for key, value in variables.items()
+    }
+    assert [item["subject"] for item in gathered(web1=values)["web1"]["findings"]] == subjects
+
+
+def test_hosts_that_are_not_there_are_not_forgotten():
+    found = gathered(
+        ["web1", "web5"],
+        ["web1", "web2"],
+        web1={},
+        web2={"__report_reached": {"unreachable": True, "msg": "No route to host"}},
+        web3={},
+        web4={"__report_failures": [{"step": 2, "message": "frontend: no"}], "__updates_info": bed.updates()},
+    )
+    assert {name: given["state"] for name, given in found.items()} == {
+        "web1": "ok",
+        "web2": "unreachable",
+        "web3": "failed",
+        "web4": "failed",
+        "web5": "left_out",
+    }
+    report = bed.build(found)
+    by_name = {host["name"]: host for host in report["hosts"]}
+    assert by_name["web2"]["findings"][0]["evidence"] == "No route to host"
+    assert by_name["web4"]["steps"]["1"] == "pass"
+    assert by_name["web4"]["steps"]["2"] == "fail"
+    assert report["summary"]["failed"] == ["web2", "web3", "web4"]
+
+
+def test_nothing_that_was_given_is_changed():
+    hosts = bed.fleet(10)
+    before = copy.deepcopy(hosts)
+    bed.build(hosts)
+    assert hosts == before
