@@ -13,17 +13,10 @@ the code that it runs is a copy of this collection's own, kept beside the transa
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _own_code
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Record
-
-_RUN = (
-    "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from ansible_collections.kopano.hardening.plugins.module_utils import _transaction; "
-    "_transaction.expire(sys.argv[2], sys.argv[3])"
-)
 
 
 class ConfirmationError(Exception):
@@ -34,39 +27,19 @@ def _unit(record: Record) -> str:
     return f"kopano-hardening-{record.id}"
 
 
-def _keep_code(record: Record) -> str:
-    """Copy what this was imported from, a zip file that Ansible removes or a directory."""
-    package = os.path.join("ansible_collections", "kopano", "hardening", "plugins", "module_utils")
-    origin = os.path.abspath(__file__).split(os.sep + package)[0]
-    if os.path.isfile(origin):
-        goal = os.path.join(record.folder, "code.zip")
-        shutil.copyfile(origin, goal)
-        return goal
-    goal = os.path.join(record.folder, "code")
-    shutil.copytree(
-        os.path.join(origin, package),
-        os.path.join(goal, package),
-        ignore=shutil.ignore_patterns("__pycache__"),
-    )
-    return goal
-
-
 def arm(record: Record, seconds: int) -> None:
     """Set the timer. Raises ConfirmationError where there is no systemd to keep it."""
     if not os.path.isdir("/run/systemd/system"):
         raise ConfirmationError("confirm_timeout: needs systemd, which does not run on the host; 0 switches this off")
+    code = os.path.join(record.folder, "code")
+    _own_code.keep(code)
     command = [
         "systemd-run",
         "--quiet",
         f"--unit={_unit(record)}",
         "--on-active=%d" % seconds,
         "--timer-property=AccuracySec=1",
-        sys.executable,
-        "-c",
-        _RUN,
-        _keep_code(record),
-        os.path.dirname(os.path.dirname(record.folder)),
-        record.id,
+        *_own_code.call(code, "_transaction", "expire", os.path.dirname(os.path.dirname(record.folder)), record.id),
     ]
     try:
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30, check=False)

@@ -1,0 +1,45 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: certificate_report
+short_description: What is to be said of the certificates that a host serves
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Makes lines for people of what M(kopano.hardening.certificate_info) has found.
+  - Meant for the role P(kopano.hardening.certificate#role) itself. Shape and keys of the result may change.
+options:
+  _input:
+    description: The results of a loop over P(kopano.hardening.certificate_served#filter).
+    type: list
+    elements: dict
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: See it
+  ansible.builtin.debug:
+    msg: "{{ (answers.results | kopano.hardening.certificate_report).lines }}"
+"""
+
+RETURN = r"""
+_value:
+  description: C(lines), and what has C(failed), which is nothing.
+  type: dict
+"""
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
+
+
+class FilterModule:
+    """Named in the collection as certificate_report."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"certificate_report": _certificate_role.report}

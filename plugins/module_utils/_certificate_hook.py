@@ -1,0 +1,138 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""What stays on a host whose certificates certbot renews: this collection's own code, and who calls it.
+
+certbot calls the program as a deploy hook when it has renewed a certificate. A hook that fails is not called again
+before the next renewal, so its service calls the program too, whenever it ends: what has not been brought to the web
+server by then is brought to it half a day later, and a run with nothing to do takes no time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _own_code
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, LINK, Change, Changeset, State
+
+HOME = "/usr/local/lib/kopano-hardening"
+PROGRAM = HOME + "/deploy-certificate"
+SETTINGS = "/etc/kopano-hardening/certificate.json"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/kopano-hardening"
+# certbot's unit as Debian and SUSE name it, and as the packages for RHEL do.
+UNITS = ("certbot", "certbot-renew")
+PATIENCE = 120.0  # seconds that a renewal waits for another transaction to end
+
+_PROGRAM = """#!{interpreter} -IB
+# Brings certificates that certbot has renewed to the web server and Kopano's daemons, as {settings}
+# says. The role certificate of the Ansible collection kopano.hardening has put this here.
+import sys
+
+sys.path.insert(0, "{home}")
+
+from {package} import _certificate_hook
+
+sys.exit(_certificate_hook.main())
+"""
+
+_DROP_IN = """# The role certificate of the Ansible collection kopano.hardening has put this here.
+[Service]
+{environment}ExecStopPost={program}
+"""
+
+
+def read_pairs(certificates: t.Iterable[dict[str, t.Any]]) -> list[Pair]:
+    """The pairs of entries with C(path), C(key_path), C(chain_file) and C(key_file). Raises OSError, ValueError."""
+    found = []
+    for entry in certificates:
+        texts = []
+        for name in ("chain_file", "key_file"):
+            with open(entry[name], encoding="ascii") as stream:
+                texts.append(stream.read())
+        found.append(Pair(entry["path"], entry["key_path"], texts[0], texts[1]))
+    return found
+
+
+# --- on the host, later ----------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """The program: bring every certificate of the settings to its place. Returns the exit status."""
+    try:
+        with open(SETTINGS) as stream:
+            settings = json.load(stream)
+        renewed = os.environ.get("RENEWED_LINEAGE")
+        folders = {os.path.dirname(entry["chain_file"]) for entry in settings["certificates"]}
+        if renewed and os.path.normpath(renewed) not in folders:
+            return 0
+        result = _certificate_deploy.deploy(read_pairs(settings["certificates"]), settings, patience=PATIENCE)
+    except (_certificate_deploy.DeployError, OSError, ValueError, KeyError) as error:
+        sys.stderr.write(f"kopano-hardening: the renewed certificate is not in use: {error}\n")
+        return 1
+    for warning in result["warnings"]:
+        sys.stderr.write(f"kopano-hardening: {warning}\n")
+    if result["changed"]:
+        sys.stdout.write(
+            "kopano-hardening: new certificate: {}\n".format(" ".join(result["served"] + result["units"]) or "not used")
+        )
+    return 0
+
+
+# --- now -------------------------------------------------------------------------------------------------------------
+
+
+def unit() -> str:
+    """certbot's systemd unit. Raises ValueError where there is none."""
+    for name in UNITS:
+        for folder in _certificate_deploy.UNIT_DIRECTORIES:
+            if os.path.exists(os.path.join(folder, name + ".timer")):
+                return name
+    raise ValueError("there is no timer of certbot's on this host, so nothing would be renewed")
+
+
+def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
+    """What has to change on the host for renewals. ca_file: what certbot trusts besides. Raises ValueError."""
+    environment = f'Environment="REQUESTS_CA_BUNDLE={ca_file}"\n' if ca_file else ""
+    wanted = Changeset()
+    for path, content in _own_code.sources().items():
+        wanted.want(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
+    program = _PROGRAM.format(
+        interpreter=_own_code.interpreter(),
+        settings=SETTINGS,
+        home=HOME,
+        package=_own_code.PACKAGE.replace(os.sep, "."),
+    )
+    wanted.want(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
+    wanted.want(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
+    wanted.want(HOOK, State(LINK, target=PROGRAM))
+    drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
+    wanted.want(drop_in_path(), State(FILE, content=drop_in.encode(), mode=0o644))
+    return wanted.pending()
+
+
+def drop_in_path() -> str:
+    return f"/etc/systemd/system/{unit()}.service.d/kopano-hardening.conf"
+
+
+def timer_runs() -> bool:
+    """Whether certbot renews by itself, now and after the next boot."""
+    timer = unit() + ".timer"
+    return all(_certificate_deploy.systemctl(verb, "--quiet", timer)[0] for verb in ("is-enabled", "is-active"))
+
+
+def install(changes: list[Change]) -> None:
+    """Put them in place, and have certbot's timer run. Raises ChangeError, ValueError."""
+    _certificate_deploy.apply(changes)
+    if any(change.path == drop_in_path() for change in changes):
+        _certificate_deploy.systemctl("daemon-reload")
+    if not timer_runs():
+        ok, words = _certificate_deploy.systemctl("enable", "--now", unit() + ".timer")
+        if not ok:
+            raise ValueError(f"certbot's timer cannot be started: {words}")

@@ -1,0 +1,341 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: certificate_install
+short_description: Bring a certificate to the web server and to Kopano's daemons
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Writes certificate chains and their keys to the paths that virtual hosts name, as one transaction like
+    M(kopano.hardening.web_config)'s. The web server is started with them in a rehearsal, then reloads and is asked;
+    when anything is worse than before, the old ones are put back and served again. Where no web server runs, the files
+    are written and that is all.
+  - Every name whose virtual host reads one of the paths must come with a certificate of these afterwards.
+  - The first certificate also goes to C(kopano-gateway) and C(kopano-ical), where their units are installed, in a copy
+    that only their user can read. The one is reloaded, the other restarted.
+  - What was replaced is not kept, so no later restore brings an old certificate or key back.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The rehearsal is done in check mode too, unless there is no key yet because it would only be made.
+  diff_mode:
+    support: full
+    details:
+      - Private keys are shown as their SHA-256 only.
+options:
+  certificates:
+    description:
+      - The certificates and where they belong. More than one for keys of different kinds, for the same names.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      path:
+        description: Absolute path of the certificate chain. An existing file keeps its owner and permissions.
+        type: path
+        required: true
+      key_path:
+        description: Absolute path of the key.
+        type: path
+        required: true
+      chain:
+        description: The certificate and what comes between it and the authority's own, as PEM text.
+        type: str
+      key:
+        description: The key as PEM text. Required with O(certificates[].chain).
+        type: str
+      chain_file:
+        description: A file on the target that has the chain, in place of O(certificates[].chain).
+        type: path
+      key_file:
+        description: A file on the target that has the key. Required with O(certificates[].chain_file).
+        type: path
+  self_signed:
+    description:
+      - Makes an ECDSA key on P-256 and a certificate that nobody has signed, for the first of O(certificates). The
+        others are left alone.
+    type: dict
+    suboptions:
+      names:
+        description: The names that it is for, the main one first.
+        type: list
+        elements: str
+        required: true
+      days:
+        description: How long it is valid. A new one is made when a third of that is left.
+        type: int
+        default: 90
+      bootstrap:
+        description:
+          - Whether any certificate will do that is there already, with its key, and valid now. Otherwise what is there
+            has to be self-signed and for just these names.
+        type: bool
+        default: false
+  renewal:
+    description:
+      - Has C(certbot)'s renewals do the same without Ansible. The files of O(certificates) are C(certbot)'s then.
+      - Keeps a copy of the collection's code in C(/usr/local/lib/kopano-hardening), a deploy hook that runs it, and an
+        addition to C(certbot)'s service that runs it again if the hook has failed. C(certbot)'s timer is switched on.
+    type: bool
+    default: false
+  ca_file:
+    description: A file with the authorities that C(certbot) trusts the ACME server of, for O(renewal).
+    type: path
+  key_mode:
+    description: Permissions of the key as an octal string.
+    type: str
+    default: '0600'
+  key_group:
+    description: Group of the key. A new file belongs to root's, an existing one keeps its own.
+    type: str
+  kopano:
+    description: Whether Kopano's daemons get their copies.
+    type: bool
+    default: true
+  server:
+    description: As for M(kopano.hardening.web_config).
+    type: str
+    choices: [auto, apache, nginx]
+    default: auto
+  rehearse:
+    description: As for M(kopano.hardening.web_config).
+    type: str
+    choices: [auto, required, 'off']
+    default: auto
+notes:
+  - Needs root on the target.
+  - It looks only at whether web server and daemons take the certificate, and not at whether clients trust it.
+seealso:
+  - module: kopano.hardening.web_config
+"""
+
+EXAMPLES = r"""
+- name: Install a certificate whose key is in a vault
+  kopano.hardening.certificate_install:
+    certificates:
+      - path: /etc/kopano-hardening/tls/fullchain.pem
+        key_path: /etc/kopano-hardening/tls/privkey.pem
+        chain: "{{ lookup('ansible.builtin.file', 'mail.example.com.pem') }}"
+        key: "{{ vault_mail_key }}"
+
+- name: Have one until a CA has issued one
+  kopano.hardening.certificate_install:
+    certificates:
+      - path: /etc/kopano-hardening/tls/fullchain.pem
+        key_path: /etc/kopano-hardening/tls/privkey.pem
+    self_signed:
+      names: [mail.example.com, autodiscover.example.com]
+      bootstrap: true
+
+- name: Install what certbot has, now and after each renewal
+  kopano.hardening.certificate_install:
+    certificates:
+      - path: /etc/kopano-hardening/tls/fullchain.pem
+        key_path: /etc/kopano-hardening/tls/privkey.pem
+        chain_file: /etc/letsencrypt/live/mail.example.com/fullchain.pem
+        key_file: /etc/letsencrypt/live/mail.example.com/privkey.pem
+    renewal: true
+"""
+
+RETURN = r"""
+transaction:
+  description: The transaction that the web server got the files with, null without one.
+  returned: always
+  type: str
+  sample: 000004-20261125T020406Z-9f86d0
+method:
+  description: How far the rehearsal could go, null without one.
+  returned: always
+  type: str
+  sample: namespace
+served:
+  description: The names that come with one of the certificates. Without any, no virtual host reads the paths.
+  returned: always
+  type: list
+  elements: str
+  sample: [mail.example.com, autodiscover.example.com]
+units:
+  description: The daemons that have got a new copy.
+  returned: always
+  type: list
+  elements: str
+  sample: [kopano-gateway]
+reason:
+  description: Why a self-signed certificate was made, empty if none was.
+  returned: success
+  type: str
+  sample: /etc/kopano-hardening/tls/fullchain.pem is not there
+missing:
+  description: Of the paths those that are not there, because this is check mode.
+  returned: success
+  type: list
+  elements: str
+  sample: []
+rolled_back:
+  description: Whether live files had been replaced and were put back.
+  returned: always
+  type: bool
+  sample: false
+failure:
+  description: As for M(kopano.hardening.web_config).
+  returned: failure of the transaction
+  type: dict
+  sample:
+    phase: rehearse
+    file: /etc/nginx/sites-enabled/mail
+    line: 9
+    directive: ssl_certificate
+    value: /etc/kopano-hardening/tls/fullchain.pem
+    option: null
+    words: "key values mismatch"
+"""
+
+import os
+import re
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _certificate_deploy,
+    _certificate_hook,
+    _certificate_self_signed,
+    _changeset,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
+
+ARGUMENT_SPEC: dict[str, t.Any] = {
+    "certificates": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "no_log": False,
+        "options": {
+            "path": {"type": "path", "required": True},
+            "key_path": {"type": "path", "required": True, "no_log": False},
+            "chain": {"type": "str"},
+            "key": {"type": "str", "no_log": True},
+            "chain_file": {"type": "path"},
+            "key_file": {"type": "path", "no_log": False},
+        },
+        "mutually_exclusive": [("chain", "chain_file"), ("key", "key_file")],
+        "required_together": [("chain", "key"), ("chain_file", "key_file")],
+    },
+    "self_signed": {
+        "type": "dict",
+        "options": {
+            "names": {"type": "list", "elements": "str", "required": True},
+            "days": {"type": "int", "default": 90},
+            "bootstrap": {"type": "bool", "default": False},
+        },
+    },
+    "renewal": {"type": "bool", "default": False},
+    "ca_file": {"type": "path"},
+    "key_mode": {"type": "str", "default": "0600", "no_log": False},
+    "key_group": {"type": "str", "no_log": False},
+    "kopano": {"type": "bool", "default": True},
+    "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
+    "rehearse": {"type": "str", "choices": ["auto", "required", "off"], "default": "auto"},
+}
+
+
+def invalid(params: dict[str, t.Any]) -> str | None:
+    """What the argument spec cannot say: the first option whose value is no good, with the reason; or None."""
+    if not params["certificates"]:
+        return "certificates: [] names no certificate"
+    paths: list[str] = []
+    for number, entry in enumerate(params["certificates"]):
+        for name in ("path", "key_path"):
+            where, path = f"certificates[{number}].{name}", entry[name]
+            if not os.path.isabs(path) or os.path.normpath(path) != path:
+                return f"{where}: {path!r} is not an absolute path without '..'"
+            if path in paths:
+                return f"{where}: {path!r} is there twice; chain and key are files of their own"
+            paths.append(path)
+            if f"{os.path.realpath(path)}/".startswith("/etc/letsencrypt/"):
+                return f"{where}: {path!r} is certbot's own, which it replaces itself; name another path"
+        if params["renewal"] and not entry["chain_file"]:
+            return f"certificates[{number}].chain_file: is needed with renewal"
+        if not params["self_signed"] and not (entry["chain"] or entry["chain_file"]):
+            return f"certificates[{number}]: {entry['path']} has neither chain nor chain_file"
+    if params["self_signed"] and (params["renewal"] or any(entry["chain_file"] for entry in params["certificates"])):
+        return "self_signed: cannot be combined with files of another certificate"
+    if params["self_signed"] and (not params["self_signed"]["names"] or params["self_signed"]["days"] < 1):
+        return "self_signed: needs a name and at least one day"
+    if not re.match(r"^0?[0-7]00$|^0?[0-7][0-7]0$", params["key_mode"]):
+        return f"key_mode: {params['key_mode']!r} would let everybody read the key"
+    return None
+
+
+def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Do what the options say; return what the module returns. Raises DeployError, ChangeError, ValueError, OSError."""
+    entries = params["certificates"]
+    settings = {name: params[name] for name in ("server", "rehearse", "key_mode", "key_group", "kopano")}
+    reason = ""
+    if params["self_signed"]:
+        wanted, entry = params["self_signed"], entries[0]
+        why = _certificate_self_signed.why_not(
+            entry["path"], entry["key_path"], wanted["names"], not wanted["bootstrap"]
+        )
+        reason = why or ""
+        if why:
+            chain, key = _certificate_self_signed.make(wanted["names"], wanted["days"])
+            pairs = [Pair(entry["path"], entry["key_path"], chain, key)]
+        else:
+            here = {"chain_file": entry["path"], "key_file": entry["key_path"]}
+            pairs = _certificate_hook.read_pairs([dict(entry, **here)])
+    elif entries[0]["chain_file"]:
+        pairs = _certificate_hook.read_pairs(entries)
+    else:
+        pairs = [
+            Pair(entry["path"], entry["key_path"], _whole(entry["chain"]), _whole(entry["key"])) for entry in entries
+        ]
+    result = dict(_certificate_deploy.deploy(pairs, settings, check_mode), reason=reason)
+    result["missing"] = [path for pair in pairs for path in (pair.path, pair.key_path) if not os.path.exists(path)]
+    if params["renewal"]:
+        keys = ("path", "key_path", "chain_file", "key_file")
+        certificates = [{key: entry[key] for key in keys} for entry in entries]
+        changes = _certificate_hook.pending(dict(settings, certificates=certificates), params["ca_file"])
+        result["diff"] += _changeset.diff(changes)
+        result["changed"] = result["changed"] or bool(changes) or not _certificate_hook.timer_runs()
+        if not check_mode:
+            _certificate_hook.install(changes)
+    return result
+
+
+def _whole(text: str) -> str:
+    """A text with its last line ended, as a lookup gives it without."""
+    return text.rstrip("\n") + "\n"
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    reason = invalid(module.params)
+    if reason is None and os.geteuid() != 0:
+        reason = "this module writes keys for servers and needs root; use become"
+    if reason is not None:
+        module.fail_json(msg=reason)
+    try:
+        result = run(module.params, module.check_mode)
+    except DeployError as error:
+        for warning in error.result.pop("warnings"):
+            module.warn(warning)
+        module.fail_json(msg=str(error), **dict(error.result, changed=False))
+    except (_changeset.ChangeError, ValueError, OSError) as error:
+        module.fail_json(msg=str(error))
+    for warning in result.pop("warnings"):
+        module.warn(warning)
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

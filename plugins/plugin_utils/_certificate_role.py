@@ -1,0 +1,227 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the role certificate makes of its options and of the answers that it gets. Nothing here asks anybody."""
+
+from __future__ import annotations
+
+import datetime
+import os.path
+import re
+import typing as t
+from urllib.parse import urlsplit
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list, is_host_name
+from ansible_collections.kopano.hardening.plugins.plugin_utils._verify import is_nobodys
+
+Info = dict[str, t.Any]
+
+# What certbot takes as the name of a certificate, and any path can have in it.
+_CERTBOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MODE = re.compile(r"0?[0-7][0-7]?0")
+_PATHS = ("path", "key_path", "ca_file", "acme_ca_file", "acme_webroot")
+# What stands in a configuration of certbot's, which has no quoting.
+_LINE = re.compile(r"[!-~]+")
+
+# The name that Debian's package kopano-webapp-apache2 brings and leaves to be changed.
+PACKAGED_NAMES = ("www.example.com",)
+
+
+def option_errors(options: Info) -> list[str]:
+    """What is wrong with the options, one sentence each. No key and no secret is in any of them."""
+    found: list[str] = []
+
+    def refuse(name: str, why: str) -> None:
+        found.append(f"certificate_{name}: {options[name]!r} {why}")
+
+    acme = options["source"] == "acme"
+    for name in as_list(options["names"]):
+        if not is_host_name(name[2:] if name.startswith("*.") else name):
+            found.append(f"certificate_names: {name!r} is not a host name")
+        elif name.startswith("*.") and acme and options["acme_challenge"] != "dns-01":
+            found.append(f"certificate_names: {name!r} is a wildcard, which needs certificate_acme_challenge: dns-01")
+    for name in _PATHS:
+        path = options[name]
+        if path and not (os.path.isabs(path) and os.path.normpath(path) == path and _LINE.fullmatch(path)):
+            refuse(name, "is not an absolute path without '..' and spaces")
+    for one, other in (("path", "key_path"), ("chain", "key")):
+        if bool(options[one]) != bool(options[other]):
+            refuse(one, f"and certificate_{other}: {options[other]!r} belong together; one of them is missing")
+    if options["path"] and options["path"] == options["key_path"]:
+        refuse("path", "is certificate_key_path as well; chain and key are files of their own")
+    if bool(options["chain_content"]) != bool(options["key_content"]):
+        found.append("certificate_chain_content and certificate_key_content belong together; one of them is missing")
+    if options["chain"] and options["chain_content"]:
+        refuse("chain", "and certificate_chain_content are both given; one of them is enough")
+    if options["source"] != "existing" and (options["chain"] or options["chain_content"]):
+        refuse("source", "does not use certificate_chain and its content; `existing` does")
+    if not _MODE.fullmatch(options["key_mode"]):
+        refuse("key_mode", "is not an octal number that leaves others without permissions, such as 0600")
+    for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):
+        if int(options[name]) < least:
+            refuse(name, f"is less than {least}")
+    return found + (_acme_errors(options) if acme else [])
+
+
+def _acme_errors(options: Info) -> list[str]:
+    found: list[str] = []
+
+    def refuse(name: str, why: str) -> None:
+        found.append(f"certificate_{name}: {options[name]!r} {why}")
+
+    for name in ("acme_directory", "acme_staging"):
+        if options[name] and not (urlsplit(options[name]).scheme == "https" and urlsplit(options[name]).hostname):
+            refuse(name, "is not the URL of an ACME directory, which begins with https://")
+    if not options["acme_directory"]:
+        refuse("acme_directory", "names no ACME server")
+    if not boolean(options["acme_terms_agreed"]):
+        refuse("acme_terms_agreed", f"orders nothing; read the terms of {options['acme_directory']} and say true")
+    if not _CERTBOT_NAME.fullmatch(options["acme_name"]):
+        refuse("acme_name", "is not a name of letters, digits, dots, hyphens and underscores")
+    for name in ("acme_email", "acme_eab_kid", "acme_dns_key_name"):
+        if options[name] and not _LINE.fullmatch(options[name]):
+            refuse(name, "has spaces or other characters that certbot would misread")
+    for name in ("acme_eab_hmac_key", "acme_dns_key_secret"):
+        if options[name] and not _LINE.fullmatch(options[name]):
+            found.append(f"certificate_{name}: has spaces or other characters that no key has")
+    if bool(options["acme_eab_kid"]) != bool(options["acme_eab_hmac_key"]):
+        found.append("certificate_acme_eab_kid and certificate_acme_eab_hmac_key belong together; one is missing")
+    if options["acme_challenge"] == "dns-01":
+        for name in ("acme_dns_server", "acme_dns_key_name"):
+            if not options[name]:
+                refuse(name, "is not enough for certificate_acme_challenge: dns-01, which needs it")
+        if not options["acme_dns_key_secret"]:
+            found.append("certificate_acme_dns_key_secret: is needed for certificate_acme_challenge: dns-01")
+    return found
+
+
+def served_names(info: Info) -> list[str]:
+    """The names of a host's TLS virtual hosts that somebody could ask for, the first one first."""
+    found = [
+        name.lower()
+        for vhost in info["vhosts"]
+        if vhost["tls"] and vhost.get("named", True)
+        for name in vhost["names"]
+        if is_host_name(name) and "." in name and not is_nobodys(name) and name.lower() not in PACKAGED_NAMES
+    ]
+    return list(dict.fromkeys(found))
+
+
+def served_certificates(info: Info, site: Info | None = None) -> list[Info]:
+    """The certificates of a host's TLS virtual hosts: C(path), C(key_path), and the C(names) that each is there for.
+
+    site is that of the role frontend's plan, which is newer than the answer.
+    """
+    found: dict[tuple[str, str], list[Info]] = {}
+    vhosts = list(info["vhosts"])
+    if site:
+        own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
+        vhosts.insert(0, own)
+    for vhost in vhosts:
+        if vhost["tls"] and vhost["certificate"]:
+            found.setdefault((vhost["certificate"], vhost["key"] or vhost["certificate"]), []).append(vhost)
+    return [
+        {"path": path, "key_path": key_path, "names": served_names({"vhosts": vhosts})}
+        for (path, key_path), vhosts in found.items()
+    ]
+
+
+# --- in check mode ---------------------------------------------------------------------------------------------------
+
+
+def stand_ins(site: Info, missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
+    """In place of certificate and key that a run would bring to where they are missing: files for web_config.
+
+    A rehearsal of the site needs some. They are made here, are never written to the host and are good for nothing else.
+    """
+    missing = list(missing)
+    if not {site["certificate"], site["key"]} & set(missing):
+        return []
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in for a rehearsal")])
+    now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - Python 3.10 has no other name for it
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(item) for item in names or ["stand-in.invalid"]]), False
+        )
+        .sign(key, hashes.SHA256())
+    )
+    chain = made.public_bytes(serialization.Encoding.PEM).decode()
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    ).decode()
+    return [
+        {"path": site["certificate"], "content": chain},
+        {"path": site["key"], "content": secret, "mode": "0600"},
+    ]
+
+
+# --- before an order -------------------------------------------------------------------------------------------------
+
+
+def objections(caa: Info | None, reach: Info | None) -> list[str]:
+    """Why an order would fail, one sentence each: from the answers of caa_info and acme_reach_info, where asked."""
+    found = []
+    for entry in (caa or {}).get("results", []):
+        if entry["verdict"] in ("forbidden", "error"):
+            said = entry["error"] or " ".join(
+                item["message"] for item in entry["findings"] if item["severity"] in ("fail", "unknown")
+            )
+            place = " at {}: {}".format(entry["found_at"], ", ".join(entry["issue"])) if entry["found_at"] else ""
+            kind = "forbid the CA" if entry["verdict"] == "forbidden" else "could not be looked up"
+            found.append(f"CAA records{place} {kind} for {entry['name']}: {said}")
+    reasons: dict[str, list[str]] = {}
+    for entry in (reach or {}).get("results", []):
+        if entry["error"]:
+            reasons.setdefault(entry["error"], []).append(entry["name"])
+    return found + [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+SEVERITIES = ("fail", "warn", "unknown", "info")
+
+
+def finding_lines(findings: t.Iterable[Info]) -> list[str]:
+    """A line for each finding, the worst ones first."""
+    ordered = sorted(findings, key=lambda item: SEVERITIES.index(item["severity"]))
+    return [
+        " ".join(filter(None, [f"{item['severity']}: {item['id']} ({item['subject']}):", item["message"], item["fix"]]))
+        for item in ordered
+    ]
+
+
+def report(answers: t.Iterable[Info]) -> Info:
+    """What C(certificate_info) says of the certificates that are served: C(lines), and C(failed), which stays empty.
+
+    answers are the results of a loop over served_certificates().
+    """
+    lines: list[str] = []
+    for answer in answers:
+        path = answer["item"]["path"]
+        if "findings" not in answer:
+            lines.append(f"unknown: {path}: {answer.get('msg', 'it was not looked at')}")
+            continue
+        certificate = answer["certificate"] or {}
+        until = certificate.get("not_after")
+        words = "usable" if answer["usable"] else "not usable"
+        lines.append(f"{path}: {words}" + (f", valid until {until}" if until else ""))
+        lines += finding_lines(answer["findings"])
+    return {"lines": lines or ["no certificate: no virtual host has TLS"], "failed": []}

@@ -1,0 +1,372 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates on their way to servers: self-signed ones, files, copies for Kopano's daemons, the hook of renewals."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import ssl
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _certificate_deploy,
+    _certificate_hook,
+    _certificate_self_signed,
+    _layout,
+    _own_code,
+    _x509,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.modules import certificate_install
+
+NAMES = ["mail.example.org", "autodiscover.example.org"]
+SETTINGS = {"server": "auto", "rehearse": "auto", "key_mode": "0600", "key_group": None, "kopano": True}
+ENTRY = {"path": "/etc/x/chain.pem", "key_path": "/etc/x/key.pem"}
+NOTHING = dict.fromkeys(("chain", "key", "chain_file", "key_file"))
+PARAMS = {
+    "certificates": [{**ENTRY, **NOTHING, "chain_file": "/c", "key_file": "/k"}],
+    "self_signed": None,
+    "renewal": False,
+    "key_mode": "0600",
+}
+
+
+@pytest.fixture(scope="module")
+def made():
+    return _certificate_self_signed.make(NAMES, 30)
+
+
+@pytest.fixture
+def pair(tmp_path, made):
+    return Pair(str(tmp_path / "tls" / "chain.pem"), str(tmp_path / "tls" / "key.pem"), *made)
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    """A host without a web server, with its units and Kopano's configuration in folders; returns what systemctl is
+    told, and what it answers to."""
+    told, broken = [], set()
+
+    def systemctl(*words):
+        told.append(words)
+        return not (words[0] == "is-active" and words[1] in broken), "said so"
+
+    units, kopano = tmp_path / "units", tmp_path / "kopano"
+    units.mkdir()
+    kopano.mkdir()
+    monkeypatch.setattr(_certificate_deploy, "UNIT_DIRECTORIES", (str(units),))
+    monkeypatch.setattr(_certificate_deploy, "KOPANO", str(kopano))
+    monkeypatch.setattr(_certificate_deploy, "UNIT_PATIENCE", 0.15)
+    monkeypatch.setattr(_certificate_deploy, "systemctl", systemctl)
+    monkeypatch.setattr(_layout, "detect", lambda server="auto", root="/": [])
+    return told, broken
+
+
+def mode(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+# --- self-signed -----------------------------------------------------------------------------------------------------
+
+
+def test_a_self_signed_certificate_is_for_its_names_and_no_authority(made):
+    certificate = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(made[0]))
+    assert certificate.dns_names == NAMES
+    assert (certificate.key.type, certificate.key.curve) == ("EC", "secp256r1")
+    assert certificate.self_signed and not certificate.authority
+    assert certificate.not_after - certificate.not_before == 30 * 86400
+    command = ["openssl", "x509", "-noout", "-text"]
+    text = subprocess.run(command, input=made[0], capture_output=True, text=True, check=True).stdout
+    assert "TLS Web Server Authentication" in text and "Digital Signature" in text
+
+
+def test_a_name_too_long_for_a_subject_is_an_alternative_name(tmp_path):
+    long = ".".join(["a" * 60, "b" * 60, "example.org"])
+    chain, _key = _certificate_self_signed.make([long], 1)
+    assert _x509.read_certificate(ssl.PEM_cert_to_DER_cert(chain)).dns_names == [long]
+
+
+def test_a_key_is_made_nowhere_else_and_nothing_stays_behind(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    _certificate_self_signed.make(NAMES, 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("own", "names", "part", "reason"),
+    [
+        (True, NAMES, None, None),
+        (True, list(reversed(NAMES)), None, None),
+        (False, ["other.example.org"], None, None),
+        (True, ["other.example.org"], None, "is for mail.example.org"),
+        (False, NAMES, "chain", "is no PEM certificate"),
+        (False, NAMES, "key", "chain.pem and"),
+        (False, NAMES, "gone", "is not there"),
+    ],
+)
+def test_what_is_there_is_kept_if_it_will_do(tmp_path, made, own, names, part, reason):
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_text("nothing" if part == "chain" else made[0])
+    key.write_text(_certificate_self_signed.make(NAMES, 1)[1] if part == "key" else made[1])
+    if part == "gone":
+        key.unlink()
+    found = _certificate_self_signed.why_not(str(chain), str(key), names, own)
+    assert found is None if reason is None else reason in found
+
+
+@pytest.mark.parametrize(
+    ("days", "own", "reason"), [(21, True, "last third"), (21, False, None), (31, False, "not valid")]
+)
+def test_a_self_signed_certificate_is_made_anew_before_it_ends(tmp_path, made, monkeypatch, days, own, reason):
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_text(made[0])
+    key.write_text(made[1])
+    now = _certificate_self_signed.time.time() + days * 86400
+    monkeypatch.setattr(_certificate_self_signed.time, "time", lambda: now)
+    found = _certificate_self_signed.why_not(str(chain), str(key), NAMES, own)
+    assert found is None if reason is None else reason in found
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_written_once_and_the_key_is_for_root_only(host, pair):
+    first = _certificate_deploy.deploy([pair], SETTINGS)
+    assert first["changed"] and mode(pair.key_path) == 0o600 and mode(pair.path) == 0o644
+    assert Path(pair.path).read_text() == pair.chain and Path(pair.key_path).read_text() == pair.key
+    second = _certificate_deploy.deploy([pair], SETTINGS)
+    assert (second["changed"], second["diff"]) == (False, [])
+
+
+def test_a_diff_shows_no_key_and_check_mode_writes_nothing(host, pair):
+    result = _certificate_deploy.deploy([pair], SETTINGS, check_mode=True)
+    assert result["changed"] and not Path(pair.path).exists()
+    assert pair.chain in [entry["after"] for entry in result["diff"]]
+    assert "PRIVATE KEY" not in json.dumps(result)
+
+
+def test_a_key_that_others_could_read_is_shut_and_its_owner_stays(host, pair):
+    Path(pair.path).parent.mkdir()
+    for path in (pair.path, pair.key_path):
+        Path(path).write_text("old")
+        os.chown(path, 1, 1)
+    os.chmod(pair.key_path, 0o644)
+    _certificate_deploy.deploy([pair], dict(SETTINGS, key_mode="0640", key_group="2"))
+    found = os.stat(pair.key_path)
+    assert (stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (0o640, 1, 2)
+
+
+def test_both_files_or_none(host, pair):
+    Path(pair.path).parent.mkdir()
+    Path(pair.path).write_text("old")
+    Path(pair.key_path).mkdir()
+    with pytest.raises(DeployError, match="neither a regular file nor a link"):
+        _certificate_deploy.deploy([pair], SETTINGS)
+    assert Path(pair.path).read_text() == "old"
+
+
+def test_what_is_no_certificate_goes_nowhere(host, pair):
+    with pytest.raises(DeployError, match="no PEM certificate"):
+        _certificate_deploy.deploy([pair._replace(chain="nothing")], SETTINGS)
+    assert not Path(pair.path).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"certificates": []}, "names no certificate"),
+        ({"certificates": [{**ENTRY, **NOTHING}]}, "neither chain nor chain_file"),
+        ({"certificates": [{**ENTRY, **NOTHING, "key_path": "/etc/x/chain.pem"}]}, "files of their own"),
+        ({"certificates": [{**ENTRY, **NOTHING, "path": "/etc/letsencrypt/live/a/b.pem"}]}, "certbot's own"),
+        ({"certificates": [{**ENTRY, **NOTHING, "path": "/etc/../b.pem"}]}, "without '..'"),
+        ({"certificates": [{**ENTRY, **NOTHING, "chain": "c"}], "renewal": True}, "needed with renewal"),
+        ({"self_signed": {"names": ["a.b"], "days": 1}}, "another certificate"),
+        ({"self_signed": {"names": [], "days": 1}, "certificates": [{**ENTRY, **NOTHING}]}, "needs a name"),
+        ({"key_mode": "0644"}, "let everybody read"),
+        ({"key_mode": "0640"}, None),
+    ],
+)
+def test_options_that_cannot_work_are_refused_by_name(change, words):
+    found = certificate_install.invalid({**PARAMS, **change})
+    assert found is None if words is None else words in found
+
+
+# --- Kopano's daemons ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def daemons(tmp_path, monkeypatch):
+    for name in _certificate_deploy.DAEMONS:
+        (tmp_path / "units" / f"{name}.service").touch()
+    entry = pwd.getpwnam("daemon")
+    monkeypatch.setattr(
+        _certificate_deploy.pwd, "getpwnam", lambda name: entry if name == "kopano" else pwd.getpwuid(int(name))
+    )
+    return tmp_path / "kopano", entry.pw_uid
+
+
+def test_daemons_get_copies_that_only_their_user_reads(host, daemons, pair):
+    folder, user = daemons
+    result = _certificate_deploy.deploy([pair], SETTINGS)
+    assert result["units"] == ["kopano-gateway", "kopano-ical"]
+    for name in ("gateway", "ical"):
+        for path, content in ((folder / name / "cert.pem", pair.chain), (folder / name / "privkey.pem", pair.key)):
+            assert path.read_text() == content and mode(path) == 0o400
+            assert (path.stat().st_uid, path.stat().st_gid) == (user, 0)
+    # ical does not look at its certificate again when it is reloaded.
+    told, _broken = host
+    assert ("try-reload-or-restart", "kopano-gateway") in told and ("try-restart", "kopano-ical") in told
+    told.clear()
+    assert _certificate_deploy.deploy([pair], SETTINGS)["units"] == [] and told == []
+
+
+def test_daemons_get_them_where_their_configuration_says(host, daemons, pair, tmp_path):
+    folder, _user = daemons
+    (folder / "gateway.cfg").write_text(
+        f"# ssl_certificate_file = /nowhere\nssl_certificate_file = {tmp_path}/own.pem\nssl_private_key_file=\n"
+        "run_as_user = 7\n"
+    )
+    _certificate_deploy.deploy([pair], SETTINGS)
+    assert (tmp_path / "own.pem").read_text() == pair.chain and (tmp_path / "own.pem").stat().st_uid == 7
+    assert (folder / "gateway" / "privkey.pem").stat().st_uid == 7
+
+
+def test_a_daemon_that_ends_of_it_gets_its_old_one_back(host, daemons, pair):
+    folder, _user = daemons
+    _certificate_deploy.deploy([pair], SETTINGS)
+    old = (folder / "gateway" / "cert.pem").read_text()
+    told, broken = host
+    told.clear()
+
+    def systemctl(*words):
+        told.append(words)
+        if words[0] == "try-reload-or-restart":
+            broken.add(words[1])
+        return not (words[0] == "is-active" and words[1] in broken), ""
+
+    _certificate_deploy.systemctl = systemctl
+    chain, key = _certificate_self_signed.make(NAMES, 1)
+    with pytest.raises(DeployError, match=r"the web server has the new certificate, kopano-gateway has not.*it ended"):
+        _certificate_deploy.deploy([pair._replace(chain=chain, key=key)], SETTINGS)
+    assert (folder / "gateway" / "cert.pem").read_text() == old
+    assert told[-1] == ("restart", "kopano-gateway")
+    assert Path(pair.path).read_text() == chain
+
+
+def test_a_daemon_whose_user_is_not_there_is_named(host, pair, tmp_path):
+    (tmp_path / "units" / "kopano-ical.service").touch()
+    (tmp_path / "kopano" / "ical.cfg").write_text("run_as_user = nobody-of-this-name\n")
+    with pytest.raises(DeployError, match="kopano-ical has not: there is no user 'nobody-of-this-name'"):
+        _certificate_deploy.deploy([pair], SETTINGS)
+    assert _certificate_deploy.deploy([pair], dict(SETTINGS, kopano=False))["units"] == []
+
+
+def test_a_daemon_does_not_take_the_web_servers_own_files(host, daemons, pair):
+    (daemons[0] / "gateway.cfg").write_text(f"ssl_certificate_file = {pair.path}\n")
+    with pytest.raises(DeployError, match="give it a path of its own"):
+        _certificate_deploy.deploy([pair], SETTINGS)
+    assert mode(pair.path) == 0o644
+
+
+# --- the hook --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hooked(tmp_path, host, made, monkeypatch):
+    """Everything that a host keeps for renewals in a folder, and certbot's files of a certificate."""
+    lineage = tmp_path / "live" / "name"
+    lineage.mkdir(parents=True)
+    (lineage / "fullchain.pem").write_text(made[0])
+    (lineage / "privkey.pem").write_text(made[1])
+    (tmp_path / "units" / "certbot.timer").touch()
+    for name in ("HOME", "PROGRAM", "SETTINGS", "HOOK"):
+        monkeypatch.setattr(_certificate_hook, name, str(tmp_path / "host") + getattr(_certificate_hook, name))
+    monkeypatch.setattr(_certificate_hook, "drop_in_path", lambda: str(tmp_path / "host" / "drop-in.conf"))
+    entry = {
+        "path": str(tmp_path / "tls" / "chain.pem"),
+        "key_path": str(tmp_path / "tls" / "key.pem"),
+        "chain_file": str(lineage / "fullchain.pem"),
+        "key_file": str(lineage / "privkey.pem"),
+    }
+    return lineage, dict(SETTINGS, kopano=False, certificates=[entry])
+
+
+def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hooked, host):
+    _lineage, settings = hooked
+    changes = _certificate_hook.pending(settings, "/some/ca.pem")
+    _certificate_hook.install(changes)
+    assert ("daemon-reload",) in host[0]
+    assert _certificate_hook.pending(settings, "/some/ca.pem") == []
+    drop_in = Path(_certificate_hook.drop_in_path()).read_text()
+    assert 'Environment="REQUESTS_CA_BUNDLE=/some/ca.pem"\n' in drop_in
+    assert f"ExecStopPost={_certificate_hook.PROGRAM}\n" in drop_in
+    assert os.path.realpath(_certificate_hook.HOOK) == os.path.realpath(_certificate_hook.PROGRAM)
+    assert mode(_certificate_hook.PROGRAM) == 0o755
+    # Who needs no authorities of their own gets rid of them again.
+    assert [change.path for change in _certificate_hook.pending(settings, None)] == [_certificate_hook.drop_in_path()]
+
+
+def test_the_timer_is_switched_on_where_it_is_off(hooked, host, monkeypatch):
+    told = host[0]
+    monkeypatch.setattr(
+        _certificate_deploy, "systemctl", lambda *words: (told.append(words), (words[0] == "enable", "no"))[1]
+    )
+    _certificate_hook.install([])
+    assert told[-1] == ("enable", "--now", "certbot.timer")
+
+
+def test_a_host_without_certbots_timer_is_no_host_for_renewals(hooked, tmp_path):
+    (tmp_path / "units" / "certbot.timer").unlink()
+    with pytest.raises(ValueError, match="nothing would be renewed"):
+        _certificate_hook.unit()
+
+
+def test_the_hook_brings_its_own_certificate_and_leaves_others_alone(hooked, monkeypatch, capsys):
+    lineage, settings = hooked
+    _certificate_hook.install(_certificate_hook.pending(settings, None))
+    goal = Path(settings["certificates"][0]["path"])
+    monkeypatch.setenv("RENEWED_LINEAGE", str(lineage.with_name("other")))
+    assert _certificate_hook.main() == 0 and not goal.exists()
+    monkeypatch.setenv("RENEWED_LINEAGE", str(lineage))
+    assert _certificate_hook.main() == 0 and goal.read_text() == (lineage / "fullchain.pem").read_text()
+    assert "new certificate" in capsys.readouterr().out
+    monkeypatch.delenv("RENEWED_LINEAGE")
+    assert _certificate_hook.main() == 0 and capsys.readouterr().out == ""
+
+
+def test_a_hook_that_cannot_bring_it_says_why_and_fails(hooked, capsys):
+    lineage, settings = hooked
+    _certificate_hook.install(_certificate_hook.pending(settings, None))
+    (lineage / "privkey.pem").unlink()
+    assert _certificate_hook.main() == 1
+    assert "the renewed certificate is not in use" in capsys.readouterr().err
+
+
+def test_the_program_runs_without_ansible_and_without_the_collection(hooked, tmp_path):
+    _lineage, settings = hooked
+    _certificate_hook.install(_certificate_hook.pending(settings, None))
+    program = Path(_certificate_hook.PROGRAM)
+    text = program.read_text()
+    assert text.startswith(f"#!{_own_code.interpreter()} -IB\n")
+    # The paths of this test's host are not those that a real one has.
+    code = tmp_path / "host" / "usr" / "local" / "lib" / "kopano-hardening" / _own_code.PACKAGE / "_certificate_hook.py"
+    code.write_text(
+        code.read_text().replace('"/etc/kopano-hardening/certificate.json"', repr(_certificate_hook.SETTINGS))
+    )
+    shutil.rmtree(tmp_path / "tls", ignore_errors=True)
+    done = subprocess.run(
+        [sys.executable, "-IB", program], env={}, cwd="/", capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(settings["certificates"][0]["path"]).exists()
