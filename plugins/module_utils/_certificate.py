@@ -18,6 +18,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import datetime
 import os
 import re
 import shlex
@@ -403,6 +404,19 @@ def _named(certificates: t.Iterable[Certificate]) -> str:
 
 
 # The certificate
+
+
+_MOMENT = re.compile(r"(\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+
+
+def moment(text: str) -> float:
+    """An RFC 3339 time as seconds since 1970. Raises ValueError."""
+    found = _MOMENT.match(text)
+    if not found:
+        raise ValueError(f"{text!r} is not a time, such as 2026-11-25T12:00:00Z")
+    clock, fraction, zone = found.groups()
+    when = datetime.datetime.strptime(clock.upper() + zone.upper(), "%Y-%m-%dT%H:%M:%S%z")
+    return when.timestamp() + float(fraction or 0)
 
 
 def lifetime(certificate: Certificate) -> int:

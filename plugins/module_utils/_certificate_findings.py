@@ -52,7 +52,7 @@ CATALOGUE = {
     "certificate.chain.encoding": Entry(
         STEP,
         "fail",
-        "The file with the certificates begins with a byte order mark: not every OpenSSL sees what comes right after it.",
+        "The certificates' file begins with a byte order mark: not every OpenSSL sees what comes right after it.",
         "LC_ALL=C sed -i '1s/^\\xef\\xbb\\xbf//' {chain}",
     ),
     "certificate.chain.line_ends": Entry(
