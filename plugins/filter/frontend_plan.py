@@ -48,11 +48,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend, _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
 
 
 class FilterModule:
     """Named in the collection as frontend_plan."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"frontend_plan": _plain.on_plain(_frontend.plan)}
+        return {"frontend_plan": _plain.deferred("_frontend", "plan", plainly=True)}

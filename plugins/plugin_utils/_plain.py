@@ -5,7 +5,10 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Variables as plain Python values, for filters that do more with them than to look.
+"""How filters reach their functions: when they are called, and with plain Python values where these read a lot.
+
+ansible-core loads all filters of a collection for the first that is used, in every worker, and compiles what they
+import each time; so a filter's file imports nothing but this.
 
 What ansible-core hands to a filter are its own containers, which template each item when it is read, and text that
 knows where it is from. Reading or copying that again and again takes seconds where plain values take milliseconds.
@@ -14,6 +17,7 @@ knows where it is from. Reading or copying that again and again takes seconds wh
 from __future__ import annotations
 
 import functools
+import importlib
 import typing as t
 
 R = t.TypeVar("R")
@@ -36,3 +40,13 @@ def on_plain(function: t.Callable[..., R]) -> t.Callable[..., R]:
         return function(*map(plain, arguments))
 
     return wrapped
+
+
+def deferred(module: str, name: str, plainly: bool = False) -> t.Callable[..., t.Any]:
+    """The function of a module beside this one, which is imported when it is called. plainly: with plain values."""
+
+    def called(*arguments: t.Any) -> t.Any:
+        function = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        return function(*(map(plain, arguments) if plainly else arguments))
+
+    return called

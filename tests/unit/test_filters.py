@@ -6,25 +6,36 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
 
-HEAVY = ("asyncio", "cryptography", "dns")
+PACKAGE = "ansible_collections.kopano.hardening.plugins"
+NAMES = sorted(path.stem for path in (Path(_plain.__file__).parent.parent / "filter").glob("[a-z]*.py"))
 
 
-def test_filters_load_nothing_heavy():
-    package = "ansible_collections.kopano.hardening.plugins.filter"
-    folder = Path(_plain.__file__).parent.parent / "filter"
-    names = sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
-    assert len(names) > 5
-    script = f"import sys, {', '.join(f'{package}.{name}' for name in names)}; print(*sorted(sys.modules))"
+@pytest.mark.parametrize("name", NAMES)
+def test_each_filter_has_its_function(name):
+    (filter_name, called), *more = importlib.import_module(f"{PACKAGE}.filter.{name}").FilterModule().filters().items()
+    assert (filter_name, more) == (name, [])
+    # Without arguments it gets as far as to the function that it stands for.
+    with pytest.raises(TypeError, match="required positional argument"):
+        called()
+
+
+def test_filters_load_nothing_but_themselves():
+    script = f"import sys, {', '.join(f'{PACKAGE}.filter.{name}' for name in NAMES)}; print(*sorted(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", script],
         capture_output=True, text=True, check=True,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
     )  # fmt: skip
-    assert not {name.partition(".")[0] for name in done.stdout.split()} & set(HEAVY)
+    loaded = [name for name in done.stdout.split() if name.startswith(PACKAGE)]
+    assert f"{PACKAGE}.filter.{NAMES[0]}" in loaded
+    assert [name for name in loaded if "_utils." in name] == [f"{PACKAGE}.plugin_utils._plain"]
