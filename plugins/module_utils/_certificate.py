@@ -125,8 +125,8 @@ def _without_mark(data: bytes, file: str, report: Report) -> bytes:
     """The text of C(chain) or C(key), which is judged as if its byte order mark were gone already."""
     text, encoding = _plain(data)
     if encoding:
-        convert = (
-            f"(umask 077 && iconv -f {encoding} -t ascii {{{file}}} > {{{file}}}.new) && mv {{{file}}}.new {{{file}}}"
+        convert = "(umask 077 && iconv -f {0} -t ascii {1} > {1}.new) && cat {1}.new > {1} && rm {1}.new".format(
+            encoding, "{" + file + "}"
         )
         report.finding(f"certificate.{file}.encoding", encoding, fix=None if encoding == "utf-8" else convert)
     return text
@@ -139,12 +139,13 @@ def _read_chain(data: bytes | Missing, report: Report) -> _Chain | None:
         return None
     text = _without_mark(data, "chain", report)
     parts = blocks(text)
-    if any(part.is_key for part in parts):
-        report.finding("certificate.chain.holds_key", ", ".join(part.label for part in parts if part.is_key))
     certificates = [part for part in parts if part.label in _CERTIFICATES]
     if not certificates:
         _no_certificate(text, parts, report)
         return None
+    keys = [part.label for part in parts if part.is_key]
+    if keys:
+        report.finding("certificate.chain.holds_key", ", ".join(keys))
     found = []
     for part in certificates:
         try:
@@ -153,7 +154,7 @@ def _read_chain(data: bytes | Missing, report: Report) -> _Chain | None:
             report.finding("certificate.chain.unreadable", f"part {part.number}: {error}")
     if any(line.endswith(b"\r") for part in certificates for line in part.lines):
         report.finding("certificate.chain.line_ends")
-    return _Chain(found, len(parts)) if len(found) == len(certificates) else None
+    return _Chain(found, parts) if len(found) == len(certificates) else None
 
 
 def _no_certificate(data: bytes, parts: t.Sequence[Block], report: Report) -> None:
@@ -172,7 +173,7 @@ def _no_certificate(data: bytes, parts: t.Sequence[Block], report: Report) -> No
         evidence = "it has " + ", ".join(part.label for part in parts)
     elif b"-----BEGIN CERTIFICATE-----" in data:
         evidence = "-----BEGIN CERTIFICATE----- is not at the beginning of its line, or not all of it"
-    pkcs7 = "openssl pkcs7 -in {chain} -print_certs -out {chain}.new && mv {chain}.new {chain}"
+    pkcs7 = "openssl pkcs7 -in {chain} -print_certs -out {chain}.new && cat {chain}.new > {chain} && rm {chain}.new"
     report.finding(
         "certificate.chain.empty", evidence, fix=pkcs7 if any(part.label == "PKCS7" for part in parts) else None
     )
@@ -326,7 +327,7 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
 class _Chain:
     """A file's certificates: the server's, the path upwards from it, and what is left over."""
 
-    def __init__(self, found: t.Sequence[tuple[Block, Certificate]], parts: int) -> None:
+    def __init__(self, found: t.Sequence[tuple[Block, Certificate]], parts: t.Sequence[Block]) -> None:
         self._parts = parts
         self.all = [certificate for _block, certificate in found]
         # Of several copies, the first counts.
@@ -346,11 +347,13 @@ class _Chain:
         self.copies = len(self.all) - len(self._block)
 
     def rearranged(self, keep: t.Sequence[Certificate]) -> str:
-        """A command that leaves these in the file, in this order."""
-        kept = " ".join(f"{{chain}}.{self._block[one.der].number}" for one in keep)
-        every = " ".join(f"{{chain}}.{number}" for number in range(1, self._parts + 1))
+        """A command that leaves these in the file, in this order, and what is no certificate."""
+        numbers = [self._block[one.der].number for one in keep]
+        numbers += [part.number for part in self._parts if part.label not in _CERTIFICATES]
+        kept = " ".join(f"{{chain}}.{number}" for number in numbers)
+        every = " ".join(f"{{chain}}.{part.number}" for part in self._parts)
         # It counts what L(blocks) counts; the braces of awk are doubled, as this is a template.
-        split = "awk '/^-----BEGIN [A-Z0-9 ]+-----/ {{n++}} n {{print > (FILENAME \".\" n)}}' {chain}"
+        split = "(umask 077 && awk '/^-----BEGIN [A-Z0-9 ]+-----/ {{n++}} n {{print > (FILENAME \".\" n)}}' {chain})"
         return f"{split} && cat {kept} > {{chain}} && rm {every}"
 
     def in_order(self) -> bool:

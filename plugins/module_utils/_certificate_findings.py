@@ -22,7 +22,7 @@ class Entry(t.NamedTuple):
 
     In a fix, C({chain}), C({key}) and C({ca}) are the files, C({request}) is a command that makes a request for the
     same key, and C({new_request}) one for a new key. Where nothing fits everybody, certificate.pem, intermediate.pem
-    and root.pem stand for what the CA delivered.
+    and root.pem stand for what the CA delivered. Whatever is pasted, no private key gets lost by it.
     """
 
     step: int
@@ -31,7 +31,10 @@ class Entry(t.NamedTuple):
     fix: str
 
 
-_ASSEMBLE = "cat certificate.pem intermediate.pem > {chain}"
+_ASSEMBLE = "cat certificate.pem intermediate.pem > fullchain.pem"
+# Into the file itself, so that it stays its owner's and keeps its permissions.
+_CHAIN = "cat {chain}.new > {chain} && rm {chain}.new"
+_KEY = "cat {key}.new > {key} && rm {key}.new"
 
 CATALOGUE = {
     # The file with the certificates
@@ -65,14 +68,15 @@ CATALOGUE = {
         STEP,
         "fail",
         "The file with the certificates holds a private key as well; certificates are for everybody to read.",
-        "sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' {chain} > {chain}.new && mv {chain}.new {chain}",
+        "(umask 077 && openssl pkey -in {chain} -out {chain}.key) && "
+        f"sed -n '/^-----BEGIN CERTIFICATE-/,/^-----END CERTIFICATE-/p' {{chain}} > {{chain}}.new && {_CHAIN}",
     ),
     # What the certificates are to each other
     "certificate.chain.leaf_missing": Entry(
         STEP,
         "fail",
         "The file has certificates of authorities only; the server's own is missing.",
-        "cat certificate.pem {chain} > {chain}.new && mv {chain}.new {chain}",
+        "cat certificate.pem {chain} > fullchain.pem",
     ),
     "certificate.chain.several": Entry(
         STEP, "fail", "The file has certificates of more than one server; the first is used.", _ASSEMBLE
@@ -174,19 +178,19 @@ CATALOGUE = {
         "openssl pkey -in key.pem -pubout | cmp - <(openssl x509 -in {chain} -pubkey -noout) && echo it fits",
     ),
     "certificate.key.empty": Entry(
-        STEP, "fail", "There is no private key in the file.", "cat {key}  # or a new one: {new_request}"
+        STEP, "fail", "There is no private key in the file.", "ls -lL {key}  # or a new one: {new_request}"
     ),
     "certificate.key.several": Entry(
         STEP,
         "fail",
         "The file has more than one private key; the first is used.",
-        "(umask 077 && openssl pkey -in {key} -out {key}.new) && mv {key}.new {key}  # leaves the first",
+        f"(umask 077 && cp {{key}} {{key}}.old && openssl pkey -in {{key}} -out {{key}}.new) && {_KEY}",
     ),
     "certificate.key.binary": Entry(
         STEP,
         "fail",
         "The key's file is binary; servers read keys as PEM text.",
-        "(umask 077 && openssl pkey -inform DER -in {key} -out {key}.new) && mv {key}.new {key}",
+        f"(umask 077 && openssl pkey -inform DER -in {{key}} -out {{key}}.new) && {_KEY}",
     ),
     "certificate.key.encoding": Entry(
         STEP,
@@ -198,7 +202,7 @@ CATALOGUE = {
         STEP,
         "fail",
         "The private key is encrypted: a server would ask for its passphrase at every start.",
-        "(umask 077 && openssl pkey -in {key} -out {key}.new) && mv {key}.new {key}",
+        f"(umask 077 && openssl pkey -in {{key}} -out {{key}}.new) && {_KEY}",
     ),
     "certificate.key.unreadable": Entry(
         STEP, "fail", "The private key is damaged, or of a kind that OpenSSL does not know.", "{new_request}"
@@ -246,7 +250,9 @@ class Report:
         )
 
     def _requests(self) -> dict[str, str]:
-        names = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{x509.ascii_name(name)}" for name in self.names)
+        names = ",".join(
+            f"{'IP' if _is_address(name) else 'DNS'}:{x509.ascii_name(name)}" for name in self.names or ["NAME"]
+        )
         asked = f"-subj / -addext {shlex.quote('subjectAltName=' + names)} -out request.csr"
         new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key"
         send = "# and send request.csr to the CA"

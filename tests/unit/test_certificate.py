@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -190,7 +191,7 @@ DEFECTS = {
     "empty": (b"", "good", ["chain.empty"]),
     "blank": (b" \n\n", "good", ["chain.empty"]),
     "garbage": (b"\x00\xff" * 40, "good", ["chain.empty"]),
-    "key as certificate": (lambda files: files.key("good"), "good", ["chain.empty", "chain.holds_key"]),
+    "key as certificate": (lambda files: files.key("good"), "good", ["chain.empty"]),
     "PKCS #7": (lambda files: files.raw("good.p7"), "good", ["chain.empty"]),
     "indented": (lambda files: files(*GOOD).replace(b"-----BEGIN", b"  -----BEGIN"), "good", ["chain.empty"]),
     "DER": (lambda files: files.raw("good.der"), "good", ["chain.binary"]),
@@ -490,7 +491,7 @@ def test_lifetimes(days):
         (end + 1, "expired", True),
     ):
         report = _certificate_findings.Report("x", names=NAMES, chain="c", key="k", ca="a")
-        chain = _certificate._Chain([(_certificate.Block(1, "CERTIFICATE", [], True), one)], 1)
+        chain = _certificate._Chain([(_certificate.Block(1, "CERTIFICATE", [], True), one)], [])
         _certificate._judge_time(chain, now, report)
         found = [finding["id"].partition(".")[2] for finding in report.findings]
         assert (found, _certificate.is_due(one, now)) == ([expected] if expected else [], renew), now
@@ -631,7 +632,54 @@ def test_a_command_repairs(files, name, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     after = judge(*(path.read_bytes() for path in paths.values()), files=named)
     assert ids(after) == REPAIRED[name]
-    assert sorted(tmp_path.iterdir()) == sorted(paths.values())
+    # Of keys that are taken away, something is left.
+    beside = {"holds_key": [named["chain"] + ".key"], "several": [named["key"] + ".old"]}
+    there = [str(path) for path in tmp_path.iterdir()]
+    kind = finding["id"].rpartition(".")[2] if finding["id"] != "certificate.chain.several" else ""
+    assert sorted(there) == sorted([*named.values(), *beside.get(kind, [])])
+
+
+def private_keys(folder):
+    """The public halves of all private keys in a folder."""
+    found = set()
+    for path in folder.iterdir():
+        for part in _certificate.blocks(path.read_bytes()):
+            if part.is_key and part.ended:
+                pem = "-----BEGIN {0}-----\n{1}\n-----END {0}-----\n".format(
+                    part.label, b"\n".join(part.lines).decode()
+                )
+                password = b"x" if part.encrypted else None
+                with contextlib.suppress(ValueError):
+                    key = serialization.load_pem_private_key(pem.encode(), password)
+                    found.add(key.public_key().public_bytes(serialization.Encoding.DER, SPKI))
+    return found
+
+
+SPKI = serialization.PublicFormat.SubjectPublicKeyInfo
+
+
+@pytest.mark.parametrize("name", [name for name in DEFECTS if not isinstance(DEFECTS[name][1], Missing)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_no_command_loses_a_key(files, name, swapped, tmp_path):
+    """Whatever is pasted, with the two files taken for one another as well."""
+    paths = [tmp_path / "chain.pem", tmp_path / "key.pem"]
+    for path, data in zip(paths, reversed(of(files, name)) if swapped else of(files, name), strict=True):
+        if isinstance(data, bytes) and not isinstance(data, Missing):
+            path.write_bytes(data)
+    before = private_keys(tmp_path)
+    contents = [path.read_bytes() if path.exists() else Missing("it is not there") for path in paths]
+    result = judge(*contents, files={"chain": "chain.pem", "key": "key.pem"})
+    for finding in result["findings"]:
+        if not finding["fix"].startswith("curl "):
+            subprocess.run(
+                ["/bin/bash", "-c", finding["fix"]],
+                cwd=tmp_path,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                start_new_session=True,  # no terminal to ask for a passphrase
+                check=False,
+            )
+    assert private_keys(tmp_path) >= before
 
 
 @pytest.mark.parametrize(("name", "kind"), [("expired", "expired"), ("RSA 1024", "key.weak")])
