@@ -29,10 +29,13 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import _updates_findings, _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_findings import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
+    Busy,
     Host,
     Package,
     Reading,
+    Refused,
     Source,
+    public,
 )
 
 MANAGER = "apt"
@@ -41,7 +44,6 @@ PATIENCE = 60.0
 
 _VERSION = re.compile(r" (\*\*\*|   ) (\S+)")
 _ORIGIN = re.compile(r" {6,}-?\d+ (\S.*)")
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 # Of Ubuntu and its extended maintenance, of Debian's extended support, and of Debian before it had a label.
 _SECURITY_SUITE = re.compile(r"(-security|-lts|/updates)$")
 _LOCKED = "Could not get lock"
@@ -53,14 +55,6 @@ _SECURITY_SOURCES = {
     "ubuntu": "deb http://security.ubuntu.com/ubuntu {}-security main restricted universe multiverse",
 }
 _OLD_SUITES = ("stretch", "buster")
-
-
-class Refused(Exception):
-    """apt or dpkg could not tell; the text is the reason, in its own words where it had some."""
-
-
-class Busy(Refused):
-    """Another program is installing packages."""
 
 
 class Place(t.NamedTuple):
@@ -131,10 +125,7 @@ def read(
             reading.metadata = _updates_model.freshness(list(sources.values()), now, max_age, checked)
             policies = _policies(host, words, place, [package.name for package in packages])
     except Refused as refusal:
-        reading.updates.reason = str(refusal)
-        kind = "updates.busy" if isinstance(refusal, Busy) else "updates.error"
-        reading.findings.append(finding(kind, MANAGER, str(refusal)))
-        return reading
+        return _updates_findings.refused(reading, refusal)
     by_list = {target.description: sources[target.release] for target in targets}
     found = [_update(package, policies[package.name], by_list) for package in packages]
     reading.updates.packages = [update for update in found if update]
@@ -162,12 +153,12 @@ def fetch(host: Host, patience: float = PATIENCE) -> list[str]:
         time.sleep(1)
     # Releases before Debian 12 do not know the mode: they only warn, and say in the warning what happened.
     complaints = [
-        _public(line[3:].strip())
+        public(line[3:].strip())
         for line in outcome.stderr.splitlines()
         if line.startswith("E: ") or "Failed to fetch" in line or "previous index files will be used" in line
     ]
     if outcome.code and not complaints:
-        complaints.append(_public(outcome.complaint))
+        complaints.append(public(outcome.complaint))
     # The last one is then about all those before it.
     return [line for line in complaints if not line.startswith("Some index files")] or complaints
 
@@ -185,16 +176,11 @@ def _blame(complaints: list[str], sources: t.Iterable[Source]) -> list[str]:
     return unclear
 
 
-def _public(text: str) -> str:
-    """Without the passwords of addresses."""
-    return _PASSWORD.sub("", text)
-
-
 def _ask(host: Host, program: str, *words: str) -> str:
     """What a program says; raises Refused."""
     outcome = host.run(program, *words)
     if outcome.code:
-        raise Refused(_public(outcome.complaint))
+        raise Refused(public(outcome.complaint))
     return outcome.stdout
 
 
@@ -231,8 +217,8 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
         prefix = name[: name.rindex(fields["MetaKey"].replace("/", "_"))]
         targets.append(
             Target(
-                description=_public(fields["Description"]),
-                source=" ".join([_public(fields["Repo-URI"]).rstrip("/"), fields["Release"]]),
+                description=public(fields["Description"]),
+                source=" ".join([public(fields["Repo-URI"]).rstrip("/"), fields["Release"]]),
                 suite=fields["Release"],
                 release=os.path.join(folder, prefix),
                 key=fields["MetaKey"],
@@ -386,7 +372,7 @@ def _policies(host: Host, words: list[str], place: Place, names: list[str]) -> d
                 if not installed:
                     newer.append((version.group(2), []))
             elif origin and not installed and newer:
-                newer[-1][1].append(_public(origin.group(1)))
+                newer[-1][1].append(public(origin.group(1)))
     unknown = [name for name in names if name not in policies]
     if unknown:
         raise Refused("apt-cache says nothing about " + ", ".join(unknown[:5]))

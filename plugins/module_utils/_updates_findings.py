@@ -14,9 +14,11 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
     STEP,
     Automatic,
+    Busy,
     Metadata,
     Package,
     Reading,
+    Refused,
     Updates,
 )
 
@@ -147,7 +149,7 @@ def finding(key: str, subject: str, evidence: str = "", fix: str = "") -> dict[s
 
 def _named(packages: t.Sequence[Package]) -> str:
     """The packages with their versions, not more than can be read."""
-    shown = [f"{package.name} {package.installed} -> {package.available}" for package in packages[:_NAMES_SHOWN]]
+    shown = [f"{p.name} {p.installed} -> {p.available}" if p.installed else p.name for p in packages[:_NAMES_SHOWN]]
     more = len(packages) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
@@ -202,6 +204,14 @@ def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[dict[str, t.A
 def of_broken(manager: str, evidence: str) -> dict[str, t.Any]:
     """Packages that an installation left half done."""
     return finding("updates.packages.broken", manager, evidence, _REPAIR[manager])
+
+
+def refused(reading: Reading, refusal: Refused) -> Reading:
+    """The reading of a package manager that could not tell."""
+    reading.updates.reason = str(refusal)
+    kind = "updates.busy" if isinstance(refusal, Busy) else "updates.error"
+    reading.findings.append(finding(kind, reading.manager, str(refusal)))
+    return reading
 
 
 def complete(reading: Reading) -> Reading:

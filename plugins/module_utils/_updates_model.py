@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 
 STEP = 1
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 NOT_FOUND = 127
 TIMED_OUT = 124
 _SKEW = datetime.timedelta(hours=1)
@@ -176,6 +178,14 @@ class Reading:
     findings: list[dict[str, t.Any]] = field(default_factory=list)
 
 
+class Refused(Exception):
+    """A package manager could not tell; the text is the reason, in its own words where it had some."""
+
+
+class Busy(Refused):
+    """Another program is installing packages."""
+
+
 class Outcome(t.NamedTuple):
     """What came of a program. The code is NOT_FOUND where it could not be started, TIMED_OUT where it took too long."""
 
@@ -225,7 +235,11 @@ class Host:
 
     def has(self, program: str) -> bool:
         """Is the program on the host?"""
-        return shutil.which(program, path=self.environment["PATH"]) is not None
+        return bool(self.find(program))
+
+    def find(self, program: str) -> str:
+        """The path of a program; empty where the host has none."""
+        return shutil.which(program, path=self.environment["PATH"]) or ""
 
     def run(self, program: str, *words: str, timeout: float = 60) -> Outcome:
         """Run a program of the host to its end, without input, and end it with its children after `timeout` seconds."""
@@ -247,6 +261,11 @@ class Host:
             process.communicate()
             return Outcome(TIMED_OUT, "", f"{program}: no answer within {timeout:g} seconds")
         return Outcome(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+
+def public(text: str) -> str:
+    """A message without the passwords of addresses."""
+    return _PASSWORD.sub("", text)
 
 
 def rfc3339(moment: datetime.datetime | None) -> str | None:

@@ -189,3 +189,116 @@ class AptBed:
         """What apt itself would upgrade, as name to version."""
         lines = [line.split() for line in self.apt("apt-get", "-s", *options, "dist-upgrade").splitlines()]
         return {words[1]: words[3].lstrip("(") for words in lines if words[0] == "Inst"}
+
+
+_SPEC = """\
+Name: %{name_}
+Version: %{version_}
+Release: %{release_}
+Summary: one of the tests
+License: none
+BuildArch: noarch
+%description
+One of the tests.
+%files
+"""
+_ADVISORY = """\
+<update from="security@kopano.test" status="stable" type="{kind}" version="1">
+<id>{name}</id><title>{name}</title><severity>Important</severity><issued date="2026-11-20 00:00:00"/>
+<description>One of the tests.</description><references/>
+<pkglist><collection short="t"><name>t</name>{packages}</collection></pkglist></update>
+"""
+_ADVISED = """\
+<package name="{0}" version="{1}" release="{2}" epoch="0" arch="noarch" src="{0}-{1}-{2}.src.rpm">
+<filename>{0}-{1}-{2}.noarch.rpm</filename></package>
+"""
+
+
+class Rpms:
+    """Packages in the format of rpm, made once each."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.spec = folder / "one.spec"
+        self.spec.write_text(_SPEC)
+
+    def path(self, package):
+        """The file of a package, given as NAME-VERSION-RELEASE."""
+        name, version, release = package.rsplit("-", 2)
+        path = self.folder / "noarch" / f"{package}.noarch.rpm"
+        if not path.exists():
+            defines = {"name_": name, "version_": version, "release_": release,
+                       "_topdir": self.folder / "top", "_rpmdir": self.folder}  # fmt: skip
+            words = [word for key, value in defines.items() for word in ("--define", f"{key} {value}")]
+            run("rpmbuild", "-bb", "--quiet", *words, str(self.spec))
+        return path
+
+
+class RpmBed:
+    """A dnf and a zypper with a root of their own, and repositories in folders."""
+
+    def __init__(self, folder, rpms):
+        self.folder = folder
+        self.rpms = rpms
+        self.root = folder / "root"
+        for name in ("etc/yum.repos.d", "etc/dnf", "etc/zypp/repos.d", "plugins"):
+            (self.root / name).mkdir(parents=True)
+        self.locks = self.root / "etc/dnf/plugins/versionlock.list"
+        self.locks.parent.mkdir()
+        self.locks.touch()
+        (self.root / "plugins/versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={self.locks}\n")
+        self.configure("")
+        self.rpm("--initdb")
+        self.host = Host(
+            root=str(self.root),
+            options={
+                "dnf": [f"--installroot={self.root}", "--releasever=1", f"--setopt=pluginconfpath={self.root}/plugins"],
+                "rpm": ["--root", str(self.root)],
+                "zypper": ["--root", str(self.root)],
+            },
+            environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        )
+
+    def configure(self, lines):
+        (self.root / "etc/dnf/dnf.conf").write_text(f"[main]\nskip_if_unavailable=True\nretries=1\n{lines}\n")
+
+    def rpm(self, *words):
+        return run("rpm", "--root", str(self.root), *words)
+
+    def install(self, *packages):
+        self.rpm("--install", "--nodeps", *(str(self.rpms.path(package)) for package in packages))
+
+    def repository(self, name, packages, *advisories, url=None, more="gpgcheck=1\nrepo_gpgcheck=0"):
+        """Make a repository with these packages and advisories, as (name, kind, packages), and configure it."""
+        place = self.folder / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        for package in packages:
+            shutil.copy(self.rpms.path(package), place)
+        run("createrepo_c", "--quiet", str(place))
+        if advisories:
+            text = "".join(
+                _ADVISORY.format(
+                    name=advisory, kind=kind, packages="".join(_ADVISED.format(*p.rsplit("-", 2)) for p in advised)
+                )
+                for advisory, kind, advised in advisories
+            )
+            file = self.folder / "updateinfo.xml"
+            file.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<updates>{text}</updates>\n')
+            run("modifyrepo_c", str(file), str(place / "repodata"))
+        lines = f"[{name}]\nname={name}\nbaseurl={url or f'file://{place}'}\nenabled=1\nautorefresh=0\n{more}\n"
+        for folder in ("etc/yum.repos.d", "etc/zypp/repos.d"):
+            (self.root / folder / f"{name}.repo").write_text(lines)
+        return place
+
+    def dnf(self, *words, good=(0,)):
+        """What dnf itself says."""
+        outcome = self.host.run("dnf", "-q", *words)
+        assert outcome.code in good, outcome
+        return outcome
+
+    def zypper(self, *words, good=(0,)):
+        """What zypper itself says."""
+        outcome = self.host.run("zypper", "--non-interactive", *words)
+        assert outcome.code in good, outcome
+        return outcome
