@@ -29,7 +29,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import (
 display = Display()
 
 ARGUMENTS = {
-    "path": {"type": "str", "required": True},
+    "path": {"type": "str"},
     "formats": {
         "type": "list",
         "elements": "str",
@@ -43,6 +43,7 @@ ARGUMENTS = {
     "waivers": {"type": "list", "elements": "dict", "default": []},
     "title": {"type": "str", "default": ""},
     "scorecard": {"type": "bool", "default": True},
+    "show": {"type": "list", "elements": "list"},
 }
 
 
@@ -54,7 +55,13 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec(ARGUMENTS)
+        _validation, options = self.validate_argument_spec(
+            ARGUMENTS, mutually_exclusive=[("path", "show")], required_one_of=[("path", "show")]
+        )
+        if options["show"] is not None:
+            _show(options["show"])
+            result["changed"] = False
+            return result
         try:
             policy = _report_policy.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
             hosts = options["hosts"]
@@ -77,8 +84,9 @@ class ActionModule(ActionBase):
         report = _report.build(hosts, policy, now, previous, _version(), options["title"])
         texts = _report_files.render(report, options["formats"])
         files = [] if self._task.check_mode else _write(folder, texts)
+        lines = _report_scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
         if options["scorecard"]:
-            _show(report, files)
+            _show(lines)
         summary = report["summary"]
         result.update(
             changed=False,
@@ -86,6 +94,7 @@ class ActionModule(ActionBase):
             summary=summary,
             failed_hosts=summary["failed"],
             reasons={entry["name"]: entry["reasons"] for entry in report["hosts"] if entry["failed"]},
+            scorecard=lines,
         )
         return result
 
@@ -97,10 +106,9 @@ def _write(folder: str, texts: dict[str, str]) -> list[str]:
         raise AnsibleActionFail(f"path: {folder}: {error}") from error
 
 
-def _show(report: dict[str, t.Any], files: list[str]) -> None:
-    """The scorecard; where nobody looks at a terminal it has neither colours nor a width."""
-    width = display.columns if sys.stdout.isatty() else None
-    for line in _report_scorecard.lines(report, files, width):
+def _show(lines: t.Iterable[t.Any]) -> None:
+    """The scorecard; Ansible knows whether somebody looks who can see colours."""
+    for line in lines:
         display.display("".join(stringc(text, colour) if colour else text for text, colour in line))
 
 

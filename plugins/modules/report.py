@@ -33,8 +33,8 @@ options:
   path:
     description:
       - Folder for the files. It is made if it is not there; a relative one begins where the playbook was started.
+      - Needed unless O(show) is given.
     type: str
-    required: true
   formats:
     description:
       - What to write. C(html) is C(index.html), one page that needs nothing else. C(json) is C(report.json), whose
@@ -116,6 +116,12 @@ options:
       - Whether to show a line for each host in the terminal.
     type: bool
     default: true
+  show:
+    description:
+      - The RV(scorecard) of an earlier answer, to show in the terminal. Nothing else is done then.
+      - With it the lines can come after the messages of the hosts that fail.
+    type: list
+    elements: list
 seealso:
   - module: kopano.hardening.tls_grade_info
   - module: kopano.hardening.caa_info
@@ -170,6 +176,12 @@ reasons:
   type: dict
   sample:
     web2: [caa.none, 1 of 3 endpoints below A+]
+scorecard:
+  description: The lines for the terminal, each of pieces of text with a colour or none.
+  returned: success
+  type: list
+  elements: list
+  sample: [[["host  1 Updates", null]], [["web2  ", red], ["FAIL", red]]]
 summary:
   description: The numbers of the whole.
   returned: success

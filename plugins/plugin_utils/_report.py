@@ -103,6 +103,16 @@ _CAPS = {
 }
 
 
+# What verify_ignore_trust is about. A certificate that has expired or was revoked is none of these.
+_TRUST = (
+    "tls.certificate.untrusted",
+    "tls.certificate.name_mismatch",
+    "certificate.chain.untrusted",
+    "certificate.self_signed",
+    "certificate.self_signed.accepted",
+)
+
+
 def _importance(item: Info) -> tuple[int, int, int, int]:
     """The most important finding first."""
     cap = GRADES.index(_CAPS.get(item["id"], "B"))
@@ -237,7 +247,7 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
     marked = []
     for item in unique.values():
         waived = policy.waiver_of(name, item)
-        if waived is None and ignore_trust and _is_about_trust(item["id"]):
+        if waived is None and ignore_trust and item["id"] in _TRUST:
             waived = {"reason": "verify_ignore_trust is set for the host", "until": None}
         marked.append({**item, "waived": waived, "since": since.get((name, item["id"], item["subject"]), now)})
     marked.sort(key=_importance)
@@ -277,10 +287,6 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
         "certificates": _certificates(results),
         "support": _support(given.get("updates") or {}),
     }
-
-
-def _is_about_trust(key: str) -> bool:
-    return any(rule.id == key and rule.grade in _verify.BESIDE for rule in RULES)
 
 
 def first_fix(entry: Info) -> Info | None:

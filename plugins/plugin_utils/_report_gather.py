@@ -39,7 +39,7 @@ class Gatherer:
         given["failures"] = list(variables.get("__report_failures") or [])
         reached = variables.get("__report_reached")
         if isinstance(reached, dict) and reached.get("unreachable"):
-            given.update(state="unreachable", message=reached.get("msg", ""), failures=[])
+            given.update(state="unreachable", message=_told(reached.get("msg")), failures=[])
         elif given["failures"]:
             given.update(state="failed", message=given["failures"][0]["message"])
         elif not is_active:
@@ -67,6 +67,11 @@ class Gatherer:
             for result in results:
                 found.setdefault(_verify.key(result), []).append(result)
         return found
+
+
+def _told(words: t.Any) -> str:
+    """Ansible's message without what newer versions put in front of it."""
+    return str(words or "").removeprefix("Task failed: ")
 
 
 def _is_answer(value: t.Any) -> t.TypeGuard[Info]:

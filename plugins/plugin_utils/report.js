@@ -13,7 +13,9 @@
   function apply() {
     const part = host.value.trim().toLowerCase();
     const wanted = new Set(severities.filter((box) => box.checked).map((box) => box.value));
-    const fits = (row) => row.dataset.host.toLowerCase().includes(part);
+    // In quotation marks it is the whole name, as in the links to a host.
+    const whole = part.length > 1 && part.startsWith('"') && part.endsWith('"') ? part.slice(1, -1) : null;
+    const fits = ({dataset: {host: name}}) => (whole === null ? name.toLowerCase().includes(part) : name.toLowerCase() === whole);
     for (const row of [...hosts, ...endpoints]) row.hidden = !fits(row);
     let shown = 0, places = 0;
     for (const {element, rows} of groups) {
@@ -38,7 +40,7 @@
     const words = new URLSearchParams(location.hash.slice(1));
     if (!words.has('host') && !words.has('finding')) return;
     finding = words.get('finding') || '';
-    host.value = words.get('host') || '';
+    host.value = words.has('host') ? `"${words.get('host')}"` : '';
     apply();
     for (const {element} of groups) if (finding && element.dataset.id === finding) element.open = true;
     $('findings').scrollIntoView();

@@ -154,6 +154,11 @@ def test_trust_that_is_ignored_is_a_waiver_that_says_so():
     assert one({**given, "ignore_trust": False})["grade"] == "T"
 
 
+def test_a_certificate_that_has_expired_is_not_ignored():
+    given = {"results": [bed.result("a.example", "A+", "tls.certificate.expired")], "ignore_trust": True}
+    assert one(given, minimum_grade="A+")["reasons"] == ["tls.certificate.expired"]
+
+
 def test_a_host_without_a_grade_misses_the_one_that_is_wanted():
     assert one({"asked": [5], "minimum_grade": "F"}, fail_on=[])["reasons"] == ["no endpoint was graded, F is wanted"]
     assert one({"updates": bed.updates()}, minimum_grade="A")["reasons"] == []
