@@ -19,27 +19,32 @@ options:
     type: list
     elements: dict
     required: true
+  outcome:
+    description: What came of an order, as C(line) and C(failed), or nothing.
+    type: dict
+    required: true
+positional: outcome
 """
 
 EXAMPLES = r"""
 - name: See it
   ansible.builtin.debug:
-    msg: "{{ (answers.results | kopano.hardening.certificate_report).lines }}"
+    msg: "{{ (answers.results | kopano.hardening.certificate_report({})).lines }}"
 """
 
 RETURN = r"""
 _value:
-  description: C(lines), and what has C(failed), which is nothing.
+  description: C(lines) for people, C(findings), and what has C(failed).
   type: dict
 """
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
 
 
 class FilterModule:
     """Named in the collection as certificate_report."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_report": _plain.deferred("_certificate_role", "report")}
+        return {"certificate_report": _certificate_role.report}

@@ -208,20 +208,23 @@ def finding_lines(findings: t.Iterable[Info]) -> list[str]:
     ]
 
 
-def report(answers: t.Iterable[Info]) -> Info:
-    """What C(certificate_info) says of the certificates that are served: C(lines), and C(failed), which stays empty.
+def report(answers: t.Iterable[Info], outcome: Info) -> Info:
+    """What is to be said of a host's certificates: C(lines), C(findings), and what has C(failed).
 
-    answers are the results of a loop over served_certificates().
+    answers are those of C(certificate_info), in a loop over served_certificates(); outcome is C(line) and C(failed) of
+    an order, or empty.
     """
-    lines: list[str] = []
+    lines: list[str] = [outcome["line"]] if outcome else []
+    findings: list[Info] = []
     for answer in answers:
         path = answer["item"]["path"]
         if "findings" not in answer:
             lines.append(f"unknown: {path}: {answer.get('msg', 'it was not looked at')}")
             continue
         certificate = answer["certificate"] or {}
-        until = certificate.get("not_after")
         words = "usable" if answer["usable"] else "not usable"
-        lines.append(f"{path}: {words}" + (f", valid until {until}" if until else ""))
-        lines += finding_lines(answer["findings"])
-    return {"lines": lines or ["no certificate: no virtual host has TLS"], "failed": []}
+        until = f", valid until {certificate['not_after']}" if certificate.get("not_after") else ""
+        lines += [f"{path}: {words}{until}", *finding_lines(answer["findings"])]
+        findings += answer["findings"]
+    failed = [outcome["line"]] if outcome and outcome["failed"] else []
+    return {"lines": lines or ["no certificate to look at"], "findings": findings, "failed": failed}
