@@ -146,15 +146,18 @@ def _read_chain(data: bytes | Missing, report: Report) -> _Chain | None:
     keys = [part.label for part in parts if part.is_key]
     if keys:
         report.finding("certificate.chain.holds_key", ", ".join(keys))
-    found = []
+    found, damaged = [], []
     for part in certificates:
         try:
             found.append((part, x509.read_certificate(part.der())))
         except ParseError as error:
-            report.finding("certificate.chain.unreadable", f"part {part.number}: {error}")
+            damaged.append(f"part {part.number}: {error}")
+    if damaged:
+        more = f"; {len(damaged) - 3} more" if len(damaged) > 3 else ""
+        report.finding("certificate.chain.unreadable", "; ".join(damaged[:3]) + more)
     if any(line.endswith(b"\r") for part in certificates for line in part.lines):
         report.finding("certificate.chain.line_ends")
-    return _Chain(found, parts) if len(found) == len(certificates) else None
+    return None if damaged else _Chain(found, parts)
 
 
 def _no_certificate(data: bytes, parts: t.Sequence[Block], report: Report) -> None:

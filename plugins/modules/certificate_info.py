@@ -50,6 +50,7 @@ options:
   names:
     description:
       - Every name that is served, C(autodiscover) ones included, or addresses. A wildcard covers one label.
+      - Without any, it is not looked at what the certificate is for.
     type: list
     elements: str
     default: []

@@ -196,7 +196,7 @@ DEFECTS = {
     "indented": (lambda files: files(*GOOD).replace(b"-----BEGIN", b"  -----BEGIN"), "good", ["chain.empty"]),
     "DER": (lambda files: files.raw("good.der"), "good", ["chain.binary"]),
     "PKCS #12": (lambda files: files.raw("good.p12"), "good", ["chain.binary"]),
-    "damaged": (lambda files: files(*GOOD).replace(b"MII", b"MIJ"), "good", ["chain.unreadable"] * 2),
+    "damaged": (lambda files: files(*GOOD).replace(b"MII", b"MIJ"), "good", ["chain.unreadable"]),
     "no base64": (lambda files: files(*GOOD).replace(b"MII", b"M!I", 1), "good", ["chain.unreadable"]),
     "without its end": (lambda files: files(*GOOD)[:-30], "good", ["chain.unreadable"]),
     "ends of lines of a Mac": (lambda files: files(*GOOD).replace(b"\n", b"\r"), "good", ["chain.empty"]),
@@ -234,6 +234,12 @@ def test_a_defect_has_its_own_finding_and_no_other(files, name):
         assert finding["subject"]
         assert finding["fix"] and "{" not in re.sub("awk '.*?'|\\{0\\}", "", finding["fix"])
     assert not result["certificate"] or result["certificate"]["names"] is not None
+
+
+def test_damage_is_named_once(files):
+    damaged = files("good").replace(b"MII", b"MIJ")
+    assert only(judge(damaged * 2, None), "chain.unreadable")["evidence"].count("part") == 2
+    assert only(judge(damaged * 9, None), "chain.unreadable")["evidence"].endswith("; 6 more")
 
 
 @pytest.mark.parametrize("name", list(DEFECTS))
