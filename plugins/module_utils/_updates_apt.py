@@ -83,7 +83,6 @@ class Target(t.NamedTuple):
 
     description: str
     source: str
-    suite: str
     release: str
     key: str
     file: str
@@ -219,7 +218,6 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
             Target(
                 description=public(fields["Description"]),
                 source=" ".join([public(fields["Repo-URI"]).rstrip("/"), fields["Release"]]),
-                suite=fields["Release"],
                 release=os.path.join(folder, prefix),
                 key=fields["MetaKey"],
                 file=fields["Filename"],
@@ -268,11 +266,16 @@ def _source(target: Target) -> Source:
     fields = dict(re.findall(r"(?m)^([\w-]+): *(\S.*)$", text))
     source = Source(target.source, _date(fields.get("Date")), _date(fields.get("Valid-Until")))
     source.signed = signed if text else None
-    source.suites = (fields.get("Codename", ""), fields.get("Suite", ""), target.suite)
-    source.security = fields.get("Label") == "Debian-Security" or any(map(_SECURITY_SUITE.search, source.suites))
+    source.fields = {name: fields.get(name, "") for name in ("Origin", "Label", "Suite", "Codename")}
+    source.security = fields.get("Label") == "Debian-Security" or any(map(_SECURITY_SUITE.search, _suites(source)))
     if not fields:
         source.problem = "its release file is not on the host: apt-get update did not fetch it"
     return source
+
+
+def _suites(source: Source) -> tuple[str, ...]:
+    """The names of the source's suite: those that it has for itself, and that of apt's sources."""
+    return source.fields["Codename"], source.fields["Suite"], source.name.partition(" ")[2]
 
 
 def _date(text: str | None) -> datetime.datetime | None:
@@ -412,7 +415,9 @@ def _security_lack(release: t.Mapping[str, str], sources: t.Mapping[str, Source]
     distribution, codename = release.get("ID", ""), release.get("VERSION_CODENAME", "")
     if distribution in _SECURITY_SOURCES and codename and release.get("VERSION_ID"):
         # One that was fetched for another release has nothing for this one.
-        fitting = [source for source in secure if any(re.match(codename + r"([-/]|$)", name) for name in source.suites)]
+        fitting = [
+            source for source in secure if any(re.match(codename + r"([-/]|$)", name) for name in _suites(source))
+        ]
         if not fitting:
             line = _SECURITY_SOURCES[distribution].format(codename)
             if codename in _OLD_SUITES:

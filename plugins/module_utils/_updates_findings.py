@@ -174,10 +174,10 @@ def of_updates(manager: str, updates: Updates) -> t.Iterator[dict[str, t.Any]]:
 
 
 def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]]:
-    """What follows from the age and the state of the lists."""
+    """What follows from the age and the state of the lists. Those that were never read are for the reader to say."""
     if metadata.stale:
         yield finding("updates.metadata.stale", manager, metadata.reason, _REFRESH[manager])
-    elif metadata.stale is None:
+    elif metadata.stale is None and metadata.reason:
         yield finding("updates.metadata.unknown", manager, metadata.reason, _REFRESH[manager])
     for source in metadata.sources:
         if source.problem:

@@ -91,7 +91,7 @@ class Updates:
 class Source:
     """A repository: when its lists were made and until when they hold (both from the lists), and what is wrong.
 
-    `suites` are the names that apt's sources know it by.
+    `fields` are those of apt's Release file.
     """
 
     name: str
@@ -100,7 +100,7 @@ class Source:
     signed: bool | None = None
     security: bool = False
     problem: str = ""
-    suites: t.Sequence[str] = ()
+    fields: t.Mapping[str, str] = field(default_factory=dict)
 
     def returned(self) -> dict[str, t.Any]:
         """As the module returns it."""
@@ -216,7 +216,14 @@ class Host:
         self.root = root
         self.options = dict(options or {})
         # Messages are compared with English ones, and numbers and dates are to be read.
-        self.environment = {"PATH": _PATH, "LC_ALL": "C", "LANGUAGE": "C", "HOME": "/root", **(environment or {})}
+        self.environment = {
+            "PATH": _PATH,
+            "LC_ALL": "C",
+            "LANGUAGE": "C",
+            "TZ": "UTC",
+            "HOME": "/root",
+            **(environment or {}),
+        }
         for name in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
             if name in os.environ:
                 self.environment.setdefault(name, os.environ[name])
