@@ -57,6 +57,7 @@ options:
         and C(updates) show.
       - C(minimum_grade) is the grade that is wanted for the host. With C(ignore_trust) the grade counts that a trusted
         certificate would get, and findings about trust are waived.
+      - With C(pending) the host is about to be changed, and does not fail for what it is before.
     type: dict
   expected:
     description:
@@ -68,7 +69,7 @@ options:
   fail_on:
     description:
       - What a host fails for. Severities (V(fail), V(warn), V(unknown), V(info)), and ids of findings or patterns for
-        them.
+        them. A host that could not be reached or looked at fails in any case.
     type: list
     elements: str
     default: [fail]
@@ -203,6 +204,11 @@ summary:
       sample: [web2]
     unreachable:
       description: Names of those that could not be reached.
+      type: list
+      elements: str
+      sample: []
+    pending:
+      description: Names of those that a dry run saw before a change.
       type: list
       elements: str
       sample: []

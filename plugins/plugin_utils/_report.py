@@ -270,6 +270,9 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
             reasons.append(f"{missed} of {len(results)} endpoints below {minimum}")
         elif not results and ("tls.endpoint.error", name) not in waived_ids:
             reasons.append(f"no endpoint was graded, {minimum} is wanted")
+    # A dry run shows a host as it is before the change, and does not judge it for that.
+    is_pending = bool(given.get("pending")) and state == "ok"
+    is_judged = state != "left_out" and not is_pending
     counts = dict.fromkeys((*_findings.SEVERITIES, "waived"), 0)
     for item in marked:
         counts["waived" if item["waived"] else item["severity"]] += 1
@@ -277,8 +280,9 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
         "name": name,
         "state": state,
         "message": given.get("message", ""),
-        "failed": bool(reasons) and state != "left_out",
-        "reasons": reasons if state != "left_out" else [],
+        "pending": is_pending,
+        "failed": is_judged and bool(reasons),
+        "reasons": reasons if is_judged else [],
         "steps": steps,
         "grade": _worst(endpoints, ignore_trust),
         "counts": counts,
@@ -362,9 +366,10 @@ def _summary(described: t.Sequence[Info]) -> Info:
             grades[entry["grade"]] = grades.get(entry["grade"], 0) + 1
     return {
         "hosts": len(described),
-        "passed": [e["name"] for e in described if not e["failed"] and e["state"] != "left_out"],
+        "passed": [e["name"] for e in described if not (e["failed"] or e["pending"]) and e["state"] != "left_out"],
         "failed": [e["name"] for e in described if e["failed"]],
         "unreachable": [e["name"] for e in described if e["state"] == "unreachable"],
+        "pending": [e["name"] for e in described if e["pending"]],
         "left_out": [e["name"] for e in described if e["state"] == "left_out"],
         "findings": counts,
         "steps": steps,

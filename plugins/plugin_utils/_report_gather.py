@@ -54,6 +54,7 @@ class Gatherer:
         given["asked"] += [2, 3, 5]
         given["minimum_grade"] = wanted.get("grade", "")
         given["ignore_trust"] = bool(wanted.get("ignore_trust"))
+        given["pending"] = bool(wanted.get("pending"))
         if _is_answer(answer):
             graded = self._by_endpoint(answer)
             given["results"] = [one for endpoint in asked["endpoints"] for one in graded.get(_verify.key(endpoint), [])]
@@ -142,6 +143,7 @@ KEYS = {
     "failures": list,
     "minimum_grade": str,
     "ignore_trust": bool,
+    "pending": bool,
 }
 FINDING = ("id", "step", "severity", "subject", "message", "evidence", "fix")
 RESULT = ("server_name", "address", "port", "grade", "grade_trust_ignored", "error")

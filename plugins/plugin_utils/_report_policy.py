@@ -102,7 +102,8 @@ class Policy:
         return [key if number == 1 else f"{key} ({number})" for key, number in counts.items()]
 
     def _fails(self, item: Info) -> bool:
-        return any(
+        # What is not known of a host that could not be looked at is never good.
+        return item["id"].startswith("report.host.") or any(
             item["severity"] == word if word in _findings.SEVERITIES else fnmatch.fnmatchcase(item["id"], word)
             for word in self.fail_on
         )

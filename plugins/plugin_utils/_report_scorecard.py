@@ -25,6 +25,12 @@ WORDS = {
     "unknown": ("?", "purple"),
     "not_asked": ("-", "dark gray"),
 }
+TOTALS = {
+    "failed": "failed",
+    "unreachable": "unreachable",
+    "pending": "seen before hardening and not judged",
+    "left_out": "left out",
+}
 NAME_WIDTH = 30
 GAP = "  "
 
@@ -68,12 +74,12 @@ def first_words(entry: Info) -> str:
 def _totals(report: Info) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
     numbers = [f"{len(summary['passed'])} of {summary['hosts']} hosts pass"]
-    for key in ("failed", "unreachable", "left_out"):
+    for key, words in TOTALS.items():
         if summary[key]:
-            numbers.append(f"{len(summary[key])} {key.replace('_', ' ')}")
+            numbers.append(f"{len(summary[key])} {words}")
     if trend["previous"]:
         numbers.append(f"{len(trend['new'])} new and {len(trend['gone'])} gone since {trend['previous']}")
-    yield ", ".join(numbers), "red" if summary["failed"] else "green"
+    yield ", ".join(numbers), "red" if summary["failed"] else None if summary["pending"] else "green"
     for waiver in report["policy"]["waivers"]:
         if waiver["state"] == "expired" and waiver["findings"]:
             yield f"the waiver of {waiver['id']} ended on {waiver['until']}: {waiver['reason']}", "yellow"

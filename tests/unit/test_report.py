@@ -154,6 +154,16 @@ def test_trust_that_is_ignored_is_a_waiver_that_says_so():
     assert one({**given, "ignore_trust": False})["grade"] == "T"
 
 
+def test_a_host_that_is_about_to_be_changed_does_not_fail_for_what_it_is():
+    given = {"results": [bed.result("a.example", "B", "tls.protocol.tls10")], "minimum_grade": "A+"}
+    report = bed.build({"web1": {**given, "pending": True}})
+    assert report["hosts"][0]["failed"] is False
+    assert (report["summary"]["passed"], report["summary"]["pending"]) == ([], ["web1"])
+    assert "0 of 1 hosts pass, 1 seen before hardening and not judged" in text_of(report)
+    assert one(given)["failed"] is True
+    assert one({**given, "pending": True, "state": "failed"})["failed"] is True
+
+
 def test_a_certificate_that_has_expired_is_not_ignored():
     given = {"results": [bed.result("a.example", "A+", "tls.certificate.expired")], "ignore_trust": True}
     assert one(given, minimum_grade="A+")["reasons"] == ["tls.certificate.expired"]
@@ -166,7 +176,7 @@ def test_a_host_without_a_grade_misses_the_one_that_is_wanted():
 
 @pytest.mark.parametrize("state", ["unreachable", "failed"])
 def test_a_host_that_could_not_be_looked_at_fails(state):
-    report = bed.build({"web1": bed.fine(), "web2": {"state": state, "message": "No route to host"}})
+    report = bed.build({"web1": bed.fine(), "web2": {"state": state, "message": "No route to host"}}, fail_on=[])
     assert report["summary"]["failed"] == ["web2"]
     assert report["summary"]["passed"] == ["web1"]
     assert report["hosts"][1]["findings"][0]["evidence"] == "No route to host"
