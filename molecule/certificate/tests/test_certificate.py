@@ -1,0 +1,367 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Certificates as a user has them, from fresh hosts on. The tests build on each other, in their order."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import ssl
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+SCENARIO = Path(__file__).resolve().parent.parent
+PROJECT = SCENARIO.parent.parent
+SET = os.environ.get("LAB_SET", "molecule-certificate")
+INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
+COMMON = yaml.safe_load(INVENTORY.read_text())["all"]
+VARIABLES, HOSTS = COMMON["vars"], COMMON["hosts"]
+DIRECTORY = VARIABLES["certificate_acme_directory"]
+HARDEN = PROJECT / "playbooks" / "harden.yml"
+ALONE = SCENARIO / "certificate.yml"
+SECONDS = 300
+# What other scenarios are about.
+ONLY = ["--skip-tags", "caa,verify"]
+GATEWAY_PORT = 9993
+
+ACME = {
+    "certificate_source": "acme",
+    "certificate_acme_terms_agreed": True,
+    "certificate_acme_email": "hostmaster@{{ inventory_hostname }}.test",
+    "frontend_server_names": ["mail.{{ inventory_hostname }}.test", "autodiscover.{{ inventory_hostname }}.test"],
+}
+
+
+@dataclass(frozen=True)
+class Play:
+    """What a run came to: exit status, output, and for each host how much has changed and failed."""
+
+    status: int
+    output: str
+    changed: dict[str, int]
+    failed: dict[str, int]
+
+    def said(self, host: str, task: str = "Say it") -> str:
+        """What a task says of a host, on one line."""
+        part = self.output.rpartition(f" : {task}]")[2].partition("\nTASK [")[0]
+        found = re.search(rf"^(?:ok|fatal|changed): \[{host}\].*?(?=^\S|\Z)", part, re.MULTILINE | re.DOTALL)
+        assert found, self.output
+        return " ".join(found[0].split()).replace("''", "'")
+
+
+def play(playbook: Path, *arguments: str, **variables: object) -> Play:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(variables, file)
+        file.flush()
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "--inventory", INVENTORY,
+             "--extra-vars", f"@{file.name}", *arguments, playbook],
+            stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=SECONDS, check=False,
+            env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        )  # fmt: skip
+    output = done.stdout + done.stderr
+    assert "PRIVATE KEY" not in output
+    recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", output, re.MULTILINE)
+    assert recap, output
+    return Play(
+        done.returncode,
+        output,
+        {host: int(changed) for host, changed, _failed in recap},
+        {host: int(failed) for host, _changed, failed in recap},
+    )
+
+
+def by_host(**values: object) -> str:
+    """A variable's value that differs from host to host."""
+    return "{{ " + json.dumps(values) + "[inventory_hostname] }}"
+
+
+def on(host: str, *command: str) -> subprocess.CompletedProcess[str]:
+    lab = [sys.executable, str(PROJECT / "lab" / "lab.py"), "--set", SET, "exec", host]
+    return subprocess.run([*lab, *command], capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def read(host: str, path: str) -> str:
+    done = on(host, "cat", path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def served(host: str, port: int = 443) -> x509.Certificate:
+    """The certificate that a client gets who asks for the mail server."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    address = HOSTS[host]["lab_addresses"][0]
+    with (
+        socket.create_connection((address, port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=f"mail.{host}.test") as tls,
+    ):
+        return x509.load_der_x509_certificate(tls.getpeercert(binary_form=True))
+
+
+def issuer(certificate: x509.Certificate) -> str:
+    return certificate.issuer.rfc4514_string()
+
+
+def names(certificate: x509.Certificate) -> set[str]:
+    found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(found.get_values_for_type(x509.DNSName))
+
+
+class Watch:
+    """Asks hosts again and again from the first certificate on; what they came with, and what was wrong."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, list[str]] = {host: [] for host in HOSTS}
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(host,)) for host in HOSTS]
+
+    def _ask(self, host: str) -> None:
+        seen = self.seen[host]
+        while not self._stop.wait(0.1):
+            try:
+                word = issuer(served(host))
+            except OSError as error:
+                word = f"{type(error).__name__}: {error}"
+                if not seen:
+                    continue
+            if word not in seen[-1:]:
+                seen.append(word)
+
+    def __enter__(self) -> Watch:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+# --- fresh hosts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_on_fresh_hosts_says_what_would_come_and_leaves_them_alone():
+    dry = play(HARDEN, "--check", *ONLY, **ACME)
+    assert dry.status == 0, dry.output
+    for host in HOSTS:
+        assert "would order a certificate (certbot is not installed yet)" in dry.said(host)
+        assert f"mail.{host}.test:443: not there now, after hardening A+" in dry.said(host, "Say what changed")
+        assert on(host, "ls", "/etc/kopano-hardening", "/etc/letsencrypt").stdout == ""
+
+
+def test_fresh_hosts_begin_with_a_bootstrap_and_end_with_the_cas_certificate():
+    with Watch() as watch:
+        done = play(HARDEN, **ACME)
+    assert done.status == 0, done.output
+    for host in HOSTS:
+        certificate = served(host)
+        assert names(certificate) == {f"mail.{host}.test", f"autodiscover.{host}.test"}
+        assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
+        # From the first moment on it served, with one and then with the other.
+        assert [word.partition(" ")[0] for word in watch.seen[host]] == [f"CN=mail.{host}.test", "CN=Pebble"]
+        assert f"(new: there is none yet), served for mail.{host}.test autodiscover.{host}.test" in done.said(host)
+        found = on(host, "stat", "-c", "%a %U", "/etc/kopano-hardening/tls/privkey.pem")
+        assert found.stdout.split() == ["600", "root"]
+
+
+def test_a_second_run_changes_nothing_and_orders_nothing():
+    before = {host: served(host).serial_number for host in HOSTS}
+    again = play(HARDEN, *ONLY, **ACME)
+    assert (again.status, set(again.changed.values())) == (0, {0}), again.output
+    assert {host: served(host).serial_number for host in HOSTS} == before
+
+
+# --- renewal ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_gateway_has_a_copy_that_only_its_user_reads():
+    assert served("nginx13n", GATEWAY_PORT).serial_number == served("nginx13n").serial_number
+    for user, status in (("kopano", 0), ("www-data", 1), ("nobody", 1)):
+        done = on("nginx13n", "runuser", "-u", user, "--", "cat", "/etc/kopano/gateway/privkey.pem")
+        assert (done.returncode, "PRIVATE KEY" in done.stdout) == (status, status == 0)
+
+
+def test_a_renewal_is_served_at_once_and_costs_no_request(tmp_path):
+    before = {host: served(host).serial_number for host in HOSTS}
+    clients = {}
+    for host, entry in HOSTS.items():
+        command = [sys.executable, PROJECT / "molecule" / "common" / "client.py", entry["lab_addresses"][0]]
+        clients[host] = subprocess.Popen(
+            [*command, f"mail.{host}.test", tmp_path / host, "120", "10"], stdin=subprocess.PIPE
+        )
+    # As certbot's service has it.
+    renew = "REQUESTS_CA_BUNDLE={} exec certbot renew --force-renewal --no-random-sleep-on-renew".format(
+        VARIABLES["certificate_acme_ca_file"]
+    )
+    with ThreadPoolExecutor() as pool:
+        runs = dict(zip(HOSTS, pool.map(lambda host: on(host, "sh", "-c", renew), HOSTS), strict=True))
+    for client in clients.values():
+        client.communicate(b"\n", timeout=60)
+    for host, run in runs.items():
+        assert run.returncode == 0, run.stdout + run.stderr
+        assert f"new certificate: mail.{host}.test autodiscover.{host}.test" in run.stdout + run.stderr
+        assert served(host).serial_number != before[host]
+        lines = (tmp_path / host).read_text().splitlines()
+        assert (
+            len(lines) > 20 and [line for line in lines if len(line.split(" ", 2)) > 2 and line.split(" ", 2)[2]] == []
+        )
+    assert served("nginx13n", GATEWAY_PORT).serial_number == served("nginx13n").serial_number
+
+
+@pytest.mark.parametrize("host", ["apache12n", "nginx11n"])
+def test_what_a_hook_did_not_bring_is_brought_when_certbots_service_has_run(host):
+    renewed = served(host)
+    shell = (
+        "cd /etc/kopano-hardening/tls && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=old -days 1 "
+        "-keyout privkey.pem -out fullchain.pem 2>&1 && systemctl reload {} && sleep 1"
+    ).format({"apache12n": "apache2", "nginx11n": "nginx"}[host])
+    done = on(host, "sh", "-c", shell)
+    assert done.returncode == 0, done.stdout
+    assert issuer(served(host)) == "CN=old"
+    done = on(host, "systemctl", "start", "certbot.service")
+    assert done.returncode == 0, done.stderr
+    assert served(host) == renewed
+
+
+# --- what does not work leaves what worked ---------------------------------------------------------------------------
+
+
+def test_an_order_that_fails_leaves_the_certificate_and_says_why():
+    before = {host: served(host) for host in HOSTS}
+    eab = VARIABLES["lab_acme_eab"]
+    done = play(
+        HARDEN,
+        *ONLY,
+        **ACME,
+        certificate_acme_directory=by_host(
+            apache12n=eab["directory"], nginx11n=DIRECTORY.replace("14000", "14999"), nginx13n=DIRECTORY
+        ),
+        certificate_acme_eab_kid=by_host(apache12n=eab["kid"], nginx11n="", nginx13n=""),
+        certificate_acme_eab_hmac_key=by_host(apache12n="bm90IHRoZSBrZXk", nginx11n="", nginx13n=""),
+        certificate_acme_webroot=by_host(apache12n="", nginx11n="", nginx13n="/var/www/html"),
+        certificate_acme_preflight=False,
+    )
+    assert set(done.failed.values()) == {1}, done.output
+    assert {host: served(host) for host in HOSTS} == before
+    for host, words in {
+        "apache12n": "eab_kid: lab: https",
+        "nginx11n": ":14999/dir cannot be reached from this host: [Errno 111] Connection refused",
+        "nginx13n": ".nginx13n.test Type: unauthorized Detail: Non-200 status code from HTTP",
+    }.items():
+        said = done.said(host)
+        assert "the one before goes on being served" in said and words in said
+    assert "bm90IHRoZSBrZXk" not in done.output
+
+
+def test_nothing_is_ordered_where_the_ca_would_refuse_and_a_wildcard_comes_by_dns():
+    before = {host: served(host) for host in HOSTS}
+    logs = {host: on(host, "sh", "-c", "ls /var/log/letsencrypt | wc -l").stdout for host in HOSTS}
+    eab = VARIABLES["lab_acme_eab"]
+    wildcard = ["nginx13n.test", "*.nginx13n.test"]
+    done = play(
+        HARDEN,
+        *ONLY,
+        **ACME,
+        certificate_names=by_host(
+            apache12n=["mail.apache12n.test"], nginx11n=["mail.nginx11n.test"], nginx13n=wildcard
+        ),
+        certificate_acme_caa_issuer=by_host(apache12n="digicert.com", nginx11n="", nginx13n=""),
+        certificate_acme_webroot=by_host(apache12n="", nginx11n="/var/www/html", nginx13n=""),
+        certificate_acme_directory=by_host(apache12n=DIRECTORY, nginx11n=DIRECTORY, nginx13n=eab["directory"]),
+        certificate_acme_staging=by_host(apache12n="", nginx11n="", nginx13n=DIRECTORY),
+        certificate_acme_eab_kid=by_host(apache12n="", nginx11n="", nginx13n=eab["kid"]),
+        certificate_acme_eab_hmac_key=by_host(apache12n="", nginx11n="", nginx13n=eab["hmac_key"]),
+        certificate_acme_challenge=by_host(apache12n="http-01", nginx11n="http-01", nginx13n="dns-01"),
+        certificate_acme_dns_server=VARIABLES["caa_publish_server"],
+        certificate_acme_dns_key_name=VARIABLES["caa_publish_key_name"],
+        certificate_acme_dns_key_secret=VARIABLES["caa_publish_key_secret"],
+        certificate_acme_dns_wait=1,
+    )
+    assert done.failed == {"apache12n": 1, "nginx11n": 1, "nginx13n": 0}, done.output
+    for host, words in {
+        "apache12n": "nothing was ordered; CAA records at apache12n.test: letsencrypt.org forbid the CA",
+        "nginx11n": "nothing was ordered; mail.nginx11n.test: " + HOSTS["nginx11n"]["lab_addresses"][0],
+    }.items():
+        assert words in done.said(host)
+        assert served(host) == before[host]
+        assert on(host, "sh", "-c", "ls /var/log/letsencrypt | wc -l").stdout == logs[host]
+    assert names(served("nginx13n")) == set(wildcard)
+    assert served("nginx13n", GATEWAY_PORT) == served("nginx13n")
+    assert on("nginx13n", "stat", "-c", "%a", "/etc/letsencrypt/kopano-hardening-rfc2136.ini").stdout == "600\n"
+    assert VARIABLES["caa_publish_key_secret"] not in done.output and eab["hmac_key"] not in done.output
+
+
+# --- the other sources -----------------------------------------------------------------------------------------------
+
+
+def signed(folder: Path, *alternatives: str) -> tuple[str, str]:
+    """A certificate from the lab's authority, and its key, as files."""
+    authority = PROJECT / ".cache" / "lab" / "ca.pem"
+    chain, key, request, extensions = (folder / name for name in ("chain.pem", "key.pem", "request", "extensions"))
+    extensions.write_text("subjectAltName={}\n".format(",".join(f"DNS:{name}" for name in alternatives)))
+    make = ["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    sign = ["openssl", "x509", "-req", "-in", request, "-CA", authority, "-CAkey", authority.with_name("ca_key")]
+    for command in (
+        [*make, "-subj", "/CN=brought", "-keyout", key, "-out", request],
+        [*sign, "-set_serial", str(time.time_ns()), "-days", "60", "-extfile", extensions, "-out", chain],
+    ):
+        subprocess.run(command, capture_output=True, check=True)
+    return str(chain), str(key)
+
+
+def test_a_certificate_that_is_brought_is_judged_before_it_goes_anywhere(tmp_path):
+    host = "apache12n"
+    before = served(host)
+    served_names = [f"mail.{host}.test", f"autodiscover.{host}.test"]
+    (tmp_path / "good").mkdir()
+    (tmp_path / "other").mkdir()
+    chain, key = signed(tmp_path / "good", *served_names)
+    _chain, other = signed(tmp_path / "other", *served_names)
+    limit = ["--limit", host]
+    for variables, words in (
+        ({"certificate_chain": chain, "certificate_key": other}, "certificate.key.mismatch"),
+        (
+            {"certificate_chain": chain, "certificate_key": key, "certificate_names": [*served_names, "a.test"]},
+            "(a.test)",
+        ),
+    ):
+        refused = play(ALONE, *limit, frontend_server_names=served_names, **variables)
+        assert refused.failed == {host: 1}
+        assert words in refused.said(host, "Refuse one that is no good")
+        assert served(host) == before
+    ca_file = VARIABLES["certificate_acme_ca_file"]
+    done = play(ALONE, *limit, certificate_chain=chain, certificate_key=key, certificate_ca_file=ca_file)
+    assert done.status == 0, done.output
+    assert served(host) == x509.load_pem_x509_certificate(Path(chain).read_bytes())
+    assert "usable" in done.said(host)
+
+
+def test_a_self_signed_certificate_is_made_once_and_said_to_be_refused_by_browsers():
+    host = "nginx11n"
+    variables = {"certificate_source": "selfsigned", "certificate_names": [f"mail.{host}.test"]}
+    first = play(ALONE, "--limit", host, **variables)
+    assert "browsers and phones refuse it" in first.said(host, "Say what it is")
+    certificate = served(host)
+    assert names(certificate) == {f"mail.{host}.test"} and certificate.subject == certificate.issuer
+    second = play(ALONE, "--limit", host, **variables)
+    assert (second.status, second.changed[host]) == (0, 0)
+    assert "browsers and phones refuse it" in second.said(host, "Warn of a certificate that nobody trusts")
+    assert served(host) == certificate
