@@ -92,9 +92,19 @@ lab-down: $(STAMPS)/lab-packages $(STAMPS)/run ## Remove the lab's hosts
 
 # ---- Use
 
-.PHONY: harden
+.PHONY: harden audit ee-context
 harden: $(STAMPS)/run $(if $(INVENTORY),,lab) ## Harden the lab, or the hosts of INVENTORY=
 	@ANSIBLE_INVENTORY_UNPARSED_FAILED=true $(BIN)/ansible-playbook playbooks/harden.yml $(addprefix --inventory ,$(INVENTORY)) $(ARGS)
+
+audit: $(STAMPS)/run $(if $(INVENTORY),,lab) ## Say where the lab, or the hosts of INVENTORY=, stand
+	@ANSIBLE_INVENTORY_UNPARSED_FAILED=true ANSIBLE_DISPLAY_OK_HOSTS=false ANSIBLE_DISPLAY_SKIPPED_HOSTS=false \
+	$(BIN)/ansible-playbook playbooks/audit.yml $(addprefix --inventory ,$(INVENTORY)) $(ARGS)
+
+ee-context: $(STAMPS)/test ## Make the build context of an execution environment in .cache/ee
+	@rm -rf .cache/ee && mkdir -p .cache/ee/build
+	@$(BIN)/ansible-galaxy collection build --output-path .cache/ee/build . >/dev/null
+	@mv .cache/ee/build/*.tar.gz .cache/ee/kopano-hardening.tar.gz
+	@$(BIN)/ansible-builder create --file execution-environment.yml --context .cache/ee/context
 
 # ---- Tests
 

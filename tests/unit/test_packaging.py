@@ -1,0 +1,213 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The collection as others get it: installed from its tarball into an empty folder, run by ansible-playbook and by
+ansible-runner as AWX does it, and in the context of an execution environment. No host can be reached, and that is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+PLAYBOOKS = ("audit", "harden", "restore")
+# Nobody listens there, so the hosts are unreachable at once.
+INVENTORY = {
+    "all": {
+        "hosts": {"web1": {"ansible_port": 1}, "web2": {"ansible_port": 1}},
+        "vars": {"ansible_host": "127.0.0.1", "ansible_ssh_common_args": "-F none", "ansible_user": "nobody"},
+    }
+}
+
+
+def run(*command, **environment):
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))}
+    return subprocess.run(
+        [str(word) for word in command],
+        env={**clean, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", **environment},
+        cwd=environment.pop("PWD", ROOT),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory):
+    """The collection's tarball, of the files that the checkout has and not of what lies around in it."""
+    source, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("tarball")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", "-z").stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    done = run(BIN / "ansible-galaxy", "collection", "build", "--output-path", folder, source)
+    assert done.returncode == 0, done.stderr
+    return next(folder.glob("*.tar.gz"))
+
+
+@pytest.fixture(scope="module")
+def installed(tarball, tmp_path_factory):
+    """The path of collections that it was installed into."""
+    folder = tmp_path_factory.mktemp("installed")
+    done = run(
+        BIN / "ansible-galaxy", "collection", "install", "--offline", "--collections-path", folder, tarball, PWD=folder
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path):
+    """An empty folder with an inventory, to run in."""
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump(INVENTORY))
+    return tmp_path
+
+
+def play(installed, place, name, *arguments):
+    return run(
+        BIN / "ansible-playbook", "--inventory", "inventory.yml", f"kopano.hardening.{name}", *arguments,
+        PWD=place, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_DISPLAY_OK_HOSTS="false",
+    )  # fmt: skip
+
+
+def test_only_what_users_need_is_in_the_tarball(installed):
+    collection = installed / "ansible_collections" / "kopano" / "hardening"
+    names = {path.name for path in collection.iterdir()}
+    assert {"playbooks", "plugins", "roles", "docs", "meta", "MANIFEST.json"} <= names
+    assert {"tests", "molecule", "lab", "Makefile", "execution-environment.yml"} & names == set()
+    for name in ("findings.yml", "report.html.j2", "report.css", "report.js"):
+        assert (collection / "plugins" / "plugin_utils" / name).exists()
+
+
+@pytest.mark.parametrize("name", PLAYBOOKS)
+def test_each_playbook_can_be_read_from_there(installed, place, name):
+    done = play(installed, place, name, "--syntax-check")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy"),
+    [("audit", "linear"), ("audit", "free"), ("audit", "host_pinned"), ("harden", "linear"), ("harden", "free")],
+)
+def test_hosts_that_cannot_be_reached_are_reported_and_fail(installed, place, name, strategy):
+    done = run(
+        BIN / "ansible-playbook", "-i", "inventory.yml", f"kopano.hardening.{name}", "-e", "harden_serial=1",
+        PWD=place, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_STRATEGY=strategy,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout + done.stderr
+    lines = done.stdout.splitlines()
+    card = lines[next(number for number, line in enumerate(lines) if line.startswith("host ")) :]
+    assert [line.split()[:6] for line in card[1:3]] == [[host, *"????", "FAIL"] for host in ("web1", "web2")]
+    assert "Connection refused" in card[1]
+    assert card[3] == "0 of 2 hosts pass, 2 failed, 2 unreachable"
+    assert card[4] == f"report: {place}/kopano-hardening-report/index.html"
+    report = json.loads((place / "kopano-hardening-report" / "report.json").read_text())
+    assert report["generator"]["version"] == yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
+    assert {host["name"]: host["state"] for host in report["hosts"]} == dict.fromkeys(("web1", "web2"), "unreachable")
+
+
+def test_a_limit_forgets_no_host(installed, place):
+    done = play(installed, place, "audit", "--limit", "web2")
+    assert done.returncode == 2
+    report = json.loads((place / "kopano-hardening-report" / "report.json").read_text())
+    assert {host["name"]: host["state"] for host in report["hosts"]} == {"web1": "left_out", "web2": "unreachable"}
+    assert report["summary"]["failed"] == ["web2"]
+
+
+def test_a_dry_run_writes_no_report(installed, place):
+    done = play(installed, place, "audit", "--check")
+    assert "0 of 2 hosts pass" in done.stdout
+    assert not (place / "kopano-hardening-report").exists()
+
+
+def test_a_waiver_that_cannot_be_meant_is_refused_by_name(installed, place):
+    (place / "vars.json").write_text('{"report_waivers": [{"id": "caa.none", "reason": "x", "until": "soon"}]}')
+    done = play(installed, place, "audit", "-e", "@vars.json")
+    assert done.returncode == 2
+    assert "waivers[0].until: 'soon' is not a date such as 2027-01-31" in " ".join(
+        done.stdout.split() + done.stderr.split()
+    )
+
+
+def test_ansible_runner_drives_it_as_awx_does(installed, place):
+    runner = pytest.importorskip("ansible_runner")
+    (place / "inventory").mkdir()
+    (place / "inventory.yml").rename(place / "inventory" / "hosts.yml")
+    survey = json.loads((ROOT / "docs" / "awx-survey.json").read_text())["spec"]
+    answers = {question["variable"]: question["default"] for question in survey}
+    answers["report_fail_on"] = [answers["report_fail_on"]]
+    answers["report_path"] = str(place / "artifacts" / "report")
+    result = runner.run(
+        private_data_dir=str(place),
+        playbook="kopano.hardening.audit",
+        extravars=answers,
+        envvars={"ANSIBLE_COLLECTIONS_PATH": str(installed), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
+        ident="job",
+        quiet=True,
+    )
+    assert (result.status, result.rc) == ("failed", 2)
+    assert result.stats["failures"] == {"web1": 1, "web2": 1}
+    stats = [event for event in result.events if event["event"] == "playbook_on_stats"]
+    summary = stats[0]["event_data"]["artifact_data"]["kopano_hardening"]
+    assert summary["failed"] == summary["unreachable"] == ["web1", "web2"]
+    assert (place / "artifacts" / "report" / "index.html").exists()
+    artifacts = {path.name for path in (place / "artifacts" / "job").iterdir()}
+    assert {"stdout", "rc", "status", "job_events"} <= artifacts
+    assert "0 of 2 hosts pass" in (place / "artifacts" / "job" / "stdout").read_text()
+
+
+def test_the_survey_asks_for_what_there_is():
+    survey = json.loads((ROOT / "docs" / "awx-survey.json").read_text())
+    known = {"harden_hosts", "harden_serial"}
+    for role in ("verify", "report"):
+        spec = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())
+        known |= set(spec["argument_specs"]["main"]["options"])
+    for question in survey["spec"]:
+        assert question["variable"] in known
+        assert {"question_name", "question_description", "type", "required"} <= set(question)
+        if "choices" in question:
+            assert question["default"] in question["choices"]
+    verify = yaml.safe_load((ROOT / "roles" / "verify" / "meta" / "argument_specs.yml").read_text())
+    grades = next(question for question in survey["spec"] if question["variable"] == "verify_minimum_grade")
+    assert grades["choices"] == verify["argument_specs"]["main"]["options"]["verify_minimum_grade"]["choices"]
+
+
+def test_ansible_builder_makes_a_context_with_the_collection(tarball, tmp_path):
+    builder = BIN / "ansible-builder"
+    if not builder.exists():
+        pytest.skip("ansible-builder is not installed")
+    definition = (ROOT / "execution-environment.yml").read_text()
+    (tmp_path / ".cache" / "ee").mkdir(parents=True)
+    (tmp_path / ".cache" / "ee" / "kopano-hardening.tar.gz").write_bytes(tarball.read_bytes())
+    (tmp_path / "execution-environment.yml").write_text(definition)
+    done = run(builder, "create", "--context", tmp_path / "context", PWD=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = tmp_path / "context" / "_build"
+    wanted = yaml.safe_load((built / "requirements.yml").read_text())["collections"][0]
+    assert (built / wanted["name"]).read_bytes() == tarball.read_bytes()
+    text = (tmp_path / "context" / "Containerfile").read_text()
+    core = re.search(r"ansible-core>=([\d.]+),<([\d.]+)", text)
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["requires_ansible"]
+    assert runtime == f">={core.group(1)}.0,<{core.group(2)}.0"
+
+
+def test_ansible_builder_finds_what_the_collection_needs(installed):
+    builder = BIN / "ansible-builder"
+    if not builder.exists():
+        pytest.skip("ansible-builder is not installed")
+    done = run(builder, "introspect", installed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = yaml.safe_load(done.stdout)
+    assert any("dnspython>=2.3.0" in line for line in found["python"])
+    assert any("openssh-client" in line for line in found["system"])
