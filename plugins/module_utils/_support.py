@@ -153,7 +153,7 @@ def _end(ends: Ends, dates: t.Mapping[str, str]) -> _End:
     names = [name for name, value in ends.items() if value == text]
     others = ["{} has {}".format(name, value or "no date") for name, value in ends.items() if value != text]
     known = max((date(dates[name]) for name in ends if name in dates), default=None)
-    return _End(until, " and ".join(names) + (" ({})".format(", ".join(others)) if others else ""), known)
+    return _End(until, ", ".join(names) + (" ({})".format(", ".join(others)) if others else ""), known)
 
 
 def judge(

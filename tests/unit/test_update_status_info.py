@@ -1,0 +1,116 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module update_status_info: its options, what it returns, and what it needs for that."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.modules import update_status_info
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-25", "2026-11-25T00:00:00+00:00"),
+        ("2026-11-25T10:30:00Z", "2026-11-25T10:30:00+00:00"),
+        ("2026-11-25t10:30:00.25+02:00", "2026-11-25T10:30:00+02:00"),
+    ],
+)
+def test_times(text, moment):
+    assert update_status_info.moment(text).isoformat() == moment
+
+
+@pytest.mark.parametrize("text", ["tomorrow", "2026-13-01", "2026-11-25T10:30:00", "2026-11-25 25:00:00Z"])
+def test_times_that_are_none(text):
+    with pytest.raises(ValueError, match=f"now: '{text}'"):
+        update_status_info.moment(text)
+
+
+OURS = {"dates": {"ours": "2026-10-01"}, "releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}
+
+
+def test_own_data_come_before_the_collections():
+    data = update_status_info.support_data(
+        {"dates": OURS["dates"], "releases": {**OURS["releases"], "debian": {"12": {"full": {"ours": "2026-01-01"}}}}}
+    )
+    assert data.releases["ucs"]["5.2"] == {"full": {"ours": "2028-03-31"}}
+    assert data.releases["debian"]["12"] == {"full": {"ours": "2026-01-01"}}
+    assert data.releases["debian"]["13"]["lts"]
+    assert update_status_info.support_data({}).releases["debian"]["12"]["lts"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}, "'ours' were made"),
+        ({**OURS, "releases": {"ucs": {"5.2": {"full": {"ours": "soon"}}}}}, "soon"),
+        ({**OURS, "releases": {"ucs": {"5.2": {"support": {"ours": "2028-03-31"}}}}}, "other keys"),
+        ({"dates": {"ours": "never"}}, "never"),
+        ({"releases": []}, "shape"),
+        ({"releases": {"ucs": {"5.2": {"full": "2028-03-31"}}}}, "shape"),
+    ],
+)
+def test_own_data_that_are_none(given, words):
+    with pytest.raises(ValueError, match=f"support_data: .*{words}"):
+        update_status_info.support_data(given)
+
+
+def test_every_option_is_documented():
+    documented = yaml.safe_load(update_status_info.DOCUMENTATION)["options"]
+    assert set(documented) == set(update_status_info.ARGUMENT_SPEC)
+    for name, entry in update_status_info.ARGUMENT_SPEC.items():
+        assert (documented[name]["type"], documented[name].get("default")) == (entry["type"], entry.get("default"))
+
+
+def shape(documented):
+    """What RETURN says is returned: names to the names in them."""
+    return {name: shape(entry["contains"]) if "contains" in entry else None for name, entry in documented.items()}
+
+
+def fits(value, documented):
+    if documented is None:
+        return
+    for entry in value if isinstance(value, list) else [value]:
+        assert set(entry) == set(documented)
+        for name in entry:
+            fits(entry[name], documented[name])
+
+
+@pytest.fixture(scope="module")
+def answer():
+    """What is said of the machine that the tests run on, whatever it is."""
+    plain = {name: entry.get("default") for name, entry in update_status_info.ARGUMENT_SPEC.items()}
+    return update_status_info.survey(Host(), plain, refresh=False)
+
+
+def test_the_documentation_lists_what_is_returned(answer):
+    fits(answer, shape(yaml.safe_load(update_status_info.RETURN)))
+
+
+def test_findings_are_of_step_1(answer):
+    assert {finding["step"] for finding in answer["findings"]} <= {1}
+    assert {finding["severity"] for finding in answer["findings"]} <= {"fail", "warn", "info", "unknown"}
+
+
+def test_a_host_that_nothing_is_known_of(tmp_path):
+    host = Host(str(tmp_path), environment={"PATH": str(tmp_path)})
+    (tmp_path / "proc" / "self" / "ns").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "ns" / "pid").symlink_to("pid:[1]")
+    plain = {name: entry.get("default") for name, entry in update_status_info.ARGUMENT_SPEC.items()}
+    answer = update_status_info.survey(host, plain, refresh=False)
+    assert answer["support"]["level"] == "unknown"
+    assert answer["updates"]["pending"] is None and answer["updates"]["security"] is None
+    assert answer["metadata"]["stale"] is None
+    assert answer["automatic"]["enabled"] is None
+    assert {"support.unknown", "updates.manager.none"} <= {finding["id"] for finding in answer["findings"]}
+    fits(answer, shape(yaml.safe_load(update_status_info.RETURN)))
+
+
+def test_an_age_that_is_none():
+    with pytest.raises(ValueError, match="max_metadata_age: 0"):
+        update_status_info.survey(Host(), {"now": None, "support_data": {}, "max_metadata_age": 0}, refresh=False)
