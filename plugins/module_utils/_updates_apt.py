@@ -128,17 +128,9 @@ def read(
     by_list = {target.description: sources[target.release] for target in targets}
     found = [_update(package, policies[package.name], by_list) for package in packages]
     reading.updates.packages = [update for update in found if update]
-    unread = unclear + [f"{source.name}: {source.problem}" for source in sources.values() if source.problem]
-    if not sources:
-        unread.append("apt has no package sources")
-    reading.updates.complete = not unread
+    unread = unclear + _updates_model.problems(MANAGER, sources.values())
     lack = _security_lack(release, sources)
-    reading.updates.security_known = lack is None
-    if lack:
-        reading.findings.append(lack)
-        unread.append(lack["evidence"])
-    reading.updates.reason = "; ".join(unread)
-    return reading
+    return _updates_findings.conclude(reading, unread, lack)
 
 
 def fetch(host: Host, patience: float = PATIENCE) -> list[str]:
@@ -170,7 +162,7 @@ def _blame(complaints: list[str], sources: t.Iterable[Source]) -> list[str]:
         names = (f"{address} {suite} ", f"{address}/dists/{suite}/", f"{address}/{suite}")
         own = [line for line in complaints if any(name in line for name in names)]
         if own:
-            source.problem = own[-1]
+            source.absent, source.problem = False, own[-1]
         unclear = [line for line in unclear if line not in own]
     return unclear
 
@@ -269,7 +261,7 @@ def _source(target: Target) -> Source:
     source.fields = {name: fields.get(name, "") for name in ("Origin", "Label", "Suite", "Codename")}
     source.security = fields.get("Label") == "Debian-Security" or any(map(_SECURITY_SUITE.search, _suites(source)))
     if not fields:
-        source.problem = "its release file is not on the host: apt-get update did not fetch it"
+        source.absent, source.problem = True, "its release file is not on the host: apt-get update did not fetch it"
     return source
 
 

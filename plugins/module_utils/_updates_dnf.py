@@ -98,8 +98,8 @@ def read(
         reading.updates.packages = _pending(host, variant, sources, patience)
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
-    _updates_repomd.conclude(reading, sources, [unclear] if unclear else [])
-    return reading
+    unread = ([unclear] if unclear else []) + _updates_model.problems(variant.manager, sources.values())
+    return _updates_findings.conclude(reading, unread, _updates_repomd.security_lack(reading, sources))
 
 
 def _run(host: Host, words: t.Sequence[str], patience: float, good: tuple[int, ...] = (0,)) -> tuple[int, str]:
@@ -131,7 +131,7 @@ def _blame(complaint: str, sources: t.Mapping[str, Source]) -> str:
         source for name, source in sources.items() if re.search(rf"(?<![\w.-]){re.escape(name)}(?![\w.-])", complaint)
     ]
     for source in named:
-        source.problem = complaint
+        source.absent, source.problem = False, complaint
     return "" if named else complaint
 
 

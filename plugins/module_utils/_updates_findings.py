@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
     STEP,
     Automatic,
@@ -179,8 +180,9 @@ def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]
         yield finding("updates.metadata.stale", manager, metadata.reason, _REFRESH[manager])
     elif metadata.stale is None and metadata.reason:
         yield finding("updates.metadata.unknown", manager, metadata.reason, _REFRESH[manager])
+    silent = _updates_model.never_fetched(metadata.sources)
     for source in metadata.sources:
-        if source.problem:
+        if source.problem and not silent:
             yield finding("updates.source.failed", source.name, source.problem)
         if source.signed is False:
             yield finding("updates.metadata.unsigned", source.name)
@@ -214,6 +216,21 @@ def refused(reading: Reading, refusal: Refused) -> Reading:
     return reading
 
 
+def conclude(reading: Reading, unread: list[str], lack: dict[str, t.Any] | None) -> Reading:
+    """The reading of a package manager that could tell.
+
+    `unread` says what it did not see, and `lack` is the finding that it does not know which updates are for security.
+    """
+    reading.updates.complete = not unread
+    reading.updates.security_known = lack is None
+    # That lists were never fetched says it all, but not that they would lack a suite.
+    if lack and not (lack["severity"] == "unknown" and _updates_model.never_fetched(reading.metadata.sources)):
+        reading.findings.append(lack)
+        unread = [*unread, lack["evidence"]]
+    reading.updates.reason = "; ".join(unread)
+    return reading
+
+
 def complete(reading: Reading) -> Reading:
     """The reading with the findings that follow from it, after those that its reader had.
 
@@ -222,7 +239,8 @@ def complete(reading: Reading) -> Reading:
     if reading.manager:
         if reading.metadata.stale is not False:
             reading.updates.complete = False
-            reading.updates.reason = "; ".join(filter(None, (reading.updates.reason, reading.metadata.reason)))
+            reasons = dict.fromkeys((reading.updates.reason, reading.metadata.reason))
+            reading.updates.reason = "; ".join(filter(None, reasons))
         reading.findings += of_updates(reading.manager, reading.updates)
         reading.findings += of_metadata(reading.manager, reading.metadata)
         reading.findings += of_automatic(reading.manager, reading.automatic)

@@ -91,7 +91,7 @@ class Updates:
 class Source:
     """A repository: when its lists were made and until when they hold (both from the lists), and what is wrong.
 
-    `fields` are those of apt's Release file.
+    `fields` are those of apt's Release file. One that is `absent` was never fetched, as far as is known.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Source:
     signed: bool | None = None
     security: bool = False
     problem: str = ""
+    absent: bool = False
     fields: t.Mapping[str, str] = field(default_factory=dict)
 
     def returned(self) -> dict[str, t.Any]:
@@ -280,6 +281,20 @@ def rfc3339(moment: datetime.datetime | None) -> str | None:
     return moment.astimezone(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ") if moment else None
 
 
+def never_fetched(sources: t.Collection[Source]) -> bool:
+    """Are there package sources, but nothing of any on the host?"""
+    return bool(sources) and all(source.absent for source in sources)
+
+
+def problems(manager: str, sources: t.Collection[Source]) -> list[str]:
+    """What keeps the sources from telling all updates, in one line each."""
+    if not sources:
+        return [f"{manager} has no package sources"]
+    if never_fetched(sources):
+        return ["the package lists were never fetched"]
+    return [f"{source.name}: {source.problem}" for source in sources if source.problem]
+
+
 def freshness(
     sources: list[Source],
     now: datetime.datetime,
@@ -296,7 +311,9 @@ def freshness(
     dated = [source for source in sources if source.date]
     secure = [source for source in dated if source.security]
     expired = [source for source in sources if source.valid_until and source.valid_until < now]
-    if not dated and not metadata.checked:
+    if never_fetched(sources):
+        metadata.reason = "the package lists were never fetched"
+    elif not dated and not metadata.checked:
         metadata.reason = "no package list says when it was made"
     else:
         dates = [source.date for source in secure or dated if source.date]

@@ -28,7 +28,7 @@ def source(name: str, folder: str) -> Source:
         with open(os.path.join(folder, "repomd.xml"), encoding="utf-8", errors="replace") as handle:
             text = handle.read()
     except OSError:
-        return Source(name, problem="its metadata is not on the host: it was never fetched")
+        return Source(name, problem="its metadata is not on the host: it was never fetched", absent=True)
     seconds = [int(number) for number in _TIMESTAMP.findall(text) or _REVISION.findall(text)]
     found = Source(name, security="updateinfo" in _DATA.findall(text))
     if seconds:
@@ -47,25 +47,17 @@ def _moment(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
 
 
-def conclude(reading: Reading, sources: t.Mapping[str, Source], unread: list[str]) -> None:
-    """Say whether the updates are all that there are, and whether it is known which of them are for security.
+def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> dict[str, t.Any] | None:
+    """What keeps it from being known which updates are for security, as a finding.
 
-    It is not where no repository says so, nor where an update comes from one that does not.
+    It is not known where no repository says so, nor where an update comes from one that does not.
     """
-    updates = reading.updates
-    unread = unread + [f"{entry.name}: {entry.problem}" for entry in sources.values() if entry.problem]
-    if not sources:
-        unread.append(f"{reading.manager} has no repositories")
-    updates.complete = not unread
-    silent = {package.origin for package in updates.packages or () if not package.security}
-    silent = {name for name in silent if name in sources and not sources[name].security}
-    lack = ""
     if not any(entry.security for entry in sources.values()):
         lack = "no repository says which updates are for security (updateinfo)"
-    elif silent:
-        lack = "updates come from repositories that do not say which are for security: " + ", ".join(sorted(silent))
-    updates.security_known = not lack
-    if lack:
-        reading.findings.append(finding("updates.security.unknown", reading.manager, lack))
-        unread.append(lack)
-    updates.reason = "; ".join(unread)
+        return finding("updates.security.unknown", reading.manager, lack)
+    origins = {package.origin for package in reading.updates.packages or () if not package.security}
+    silent = sorted(name for name in origins if name in sources and not sources[name].security)
+    if silent:
+        lack = "updates come from repositories that do not say which are for security: " + ", ".join(silent)
+        return finding("updates.security.unknown", reading.manager, lack)
+    return None

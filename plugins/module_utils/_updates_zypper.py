@@ -72,8 +72,8 @@ def read(
         reading.updates.packages = _pending(host, sources, deadline)
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
-    _updates_repomd.conclude(reading, sources, unclear)
-    return reading
+    unread = unclear + _updates_model.problems(MANAGER, sources.values())
+    return _updates_findings.conclude(reading, unread, _updates_repomd.security_lack(reading, sources))
 
 
 def _run(host: Host, deadline: float, *words: str, good: t.Container[int] = (0,)) -> str:
@@ -124,7 +124,7 @@ def _blame(failures: list[str], sources: t.Mapping[str, Source]) -> list[str]:
     for name, source in sources.items():
         named = [text for text in failures if f"[{name}|" in text or f"'{name}'" in text]
         if named:
-            source.problem = named[0]
+            source.absent, source.problem = False, named[0]
         unclear = [text for text in unclear if text not in named]
     return unclear
 

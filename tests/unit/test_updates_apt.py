@@ -237,8 +237,15 @@ def test_sources_that_were_never_fetched_are_not_without_updates(bed):
     security(bed)
     reading = read(bed)
     assert counts(reading) == (None, None, None)
-    assert ids(reading).count("updates.source.failed") == 2
-    assert "updates.security.unknown" in ids(reading)
+    assert (ids(reading), reading.updates.reason) == (
+        ["updates.metadata.unknown"],
+        "the package lists were never fetched",
+    )
+
+
+def test_a_missing_suite_is_told_before_anything_was_fetched(bed):
+    main(bed)
+    assert ids(read(bed)) == ["updates.security.suite_missing", "updates.metadata.unknown"]
 
 
 def test_one_source_that_was_never_fetched_leaves_the_rest_open(bed):

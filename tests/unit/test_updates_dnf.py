@@ -168,7 +168,10 @@ def test_without_a_cache_nothing_is_fetched_and_nothing_known(bed):
     bed.repository("base", OFFERED, ADVISORY)
     reading = read(bed)
     assert counts(reading) == (None, None, None)
-    assert found(reading, "updates.source.failed")["evidence"].endswith("it was never fetched")
+    assert (ids(reading), reading.updates.reason) == (
+        ["updates.metadata.unknown"],
+        "the package lists were never fetched",
+    )
     assert not list(bed.root.glob("var/cache/dnf/base-*/repodata"))
 
 
@@ -176,7 +179,7 @@ def test_without_a_cache_nothing_is_fetched_and_nothing_known(bed):
 def test_without_repositories_nothing_is_known(bed):
     reading = read(bed)
     assert counts(reading) == (None, None, None)
-    assert "dnf has no repositories" in reading.updates.reason
+    assert "dnf has no package sources" in reading.updates.reason
 
 
 @real

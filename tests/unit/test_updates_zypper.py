@@ -173,7 +173,10 @@ def test_without_a_cache_nothing_is_known(bed):
     bed.repository("gone", (), url="http://127.0.0.1:9/gone")
     reading = read(bed)
     assert counts(reading) == (None, None, None)
-    assert found(reading, "updates.source.failed")["evidence"].endswith("it was never fetched")
+    assert (ids(reading), reading.updates.reason) == (
+        ["updates.metadata.unknown"],
+        "the package lists were never fetched",
+    )
 
 
 def test_without_repositories_nothing_is_known(bed):
