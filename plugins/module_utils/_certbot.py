@@ -43,13 +43,14 @@ DIRECTORY_TIMEOUT = 20.0  # seconds
 ORDER_TIMEOUT = 600
 MAX_DIRECTORY = 1 << 16  # bytes
 
-# What certbot says each time and nobody needs to know.
+# What certbot says each time and nobody needs to know, and where its advice begins.
 _NOISE = re.compile(
-    r"^(Saving debug log|Ask for help|See the logfile|Plugins selected|Attempting to parse|[-\s]+$|IMPORTANT NOTES|"
+    r"^(Saving debug log|Ask for help|See the logfile|Please see the logfiles|Plugins selected|[-\s]+$|IMPORTANT NOTES|"
     r"Requesting a certificate|Simulating a certificate|Renewing an existing|Performing the following|Cleaning up|"
-    r"Waiting for verification|\S+ challenge for |Challenge failed for domain|Using the webroot path|"
-    r"An unexpected error occurred:$|Account registered|Some challenges have failed|The following error)"
+    r"Waiting |\S+ challenge for |Challenge failed for domain|Using the webroot path|An unexpected error occurred:$|"
+    r"Account registered|Some challenges have failed|- The following errors were reported)"
 )
+_ADVICE = ("Hint:", "To fix these errors")
 
 
 class CertbotError(Exception):
@@ -135,6 +136,8 @@ def fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
         context = ssl.create_default_context(cafile=ca_file)
         with urllib.request.urlopen(url, timeout=DIRECTORY_TIMEOUT, context=context) as answer:  # noqa: S310, see above
             found = json.loads(answer.read(MAX_DIRECTORY).decode("utf-8"))
+    except urllib.error.HTTPError as error:
+        raise CertbotError(f"{url} is no ACME directory: it answers with status {error.code}") from error
     except urllib.error.URLError as error:
         raise CertbotError(f"{url} cannot be reached from this host: {error.reason}") from error
     except OSError as error:
@@ -235,7 +238,7 @@ def essence(output: str) -> str:
     kept: list[str] = []
     for line in output.splitlines():
         line = " ".join(line.split())
-        if line.startswith("Hint:"):
+        if line.startswith(_ADVICE):
             break
         if line and not _NOISE.match(line) and line not in kept:
             kept.append(line)

@@ -1,0 +1,255 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role certificate: its options, what speaks against an order, and what it says."""
+
+from __future__ import annotations
+
+import copy
+import ssl
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _web_config, _x509
+from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, certificate_install
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
+
+from .role_frontend import host, vhost
+
+ROLE = Path(__file__).parents[2] / "roles" / "certificate"
+
+
+def load(name):
+    return yaml.safe_load((ROLE / name).read_text())
+
+
+DEFAULTS = load("defaults/main.yml")
+SITE = {"certificate": "/etc/tls/chain.pem", "key": "/etc/tls/key.pem"}
+ACME = {"source": "acme", "acme_terms_agreed": True}
+DNS = {**ACME, "acme_challenge": "dns-01", "acme_dns_server": "192.0.2.53", "acme_dns_key_name": "k"}
+
+
+def options(**changes):
+    """The role's options as it hands them to its filters."""
+    told = load("vars/main.yml")["__certificate_options"]
+    values = {name: copy.deepcopy(DEFAULTS[f"certificate_{name}"]) for name in told}
+    assert set(changes) <= set(values)
+    return {**values, **changes}
+
+
+def info(*vhosts):
+    return {**host("nginx", "debian"), "vhosts": list(vhosts)}
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        ACME,
+        {**DNS, "acme_dns_key_secret": "c2VjcmV0", "names": ["*.example.org", "example.org"]},
+        {
+            "chain": "files/chain.pem",
+            "key": "files/key.pem",
+            "path": "/a.pem",
+            "key_path": "/b.pem",
+            "key_mode": "0640",
+        },
+        {"source": "selfsigned", "names": ["mail.example.org"]},
+    ],
+)
+def test_options_that_work_are_not_refused(changes):
+    assert _certificate_role.option_errors(options(**changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"names": ["mail_1.example.org"]}, "certificate_names: 'mail_1.example.org' is not a host name"),
+        ({**ACME, "names": ["*.example.org"]}, "needs certificate_acme_challenge: dns-01"),
+        ({"path": "/a/../b", "key_path": "/k"}, "certificate_path: '/a/../b' is not an absolute path"),
+        ({"path": "/a b", "key_path": "/k"}, "certificate_path: '/a b' is not an absolute path"),
+        ({"path": "/a"}, "certificate_path: '/a' and certificate_key_path: '' belong together"),
+        ({"path": "/a", "key_path": "/a"}, "chain and key are files of their own"),
+        ({"chain": "a.pem"}, "certificate_chain: 'a.pem' and certificate_key: '' belong together"),
+        ({"chain_content": "text"}, "certificate_chain_content and certificate_key_content belong together"),
+        ({"chain": "a", "key": "b", "chain_content": "c", "key_content": "d"}, "both given"),
+        ({"source": "selfsigned", "chain": "a", "key": "b"}, "certificate_source: 'selfsigned' does not use"),
+        ({"key_mode": "0644"}, "certificate_key_mode: '0644' is not an octal number that leaves others without"),
+        ({"selfsigned_days": 0}, "certificate_selfsigned_days: 0 is less than 1"),
+        ({**ACME, "acme_terms_agreed": False}, "certificate_acme_terms_agreed: False orders nothing"),
+        ({**ACME, "acme_directory": "http://ca/dir"}, "certificate_acme_directory: 'http://ca/dir' is not the URL"),
+        ({**ACME, "acme_staging": "ca"}, "certificate_acme_staging: 'ca' is not the URL"),
+        ({**ACME, "acme_directory": ""}, "names no ACME server"),
+        ({**ACME, "acme_name": "../x"}, "certificate_acme_name: '../x' is not a name"),
+        ({**ACME, "acme_email": "a b"}, "certificate_acme_email: 'a b' has spaces"),
+        ({**ACME, "acme_eab_kid": "k"}, "certificate_acme_eab_kid and certificate_acme_eab_hmac_key belong together"),
+        (
+            {**DNS, "acme_dns_key_secret": "c2VjcmV0", "acme_dns_server": ""},
+            "certificate_acme_dns_server: '' is not enough",
+        ),
+        (DNS, "certificate_acme_dns_key_secret: is needed"),
+    ],
+)
+def test_options_that_cannot_work_are_named(changes, words):
+    found = _certificate_role.option_errors(options(**changes))
+    assert len(found) == 1 and words in found[0], found
+
+
+def test_no_secret_is_in_what_is_said_of_options():
+    secret = "two words\n"
+    found = _certificate_role.option_errors(
+        options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret})
+    )
+    assert len(found) == 2 and not any("two words" in line for line in found)
+
+
+@pytest.mark.parametrize("file", ["install.yml", "acme.yml"])
+def test_the_modules_are_told_options_that_they_have(file):
+    specs = {
+        "kopano.hardening.certificate_install": certificate_install.ARGUMENT_SPEC,
+        "kopano.hardening.acme_certificate": acme_certificate.ARGUMENT_SPEC,
+    }
+    asked = []
+
+    def walk(item):
+        if isinstance(item, dict):
+            asked.extend((name, value) for name, value in item.items() if name in specs)
+            item = list(item.values())
+        for value in item if isinstance(item, list) else ():
+            walk(value)
+
+    walk(load(f"tasks/{file}"))
+    assert asked
+    for name, told in asked:
+        assert set(told) <= set(specs[name]), name
+
+
+# --- what a host serves ----------------------------------------------------------------------------------------------
+
+
+def test_names_are_those_that_somebody_could_ask_for():
+    found = _certificate_role.served_names(
+        info(
+            vhost("nginx", names=["mail.example.org", "*.example.org", "_"]),
+            vhost("nginx", names=["unknown.invalid", "www.example.com", "MAIL.example.org", "localhost"]),
+            vhost("nginx", names=["plain.example.org"], tls=False),
+        )
+    )
+    assert found == ["mail.example.org"]
+
+
+def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for():
+    found = _certificate_role.served_certificates(
+        info(
+            vhost("nginx", names=["a.example.org"], certificate="/a.pem", key="/a.key"),
+            vhost("nginx", names=["b.example.org"], certificate="/b.pem", key=None),
+            vhost("nginx", names=["c.example.org"], certificate="/a.pem", key="/a.key"),
+            vhost("nginx", names=["plain.example.org"], tls=False, certificate=None, key=None),
+        ),
+        {"certificate": "/site.pem", "certificate_key": "/site.key", "names": ["s.example.org"]},
+    )
+    assert found == [
+        {"path": "/site.pem", "key_path": "/site.key", "names": ["s.example.org"]},
+        {"path": "/a.pem", "key_path": "/a.key", "names": ["a.example.org", "c.example.org"]},
+        {"path": "/b.pem", "key_path": "/b.pem", "names": ["b.example.org"]},
+    ]
+
+
+def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
+    assert _certificate_role.stand_ins(SITE, [], ["mail.example.org"]) == []
+    files = _certificate_role.stand_ins(SITE, [SITE["key"]], ["mail.example.org"])
+    assert [entry["path"] for entry in files] == list(SITE.values()) and files[1]["mode"] == "0600"
+    known = _web_config.ARGUMENT_SPEC["files"]["options"]
+    assert all(set(entry) <= set(known) for entry in files)
+    certificate = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(files[0]["content"]))
+    assert certificate.dns_names == ["mail.example.org"]
+    (tmp_path / "both").write_text(files[1]["content"] + files[0]["content"])
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "both")
+
+
+# --- before an order -------------------------------------------------------------------------------------------------
+
+
+def verdict(word, error=None, **more):
+    finding = {"severity": "fail", "message": "The CA may not issue."}
+    return {
+        "name": "mail.example.org",
+        "verdict": word,
+        "error": error,
+        "found_at": None,
+        "issue": [],
+        "findings": [finding],
+        **more,
+    }
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (verdict("permitted"), None),
+        (verdict("unrestricted"), None),
+        (verdict("not_applicable"), None),
+        (
+            verdict("forbidden", found_at="example.org", issue=["other.example", ";"]),
+            "CAA records at example.org: other.example, ; forbid the CA for mail.example.org: The CA may not issue.",
+        ),
+        (
+            verdict("error", "192.0.2.53 does not answer"),
+            "CAA records could not be looked up for mail.example.org: 192.0.2.53 does not answer",
+        ),
+    ],
+)
+def test_records_that_forbid_or_are_not_known_speak_against_an_order(answer, words):
+    found = _certificate_role.objections({"results": [answer]}, {})
+    assert found == ([words] if words else [])
+
+
+def test_names_that_are_not_reached_speak_against_an_order_once_for_each_reason():
+    reach = [("a.test", None), ("b.test", "no address"), ("c.test", "elsewhere"), ("d.test", "no address")]
+    found = _certificate_role.objections(
+        {"skipped": True}, {"results": [{"name": name, "error": error} for name, error in reach]}
+    )
+    assert found == ["b.test d.test: no address", "c.test: elsewhere"]
+
+
+# --- what is said ----------------------------------------------------------------------------------------------------
+
+
+def looked(path="/a.pem", usable=True, **more):
+    finding = {"id": "certificate.x", "severity": "warn", "subject": "CN=a", "message": "Soon.", "fix": "renew"}
+    return {
+        "item": {"path": path},
+        "usable": usable,
+        "certificate": {"not_after": "2027-01-01T00:00:00Z"},
+        "findings": [finding, {**finding, "severity": "fail", "fix": ""}],
+        **more,
+    }
+
+
+def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_first():
+    report = _certificate_role.report([looked(), looked("/b.pem", False, certificate={}, findings=[])], {})
+    assert report["lines"] == [
+        "/a.pem: usable, valid until 2027-01-01T00:00:00Z",
+        "fail: certificate.x (CN=a): Soon.",
+        "warn: certificate.x (CN=a): Soon. renew",
+        "/b.pem: not usable",
+    ]
+    assert len(report["findings"]) == 2 and report["failed"] == []
+
+
+def test_what_could_not_be_looked_at_is_unknown_and_what_was_not_there_is_said():
+    failed = {"item": {"path": "/a.pem"}, "failed": True, "msg": "no openssl"}
+    assert _certificate_role.report([failed], {})["lines"] == ["unknown: /a.pem: no openssl"]
+    assert _certificate_role.report([], {})["lines"] == ["no certificate to look at"]
+
+
+@pytest.mark.parametrize("failed", [True, False])
+def test_an_order_is_said_first_and_fails_the_host_if_it_failed(failed):
+    report = _certificate_role.report([looked(findings=[])], {"line": "ordered", "failed": failed})
+    assert report["lines"][0] == "ordered"
+    assert report["failed"] == (["ordered"] if failed else [])
