@@ -168,7 +168,7 @@ def _chart(rows: list[tuple[str, str, datetime.date | None, datetime.date, str]]
     today = _day(report["generated"]) or datetime.date.today()
     year = datetime.timedelta(days=365)
     # What is far away is cut off, so that what is near can be seen.
-    first = max(min([today, *(row[2] or today for row in rows)]), today - year)
+    first = max(min([today, *(min(row[2] or row[3], row[3]) for row in rows)]), today - year)
     last = min(max([today + year / 4, *(row[3] for row in rows)]), today + 5 * year)
     span = (last - first).days or 1
 
