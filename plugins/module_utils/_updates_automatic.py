@@ -49,9 +49,30 @@ _PATTERN_FIELDS = {
 _DNF_TIMERS = ("dnf-automatic.timer", "dnf5-automatic.timer")
 _DNF_INSTALLING = "dnf-automatic-install.timer"
 _DNF_SILENT = ("dnf-automatic-download.timer", "dnf-automatic-notifyonly.timer")
+# The defaults of dnf 5 install nothing.
+_APPLY_DNF5 = (
+    "cp --no-clobber /usr/share/dnf5/dnf5-plugins/automatic.conf /etc/dnf/"
+    " && sed -i 's/^apply_updates.*/apply_updates = yes/' /etc/dnf/automatic.conf"
+    " && systemctl enable --now dnf5-automatic.timer"
+)
+_INSTALL_DNF = {
+    "dnf": "dnf install dnf-automatic && systemctl enable --now dnf-automatic-install.timer",
+    "dnf5": f"dnf install dnf5-plugin-automatic && {_APPLY_DNF5}",
+}
 _DNF_CONFIGURATIONS = ("/usr/share/dnf5/dnf5-plugins/automatic.conf", "/etc/dnf/automatic.conf")
 _SUSE_TIMERS = ("transactional-update.timer", "os-update.timer")
 _SUSE_CRON = "opensuse.org-online_update"
+
+_INSTALL_UNATTENDED = "apt-get install unattended-upgrades"
+_ENABLE_UNATTENDED = (
+    "printf 'APT::Periodic::%s \"1\";\\n' Update-Package-Lists Unattended-Upgrade Enable"
+    " >/etc/apt/apt.conf.d/99auto-upgrades"
+)
+_COVER = (
+    "echo 'Unattended-Upgrade::Origins-Pattern:: \"origin={Origin},codename={Codename},suite={Suite}\";'"
+    " >>/etc/apt/apt.conf.d/99auto-upgrades"
+)
+_TRY = "unattended-upgrade --debug"
 
 Units = t.Dict[str, t.Dict[str, str]]
 
@@ -92,6 +113,7 @@ def _judge_timer(automatic: Automatic, units: Units, timer: str, now: datetime.d
     automatic.works = now - automatic.last_run <= _LATELY and result == "success"
     if not automatic.works:
         automatic.reason = f"{timer} triggered last on {rfc3339(automatic.last_run)}, with the result {result}"
+        automatic.fix = f"systemctl status {timer} {timer.replace('.timer', '.service')}"
 
 
 # ---- unattended-upgrades
@@ -99,7 +121,11 @@ def _judge_timer(automatic: Automatic, units: Units, timer: str, now: datetime.d
 
 def _apt(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
     if not host.has("unattended-upgrade"):
-        return Automatic(enabled=False, reason="unattended-upgrades is not installed")
+        return Automatic(
+            enabled=False,
+            reason="unattended-upgrades is not installed",
+            fix=f"{_INSTALL_UNATTENDED} && {_ENABLE_UNATTENDED}",
+        )
     automatic = Automatic(mechanism=_UNATTENDED)
     outcome = host.run("apt-config", "dump")
     if outcome.code:
@@ -107,13 +133,11 @@ def _apt(host: Host, reading: Reading, release: t.Mapping[str, str], now: dateti
         return automatic
     options = _options(outcome.stdout)
     interval = _interval(options, "apt::periodic::unattended-upgrade")
-    off = _apt_off(host, options, interval)
-    automatic.enabled, automatic.reason = not off, off
-    if off:
-        return automatic
-    automatic.covers_security, uncovered = _covers(options, reading, release)
-    idle = _apt_idle(host, automatic, options, now, 2 * interval + _DAY)
-    automatic.reason = "; ".join(filter(None, (uncovered, idle)))
+    automatic.enabled = _apt_on(host, automatic, options, interval)
+    if automatic.enabled:
+        # Where both are wrong, the one that is named first is the reason.
+        automatic.works = _apt_runs(host, automatic, options, now, 2 * interval + _DAY)
+        automatic.covers_security = _covers(automatic, options, reading, release)
     return automatic
 
 
@@ -136,23 +160,33 @@ def _interval(options: t.Mapping[str, list[str]], name: str) -> datetime.timedel
     return int(number.group(1)) * unit
 
 
-def _apt_off(host: Host, options: t.Mapping[str, list[str]], interval: datetime.timedelta) -> str:
-    """What keeps unattended-upgrades from being started; empty for nothing."""
+def _apt_on(host: Host, automatic: Automatic, options: t.Mapping[str, list[str]], interval: datetime.timedelta) -> bool:
+    """Is unattended-upgrades started regularly? Says why not."""
+    automatic.fix = _ENABLE_UNATTENDED
     if options.get("apt::periodic::enable", ["1"])[-1] == "0":
-        return "APT::Periodic::Enable is 0"
-    if not interval:
-        return "APT::Periodic::Unattended-Upgrade is 0 or not set"
-    units = _units(host, *_APT_TIMERS)
-    if units is None:
-        return "" if os.path.exists(host.path(_APT_CRON)) and host.has("cron") else "neither systemd nor cron starts it"
-    stopped = [timer for timer in _APT_TIMERS if not _is_active(units, timer)]
-    return ", ".join(stopped) + " not active" if stopped else ""
+        automatic.reason = "APT::Periodic::Enable is 0"
+    elif not interval:
+        automatic.reason = "APT::Periodic::Unattended-Upgrade is 0 or not set"
+    else:
+        units = _units(host, *_APT_TIMERS)
+        stopped = " ".join(timer for timer in _APT_TIMERS if not _is_active(units or {}, timer))
+        if units is None and not (os.path.exists(host.path(_APT_CRON)) and host.has("cron")):
+            automatic.reason, automatic.fix = "neither systemd nor cron starts it", "apt-get install cron"
+        elif units is not None and stopped:
+            automatic.reason = f"not active: {stopped}"
+            automatic.fix = f"systemctl unmask {stopped} && systemctl enable --now {stopped}"
+        else:
+            automatic.fix = ""
+    return not automatic.fix
 
 
 def _covers(
-    options: t.Mapping[str, list[str]], reading: Reading, release: t.Mapping[str, str]
-) -> tuple[bool | None, str]:
-    """Does unattended-upgrades install from all security sources, and leaves no pending security update out?"""
+    automatic: Automatic, options: t.Mapping[str, list[str]], reading: Reading, release: t.Mapping[str, str]
+) -> bool | None:
+    """Does unattended-upgrades install from all security sources, and leave no pending security update out?
+
+    Says why not. None where there is no such source.
+    """
     patterns = list(options.get("unattended-upgrade::origins-pattern", []))
     for text in options.get("unattended-upgrade::allowed-origins", []):
         origin, _colon, suite = re.sub(r"(?<!\\):", "\0", text).replace("\\:", ":").partition("\0")
@@ -161,15 +195,19 @@ def _covers(
         patterns.append(f"o={origin},a={suite}")
     sources = [source for source in reading.metadata.sources if source.security]
     if not sources:
-        return None, reading.updates.reason or "none of the package sources is one of security updates"
-    missed = [source.name for source in sources if not any(_matches(text, source, release) for text in patterns)]
-    if missed:
-        return False, "no pattern of Unattended-Upgrade::Origins-Pattern matches " + ", ".join(missed)
+        automatic.reason = reading.updates.reason or "none of the package sources is one of security updates"
+        return None
+    missed = [source for source in sources if not any(_matches(text, source, release) for text in patterns)]
     excluded = options.get("unattended-upgrade::package-blacklist", [])
     left_out = [package.name for package in reading.updates.security if any(_begins(e, package.name) for e in excluded)]
-    if left_out:
-        return False, "Unattended-Upgrade::Package-Blacklist leaves out " + ", ".join(left_out)
-    return True, ""
+    if missed:
+        names = ", ".join(source.name for source in missed)
+        automatic.reason = f"no pattern of Unattended-Upgrade::Origins-Pattern matches {names}"
+        automatic.fix = "\n".join(_COVER.format(**source.fields) for source in missed)
+    elif left_out:
+        automatic.reason = "Unattended-Upgrade::Package-Blacklist leaves out " + ", ".join(left_out)
+        automatic.fix = "apt-get install --only-upgrade " + " ".join(left_out)
+    return not (missed or left_out)
 
 
 def _begins(expression: str, name: str) -> bool:
@@ -199,34 +237,40 @@ def _matches(pattern: str, source: Source, release: t.Mapping[str, str]) -> bool
     return bool(pattern.strip())
 
 
-def _apt_idle(
+def _apt_runs(
     host: Host,
     automatic: Automatic,
     options: t.Mapping[str, list[str]],
     now: datetime.datetime,
     limit: datetime.timedelta,
-) -> str:
-    """Say when unattended-upgrades last ran with success, and whether that is lately; returns what is wrong."""
-    # Both are touched after a success alone, by itself and by the job that starts it.
-    stamps = [f"/var/lib/apt/periodic/{name}" for name in ("unattended-upgrades-stamp", "upgrade-stamp")]
-    last = max((_changed(host, stamp) for stamp in stamps), default=0.0)
+) -> bool | None:
+    """Did unattended-upgrades run within the limit, and without an error since? Says when it did and why not.
+
+    None where it had no time to run yet.
+    """
+    # Of the job that starts it, after a success. Its own stamp is touched by a dry run as well.
+    last = _changed(host, "/var/lib/apt/periodic/upgrade-stamp")
     failure = _last_error(host, options, last)
     if last:
         automatic.last_run = datetime.datetime.fromtimestamp(last, datetime.timezone.utc)
-    if failure:
-        automatic.works = False
-        return f"its last run failed: {failure}"
-    if not _interval(options, "apt::periodic::update-package-lists"):
-        automatic.works = False
-        return "APT::Periodic::Update-Package-Lists is 0 or not set, so it knows of no new updates"
-    if automatic.last_run:
-        automatic.works = now - automatic.last_run <= limit
-        return "" if automatic.works else f"it last ran with success on {rfc3339(automatic.last_run)}"
     installed = _changed(host, f"/var/lib/dpkg/info/{_UNATTENDED}.list")
-    if installed and now.timestamp() - installed > limit.total_seconds():
-        automatic.works = False
-        return "it has never run with success"
-    return "it has not run yet"
+    automatic.fix = _TRY
+    if failure:
+        automatic.reason = f"its last run failed: {failure}"
+    elif not _interval(options, "apt::periodic::update-package-lists"):
+        automatic.reason = "APT::Periodic::Update-Package-Lists is 0 or not set, so it knows of no new updates"
+        automatic.fix = _ENABLE_UNATTENDED
+    elif automatic.last_run and now - automatic.last_run > limit:
+        automatic.reason = f"it last ran with success on {rfc3339(automatic.last_run)}"
+    elif automatic.last_run:
+        automatic.fix = ""
+        return True
+    elif installed and now.timestamp() - installed > limit.total_seconds():
+        automatic.reason = "it has never run with success"
+    else:
+        automatic.reason = "it has not run yet"
+        return None
+    return False
 
 
 def _changed(host: Host, path: str) -> float:
@@ -262,7 +306,7 @@ def _dnf(host: Host, reading: Reading, now: datetime.datetime) -> Automatic:
     if units is None:
         return Automatic(mechanism="dnf-automatic", reason="systemd does not say which timers run")
     if not any(timer in units for timer in timers):
-        return Automatic(enabled=False, reason="dnf-automatic is not installed")
+        return Automatic(enabled=False, reason="dnf-automatic is not installed", fix=_INSTALL_DNF[reading.manager])
     automatic = Automatic(mechanism="dnf5-automatic" if "dnf5-automatic.timer" in units else "dnf-automatic")
     active = [timer for timer in timers if _is_active(units, timer)]
     commands = _commands(host)
@@ -275,12 +319,14 @@ def _dnf(host: Host, reading: Reading, now: datetime.datetime) -> Automatic:
             if active
             else "none of its timers is active"
         )
+        automatic.fix = _APPLY_DNF5 if "dnf5-automatic.timer" in units else f"systemctl enable --now {_DNF_INSTALLING}"
         return automatic
     _judge_timer(automatic, units, installing[0], now)
     automatic.covers_security = True
     if commands.get("upgrade_type", "default").strip() == "security" and not reading.updates.security_known:
         automatic.covers_security = False
         automatic.reason = "upgrade_type is security, but the repositories do not say which updates are for security"
+        automatic.fix = "sed -i 's/^upgrade_type.*/upgrade_type = default/' /etc/dnf/automatic.conf"
     return automatic
 
 

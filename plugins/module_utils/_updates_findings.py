@@ -118,18 +118,13 @@ _INSTALL = {
     "zypper": "zypper refresh && zypper patch --category security",
 }
 _RELEASE = {
-    "apt": "apt-mark unhold {0}; a package that is not on hold is pinned: apt-cache policy {0}",
-    "dnf": "dnf versionlock delete {}",
+    "apt": "apt-mark unhold {0}  # what pins one that is not on hold: apt-cache policy {0}",
+    "dnf": "dnf versionlock delete {0}  # one that is not locked is in an exclude of dnf.conf or its repository",
     "dnf5": "dnf versionlock delete {}",
     "zypper": "zypper removelock {}",
 }
 _REPAIR = {
     "apt": "dpkg --configure -a && apt-get --fix-broken install",
-}
-_AUTOMATE = {
-    "apt": "apt-get install unattended-upgrades && dpkg-reconfigure -f noninteractive unattended-upgrades",
-    "dnf": "dnf install dnf-automatic && systemctl enable --now dnf-automatic-install.timer",
-    "dnf5": "dnf install dnf5-plugin-automatic && systemctl enable --now dnf5-automatic.timer",
 }
 _NAMES_SHOWN = 20
 
@@ -190,17 +185,17 @@ def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]
 
 def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[dict[str, t.Any]]:
     """What follows from the automatic updates: the first thing that keeps them from being of use."""
-    subject = automatic.mechanism or manager
+    key = ""
     if automatic.enabled is False:
-        yield finding("updates.automatic.off", subject, automatic.reason, _AUTOMATE.get(manager, ""))
-    elif automatic.enabled is None:
-        yield finding("updates.automatic.unknown", subject, automatic.reason)
+        key = "updates.automatic.off"
     elif automatic.covers_security is False:
-        yield finding("updates.automatic.no_security", subject, automatic.reason)
+        key = "updates.automatic.no_security"
     elif automatic.works is False:
-        yield finding("updates.automatic.idle", subject, automatic.reason)
-    elif automatic.covers_security is None or automatic.works is None:
-        yield finding("updates.automatic.unknown", subject, automatic.reason)
+        key = "updates.automatic.idle"
+    elif not (automatic.enabled and automatic.covers_security and automatic.works):
+        key = "updates.automatic.unknown"
+    if key:
+        yield finding(key, automatic.mechanism or manager, automatic.reason, automatic.fix)
 
 
 def of_broken(manager: str, evidence: str) -> dict[str, t.Any]:

@@ -144,7 +144,7 @@ class Metadata:
 
 @dataclass
 class Automatic:
-    """Whether the host installs updates by itself, and whether it did lately."""
+    """Whether the host installs updates by itself, and whether it did lately. `fix` is commands against the reason."""
 
     enabled: bool | None = None
     mechanism: str = ""
@@ -152,6 +152,7 @@ class Automatic:
     works: bool | None = None
     last_run: datetime.datetime | None = None
     reason: str = ""
+    fix: str = ""
 
     def returned(self) -> dict[str, t.Any]:
         """As the module returns it."""

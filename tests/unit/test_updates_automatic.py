@@ -28,7 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_model im
     Updates,
 )
 
-from .updates_bed import BOOKWORM, NOW, ago, missing
+from .updates_bed import BOOKWORM, NOW, ago, missing, run
 
 ON = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
 # As Debian's package has them.
@@ -185,7 +185,8 @@ def test_it_is_off_when_a_timer_does_not_run(debian, timer):
     for name in ("apt-daily.timer", "apt-daily-upgrade.timer"):
         debian.unit(name, active=name != timer)
     automatic, found = read(debian)
-    assert (automatic.enabled, automatic.reason, found) == (False, f"{timer} not active", ["off"])
+    assert (automatic.enabled, automatic.reason, found) == (False, f"not active: {timer}", ["off"])
+    assert automatic.fix == f"systemctl unmask {timer} && systemctl enable --now {timer}"
 
 
 def test_without_systemd_cron_has_to_start_it(debian):
@@ -250,10 +251,39 @@ def test_it_has_to_have_run_lately(debian, interval, hours, works):
     assert (automatic.works, found) == (works, [] if works else ["idle"])
 
 
-def test_its_own_stamp_counts_as_well(debian):
+def test_its_own_stamp_does_not_count(debian):
+    """A dry run leaves one."""
     debian.file("var/lib/apt/periodic/upgrade-stamp", hours=500)
     debian.file("var/lib/apt/periodic/unattended-upgrades-stamp", hours=1)
-    assert read(debian)[0].works
+    assert not read(debian)[0].works
+
+
+def paste(machine, automatic):
+    """Do on the machine what the fix says."""
+    for folder in ("/etc", "/usr"):
+        automatic.fix = automatic.fix.replace(f" {folder}/", f" {machine.folder}{folder}/")
+        automatic.fix = automatic.fix.replace(f">{folder}/", f">{machine.folder}{folder}/")
+    run("sh", "-e", "-c", automatic.fix, env=machine.host.environment)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PATTERNS,
+        PATTERNS + 'APT::Periodic::Unattended-Upgrade "0";',
+        PATTERNS + ON + 'APT::Periodic::Enable "0";',
+        PATTERNS + ON.replace('Lists "1"', 'Lists "0"'),
+        ON,
+        ON + 'Unattended-Upgrade::Origins-Pattern { "o=Kopano"; };',
+    ],
+)
+def test_what_the_fix_says_heals_it(debian, text):
+    debian.apt(text)
+    automatic, found = read(debian)
+    assert found
+    paste(debian, automatic)
+    automatic, found = read(debian)
+    assert (found, state(automatic)) == ([], (True, True, True))
 
 
 @pytest.mark.parametrize(("hours", "works", "found"), [(1, None, ["unknown"]), (100, False, ["idle"])])
@@ -338,6 +368,17 @@ def test_dnf_5_has_defaults_elsewhere(machine):
     assert read(machine, reading("dnf5"))[1] == []
     machine.file("etc/dnf/automatic.conf", "[commands]\napply_updates = no\n")
     assert read(machine, reading("dnf5"))[1] == ["off"]
+
+
+def test_what_the_fix_says_has_dnf_5_install(machine):
+    machine.unit("dnf5-automatic.timer", last=TODAY)
+    machine.file("usr/share/dnf5/dnf5-plugins/automatic.conf", APPLY.replace("yes", "no"))
+    machine.file("etc/dnf/dnf.conf")
+    automatic, found = read(machine, reading("dnf5"))
+    assert found == ["off"]
+    automatic.fix = automatic.fix.rpartition(" && ")[0]  # systemctl is not systemd's here
+    paste(machine, automatic)
+    assert read(machine, reading("dnf5"))[1] == []
 
 
 def test_a_timer_of_dnf_that_is_installed_but_not_active_is_off(machine):
