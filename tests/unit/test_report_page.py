@@ -162,7 +162,7 @@ def test_it_is_filtered_by_host_step_and_severity(visit):
     page.fill("#by-host", "nobody")
     assert page.locator("#nothing").is_visible()
     page.click("button[type=reset]")
-    page.wait_for_function("document.querySelector('#shown').textContent.startsWith('63 of 63 hosts')")
+    playwright.expect(page.locator("#shown")).to_contain_text("63 of 63 hosts")
     assert shown(page, "#host-table tbody tr").count() == 63
 
 
