@@ -47,6 +47,7 @@ _ORIGIN = re.compile(r" {6,}-?\d+ (\S.*)")
 # Of Ubuntu and its extended maintenance, of Debian's extended support, and of Debian before it had a label.
 _SECURITY_SUITE = re.compile(r"(-security|-lts|/updates)$")
 _LOCKED = "Could not get lock"
+_SPECIAL = re.compile(r"""[\\|{}\[\]<>"^~_=!@#$%&*]""")
 _RELEASE_HEADER = 16384  # bytes; what comes after is hashes
 
 # Where the security updates of a release come from, by os-release's ID; Debian's suites were named otherwise before 11.
@@ -203,14 +204,16 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
         fields = dict(re.findall(r"(?m)^([\w-]+): (.*)$", paragraph))
         if not fields:
             continue
-        # The file of a list is named by its source's address and its key, with every slash as an underscore.
+        # The file of a list is named by its source's address and its key.
         folder, name = os.path.split(fields["Filename"])
-        prefix = name[: name.rindex(fields["MetaKey"].replace("/", "_"))]
+        end = name.rfind(_file_name(fields["MetaKey"]))
+        if end < 0:
+            raise Refused(f"apt keeps a list under a name that is not understood: {fields['Filename']}")
         targets.append(
             Target(
                 description=public(fields["Description"]),
                 source=" ".join([public(fields["Repo-URI"]).rstrip("/"), fields["Release"]]),
-                release=os.path.join(folder, prefix),
+                release=os.path.join(folder, name[:end]),
                 key=fields["MetaKey"],
                 file=fields["Filename"],
                 # One that the source may lack: of another architecture, or of packages for all of them.
@@ -219,6 +222,11 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
             )
         )
     return targets
+
+
+def _file_name(address: str) -> str:
+    """As apt makes names of files: special characters by their number, and slashes as underscores."""
+    return _SPECIAL.sub(lambda found: f"%{ord(found.group()):02x}", address).replace("/", "_")
 
 
 def _sources(targets: list[Target]) -> dict[str, Source]:

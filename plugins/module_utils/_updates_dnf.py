@@ -138,7 +138,9 @@ def _blame(complaint: str, sources: t.Mapping[str, Source]) -> str:
 def _sources(host: Host, variant: _Variant, patience: float) -> tuple[dict[str, Source], datetime.datetime | None]:
     """The enabled repositories by id, and when dnf last found the oldest of them current; raises Refused."""
     _code, text = _run(host, ["repolist"], patience)
-    names = [line.split()[0] for line in text.splitlines()[1:] if line.strip()]
+    # Plugins may say something before the header.
+    table = re.split(r"(?m)^repo id\b.*\n", text)[1:]
+    names = [line.split()[0] for line in "".join(table).splitlines() if line.strip()]
     signed = _signed(host)
     sources, checks = {}, []
     for name in names:

@@ -14,6 +14,7 @@ counted, as with the other package managers, and patches alone where none of the
 from __future__ import annotations
 
 import datetime
+import fnmatch
 import os
 import re
 import time
@@ -161,6 +162,10 @@ def _pending(host: Host, sources: t.Mapping[str, Source], deadline: float) -> li
     patches = [patch for patch in patches if patch.get("category") == "security"]
     demands = _demands(host, deadline, [patch.get("name", "") for patch in patches], only)
     demanded = {name for names in demands.values() for name in names}
+    hidden = [entry for entry in everything if _key(entry) not in offered]
+    locks = _locks(host, deadline) if hidden else []
+    # What is hidden without a lock is another vendor's, and no update.
+    alien = [_key(entry) for entry in hidden if not any(fnmatch.fnmatch(entry.get("name", ""), lock) for lock in locks)]
     packages = [
         Package(
             name=entry.get("name", ""),
@@ -171,6 +176,7 @@ def _pending(host: Host, sources: t.Mapping[str, Source], deadline: float) -> li
             origin=_origin(entry),
         )
         for entry in everything
+        if _key(entry) not in alien
     ]
     named = {package.name for package in packages}
     for patch in patches:
@@ -186,6 +192,12 @@ def _updates(host: Host, deadline: float, *words: str) -> list[ET.Element]:
 
 def _key(entry: ET.Element) -> tuple[str | None, str | None]:
     return entry.get("name"), entry.get("arch")
+
+
+def _locks(host: Host, deadline: float) -> list[str]:
+    """The names of the packages that are locked, which may have wildcards; raises Refused."""
+    tree = _tree(_run(host, deadline, "--xmlout", "--no-refresh", "locks"))
+    return [name.text or "" for name in tree.iter("name")]
 
 
 def _origin(entry: ET.Element) -> str:

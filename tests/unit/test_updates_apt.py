@@ -158,6 +158,16 @@ def test_packages_of_another_architecture_are_told_apart(bed):
     assert sorted(package.name for package in read(bed).updates.packages) == ["tls", "tls:i386"]
 
 
+@pytest.mark.parametrize("component", ["own_packages", "updates/main", "a~b+c@d"])
+def test_lists_are_found_whatever_their_component_is_called(bed, component):
+    main(bed, component=component)
+    security(bed)
+    assert "updates.metadata.unknown" in ids(read(bed))
+    bed.update()
+    reading = read(bed)
+    assert (counts(reading), reading.updates.reason) == ((2, 1, 0), "")
+
+
 def test_removed_packages_whose_configuration_is_left_are_no_updates(bed):
     bed.install({"gone": "0.1"}, "deinstall ok config-files")
     main(bed, {**INSTALLED, "gone": "0.2"})

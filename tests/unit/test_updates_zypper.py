@@ -140,6 +140,19 @@ def test_a_locked_package_counts_though_zypper_hides_it(bed):
     assert counts(read(bed)) == (2, 1, 0)
 
 
+@pytest.mark.parametrize("locks", [[], ["t*"]])
+def test_another_vendors_version_is_no_update(bed, locks):
+    """zypper hides it, as it hides what is locked."""
+    bed.repository("base", OFFERED, ADVISORY)
+    bed.repository("other", ("base-2.0-1.other",), ("TEST-8", "security", ("base-2.0-1.other",)))
+    read(bed, refresh=True)
+    for lock in locks:
+        bed.zypper("addlock", lock)
+    assert 'name="base"' in bed.zypper("--xmlout", "--no-refresh", "list-updates", "--all").stdout
+    reading = read(bed)
+    assert {package.name: package.held for package in reading.updates.packages} == {"tls": bool(locks), "web": False}
+
+
 def test_an_unreachable_repository_is_an_error(bed):
     bed.repository("base", OFFERED, ADVISORY)
     bed.repository("gone", (), url="http://127.0.0.1:9/gone")

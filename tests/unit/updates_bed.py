@@ -117,7 +117,7 @@ class AptBed:
         self._sources = []
 
     def repository(self, name, packages, *, suite, label="Debian", codename="bookworm", date=None, until=None,
-                   signed=True, url=None, options=""):  # fmt: skip
+                   signed=True, url=None, options="", component="main"):  # fmt: skip
         """Make a repository with these packages, as name to version, and name it in the sources."""
         place = self.folder / name / "dists" / suite
         paragraphs = []
@@ -134,9 +134,9 @@ class AptBed:
             release.append(f"Date: {email.utils.format_datetime(date.replace(tzinfo=None))[:-6]} UTC")
         if until:
             release.append(f"Valid-Until: {email.utils.format_datetime(until.replace(tzinfo=None))[:-6]} UTC")
-        release.append("Architectures: amd64 i386\nComponents: main\nSHA256:")
+        release.append(f"Architectures: amd64 i386\nComponents: {component}\nSHA256:")
         for architecture in ("amd64", "i386"):
-            folder = place / "main" / f"binary-{architecture}"
+            folder = place / component / f"binary-{architecture}"
             folder.mkdir(parents=True, exist_ok=True)
             own = [
                 text for text in paragraphs if "Architecture: all" in text or f"Architecture: {architecture}\n" in text
@@ -145,17 +145,17 @@ class AptBed:
             for file, content in (("Packages", data), ("Packages.gz", gzip.compress(data))):
                 (folder / file).write_bytes(content)
                 digest = hashlib.sha256(content).hexdigest()
-                release.append(f" {digest} {len(content)} main/binary-{architecture}/{file}")
+                release.append(f" {digest} {len(content)} {component}/binary-{architecture}/{file}")
         text = "\n".join(release) + "\n"
         if signed:
             self.signer.sign(text, place / "InRelease")
         else:
             (place / "Release").write_text(text)
-        self.source(url or f"file:{self.folder / name}", suite, options or (
-            f"signed-by={self.signer.key}" if signed else "trusted=yes"))  # fmt: skip
+        trust = f"signed-by={self.signer.key}" if signed else "trusted=yes"
+        self.source(url or f"file:{self.folder / name}", suite, options or trust, component)
 
-    def source(self, url, suite, options="trusted=yes"):
-        line = f"deb [{options}] {url} {suite} main\n"
+    def source(self, url, suite, options="trusted=yes", component="main"):
+        line = f"deb [{options}] {url} {suite} {component}\n"
         if line not in self._sources:
             self._sources.append(line)
         (self.root / "etc/apt/sources.list").write_text("".join(self._sources))
@@ -197,6 +197,7 @@ Version: %{version_}
 Release: %{release_}
 Summary: one of the tests
 License: none
+Vendor: %{vendor_}
 BuildArch: noarch
 %description
 One of the tests.
@@ -223,11 +224,12 @@ class Rpms:
         self.spec.write_text(_SPEC)
 
     def path(self, package):
-        """The file of a package, given as NAME-VERSION-RELEASE."""
+        """The file of a package, given as NAME-VERSION-RELEASE; a release of other is another vendor's."""
         name, version, release = package.rsplit("-", 2)
         path = self.folder / "noarch" / f"{package}.noarch.rpm"
         if not path.exists():
             defines = {"name_": name, "version_": version, "release_": release,
+                       "vendor_": "Other" if release.endswith("other") else "Kopano",
                        "_topdir": self.folder / "top", "_rpmdir": self.folder}  # fmt: skip
             words = [word for key, value in defines.items() for word in ("--define", f"{key} {value}")]
             run("rpmbuild", "-bb", "--quiet", *words, str(self.spec))
