@@ -15,8 +15,9 @@ description:
   - Meant for the role P(kopano.hardening.certificate#role) itself. Shape and keys of the result may change.
 options:
   _input:
-    description: C(certificate) and C(key), the paths that a site names.
-    type: dict
+    description: The answer of P(kopano.hardening.certificate_places#filter).
+    type: list
+    elements: dict
     required: true
   missing:
     description: Those that are not there.
@@ -34,7 +35,7 @@ positional: missing, names
 EXAMPLES = r"""
 - name: Have some
   ansible.builtin.set_fact:
-    files: "{{ site | kopano.hardening.certificate_stand_ins(missing, names) }}"
+    files: "{{ places | kopano.hardening.certificate_stand_ins(missing, names) }}"
 """
 
 RETURN = r"""

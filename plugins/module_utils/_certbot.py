@@ -61,7 +61,7 @@ class Order(t.NamedTuple):
     """What is wanted: C(name) within certbot, C(names) of the certificate, and how to get it."""
 
     name: str
-    names: list[str]
+    names: tuple[str, ...]
     directory: str
     challenge: str
     key_type: str

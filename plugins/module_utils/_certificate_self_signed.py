@@ -37,16 +37,23 @@ extendedKeyUsage = serverAuth
 """
 
 
-def make(names: t.Sequence[str], days: int) -> tuple[str, str]:
-    """A new ECDSA P-256 key and its certificate for the names: (chain, key) as PEM texts. Raises ValueError."""
+# What openssl(1) makes a key with, by its kind; and the kind as a certificate has it.
+KEYS = {
+    "ecdsa": ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-pkeyopt", "ec_param_enc:named_curve"],
+    "rsa": ["rsa:3072"],
+}
+KINDS = {"ecdsa": "EC", "rsa": "RSA"}
+
+
+def make(names: t.Sequence[str], days: int, key_type: str = "ecdsa") -> tuple[str, str]:
+    """A new key and its certificate for the names: (chain, key) as PEM texts. Raises ValueError."""
     name = next((name for name in names if len(name) <= COMMON_NAME_MAX), "kopano-hardening")
     with tempfile.TemporaryDirectory(prefix="kopano-hardening-") as folder:
         paths = [os.path.join(folder, part) for part in ("config", "key", "certificate")]
         with open(paths[0], "w") as stream:
             stream.write(_CONFIG.format(name=name, names=", ".join(f"DNS:{name}" for name in names)))
         command = ["openssl", "req", "-x509", "-new", "-sha256", "-nodes", "-batch", "-config", paths[0]]
-        command += ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-pkeyopt", "ec_param_enc:named_curve"]
-        command += ["-days", str(days), "-keyout", paths[1], "-out", paths[2]]
+        command += ["-newkey", *KEYS[key_type], "-days", str(days), "-keyout", paths[1], "-out", paths[2]]
         try:
             done = subprocess.run(
                 command,
@@ -66,7 +73,7 @@ def make(names: t.Sequence[str], days: int) -> tuple[str, str]:
             return chain.read(), key.read()
 
 
-def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool) -> str | None:
+def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool, key_type: str = "ecdsa") -> str | None:
     """Why what lies there cannot go on being used, or None.
 
     own: it has to be self-signed and for just these names; else any certificate with its key will do that is not over.
@@ -87,6 +94,8 @@ def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool) -> str 
     now, lifetime = time.time(), certificate.not_after - certificate.not_before
     if not certificate.not_before <= now < certificate.not_after:
         return f"{path} is not valid now"
+    if certificate.key.type != KINDS[key_type]:
+        return f"{path} has a key of the kind {certificate.key.type}"
     if own:
         if not certificate.self_signed:
             return f"{path} is not self-signed"

@@ -94,11 +94,14 @@ options:
         description: Seconds until all name servers have an update.
         type: int
         default: 60
-  key_type:
-    description: "The kind of the key: ECDSA on P-256, or RSA with 3072 bits."
-    type: str
+  key_types:
+    description:
+      - "The kinds of keys: ECDSA on P-256, or RSA with 3072 bits."
+      - Each kind is a certificate of its own. All but the first have the kind behind O(name).
+    type: list
+    elements: str
     choices: [ecdsa, rsa]
-    default: ecdsa
+    default: [ecdsa]
 notes:
   - Needs root on the target, and C(certbot), for V(dns-01) with its plugin for RFC 2136.
 seealso:
@@ -141,16 +144,20 @@ caa_identities:
   type: list
   elements: str
   sample: [letsencrypt.org]
-chain_file:
-  description: The file that has the newest chain.
+certificates:
+  description: Where the newest chain and its key always are, for each kind of key.
   returned: success
-  type: path
-  sample: /etc/letsencrypt/live/mail.example.com/fullchain.pem
-key_file:
-  description: The file that has its key.
-  returned: success
-  type: path
-  sample: /etc/letsencrypt/live/mail.example.com/privkey.pem
+  type: list
+  elements: dict
+  contains:
+    chain_file:
+      description: The file that has the chain.
+      type: path
+      sample: /etc/letsencrypt/live/mail.example.com/fullchain.pem
+    key_file:
+      description: The file that has its key.
+      type: path
+      sample: /etc/letsencrypt/live/mail.example.com/privkey.pem
 """
 
 import os
@@ -189,33 +196,41 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "wait": {"type": "int", "default": 60},
         },
     },
-    "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
+    "key_types": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["ecdsa", "rsa"],
+        "default": ["ecdsa"],
+        "no_log": False,
+    },
 }
 
 
 def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Do what the options say; return what the module returns. Raises CertbotError, ChangeError, OSError."""
     dns = params["dns"] if params["challenge"] == "dns-01" else None
-    order = Order(
-        name=params["name"],
-        names=params["names"],
-        directory=params["directory"],
-        challenge=params["challenge"],
-        key_type=params["key_type"],
-        webroot=None if dns else params["webroot"],
-        dns_wait=dns["wait"] if dns else 0,
-        ca_file=params["ca_file"],
-    )
-    chain_file, key_file = _certbot.live(order.name)
-    reason = _certbot.why(order)
+    orders = [
+        Order(
+            name="-".join([params["name"], key_type][: 2 if number else 1]),
+            names=tuple(params["names"]),
+            directory=params["directory"],
+            challenge=params["challenge"],
+            key_type=key_type,
+            webroot=None if dns else params["webroot"],
+            dns_wait=dns["wait"] if dns else 0,
+            ca_file=params["ca_file"],
+        )
+        for number, key_type in enumerate(params["key_types"])
+    ]
+    reasons = {order: _certbot.why(order) for order in orders}
+    reason = next(filter(None, reasons.values()), "")
     result: dict[str, t.Any] = {
         "changed": bool(reason and params["order"]),
         "needed": bool(reason),
         "reason": reason,
         "account_uri": "",
         "caa_identities": [],
-        "chain_file": chain_file,
-        "key_file": key_file,
+        "certificates": [dict(zip(("chain_file", "key_file"), _certbot.live(order.name))) for order in orders],
     }
     if not _certbot.installed():
         if check_mode:
@@ -227,17 +242,18 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         if not check_mode:
             _certificate_deploy.apply(changes)
     if reason:
-        meta = _certbot.fetch_directory(order.directory, order.ca_file).get("meta") or {}
+        meta = _certbot.fetch_directory(params["directory"], params["ca_file"]).get("meta") or {}
         result["caa_identities"] = [str(item) for item in meta.get("caaIdentities") or []]
-        if not _certbot.accounts(order.directory):
+        if not _certbot.accounts(params["directory"]):
             result["changed"] = True
             if not check_mode:
                 _make_account(params, meta)
-        result["account_uri"] = next((uri for _name, uri in _certbot.accounts(order.directory)[-1:]), "")
+        result["account_uri"] = next((uri for _name, uri in _certbot.accounts(params["directory"])[-1:]), "")
         if params["order"] and not check_mode:
-            if params["staging"]:
-                _certbot.rehearse(order, params["staging"])
-            _certbot.place(order)
+            for order in filter(reasons.get, orders):
+                if params["staging"]:
+                    _certbot.rehearse(order, params["staging"])
+                _certbot.place(order)
     return result
 
 

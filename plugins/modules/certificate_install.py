@@ -53,6 +53,11 @@ options:
       key:
         description: The key as PEM text. Required with O(certificates[].chain).
         type: str
+      key_type:
+        description: "The kind of a key that is made for O(self_signed): ECDSA on P-256, or RSA with 3072 bits."
+        type: str
+        choices: [ecdsa, rsa]
+        default: ecdsa
       chain_file:
         description: A file on the target that has the chain, in place of O(certificates[].chain).
         type: path
@@ -61,8 +66,7 @@ options:
         type: path
   self_signed:
     description:
-      - Makes an ECDSA key on P-256 and a certificate that nobody has signed, for the first of O(certificates). The
-        others are left alone.
+      - Makes keys and certificates that nobody has signed, for all of O(certificates).
     type: dict
     suboptions:
       names:
@@ -224,6 +228,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "key_path": {"type": "path", "required": True, "no_log": False},
             "chain": {"type": "str"},
             "key": {"type": "str", "no_log": True},
+            "key_type": {"type": "str", "choices": ["ecdsa", "rsa"], "default": "ecdsa", "no_log": False},
             "chain_file": {"type": "path"},
             "key_file": {"type": "path", "no_log": False},
         },
@@ -280,26 +285,16 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """Do what the options say; return what the module returns. Raises DeployError, ChangeError, ValueError, OSError."""
     entries = params["certificates"]
     settings = {name: params[name] for name in ("server", "rehearse", "key_mode", "key_group", "kopano")}
-    reason = ""
+    reasons: list[str] = []
     if params["self_signed"]:
-        wanted, entry = params["self_signed"], entries[0]
-        why = _certificate_self_signed.why_not(
-            entry["path"], entry["key_path"], wanted["names"], not wanted["bootstrap"]
-        )
-        reason = why or ""
-        if why:
-            chain, key = _certificate_self_signed.make(wanted["names"], wanted["days"])
-            pairs = [Pair(entry["path"], entry["key_path"], chain, key)]
-        else:
-            here = {"chain_file": entry["path"], "key_file": entry["key_path"]}
-            pairs = _certificate_hook.read_pairs([dict(entry, **here)])
+        pairs = [_self_signed(entry, params["self_signed"], reasons) for entry in entries]
     elif entries[0]["chain_file"]:
         pairs = _certificate_hook.read_pairs(entries)
     else:
         pairs = [
             Pair(entry["path"], entry["key_path"], _whole(entry["chain"]), _whole(entry["key"])) for entry in entries
         ]
-    result = dict(_certificate_deploy.deploy(pairs, settings, check_mode), reason=reason)
+    result = dict(_certificate_deploy.deploy(pairs, settings, check_mode), reason="; ".join(reasons))
     result["missing"] = [path for pair in pairs for path in (pair.path, pair.key_path) if not os.path.exists(path)]
     if params["renewal"]:
         keys = ("path", "key_path", "chain_file", "key_file")
@@ -310,6 +305,16 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         if not check_mode:
             _certificate_hook.install(changes)
     return result
+
+
+def _self_signed(entry: dict[str, t.Any], wanted: dict[str, t.Any], reasons: list[str]) -> Pair:
+    """What is there if it will do, else a new pair, with the reason added. Raises ValueError, OSError."""
+    path, key_path, key_type = entry["path"], entry["key_path"], entry["key_type"]
+    why = _certificate_self_signed.why_not(path, key_path, wanted["names"], not wanted["bootstrap"], key_type)
+    if why is None:
+        return _certificate_hook.read_pairs([dict(entry, chain_file=path, key_file=key_path)])[0]
+    reasons.append(why)
+    return Pair(path, key_path, *_certificate_self_signed.make(wanted["names"], wanted["days"], key_type))
 
 
 def _whole(text: str) -> str:

@@ -82,6 +82,8 @@ def _acme_errors(options: Info) -> list[str]:
         refuse("acme_directory", "names no ACME server")
     if not boolean(options["acme_terms_agreed"]):
         refuse("acme_terms_agreed", f"orders nothing; read the terms of {options['acme_directory']} and say true")
+    if as_list(options["acme_key_types"]) not in (["ecdsa"], ["rsa"], ["ecdsa", "rsa"]):
+        refuse("acme_key_types", "is neither [ecdsa] nor [rsa] nor [ecdsa, rsa]")
     if not _CERTBOT_NAME.fullmatch(options["acme_name"]):
         refuse("acme_name", "is not a name of letters, digits, dots, hyphens and underscores")
     for name in ("acme_email", "acme_eab_kid", "acme_dns_key_name"):
@@ -132,22 +134,42 @@ def served_certificates(info: Info, site: Info | None = None) -> list[Info]:
     ]
 
 
+def places(goal: Info, kinds: t.Sequence[str]) -> list[Info]:
+    """Where certificates for these kinds of keys go, all but the first beside it: C(path), C(key_path), C(key_type)."""
+    return [
+        {"path": _beside(goal["certificate"], kind), "key_path": _beside(goal["key"], kind), "key_type": kind}
+        if number
+        else {"path": goal["certificate"], "key_path": goal["key"], "key_type": kind}
+        for number, kind in enumerate(kinds)
+    ]
+
+
+def _beside(path: str, kind: str) -> str:
+    front, suffix = os.path.splitext(path)
+    return f"{front}-{kind}{suffix}"
+
+
 # --- in check mode ---------------------------------------------------------------------------------------------------
 
 
-def stand_ins(site: Info, missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
-    """In place of certificate and key that a run would bring to where they are missing: files for web_config.
+def stand_ins(places: t.Iterable[Info], missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
+    """In place of certificates and keys that a run would bring to where they are missing: files for web_config.
 
     A rehearsal of the site needs some. They are made here, are never written to the host and are good for nothing else.
     """
-    missing = list(missing)
-    if not {site["certificate"], site["key"]} & set(missing):
-        return []
+    absent = set(missing)
+    wanted = [place for place in places if {place["path"], place["key_path"]} & absent]
+    return [item for place in wanted for item in _stand_in(place, names)]
+
+
+def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-    key = ec.generate_private_key(ec.SECP256R1())
+    key: t.Any = (
+        rsa.generate_private_key(65537, 2048) if place["key_type"] == "rsa" else ec.generate_private_key(ec.SECP256R1())
+    )
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in for a rehearsal")])
     now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - Python 3.10 has no other name for it
     made = (
@@ -168,8 +190,8 @@ def stand_ins(site: Info, missing: t.Iterable[str], names: t.Sequence[str]) -> l
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     ).decode()
     return [
-        {"path": site["certificate"], "content": chain},
-        {"path": site["key"], "content": secret, "mode": "0600"},
+        {"path": place["path"], "content": chain},
+        {"path": place["key_path"], "content": secret, "mode": "0600"},
     ]
 
 

@@ -88,12 +88,16 @@ def option_errors(options: Options, data: Info) -> list[str]:
         for item in as_list(options[name]):
             if not pattern.fullmatch(item):
                 found.append(f"frontend_{name}: {item!r} holds a character that no OpenSSL name has")
-    for name in ("tls_certificate", "tls_certificate_key", "acme_root"):
+    pairs = ("tls_certificate", "tls_certificate_rsa")
+    for name in (*pairs, *(f"{name}_key" for name in pairs), "acme_root"):
         if options[name] and not _PATH.fullmatch(options[name]):
             refuse(name, "is not an absolute path without spaces and quotes")
-    if bool(options["tls_certificate"]) != bool(options["tls_certificate_key"]):
-        key = options["tls_certificate_key"]
-        refuse("tls_certificate", f"and frontend_tls_certificate_key: {key!r} belong together; one of them is missing")
+    for name in pairs:
+        key = options[f"{name}_key"]
+        if bool(options[name]) != bool(key):
+            refuse(name, f"and frontend_{name}_key: {key!r} belong together; one of them is missing")
+    if options["tls_certificate_rsa"] and not options["tls_certificate"]:
+        refuse("tls_certificate_rsa", "comes beside frontend_tls_certificate, which is empty")
     if options["php"] not in ("", "mod_php") and not _PATH.fullmatch(options["php"]):
         refuse("php", "is neither 'mod_php' nor the path of a socket")
     if options["csp_report_uri"] and not _REPORT_URI.fullmatch(options["csp_report_uri"]):
@@ -309,6 +313,8 @@ def site(
         ),
         "certificate": chosen[0],
         "certificate_key": chosen[1],
+        "certificate_rsa": options["tls_certificate_rsa"],
+        "certificate_rsa_key": options["tls_certificate_rsa_key"],
         "warning": chosen[2],
         "http2": http2(server) if boolean(options["http2"]) else "",
         "ipv6": info["os"]["ipv6"],

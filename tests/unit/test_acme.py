@@ -26,7 +26,7 @@ from ansible_collections.kopano.hardening.plugins.modules import acme_certificat
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
 DIRECTORY = "https://acme.example.org/dir"
-ORDER = Order("kopano", NAMES, DIRECTORY, "http-01", "ecdsa", "/var/www/acme", 0, None)
+ORDER = Order("kopano", tuple(NAMES), DIRECTORY, "http-01", "ecdsa", "/var/www/acme", 0, None)
 RENEWAL = """version = 4.0.0
 [renewalparams]
 account = 0123
@@ -51,7 +51,7 @@ OPTIONS = {
     "challenge": "http-01",
     "webroot": "/var/www/acme",
     "dns": None,
-    "key_type": "ecdsa",
+    "key_types": ["ecdsa"],
 }
 DNS = {
     "server": "192.0.2.53:5300",
@@ -171,7 +171,10 @@ def test_an_order_makes_an_account_and_names_everything(certbot):
     )
     assert result["account_uri"] == "https://acme.example.org/acct/1"
     assert result["caa_identities"] == ["ca.example"]
-    assert result["chain_file"] == str(certbot / "live/kopano/fullchain.pem")
+    live = certbot / "live" / "kopano"
+    assert result["certificates"] == [
+        {"chain_file": str(live / "fullchain.pem"), "key_file": str(live / "privkey.pem")}
+    ]
     account, tried, order = told(certbot)
     assert account["words"][0] == "register" and "hostmaster@example.org" in account["words"]
     assert {call["bundle"] for call in (account, tried, order)} == {"/ca.pem"}
@@ -181,6 +184,15 @@ def test_an_order_makes_an_account_and_names_everything(certbot):
     for part in ("--domain mail.example.org --domain autodiscover.example.org", f"--server {DIRECTORY}"):
         assert part in words
     assert "--account 0123" in words and "--no-directory-hooks" in words and "--dry-run" not in words
+
+
+def test_each_kind_of_key_is_an_order_of_its_own(certbot):
+    have_lineage(certbot)
+    result = acme_certificate.run({**OPTIONS, "key_types": ["ecdsa", "rsa"]}, False)
+    assert (result["needed"], result["reason"]) == (True, "there is none yet")
+    assert result["certificates"][1]["key_file"] == str(certbot / "live" / "kopano-rsa" / "privkey.pem")
+    (order,) = [call["words"] for call in told(certbot) if call["words"][0] == "certonly"]
+    assert " ".join(order).startswith("certonly --cert-name kopano-rsa --key-type rsa --rsa-key-size 3072")
 
 
 def test_getting_ready_orders_nothing_and_check_mode_not_even_an_account(certbot):

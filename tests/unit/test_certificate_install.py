@@ -31,7 +31,7 @@ from ansible_collections.kopano.hardening.plugins.modules import certificate_ins
 NAMES = ["mail.example.org", "autodiscover.example.org"]
 SETTINGS = {"server": "auto", "rehearse": "auto", "key_mode": "0600", "key_group": None, "kopano": True}
 ENTRY = {"path": "/etc/x/chain.pem", "key_path": "/etc/x/key.pem"}
-NOTHING = dict.fromkeys(("chain", "key", "chain_file", "key_file"))
+NOTHING = {**dict.fromkeys(("chain", "key", "chain_file", "key_file")), "key_type": "ecdsa"}
 PARAMS = {
     "certificates": [{**ENTRY, **NOTHING, "chain_file": "/c", "key_file": "/k"}],
     "self_signed": None,
@@ -87,6 +87,16 @@ def test_a_self_signed_certificate_is_for_its_names_and_no_authority(made):
     command = ["openssl", "x509", "-noout", "-text"]
     text = subprocess.run(command, input=made[0], capture_output=True, text=True, check=True).stdout
     assert "TLS Web Server Authentication" in text and "Digital Signature" in text
+
+
+def test_the_other_kind_of_key_is_made_as_well_and_told_apart(tmp_path):
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    for path, text in zip((chain, key), _certificate_self_signed.make(NAMES, 1, "rsa"), strict=True):
+        path.write_text(text)
+    found = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(chain.read_text())).key
+    assert (found.type, found.bits) == ("RSA", 3072)
+    assert _certificate_self_signed.why_not(str(chain), str(key), NAMES, True, "rsa") is None
+    assert "kind RSA" in _certificate_self_signed.why_not(str(chain), str(key), NAMES, False)
 
 
 def test_a_name_too_long_for_a_subject_is_an_alternative_name(tmp_path):

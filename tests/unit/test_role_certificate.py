@@ -85,6 +85,7 @@ def test_options_that_work_are_not_refused(changes):
         ({**ACME, "acme_directory": "http://ca/dir"}, "certificate_acme_directory: 'http://ca/dir' is not the URL"),
         ({**ACME, "acme_staging": "ca"}, "certificate_acme_staging: 'ca' is not the URL"),
         ({**ACME, "acme_directory": ""}, "names no ACME server"),
+        ({**ACME, "acme_key_types": ["rsa", "ecdsa"]}, "['rsa', 'ecdsa'] is neither [ecdsa] nor [rsa] nor"),
         ({**ACME, "acme_name": "../x"}, "certificate_acme_name: '../x' is not a name"),
         ({**ACME, "acme_email": "a b"}, "certificate_acme_email: 'a b' has spaces"),
         ({**ACME, "acme_eab_kid": "k"}, "certificate_acme_eab_kid and certificate_acme_eab_hmac_key belong together"),
@@ -161,8 +162,9 @@ def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for(
 
 
 def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
-    assert _certificate_role.stand_ins(SITE, [], ["mail.example.org"]) == []
-    files = _certificate_role.stand_ins(SITE, [SITE["key"]], ["mail.example.org"])
+    places = _certificate_role.places(SITE, ["ecdsa"])
+    assert _certificate_role.stand_ins(places, [], ["mail.example.org"]) == []
+    files = _certificate_role.stand_ins(places, [SITE["key"]], ["mail.example.org"])
     assert [entry["path"] for entry in files] == list(SITE.values()) and files[1]["mode"] == "0600"
     known = _web_config.ARGUMENT_SPEC["files"]["options"]
     assert all(set(entry) <= set(known) for entry in files)
@@ -170,6 +172,17 @@ def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
     assert certificate.dns_names == ["mail.example.org"]
     (tmp_path / "both").write_text(files[1]["content"] + files[0]["content"])
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "both")
+
+
+def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_stand_in_of_its_kind():
+    places = _certificate_role.places({**SITE, "key": "/etc/tls.d/key"}, ["ecdsa", "rsa"])
+    assert [(place["path"], place["key_path"]) for place in places] == [
+        ("/etc/tls/chain.pem", "/etc/tls.d/key"),
+        ("/etc/tls/chain-rsa.pem", "/etc/tls.d/key-rsa"),
+    ]
+    chain, _key = _certificate_role.stand_ins(places, [places[1]["path"]], [])
+    assert chain["path"] == places[1]["path"]
+    assert _x509.read_certificate(ssl.PEM_cert_to_DER_cert(chain["content"])).key.type == "RSA"
 
 
 # --- before an order -------------------------------------------------------------------------------------------------

@@ -81,6 +81,14 @@ def test_profiles_are_the_guideline_s():
         ({"tls_certificate": "/etc/ssl/mail.pem"}, ["frontend_tls_certificate", "/etc/ssl/mail.pem"]),
         ({"tls_certificate_key": "/etc/ssl/mail.key"}, ["frontend_tls_certificate_key", "/etc/ssl/mail.key"]),
         ({"tls_certificate": "mail.pem", "tls_certificate_key": "/k"}, ["frontend_tls_certificate", "mail.pem"]),
+        (
+            {"tls_certificate_rsa": "/r.pem", "tls_certificate": "/c.pem", "tls_certificate_key": "/c.key"},
+            ["frontend_tls_certificate_rsa", "/r.pem"],
+        ),
+        (
+            {"tls_certificate_rsa": "/r.pem", "tls_certificate_rsa_key": "/r.key"},
+            ["frontend_tls_certificate_rsa", "beside frontend_tls_certificate"],
+        ),
         ({"acme_root": "/var/www/a b"}, ["frontend_acme_root", "/var/www/a b"]),
         ({"php": "php-fpm"}, ["frontend_php", "php-fpm"]),
         ({"keep": 0}, ["frontend_keep", "0"]),

@@ -227,6 +227,14 @@ def test_files_begin_with_the_managed_comment_and_end_with_one_newline(shape):
         assert "\n\n\n" not in text, path
 
 
+RSA = {
+    "tls_certificate": "/c.pem",
+    "tls_certificate_key": "/c.key",
+    "tls_certificate_rsa": "/r.pem",
+    "tls_certificate_rsa_key": "/r.key",
+}
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(
     ("changes", "option", "directives"),
@@ -243,6 +251,8 @@ def test_files_begin_with_the_managed_comment_and_end_with_one_newline(shape):
         ({}, "frontend_hsts_max_age", ("Header always set Strict-", 'on "max-age=31536000"')),
         ({}, "frontend_tls_certificate", ("SSLCertificateFile", "ssl_certificate ")),
         ({}, "frontend_tls_certificate_key", ("SSLCertificateKeyFile", "ssl_certificate_key")),
+        (RSA, "frontend_tls_certificate_rsa", ("SSLCertificateFile /r.pem", "ssl_certificate /r.pem")),
+        (RSA, "frontend_tls_certificate_rsa_key", ("SSLCertificateKeyFile /r.key", "ssl_certificate_key /r.key")),
         ({}, "frontend_http_redirect", ("RewriteRule", "return 308")),
         ({}, "frontend_php", ("SetHandler", "fastcgi_pass")),
     ],
