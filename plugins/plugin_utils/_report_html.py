@@ -220,7 +220,7 @@ def _support_bars(report: Info) -> Chart | None:
     rows: list[tuple[str, str, datetime.date | None, datetime.date, str]] = []
     for (name, level, end), number in counts.items():
         verdict = "fail" if end < today or level == "eol" else "warn" if end < soon else "pass"
-        rows.append((f"{name} ({level})", f"{number} host{'s' if number > 1 else ''}", None, end, verdict))
+        rows.append((name, f"{level}, {number} host{'s' if number > 1 else ''}", None, end, verdict))
     return _chart(rows, report)
 
 

@@ -1,0 +1,239 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Two dirty hosts with something planted on each, and one that nobody can reach, as audit.yml sees them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import ansible_runner
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+PROJECT = Path(__file__).resolve().parents[3]
+BIN = Path(sys.executable).parent
+SET = os.environ.get("LAB_SET", "molecule-audit")
+LAB = PROJECT / ".cache" / "lab"
+INVENTORY = LAB / SET / "inventory.yml"
+NAMES = ("apache11", "nginx13")
+SECONDS = 300
+CERTIFICATE = "/etc/ssl/certs/mail.nginx13.test.pem"
+# Security updates that are not installed: the version before, where the archive has one.
+OLD_OPENSSL = """
+export DEBIAN_FRONTEND=noninteractive
+apt-get -qq update
+newest=$(dpkg-query -W -f '${Version}' openssl)
+older=$(apt-cache madison openssl | cut -d '|' -f 2 | tr -d ' ' | sort -Vr | while read -r version; do
+    dpkg --compare-versions "$version" lt "$newest" && echo "$version" && break
+done)
+apt-get -qq -y --allow-downgrades install openssl="$older" >/dev/null 2>&1
+dpkg-query -W -f '${Version}' openssl
+"""
+# Everything that a look must not change: files with their times, packages, and which processes serve.
+STATE = """
+cd /
+find etc usr/share/kopano* var/lib/dpkg var/lib/apt var/www boot -xdev -type f -printf '%p %m %u %T@ ' \
+    -exec sha256sum {} \\; 2>/dev/null | sort
+dpkg-query -W
+systemctl show -p MainPID,ActiveEnterTimestamp apache2 nginx php7.4-fpm php8.4-fpm ssh cron
+ls -A /root /var/lib /var/cache /opt /srv
+"""
+
+
+def shell(host: str, script: str) -> str:
+    """What a script of root's says on a host; it may not fail."""
+    words = [sys.executable, PROJECT / "lab" / "lab.py", "--set", SET, "exec", host, "sh", "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def state() -> dict[str, list[str]]:
+    # What Ansible itself leaves in root's home is no concern of the host.
+    return {host: [line for line in shell(host, STATE).splitlines() if line != ".ansible"] for host in NAMES}
+
+
+def certificate_with_ten_days() -> str:
+    """nginx13's own certificate again, of 90 days of which 80 are over."""
+    own = x509.load_pem_x509_certificate(shell("nginx13", f"cat {CERTIFICATE}").encode())
+    authority = x509.load_pem_x509_certificate((LAB / "ca.pem").read_bytes())
+    key = serialization.load_pem_private_key((LAB / "ca_key").read_bytes(), None)
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder().subject_name(own.subject).issuer_name(authority.subject)
+    builder = builder.public_key(own.public_key()).serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=80))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=10))
+    for extension in own.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+
+
+@pytest.fixture(scope="session")
+def planted():
+    """The state of the hosts when everything is planted; the rest of what is wrong with them is the lab's."""
+    version = shell("apache11", OLD_OPENSSL)
+    assert version, "the archive has no older openssl"
+    shell("nginx13", f"cat >{CERTIFICATE} <<'END'\n{certificate_with_ten_days()}END\nsystemctl reload nginx; sleep 1")
+    for host in NAMES:
+        shell(
+            host,
+            "useradd --create-home auditor && mkdir ~auditor/.ssh && cp /root/.ssh/authorized_keys ~auditor/.ssh/"
+            " && chown -R auditor: ~auditor/.ssh && chmod 700 ~auditor/.ssh",
+        )
+    return state()
+
+
+@pytest.fixture(scope="session")
+def collections(tmp_path_factory):
+    """An empty folder into which the collection's tarball was installed."""
+    folder = tmp_path_factory.mktemp("collections")
+    for words in (
+        ["build", "--output-path", folder, PROJECT],
+        ["install", "--offline", "--collections-path", folder, "kopano-hardening-0.1.0.tar.gz"],
+    ):
+        done = subprocess.run(
+            [BIN / "ansible-galaxy", "collection", *words], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="session")
+def audit(planted, collections, tmp_path_factory):
+    """Runs the installed playbook as AWX does: what the runner says, and the report."""
+
+    def run(arguments: str = "", **variables: object):
+        folder = tmp_path_factory.mktemp("job")
+        (folder / "inventory").mkdir()
+        (folder / "inventory" / "lab.yml").write_text(INVENTORY.read_text())
+        lost = {"ansible_host": "127.0.0.1", "ansible_port": 1}
+        (folder / "inventory" / "lost.yml").write_text(yaml.safe_dump({"all": {"hosts": {"lost": lost}}}))
+        result = ansible_runner.run(
+            private_data_dir=str(folder),
+            playbook="kopano.hardening.audit",
+            cmdline=arguments,
+            extravars={"report_path": str(folder / "report"), "report_fail_on": ["fail"], **variables},
+            envvars={
+                "ANSIBLE_COLLECTIONS_PATH": str(collections),
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_PIPELINING": "true",
+                "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            },
+            ident="audit",
+            quiet=True,
+            timeout=SECONDS,
+        )
+        report = json.loads((folder / "report" / "report.json").read_text())
+        return result, {host["name"]: host for host in report["hosts"]}, folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def seen(audit):
+    return audit()
+
+
+def found(host, key):
+    return [item for item in host["findings"] if item["id"] == key]
+
+
+def test_it_fails_and_names_every_host(seen):
+    result, hosts, folder = seen
+    output = (folder / "artifacts" / "audit" / "stdout").read_text()
+    assert (result.status, result.rc) == ("failed", 2), output
+    assert {name: host["state"] for name, host in hosts.items()} == {
+        "apache11": "ok",
+        "nginx13": "ok",
+        "lost": "unreachable",
+    }
+    assert all(host["failed"] for host in hosts.values())
+    assert result.stats["failures"] == dict.fromkeys(hosts, 1)
+    assert result.stats["changed"] == {}
+    card = output.partition("host  ")[2].partition("PLAY RECAP")[0].splitlines()
+    assert [line.split()[0] for line in card[1:4]] == ["apache11", "lost", "nginx13"]
+    files = {path.name for path in (folder / "report").iterdir()}
+    assert files == {"index.html", "report.json", "junit.xml", "report.sarif", "kopano_hardening.prom"}
+
+
+@pytest.mark.parametrize(
+    ("host", "key", "severity", "subject"),
+    [
+        ("apache11", "support.eol", "fail", "Debian GNU/Linux 11 "),
+        ("apache11", "updates.security.pending", "fail", ""),
+        ("apache11", "tls.protocol.tls10", "fail", r"mail\.apache11\.test:443 "),
+        ("apache11", "tls.hsts.absent", "fail", r"mail\.apache11\.test:443 "),
+        ("apache11", "caa.none", "fail", r"mail\.apache11\.test$"),
+        ("nginx13", "frontend.tls.override", "warn", r"/etc/nginx/sites-enabled/mail:\d+$"),
+        ("nginx13", "tls.hsts.absent", "fail", r"mail\.nginx13\.test:443 "),
+        ("nginx13", "tls.certificate.expires_soon", "warn", r"mail\.nginx13\.test:443 "),
+        ("nginx13", "certificate.expiring", "warn", ""),
+    ],
+)
+def test_what_is_planted_is_found(seen, host, key, severity, subject):
+    items = [item for item in found(seen[1][host], key) if re.match(subject, item["subject"])]
+    assert items, sorted({item["id"] for item in seen[1][host]["findings"]})
+    assert {item["severity"] for item in items} == {severity}
+
+
+def test_a_weak_virtual_host_is_found_with_file_and_line(seen):
+    for item in found(seen[1]["nginx13"], "frontend.tls.override"):
+        path, _colon, line = item["subject"].rpartition(":")
+        text = shell("nginx13", f"sed -n {int(line)}p {path}")
+        assert text.strip().strip(";").replace('"', "") == item["evidence"]
+
+
+def test_the_steps_stand_as_the_hosts_do(seen):
+    steps = {name: list(host["steps"].values()) for name, host in seen[1].items()}
+    assert steps["apache11"][:4] == ["fail"] * 4
+    assert steps["nginx13"][1:4] == ["warn", "fail", "pass"]
+    assert steps["lost"] == ["unknown"] * 4 + ["fail"]
+    assert seen[1]["apache11"]["grade"] == "B"
+    assert seen[1]["apache11"]["support"]["level"] == "eol"
+    assert seen[1]["nginx13"]["support"]["level"] == "full"
+
+
+def test_without_root_it_says_what_it_could_not_see(audit):
+    result, hosts, folder = audit(
+        # A connection of its own, as the one of root's is still open.
+        ansible_user="auditor",
+        ansible_ssh_args="-o ControlPath=none",
+        audit_become=False,
+    )
+    assert result.rc == 2, (folder / "artifacts" / "audit" / "stdout").read_text()
+    for name in NAMES:
+        host = hosts[name]
+        assert host["state"] == "ok", host["message"]
+        ids = {item["id"] for item in host["findings"] if item["severity"] == "unknown"}
+        assert "frontend.config.untested" in ids
+        assert found(host, "tls.hsts.absent")
+        assert "not_asked" not in host["steps"].values()
+
+
+def test_tags_choose_steps_and_a_limit_forgets_no_host(audit):
+    result, hosts, _folder = audit("--tags caa --limit apache11,localhost", ansible_strategy="free")
+    assert result.rc == 2
+    assert {name: host["state"] for name, host in hosts.items()} == {
+        "apache11": "ok",
+        "nginx13": "left_out",
+        "lost": "left_out",
+    }
+    assert hosts["apache11"]["steps"]["4"] == "fail"
+    assert [hosts["apache11"]["steps"][step] for step in "135"] == ["not_asked"] * 3
+
+
+def test_nothing_is_changed(planted, seen):
+    """After all runs above."""
+    after = state()
+    for host in NAMES:
+        assert len(planted[host]) > 500
+        assert sorted(set(after[host]) ^ set(planted[host])) == []
