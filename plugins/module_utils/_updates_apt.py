@@ -47,6 +47,7 @@ _ORIGIN = re.compile(r" {6,}-?\d+ (\S.*)")
 # Of Ubuntu and its extended maintenance, of Debian's extended support, and of Debian before it had a label.
 _SECURITY_SUITE = re.compile(r"(-security|-lts|/updates)$")
 _LOCKED = "Could not get lock"
+_TARGET_FIELDS = {"Filename", "MetaKey", "Description", "Repo-URI", "Release"}
 _SPECIAL = re.compile(r"""[\\|{}\[\]<>"^~_=!@#$%&*]""")
 _RELEASE_HEADER = 16384  # bytes; what comes after is hashes
 
@@ -204,6 +205,8 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
         fields = dict(re.findall(r"(?m)^([\w-]+): (.*)$", paragraph))
         if not fields:
             continue
+        if not fields.keys() >= _TARGET_FIELDS:
+            raise Refused(f"apt-get indextargets says what is not understood: {paragraph[:200]}")
         # The file of a list is named by its source's address and its key.
         folder, name = os.path.split(fields["Filename"])
         end = name.rfind(_file_name(fields["MetaKey"]))
@@ -282,9 +285,11 @@ def _date(text: str | None) -> datetime.datetime | None:
     """A date of a Release file."""
     try:
         moment = email.utils.parsedate_to_datetime(text or "")
-    except (TypeError, ValueError, IndexError):
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)).astimezone(
+            datetime.timezone.utc
+        )
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=datetime.timezone.utc)
 
 
 def _stamp(place: Place) -> datetime.datetime | None:
@@ -313,7 +318,10 @@ def _status(host: Host, place: Place) -> list[Installed]:
     form = "${db:Status-Want}\\t${db:Status-Eflag}\\t${db:Status-Status}\\t${binary:Package}\\t${Version}\\n"
     packages = []
     for line in _ask(host, "dpkg-query", "--show", "--showformat", form).splitlines():
-        want, error, state, name, version = line.split("\t")
+        fields = line.split("\t")
+        if len(fields) != 5:
+            raise Refused(f"dpkg-query says what is not understood: {line[:200]}")
+        want, error, state, name, version = fields
         if state in ("not-installed", "config-files"):
             continue
         broken = "" if state == "installed" else state

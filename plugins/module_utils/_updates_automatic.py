@@ -153,7 +153,7 @@ def _options(text: str) -> dict[str, list[str]]:
 def _interval(options: t.Mapping[str, list[str]], name: str) -> datetime.timedelta:
     """How often a periodic job of apt runs: days, unless a unit follows; zero for never."""
     text = options.get(name, ["0"])[-1]
-    number = re.match(r"(\d+)([smhd]?)$", text)
+    number = re.match(r"(\d{1,6})([smhd]?)$", text)
     if not number:
         return _DAY if text == "always" else 0 * _DAY
     unit = {"s": _DAY / 86400, "m": _DAY / 1440, "h": _DAY / 24}.get(number.group(2), _DAY)
@@ -291,9 +291,12 @@ def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) ->
     except OSError:
         return ""
     for moment, words in reversed(_LOG_ERROR.findall(text)):
-        # The log has the host's own time.
-        newer = datetime.datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").timestamp() > after
-        return f"{moment} {words}" if newer else ""
+        try:
+            # The log has the host's own time.
+            seconds = datetime.datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").timestamp()
+        except (ValueError, OverflowError):
+            continue
+        return f"{moment} {words}" if seconds > after else ""
     return ""
 
 

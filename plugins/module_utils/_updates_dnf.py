@@ -227,7 +227,7 @@ def _installed(host: Host) -> dict[tuple[str, str], list[str]]:
     outcome = host.run("rpm", "--query", "--all", "--queryformat", "%{INSTALLTIME}\\t%{NAME}\\t%{ARCH}\\t%{EVR}\\n")
     if outcome.code:
         raise Refused(outcome.complaint)
-    rows = [line.split("\t") for line in outcome.stdout.splitlines()]
+    rows = re.findall(r"(?m)^(\d+)\t(\S+)\t(\S+)\t(\S+)$", outcome.stdout)
     installed: dict[tuple[str, str], list[str]] = {}
     for _time, name, architecture, version in sorted(rows, key=lambda row: int(row[0])):
         installed.setdefault((name, architecture), []).append(version)

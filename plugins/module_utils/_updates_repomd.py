@@ -18,8 +18,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Reading, Source
 
 _DATA = re.compile(r"<data\s[^>]*type=[\"']([^\"']+)[\"']")
-_TIMESTAMP = re.compile(r"<timestamp>\s*(\d+)")
-_REVISION = re.compile(r"<revision>\s*(\d{9,})\s*</revision>")
+_TIMESTAMP = re.compile(r"<timestamp>\s*(\d{9,11})\b")
+_REVISION = re.compile(r"<revision>\s*(\d{9,11})\s*</revision>")
 
 
 def source(name: str, folder: str) -> Source:
@@ -31,9 +31,8 @@ def source(name: str, folder: str) -> Source:
         return Source(name, problem="its metadata is not on the host: it was never fetched", absent=True)
     seconds = [int(number) for number in _TIMESTAMP.findall(text) or _REVISION.findall(text)]
     found = Source(name, security="updateinfo" in _DATA.findall(text))
-    if seconds:
-        found.date = _moment(max(seconds))
-    else:
+    found.date = _moment(max(seconds)) if seconds else None
+    if not found.date:
         found.problem = "its repomd.xml does not say when it was made"
     return found
 

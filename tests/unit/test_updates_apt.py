@@ -6,18 +6,23 @@
 
 from __future__ import annotations
 
+import datetime
 import fcntl
 import functools
 import http.server
 import os
+import pathlib
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _updates_apt, _updates_findings
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host, rfc3339
 
 from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
 
@@ -566,3 +571,71 @@ def test_asking_for_locks_takes_none(bed):
     assert _updates_apt._at_work(place) == 0
     with (bed.admin / "lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# ---- What no apt says
+
+
+@settings(max_examples=300)
+@given(st.text(alphabet=st.sampled_from("MonTue, 0123456789Nov:UTC+-GMT\n"), max_size=40) | st.text(max_size=40))
+def test_a_date_is_a_date_in_utc_or_none(text):
+    date = _updates_apt._date(text)
+    assert date is None or date.utcoffset() == datetime.timedelta(0)
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("Mon, 23 Nov 2026 11:22:38 UTC", "2026-11-23T11:22:38Z"),
+        ("Mon, 23 Nov 2026 12:22:38 +0100", "2026-11-23T11:22:38Z"),
+        ("Mon, 23 Nov 2026 11:22:38 -0000", "2026-11-23T11:22:38Z"),
+        ("Fri, 31 Dec 9999 23:59:59 -2359", None),
+        ("Mon, 23 Nov 2026 99:22:38 UTC", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_dates_of_release_files(text, date):
+    assert rfc3339(_updates_apt._date(text)) == date
+
+
+@pytest.mark.parametrize(
+    ("program", "text", "reason"),
+    [
+        ("dpkg-query", "echo 'install ok installed'", "not understood"),
+        ("dpkg-query", "echo 'no such folder' >&2; exit 2", "no such folder"),
+        ("apt-cache", "exit 0", "apt-cache says nothing about base, old, tls, web"),
+        ("apt-cache", "kill -9 $$", "ended with status -9"),
+        ("apt-config", "exit 0", "apt-config does not say"),
+        (
+            "apt-get",
+            "printf 'Filename: /x\\nMetaKey: y\\nDescription: d\\nRepo-URI: u\\nRelease: r\\n'",
+            "not understood",
+        ),
+        ("apt-get", "printf 'Filename: /x\\n'", "not understood"),
+    ],
+)
+def test_programs_that_say_something_else_are_an_error(bed, program, text, reason):
+    main(bed)
+    bed.update()
+    programs = bed.folder / "bin"
+    programs.mkdir()
+    (programs / program).write_text(f"#!/bin/sh\n{text}\n")
+    (programs / program).chmod(0o755)
+    bed.host.environment["PATH"] = f"{programs}:{bed.host.environment['PATH']}"
+    reading = read(bed)
+    assert reason in found(reading, "updates.error")["evidence"]
+    assert counts(reading) == (None, None, None)
+
+
+def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path):
+    script, child = tmp_path / "slow", tmp_path / "child"
+    script.write_text(f"#!/bin/sh\nsleep 60 & echo $! >{child}; wait\n")
+    script.chmod(0o755)
+    started = time.monotonic()
+    outcome = Host(environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).run(str(script), timeout=0.5)
+    assert outcome.complaint.endswith("no answer within 0.5 seconds")
+    assert time.monotonic() - started < 20
+    # A child of a program that was ended may wait to be reaped, but does not run any more.
+    state = pathlib.Path(f"/proc/{child.read_text().strip()}/stat")
+    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"

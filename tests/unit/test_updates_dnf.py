@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sys
 import textwrap
 import time
 
@@ -255,7 +256,7 @@ class Answers:
         (folder / "answers.json").write_text(json.dumps(answers))
         script = textwrap.dedent(
             f"""\
-            #!/usr/bin/env python3
+            #!{sys.executable}
             import json, sys
             for words, code, text in json.load(open({str(folder / "answers.json")!r})):
                 if all(word in sys.argv for word in words):
