@@ -230,8 +230,8 @@ def test_a_renewal_is_served_at_once_and_costs_no_request(tmp_path):
 def test_what_a_hook_did_not_bring_is_brought_when_certbots_service_has_run(host):
     renewed = served(host)
     shell = (
-        "cd /etc/kopano-hardening/tls && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=old -days 1 "
-        "-keyout privkey.pem -out fullchain.pem 2>&1 && systemctl reload {} && sleep 1"
+        "cd /etc/kopano-hardening/tls && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+        "-subj /CN=old -days 1 -keyout privkey.pem -out fullchain.pem 2>&1 && systemctl reload {} && sleep 1"
     ).format({"apache12n": "apache2", "nginx11n": "nginx"}[host])
     done = on(host, "sh", "-c", shell)
     assert done.returncode == 0, done.stdout
