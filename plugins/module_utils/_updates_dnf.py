@@ -84,7 +84,7 @@ def read(
 ) -> Reading:
     """The pending updates, and the state of the metadata that they were read from.
 
-    `release` is as for the other package managers, and not needed. With `refresh`, the metadata is fetched first.
+    `release` has the fields of os-release. With `refresh`, the metadata is fetched first.
     """
     variant = _DNF5 if os.path.basename(os.path.realpath(host.find("dnf"))).startswith("dnf5") else _DNF4
     reading = Reading(variant.manager)
@@ -98,7 +98,14 @@ def read(
         reading.updates.packages = _pending(host, variant, sources, patience)
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
-    unread = ([unclear] if unclear else []) + _updates_model.problems(variant.manager, sources.values())
+    unread = [unclear] if unclear else []
+    unread += _updates_model.problems(variant.manager, sources.values())
+    if release.get("ID") == "amzn" and (host.read("/etc/dnf/vars/releasever") or "").strip() != "latest":
+        # Its repositories stay as they were with a release; what came later is in those of newer releases.
+        locked = "Amazon Linux's repositories are locked to a release"
+        fix = "dnf check-release-update  # then: dnf upgrade --releasever=VERSION"
+        reading.findings.append(finding("updates.source.failed", variant.manager, locked, fix))
+        unread.append(locked)
     return _updates_findings.conclude(reading, unread, _updates_repomd.security_lack(reading, sources))
 
 

@@ -35,7 +35,10 @@ _SKEW = datetime.timedelta(hours=1)
 
 @dataclass
 class Package:
-    """A newer version of an installed package. `origin` names the source it comes from, as its manager does."""
+    """A newer version of an installed package. `origin` names the source it comes from, as its manager does.
+
+    One that is `held` is on hold, locked, excluded, or passed over because of a pin.
+    """
 
     name: str
     installed: str

@@ -49,9 +49,9 @@ def moment(seconds=0.0):
     return datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC)
 
 
-def read(bed, now=None, **more):
+def read(bed, now=None, release=None, **more):
     """The reading with what follows from it; the automatic updates are another reader's."""
-    reading = _updates_findings.complete(_updates_dnf.read(bed.host, {}, now or moment(), 48, **more))
+    reading = _updates_findings.complete(_updates_dnf.read(bed.host, release or {}, now or moment(), 48, **more))
     reading.findings = [item for item in reading.findings if not item["id"].startswith("updates.automatic")]
     return reading
 
@@ -348,3 +348,15 @@ def test_long_names_are_read_though_dnf_breaks_the_line(tmp_path):
     answers = [INSTALLED_5, REPOS_5, [["check-update"], 100, text], [["advisory"], 0, "[]"]]
     names = [package.name for package in read(Answers(tmp_path, answers)).updates.packages]
     assert names == ["a-package-with-a-name-that-is-much-too-long-for-one-column.x86_64", "tls", "web"]
+
+
+def test_a_release_that_amazon_linux_is_locked_to_has_no_updates_and_says_nothing(tmp_path):
+    answers = [INSTALLED_5, REPOS_5, [["check-update"], 0, ""], [["advisory"], 0, "[]"]]
+    bed = Answers(tmp_path, answers)
+    amazon = {"ID": "amzn", "VERSION_ID": "2023"}
+    reading = read(bed, release=amazon)
+    assert counts(reading) == (None, None, None)
+    assert found(reading, "updates.source.failed")["fix"].startswith("dnf check-release-update")
+    (tmp_path / "etc/dnf/vars").mkdir(parents=True)
+    (tmp_path / "etc/dnf/vars/releasever").write_text("latest\n")
+    assert counts(read(bed, release=amazon)) == (0, 0, 0)
