@@ -151,7 +151,8 @@ def _sources(host: Host, variant: _Variant, patience: float) -> tuple[dict[str, 
     signed = _signed(host)
     sources, checks = {}, []
     for name in names:
-        folders = glob.glob(host.path(f"{variant.caches}/{glob.escape(name)}-[0-9a-f]*/repodata"))
+        # The folder's name ends with a hash of the repository's address, so one that has moved has two.
+        folders = glob.glob(host.path(f"{variant.caches}/{glob.escape(name)}-{'[0-9a-f]' * 16}/repodata"))
         folder = max(folders, key=os.path.getmtime, default="")
         sources[name] = _updates_repomd.source(name, folder)
         sources[name].signed = signed.get(name)

@@ -131,6 +131,26 @@ def test_an_update_from_a_repository_without_updateinfo_is_not_known_to_be_harml
 
 
 @real
+def test_repositories_whose_names_begin_alike_are_told_apart(bed):
+    bed.repository("base-debug", OFFERED, ADVISORY)
+    read(bed, refresh=True)
+    bed.repository("base", (), url="http://127.0.0.1:9/gone")
+    reading = read(bed)
+    assert found(reading, "updates.source.failed")["subject"] == "base"
+    assert counts(reading) == (2, 1, None)
+
+
+@real
+def test_a_repository_that_moved_and_was_not_fetched_since_is_an_error(bed):
+    place = bed.repository("base", OFFERED, ADVISORY)
+    read(bed, refresh=True)
+    bed.repository("base", OFFERED, ADVISORY, url=f"file://{place}/.")
+    reading = read(bed)
+    assert counts(reading) == (None, None, None)
+    assert "no cache for 'base'" in found(reading, "updates.error")["evidence"]
+
+
+@real
 def test_an_unreachable_repository_is_an_error_though_dnf_passes_over_it(bed):
     bed.repository("base", OFFERED, ADVISORY)
     bed.repository("gone", (), url="http://127.0.0.1:9/gone")
