@@ -20,12 +20,20 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _own_code
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import Pair
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, LINK, Change, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import (
+    ABSENT,
+    FILE,
+    LINK,
+    Change,
+    Changeset,
+    State,
+)
 
 HOME = "/usr/local/lib/kopano-hardening"
 PROGRAM = HOME + "/deploy-certificate"
 SETTINGS = "/etc/kopano-hardening/certificate.json"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/kopano-hardening"
+UNIT_DIRECTORY = "/etc/systemd/system"
 # certbot's unit as Debian and SUSE name it, and as the packages for RHEL do.
 UNITS = ("certbot", "certbot-renew")
 PATIENCE = 120.0  # seconds that a renewal waits for another transaction to end
@@ -113,12 +121,21 @@ def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
     wanted.want(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
     wanted.want(HOOK, State(LINK, target=PROGRAM))
     drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
-    wanted.want(drop_in_path(), State(FILE, content=drop_in.encode(), mode=0o644))
+    wanted.want(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
     return wanted.pending()
 
 
-def drop_in_path() -> str:
-    return f"/etc/systemd/system/{unit()}.service.d/kopano-hardening.conf"
+def leftovers() -> list[Change]:
+    """What has to go, so that no renewal replaces a certificate from elsewhere. The code does nothing by itself."""
+    wanted = Changeset()
+    for path in (HOOK, SETTINGS, *map(drop_in_path, UNITS)):
+        if os.path.lexists(path):
+            wanted.want(path, State(ABSENT))
+    return wanted.pending()
+
+
+def drop_in_path(name: str) -> str:
+    return f"{UNIT_DIRECTORY}/{name}.service.d/kopano-hardening.conf"
 
 
 def timer_runs() -> bool:
@@ -127,11 +144,16 @@ def timer_runs() -> bool:
     return all(_certificate_deploy.systemctl(verb, "--quiet", timer)[0] for verb in ("is-enabled", "is-active"))
 
 
+def put(changes: list[Change]) -> None:
+    """Put them in place, and have the service manager know of them. Raises ChangeError."""
+    _certificate_deploy.apply(changes)
+    if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
+        _certificate_deploy.systemctl("daemon-reload")
+
+
 def install(changes: list[Change]) -> None:
     """Put them in place, and have certbot's timer run. Raises ChangeError, ValueError."""
-    _certificate_deploy.apply(changes)
-    if any(change.path == drop_in_path() for change in changes):
-        _certificate_deploy.systemctl("daemon-reload")
+    put(changes)
     if not timer_runs():
         ok, words = _certificate_deploy.systemctl("enable", "--now", unit() + ".timer")
         if not ok:

@@ -89,8 +89,9 @@ options:
       - Has C(certbot)'s renewals do the same without Ansible. The files of O(certificates) are C(certbot)'s then.
       - Keeps a copy of the collection's code in C(/usr/local/lib/kopano-hardening), a deploy hook that runs it, and an
         addition to C(certbot)'s service that runs it again if the hook has failed. C(certbot)'s timer is switched on.
+      - With V(false), takes hook and addition away, so that no renewal replaces the certificate.
+      - Without it, what is there stays.
     type: bool
-    default: false
   ca_file:
     description: A file with the authorities that C(certbot) trusts the ACME server of, for O(renewal).
     type: path
@@ -243,7 +244,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "bootstrap": {"type": "bool", "default": False},
         },
     },
-    "renewal": {"type": "bool", "default": False},
+    "renewal": {"type": "bool"},
     "ca_file": {"type": "path"},
     "key_mode": {"type": "str", "default": "0600", "no_log": False},
     "key_group": {"type": "str", "no_log": False},
@@ -304,6 +305,12 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         result["changed"] = result["changed"] or bool(changes) or not _certificate_hook.timer_runs()
         if not check_mode:
             _certificate_hook.install(changes)
+    elif params["renewal"] is False:
+        changes = _certificate_hook.leftovers()
+        result["diff"] += _changeset.diff(changes)
+        result["changed"] = result["changed"] or bool(changes)
+        if not check_mode:
+            _certificate_hook.put(changes)
     return result
 
 

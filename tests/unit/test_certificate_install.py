@@ -302,7 +302,7 @@ def hooked(tmp_path, host, made, monkeypatch):
     (tmp_path / "units" / "certbot.timer").touch()
     for name in ("HOME", "PROGRAM", "SETTINGS", "HOOK"):
         monkeypatch.setattr(_certificate_hook, name, str(tmp_path / "host") + getattr(_certificate_hook, name))
-    monkeypatch.setattr(_certificate_hook, "drop_in_path", lambda: str(tmp_path / "host" / "drop-in.conf"))
+    monkeypatch.setattr(_certificate_hook, "UNIT_DIRECTORY", str(tmp_path / "host" / "systemd"))
     entry = {
         "path": str(tmp_path / "tls" / "chain.pem"),
         "key_path": str(tmp_path / "tls" / "key.pem"),
@@ -318,13 +318,34 @@ def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hoo
     _certificate_hook.install(changes)
     assert ("daemon-reload",) in host[0]
     assert _certificate_hook.pending(settings, "/some/ca.pem") == []
-    drop_in = Path(_certificate_hook.drop_in_path()).read_text()
+    drop_in = Path(_certificate_hook.drop_in_path("certbot")).read_text()
     assert 'Environment="REQUESTS_CA_BUNDLE=/some/ca.pem"\n' in drop_in
     assert f"ExecStopPost={_certificate_hook.PROGRAM}\n" in drop_in
     assert os.path.realpath(_certificate_hook.HOOK) == os.path.realpath(_certificate_hook.PROGRAM)
     assert mode(_certificate_hook.PROGRAM) == 0o755
     # Who needs no authorities of their own gets rid of them again.
-    assert [change.path for change in _certificate_hook.pending(settings, None)] == [_certificate_hook.drop_in_path()]
+    assert [change.path for change in _certificate_hook.pending(settings, None)] == [
+        _certificate_hook.drop_in_path("certbot")
+    ]
+
+
+def test_a_certificate_from_elsewhere_is_replaced_by_no_renewal(hooked, host, pair):
+    _lineage, settings = hooked
+    assert _certificate_hook.leftovers() == []
+    _certificate_hook.install(_certificate_hook.pending(settings, None))
+    host[0].clear()
+    entry = {**NOTHING, "path": pair.path, "key_path": pair.key_path, "chain": pair.chain, "key": pair.key}
+    options = {**PARAMS, **SETTINGS, "certificates": [entry], "ca_file": None, "kopano": False}
+    # A bootstrap does not know yet.
+    assert certificate_install.run({**options, "renewal": None}, False)["changed"]
+    assert Path(_certificate_hook.HOOK).is_symlink()
+    assert certificate_install.run({**options, "renewal": False}, True)["changed"]
+    assert Path(_certificate_hook.HOOK).is_symlink()
+    assert certificate_install.run({**options, "renewal": False}, False)["changed"]
+    gone = (_certificate_hook.HOOK, _certificate_hook.SETTINGS, _certificate_hook.drop_in_path("certbot"))
+    assert not any(os.path.lexists(path) for path in gone)
+    assert host[0] == [("daemon-reload",)]
+    assert not certificate_install.run({**options, "renewal": False}, False)["changed"]
 
 
 def test_the_timer_is_switched_on_where_it_is_off(hooked, host, monkeypatch):
