@@ -18,7 +18,6 @@ import contextlib
 import datetime
 import email.utils
 import fcntl
-import glob
 import os
 import re
 import struct
@@ -48,6 +47,7 @@ _ORIGIN = re.compile(r" {6,}-?\d+ (\S.*)")
 _SECURITY_SUITE = re.compile(r"(-security|-lts|/updates)$")
 _LOCKED = "Could not get lock"
 _TARGET_FIELDS = {"Filename", "MetaKey", "Description", "Repo-URI", "Release"}
+_COMPRESSIONS = ("", ".lz4", ".zst", ".gz", ".xz", ".bz2", ".lzma")
 _SPECIAL = re.compile(r"""[\\|{}\[\]<>"^~_=!@#$%&*]""")
 _RELEASE_HEADER = 16384  # bytes; what comes after is hashes
 
@@ -161,7 +161,8 @@ def _blame(complaints: list[str], sources: t.Iterable[Source]) -> list[str]:
     unclear = list(complaints)
     for source in sources:
         address, _blank, suite = source.name.partition(" ")
-        names = (f"{address} {suite} ", f"{address}/dists/{suite}/", f"{address}/{suite}")
+        # A suite with a slash at its end is a place of its own, without the usual folders.
+        names = (f"{address} {suite} ", f"{address}/{suite}" if suite.endswith("/") else f"{address}/dists/{suite}/")
         own = [line for line in complaints if any(name in line for name in names)]
         if own:
             source.absent, source.problem = False, own[-1]
@@ -246,7 +247,7 @@ def _sources(targets: list[Target]) -> dict[str, Source]:
 
 def _is_there(target: Target) -> bool:
     """Is the list on the host, as it is or compressed, or is it empty? Then apt keeps none."""
-    if os.path.exists(target.file) or glob.glob(glob.escape(target.file) + ".*"):
+    if any(os.path.exists(target.file + suffix) for suffix in _COMPRESSIONS):
         return True
     text = _release_file(target)[0]
     return re.search(rf"(?m)^ \S+ +0 {re.escape(target.key)}$", text) is not None

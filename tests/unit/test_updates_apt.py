@@ -278,7 +278,7 @@ def test_a_list_that_is_gone_is_missed(bed):
     security(bed)
     bed.update()
     for path in bed.lists.glob("*security*_binary-amd64_Packages*"):
-        path.unlink()
+        path.rename(path.with_name(f"{path.name}.diff_Index"))
     reading = read(bed)
     assert not reading.updates.security_known
     assert counts(reading)[:2] == (1, None)
@@ -435,6 +435,16 @@ def test_a_source_that_answers_404_is_an_error(bed, web):
     )
     assert counts(reading) == (None, None, None)
     assert "secret" not in str(reading)
+
+
+def test_a_source_without_the_usual_folders_is_named_as_well(bed, web):
+    main(bed, INSTALLED)
+    security(bed, {})
+    (bed.root / "etc/apt/sources.list.d/flat.list").write_text(f"deb {web}/flat ./\ndeb {web}/flat other/\n")
+    reading = read(bed, refresh=True)
+    failed = {item["subject"] for item in reading.findings if item["id"] == "updates.source.failed"}
+    assert failed == {f"{web}/flat ./", f"{web}/flat other/"}
+    assert counts(reading) == (None, None, None)
 
 
 def test_a_list_that_is_not_there_is_an_error(bed, web):
