@@ -9,10 +9,12 @@ import json
 import os
 import pwd
 import shutil
+import signal
 import ssl
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,10 +25,14 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _certificate_self_signed,
     _layout,
     _own_code,
+    _probe,
     _x509,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._journal import Lock
 from ansible_collections.kopano.hardening.plugins.modules import certificate_install
+
+from .test_transaction import Bed
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
 SETTINGS = {"server": "auto", "rehearse": "auto", "key_mode": "0600", "key_group": None, "kopano": True}
@@ -401,3 +407,101 @@ def test_the_program_runs_without_ansible_and_without_the_collection(hooked, tmp
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert Path(settings["certificates"][0]["path"]).exists()
+
+
+# --- a web server ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def web(tmp_path, host, monkeypatch):
+    """A host with a web server that does what a test tells it."""
+    before = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
+    (tmp_path / "web").mkdir()
+    bed = Bed(tmp_path / "web", monkeypatch)
+    monkeypatch.setattr(_layout, "detect", lambda server="auto", root="/": bed.layouts)
+    monkeypatch.setattr(_certificate_deploy, "Server", lambda layout: bed.server)
+    yield bed
+    for name, action in before.items():
+        signal.signal(name, action)
+
+
+def serve(web, monkeypatch, pair, *digests):
+    """Have the virtual host read the pair, and answer with these certificates, one after the other."""
+    (web.conf / "nginx.conf").write_text(
+        "events { }\nhttp { server { listen 127.0.0.1:1 ssl; server_name mail.example.org unknown.invalid; "
+        f"ssl_certificate {pair.path}; ssl_certificate_key {pair.key_path}; }} }}\n"
+    )
+    left = list(digests)
+
+    def ask_all(targets, _timeout):
+        digest = left.pop(0) if len(left) > 1 else left[0]
+        return [dict(BLANK, ok=True, status=200, protocol="TLSv1.3", certificate=digest) for _target in targets]
+
+    monkeypatch.setattr(_probe, "ask_all", ask_all)
+
+
+BLANK = {
+    **dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error")),
+    "headers": {},
+    "ms": 0.1,
+}
+QUICK = {**SETTINGS, "rehearse": "off", "kopano": False}
+
+
+def test_a_web_server_gets_it_by_a_transaction_that_is_not_kept(web, monkeypatch, pair):
+    serve(web, monkeypatch, pair, "before", "before", pair.sha256)
+    result = _certificate_deploy.deploy([pair], QUICK)
+    assert result["changed"] and result["transaction"] and Path(pair.path).read_text() == pair.chain
+    assert web.server.calls == ["check", "reload"]
+    assert result["served"] == ["mail.example.org"]
+    # No restore brings an old certificate back.
+    assert web.states() == []
+    web.server.calls.clear()
+    assert not _certificate_deploy.deploy([pair], QUICK)["changed"] and web.server.calls == []
+
+
+def test_a_web_server_that_does_not_take_it_has_the_old_one_back(web, monkeypatch, pair):
+    serve(web, monkeypatch, pair, pair.sha256)
+    _certificate_deploy.deploy([pair], QUICK)
+    web.server.happens = [lambda: (False, "[emerg] key values mismatch")]
+    chain, key = _certificate_self_signed.make(NAMES, 1)
+    with pytest.raises(
+        DeployError, match=r"reload failed, everything is back as it was: .*key values mismatch"
+    ) as caught:
+        _certificate_deploy.deploy([pair._replace(chain=chain, key=key)], QUICK)
+    assert caught.value.result["rolled_back"]
+    assert Path(pair.path).read_text() == pair.chain and Path(pair.key_path).read_text() == pair.key
+
+
+def test_a_server_with_another_one_in_its_memory_reads_it_again(web, monkeypatch, pair):
+    serve(web, monkeypatch, pair, pair.sha256)
+    _certificate_deploy.deploy([pair], QUICK)
+    web.server.calls.clear()
+    serve(web, monkeypatch, pair, "another", pair.sha256)
+    assert _certificate_deploy.deploy([pair], QUICK, check_mode=True)["changed"] and web.server.calls == []
+    serve(web, monkeypatch, pair, "another", pair.sha256)
+    assert _certificate_deploy.deploy([pair], QUICK)["changed"] and web.server.calls == ["reload"]
+    serve(web, monkeypatch, pair, "another")
+    with pytest.raises(DeployError, match=r"mail\.example\.org: still served with another certificate"):
+        _certificate_deploy.deploy([pair], QUICK)
+
+
+def test_what_no_virtual_host_reads_is_served_for_no_name(web, pair):
+    assert _certificate_deploy.deploy([pair], QUICK)["served"] == []
+
+
+def test_a_renewal_waits_for_another_transaction_and_a_run_does_not(web, pair, monkeypatch):
+    lock = Lock(str(web.lock))
+    lock.acquire()
+    with pytest.raises(DeployError, match="another transaction is under way"):
+        _certificate_deploy.deploy([pair], QUICK)
+    monkeypatch.setattr(_certificate_deploy, "LOCK_PAUSE", 0.05)
+    threading.Timer(0.3, lock.release).start()
+    assert _certificate_deploy.deploy([pair], QUICK, patience=20)["changed"]
+
+
+def test_a_server_that_is_stopped_gets_the_files_and_is_left_stopped(web, pair):
+    web.server.pid = None
+    result = _certificate_deploy.deploy([pair], QUICK)
+    assert result["changed"] and result["transaction"] is None and web.server.calls == []
+    assert Path(pair.path).read_text() == pair.chain
