@@ -11,6 +11,7 @@ import datetime
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -572,6 +573,20 @@ def test_prometheus_can_read_it(report, texts):
     assert ("kopano_hardening_report_timestamp_seconds", None) in samples
     hosts = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
     assert len([1 for name, _labels in samples if name == "kopano_hardening_host_passed"]) == len(hosts)
+
+
+def test_promtool_has_no_complaints(texts):
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=texts["kopano_hardening.prom"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 # --- hostile text ----------------------------------------------------------------------------------------------------
