@@ -131,6 +131,10 @@ def read(
     found = [_update(package, policies[package.name], by_list) for package in packages]
     reading.updates.packages = [update for update in found if update]
     unread = unclear + _updates_model.problems(MANAGER, sources.values())
+    named = {name for policy in policies.values() for _version, lists in policy.newer for name in lists}
+    strange = sorted(name for name in named if name not in by_list and not name.startswith("/"))
+    if strange:
+        unread.append("apt-cache names lists that are not those of the sources: " + ", ".join(strange))
     lack = _security_lack(release, sources)
     return _updates_findings.conclude(reading, unread, lack)
 

@@ -638,6 +638,20 @@ def test_programs_that_say_something_else_are_an_error(bed, program, text, reaso
     assert counts(reading) == (None, None, None)
 
 
+def test_a_list_of_no_known_source_leaves_open_what_it_has(bed):
+    main(bed, INSTALLED)
+    security(bed)
+    bed.update()
+    programs = bed.folder / "bin"
+    programs.mkdir()
+    (programs / "apt-cache").write_text('#!/bin/sh\n/usr/bin/apt-cache "$@" | sed s,/security,/elsewhere,\n')
+    (programs / "apt-cache").chmod(0o755)
+    bed.host.environment["PATH"] = f"{programs}:{bed.host.environment['PATH']}"
+    reading = read(bed)
+    assert counts(reading) == (1, None, None)
+    assert "elsewhere bookworm-security/main amd64 Packages" in reading.updates.reason
+
+
 def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path):
     script, child = tmp_path / "slow", tmp_path / "child"
     script.write_text(f"#!/bin/sh\nsleep 60 & echo $! >{child}; wait\n")
