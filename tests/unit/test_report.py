@@ -579,13 +579,8 @@ def test_promtool_has_no_complaints(texts):
     promtool = shutil.which("promtool")
     if promtool is None:
         pytest.skip("promtool is not installed")
-    done = subprocess.run(
-        [promtool, "check", "metrics"],
-        input=texts["kopano_hardening.prom"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    text = texts["kopano_hardening.prom"]
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
