@@ -1,0 +1,101 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What fails in harden.yml on some hosts and on all: who goes on, where the run ends, and what the report says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+HOSTS = ("web1", "web2", "web3")
+# The role in place of which one stands fails where it shall, and the other ones have nothing to say.
+FRONTEND = [
+    {"name": "Make the policy effective", "ansible.builtin.fail": {"msg": "port 443 is taken"}, "when": "fails"}
+]
+QUIET = ("updates", "certificate", "verify", "caa")
+
+
+@pytest.fixture(scope="module")
+def collections(tmp_path_factory):
+    """The collection with its own playbooks, plugins and report, and stand-ins for the roles that look at hosts."""
+    top = tmp_path_factory.mktemp("collections")
+    collection = top / "ansible_collections" / "kopano" / "hardening"
+    (collection / "roles").mkdir(parents=True)
+    shutil.copytree(ROOT / "playbooks", collection / "playbooks")
+    for name in ("plugins", "meta", "galaxy.yml", "roles/report"):
+        (collection / name).symlink_to(ROOT / name)
+    for name, tasks in {"frontend": FRONTEND, **{name: [] for name in QUIET}}.items():
+        (collection / "roles" / name / "tasks").mkdir(parents=True)
+        (collection / "roles" / name / "tasks" / "main.yml").write_text(yaml.safe_dump(tasks))
+    return top
+
+
+@pytest.fixture
+def harden(collections, tmp_path):
+    """Runs harden.yml where some hosts fail: the run, the hosts of its recap that failed, and the scorecard's lines."""
+
+    def run(failing, **variables):
+        here = {"ansible_connection": "local", "ansible_become": False}
+        hosts = {name: {**here, "fails": name in failing} for name in HOSTS}
+        (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+        done = subprocess.run(
+            [BIN / "ansible-playbook", "-i", "inventory.yml", "-e", json.dumps(variables), "kopano.hardening.harden"],
+            env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"},
+            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, done.stdout + done.stderr
+        before, _, recap = done.stdout.partition("PLAY RECAP")
+        cards = re.findall(r"(?m)^(web\d)((?: +(?:FAIL|ok|[?-])(?= )){5})  *(.*)$", before)
+        hosts_of = {
+            pattern: set(re.findall(rf"(?m)^(web\d) .*{pattern}", recap)) for pattern in ("failed=[1-9]", "ok=")
+        }
+        return done.stdout, hosts_of["failed=[1-9]"], hosts_of["ok="], {name: (s.split(), w) for name, s, w in cards}
+
+    return run
+
+
+def test_a_host_that_fails_ends_nothing_for_the_others(harden):
+    _output, failed, seen, card = harden({"web2"})
+    assert (failed, seen) == ({"web2"}, set(HOSTS))
+    steps, words = card["web2"]
+    assert steps == ["?", "FAIL", "?", "?", "?"]
+    assert words == "Looking at the host failed: Make the policy effective: port 443 is taken"
+    assert card["web1"][0] == card["web3"][0] == ["-"] * 5
+
+
+def test_when_all_fail_all_are_reported(harden):
+    output, failed, _seen, card = harden(HOSTS)
+    assert failed == set(card) == set(HOSTS)
+    assert "0 of 3 hosts pass, 3 failed" in output
+
+
+def test_a_batch_in_which_all_fail_ends_the_run_with_a_report(harden):
+    _output, failed, seen, card = harden(HOSTS, harden_serial=1)
+    assert failed == seen == {"web1"}
+    assert card["web1"][0][1] == "FAIL"
+    assert card["web2"][0] == ["-"] * 5
+
+
+def test_a_batch_in_which_some_fail_does_not(harden):
+    _output, failed, seen, card = harden({"web1"}, harden_serial=2)
+    assert (failed, seen) == ({"web1"}, set(HOSTS))
+    assert card["web1"][0][1] == "FAIL"
+
+
+def test_a_limit_of_failed_hosts_ends_the_run(harden):
+    _output, failed, seen, card = harden({"web1"}, harden_serial=2, harden_max_fail_percentage=40)
+    assert (failed, seen) == ({"web1"}, {"web1", "web2"})
+    assert card["web1"][0][1] == "FAIL"
