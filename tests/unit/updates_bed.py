@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import glob
 import gzip
 import hashlib
 import os
@@ -230,7 +231,8 @@ class Rpms:
         if not path.exists():
             defines = {"name_": name, "version_": version, "release_": release,
                        "vendor_": "Other" if release.endswith("other") else "Kopano",
-                       "_topdir": self.folder / "top", "_rpmdir": self.folder}  # fmt: skip
+                       "_topdir": self.folder / "top", "_rpmdir": self.folder,
+                       "_dbpath": self.folder / "db"}  # fmt: skip
             words = [word for key, value in defines.items() for word in ("--define", f"{key} {value}")]
             run("rpmbuild", "-bb", "--quiet", *words, str(self.spec))
         return path
@@ -249,16 +251,26 @@ class RpmBed:
         self.locks.parent.mkdir()
         self.locks.touch()
         (self.root / "plugins/versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={self.locks}\n")
+        # The others of dnf's plugins are not needed, and one of them writes to the machine's own cache.
+        plugins = folder / "dnf-plugins"
+        plugins.mkdir()
+        for path in glob.glob("/usr/lib/python3*/*-packages/dnf-plugins/versionlock.py"):
+            (plugins / "versionlock.py").symlink_to(path)
         self.configure("")
         self.rpm("--initdb")
         self.host = Host(
             root=str(self.root),
             options={
-                "dnf": [f"--installroot={self.root}", "--releasever=1", f"--setopt=pluginconfpath={self.root}/plugins"],
+                "dnf": [
+                    f"--installroot={self.root}",
+                    "--releasever=1",
+                    f"--setopt=pluginpath={plugins}",
+                    f"--setopt=pluginconfpath={self.root}/plugins",
+                ],
                 "rpm": ["--root", str(self.root)],
                 "zypper": ["--root", str(self.root)],
             },
-            environment={"PATH": os.environ["PATH"], "HOME": str(folder)},
+            environment={"PATH": os.environ["PATH"], "HOME": str(folder), "ZYPP_LOGFILE": os.devnull},
         )
 
     def configure(self, lines):
