@@ -269,6 +269,9 @@ class Observer:
             if took:
                 self._ssl2_suites = answer.words.split()
                 self._note_chain(answer)
+            if took and not self._ssl2_suites:
+                # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
+                self._unclear.append({"question": "SSLv2", "answer": "it greets in SSL 2.0 but names no suite"})
 
     def _cipher_order(self, protocol: str) -> None:
         """Whose preference decides: offer the accepted suites forwards and backwards.

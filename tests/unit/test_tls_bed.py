@@ -591,7 +591,8 @@ OLD = {
         ("tls.protocol.tls10", "tls.protocol.no_tls13", "tls.protocol.no_tls12", "tls.cipher.no_aead"),
     ),
     "anonymous": ("4.9.1", ECDHE_GCM + ":AECDH-AES128-SHA", {}, "F", (*TO_12, "tls.cipher.anonymous")),
-    "SSL 3.0 too": ("0.10.28", "AES128-SHA", {}, "C", (*TO_12, *SSL3)),
+    # Without suites for SSL 2.0, this OpenSSL greets in it all the same.
+    "SSL 3.0 too": ("0.10.28", "AES128-SHA", {}, "C", (*TO_12, *SSL3, "tls.probe.unclear")),
     "SSL 3.0 only": (
         "0.10.28",
         "AES128-SHA",
@@ -606,7 +607,13 @@ OLD = {
         "F",
         (*TO_12, *SSL3, "tls.protocol.sslv2"),
     ),
-    "single DES": ("0.10.28", "AES128-SHA:DES-CBC-SHA", {}, "F", (*TO_12, *SSL3, "tls.cipher.weak")),
+    "single DES": (
+        "0.10.28",
+        "AES128-SHA:DES-CBC-SHA",
+        {},
+        "F",
+        (*TO_12, *SSL3, "tls.cipher.weak", "tls.probe.unclear"),
+    ),
 }
 
 
@@ -629,6 +636,18 @@ def test_old_openssl(pki, trust, name, mode):
     ours = ("tls.certificate.untrusted", "tls.hsts.unknown")
     assert [rule for rule in rules_of(result) if rule not in ours] == sorted(rules)
     assert result["grade_trust_ignored"] == grade
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_a_greeting_in_ssl2_is_no_refusal(pki, trust, mode):
+    (port,) = bed.free_ports()
+    with old_server(pki, port, "SSL 3.0 too"):
+        observation = look(port, trust, mode)
+    assert observation["protocols"]["SSLv2"] is None
+    assert observation["unclear"] == [{"question": "SSLv2", "answer": "it greets in SSL 2.0 but names no suite"}]
+    result = _tls_grade.grade(observation)
+    assert "SSLv2" not in result["protocols"]
+    assert "tls.protocol.sslv2" in [entry["id"] for entry in result["not_tested"]]
 
 
 def debian_11_server(pki, port, *more):
