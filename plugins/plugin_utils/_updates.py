@@ -24,6 +24,8 @@ WEB_SERVERS = ("apache2.service", "httpd.service", "nginx.service")
 # On a reload, these start their program anew and keep their sockets: nobody finds them away. OpenSSH tests its
 # configuration before, and would be gone after a restart with one that it refuses.
 STARTS_ANEW_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
+# How a service gets to run new files: nginx can have its program exchanged while it serves.
+STATES = {"nginx.service": "exchanged"}
 SEVERITIES = ("fail", "warn", "unknown", "info")
 NAMES_SHOWN = 30
 
@@ -59,8 +61,8 @@ def plan(info: Info, options: Info) -> Info:
     """What is to be done on a host, from the module's answer.
 
     install: the packages to bring to their version. services: what to restart, the web server last, each as {name,
-    state}; web: which of them are web servers; left: those that only a reboot restarts. reexec: whether the init system
-    is to be started anew. serves: whether a web server runs.
+    state}, with restarted, reloaded or exchanged; web: which of them are web servers; left: those that only a reboot
+    restarts. reexec: whether the init system is to be started anew. serves: whether a web server runs.
     """
     apply = options["apply"]
     packages = [
@@ -78,7 +80,10 @@ def plan(info: Info, options: Info) -> Info:
     return {
         "install": packages,
         "services": [
-            {"name": name, "state": "reloaded" if STARTS_ANEW_ON_RELOAD.fullmatch(name) else "restarted"}
+            {
+                "name": name,
+                "state": STATES.get(name, "reloaded" if STARTS_ANEW_ON_RELOAD.fullmatch(name) else "restarted"),
+            }
             for name in names
         ],
         "web": [name for name in names if name in WEB_SERVERS],

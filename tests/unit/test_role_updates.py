@@ -118,6 +118,12 @@ def test_what_is_restarted_and_in_which_order():
     assert not plan["reexec"]
 
 
+def test_nginx_is_exchanged_while_it_serves():
+    plan = _updates.plan(info(restart={"services": ["nginx.service"]}), options(restart_services=True))
+    assert plan["services"] == [{"name": "nginx.service", "state": "exchanged"}]
+    assert plan["web"] == ["nginx.service"]
+
+
 @pytest.mark.parametrize(
     ("wish", "required", "reboot"),
     [("never", True, False), ("if_needed", True, True), ("if_needed", False, False), ("if_needed", None, False)],
