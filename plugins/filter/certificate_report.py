@@ -40,11 +40,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_report."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_report": _certificate_role.report}
+        return {"certificate_report": _plain.deferred("_certificate_role", "report")}

@@ -40,11 +40,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_served."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_served": _certificate_role.served_certificates}
+        return {"certificate_served": _plain.deferred("_certificate_role", "served_certificates")}
