@@ -18,12 +18,17 @@ options:
     description: The role's options by their names without C(certificate_).
     type: dict
     required: true
+  goal:
+    description: C(certificate) and C(key), the paths to install them at.
+    type: dict
+    required: true
+positional: goal
 """
 
 EXAMPLES = r"""
 - name: Refuse options that cannot work
   ansible.builtin.fail:
-    msg: "{{ options | kopano.hardening.certificate_errors | join('; ') }}"
+    msg: "{{ options | kopano.hardening.certificate_errors(goal) | join('; ') }}"
 """
 
 RETURN = r"""

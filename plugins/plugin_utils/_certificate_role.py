@@ -24,6 +24,8 @@ Info = dict[str, t.Any]
 
 # What certbot takes as the name of a certificate, and any path can have in it.
 _CERTBOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What certbot keeps its own files in.
+CERTBOT = "/etc/letsencrypt/"
 _MODE = re.compile(r"0?[0-7][0-7]?0")
 _PATHS = ("path", "key_path", "ca_file", "acme_ca_file", "acme_webroot")
 # What stands in a configuration of certbot's, which has no quoting.
@@ -33,8 +35,11 @@ _LINE = re.compile(r"[!-~]+")
 PACKAGED_NAMES = ("www.example.com",)
 
 
-def option_errors(options: Info) -> list[str]:
-    """What is wrong with the options, one sentence each. No key and no secret is in any of them."""
+def option_errors(options: Info, goal: Info) -> list[str]:
+    """What is wrong with the options, one sentence each. No key and no secret is in any of them.
+
+    goal: C(certificate) and C(key), where they are to be installed.
+    """
     found: list[str] = []
 
     def refuse(name: str, why: str) -> None:
@@ -61,6 +66,12 @@ def option_errors(options: Info) -> list[str]:
         refuse("chain", "and certificate_chain_content are both given; one of them is enough")
     if options["source"] != "existing" and (options["chain"] or options["chain_content"]):
         refuse("source", "does not use certificate_chain and its content; `existing` does")
+    if options["source"] != "existing" or options["chain"] or options["chain_content"]:
+        for name, variable in (("certificate", "certificate_path"), ("key", "certificate_key_path")):
+            if goal[name].startswith(CERTBOT):
+                found.append(
+                    f"{variable}: {goal[name]!r} is certbot's own, which it replaces itself; name another path"
+                )
     if not _MODE.fullmatch(options["key_mode"]):
         refuse("key_mode", "is not an octal number that leaves others without permissions, such as 0600")
     for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):

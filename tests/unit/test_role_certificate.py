@@ -63,7 +63,7 @@ def info(*vhosts):
     ],
 )
 def test_options_that_work_are_not_refused(changes):
-    assert _certificate_role.option_errors(options(**changes)) == []
+    assert _certificate_role.option_errors(options(**changes), SITE) == []
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,22 @@ def test_options_that_work_are_not_refused(changes):
     ],
 )
 def test_options_that_cannot_work_are_named(changes, words):
-    found = _certificate_role.option_errors(options(**changes))
+    found = _certificate_role.option_errors(options(**changes), SITE)
     assert len(found) == 1 and words in found[0], found
+
+
+def test_certbots_own_files_are_no_place_to_install_at():
+    goal = {"certificate": "/etc/letsencrypt/live/a/fullchain.pem", "key": "/etc/letsencrypt/live/a/privkey.pem"}
+    found = _certificate_role.option_errors(options(**ACME), goal)
+    assert [line.partition(":")[0] for line in found] == ["certificate_path", "certificate_key_path"]
+    # Who has nothing installed may have them served.
+    assert _certificate_role.option_errors(options(), goal) == []
 
 
 def test_no_secret_is_in_what_is_said_of_options():
     secret = "two words\n"
     found = _certificate_role.option_errors(
-        options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret})
+        options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret}), SITE
     )
     assert len(found) == 2 and not any("two words" in line for line in found)
 
