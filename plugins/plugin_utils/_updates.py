@@ -62,7 +62,8 @@ def plan(info: Info, options: Info) -> Info:
 
     install: the packages to bring to their version. services: what to restart, the web server last, each as {name,
     state}, with restarted, reloaded or exchanged; web: which of them are web servers; left: those that only a reboot
-    restarts. reexec: whether the init system is to be started anew. serves: whether a web server runs.
+    restarts. reexec: whether the init system is to be started anew. serves: whether a web server runs. unsure: why
+    nobody can say that there is nothing more to install, or nothing.
     """
     apply = options["apply"]
     packages = [
@@ -79,6 +80,7 @@ def plan(info: Info, options: Info) -> Info:
     names.sort(key=lambda name: (name in WEB_SERVERS, not STARTS_ANEW_ON_RELOAD.fullmatch(name)))
     return {
         "install": packages,
+        "unsure": _unsure(info, apply),
         "services": [
             {
                 "name": name,
@@ -92,6 +94,14 @@ def plan(info: Info, options: Info) -> Info:
         "reboot": options["reboot"] == "if_needed" and info["restart"]["reboot_required"] is True,
         "serves": any(component["kind"] == "web_server" for component in info["distribution"]["components"]),
     }
+
+
+def _unsure(info: Info, apply: str) -> str:
+    left = {"security": "security", "all": "pending"}.get(apply)
+    if left is None or info["updates"][left] is not None:
+        return ""
+    reason = info["updates"]["reason"] or info["metadata"]["reason"] or "the package manager does not say it"
+    return f"updates_apply: {apply} cannot be fulfilled, since it is not known what is pending: {reason}"
 
 
 def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:

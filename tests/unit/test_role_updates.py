@@ -29,7 +29,7 @@ def info(**changes: t.Any) -> dict[str, t.Any]:
         "distribution": {"components": [{"kind": "web_server"}], "manager": "apt"},
         "support": {"level": "full", "until": "2028-08-09", "source": "distro-info-data", "data_date": "2026-08-22"},
         "updates": {"pending": 0, "security": 0, "held": 0, "packages": [], "security_known": True, "reason": ""},
-        "metadata": {"age_hours": 5.4, "stale": False},
+        "metadata": {"age_hours": 5.4, "stale": False, "reason": ""},
         "restart": {"reboot_required": False, "reasons": [], "services": [], "processes": [], "tools": []},
         "automatic": {"enabled": True, "mechanism": "unattended-upgrades", "covers_security": True, "works": True},
         "findings": [],
@@ -99,6 +99,23 @@ def test_what_is_installed(apply, names):
     packages = [package("libssl3", security=True), package("bash"), package("nginx", security=True, held=True)]
     plan = _updates.plan(info(updates={"packages": packages}), options(apply=apply))
     assert plan["install"] == [{"name": name, "version": "2", "from": "1"} for name in names]
+
+
+@pytest.mark.parametrize(
+    ("apply", "known", "is_sure"),
+    [
+        ("security", {"security": 0}, True),
+        ("security", {"security": 2}, True),
+        ("security", {"security": None, "reason": "no suite"}, False),
+        ("security", {"pending": None}, True),
+        ("all", {"pending": None, "reason": "no suite"}, False),
+        ("none", {"pending": None, "security": None}, True),
+    ],
+)
+def test_nothing_to_install_is_not_the_same_as_nothing_known(apply, known, is_sure):
+    unsure = _updates.plan(info(updates=known), options(apply=apply))["unsure"]
+    assert (unsure == "") is is_sure
+    assert is_sure or unsure.endswith("no suite")
 
 
 def test_what_is_restarted_and_in_which_order():

@@ -105,6 +105,9 @@ def test_lists_that_are_old_missing_or_not_to_be_had_are_never_a_clean_bill(play
         assert not info["updates"]["security_known"]
         assert info["metadata"]["stale"] is not False, "nobody makes lists every hour"
         assert info["updates"]["security"] is None, "without its sources, none is not known"
+    # What cannot be known to be done is not done.
+    run = play(hosts=["nginx13"], updates_apply="security")
+    assert run.failed["nginx13"] == 1 and "wrong: updates_apply: security" in run.said("nginx13")
     everywhere(f"cp /tmp/sources {sources}")
     # Nobody listens there.
     offline = "/etc/apt/apt.conf.d/99offline"
