@@ -210,21 +210,21 @@ def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
 
 
 def objections(caa: Info | None, reach: Info | None) -> list[str]:
-    """Why an order would fail, one sentence each: from the answers of caa_info and acme_reach_info, where asked."""
-    found = []
+    """Why an order would fail, one sentence for each reason: from the answers of caa_info and acme_reach_info, where
+    these were asked."""
+    reasons: dict[str, list[str]] = {}
     for entry in (caa or {}).get("results", []):
         if entry["verdict"] in ("forbidden", "error"):
             said = entry["error"] or " ".join(
                 item["message"] for item in entry["findings"] if item["severity"] in ("fail", "unknown")
             )
-            place = " at {}: {}".format(entry["found_at"], ", ".join(entry["issue"])) if entry["found_at"] else ""
+            place = " at {} ({})".format(entry["found_at"], ", ".join(entry["issue"])) if entry["found_at"] else ""
             kind = "forbid the CA" if entry["verdict"] == "forbidden" else "could not be looked up"
-            found.append(f"CAA records{place} {kind} for {entry['name']}: {said}")
-    reasons: dict[str, list[str]] = {}
+            reasons.setdefault(f"CAA records{place} {kind}: {said}", []).append(entry["name"])
     for entry in (reach or {}).get("results", []):
         if entry["error"]:
             reasons.setdefault(entry["error"], []).append(entry["name"])
-    return found + [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
+    return [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -217,11 +217,11 @@ def verdict(word, error=None, **more):
         (verdict("not_applicable"), None),
         (
             verdict("forbidden", found_at="example.org", issue=["other.example", ";"]),
-            "CAA records at example.org: other.example, ; forbid the CA for mail.example.org: The CA may not issue.",
+            "mail.example.org: CAA records at example.org (other.example, ;) forbid the CA: The CA may not issue.",
         ),
         (
             verdict("error", "192.0.2.53 does not answer"),
-            "CAA records could not be looked up for mail.example.org: 192.0.2.53 does not answer",
+            "mail.example.org: CAA records could not be looked up: 192.0.2.53 does not answer",
         ),
     ],
 )
