@@ -216,6 +216,15 @@ def _verdict(step: int, findings: t.Iterable[Info], proven: t.Container[int], as
     return "unknown" if step in asked else "not_asked"
 
 
+def _sources(given: Info, findings: t.Iterable[Info]) -> list[str]:
+    """What was looked at on a host, as the first words of findings' ids."""
+    found = {*(given.get("sources") or []), *(item["id"].partition(".")[0] for item in findings)}
+    found |= {"caa"} if 4 in (given.get("proven") or []) else set()
+    found |= {"tls"} if given.get("results") else set()
+    found |= {"support", "updates"} if given.get("updates") else set()
+    return sorted(found)
+
+
 def _proven(given: Info, results: t.Sequence[Info]) -> set[int]:
     """The steps in which something was really looked at."""
     found = {int(step) for step in given.get("proven") or []}
@@ -284,6 +293,7 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
         "failed": is_judged and bool(reasons),
         "reasons": reasons if is_judged else [],
         "steps": steps,
+        "sources": _sources(given, marked),
         "grade": _worst(endpoints, ignore_trust),
         "counts": counts,
         "findings": marked,
@@ -316,8 +326,9 @@ def build(
     """The report. previous is the last one's data, or none; C(check_previous()) has said that it can be used."""
     now = rfc3339(moment)
     hosts = clean(hosts)
-    previous = previous or {"generated": None, "hosts": [], "trend": {"history": []}}
-    since = {
+    previous = previous or {"generated": None, "hosts": [], "trend": {"history": [], "carried": []}}
+    since = {(item["host"], item["id"], item["subject"]): item["since"] for item in previous["trend"]["carried"]}
+    since |= {
         (entry["name"], item["id"], item["subject"]): item["since"]
         for entry in previous["hosts"]
         for item in entry["findings"]
@@ -336,6 +347,7 @@ def build(
         "trend": {
             "previous": previous["generated"],
             **_changes(described, previous),
+            "carried": _carried(described, since),
             "history": history[-HISTORY:],
         },
         "hosts": described,
@@ -384,7 +396,7 @@ def _key(name: str, item: Info) -> tuple[str, str, str]:
 def _changes(described: t.Sequence[Info], previous: Info) -> Info:
     """What is new, and what is gone, of the findings that are more than worth knowing.
 
-    A host or a step that was not looked at, now or then, has neither.
+    What was not looked at on a host, now or then, is neither.
     """
     before, after = ({entry["name"]: entry for entry in hosts} for hosts in (previous["hosts"], described))
     changes: dict[str, list[Info]] = {"new": [], "gone": []}
@@ -397,11 +409,24 @@ def _changes(described: t.Sequence[Info], previous: Info) -> Info:
             for item in entry["findings"]:
                 if item["severity"] == "info" or _key(name, item) in known:
                     continue
-                if other["steps"][str(item["step"])] != "not_asked" and other["state"] == "ok":
+                if item["id"].partition(".")[0] in other["sources"] and other["state"] == "ok":
                     changes[kind].append(
                         {"host": name, "id": item["id"], "severity": item["severity"], "subject": item["subject"]}
                     )
     return changes
+
+
+def _carried(described: t.Sequence[Info], since: t.Mapping[tuple[str, str, str], str]) -> list[Info]:
+    """Findings of earlier reports that nobody looked for now: when they were first seen, for the next report.
+
+    Those of hosts that are no longer expected are forgotten.
+    """
+    seen = {entry["name"]: entry["sources"] if entry["state"] == "ok" else () for entry in described}
+    return [
+        {"host": name, "id": key, "subject": subject, "since": moment}
+        for (name, key, subject), moment in since.items()
+        if name in seen and key.partition(".")[0] not in seen[name]
+    ]
 
 
 def check_previous(data: t.Any) -> str:
@@ -413,9 +438,11 @@ def check_previous(data: t.Any) -> str:
         for entry in data["trend"]["history"]:
             [entry[key] + 0 for key in ("failed", "fail", "warn", "unknown", "info")]
             str(entry["generated"])
+        for item in data["trend"]["carried"]:
+            [item[key] for key in ("host", "id", "subject", "since")]
         for entry in data["hosts"]:
             [entry["steps"][str(step)] for step in _findings.STEPS]
-            str(entry["name"]), str(entry["state"])
+            str(entry["name"]), str(entry["state"]), list(entry["sources"])
             for item in entry["findings"]:
                 [item[key] for key in ("id", "subject", "severity", "step", "since")]
     except (KeyError, TypeError, IndexError, AttributeError) as error:

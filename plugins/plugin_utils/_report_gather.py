@@ -33,7 +33,7 @@ class Gatherer:
 
     def of(self, variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
         """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
-        given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": []}
+        given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
         for part in (_updates, _certificate, _frontend, self._verify, _caa):
             part(given, variables)
         given["failures"] = list(variables.get("__report_failures") or [])
@@ -90,6 +90,7 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     report = variables.get("__certificate_report")
     if isinstance(report, dict):
+        given["sources"].append("certificate")
         given["findings"] += report.get("findings") or []
 
 
@@ -100,6 +101,7 @@ def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     names = ("__verify_info", "__caa_info") if is_stale else ("__frontend_info", "__verify_info", "__caa_info")
     for name in names:
         if _is_answer(variables.get(name)):
+            given["sources"].append("frontend")
             given["findings"] += variables[name].get("findings") or []
             break
     if "__frontend_info" in variables:
@@ -113,6 +115,7 @@ def _caa(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     given["asked"].append(4)
     if not _is_answer(answer):
         return
+    given["sources"].append("caa")
     results, findings = _caa_role.of_host(answer, wish)
     given["findings"] += findings
     if results and not any(entry["verdict"] == "error" for entry in results):
@@ -140,6 +143,7 @@ KEYS = {
     "updates": dict,
     "asked": list,
     "proven": list,
+    "sources": list,
     "failures": list,
     "minimum_grade": str,
     "ignore_trust": bool,

@@ -289,11 +289,25 @@ def test_findings_are_new_gone_or_as_old_as_they_are():
         {"web1": {"state": "left_out"}},
         {"web1": {"state": "unreachable"}},
         {"web1": {"updates": bed.updates()}},
+        {"web1": {"findings": [bed.finding("frontend.managed")], "asked": [4]}},
         {"web2": bed.fine()},
     ],
 )
 def test_what_was_not_looked_at_is_not_gone(after):
     assert next_one({"web1": findings(bed.finding("caa.none"))}, after)["trend"]["gone"] == []
+
+
+def test_a_finding_is_as_old_as_it_is_after_a_look_at_something_else():
+    whole = {"web1": findings(bed.finding("caa.none"), bed.finding("tls.compression")), "web2": bed.fine()}
+    first = bed.build(whole)
+    second = bed.build({"web1": {"updates": bed.updates()}, "web2": {"state": "left_out"}}, first, LATER)
+    assert [(item["host"], item["id"]) for item in second["trend"]["carried"]] == [
+        ("web1", "tls.compression"),
+        ("web1", "caa.none"),
+    ]
+    third = bed.build(whole, json.loads(json.dumps(second)), LATER + datetime.timedelta(days=1))
+    assert {item["since"] for item in third["hosts"][0]["findings"]} == {first["generated"]}
+    assert third["trend"]["carried"] == third["trend"]["new"] == []
 
 
 def test_the_trend_does_not_grow_for_ever():
