@@ -174,7 +174,7 @@ def test_a_host_is_followed_to_its_findings_and_back(visit):
     page.click("button[type=reset]")
     page.click("#host-table tr[data-host='mail3.example.com'] .first a")
     opened = page.locator(".finding[open]:visible")
-    assert opened.count() == 1
+    playwright.expect(opened).to_have_count(1)
     assert opened.locator("tbody tr:visible").count() >= 1
 
 
