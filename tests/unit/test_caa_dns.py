@@ -561,7 +561,7 @@ def test_servers_that_cannot_be_reached_from_here(bed, monkeypatch):
 
 
 MEASURE = textwrap.dedent(
-    """
+    r"""
     import json, re, sys
     import caa_bed
     started = caa_bed.clock()
