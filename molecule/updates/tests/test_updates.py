@@ -108,7 +108,7 @@ def test_lists_that_are_old_missing_or_not_to_be_had_are_never_a_clean_bill(play
     # What cannot be known to be done is not done.
     run = play(hosts=["nginx13"], updates_apply="security")
     assert run.failed["nginx13"] == 1 and "wrong: updates_apply: security" in run.said("nginx13")
-    everywhere(f"cp /tmp/sources {sources}")
+    everywhere(f"cp /tmp/sources {sources} && apt-get -qq update")
     # Nobody listens there.
     offline = "/etc/apt/apt.conf.d/99offline"
     everywhere(f"echo 'Acquire::http::Proxy \"http://127.0.0.1:9\";' >{offline}")
