@@ -404,7 +404,7 @@ timings:
       C(grading) is what its grades took beside that.
   returned: always
   type: dict
-  sample: {lock: 0.3, read: 41.0, rehearse: 80.2, rehearsal: 71.3, server_start: 31.9, grading: 0.0, commit: 2.0, total: 160.2}
+  sample: {lock: 0.3, read: 41.0, rehearse: 80.2, rehearsal: 71.3, server_start: 31.9, grading: 0.0, total: 160.2}
 failure:
   description: What went wrong and where, as far as it could be found.
   returned: failure
