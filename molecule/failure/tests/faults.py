@@ -438,6 +438,7 @@ class Kill:
     recovered: str | None  # what the next run says that it did with the journal
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     rehearse: str = "auto"
+    phase: str = ""  # which it must have been in; one that was killed elsewhere is killed again
     # How the next run, which changes nothing of its own, is killed in turn; another one then puts things right.
     again: Callable[[int], tuple[str, ...]] | None = None
 
@@ -462,6 +463,7 @@ KILLS = (
         lambda renames: inject("clock_nanosleep,select,pselect6", 1),
         "undone",
         rehearse="off",
+        phase="reload",  # Python sleeps as well where it waits for a program to end
     ),
     Kill("probe", lambda renames: entering("probe"), "undone"),
     Kill("commit", lambda renames: entering("commit"), "undone"),

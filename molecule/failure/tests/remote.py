@@ -57,6 +57,9 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
         result = json.loads(out)
     except ValueError:
         result = {"failed": True, "msg": None, "stderr": err.decode("utf-8", "replace")[-2000:]}
+    # What was killed has left its lock, which says how far it was.
+    with contextlib.suppress(OSError), open(LOCK) as lock:
+        result["lock"] = lock.read()
     return dict(result, status=process.returncode, started=started, ended=time.time())
 
 

@@ -161,6 +161,7 @@ def test_killed(seen, case: Kill, host):
     observation = look(seen, f"killed: {case.name}", host)
     killed = observation.results[: 2 if case.again else 1]
     assert [result["status"] for result in killed] == [-9] * len(killed), "it was not killed"
+    assert f"phase {case.phase}" in killed[0].get("lock", "")
     after = observation.results[len(killed)]
     assert not after.get("failed"), after["msg"]
     assert after["changed"] == (case.recovered is not None)
