@@ -17,7 +17,6 @@ C(syntax)
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -25,7 +24,6 @@ import signal
 import socket
 import subprocess
 import tempfile
-import threading
 import time
 import typing as t
 
@@ -38,6 +36,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _nginx,
     _openssl,
     _probe,
+    _surroundings,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
@@ -50,13 +49,9 @@ LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "
 
 TIMEOUT = 60.0  # seconds, for everything together
 REQUEST_TIMEOUT = 10.0
-RESOLVE_TIMEOUT = 3.0
 
 # A backend on the host's loopback cannot be reached from the private network: that path is then not rehearsed.
 UNREACHABLE_BACKEND = (502, 503, 504)
-
-_SOCKET = re.compile(r"unix:(/[^|;:\"'\s>]+)")
-_HOST_IN_URL = re.compile(r"(?:https?|wss?|h2c?|fcgi|ajp|scgi|uwsgi)://\[?([A-Za-z0-9_.-]*[A-Za-z][A-Za-z0-9_.-]*)")
 
 
 class Failure(Exception):
@@ -103,12 +98,13 @@ def rehearse(
     }
     environment, arguments = server.environment(), server.arguments()
     logs = _config.log_files(live) if live else []
+    texts = [change.after.content.decode("utf-8", "replace") for change in changes]
     try:
         seen = _namespace.call(
             lambda: _in_namespace(server, changes, asked, environment, arguments, logs, grade_all),
             TIMEOUT,
-            _sockets(live, changes),
-            hosts_text(live, changes),
+            _surroundings.sockets(live, texts),
+            _surroundings.hosts_text(live, texts),
         )
         result.update(seen["result"])
         fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
@@ -256,47 +252,7 @@ def openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
         return None
 
 
-# --- what the view needs from the host -------------------------------------------------------------------------------
-
-
-def _texts(changes: t.Sequence[Change]) -> t.Iterator[str]:
-    for change in changes:
-        yield change.after.content.decode("utf-8", "replace")
-
-
-def _sockets(live: _config.Config | None, changes: t.Sequence[Change]) -> list[str]:
-    """Unix sockets of backends, of the configuration as it is and as it shall be."""
-    found = set(_config.unix_sockets(live)) if live else set()
-    for text in _texts(changes):
-        found.update(_SOCKET.findall(text))
-    return sorted(os.path.realpath(path) for path in found if os.path.exists(path))
-
-
-def hosts_text(live: _config.Config | None, changes: t.Sequence[Change]) -> str | None:
-    """The host's /etc/hosts with every name added that the configuration mentions; None when none is mentioned.
-
-    The private network has no resolver, and a server does not start with a name that it cannot resolve.
-    """
-    names = set(_config.host_names(live)) if live else set()
-    for text in _texts(changes):
-        names.update(_HOST_IN_URL.findall(text))
-    names.discard("localhost")
-    if not names:
-        return None
-    found: dict[str, set[str]] = {}
-
-    def resolve(name: str) -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            found[name] = {str(info[4][0]) for info in socket.getaddrinfo(name, None)}
-
-    threads = [threading.Thread(target=resolve, args=(name,), daemon=True) for name in names]
-    deadline = time.monotonic() + RESOLVE_TIMEOUT
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    lines = [f"{address} {name}" for name, addresses in sorted(found.items()) for address in sorted(addresses)]
-    return read_text("/etc/hosts").rstrip("\n") + "\n" + "\n".join(lines) + "\n"
+# --- what the server listens on ---------------------------------------------------------------------------------------
 
 
 def _declared(config: _config.Config) -> set[tuple[str, int]]:

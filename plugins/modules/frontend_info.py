@@ -381,6 +381,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _namespace,
     _nginx,
     _openssl,
+    _surroundings,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._frontend_findings import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
@@ -452,12 +453,7 @@ def _run(servers: list[Server], in_view: bool = False) -> dict[str, list[t.Any]]
 
 def _hosts(configs: t.Iterable[_config.Config]) -> str | None:
     """A hosts file for namespaces without a network, where the configurations name hosts."""
-    named = [config for config in configs if set(_config.host_names(config)) - {"localhost"}]
-    if not named:
-        return None
-    from ansible_collections.kopano.hardening.plugins.module_utils import _rehearsal  # costly, and seldom needed
-
-    return "".join(_rehearsal.hosts_text(config, ()) or "" for config in named)
+    return "".join(_surroundings.hosts_text(config, ()) or "" for config in configs) or None
 
 
 def _ask(servers: list[Server], configs: t.Iterable[_config.Config]) -> dict[str, Answer]:
