@@ -206,9 +206,12 @@ def _misses(results: t.Iterable[Info], minimum: str, ignore_trust: bool, waived:
 
 
 def _verdict(step: int, findings: t.Iterable[Info], proven: t.Container[int], asked: t.Container[int]) -> str:
-    """How a step stands: the worst that is not waived, and a pass only where something was seen to be good."""
+    """How a step stands: the worst that is not waived, and a pass only where something was seen to be good.
+
+    What could not be found out may be a failure, so it is worse than what is known to be none.
+    """
     severities = {item["severity"] for item in findings if item["step"] == step and not item["waived"]}
-    for severity in ("fail", "warn", "unknown"):
+    for severity in ("fail", "unknown", "warn"):
         if severity in severities:
             return severity
     if step in proven:

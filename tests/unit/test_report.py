@@ -78,6 +78,13 @@ def test_the_worst_finding_decides_about_a_step(severity):
     assert one(findings(*items))["steps"]["4"] == severity
 
 
+@pytest.mark.parametrize(("others", "verdict"), [(["warn"], "unknown"), (["warn", "fail"], "fail")])
+def test_what_could_not_be_found_out_may_be_worse_than_a_warning(others, verdict):
+    ids = ("caa.none", "caa.iodef.none", "caa.dnssec.bogus")
+    items = [bed.finding(key, severity=severity) for key, severity in zip(ids, [*others, "unknown"], strict=False)]
+    assert one(findings(*items))["steps"]["4"] == verdict
+
+
 def test_an_endpoint_without_a_grade_leaves_its_steps_unknown():
     broken = bed.result(grade=None, error="refused", findings=[bed.finding("tls.endpoint.error")])
     host = one({"results": [bed.result(), broken], "minimum_grade": "C", "asked": [2, 3, 5]})
