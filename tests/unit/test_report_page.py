@@ -169,9 +169,11 @@ def test_it_is_filtered_by_host_step_and_severity(visit):
 def test_a_host_is_followed_to_its_findings_and_back(visit):
     page = visit()
     page.click("#host-table th a:text-is('mail3.example.com')")
-    assert page.locator("#by-host").input_value() == '"mail3.example.com"'
-    assert shown(page, "#host-table tbody tr").count() == 1
+    # Links and the reset are followed a moment after the click.
+    playwright.expect(page.locator("#by-host")).to_have_value('"mail3.example.com"')
+    playwright.expect(shown(page, "#host-table tbody tr")).to_have_count(1)
     page.click("button[type=reset]")
+    playwright.expect(page.locator("#shown")).to_contain_text("63 of 63 hosts")
     page.click("#host-table tr[data-host='mail3.example.com'] .first a")
     opened = page.locator(".finding[open]:visible")
     playwright.expect(opened).to_have_count(1)
@@ -240,7 +242,7 @@ def test_everything_is_done_by_keyboard(visit, width):
     assert shown(page, "#host-table tbody tr").count() == 1
     page.locator(".finding:visible summary").first.focus()
     page.keyboard.press("Enter")
-    assert page.locator(".finding[open]").count() == 1
+    playwright.expect(page.locator(".finding[open]")).to_have_count(1)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.closest('.finding') !== null")
 
