@@ -438,7 +438,9 @@ class Kill:
     recovered: str | None  # what the next run says that it did with the journal
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     rehearse: str = "auto"
-    phase: str = ""  # which it must have been in; one that was killed elsewhere is killed again
+    # Which it must have been in. Python sleeps, and selects, as well where it waits for a program to end; a run that was
+    # killed there is killed again.
+    phase: str = ""
     # How the next run, which changes nothing of its own, is killed in turn; another one then puts things right.
     again: Callable[[int], tuple[str, ...]] | None = None
 
@@ -449,7 +451,7 @@ KILLS = (
     Kill("stage", lambda renames: entering("stage"), None),
     Kill("stage, journal is there", lambda renames: inject("mkdir", 5), "undone"),
     Kill("rehearse", lambda renames: entering("rehearse"), "undone"),
-    Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone"),
+    Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone", phase="rehearse"),
     Kill("swap", lambda renames: entering("swap"), "undone"),
     # The journal has two renames before the first one of the swap.
     # Each process is counted for itself, and a rehearsal has renames of its own.
@@ -463,7 +465,7 @@ KILLS = (
         lambda renames: inject("clock_nanosleep,select,pselect6", 1),
         "undone",
         rehearse="off",
-        phase="reload",  # Python sleeps as well where it waits for a program to end
+        phase="reload",
     ),
     Kill("probe", lambda renames: entering("probe"), "undone"),
     Kill("commit", lambda renames: entering("commit"), "undone"),
