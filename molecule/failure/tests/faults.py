@@ -438,8 +438,8 @@ class Kill:
     recovered: str | None  # what the next run says that it did with the journal
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     rehearse: str = "auto"
-    # Which it must have been in. Python sleeps, and selects, as well where it waits for a program to end; a run that was
-    # killed there is killed again.
+    # Which it must have been in. Python sleeps, and selects, as well where it waits for a program to end; a run that
+    # was killed there is killed again.
     phase: str = ""
     # How the next run, which changes nothing of its own, is killed in turn; another one then puts things right.
     again: Callable[[int], tuple[str, ...]] | None = None
