@@ -126,7 +126,7 @@ def debian(machine):
 
 
 def reading(manager="apt", fields=SECURITY, pending=()):
-    sources = [Source("http://deb.debian.org/debian-security bookworm-security", security=True, fields=fields)]
+    sources = [Source("http://mirror.example/debian-security bookworm-security", security=True, fields=fields)]
     packages = [Package(name, "1", "2", True, False, "") for name in pending]
     return Reading(manager, Updates(packages, True, True), Metadata(stale=False, sources=sources if fields else []))
 
@@ -205,7 +205,7 @@ def test_without_systemd_cron_has_to_start_it(debian):
         ('Unattended-Upgrade::Origins-Pattern { "o=Debian,a=stable-security"; };', False),
         ('Unattended-Upgrade::Origins-Pattern { "o=Debian,a=oldstable-security"; };', True),
         ('Unattended-Upgrade::Origins-Pattern { "o=*"; };', True),
-        ('Unattended-Upgrade::Origins-Pattern { "site=deb.debian.org"; };', True),
+        ('Unattended-Upgrade::Origins-Pattern { "site=mirror.example"; };', True),
         ('Unattended-Upgrade::Origins-Pattern { "l=Debian-Security,c=main"; };', True),
         ('Unattended-Upgrade::Origins-Pattern { "l=Debian-Security,c=contrib"; };', False),
         ('Unattended-Upgrade::Origins-Pattern { "colour=blue"; };', False),

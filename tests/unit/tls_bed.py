@@ -20,6 +20,8 @@ import time
 
 import pytest
 
+from .ports import free_ports as free_ports
+
 OPENSSL_EXTENSIONS = "basicConstraints=CA:{ca}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 
 
@@ -41,18 +43,6 @@ def oracle(name):
     if not os.path.exists(path):
         pytest.skip(f"{name} is not there: tests/unit/tls_oracles.sh fetches it")
     return path
-
-
-def free_ports(count=1, address="127.0.0.1"):
-    """Ports that nobody listens on at the moment."""
-    socks = [socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) for _number in range(count)]
-    for sock in socks:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address, 0))
-    ports = [sock.getsockname()[1] for sock in socks]
-    for sock in socks:
-        sock.close()
-    return ports
 
 
 def wait_for(port, process, log, address="127.0.0.1", seconds=10):

@@ -19,6 +19,8 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _layout
 
+from .ports import free_ports as free_ports
+
 APACHE = "/usr/sbin/apache2"
 NGINX = "/usr/sbin/nginx"
 MODULES = Path("/usr/lib/apache2/modules")
@@ -43,16 +45,6 @@ def run(*command: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
     out, words = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
     return subprocess.CompletedProcess(command, done.returncode, out, words)
-
-
-def free_ports(number: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(number)]
-    for item in sockets:
-        item.bind(("127.0.0.1", 0))
-    ports = [item.getsockname()[1] for item in sockets]
-    for item in sockets:
-        item.close()
-    return ports
 
 
 def apache_head(folder: Path, *modules: str) -> str:
