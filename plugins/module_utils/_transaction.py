@@ -206,7 +206,8 @@ class _Transaction:
         known = {_key(target): answer for target, answer in zip(endpoints, before)}
         self._rehearse(server, live, changes, asked, known, before[len(endpoints) :])
         if self.check_mode or not changes:
-            self._judge_unchanged(asked, before[len(endpoints) :], bool(changes))
+            shown = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], before)]
+            self._judge_unchanged(asked, before[len(endpoints) :], bool(changes), shown)
             return
         assert self.record is not None
         record = self.record
@@ -462,10 +463,12 @@ class _Transaction:
             raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
         raise _stop(words)
 
-    def _judge_unchanged(self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool) -> None:
+    def _judge_unchanged(
+        self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool, shown: list[dict[str, t.Any]]
+    ) -> None:
         """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
         self._enter("probe")
-        self.result["probes"] = [_shown(target, answer) for target, answer in zip(asked, answers)]
+        self.result["probes"] = shown
         for target, answer in zip(asked, answers):
             reason = None if changing else _probe.unmet(target.get("expect"), answer)
             if reason:

@@ -108,16 +108,23 @@ def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:
     """Where the web server answers worse than before: one sentence for each question that both were asked."""
 
     def question(answer: Info) -> tuple[t.Any, ...]:
-        return tuple(answer.get(key) for key in ("address", "port", "server_name", "method", "path"))
+        return tuple(answer.get(key) for key in ("address", "port", "server_name", "path"))
 
-    later = {question(answer): answer for answer in after}
+    def headers(answer: Info) -> Info:
+        """What worse() looks at; of the headers web_config returns HSTS only."""
+        return dict(answer, headers={"strict-transport-security": answer["hsts"]} if answer["hsts"] else {})
+
+    # A path may be asked for in several ways, always in the same order.
+    later: dict[tuple[t.Any, ...], list[Info]] = {}
+    for answer in after:
+        later.setdefault(question(answer), []).append(answer)
     worse = []
     for answer in before:
-        if question(answer) not in later:
+        if not later.get(question(answer)):
             if answer["ok"]:
                 worse.append("{address}:{port} {path}: it is not served any more".format(**answer))
             continue
-        words = _probe.worse(answer, later[question(answer)])
+        words = _probe.worse(headers(answer), headers(later[question(answer)].pop(0)))
         if words:
             worse.append("{address}:{port} {path}: {words}".format(**answer, words=words))
     return worse

@@ -16,6 +16,7 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _updates
 
 ROLE = Path(__file__).parents[2] / "roles" / "updates"
@@ -150,9 +151,13 @@ def test_when_to_reboot(wish, required, reboot):
 
 
 def answer(**changes: t.Any) -> dict[str, t.Any]:
-    plain = {"address": "127.0.0.1", "port": 443, "server_name": "a", "path": "/", "method": "GET", "ok": True,
-             "status": 200, "location": None, "headers": {}, "error": None}  # fmt: skip
-    return {**plain, **changes}
+    """As web_config returns it."""
+    target = {"address": "127.0.0.1", "port": 443, "server_name": "a", "path": "/"}
+    said = {"ok": True, "status": 200, "location": None, "error": None, "headers": {"strict-transport-security": ["a"]}}
+    return {
+        **_transaction._shown(target, {**dict.fromkeys(("protocol", "cipher", "certificate", "ms")), **said}),
+        **changes,
+    }
 
 
 @pytest.mark.parametrize(
@@ -162,8 +167,10 @@ def answer(**changes: t.Any) -> dict[str, t.Any]:
         ([answer()], [], ["127.0.0.1:443 /: it is not served any more"]),
         ([answer()], [answer(ok=False, status=None, error="refused")], ["answered 200 before, now: refused"]),
         ([answer()], [answer(status=503)], ["status 200 before, 503 now"]),
+        ([answer()], [answer(hsts=[])], ["lost the header strict-transport-security"]),
         ([answer(ok=False)], [answer(ok=False, error="refused")], []),
         ([answer(ok=False)], [], []),
+        ([answer(), answer(status=405)], [answer(), answer(status=405)], []),
         ([answer()], [answer(), answer(server_name="b", ok=False, status=None)], []),
     ],
 )

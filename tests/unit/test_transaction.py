@@ -371,3 +371,10 @@ def test_nobody_waits_for_the_end_of_a_server_that_refuses_what_it_refused_befor
     monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
     assert bed.run()["changed"]
     assert "reload" in bed.server.calls and "ended" not in bed.server.calls
+
+
+def test_a_run_without_changes_says_what_each_endpoint_answers(bed, monkeypatch):
+    monkeypatch.setattr(_transaction._probe, "ask_all", lambda targets, timeout: [answered(True) for _ in targets])
+    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    shown = bed.run(files=[])["probes"]
+    assert [(entry["address"], entry["port"], entry["status"]) for entry in shown] == [("127.0.0.1", 443, 200)]
