@@ -15,7 +15,11 @@ description:
   - Meant for the role P(kopano.hardening.certificate#role) itself. Shape and keys of the result may change.
 options:
   _input:
-    description: The results of a loop over P(kopano.hardening.certificate_served#filter).
+    description: The answer of M(kopano.hardening.certificate_info) with several certificates.
+    type: dict
+    required: true
+  asked:
+    description: The certificates that it was asked about, of P(kopano.hardening.certificate_asked#filter).
     type: list
     elements: dict
     required: true
@@ -23,13 +27,13 @@ options:
     description: What came of an order, as C(line) and C(failed), or nothing.
     type: dict
     required: true
-positional: outcome
+positional: asked, outcome
 """
 
 EXAMPLES = r"""
 - name: See it
   ansible.builtin.debug:
-    msg: "{{ (answers.results | kopano.hardening.certificate_report({})).lines }}"
+    msg: "{{ (answer | kopano.hardening.certificate_report(asked, {})).lines }}"
 """
 
 RETURN = r"""

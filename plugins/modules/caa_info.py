@@ -382,7 +382,9 @@ def by_name(params: dict[str, Any], option: str) -> dict[tuple[str, bool], Any]:
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
-    """The module's answer; raises ValueError for options that have no meaning."""
+    """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
+    if _caa_resolver.DNSPYTHON_IMPORT_ERROR:
+        raise ValueError(missing_required_lib("dnspython"))
     check(params)
     servers = resolvers(params)
     pems, wishes = by_name(params, "certificates"), by_name(params, "expect")
@@ -494,8 +496,6 @@ def decide(case: Case, survey: Survey) -> tuple[str, str | None]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if _caa_resolver.DNSPYTHON_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("dnspython"), exception=_caa_resolver.DNSPYTHON_IMPORT_ERROR)
     try:
         answer = run(module.params)
     except ValueError as error:

@@ -32,7 +32,7 @@ options:
   chain:
     description:
       - File with the certificate and its intermediates, as PEM text.
-      - What cannot be read is a finding. This or O(chain_content) is required.
+      - What cannot be read is a finding. This, O(chain_content) or O(certificates) is required.
     type: path
   chain_content:
     description:
@@ -54,6 +54,23 @@ options:
     type: list
     elements: str
     default: []
+  certificates:
+    description: Several certificates in one call, instead of the options above.
+    type: list
+    elements: dict
+    suboptions:
+      chain:
+        description: As O(chain).
+        type: path
+        required: true
+      key:
+        description: As O(key).
+        type: path
+      names:
+        description: As O(names).
+        type: list
+        elements: str
+        default: []
   ca_file:
     description:
       - File with the authorities that the chain must lead to, as PEM text, roots or intermediates.
@@ -69,7 +86,7 @@ options:
 notes:
   - A certificate is judged as files. How a server sends it, and whether anybody trusts it, says
     M(kopano.hardening.tls_grade_info).
-  - For one name with an RSA and an ECDSA certificate, call it for each.
+  - One name with an RSA and an ECDSA certificate has two of O(certificates).
 seealso:
   - module: kopano.hardening.tls_grade_info
   - module: kopano.hardening.caa_info
@@ -84,6 +101,17 @@ EXAMPLES = r"""
       - mail.example.com
       - autodiscover.example.com
   register: certificate
+
+- name: Look at two in one call
+  kopano.hardening.certificate_info:
+    certificates:
+      - chain: /etc/ssl/mail.example.com.pem
+        key: /etc/ssl/private/mail.example.com.key
+        names: [mail.example.com]
+      - chain: /etc/ssl/meet.example.com.pem
+        key: /etc/ssl/private/meet.example.com.key
+        names: [meet.example.com]
+  register: both
 
 - name: Stop at the first defect
   ansible.builtin.assert:
@@ -100,23 +128,29 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+results:
+  description: For each of O(certificates) the values below, and its O(certificates[].chain) as RV(results[].path).
+  returned: success, with O(certificates)
+  type: list
+  elements: dict
+  sample: []
 usable:
   description:
     - Whether no finding has the severity V(fail).
     - What has the severity V(unknown) was not proven. Look at it where that counts.
-  returned: success
+  returned: success, without O(certificates)
   type: bool
   sample: true
 renew_due:
   description:
     - Whether less than a third of the lifetime is left, where lifetimes of more than 398 days count as 398.
     - Also when there is no certificate that can be read.
-  returned: success
+  returned: success, without O(certificates)
   type: bool
   sample: false
 certificate:
   description: The server's certificate; empty if there is none that can be read.
-  returned: success
+  returned: success, without O(certificates)
   type: dict
   contains:
     subject:
@@ -183,7 +217,7 @@ certificate:
       sample: 04d2
 chain:
   description: Every certificate of the file, in its order; empty if one cannot be read.
-  returned: success
+  returned: success, without O(certificates)
   type: list
   elements: dict
   contains:
@@ -217,7 +251,7 @@ chain:
       sample: 2b63
 key:
   description: Who can read the file O(key); null without one, or if it cannot be read.
-  returned: success
+  returned: success, without O(certificates)
   type: dict
   contains:
     owner:
@@ -244,7 +278,7 @@ key:
       sample: []
 findings:
   description: What was found, each kind with its own message.
-  returned: success
+  returned: success, without O(certificates)
   type: list
   elements: dict
   contains:
@@ -300,6 +334,15 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "key": {"type": "path", "no_log": False},
     "key_content": {"type": "str", "no_log": True},
     "names": {"type": "list", "elements": "str", "default": []},
+    "certificates": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "chain": {"type": "path", "required": True},
+            "key": {"type": "path", "no_log": False},
+            "names": {"type": "list", "elements": "str", "default": []},
+        },
+    },
     "ca_file": {"type": "path"},
     "self_signed_ok": {"type": "bool", "default": False},
     "now": {"type": "str"},
@@ -324,12 +367,28 @@ def read(path: str) -> tuple[bytes | Missing, _readers.Access | None]:
 
 def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     """The module's answer; raises ValueError for options that have no meaning."""
-    if not all(name.strip() for name in params["names"]):
-        raise ValueError("names: a name is empty")
     try:
         now = time.time() if params["now"] is None else _certificate.moment(params["now"])
     except ValueError as error:
         raise ValueError(f"now: {error}") from None
+    anchors = _anchors(params["ca_file"])
+    if params["certificates"] is None:
+        return _judge(params, now, anchors)
+    if params["names"]:
+        raise ValueError("names: each of certificates has its own")
+    results = [
+        dict(_judge({**params, **item}, now, anchors, f"certificates[{number}]."), path=item["chain"])
+        for number, item in enumerate(params["certificates"])
+    ]
+    return {"results": results}
+
+
+def _judge(
+    params: dict[str, t.Any], now: float, anchors: list[_certificate.Certificate] | None, where: str = ""
+) -> dict[str, t.Any]:
+    """What is said of one certificate; raises ValueError for options that have no meaning."""
+    if not all(name.strip() for name in params["names"]):
+        raise ValueError(f"{where}names: a name is empty")
     chain = _content(params, "chain")[0]
     assert chain is not None
     key, access = _content(params, "key")
@@ -338,7 +397,7 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         key,
         params["names"],
         now,
-        anchors=_anchors(params["ca_file"]),
+        anchors=anchors,
         self_signed_ok=params["self_signed_ok"],
         access=access,
         files={name: params[option] for name, option in _FILES.items() if params[option] is not None},
@@ -377,8 +436,11 @@ def _anchors(path: str | None) -> list[_certificate.Certificate] | None:
 def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
-        mutually_exclusive=[("chain", "chain_content"), ("key", "key_content")],
-        required_one_of=[("chain", "chain_content")],
+        mutually_exclusive=[
+            ("chain", "chain_content", "certificates"),
+            ("key", "key_content", "certificates"),
+        ],
+        required_one_of=[("chain", "chain_content", "certificates")],
         supports_check_mode=True,
     )
     try:

@@ -401,57 +401,65 @@ findings:
   sample: []
 """
 
+import typing as t
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
 
-
-def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "endpoints": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": {
-                    "host": {"type": "str", "required": True},
-                    "port": {"type": "int", "default": 443},
-                    "server_name": {"type": "str"},
-                    "addresses": {"type": "list", "elements": "str", "default": []},
-                    "starttls": {"type": "str", "choices": ["none", "imap", "pop3", "smtp"], "default": "none"},
-                    "server_groups": {"type": "list", "elements": "str", "default": []},
-                },
-            },
-            "ca_file": {"type": "path"},
-            "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
-            "http": {"type": "bool", "default": True},
-            "timeout": {"type": "float", "default": 10},
-            "concurrency": {"type": "int", "default": 32},
+ARGUMENTS: dict[str, dict[str, t.Any]] = {
+    "endpoints": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": {
+            "host": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 443},
+            "server_name": {"type": "str"},
+            "addresses": {"type": "list", "elements": "str", "default": []},
+            "starttls": {"type": "str", "choices": ["none", "imap", "pop3", "smtp"], "default": "none"},
+            "server_groups": {"type": "list", "elements": "str", "default": []},
         },
-        supports_check_mode=True,
-    )
-    options = module.params
-    for endpoint in options["endpoints"]:
+    },
+    "ca_file": {"type": "path"},
+    "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
+    "http": {"type": "bool", "default": True},
+    "timeout": {"type": "float", "default": 10},
+    "concurrency": {"type": "int", "default": 32},
+}
+
+
+def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The module's answer; raises ValueError for options that have no meaning."""
+    for endpoint in params["endpoints"]:
         if not 0 < endpoint["port"] < 65536:
-            module.fail_json(msg="{} is not a port".format(endpoint["port"]))
+            raise ValueError("{} is not a port".format(endpoint["port"]))
     for name in ("timeout", "concurrency"):
-        if options[name] <= 0:
-            module.fail_json(msg=f"{name} must be greater than 0")
+        if params[name] <= 0:
+            raise ValueError(f"{name} must be greater than 0")
     try:
-        trust = _tls_prober.Trust(options["ca_file"])
+        trust = _tls_prober.Trust(params["ca_file"])
     except OSError as error:
-        module.fail_json(msg="ca_file {}: {}".format(options["ca_file"], error))
+        raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
     observations = _tls_prober.probe_all(
-        options["endpoints"],
-        options["mode"],
-        options["timeout"],
+        params["endpoints"],
+        params["mode"],
+        params["timeout"],
         trust=trust,
-        http=options["http"],
-        concurrency=options["concurrency"],
+        http=params["http"],
+        concurrency=params["concurrency"],
     )
     results = [_tls_grade.grade(observation, groups=observation["server_groups"]) for observation in observations]
-    findings = [finding for result in results for finding in result["findings"]]
-    module.exit_json(changed=False, results=results, findings=findings)
+    return {"results": results, "findings": [finding for result in results for finding in result["findings"]]}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    try:
+        answer = run(module.params)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **answer)
 
 
 if __name__ == "__main__":

@@ -126,11 +126,14 @@ def served_names(info: Info) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def served_certificates(info: Info, site: Info | None = None) -> list[Info]:
-    """The certificates of a host's TLS virtual hosts: C(path), C(key_path), and the C(names) that each is there for.
+def asked(info: Info, site: Info, places: t.Iterable[Info] = (), names: t.Sequence[str] = ()) -> list[Info]:
+    """What C(certificate_info) is asked about: C(chain), C(key), and the C(names) that each is there for.
 
-    site is that of the role frontend's plan, which is newer than the answer.
+    These are the certificates at places() with their names, or else the ones of a host's TLS virtual hosts. site is
+    that of the role frontend's plan, which is newer than the answer.
     """
+    if places:
+        return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in places]
     found: dict[tuple[str, str], list[Info]] = {}
     vhosts = list(info["vhosts"])
     if site:
@@ -140,8 +143,7 @@ def served_certificates(info: Info, site: Info | None = None) -> list[Info]:
         if vhost["tls"] and vhost["certificate"]:
             found.setdefault((vhost["certificate"], vhost["key"] or vhost["certificate"]), []).append(vhost)
     return [
-        {"path": path, "key_path": key_path, "names": served_names({"vhosts": vhosts})}
-        for (path, key_path), vhosts in found.items()
+        {"chain": path, "key": key, "names": served_names({"vhosts": vhosts})} for (path, key), vhosts in found.items()
     ]
 
 
@@ -241,23 +243,22 @@ def finding_lines(findings: t.Iterable[Info]) -> list[str]:
     ]
 
 
-def report(answers: t.Iterable[Info], outcome: Info) -> Info:
+def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
     """What is to be said of a host's certificates: C(lines), C(findings), and what has C(failed).
 
-    answers are those of C(certificate_info), in a loop over served_certificates(); outcome is C(line) and C(failed) of
-    an order, or empty.
+    answer is that of C(certificate_info) about the certificates of asked(); outcome is C(line) and C(failed) of an
+    order, or empty.
     """
     lines: list[str] = [outcome["line"]] if outcome else []
     findings: list[Info] = []
-    for answer in answers:
-        path = answer["item"]["path"]
-        if "findings" not in answer:
-            lines.append(f"unknown: {path}: {answer.get('msg', 'it was not looked at')}")
-            continue
-        certificate = answer["certificate"] or {}
-        words = "usable" if answer["usable"] else "not usable"
+    if "results" not in answer and not answer.get("skipped"):
+        why = answer.get("msg", "it was not looked at")
+        lines += [f"unknown: {item['chain']}: {why}" for item in certificates]
+    for result in answer.get("results", []):
+        certificate = result["certificate"] or {}
+        words = "usable" if result["usable"] else "not usable"
         until = f", valid until {certificate['not_after']}" if certificate.get("not_after") else ""
-        lines += [f"{path}: {words}{until}", *finding_lines(answer["findings"])]
-        findings += answer["findings"]
+        lines += [f"{result['path']}: {words}{until}", *finding_lines(result["findings"])]
+        findings += result["findings"]
     failed = [outcome["line"]] if outcome and outcome["failed"] else []
     return {"lines": lines or ["no certificate to look at"], "findings": findings, "failed": failed}

@@ -94,6 +94,20 @@ def test_a_good_one_by_path_and_by_content(files):
     assert content["key"] is None
 
 
+def test_several_in_one_call(files):
+    """Each is judged as if it were alone, with the authorities and the time of all."""
+    (files / "other.chain").write_text("nothing")
+    items = [
+        {"chain": str(files / "good.chain"), "key": str(files / "good.key"), "names": ["good.test"]},
+        {"chain": str(files / "other.chain"), "key": None, "names": []},
+    ]
+    both = {"ca_file": str(files / "root.pem"), "now": "2019-01-01T00:00:00Z"}
+    answer = certificate_info.run(params(certificates=items, **both))
+    alone = [certificate_info.run(params(**item, **both)) for item in items]
+    assert [ids(one) for one in alone] == [["chain.expired", "not_yet_valid"], ["chain.empty", "key.unknown"]]
+    assert answer == {"results": [dict(one, path=item["chain"]) for one, item in zip(alone, items, strict=True)]}
+
+
 def test_authorities(files):
     assert ids(look(files, ca_file=str(files / "root.pem"))) == []
     (files / "good.chain").write_bytes((files / "root.pem").read_bytes())
@@ -167,7 +181,18 @@ def test_a_key_that_belongs_to_a_person(files):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"names": ["good.test", " "]}, "names: a name is empty"),
+        ({"names": ["good.test", " "]}, "^names: a name is empty"),
+        (
+            {
+                "certificates": [
+                    {"chain": "/a", "key": None, "names": []},
+                    {"chain": "/b", "key": None, "names": [""]},
+                ],
+                "names": [],
+            },
+            r"^certificates\[1\]\.names: a name is empty",
+        ),
+        ({"certificates": []}, "^names: each of certificates has its own"),
         ({"now": "tomorrow"}, "now: 'tomorrow' is not a time"),
         ({"now": "2026-13-01T00:00:00Z"}, "now: "),
         ({"ca_file": "/nowhere/ca.pem"}, "ca_file: /nowhere/ca.pem: No such file or directory"),
@@ -205,7 +230,9 @@ def test_no_times(text):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "one of the following is required: chain, chain_content"),
+        ({}, "one of the following is required: chain, chain_content, certificates"),
+        ({"chain": "/a", "certificates": [{"chain": "/b"}]}, "mutually exclusive"),
+        ({"certificates": [{"key": "/b"}]}, "missing required arguments: chain found in certificates"),
         ({"chain": "/a", "chain_content": "b"}, "mutually exclusive"),
         ({"chain": "/a", "key": "/a", "key_content": "b"}, "mutually exclusive"),
         ({"chain": "/a", "now": "soon"}, "now: 'soon' is not a time, such as 2026-11-25T12:00:00Z"),
@@ -255,7 +282,7 @@ def test_a_run_through_ansible(files, tmp_path):
 def test_documented_keys_are_the_returned_ones(files):
     answer, _said = process(chain=str(files / "good.chain"), key=str(files / "good.key"), names=["missing.test"])
     documented = yaml.safe_load(certificate_info.RETURN)
-    assert set(documented) == set(answer) - {"changed", "invocation"}
+    assert set(documented) == set(answer) - {"changed", "invocation"} | {"results"}
     for name in ("certificate", "key"):
         assert set(documented[name]["contains"]) == set(answer[name])
     for name in ("chain", "findings"):
@@ -279,11 +306,20 @@ def test_samples_are_of_their_types():
 
 def test_documented_options_are_the_accepted_ones():
     documented = yaml.safe_load(certificate_info.DOCUMENTATION)["options"]
-    plain = {name: {k: v for k, v in spec.items() if k != "description"} for name, spec in documented.items()}
-    accepted = {
-        name: {k: v for k, v in spec.items() if k != "no_log"} for name, spec in certificate_info.ARGUMENTS.items()
-    }
-    assert plain == accepted
+
+    def without(specs, nested, *keys):
+        return {
+            name: {
+                key: without(value, nested, *keys) if key == nested else value
+                for key, value in spec.items()
+                if key not in keys
+            }
+            for name, spec in specs.items()
+        }
+
+    accepted = without(certificate_info.ARGUMENTS, "options", "no_log")
+    accepted["certificates"]["suboptions"] = accepted["certificates"].pop("options")
+    assert without(documented, "suboptions", "description") == accepted
     assert {name for name, spec in certificate_info.ARGUMENTS.items() if spec.get("no_log")} == {
         "chain_content",
         "key_content",

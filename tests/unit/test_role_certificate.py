@@ -153,7 +153,7 @@ def test_names_are_those_that_somebody_could_ask_for():
 
 
 def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for():
-    found = _certificate_role.served_certificates(
+    found = _certificate_role.asked(
         info(
             vhost("nginx", names=["a.example.org"], certificate="/a.pem", key="/a.key"),
             vhost("nginx", names=["b.example.org"], certificate="/b.pem", key=None),
@@ -163,10 +163,17 @@ def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for(
         {"certificate": "/site.pem", "certificate_key": "/site.key", "names": ["s.example.org"]},
     )
     assert found == [
-        {"path": "/site.pem", "key_path": "/site.key", "names": ["s.example.org"]},
-        {"path": "/a.pem", "key_path": "/a.key", "names": ["a.example.org", "c.example.org"]},
-        {"path": "/b.pem", "key_path": "/b.pem", "names": ["b.example.org"]},
+        {"chain": "/site.pem", "key": "/site.key", "names": ["s.example.org"]},
+        {"chain": "/a.pem", "key": "/a.key", "names": ["a.example.org", "c.example.org"]},
+        {"chain": "/b.pem", "key": "/b.pem", "names": ["b.example.org"]},
     ]
+
+
+def test_of_certificates_that_were_installed_here_only_those_are_looked_at():
+    places = _certificate_role.places(SITE, ["ecdsa", "rsa"])
+    found = _certificate_role.asked({"skipped": True}, {}, places, ["mail.example.org"])
+    assert [item["chain"] for item in found] == [place["path"] for place in places]
+    assert found[0] == {"chain": SITE["certificate"], "key": SITE["key"], "names": ["mail.example.org"]}
 
 
 def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
@@ -244,7 +251,7 @@ def test_names_that_are_not_reached_speak_against_an_order_once_for_each_reason(
 def looked(path="/a.pem", usable=True, **more):
     finding = {"id": "certificate.x", "severity": "warn", "subject": "CN=a", "message": "Soon.", "fix": "renew"}
     return {
-        "item": {"path": path},
+        "path": path,
         "usable": usable,
         "certificate": {"not_after": "2027-01-01T00:00:00Z"},
         "findings": [finding, {**finding, "severity": "fail", "fix": ""}],
@@ -252,8 +259,12 @@ def looked(path="/a.pem", usable=True, **more):
     }
 
 
+def said_of(*results, outcome=None):
+    return _certificate_role.report({"results": list(results)}, [], outcome or {})
+
+
 def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_first():
-    report = _certificate_role.report([looked(), looked("/b.pem", False, certificate={}, findings=[])], {})
+    report = said_of(looked(), looked("/b.pem", False, certificate={}, findings=[]))
     assert report["lines"] == [
         "/a.pem: usable, valid until 2027-01-01T00:00:00Z",
         "fail: certificate.x (CN=a): Soon.",
@@ -264,13 +275,16 @@ def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_f
 
 
 def test_what_could_not_be_looked_at_is_unknown_and_what_was_not_there_is_said():
-    failed = {"item": {"path": "/a.pem"}, "failed": True, "msg": "no openssl"}
-    assert _certificate_role.report([failed], {})["lines"] == ["unknown: /a.pem: no openssl"]
-    assert _certificate_role.report([], {})["lines"] == ["no certificate to look at"]
+    # Not failed: the role goes on with the others.
+    report = _certificate_role.report(
+        {"failed": False, "msg": "no openssl"}, [{"chain": "/a.pem"}, {"chain": "/b.pem"}], {}
+    )
+    assert report["lines"] == ["unknown: /a.pem: no openssl", "unknown: /b.pem: no openssl"]
+    assert _certificate_role.report({"skipped": True}, [], {})["lines"] == ["no certificate to look at"]
 
 
 @pytest.mark.parametrize("failed", [True, False])
 def test_an_order_is_said_first_and_fails_the_host_if_it_failed(failed):
-    report = _certificate_role.report([looked(findings=[])], {"line": "ordered", "failed": failed})
+    report = said_of(looked(findings=[]), outcome={"line": "ordered", "failed": failed})
     assert report["lines"][0] == "ordered"
     assert report["failed"] == (["ordered"] if failed else [])
