@@ -134,9 +134,12 @@ def _delegations() -> str:
 
 
 @contextlib.contextmanager
-def bed(directory: Path, zones: dict[str, str], second: dict[str, str]) -> Iterator[Bed]:
-    """Start everything. `zones` are bodies of zones (origin -> records), `second` those on the second server."""
-    port = free_port(FIRST, SECOND, SILENT, RESOLVER, TERSE_RESOLVER)
+def bed(directory: Path, zones: dict[str, str], second: dict[str, str], port: int | None = None) -> Iterator[Bed]:
+    """Start everything. `zones` are bodies of zones (origin -> records), `second` those on the second server.
+
+    Without a port, a free one is taken.
+    """
+    port = port or free_port(FIRST, SECOND, SILENT, RESOLVER, TERSE_RESOLVER)
     with contextlib.ExitStack() as stack:
         _authoritative(stack, directory / "first", FIRST, port, zones, signed=True)
         _authoritative(stack, directory / "second", SECOND, port, second, signed=False)
