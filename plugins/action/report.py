@@ -95,6 +95,8 @@ class ActionModule(ActionBase):
             failed_hosts=summary["failed"],
             reasons={entry["name"]: entry["reasons"] for entry in report["hosts"] if entry["failed"]},
             scorecard=lines,
+            # As of set_stats: a workflow's next job has the numbers.
+            ansible_stats={"data": {"kopano_hardening": summary}, "per_host": False, "aggregate": False},
         )
         return result
 

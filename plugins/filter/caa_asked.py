@@ -19,8 +19,8 @@ options:
     description: The answer of M(kopano.hardening.frontend_info).
     type: dict
     required: true
-  files:
-    description: Results of M(ansible.builtin.command) that has read the certificates of the virtual hosts.
+  read:
+    description: Results of M(kopano.hardening.certificate_info) about the certificates of the virtual hosts.
     type: list
     elements: dict
     required: true
@@ -28,7 +28,7 @@ options:
     description: The role's options, by their names without C(caa_), and C(server_names).
     type: dict
     required: true
-positional: files, options
+positional: read, options
 """
 
 EXAMPLES = r"""

@@ -20,9 +20,9 @@ options:
     type: dict
     required: true
   site:
-    description: The site that the role frontend has planned since, or an empty one.
+    description: The site that the role frontend has planned since, if any.
     type: dict
-    required: true
+    default: {}
   places:
     description: Where certificates were installed, of P(kopano.hardening.certificate_places#filter), or nothing.
     type: list
@@ -39,7 +39,7 @@ positional: site, places, names
 EXAMPLES = r"""
 - name: See them
   ansible.builtin.debug:
-    msg: "{{ info | kopano.hardening.certificate_asked({}) }}"
+    msg: "{{ info | kopano.hardening.certificate_asked }}"
 """
 
 RETURN = r"""

@@ -505,6 +505,11 @@ def _summary(one: Certificate) -> dict[str, t.Any]:
     }
 
 
+def _link(one: Certificate) -> dict[str, t.Any]:
+    """What is said of each certificate of a chain."""
+    return dict(_summary(one), pem=ssl.DER_cert_to_PEM_cert(one.der))
+
+
 def _described(leaf: Certificate, now: float) -> dict[str, t.Any]:
     left = int(leaf.not_after - now)
     return dict(
@@ -562,7 +567,7 @@ def judge(
     if access:
         _judge_access(access, report)
     report.subject = paths["chain"]
-    result: dict[str, t.Any] = {"certificate": {}, "chain": [_summary(one) for one in found.all] if found else []}
+    result: dict[str, t.Any] = {"certificate": {}, "chain": [_link(one) for one in found.all] if found else []}
     if found and found.headless:
         report.finding("certificate.chain.leaf_missing", _named(found.all))
     elif found:

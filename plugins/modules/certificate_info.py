@@ -28,6 +28,7 @@ description:
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
+  - kopano.hardening.known
 options:
   chain:
     description:
@@ -249,6 +250,13 @@ chain:
       description: Serial number, hexadecimal.
       type: str
       sample: 2b63
+    pem:
+      description: The certificate as PEM text.
+      type: str
+      sample: |
+        -----BEGIN CERTIFICATE-----
+        MIIBszCCAVmgAwIBAgIUZ
+        -----END CERTIFICATE-----
 key:
   description: Who can read the file O(key); null without one, or if it cannot be read.
   returned: success, without O(certificates)
@@ -314,137 +322,17 @@ findings:
       sample: curl -s http://e7.i.lencr.org/ | openssl x509 -inform DER >> /etc/ssl/fullchain.pem
 """
 
-import os
-import stat
-import time
-import typing as t
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _readers
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate import Missing
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
-
-# More than any chain or bundle of authorities has, in bytes.
-LARGEST = 4 * 1024 * 1024
-
-ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "chain": {"type": "path"},
-    "chain_content": {"type": "str", "no_log": True},
-    "key": {"type": "path", "no_log": False},
-    "key_content": {"type": "str", "no_log": True},
-    "names": {"type": "list", "elements": "str", "default": []},
-    "certificates": {
-        "type": "list",
-        "elements": "dict",
-        "options": {
-            "chain": {"type": "path", "required": True},
-            "key": {"type": "path", "no_log": False},
-            "names": {"type": "list", "elements": "str", "default": []},
-        },
-    },
-    "ca_file": {"type": "path"},
-    "self_signed_ok": {"type": "bool", "default": False},
-    "now": {"type": "str"},
-}
-
-
-def read(path: str) -> tuple[bytes | Missing, _readers.Access | None]:
-    """A file's content and who can read it. Whatever is no file of a sensible size is as good as missing."""
-    try:
-        # A pipe would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return Missing("it is no regular file"), None
-            content = stream.read(LARGEST + 1)
-            if len(content) > LARGEST:
-                return Missing(f"it is larger than {LARGEST // 1024 // 1024} MiB"), None
-            return content, _readers.access(descriptor)
-    except OSError as error:
-        return Missing(error.strerror or str(error)), None
-
-
-def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The module's answer; raises ValueError for options that have no meaning."""
-    try:
-        now = time.time() if params["now"] is None else _certificate.moment(params["now"])
-    except ValueError as error:
-        raise ValueError(f"now: {error}") from None
-    anchors = _anchors(params["ca_file"])
-    if params["certificates"] is None:
-        return _judge(params, now, anchors)
-    if params["names"]:
-        raise ValueError("names: each of certificates has its own")
-    results = [
-        dict(_judge({**params, **item}, now, anchors, f"certificates[{number}]."), path=item["chain"])
-        for number, item in enumerate(params["certificates"])
-    ]
-    return {"results": results}
-
-
-def _judge(
-    params: dict[str, t.Any], now: float, anchors: list[_certificate.Certificate] | None, where: str = ""
-) -> dict[str, t.Any]:
-    """What is said of one certificate; raises ValueError for options that have no meaning."""
-    if not all(name.strip() for name in params["names"]):
-        raise ValueError(f"{where}names: a name is empty")
-    chain = _content(params, "chain")[0]
-    assert chain is not None
-    key, access = _content(params, "key")
-    answer = _certificate.judge(
-        chain,
-        key,
-        params["names"],
-        now,
-        anchors=anchors,
-        self_signed_ok=params["self_signed_ok"],
-        access=access,
-        files={name: params[option] for name, option in _FILES.items() if params[option] is not None},
-    )
-    who = None
-    if access:
-        who = {name: getattr(access, name) for name in ("owner", "group", "readers", "people")}
-        who["mode"] = f"{access.mode:04o}"
-    return dict(answer, key=who)
-
-
-# What the judgement calls a file, and the option with its path.
-_FILES = {"chain": "chain", "key": "key", "ca": "ca_file"}
-
-
-def _content(params: dict[str, t.Any], option: str) -> tuple[bytes | Missing | None, _readers.Access | None]:
-    """What an option gives, by path or as text."""
-    text = params[option + "_content"]
-    if text is not None:
-        return text.encode(errors="replace"), None
-    return (None, None) if params[option] is None else read(params[option])
-
-
-def _anchors(path: str | None) -> list[_certificate.Certificate] | None:
-    if path is None:
-        return None
-    content = read(path)[0]
-    if isinstance(content, Missing):
-        raise ValueError(f"ca_file: {path}: {content}")
-    try:
-        return _certificate.read_anchors(content)
-    except ParseError as error:
-        raise ValueError(f"ca_file: {path}: {error}") from None
+from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _questions
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=ARGUMENTS,
-        mutually_exclusive=[
-            ("chain", "chain_content", "certificates"),
-            ("key", "key_content", "certificates"),
-        ],
-        required_one_of=[("chain", "chain_content", "certificates")],
-        supports_check_mode=True,
+        argument_spec=_questions.CERTIFICATES, supports_check_mode=True, **_questions.CERTIFICATES_RULES
     )
     try:
-        answer = run(module.params)
+        answer = _certificate_info.run(module.params)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **answer)

@@ -186,7 +186,7 @@ scorecard:
   elements: list
   sample: [[["host  1 Updates", null]], [["web2  ", red], ["FAIL", red]]]
 summary:
-  description: The numbers of the whole.
+  description: The numbers of the whole. They are kept as the custom statistics C(kopano_hardening) as well.
   returned: success
   type: dict
   contains:

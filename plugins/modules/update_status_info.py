@@ -21,6 +21,7 @@ description:
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
+  - kopano.hardening.known
 attributes:
   check_mode:
     details:
@@ -381,125 +382,15 @@ findings:
       sample: apt-get update && apt-get install --only-upgrade libssl3
 """
 
-import datetime
-import re
-import typing as t
-from concurrent.futures import ThreadPoolExecutor
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _layout,
-    _provenance,
-    _restart,
-    _support,
-    _support_data,
-    _updates_packages,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
-
-ARGUMENT_SPEC: dict[str, t.Any] = {
-    "support_data": {"type": "dict", "default": {}},
-    "accept_lts": {"type": "bool", "default": True},
-    "max_metadata_age": {"type": "int", "default": 48},
-    "now": {"type": "str"},
-    "refresh": {"type": "bool", "default": False},
-}
-
-
-def moment(text: str | None) -> datetime.datetime:
-    """The time that is meant by the option now; raises ValueError."""
-    if not text:
-        return datetime.datetime.now(datetime.timezone.utc)
-    found = re.match(r"(\d{4}-\d\d-\d\d)(?:[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d))?$", text)
-    if not found:
-        raise ValueError(f"now: {text!r} is neither a date nor a time as RFC 3339 has it")
-    day, clock, zone = found.groups()
-    zone = "+0000" if zone in (None, "Z", "z") else zone.replace(":", "")
-    try:
-        return datetime.datetime.strptime("{} {} {}".format(day, clock or "00:00:00", zone), "%Y-%m-%d %H:%M:%S %z")
-    except ValueError as error:
-        raise ValueError(f"now: {text!r}: {error}") from error
-
-
-def support_data(given: dict[str, t.Any]) -> _support.Data:
-    """The collection's data, with those of the option support_data before them; raises ValueError."""
-    releases: dict[str, dict[str, t.Any]] = {product: dict(some) for product, some in _support_data.RELEASES.items()}
-    dates = dict(_support_data.DATES)
-    try:
-        for source, made in given.get("dates", {}).items():
-            dates[source] = _support.date(str(made)).isoformat()
-        for product, some in given.get("releases", {}).items():
-            for version, stages in some.items():
-                for stage in set(stages) & set(_support.STAGES):
-                    for source, end in stages[stage].items():
-                        if end is not None:
-                            _support.date(end)
-                        if source not in dates:
-                            raise ValueError(f"dates does not say when the data of {source!r} were made")
-                if not set(stages) <= {*_support.STAGES, "newest"}:
-                    raise ValueError(
-                        "{} {} has other keys than {}".format(product, version, ", ".join(_support.STAGES))
-                    )
-                releases.setdefault(product, {})[str(version)] = stages
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"support_data: it has not the shape that the documentation shows: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"support_data: {error}") from error
-    return _support.Data(dates, releases)
-
-
-def survey(host: Host, params: dict[str, t.Any], refresh: bool) -> dict[str, t.Any]:
-    """Everything that the module returns; raises ValueError for options that have no meaning."""
-    now = moment(params["now"])
-    data = support_data(params["support_data"])
-    if params["max_metadata_age"] < 1:
-        raise ValueError("max_metadata_age: {} is less than 1 hour".format(params["max_metadata_age"]))
-    release = _layout.os_release(host.root)
-    product, _version = _support.identify(release)
-    with ThreadPoolExecutor(2) as pool:
-        # Both wait for other programs.
-        reading_task = pool.submit(_updates_packages.collect, host, release, now, params["max_metadata_age"], refresh)
-        seen = _restart.scan(host)
-        support = _support.judge(
-            release,
-            now.astimezone(datetime.timezone.utc).date(),
-            data,
-            _support.own_data(host, product),
-            _support.extended(host, release),
-        )
-        reading = reading_task.result()
-        tools_task = pool.submit(_restart.tools, host, reading.manager)
-        complete = reading.updates.complete and reading.updates.security_known
-        components = _provenance.trace(host, product, _provenance.in_use(seen.processes), complete)
-        restart = _restart.judge(host, seen, tools_task.result())
-    name = release.get("PRETTY_NAME") or release.get("ID") or "this distribution"
-    findings = _support.findings(support, name, now.date(), params["accept_lts"])
-    findings += _provenance.findings(components)
-    findings += reading.findings
-    findings += _restart.findings(restart)
-    return {
-        "distribution": {
-            "id": release.get("ID", ""),
-            "version": release.get("VERSION_ID", ""),
-            "codename": release.get("VERSION_CODENAME", ""),
-            "name": name,
-            "manager": reading.manager,
-            "components": [component.returned() for component in components],
-        },
-        "support": support.returned(),
-        "updates": reading.updates.returned(),
-        "metadata": reading.metadata.returned(),
-        "restart": restart.returned(),
-        "automatic": reading.automatic.returned(),
-        "findings": findings,
-    }
+from ansible_collections.kopano.hardening.plugins.module_utils import _questions, _update_status_info
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=_questions.UPDATES, supports_check_mode=True)
     try:
-        answer = survey(Host(), module.params, module.params["refresh"] and not module.check_mode)
+        answer = _update_status_info.run(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **answer)

@@ -14,8 +14,8 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _name_servers
-from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list
-from ansible_collections.kopano.hardening.plugins.plugin_utils._verify import is_nobodys
+from ansible_collections.kopano.hardening.plugins.module_utils._served import is_nobodys
+from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
 
 Info = dict[str, t.Any]
 
@@ -85,12 +85,12 @@ def _plain(name: str) -> str:
     return name.lower().rstrip(".")
 
 
-def asked(info: Info, files: t.Iterable[Info], options: Info) -> Info:
+def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
     """What one host wants to know: C(names), and for each what to C(expect), and the PEM text in C(certificates).
 
-    info is the answer of frontend_info, files what came of reading the certificates of its virtual hosts.
+    info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.
     """
-    texts = {entry["item"]: entry.get("stdout", "") for entry in files}
+    texts = {entry["path"]: "".join(one["pem"] for one in entry["chain"]) for entry in read}
     off = {_plain(name) for name in as_list(options["names_off"])}
     names: dict[str, str | None] = {}
     spelled: dict[str, str] = {}

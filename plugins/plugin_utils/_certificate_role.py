@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list, is_host_name
-from ansible_collections.kopano.hardening.plugins.plugin_utils._verify import is_nobodys
+from ansible_collections.kopano.hardening.plugins.module_utils import _served
+from ansible_collections.kopano.hardening.plugins.module_utils._served import is_host_name
+from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
 
 Info = dict[str, t.Any]
 
@@ -30,9 +31,6 @@ _MODE = re.compile(r"0?[0-7][0-7]?0")
 _PATHS = ("path", "key_path", "ca_file", "acme_ca_file", "acme_webroot")
 # What stands in a configuration of certbot's, which has no quoting.
 _LINE = re.compile(r"[!-~]+")
-
-# The name that Debian's package kopano-webapp-apache2 brings and leaves to be changed.
-PACKAGED_NAMES = ("www.example.com",)
 
 
 def option_errors(options: Info, goal: Info) -> list[str]:
@@ -116,17 +114,12 @@ def _acme_errors(options: Info) -> list[str]:
 
 def served_names(info: Info) -> list[str]:
     """The names of a host's TLS virtual hosts that somebody could ask for, the first one first."""
-    found = [
-        name.lower()
-        for vhost in info["vhosts"]
-        if vhost["tls"] and vhost.get("named", True)
-        for name in vhost["names"]
-        if is_host_name(name) and "." in name and not is_nobodys(name) and name.lower() not in PACKAGED_NAMES
-    ]
-    return list(dict.fromkeys(found))
+    return _served.names(info["vhosts"])
 
 
-def asked(info: Info, site: Info, places: t.Iterable[Info] = (), names: t.Sequence[str] = ()) -> list[Info]:
+def asked(
+    info: Info, site: Info | None = None, places: t.Iterable[Info] = (), names: t.Sequence[str] = ()
+) -> list[Info]:
     """What C(certificate_info) is asked about: C(chain), C(key), and the C(names) that each is there for.
 
     These are the certificates at places() with their names, or else the ones of a host's TLS virtual hosts. site is
@@ -134,17 +127,11 @@ def asked(info: Info, site: Info, places: t.Iterable[Info] = (), names: t.Sequen
     """
     if places:
         return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in places]
-    found: dict[tuple[str, str], list[Info]] = {}
     vhosts = list(info["vhosts"])
     if site:
         own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
         vhosts.insert(0, own)
-    for vhost in vhosts:
-        if vhost["tls"] and vhost["certificate"]:
-            found.setdefault((vhost["certificate"], vhost["key"] or vhost["certificate"]), []).append(vhost)
-    return [
-        {"chain": path, "key": key, "names": served_names({"vhosts": vhosts})} for (path, key), vhosts in found.items()
-    ]
+    return _served.certificates(vhosts)
 
 
 def places(goal: Info, kinds: t.Sequence[str]) -> list[Info]:

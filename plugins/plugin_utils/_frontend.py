@@ -20,8 +20,9 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.kopano.hardening.plugins.module_utils._served import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend_components
-from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend_components import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
 
 Options = dict[str, t.Any]
 Info = dict[str, t.Any]
@@ -49,18 +50,11 @@ EVERYWHERE = ("*", "0.0.0.0", "[::]", "_default_")
 # Debian's package kopano-webapp-apache2 brings two virtual hosts in a file of this name.
 PACKAGED_VHOSTS = "kopano-webapp-apache2"
 
-_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 _CIPHERS = re.compile(r"[A-Za-z0-9_+!@=:-]+")
 _GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
 # A path that needs no quoting in either server's configuration.
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
 _REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
-
-
-def is_host_name(name: str) -> bool:
-    """Whether name is a DNS name that a server can be known by: no address, no wildcard, no root dot."""
-    labels = name.split(".")
-    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
 
 
 def option_errors(options: Options, data: Info) -> list[str]:

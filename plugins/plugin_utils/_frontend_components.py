@@ -16,6 +16,8 @@ import copy
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
+
 Entry = dict[str, t.Any]
 Entries = dict[str, Entry]
 # The data file: C(components) by name, C(defaults) for what an entry does not say, C(permissions) that can be refused.
@@ -49,13 +51,6 @@ HIDDEN = ["Server", "X-Powered-By"]
 
 # Chromium complains about a report-only policy that reports nowhere; a goal that no header defines receives nothing.
 _NO_REPORTS = "report-to kopano-hardening"
-
-
-def as_list(value: t.Any) -> list[str]:
-    """A list option as Ansible's argument specs understand it: a list, or text with commas."""
-    if isinstance(value, str):
-        value = value.split(",")
-    return [str(item).strip() for item in value or () if str(item).strip()]
 
 
 def _combined(base: t.Any, changes: t.Any) -> t.Any:

@@ -16,7 +16,7 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _probe
-from ansible_collections.kopano.hardening.plugins.plugin_utils._frontend import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
 
 Info = dict[str, t.Any]
 

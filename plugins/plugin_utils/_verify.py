@@ -13,16 +13,13 @@ import types
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _probe
+from ansible_collections.kopano.hardening.plugins.module_utils._served import is_nobodys
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
 
 Info = dict[str, t.Any]
 
 # What they say is about the certificate and who trusts it, and nothing that a web server's configuration decides.
 BESIDE = ("T", "M")
-
-
-# Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
-NOBODYS = (".invalid", ".localhost")
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
@@ -74,11 +71,6 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
         inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
-
-
-def is_nobodys(name: str) -> bool:
-    """Whether it is a name of nothing in the network."""
-    return f".{name.lower()}".endswith(NOBODYS)
 
 
 def key(endpoint: Info) -> tuple[t.Any, ...]:

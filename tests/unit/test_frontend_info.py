@@ -19,6 +19,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _components,
     _config,
     _frontend_findings,
+    _frontend_info,
     _layout,
     _namespace,
     _nginx,
@@ -56,7 +57,7 @@ class Host:
         self.layouts: list[_layout.Layout] = []
         web_bed.make_certificate(folder)
         monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
-        monkeypatch.setattr(frontend_info, "_running", lambda server: True)
+        monkeypatch.setattr(_frontend_info, "_running", lambda server: True)
         # other tests may run servers at the same time
         monkeypatch.setattr(Server, "arguments", lambda server: [])
         # the binaries know other places than these
@@ -65,9 +66,10 @@ class Host:
             "nginx": ["-c", str(folder / "nginx.conf"), "-e", str(folder / "start.log")],
         }
         questions = {
-            name: tuple(places[name] + words for words in several) for name, several in frontend_info._QUESTIONS.items()
+            name: tuple(places[name] + words for words in several)
+            for name, several in _frontend_info._QUESTIONS.items()
         }
-        monkeypatch.setattr(frontend_info, "_QUESTIONS", questions)
+        monkeypatch.setattr(_frontend_info, "_QUESTIONS", questions)
 
     def add(self, server: str, text: str) -> Host:
         head = {
@@ -79,7 +81,7 @@ class Host:
         return self
 
     def survey(self) -> Info:
-        result = frontend_info.survey("auto")
+        result = _frontend_info.run({"server": "auto"})
         assert json.loads(json.dumps(result)) == result
         return result
 
@@ -304,7 +306,7 @@ def test_tls_that_nginx_ends_outside_of_http(tmp_path: Path) -> None:
 
 
 def test_every_finding_of_the_module_is_in_the_catalogue() -> None:
-    source = Path(frontend_info.__file__).read_text() + Path(_frontend_findings.__file__).read_text()
+    source = Path(_frontend_info.__file__).read_text() + Path(_frontend_findings.__file__).read_text()
     for key in _frontend_findings.CATALOGUE:
         assert source.count('"%s"' % key) > 1, "%s is never given" % key
 
@@ -388,26 +390,26 @@ def test_managed_by(
     config: str | None,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(frontend_info, "_KWEB_CONFIG", str(tmp_path / "kwebd.cfg"))
+    monkeypatch.setattr(_frontend_info, "_KWEB_CONFIG", str(tmp_path / "kwebd.cfg"))
     if config is not None:
         (tmp_path / "kwebd.cfg").write_text(config)
     vhost = _config.Vhost("nginx", [], "*", tls_port, "x", 1)
     vhost.tls = True
-    assert frontend_info._managed_by(os_id, components, [vhost] if tls_port else []) == expected
+    assert _frontend_info._managed_by(os_id, components, [vhost] if tls_port else []) == expected
 
 
 def test_php_socket_is_one_that_exists_and_is_used_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used, usual = tmp_path / "php-own.sock", tmp_path / "php8.4-fpm.sock"
     (tmp_path / "php-gone.sock").write_text("no socket")
-    monkeypatch.setattr(frontend_info, "_PHP_SOCKETS", (str(tmp_path / "php*-fpm.sock"),))
+    monkeypatch.setattr(_frontend_info, "_PHP_SOCKETS", (str(tmp_path / "php*-fpm.sock"),))
     config = parse(
         tmp_path, "nginx", "server { fastcgi_pass unix:%s/php-gone.sock; fastcgi_pass unix:%s; }" % (tmp_path, used)
     )
-    assert frontend_info._php([config]) == {"module": False, "socket": None}
+    assert _frontend_info._php([config]) == {"module": False, "socket": None}
     sockets = []
     for path in (usual, used):
         sockets.append(socket.socket(socket.AF_UNIX))
         sockets[-1].bind(str(path))
-        assert frontend_info._php([config]) == {"module": False, "socket": str(path)}
+        assert _frontend_info._php([config]) == {"module": False, "socket": str(path)}
     for item in sockets:
         item.close()

@@ -47,7 +47,7 @@ def mail(**values):
 
 
 def read(path, text):
-    return {"item": path, "stdout": text, "rc": 0}
+    return {"path": path, "chain": [{"pem": text}] if text else []}
 
 
 def result(name, verdict="permitted", *findings, found_at="example.com", error=None):
@@ -147,7 +147,7 @@ def test_names_are_those_of_tls_virtual_hosts_of_the_options_and_of_a_site_to_co
 
 def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
     served = info(mail(), mail(names=["old.example.com"], certificate="/old.pem"), mail(names=["x.example.com"]))
-    files = [read("/c.pem", "NEW"), {"item": "/old.pem", "stdout": "", "rc": 2}]
+    files = [read("/c.pem", "NEW"), read("/old.pem", "")]
     wish = _caa_role.asked(served, files, options(names=["example.com", "a..b"]))
     assert wish["certificates"] == {
         "mail.example.com": "NEW",

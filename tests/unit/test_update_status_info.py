@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _questions, _update_status_info
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
 from ansible_collections.kopano.hardening.plugins.modules import update_status_info
 
@@ -22,26 +23,26 @@ from ansible_collections.kopano.hardening.plugins.modules import update_status_i
     ],
 )
 def test_times(text, moment):
-    assert update_status_info.moment(text).isoformat() == moment
+    assert _update_status_info.moment(text).isoformat() == moment
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2026-13-01", "2026-11-25T10:30:00", "2026-11-25 25:00:00Z"])
 def test_times_that_are_none(text):
     with pytest.raises(ValueError, match=f"now: '{text}'"):
-        update_status_info.moment(text)
+        _update_status_info.moment(text)
 
 
 OURS = {"dates": {"ours": "2026-10-01"}, "releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}
 
 
 def test_own_data_come_before_the_collections():
-    data = update_status_info.support_data(
+    data = _update_status_info.support_data(
         {"dates": OURS["dates"], "releases": {**OURS["releases"], "debian": {"12": {"full": {"ours": "2026-01-01"}}}}}
     )
     assert data.releases["ucs"]["5.2"] == {"full": {"ours": "2028-03-31"}}
     assert data.releases["debian"]["12"] == {"full": {"ours": "2026-01-01"}}
     assert data.releases["debian"]["13"]["lts"]
-    assert update_status_info.support_data({}).releases["debian"]["12"]["lts"]
+    assert _update_status_info.support_data({}).releases["debian"]["12"]["lts"]
 
 
 @pytest.mark.parametrize(
@@ -57,13 +58,14 @@ def test_own_data_come_before_the_collections():
 )
 def test_own_data_that_are_none(given, words):
     with pytest.raises(ValueError, match=f"support_data: .*{words}"):
-        update_status_info.support_data(given)
+        _update_status_info.support_data(given)
 
 
 def test_every_option_is_documented():
     documented = yaml.safe_load(update_status_info.DOCUMENTATION)["options"]
-    assert set(documented) == set(update_status_info.ARGUMENT_SPEC)
-    for name, entry in update_status_info.ARGUMENT_SPEC.items():
+    accepted = _questions.without_known(_questions.UPDATES)  # that one is in a fragment
+    assert set(documented) == set(accepted)
+    for name, entry in accepted.items():
         assert (documented[name]["type"], documented[name].get("default")) == (entry["type"], entry.get("default"))
 
 
@@ -84,8 +86,8 @@ def fits(value, documented):
 @pytest.fixture(scope="module")
 def answer():
     """What is said of the machine that the tests run on, whatever it is."""
-    plain = {name: entry.get("default") for name, entry in update_status_info.ARGUMENT_SPEC.items()}
-    return update_status_info.survey(Host(), plain, refresh=False)
+    plain = {name: entry.get("default") for name, entry in _questions.UPDATES.items()}
+    return _update_status_info.run(plain, check_mode=True)
 
 
 def test_the_documentation_lists_what_is_returned(answer):
@@ -101,8 +103,8 @@ def test_a_host_that_nothing_is_known_of(tmp_path):
     host = Host(str(tmp_path), environment={"PATH": str(tmp_path)})
     (tmp_path / "proc" / "self" / "ns").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "ns" / "pid").symlink_to("pid:[1]")
-    plain = {name: entry.get("default") for name, entry in update_status_info.ARGUMENT_SPEC.items()}
-    answer = update_status_info.survey(host, plain, refresh=False)
+    plain = {name: entry.get("default") for name, entry in _questions.UPDATES.items()}
+    answer = _update_status_info.run(plain, check_mode=True, host=host)
     assert answer["support"]["level"] == "unknown"
     assert answer["updates"]["pending"] is None and answer["updates"]["security"] is None
     assert answer["metadata"]["stale"] is None
@@ -113,4 +115,6 @@ def test_a_host_that_nothing_is_known_of(tmp_path):
 
 def test_an_age_that_is_none():
     with pytest.raises(ValueError, match="max_metadata_age: 0"):
-        update_status_info.survey(Host(), {"now": None, "support_data": {}, "max_metadata_age": 0}, refresh=False)
+        _update_status_info.run(
+            {"now": None, "support_data": {}, "max_metadata_age": 0, "refresh": False}, check_mode=True
+        )

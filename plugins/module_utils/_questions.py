@@ -1,0 +1,72 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""Options of the modules that only ask a host, without what it takes to answer them.
+
+C(known) is an answer that C(host_info) has got already; the modules' actions take care of it.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+Arguments = t.Dict[str, t.Dict[str, t.Any]]
+
+UPDATES: Arguments = {
+    "support_data": {"type": "dict", "default": {}},
+    "accept_lts": {"type": "bool", "default": True},
+    "max_metadata_age": {"type": "int", "default": 48},
+    "now": {"type": "str"},
+    "refresh": {"type": "bool", "default": False},
+    "known": {"type": "dict"},
+}
+
+FRONTEND: Arguments = {
+    "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
+    "known": {"type": "dict"},
+}
+
+CERTIFICATES: Arguments = {
+    "chain": {"type": "path"},
+    "chain_content": {"type": "str", "no_log": True},
+    "key": {"type": "path", "no_log": False},
+    "key_content": {"type": "str", "no_log": True},
+    "names": {"type": "list", "elements": "str", "default": []},
+    "certificates": {
+        "type": "list",
+        "elements": "dict",
+        "options": {
+            "chain": {"type": "path", "required": True},
+            "key": {"type": "path", "no_log": False},
+            "names": {"type": "list", "elements": "str", "default": []},
+        },
+    },
+    "ca_file": {"type": "path"},
+    "self_signed_ok": {"type": "bool", "default": False},
+    "now": {"type": "str"},
+    "known": {"type": "dict"},
+}
+CERTIFICATES_RULES: dict[str, t.Any] = {
+    "mutually_exclusive": [("chain", "chain_content", "certificates"), ("key", "key_content", "certificates")],
+    "required_one_of": [("chain", "chain_content", "certificates")],
+}
+"""What the options have to do with each other, as AnsibleModule takes it."""
+
+
+def without_known(arguments: Arguments) -> Arguments:
+    """What decides whether an answer is to the same question."""
+    return {name: spec for name, spec in arguments.items() if name != "known"}
+
+
+HOST: Arguments = {
+    "updates": {"type": "dict", "options": without_known(UPDATES)},
+    "frontend": {"type": "dict", "options": without_known(FRONTEND)},
+    "certificates": {
+        "type": "dict",
+        "options": {name: CERTIFICATES[name] for name in ("ca_file", "self_signed_ok", "now")},
+    },
+}

@@ -1,0 +1,53 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""Names and certificates that a host serves, by the answer of C(frontend_info)."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
+
+# Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
+NOBODYS = (".invalid", ".localhost")
+
+# The name that Debian's package kopano-webapp-apache2 brings and leaves to be changed.
+PACKAGED_NAMES = ("www.example.com",)
+
+
+def is_host_name(name: str) -> bool:
+    """Whether name is a DNS name that a server can be known by: no address, no wildcard, no root dot."""
+    labels = name.split(".")
+    return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
+
+
+def is_nobodys(name: str) -> bool:
+    """Whether it is a name of nothing in the network."""
+    return f".{name.lower()}".endswith(NOBODYS)
+
+
+def names(vhosts: t.Iterable[dict[str, t.Any]]) -> list[str]:
+    """The names of virtual hosts with TLS that somebody could ask for, the first one first."""
+    found = [
+        name.lower()
+        for vhost in vhosts
+        if vhost["tls"] and vhost.get("named", True)
+        for name in vhost["names"]
+        if is_host_name(name) and "." in name and not is_nobodys(name) and name.lower() not in PACKAGED_NAMES
+    ]
+    return list(dict.fromkeys(found))
+
+
+def certificates(vhosts: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """The certificates of virtual hosts with TLS: C(chain), C(key), and the C(names) that each is there for."""
+    found: dict[tuple[str, str], list[dict[str, t.Any]]] = {}
+    for vhost in vhosts:
+        if vhost["tls"] and vhost["certificate"]:
+            found.setdefault((vhost["certificate"], vhost["key"] or vhost["certificate"]), []).append(vhost)
+    return [{"chain": chain, "key": key, "names": names(some)} for (chain, key), some in found.items()]

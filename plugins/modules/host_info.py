@@ -1,0 +1,141 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_info
+short_description: Ask a host in one call what several modules ask
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Asks what M(kopano.hardening.update_status_info), M(kopano.hardening.frontend_info) and
+    M(kopano.hardening.certificate_info) ask. Each call of a module costs some tenths of a second before it does
+    anything.
+  - Each answer is for the option C(known) of its module, which returns it if its own options are the same. So a role
+    that is given something outdated or nothing asks by itself, and the result is of the same form in any case.
+  - What cannot be answered does not fail this module. It is in RV(unanswered), and the module whose question it is
+    says what is wrong.
+  - The playbooks of this collection begin with it. It is of no use where you call one of these modules only.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+  - kopano.hardening.attributes.info_module
+attributes:
+  check_mode:
+    details:
+      - Package lists are not fetched in check mode. Nothing else is ever changed.
+options:
+  updates:
+    description: Ask about updates, with the options of M(kopano.hardening.update_status_info).
+    type: dict
+    suboptions:
+      support_data:
+        description: As O(kopano.hardening.update_status_info#module:support_data).
+        type: dict
+        default: {}
+      accept_lts:
+        description: As O(kopano.hardening.update_status_info#module:accept_lts).
+        type: bool
+        default: true
+      max_metadata_age:
+        description: As O(kopano.hardening.update_status_info#module:max_metadata_age).
+        type: int
+        default: 48
+      now:
+        description: As O(kopano.hardening.update_status_info#module:now).
+        type: str
+      refresh:
+        description: As O(kopano.hardening.update_status_info#module:refresh).
+        type: bool
+        default: false
+  frontend:
+    description: Ask about the web server, with the options of M(kopano.hardening.frontend_info).
+    type: dict
+    suboptions:
+      server:
+        description: As O(kopano.hardening.frontend_info#module:server).
+        type: str
+        choices: [auto, apache, nginx]
+        default: auto
+  certificates:
+    description:
+      - Ask about the certificates that the web server's virtual hosts have, with options of
+        M(kopano.hardening.certificate_info). This needs O(frontend).
+    type: dict
+    suboptions:
+      ca_file:
+        description: As O(kopano.hardening.certificate_info#module:ca_file).
+        type: path
+      self_signed_ok:
+        description: As O(kopano.hardening.certificate_info#module:self_signed_ok).
+        type: bool
+        default: false
+      now:
+        description: As O(kopano.hardening.certificate_info#module:now).
+        type: str
+seealso:
+  - module: kopano.hardening.update_status_info
+  - module: kopano.hardening.frontend_info
+  - module: kopano.hardening.certificate_info
+"""
+
+EXAMPLES = r"""
+- name: Ask the host
+  kopano.hardening.host_info:
+    updates:
+      accept_lts: false
+    frontend: {}
+    certificates: {}
+  register: host
+
+- name: Take what is known about its updates
+  kopano.hardening.update_status_info:
+    accept_lts: false
+    known: "{{ host.updates | default(omit) }}"
+  register: status
+"""
+
+RETURN = r"""
+updates:
+  description: The question with all options as C(asked), and what M(kopano.hardening.update_status_info) returns as
+    C(answer).
+  returned: with O(updates), unless it is in RV(unanswered)
+  type: dict
+  sample: {}
+frontend:
+  description: The same of M(kopano.hardening.frontend_info).
+  returned: with O(frontend), unless it is in RV(unanswered)
+  type: dict
+  sample: {}
+certificates:
+  description: The same of M(kopano.hardening.certificate_info).
+  returned: with O(certificates), unless it or RV(frontend) is in RV(unanswered)
+  type: dict
+  sample: {}
+unanswered:
+  description: Why there is no answer to a question, by its option.
+  returned: success
+  type: dict
+  sample:
+    updates: "ValueError: max_metadata_age: 0 is less than 1 hour"
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _host_info, _questions
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=_questions.HOST,
+        required_by={"certificates": ("frontend",)},
+        supports_check_mode=True,
+    )
+    module.exit_json(changed=False, **_host_info.run(module.params, module.check_mode))
+
+
+if __name__ == "__main__":
+    main()
