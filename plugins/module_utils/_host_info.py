@@ -13,12 +13,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _certificate_info,
-    _frontend_info,
-    _questions,
-    _served,
-)
+from ansible_collections.kopano.hardening.plugins.module_utils import _questions
 
 Info = t.Dict[str, t.Any]
 
@@ -29,22 +24,41 @@ def run(params: Info, check_mode: bool) -> Info:
     # It waits for package managers most of the time.
     updates = _Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
     if params["frontend"]:
-        _keep(found, "frontend", params["frontend"], lambda: _frontend_info.run(params["frontend"]))
+        _keep(found, "frontend", params["frontend"], lambda: _frontend(params["frontend"]))
     if params["certificates"] and "frontend" in found:
-        question = dict.fromkeys(_questions.without_known(_questions.CERTIFICATES))
-        question.update(params["certificates"], names=[])
-        question["certificates"] = _served.certificates(found["frontend"]["answer"]["vhosts"])
-        _keep(found, "certificates", question, lambda: _certificate_info.run(question))
+        question = _certificates_question(params["certificates"], found["frontend"]["answer"])
+        _keep(found, "certificates", question, lambda: _certificates(question))
     if updates:
         _keep(found, "updates", params["updates"], updates.result)
     return found
 
 
+# Each imports, which on a host is to compile, what it needs when there are two processes already.
+
+
 def _updates(params: Info, check_mode: bool) -> Info:
-    # Imported, which is compiled, in the process that needs it.
     from ansible_collections.kopano.hardening.plugins.module_utils import _update_status_info
 
     return _update_status_info.run(params, check_mode)
+
+
+def _frontend(params: Info) -> Info:
+    from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info
+
+    return _frontend_info.run(params)
+
+
+def _certificates_question(params: Info, frontend: Info) -> Info:
+    from ansible_collections.kopano.hardening.plugins.module_utils import _served
+
+    question = dict.fromkeys(_questions.without_known(_questions.CERTIFICATES))
+    return {**question, **params, "names": [], "certificates": _served.certificates(frontend["vhosts"])}
+
+
+def _certificates(question: Info) -> Info:
+    from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info
+
+    return _certificate_info.run(question)
 
 
 def _keep(found: Info, part: str, asked: Info, answer: t.Callable[[], Info]) -> None:
