@@ -31,7 +31,11 @@ options:
     description: Whether the grade counts that a trusted certificate would get.
     type: bool
     required: true
-positional: asked, minimum, trust_ignored
+  pending:
+    description: Whether this is a dry run that would change the host.
+    type: bool
+    default: false
+positional: asked, minimum, trust_ignored, pending
 """
 
 EXAMPLES = r"""
@@ -42,7 +46,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(lines) for people, how many endpoints C(missed) the grade, and C(fixes) for them.
+  description:
+    - C(lines) for people, how many endpoints C(missed) the grade, C(fixes) for them, and all of it as it is C(said).
   type: dict
 """
 

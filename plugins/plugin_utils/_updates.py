@@ -192,10 +192,12 @@ def _finding_lines(findings: t.Iterable[Info]) -> list[str]:
 
 
 def report(info: Info, done: Info) -> Info:
-    """What is said of a host. C(lines) for the terminal; C(failed) what is not as it should be, unknown included.
+    """What is said of a host. C(lines) for the terminal; C(failed) what is not as it should be, unknown included;
+    C(wrong) what was asked for and has not come to be, which C(failed) begins with; C(changed) whether anything was done
+    or tried.
 
-    done: what the role has done or would do. C(installed), C(restarted) and C(left) are names, C(words) are sentences;
-    C(wrong) is what was asked for and has not come to be, which C(failed) begins with.
+    done: what the role has done or would do. C(installed), C(restarted) and C(left) are names, C(words) and C(wrong) are
+    sentences.
     """
     lines = [
         _support_line(info["support"]),
@@ -215,4 +217,9 @@ def report(info: Info, done: Info) -> Info:
     lines += [f"wrong: {text}" for text in done["wrong"]]
     bad = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
     failed = [f"{item['id']} ({item['subject']})" for item in bad]
-    return {"lines": lines + _finding_lines(info["findings"]), "failed": [*done["wrong"], *failed]}
+    return {
+        "lines": lines + _finding_lines(info["findings"]),
+        "failed": [*done["wrong"], *failed],
+        "wrong": list(done["wrong"]),
+        "changed": any(done[key] for key in ("installed", "restarted", "left", "words", "wrong")),
+    }

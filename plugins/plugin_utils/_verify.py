@@ -15,6 +15,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import _probe
 from ansible_collections.kopano.hardening.plugins.module_utils._served import is_nobodys
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
+from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
 Info = dict[str, t.Any]
 
@@ -86,17 +87,21 @@ def _same(one: Info, other: Info) -> bool:
 # --- what the answers say --------------------------------------------------------------------------------------------
 
 
-def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool) -> Info:
-    """What the results say of one host: C(lines), one for each endpoint, C(missed), how many are below minimum, and
-    C(fixes), what to do about them.
+def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool, pending: bool = False) -> Info:
+    """What the results say of one host: C(lines), one for each endpoint, C(missed), how many are below minimum,
+    C(fixes), what to do about them, and C(said), all of that as it is put. pending: a dry run would change the host.
 
     A host without endpoints, or whose endpoints were not graded, misses it: nothing is known of it.
     """
     lines: list[str] = []
     fixes: list[str] = []
     missed = 0
+    # Those of all hosts, of which few are read.
+    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
+    for result in results or []:
+        of_key.setdefault(key(result), []).append(result)
     for endpoint in asked_for["endpoints"]:
-        found = [result for result in results or [] if key(result) == key(endpoint)]
+        found = [plain(result) for result in of_key.get(key(endpoint), [])]
         if not found:
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not asked")
@@ -112,7 +117,14 @@ def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool) -
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
         fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
     lines += [f"not asked  {place}: on the loopback, out of reach from outside" for place in asked_for["inside"]]
-    return {"lines": lines, "missed": missed, "fixes": list(dict.fromkeys(fixes))}
+    fixes = list(dict.fromkeys(fixes))
+    said = lines
+    if pending:
+        said = [*lines, "That is before hardening; what comes after it was said above."]
+    elif missed:
+        said = [f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}", *lines]
+        said += [f"To do: {fix}" for fix in fixes]
+    return {"lines": lines, "missed": missed, "fixes": fixes, "said": said}
 
 
 def _is_name(host: str) -> bool:

@@ -221,6 +221,8 @@ def test_a_host_without_fault():
             "automatic updates: on (unattended-upgrades)",
         ],
         "failed": [],
+        "wrong": [],
+        "changed": False,
     }
 
 
@@ -292,7 +294,9 @@ def test_what_was_done():
         "rebooted",
         "wrong: c",
     ]
-    assert report["failed"] == ["c"]
+    assert report["failed"] == report["wrong"] == ["c"]
+    assert report["changed"]
+    assert all(_updates.report(info(), done(**{key: did[key]}))["changed"] for key in did if key != "check")
     lines = _updates.report(info(), {**did, "check": True})["lines"]
     assert "would be installed: a=2" in lines and "would be restarted: b.service" in lines
     many = _updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["lines"]

@@ -148,19 +148,29 @@ def broken(words: str, **values: t.Any) -> dict[str, t.Any]:
     return {**result(**values), **gone, "findings": [{"id": "tls.endpoint.error", "fix": "make it reachable"}]}
 
 
-def report(*results: dict[str, t.Any], minimum: str = "A+", ignore: bool = False, **more: t.Any) -> t.Any:
+def report(
+    *results: dict[str, t.Any], minimum: str = "A+", ignore: bool = False, pending: bool = False, **more: t.Any
+) -> t.Any:
     entry = {"host": HERE, "port": 443, "server_name": "mail.example"}
-    return _verify.report(list(results), {"endpoints": [entry], "inside": [], **more}, minimum, ignore)
+    return _verify.report(list(results), {"endpoints": [entry], "inside": [], **more}, minimum, ignore, pending)
 
 
 def test_a_good_endpoint_is_one_line():
-    assert report(result()) == {"lines": ["A+  mail.example:443 (192.0.2.10)"], "missed": 0, "fixes": []}
+    lines = ["A+  mail.example:443 (192.0.2.10)"]
+    assert report(result()) == {"lines": lines, "missed": 0, "fixes": [], "said": lines}
 
 
 def test_one_that_misses_says_what_caps_it_and_what_to_do():
     found = report(result(HSTS, OLD))
     assert found["lines"] == ["B   mail.example:443 (192.0.2.10): No TLS 1.0. [TLSv1.0] A+ needs HSTS. [none]"]
     assert (found["missed"], found["fixes"]) == (1, ["mend tls.hsts.absent", "mend tls.protocol.tls10"])
+    todo = ["To do: mend tls.hsts.absent", "To do: mend tls.protocol.tls10"]
+    assert found["said"] == ["1 of 1 endpoints are below A+", *found["lines"], *todo]
+
+
+def test_what_a_dry_run_would_change_is_not_to_be_mended():
+    found = report(result(HSTS, OLD), pending=True)
+    assert found["said"] == [*found["lines"], "That is before hardening; what comes after it was said above."]
 
 
 def test_only_what_keeps_it_below_the_minimum_is_to_be_mended():
@@ -172,9 +182,8 @@ def test_trust_counts_unless_it_is_ignored():
     assert report(result(TRUST))["missed"] == 1
     assert report(result(TRUST))["fixes"] == ["mend tls.certificate.untrusted"]
     assert report(result(TRUST), minimum="F")["missed"] == 1
-    assert report(result(TRUST), ignore=True) == {
-        "lines": ["A+  mail.example:443 (192.0.2.10), trust ignored (T)"], "missed": 0, "fixes": [],
-    }  # fmt: skip
+    assert report(result(TRUST), ignore=True)["said"] == ["A+  mail.example:443 (192.0.2.10), trust ignored (T)"]
+    assert report(result(TRUST), ignore=True)["missed"] == 0
     assert report(result(TRUST, OLD), ignore=True)["missed"] == 1
 
 
