@@ -31,7 +31,11 @@ options:
     type: list
     elements: dict
     default: []
-positional: wish, publish, published
+  must_permit:
+    description: Whether the host fails for a name whose CA may not issue.
+    type: bool
+    default: false
+positional: wish, publish, published, must_permit
 """
 
 EXAMPLES = r"""
@@ -42,7 +46,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(lines) for the terminal, names that are C(forbidden), and what has C(failed) to be published.
+  description: C(lines) for the terminal, and C(bad), what the host fails for.
   type: dict
 """
 

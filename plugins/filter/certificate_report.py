@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(lines) for people, C(findings), and what has C(failed).
+  description: C(lines) for people, and C(bad), what the host fails for.
   type: dict
 """
 

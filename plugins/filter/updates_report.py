@@ -22,7 +22,11 @@ options:
     description: What the role has done.
     type: dict
     required: true
-positional: done
+  all_must_be_well:
+    description: Whether the host also fails for what was found out and is not as it should be.
+    type: bool
+    default: false
+positional: done, all_must_be_well
 """
 
 EXAMPLES = r"""
@@ -33,7 +37,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: C(lines) for the terminal and what has C(failed).
+  description: C(lines) for the terminal, and C(bad), what the host fails for.
   type: dict
 """
 

@@ -23,31 +23,28 @@ options:
     description: What P(kopano.hardening.verify_asked#filter) said of the host.
     type: dict
     required: true
-  minimum:
-    description: The grade to reach.
-    type: str
+  wanted:
+    description: The C(grade) to reach, whether to C(ignore_trust), and whether a change is C(pending) in a dry run.
+    type: dict
     required: true
-  trust_ignored:
-    description: Whether the grade counts that a trusted certificate would get.
+  must_reach:
+    description: Whether the host fails below the grade.
     type: bool
-    required: true
-  pending:
-    description: Whether this is a dry run that would change the host.
-    type: bool
-    default: false
-positional: asked, minimum, trust_ignored, pending
+    default: true
+positional: asked, wanted, must_reach
 """
 
 EXAMPLES = r"""
 - name: See how a host is doing
   ansible.builtin.debug:
-    msg: "{{ (grades.results | kopano.hardening.verify_report(asked, 'A', false)).lines }}"
+    msg: "{{ (grades.results | kopano.hardening.verify_report(asked, wanted)).lines }}"
+  vars:
+    wanted: {grade: A, ignore_trust: false, pending: false}
 """
 
 RETURN = r"""
 _value:
-  description:
-    - C(lines) for people, how many endpoints C(missed) the grade, C(fixes) for them, and all of it as it is C(said).
+  description: C(lines) for people, and C(bad), what the host fails for.
   type: dict
 """
 

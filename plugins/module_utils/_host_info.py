@@ -19,17 +19,18 @@ Info = t.Dict[str, t.Any]
 
 
 def run(params: Info, check_mode: bool) -> Info:
-    """The module's answer. What could not be answered is left to the module whose question it is."""
-    found: Info = {"unanswered": {}}
+    """The module's answer; raises ValueError for options that have no meaning. Other errors are the parts' own."""
+    found: Info = {}
     # It waits for package managers most of the time.
     updates = _Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
-    if params["frontend"]:
-        _keep(found, "frontend", params["frontend"], lambda: _frontend(params["frontend"]))
-    if params["certificates"] and "frontend" in found:
-        question = _certificates_question(params["certificates"], found["frontend"]["answer"])
-        _keep(found, "certificates", question, lambda: _certificates(question))
-    if updates:
-        _keep(found, "updates", params["updates"], updates.result)
+    try:
+        if params["frontend"]:
+            found["frontend"] = _frontend(params["frontend"])
+        if params["certificates"]:
+            found["certificates"] = _certificates(params["certificates"], found["frontend"]["vhosts"])
+    finally:
+        if updates:
+            found["updates"] = updates.result()
     return found
 
 
@@ -48,24 +49,11 @@ def _frontend(params: Info) -> Info:
     return _frontend_info.run(params)
 
 
-def _certificates_question(params: Info, frontend: Info) -> Info:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _served
+def _certificates(params: Info, vhosts: list[Info]) -> Info:
+    from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _served
 
-    question = dict.fromkeys(_questions.without_known(_questions.CERTIFICATES))
-    return {**question, **params, "names": [], "certificates": _served.certificates(frontend["vhosts"])}
-
-
-def _certificates(question: Info) -> Info:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info
-
-    return _certificate_info.run(question)
-
-
-def _keep(found: Info, part: str, asked: Info, answer: t.Callable[[], Info]) -> None:
-    try:
-        found[part] = {"asked": asked, "answer": dict(answer(), changed=False)}
-    except Exception as error:  # whatever it is, the part's own module runs into it again and says it properly
-        found["unanswered"][part] = f"{type(error).__name__}: {error}"
+    question = {**dict.fromkeys(_questions.CERTIFICATES), **params, "names": []}
+    return _certificate_info.run({**question, "certificates": _served.certificates(vhosts)})
 
 
 class _Beside:
@@ -79,6 +67,8 @@ class _Beside:
                 os.close(self._reader)
                 try:
                     text = json.dumps({"value": function()})
+                except ValueError as error:
+                    text = json.dumps({"refused": str(error)})
                 except Exception as error:
                     text = json.dumps({"error": f"{type(error).__name__}: {error}"})
                 with open(writer, "w", encoding="utf-8") as stream:
@@ -88,11 +78,13 @@ class _Beside:
         os.close(writer)
 
     def result(self) -> Info:
-        """What the function has returned. Raises RuntimeError with what it has raised."""
+        """What the function has returned. Raises ValueError where it has, and RuntimeError with any other error."""
         with open(self._reader, encoding="utf-8") as stream:
             text = stream.read()
         os.waitpid(self._child, 0)
         answer = json.loads(text or '{"error": "it ended without an answer"}')
+        if "refused" in answer:
+            raise ValueError(answer["refused"])
         if "error" in answer:
             raise RuntimeError(answer["error"])
         value: Info = answer["value"]

@@ -5,10 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Options of the modules that only ask a host, without what it takes to answer them.
-
-C(known) is an answer that C(host_info) has got already; the modules' actions take care of it.
-"""
+"""Options of the modules that only ask a host, without what it takes to answer them."""
 
 from __future__ import annotations
 
@@ -22,12 +19,10 @@ UPDATES: Arguments = {
     "max_metadata_age": {"type": "int", "default": 48},
     "now": {"type": "str"},
     "refresh": {"type": "bool", "default": False},
-    "known": {"type": "dict"},
 }
 
 FRONTEND: Arguments = {
     "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
-    "known": {"type": "dict"},
 }
 
 CERTIFICATES: Arguments = {
@@ -48,7 +43,6 @@ CERTIFICATES: Arguments = {
     "ca_file": {"type": "path"},
     "self_signed_ok": {"type": "bool", "default": False},
     "now": {"type": "str"},
-    "known": {"type": "dict"},
 }
 CERTIFICATES_RULES: dict[str, t.Any] = {
     "mutually_exclusive": [("chain", "chain_content", "certificates"), ("key", "key_content", "certificates")],
@@ -57,14 +51,9 @@ CERTIFICATES_RULES: dict[str, t.Any] = {
 """What the options have to do with each other, as AnsibleModule takes it."""
 
 
-def without_known(arguments: Arguments) -> Arguments:
-    """What decides whether an answer is to the same question."""
-    return {name: spec for name, spec in arguments.items() if name != "known"}
-
-
 HOST: Arguments = {
-    "updates": {"type": "dict", "options": without_known(UPDATES)},
-    "frontend": {"type": "dict", "options": without_known(FRONTEND)},
+    "updates": {"type": "dict", "options": UPDATES},
+    "frontend": {"type": "dict", "options": FRONTEND},
     "certificates": {
         "type": "dict",
         "options": {name: CERTIFICATES[name] for name in ("ca_file", "self_signed_ok", "now")},

@@ -28,7 +28,6 @@ description:
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
-  - kopano.hardening.known
 options:
   chain:
     description:

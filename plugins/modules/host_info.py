@@ -15,10 +15,6 @@ description:
   - Asks what M(kopano.hardening.update_status_info), M(kopano.hardening.frontend_info) and
     M(kopano.hardening.certificate_info) ask. Each call of a module costs some tenths of a second before it does
     anything.
-  - Each answer is for the option C(known) of its module, which returns it if its own options are the same. So a role
-    that is given something outdated or nothing asks by itself, and the result is of the same form in any case.
-  - What cannot be answered does not fail this module. It is in RV(unanswered), and the module whose question it is
-    says what is wrong.
   - The playbooks of this collection begin with it. It is of no use where you call one of these modules only.
 extends_documentation_fragment:
   - kopano.hardening.attributes
@@ -91,36 +87,27 @@ EXAMPLES = r"""
     certificates: {}
   register: host
 
-- name: Take what is known about its updates
-  kopano.hardening.update_status_info:
-    accept_lts: false
-    known: "{{ host.updates | default(omit) }}"
-  register: status
+- name: See how long the distribution is maintained
+  ansible.builtin.debug:
+    var: host.updates.support
 """
 
 RETURN = r"""
 updates:
-  description: The question with all options as C(asked), and what M(kopano.hardening.update_status_info) returns as
-    C(answer).
-  returned: with O(updates), unless it is in RV(unanswered)
+  description: What M(kopano.hardening.update_status_info) returns.
+  returned: with O(updates)
   type: dict
   sample: {}
 frontend:
-  description: The same of M(kopano.hardening.frontend_info).
-  returned: with O(frontend), unless it is in RV(unanswered)
+  description: What M(kopano.hardening.frontend_info) returns.
+  returned: with O(frontend)
   type: dict
   sample: {}
 certificates:
-  description: The same of M(kopano.hardening.certificate_info).
-  returned: with O(certificates), unless it or RV(frontend) is in RV(unanswered)
+  description: What M(kopano.hardening.certificate_info) returns of the certificates that virtual hosts with TLS have.
+  returned: with O(certificates)
   type: dict
   sample: {}
-unanswered:
-  description: Why there is no answer to a question, by its option.
-  returned: success
-  type: dict
-  sample:
-    updates: "ValueError: max_metadata_age: 0 is less than 1 hour"
 """
 
 from ansible.module_utils.basic import AnsibleModule
@@ -134,7 +121,11 @@ def main() -> None:
         required_by={"certificates": ("frontend",)},
         supports_check_mode=True,
     )
-    module.exit_json(changed=False, **_host_info.run(module.params, module.check_mode))
+    try:
+        answer = _host_info.run(module.params, module.check_mode)
+    except ValueError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, **answer)
 
 
 if __name__ == "__main__":

@@ -142,10 +142,12 @@ def question(wishes: t.Iterable[Info]) -> Info:
     whole: Info = {"names": [], "expect": {}, "certificates": {}, "errors": []}
     first: dict[str, tuple[str, Info]] = {}
     wishes = list(wishes)
+    for key in SHARED:
+        others = [wish["host"] for wish in wishes if wish["shared"][key] != wishes[0]["shared"][key]]
+        if others:
+            more = f" and {len(others) - 1} more hosts" if len(others) > 1 else ""
+            whole["errors"].append(f"caa_{key} differs between {wishes[0]['host']} and {others[0]}{more}")
     for wish in wishes:
-        differing = ", ".join(f"caa_{key}" for key in SHARED if wish["shared"][key] != wishes[0]["shared"][key])
-        if differing:
-            whole["errors"].append(f"{differing} differs between {wishes[0]['host']} and {wish['host']}")
         for name in wish["names"]:
             known, owner = first.setdefault(_plain(name), (name, wish))
             if owner is wish:
@@ -178,11 +180,13 @@ def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
     return results, findings + [item for item in answer["findings"] if tuple(item.values()) not in said]
 
 
-def report(answer: Info, wish: Info, publish: bool = False, published: t.Iterable[Info] = ()) -> Info:
-    """What the answer says of one host.
+def report(
+    answer: Info, wish: Info, publish: bool = False, published: t.Iterable[Info] = (), must_permit: bool = False
+) -> Info:
+    """What the answer says of one host: C(lines) for the terminal, and C(bad), what the host fails for.
 
-    C(lines) for the terminal, C(forbidden) the names whose CA may not issue, and C(failed) what could not be published.
-    published are the results of caa_publish: what they have brought into being no longer forbids anything.
+    That is what could not be published, and with must_permit names whose CA may not issue. published are the results of
+    caa_publish: what they have brought into being no longer forbids anything.
     """
     mine = {_plain(name) for name in wish["names"]}
     results, findings = of_host(answer, wish)
@@ -208,7 +212,8 @@ def report(answer: Info, wish: Info, publish: bool = False, published: t.Iterabl
             words = f"published: %s ({there})" if entry["servers"] else "would be published: %s"
             lines.append(words % entry["item"]["name"])
     lines += [f"not published: {text}" for text in failed]
-    return {"lines": lines or ["no names to check"], "forbidden": forbidden, "failed": failed}
+    bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
+    return {"lines": lines or ["no names to check"], "bad": bad}
 
 
 def _verdict_lines(results: t.Iterable[Info]) -> list[str]:

@@ -231,13 +231,12 @@ def finding_lines(findings: t.Iterable[Info]) -> list[str]:
 
 
 def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
-    """What is to be said of a host's certificates: C(lines), C(findings), and what has C(failed).
+    """What is to be said of a host's certificates: C(lines), and C(bad), what the host fails for.
 
     answer is that of C(certificate_info) about the certificates of asked(); outcome is C(line) and C(failed) of an
     order, or empty.
     """
     lines: list[str] = [outcome["line"]] if outcome else []
-    findings: list[Info] = []
     if "results" not in answer and not answer.get("skipped"):
         why = answer.get("msg", "it was not looked at")
         lines += [f"unknown: {item['chain']}: {why}" for item in certificates]
@@ -246,6 +245,5 @@ def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
         words = "usable" if result["usable"] else "not usable"
         until = f", valid until {certificate['not_after']}" if certificate.get("not_after") else ""
         lines += [f"{result['path']}: {words}{until}", *finding_lines(result["findings"])]
-        findings += result["findings"]
-    failed = [outcome["line"]] if outcome and outcome["failed"] else []
-    return {"lines": lines or ["no certificate to look at"], "findings": findings, "failed": failed}
+    bad = [outcome["line"]] if outcome and outcome["failed"] else []
+    return {"lines": lines or ["no certificate to look at"], "bad": bad}

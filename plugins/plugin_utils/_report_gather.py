@@ -88,18 +88,14 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    report = variables.get("__certificate_report")
-    if isinstance(report, dict):
+    looked = variables.get("__certificate_looked")
+    if _is_answer(looked) and "results" in looked:
         given["sources"].append("certificate")
-        given["findings"] += report.get("findings") or []
+        given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
 
 
 def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    """What was said about the configuration last: the role frontend may have changed it after it was asked for."""
-    changed = variables.get("__frontend_result")
-    is_stale = _is_answer(changed) and bool(changed.get("changed")) and not variables.get("ansible_check_mode")
-    names = ("__verify_info", "__caa_info") if is_stale else ("__frontend_info", "__verify_info", "__caa_info")
-    for name in names:
+    for name in ("__frontend_info", "__verify_info", "__caa_info"):
         if _is_answer(variables.get(name)):
             given["sources"].append("frontend")
             given["findings"] += variables[name].get("findings") or []

@@ -191,13 +191,12 @@ def _finding_lines(findings: t.Iterable[Info]) -> list[str]:
     ]
 
 
-def report(info: Info, done: Info) -> Info:
-    """What is said of a host. C(lines) for the terminal; C(failed) what is not as it should be, unknown included;
-    C(wrong) what was asked for and has not come to be, which C(failed) begins with; C(changed) whether anything was done
-    or tried.
+def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
+    """What is said of a host. C(lines) for the terminal; C(bad) what it fails for.
 
-    done: what the role has done or would do. C(installed), C(restarted) and C(left) are names, C(words) and C(wrong) are
-    sentences.
+    done: what the role has done or would do. C(installed), C(restarted) and C(left) are names, C(words) are sentences;
+    C(wrong) is what was asked for and has not come to be, for which it fails in any case. all_must_be_well: it also
+    fails for what was found out and is not as it should be, unknown included.
     """
     lines = [
         _support_line(info["support"]),
@@ -215,11 +214,6 @@ def report(info: Info, done: Info) -> Info:
         lines.append(f"left until the next reboot: {' '.join(done['left'])}")
     lines += done["words"]
     lines += [f"wrong: {text}" for text in done["wrong"]]
-    bad = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
-    failed = [f"{item['id']} ({item['subject']})" for item in bad]
-    return {
-        "lines": lines + _finding_lines(info["findings"]),
-        "failed": [*done["wrong"], *failed],
-        "wrong": list(done["wrong"]),
-        "changed": any(done[key] for key in ("installed", "restarted", "left", "words", "wrong")),
-    }
+    found = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
+    found_bad = [f"{item['id']} ({item['subject']})" for item in found] if all_must_be_well else []
+    return {"lines": lines + _finding_lines(info["findings"]), "bad": [*done["wrong"], *found_bad]}

@@ -87,12 +87,15 @@ def _same(one: Info, other: Info) -> bool:
 # --- what the answers say --------------------------------------------------------------------------------------------
 
 
-def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool, pending: bool = False) -> Info:
-    """What the results say of one host: C(lines), one for each endpoint, C(missed), how many are below minimum,
-    C(fixes), what to do about them, and C(said), all of that as it is put. pending: a dry run would change the host.
+def report(results: t.Any, asked_for: Info, wanted: Info, must_reach: bool = True) -> Info:
+    """What the results say of one host: C(lines), one for each endpoint and then what to do, and C(bad), what it fails
+    for.
 
-    A host without endpoints, or whose endpoints were not graded, misses it: nothing is known of it.
+    wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get, and
+    C(pending) whether this is a dry run that would change the host. Then, and unless it must_reach the grade, it fails
+    for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is known of it.
     """
+    minimum, trust_ignored = str(wanted["grade"]), wanted["ignore_trust"]
     lines: list[str] = []
     fixes: list[str] = []
     missed = 0
@@ -117,14 +120,13 @@ def report(results: t.Any, asked_for: Info, minimum: str, trust_ignored: bool, p
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
         fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
     lines += [f"not asked  {place}: on the loopback, out of reach from outside" for place in asked_for["inside"]]
-    fixes = list(dict.fromkeys(fixes))
-    said = lines
-    if pending:
-        said = [*lines, "That is before hardening; what comes after it was said above."]
-    elif missed:
-        said = [f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}", *lines]
-        said += [f"To do: {fix}" for fix in fixes]
-    return {"lines": lines, "missed": missed, "fixes": fixes, "said": said}
+    if wanted["pending"]:
+        return {"lines": [*lines, "That is before hardening; what comes after it was said above."], "bad": []}
+    if not missed:
+        return {"lines": lines, "bad": []}
+    words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
+    todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
+    return {"lines": [words, *lines, *todo], "bad": [words] if must_reach else []}
 
 
 def _is_name(host: str) -> bool:

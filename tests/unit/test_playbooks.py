@@ -20,16 +20,39 @@ import yaml
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 HOSTS = ("web1", "web2", "web3")
-# The role in place of which one stands fails where it shall, and the other ones have nothing to say.
-FRONTEND = [
-    {"name": "Say whether it is known", "ansible.builtin.debug": {"msg": "{{ __frontend_known | list | sort }}"}},
-    {"name": "Make the policy effective", "ansible.builtin.fail": {"msg": "port 443 is taken"}, "when": "fails"},
-]
-UPDATES = [
-    {"name": "Say what was done", "ansible.builtin.set_fact": {"__updates_report": {"changed": "{{ is_updated }}"}}},
-    {"name": "Fail afterwards", "ansible.builtin.fail": {"msg": "dpkg was interrupted"}, "when": "not updates_work"},
-]
-QUIET = ("certificate", "verify", "caa")
+# Of a host that nothing more than its web server is known of.
+LEFT_ALONE = ["-", "?", "-", "-", "-"]
+HOST_INFO, KEEP = "kopano.hardening.host_info", "Keep the answers"
+# What the playbooks take of roles: in place of the ones that look at hosts stand some that fail where they shall.
+STAND_INS = {
+    "frontend": {
+        "work": [
+            {
+                "name": "Make the policy effective",
+                "ansible.builtin.fail": {"msg": "port 443 is taken"},
+                "when": "fails",
+            },
+        ],
+        "install": [],
+    },
+    "updates": {
+        "work": [
+            {
+                "name": "Remember what was installed",
+                "ansible.builtin.set_fact": {"__updates_done": {"installed": ["nginx"]}},
+                "when": "is_updated",
+            },
+            {
+                "name": "Fail afterwards",
+                "ansible.builtin.fail": {"msg": "dpkg was interrupted"},
+                "when": "not updates_work",
+            },
+        ]
+    },
+    "certificate": {"main": [], "work": []},
+    "verify": {"work": []},
+    "caa": {"choose": [], "verify": []},
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,15 +62,22 @@ def collections(tmp_path_factory):
     collection = top / "ansible_collections" / "kopano" / "hardening"
     (collection / "roles").mkdir(parents=True)
     shutil.copytree(ROOT / "playbooks", collection / "playbooks")
+    # This machine is nothing that a report is about.
+    reach = yaml.safe_load((ROOT / "playbooks" / "tasks" / "reach.yml").read_text())
+    quiet = [{**task, HOST_INFO: {}} if HOST_INFO in task else task for task in reach if task["name"] != KEEP]
+    assert len(quiet) == len(reach) - 1
+    (collection / "playbooks" / "tasks" / "reach.yml").write_text(yaml.safe_dump(quiet))
     for name in ("plugins", "meta", "galaxy.yml", "roles/report"):
         (collection / name).symlink_to(ROOT / name)
-    for name, tasks in {"frontend": FRONTEND, "updates": UPDATES, **{name: [] for name in QUIET}}.items():
-        (collection / "roles" / name / "tasks").mkdir(parents=True)
-        (collection / "roles" / name / "tasks" / "main.yml").write_text(yaml.safe_dump(tasks))
+    for name, entries in STAND_INS.items():
+        role, stand_in = ROOT / "roles" / name, collection / "roles" / name
+        (stand_in / "tasks").mkdir(parents=True)
+        for entry, tasks in entries.items():
+            (stand_in / "tasks" / f"{entry}.yml").write_text(yaml.safe_dump(tasks))
         # What the playbooks ask hosts depends on the roles' options.
-        for folder in ("defaults", "vars"):
-            if (ROOT / "roles" / name / folder).exists():
-                (collection / "roles" / name / folder).symlink_to(ROOT / "roles" / name / folder)
+        for folder in ("defaults", "vars", "meta"):
+            if (role / folder).exists():
+                (stand_in / folder).symlink_to(role / folder)
     return top
 
 
@@ -57,6 +87,7 @@ def harden(collections, tmp_path):
 
     def run(failing, of_hosts=None, **variables):
         here = {"ansible_connection": "local", "ansible_become": False, "is_updated": False, "updates_work": True}
+        here["__frontend_info"] = {"servers": ["one"], "findings": []}
         hosts = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in HOSTS}
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
@@ -82,7 +113,7 @@ def test_a_host_that_fails_ends_nothing_for_the_others(harden):
     steps, words = card["web2"]
     assert steps == ["?", "FAIL", "?", "?", "?"]
     assert words == "Looking at the host failed: Make the policy effective: port 443 is taken"
-    assert card["web1"][0] == card["web3"][0] == ["-"] * 5
+    assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
 def test_when_all_fail_all_are_reported(harden):
@@ -95,7 +126,7 @@ def test_a_batch_in_which_all_fail_ends_the_run_with_a_report(harden):
     _output, failed, seen, card = harden(HOSTS, harden_serial=1)
     assert failed == seen == {"web1"}
     assert card["web1"][0][1] == "FAIL"
-    assert card["web2"][0] == ["-"] * 5
+    assert card["web2"][0] == LEFT_ALONE
 
 
 def test_a_batch_in_which_some_fail_does_not(harden):
@@ -111,7 +142,7 @@ def test_a_limit_of_failed_hosts_ends_the_run(harden):
 
 
 def test_a_host_that_was_changed_is_asked_again(harden):
-    """The web server is known from the beginning only where nothing has been done since, or was tried."""
+    """What was asked in the beginning counts only where nothing has been done since, or was tried."""
     output, failed, _seen, _card = harden(
         set(),
         {
@@ -120,10 +151,33 @@ def test_a_host_that_was_changed_is_asked_again(harden):
         },
         report_fail=False,
     )
-    said = dict(re.findall(r'ok: \[(web\d)\] => \{\s*"msg": (\[[^]]*\])', output))
-    assert {name: yaml.safe_load(words) for name, words in said.items()} == {
-        "web1": ["answer", "asked"],
-        "web2": [],
-        "web3": [],
-    }
+    asked = output.partition("Reach the host")[2].split("TASK [")
+    again = [part for part in asked if part.startswith("Reach the host")]
+    assert len(again) == 1 and set(re.findall(r"ok: \[(web\d)\]", again[0])) == {"web2", "web3"}
     assert failed == set()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"updates_apply": "some"}, "value of updates_apply must be one of: none, security, all, got: some"),
+        ({"updates_max_metadata_age": 0}, "updates_max_metadata_age"),
+        ({"frontend_tls_profile": "best"}, "frontend_tls_profile"),
+        ({"certificate_source": "magic"}, "value of certificate_source must be one of"),
+        ({"verify_minimum_grade": "Z"}, "value of verify_minimum_grade must be one of"),
+        ({"caa_timeout": 0}, "caa_timeout"),
+    ],
+)
+def test_options_are_refused_before_a_host_is_asked(harden, options, words):
+    output, failed, _seen, card = harden(HOSTS, **options)
+    assert "Reach the host" not in output
+    assert words in card["web1"][1] and "Refuse options that cannot work" in card["web1"][1]
+    assert failed == set(HOSTS)
+
+
+def test_options_of_the_report_are_refused_twice(harden):
+    """Before anything is done, and before a report that could not fail anybody."""
+    output, failed, _seen, card = harden(HOSTS, report_fail="maybe")
+    assert output.count("argument 'report_fail' is of type str") >= 2
+    assert "Reach the host" not in output
+    assert (failed, card) == ({"web1"}, {})  # which ends the play for all of them

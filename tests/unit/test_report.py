@@ -854,18 +854,22 @@ def test_an_answer_that_is_none_leaves_the_step_unknown():
 @pytest.mark.parametrize(
     ("variables", "subjects"),
     [
-        ({"__frontend_info": "before"}, ["before"]),
-        ({"__frontend_info": "before", "__frontend_result": {"changed": False}}, ["before"]),
-        ({"__frontend_info": "before", "__frontend_result": {"changed": True}}, []),
-        ({"__frontend_info": "before", "__frontend_result": {"changed": True}, "__verify_info": "after"}, ["after"]),
-        ({"__frontend_info": "before", "__frontend_result": {"changed": True}, "__caa_info": "after"}, ["after"]),
+        ({"__frontend_info": "asked"}, ["asked"]),
+        ({"__frontend_info": "asked", "__verify_info": "too"}, ["asked"]),
+        ({"__frontend_info": {"skipped": True}, "__verify_info": "asked"}, ["asked"]),
+        ({"__frontend_info": {"failed": True}, "__verify_info": {"skipped": True}, "__caa_info": "asked"}, ["asked"]),
+        ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}}, ["asked"]),
+        ({"__certificate_looked": {"failed": False, "msg": "no openssl"}}, []),
     ],
 )
-def test_the_configuration_counts_as_it_is_after_the_change(variables, subjects):
-    values = {
-        key: {"findings": [bed.finding("frontend.tls.override", value)]} if isinstance(value, str) else value
-        for key, value in variables.items()
-    }
+def test_what_was_asked_once_is_in_the_report_once(variables, subjects):
+
+    def answer(value):
+        if isinstance(value, str):
+            return {"findings": [bed.finding("frontend.tls.override", value)]}
+        return {**value, "results": [answer(one) for one in value["results"]]} if "results" in value else value
+
+    values = {key: answer(value) for key, value in variables.items()}
     assert [item["subject"] for item in gathered(web1=values)["web1"]["findings"]] == subjects
 
 

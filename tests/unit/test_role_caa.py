@@ -202,6 +202,10 @@ def test_one_question_has_one_set_of_options_and_the_secret_is_remembered_nowher
         _caa_role.asked(info(), [], {**same, "host": "mail2", "publish": False}),
     ]
     assert _caa_role.question(wishes)["errors"] == ["caa_publish differs between mail1 and mail2"]
+    others = [{**wishes[1], "host": f"mail{number}"} for number in range(3, 40)]
+    assert _caa_role.question([*wishes, *others])["errors"] == [
+        "caa_publish differs between mail1 and mail2 and 37 more hosts"
+    ]
     assert _caa_role.question(wishes[:1] * 2)["errors"] == []
     assert "c2VjcmV0" not in repr(wishes)
     assert {f"caa_{name}" for name in _caa_role.SHARED} <= set(DEFAULTS)
@@ -211,7 +215,7 @@ def test_one_question_has_one_set_of_options_and_the_secret_is_remembered_nowher
 
 
 def report(found, *names, publish=False, published=()):
-    return _caa_role.report(found, {"names": list(names)}, publish, published)
+    return _caa_role.report(found, {"names": list(names)}, publish, published, must_permit=True)
 
 
 def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
@@ -231,7 +235,7 @@ def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
         "unknown: caa.dnssec.unverified (192.0.2.1): Words. Use another.",
         "info: caa.iodef.none (example.com): Words.",
     ]
-    assert (said["forbidden"], said["failed"]) == ([], [])
+    assert said["bad"] == []
 
 
 def test_findings_come_once_for_all_that_they_are_about_and_the_worst_first():
@@ -252,7 +256,8 @@ def test_findings_come_once_for_all_that_they_are_about_and_the_worst_first():
         "fail: caa.forbidden (a.example.com b.example.com): Words. [CA: line ; why]",
         "info: caa.iodef.none (example.com): Words.",
     ]
-    assert said["forbidden"] == names
+    assert said["bad"] == ["forbidden: a.example.com", "forbidden: b.example.com"]
+    assert _caa_role.report(found, {"names": names})["bad"] == []
 
 
 def test_what_was_said_already_is_not_said_again():
@@ -282,10 +287,10 @@ def test_what_was_published_forbids_nothing_any_more_and_what_was_not_fails_its_
     done = {"item": ours, "changed": True, "servers": [{}, {}]}
     refused = {"item": theirs, "changed": False, "failed": True, "msg": "refused"}
     said = report(found, "a.example.com", publish=True, published=[done, refused])
-    assert (said["forbidden"], said["failed"]) == ([], [])
+    assert said["bad"] == []
     assert "published: example.com (2 name servers have it" in said["lines"][-1]
     said = report(found, "a.example.net", publish=True, published=[done, refused])
-    assert (said["forbidden"], said["failed"]) == (["a.example.net"], ["example.net: refused"])
+    assert said["bad"] == ["example.net: refused", "forbidden: a.example.net"]
     assert said["lines"][-1] == "not published: example.net: refused"
     dry = report(found, "a.example.com", publish=True, published=[{**done, "servers": []}])
     assert dry["lines"][-1] == "would be published: example.com"
@@ -293,10 +298,10 @@ def test_what_was_published_forbids_nothing_any_more_and_what_was_not_fails_its_
 
 def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
     found = answer(result("a.example.com", "unrestricted"), sets=[record_set("example.com", complete=False)])
-    assert report(found, "a.example.com")["failed"] == []
-    (words,) = report(found, "a.example.com", publish=True)["failed"]
+    assert report(found, "a.example.com")["bad"] == []
+    (words,) = report(found, "a.example.com", publish=True)["bad"]
     assert "caa_issuer" in words
-    assert report(found, "a.example.net", publish=True)["failed"] == []
+    assert report(found, "a.example.net", publish=True)["bad"] == []
 
 
 def test_zone_lines_are_those_of_sets_that_are_not_as_wanted():

@@ -148,70 +148,88 @@ def broken(words: str, **values: t.Any) -> dict[str, t.Any]:
     return {**result(**values), **gone, "findings": [{"id": "tls.endpoint.error", "fix": "make it reachable"}]}
 
 
-def report(
-    *results: dict[str, t.Any], minimum: str = "A+", ignore: bool = False, pending: bool = False, **more: t.Any
-) -> t.Any:
+def wanted(minimum: str = "A+", ignore: bool = False, pending: bool = False) -> dict[str, t.Any]:
+    return {"grade": minimum, "ignore_trust": ignore, "pending": pending}
+
+
+def report(*results: dict[str, t.Any], must_reach: bool = True, endpoints: t.Any = None, **more: t.Any) -> t.Any:
+    inside = more.pop("inside", [])
     entry = {"host": HERE, "port": 443, "server_name": "mail.example"}
-    return _verify.report(list(results), {"endpoints": [entry], "inside": [], **more}, minimum, ignore, pending)
+    asked = {"endpoints": endpoints or [entry], "inside": inside}
+    return _verify.report(list(results), asked, wanted(**more), must_reach)
+
+
+MISSED = "1 of 1 endpoints are below {}"
 
 
 def test_a_good_endpoint_is_one_line():
-    lines = ["A+  mail.example:443 (192.0.2.10)"]
-    assert report(result()) == {"lines": lines, "missed": 0, "fixes": [], "said": lines}
+    assert report(result()) == {"lines": ["A+  mail.example:443 (192.0.2.10)"], "bad": []}
 
 
 def test_one_that_misses_says_what_caps_it_and_what_to_do():
     found = report(result(HSTS, OLD))
-    assert found["lines"] == ["B   mail.example:443 (192.0.2.10): No TLS 1.0. [TLSv1.0] A+ needs HSTS. [none]"]
-    assert (found["missed"], found["fixes"]) == (1, ["mend tls.hsts.absent", "mend tls.protocol.tls10"])
-    todo = ["To do: mend tls.hsts.absent", "To do: mend tls.protocol.tls10"]
-    assert found["said"] == ["1 of 1 endpoints are below A+", *found["lines"], *todo]
+    assert found["lines"] == [
+        MISSED.format("A+"),
+        "B   mail.example:443 (192.0.2.10): No TLS 1.0. [TLSv1.0] A+ needs HSTS. [none]",
+        "To do: mend tls.hsts.absent",
+        "To do: mend tls.protocol.tls10",
+    ]
+    assert found["bad"] == [MISSED.format("A+")]
+    assert report(result(HSTS, OLD), must_reach=False) == {**found, "bad": []}
 
 
 def test_what_a_dry_run_would_change_is_not_to_be_mended():
     found = report(result(HSTS, OLD), pending=True)
-    assert found["said"] == [*found["lines"], "That is before hardening; what comes after it was said above."]
+    assert len(found["lines"]) == 2 and found["lines"][0].startswith("B   mail.example:443")
+    assert found["lines"][1] == "That is before hardening; what comes after it was said above."
+    assert found["bad"] == []
+
+
+def todo(found: dict[str, t.Any]) -> list[str]:
+    return [line.removeprefix("To do: ") for line in found["lines"] if line.startswith("To do: ")]
 
 
 def test_only_what_keeps_it_below_the_minimum_is_to_be_mended():
-    assert report(result(HSTS, OLD), minimum="A")["fixes"] == ["mend tls.protocol.tls10"]
-    assert report(result(HSTS), minimum="A")["missed"] == 0
+    assert todo(report(result(HSTS, OLD), minimum="A")) == ["mend tls.protocol.tls10"]
+    assert report(result(HSTS), minimum="A")["bad"] == []
 
 
 def test_trust_counts_unless_it_is_ignored():
-    assert report(result(TRUST))["missed"] == 1
-    assert report(result(TRUST))["fixes"] == ["mend tls.certificate.untrusted"]
-    assert report(result(TRUST), minimum="F")["missed"] == 1
-    assert report(result(TRUST), ignore=True)["said"] == ["A+  mail.example:443 (192.0.2.10), trust ignored (T)"]
-    assert report(result(TRUST), ignore=True)["missed"] == 0
-    assert report(result(TRUST, OLD), ignore=True)["missed"] == 1
+    assert report(result(TRUST))["bad"]
+    assert todo(report(result(TRUST))) == ["mend tls.certificate.untrusted"]
+    assert report(result(TRUST), minimum="F")["bad"]
+    assert report(result(TRUST), ignore=True) == {
+        "lines": ["A+  mail.example:443 (192.0.2.10), trust ignored (T)"], "bad": [],
+    }  # fmt: skip
+    assert report(result(TRUST, OLD), ignore=True)["bad"]
 
 
 def test_no_certificate_could_be_for_what_has_no_name():
     nameless = [{"host": HERE, "port": 443, "server_name": None}]
-    assert report(result(TRUST, name=None), endpoints=nameless)["missed"] == 0
+    assert report(result(TRUST, name=None), endpoints=nameless)["bad"] == []
 
 
 @pytest.mark.parametrize("minimum", _tls_rules.GRADES)
 @pytest.mark.parametrize("ignore", [True, False])
 def test_what_has_no_grade_never_passes(minimum, ignore):
     found = report(broken("cannot connect: timed out"), minimum=minimum, ignore=ignore)
-    assert found["lines"] == ["no grade  mail.example:443 (192.0.2.10): cannot connect: timed out"]
-    assert (found["missed"], found["fixes"]) == (1, ["make it reachable"])
-    assert report(minimum=minimum, ignore=ignore)["missed"] == 1
-    assert _verify.report(None, {"endpoints": [], "inside": []}, minimum, ignore)["missed"] == 1
+    assert found["lines"][1] == "no grade  mail.example:443 (192.0.2.10): cannot connect: timed out"
+    assert found["bad"] == [MISSED.format(minimum)] and todo(found) == ["make it reachable"]
+    assert report(minimum=minimum, ignore=ignore)["bad"]
+    nothing = _verify.report(None, {"endpoints": [], "inside": []}, wanted(minimum, ignore))
+    assert nothing["bad"] and todo(nothing) == ["Name in verify_endpoints what serves TLS, or leave the host out."]
 
 
 def test_results_of_other_hosts_say_nothing():
     others = [result(OLD, host="192.0.2.11"), result(OLD, name="other.example"), result(OLD, port=444)]
-    assert report(result(), *others)["missed"] == 0
-    assert report(*others)["lines"] == ["no grade  mail.example:443 (192.0.2.10): it was not asked"]
+    assert report(result(), *others)["bad"] == []
+    assert report(*others)["lines"][1] == "no grade  mail.example:443 (192.0.2.10): it was not asked"
 
 
 def test_every_address_of_a_name_counts():
     found = report(result(), result(OLD, address="2001:db8::1"))
-    assert found["missed"] == 1
-    assert found["lines"][1].startswith("B   mail.example:443 (2001:db8::1): ")
+    assert found["bad"]
+    assert found["lines"][2].startswith("B   mail.example:443 (2001:db8::1): ")
 
 
 def test_what_is_out_of_reach_is_said():
@@ -220,7 +238,7 @@ def test_what_is_out_of_reach_is_said():
 
 def test_a_score_below_the_scale_is_a_reason():
     low = result(grade="B", grade_trust_ignored="B", score=70)
-    assert report(low)["lines"] == ["B   mail.example:443 (192.0.2.10): score 70"]
+    assert report(low)["lines"][1] == "B   mail.example:443 (192.0.2.10): score 70"
 
 
 # --- what is to come -------------------------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ class Play:
     changed: dict[str, int]
     failed: dict[str, int]
 
-    def said(self, host: str, task: str = "Say it") -> str:
+    def said(self, host: str, task: str = "Say how the ones are doing that are served") -> str:
         """What a task says of a host, on one line."""
         part = self.output.rpartition(f" : {task}]")[2].partition("\nTASK [")[0]
         found = re.search(rf"^(?:ok|fatal|changed): \[{host}\].*?(?=^\S|\Z)", part, re.MULTILINE | re.DOTALL)

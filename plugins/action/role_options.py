@@ -1,0 +1,48 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Refuses options of roles that cannot work, all of them in one task."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+ARGUMENTS = {
+    "roles": {
+        "type": "list",
+        "elements": "str",
+        "choices": ["updates", "frontend", "certificate", "verify", "caa", "report"],
+        "required": True,
+    }
+}
+
+
+class ActionModule(ValidateArgumentSpec):
+    _supports_check_mode = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        _validation, options = self.validate_argument_spec(ARGUMENTS)
+        errors: list[str] = []
+        for role in options["roles"]:
+            errors += self._of_types(role, task_vars) or self._of_meaning(role, task_vars)
+        return {"changed": False, **({"failed": True, "msg": "; ".join(errors)} if errors else {})}
+
+    def _of_types(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
+        """What Ansible itself finds wrong when the role is used."""
+        content = self._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), cache="all")
+        spec = content["argument_specs"]["main"]["options"]
+        given = self.get_args_from_task_vars(spec, task_vars)
+        found: list[str] = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True).error_messages
+        return found
+
+    def _of_meaning(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
+        """What the role itself refuses, where the play has the role."""
+        name = f"__{role}_errors"
+        return list(self._templar.template(task_vars[name])) if name in task_vars else []

@@ -1,0 +1,35 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Says what was found out about a host, and fails it if that is not good enough."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
+
+ARGUMENTS = {"report": {"type": "dict", "required": True}}
+
+
+class ActionModule(ActionBase):
+    _supports_check_mode = True
+    _supports_diff = False
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        _validation, options = self.validate_argument_spec(ARGUMENTS)
+        report = plain(options["report"])
+        for key in ("lines", "bad"):
+            if not isinstance(report.get(key), list):
+                raise AnsibleActionFail(f"report.{key}: it must be a list")
+        result.update(changed=False, msg=report["lines"])
+        if report["bad"]:
+            result.update(failed=True, bad=report["bad"])
+        result["_ansible_verbose_always"] = True  # the lines are what this is for
+        return result

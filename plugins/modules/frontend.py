@@ -1,0 +1,78 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: frontend
+short_description: Make the policy effective on a host, as the role frontend wants it
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Makes a plan from what M(kopano.hardening.frontend_info) has found and from the options of the role
+    P(kopano.hardening.frontend#role), and brings it onto the host as M(kopano.hardening.web_config) does it.
+  - Meant for the role itself. Shape and keys of the options may change.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+attributes:
+  check_mode:
+    support: full
+    details:
+      - The change is rehearsed and nothing is written.
+  diff_mode:
+    support: full
+options:
+  state:
+    description: Whether the policy is to be there, or everything is to be put back as it was before.
+    type: str
+    choices: [present, absent]
+    default: present
+  info:
+    description: The answer of M(kopano.hardening.frontend_info). Needed unless O(state=absent).
+    type: dict
+  options:
+    description: The role's options, by their names without C(frontend_).
+    type: dict
+    required: true
+  profiles:
+    description: The role's TLS profiles.
+    type: dict
+    required: true
+  data:
+    description: The role's data about Kopano's components.
+    type: dict
+    required: true
+  stand_ins:
+    description: More files, as in O(kopano.hardening.web_config#module:files).
+    type: list
+    elements: dict
+    default: []
+  rehearse:
+    description: As O(kopano.hardening.web_config#module:rehearse).
+    type: str
+    default: auto
+seealso:
+  - module: kopano.hardening.web_config
+"""
+
+EXAMPLES = r"""
+- name: Make the policy effective
+  kopano.hardening.frontend:
+    info: "{{ __frontend_info }}"
+    options: "{{ __frontend_options }}"
+    profiles: "{{ __frontend_profiles }}"
+    data: "{{ __frontend_data }}"
+"""
+
+RETURN = r"""
+plan:
+  description:
+    - What there is to do. C(error) says why it cannot be done and C(skip) why it is not.
+    - The rest is as M(kopano.hardening.web_config) returns it.
+  returned: with O(state=present)
+  type: dict
+  sample: {}
+"""

@@ -1,0 +1,81 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The modules verdict and role_options, as Ansible runs them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from .conftest import COLLECTIONS
+from .test_caa_module import ansible
+
+
+@pytest.mark.parametrize(
+    ("report", "status", "answer"),
+    [
+        ({"lines": ["a", "b"], "bad": []}, 0, {"changed": False, "msg": ["a", "b"]}),
+        ({"lines": ["a"], "bad": ["c"], "more": 1}, 2, {"changed": False, "msg": ["a"], "bad": ["c"]}),
+    ],
+)
+def test_the_lines_are_said_and_the_bad_fails(tmp_path, report, status, answer):
+    assert ansible(tmp_path, "verdict", report=report) == (status, answer)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"report": "{{ omit }}"}, "missing required arguments: report"),
+        ({"report": {"bad": []}}, "report.lines: it must be a list"),
+        ({"report": {"lines": [], "bad": "no"}}, "report.bad: it must be a list"),
+    ],
+)
+def test_what_is_no_report_is_no_pass(tmp_path, arguments, words):
+    status, answer = ansible(tmp_path, "verdict", **arguments)
+    assert status == 2 and words in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({}, None),
+        ({"verify_minimum_grade": "A", "updates_apply": "security"}, None),
+        ({"verify_minimum_grade": "Z"}, "value of verify_minimum_grade must be one of"),
+        ({"updates_apply": "some", "verify_fail": "perhaps"}, "updates_apply"),
+        # What the role itself says is there where the role is.
+        ({"__updates_errors": ["updates_reboot_window: no time"]}, "updates_reboot_window: no time"),
+        ({"__updates_errors": "{{ ['a'] + ['b'] }}"}, "a; b"),
+    ],
+)
+def test_options_of_several_roles(tmp_path, variables, words):
+    more = [word for name, value in variables.items() for word in ("-e", f"{{{name!r}: {value!r}}}")]
+    status, answer = ansible(tmp_path, "role_options", *more, roles=["updates", "verify"])
+    assert status == (2 if words else 0), answer
+    assert answer["changed"] is False
+    assert (words or "") in answer.get("msg", "")
+    if "verify_fail" in variables:  # all of them at once
+        assert "verify_fail" in answer["msg"]
+
+
+def test_roles_that_there_are_none(tmp_path):
+    status, answer = ansible(tmp_path, "role_options", roles=["mail"])
+    assert status == 2 and "Got no match for: mail" in answer["msg"]
+
+
+def test_the_words_are_those_of_the_role_itself(tmp_path):
+    book = tmp_path / "play.yml"
+    book.write_text("[{hosts: localhost, gather_facts: false, roles: [kopano.hardening.verify]}]")
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-c", "local", "-i", "localhost,", "-e", "verify_mode=slow",
+         book],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(COLLECTIONS), "ANSIBLE_LOCAL_TEMP": str(tmp_path)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    _status, answer = ansible(tmp_path, "role_options", "-e", "verify_mode=slow", roles=["verify"])
+    assert answer["msg"] == "value of verify_mode must be one of: full, quick, got: slow"
+    assert answer["msg"] in done.stdout
