@@ -12,7 +12,7 @@ from pathlib import Path
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 
-ROLES = Path(__file__).resolve().parents[2] / "roles"
+ROLES = Path(__file__).parents[2] / "roles"
 ARGUMENTS = {
     "roles": {
         "type": "list",
@@ -36,7 +36,8 @@ class ActionModule(ValidateArgumentSpec):
 
     def _of_types(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
         """What Ansible itself finds wrong when the role is used."""
-        content = self._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), cache="all")
+        # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
+        content = self._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
         spec = content["argument_specs"]["main"]["options"]
         given = self.get_args_from_task_vars(spec, task_vars)
         found: list[str] = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True).error_messages

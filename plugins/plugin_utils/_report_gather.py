@@ -89,7 +89,7 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     looked = variables.get("__certificate_looked")
-    if _is_answer(looked) and "results" in looked:
+    if "__certificate_verdict" in variables and _is_answer(looked) and "results" in looked:
         given["sources"].append("certificate")
         given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
 

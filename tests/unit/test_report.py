@@ -858,8 +858,9 @@ def test_an_answer_that_is_none_leaves_the_step_unknown():
         ({"__frontend_info": "asked", "__verify_info": "too"}, ["asked"]),
         ({"__frontend_info": {"skipped": True}, "__verify_info": "asked"}, ["asked"]),
         ({"__frontend_info": {"failed": True}, "__verify_info": {"skipped": True}, "__caa_info": "asked"}, ["asked"]),
-        ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}}, ["asked"]),
-        ({"__certificate_looked": {"failed": False, "msg": "no openssl"}}, []),
+        ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}, "__certificate_verdict": {}}, ["asked"]),
+        ({"__certificate_looked": {"results": [{"findings": []}, "for others"]}}, []),
+        ({"__certificate_looked": {"failed": False, "msg": "no openssl"}, "__certificate_verdict": {}}, []),
     ],
 )
 def test_what_was_asked_once_is_in_the_report_once(variables, subjects):
