@@ -193,7 +193,7 @@ class _Transaction:
             self.result["ungraded"] = True
             return
         endpoints = _probe.targets_of(live.vhosts) if live else []
-        asked = self._asked(endpoints)
+        asked = self._asked(endpoints, once=bool(self.changeset.desired) and not changes)
         before = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["changed"] = bool(changes or self.result["recovered"])
         self.result["diff"] = _changeset.diff(changes)
@@ -326,11 +326,17 @@ class _Transaction:
         self.params = dict(self.params, restore=wanted)
         return _journal.replaced_since(records, wanted)
 
-    def _asked(self, endpoints: t.Sequence[_probe.Target]) -> list[_probe.Target]:
+    def _asked(self, endpoints: t.Sequence[_probe.Target], once: bool) -> list[_probe.Target]:
+        """What the probes ask; once: each virtual host at one of its addresses, where it answers as at all of them.
+
+        That is enough where everything is already as it is wanted. A run that changes something compares all answers,
+        and so does who asks for none: what such a run returns is compared with that of a later one.
+        """
         return [
             dict(target, expect=probe.get("expect"), keep=probe.get("keep") or ())
             for probe in self.params["probes"]
             for target in _probe.targets_for(probe, endpoints)
+            if not (once and target["again"])
         ]
 
     # --- stage, rehearse ---

@@ -378,3 +378,36 @@ def test_a_run_without_changes_says_what_each_endpoint_answers(bed, monkeypatch)
     monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
     shown = bed.run(files=[])["probes"]
     assert [(entry["address"], entry["port"], entry["status"]) for entry in shown] == [("127.0.0.1", 443, 200)]
+
+
+def test_where_nothing_changes_a_virtual_host_is_asked_for_a_path_at_one_of_its_addresses(bed, monkeypatch):
+    endpoints = [
+        dict(ENDPOINT, address=address, server_name=name, block=("/site", line))
+        for line, name, *addresses in [(1, "a.test", "192.0.2.1", "2001:db8::1"), (9, "b.test", "192.0.2.2")]
+        for address in addresses
+    ]
+    everywhere = ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    questions: list[list[tuple[str, str]]] = []
+
+    def ask_all(targets, timeout):
+        questions.append([(target["path"], target["address"]) for target in targets])
+        return [answered(True) for _ in targets]
+
+    def asked(path: str) -> list[list[str]]:
+        return [[address for about, address in some if about == path] for some in questions]
+
+    monkeypatch.setattr(_transaction._probe, "ask_all", ask_all)
+    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: endpoints)
+    options = {"probes": [{"path": "/probed"}]}
+    # Before the change, which is compared with the answers after it.
+    assert bed.run(**options)["changed"]
+    assert (asked("/probed"), asked("/")) == ([everywhere] * 2, [everywhere] * 2)
+    questions.clear()
+    result = bed.run(**options)
+    assert (asked("/probed"), asked("/")) == ([["192.0.2.1", "192.0.2.2"]], [everywhere])
+    assert (result["changed"], len(result["probes"])) == (False, 5)
+    # A check mode that foresees a change, and a run that wants nothing but answers.
+    questions.clear()
+    assert bed.run(check=True, files=[{"path": str(bed.conf / "site"), "content": "newer"}], **options)["changed"]
+    assert not bed.run(files=[], **options)["changed"]
+    assert asked("/probed") == [everywhere] * 2
