@@ -19,7 +19,6 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
-import http.client
 import re
 import socket
 import ssl
@@ -130,7 +129,7 @@ def ask(target: Target, timeout: float) -> Answer:
         connection.sendall(_request(target))
         _read_response(connection, answer)
         answer["ok"] = True
-    except (OSError, http.client.HTTPException, ValueError) as error:
+    except (OSError, ValueError) as error:
         answer["error"] = getattr(error, "strerror", None) or str(error) or type(error).__name__
     finally:
         if connection is not None:
@@ -161,7 +160,7 @@ def _read_response(connection: socket.socket, answer: Answer) -> None:
         line = stream.readline(MAX_HEADERS).decode("latin-1")
         found = re.match(r"HTTP/1\.[01] (\d{3})", line)
         if not found:
-            raise http.client.BadStatusLine(line.strip() or "no answer")
+            raise ValueError(line.strip() or "no answer")
         answer["status"] = int(found.group(1))
         headers = answer["headers"] = _read_headers(stream)
         answer["location"] = headers["location"][0] if "location" in headers else None
@@ -179,7 +178,7 @@ def _read_headers(stream: t.BinaryIO) -> dict[str, list[str]]:
             return headers
         if colon:
             headers.setdefault(name.strip().lower(), []).append(value.strip())
-    raise http.client.HTTPException("more than %d bytes of headers" % MAX_HEADERS)
+    raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
 
 
 def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:

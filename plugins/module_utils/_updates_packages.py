@@ -14,19 +14,16 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _layout,
-    _updates_apt,
     _updates_automatic,
-    _updates_dnf,
     _updates_findings,
-    _updates_zypper,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host, Reading
 
-# The programs that each needs, and its reader.
+# The programs that each needs.
 _MANAGERS = {
-    "apt": (("apt-get", "apt-cache", "dpkg-query"), _updates_apt.read),
-    "dnf": (("dnf", "rpm"), _updates_dnf.read),
-    "zypper": (("zypper", "rpm"), _updates_zypper.read),
+    "apt": ("apt-get", "apt-cache", "dpkg-query"),
+    "dnf": ("dnf", "rpm"),
+    "zypper": ("zypper", "rpm"),
 }
 _OF_FAMILY = {"debian": "apt", "redhat": "dnf", "suse": "zypper"}
 
@@ -37,7 +34,22 @@ def manager(host: Host, release: t.Mapping[str, str]) -> str:
     Those of other distributions may be installed beside it. What a distribution unknown here has is the first of them.
     """
     names = [_OF_FAMILY.get(_layout.family(dict(release)) or "", ""), *_MANAGERS]
-    return next((name for name in names if name and all(map(host.has, _MANAGERS[name][0]))), "")
+    return next((name for name in names if name and all(map(host.has, _MANAGERS[name]))), "")
+
+
+def _reader(name: str) -> t.Callable[..., Reading]:
+    """What reads a package manager. Only that is imported: on a host each run compiles what it imports."""
+    if name == "apt":
+        from ansible_collections.kopano.hardening.plugins.module_utils import _updates_apt
+
+        return _updates_apt.read
+    if name == "dnf":
+        from ansible_collections.kopano.hardening.plugins.module_utils import _updates_dnf
+
+        return _updates_dnf.read
+    from ansible_collections.kopano.hardening.plugins.module_utils import _updates_zypper
+
+    return _updates_zypper.read
 
 
 def collect(
@@ -54,6 +66,6 @@ def collect(
     name = manager(host, release)
     if not name:
         return _updates_findings.complete(Reading(""))
-    reading = _MANAGERS[name][1](host, release, now, max_metadata_age, refresh)
+    reading = _reader(name)(host, release, now, max_metadata_age, refresh)
     reading.automatic = _updates_automatic.read(host, reading, release, now)
     return _updates_findings.complete(reading)

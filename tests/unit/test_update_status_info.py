@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import yaml
 
@@ -117,3 +121,17 @@ def test_an_age_that_is_none():
         _update_status_info.run(
             {"now": None, "support_data": {}, "max_metadata_age": 0, "refresh": False}, check_mode=True
         )
+
+
+def test_what_a_host_does_not_have_is_not_imported():
+    package = "ansible_collections.kopano.hardening.plugins.module_utils"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, {package}._update_status_info; print(*sys.modules)"],
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+    imported = {name.rpartition(".")[2] for name in done.stdout.split()}
+    assert "_updates_packages" in imported
+    assert not imported & {"_updates_apt", "_updates_dnf", "_updates_zypper"}
