@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _support
 from ansible_collections.kopano.hardening.plugins.module_utils._restart import Process
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host, Lists, public
 
 # Kind, and what its file is called. A web server's modules bring OpenSSL and PHP into it.
 _KINDS = (
@@ -107,14 +107,16 @@ def in_use(processes: t.Iterable[Process]) -> list[Component]:
     return sorted(found.values(), key=lambda component: (order.index(component.kind), component.path))
 
 
-def trace(host: Host, product: str, components: list[Component], complete: bool = False) -> list[Component]:
+def trace(
+    host: Host, product: str, components: list[Component], complete: bool = False, lists: Lists | None = None
+) -> list[Component]:
     """Fill in packages, versions and origins.
 
     product: the distribution as the data on support name it. complete: whether the host has the package lists of all
-    its sources, those of the security updates among them.
+    its sources, those of the security updates among them. lists: what apt has said already.
     """
     if components and host.has("dpkg-query"):
-        _dpkg(host, product, components, complete)
+        _dpkg(host, product, components, complete, lists)
     elif components and host.has("rpm"):
         _rpm(host, product, components)
     return components
@@ -141,7 +143,7 @@ def _rpm(host: Host, product: str, components: list[Component]) -> None:
 # --- apt -------------------------------------------------------------------------------------------------------------
 
 
-def _dpkg(host: Host, product: str, components: list[Component], complete: bool) -> None:
+def _dpkg(host: Host, product: str, components: list[Component], complete: bool, lists: Lists | None) -> None:
     owners: dict[str, str] = {}
     # Packages from before /lib became a link into /usr know their files by the short path.
     paths = [spelled for component in components for spelled in _spellings(component.path)]
@@ -156,8 +158,8 @@ def _dpkg(host: Host, product: str, components: list[Component], complete: bool)
         return
     shown = host.run("dpkg-query", "--show", "--showformat", "${Package}\\t${Version}\\n", *names).stdout
     versions = dict(line.split("\t") for line in shown.splitlines() if "\t" in line)
-    origins = _list_origins(host)
-    known = _policies(host, names)
+    origins = lists.origins if lists else _list_origins(host)
+    known = _policies(_said(host, names, lists))
     for component in components:
         if component.package:
             component.version = versions.get(component.package, "")
@@ -178,16 +180,25 @@ def _list_origins(host: Host) -> dict[str, str]:
         if listed:
             name = listed.group(1)
         elif release:
-            found[name] = release.group(1)
+            found[public(name)] = release.group(1)
     return found
 
 
-def _policies(host: Host, names: t.Iterable[str]) -> dict[str, dict[str, list[str]]]:
+def _said(host: Host, names: t.Iterable[str], lists: Lists | None) -> str:
+    """What apt-cache says of packages. It opens its whole cache for that, so it is not asked for what it has said."""
+    if lists:
+        found = [re.search(rf"(?m)^{re.escape(name)}:\n(?: .*\n)*", lists.policies) for name in names]
+        if all(found):
+            return "".join(paragraph.group() for paragraph in found if paragraph)
+    return host.run("apt-cache", "policy", "--", *names).stdout
+
+
+def _policies(said: str) -> dict[str, dict[str, list[str]]]:
     """The lists that have each version of packages."""
     found: dict[str, dict[str, list[str]]] = {}
     versions: dict[str, list[str]] = {}
     lists: list[str] = []
-    for line in host.run("apt-cache", "policy", "--", *names).stdout.splitlines():
+    for line in said.splitlines():
         version = re.match(r" (?:\*\*\*|   ) (\S+)", line)
         listed = re.match(r" {6,}-?\d+ (\S.*)$", line)
         if line and not line.startswith(" "):
@@ -195,7 +206,7 @@ def _policies(host: Host, names: t.Iterable[str]) -> dict[str, dict[str, list[st
         elif version:
             lists = versions.setdefault(version.group(1), [])
         elif listed:
-            lists.append(listed.group(1))
+            lists.append(public(listed.group(1)))
     return found
 
 

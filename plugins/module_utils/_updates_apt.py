@@ -30,6 +30,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
     Busy,
     Host,
+    Lists,
     Package,
     Reading,
     Refused,
@@ -124,7 +125,13 @@ def read(
             if unclear:
                 reading.findings.append(finding("updates.source.failed", MANAGER, "; ".join(unclear)))
             reading.metadata = _updates_model.freshness(list(sources.values()), now, max_age, checked)
-            policies = _policies(host, words, place, [package.name for package in packages])
+            if not packages:
+                raise Refused("dpkg says that no package is installed")
+            names = [package.name for package in packages]
+            said = _ask(host, "apt-cache", *words, "policy", "--", *names)
+            policies = _policies(said, place, names)
+            origins = {target.description: sources[target.release].fields["Origin"] for target in targets}
+            reading.lists = Lists(said, {name: origin for name, origin in origins.items() if origin})
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
     by_list = {target.description: sources[target.release] for target in targets}
@@ -367,14 +374,12 @@ def _broken(place: Place, packages: list[Installed]) -> list[dict[str, t.Any]]:
     return [_updates_findings.of_broken(MANAGER, ", ".join(evidence))] if evidence else []
 
 
-def _policies(host: Host, words: list[str], place: Place, names: list[str]) -> dict[str, Policy]:
-    """What apt knows of each of the installed packages; raises Refused, also where it does not know one."""
-    if not names:
-        raise Refused("dpkg says that no package is installed")
+def _policies(said: str, place: Place, names: list[str]) -> dict[str, Policy]:
+    """What apt-cache said of each of the installed packages; raises Refused where it does not know one."""
     policies: dict[str, Policy] = {}
     name, installed = "", False
     newer: list[tuple[str, list[str]]] = []
-    for line in _ask(host, "apt-cache", *words, "policy", "--", *names).splitlines():
+    for line in said.splitlines():
         if line and not line.startswith(" "):
             name, installed, newer = line[:-1], False, []
             if name.endswith(f":{place.architecture}"):

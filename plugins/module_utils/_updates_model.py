@@ -169,11 +169,19 @@ class Automatic:
         }
 
 
+class Lists(t.NamedTuple):
+    """What C(apt-cache policy) said of all installed packages, and by its names of lists the origin that each has."""
+
+    policies: str
+    origins: dict[str, str]
+
+
 @dataclass
 class Reading:
     """All that one package manager says, and the findings that follow from it.
 
-    `manager` is apt, dnf, dnf5, zypper, or empty where none of them is on the host.
+    `manager` is apt, dnf, dnf5, zypper, or empty where none of them is on the host. `lists` are there with apt, if it
+    could tell.
     """
 
     manager: str
@@ -181,6 +189,7 @@ class Reading:
     metadata: Metadata = field(default_factory=Metadata)
     automatic: Automatic = field(default_factory=Automatic)
     findings: list[dict[str, t.Any]] = field(default_factory=list)
+    lists: Lists | None = None
 
 
 class Refused(Exception):

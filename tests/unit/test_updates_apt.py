@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _updates_apt, _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils import _provenance, _updates_apt, _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host, rfc3339
 
 from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
@@ -98,6 +98,39 @@ def test_updates_are_told_by_their_origin_and_equal_what_apt_says(bed):
     fix = found(reading, "updates.security.pending")["fix"]
     assert fix == "apt-get update && apt-get install --only-upgrade tls"
     bed.apt("apt-get", "-s", *fix.split("apt-get ")[2].split())
+
+
+def test_what_apt_has_said_of_packages_is_not_asked_for_again(bed, monkeypatch):
+    main(bed)
+    security(bed)
+    bed.update()
+    reading = read(bed)
+    files = {"tls:amd64": "/usr/lib/libssl.so.3", "web": "/usr/sbin/nginx"}
+    (bed.admin / "info").mkdir(exist_ok=True)
+    (bed.admin / "info" / "format").write_text("1\n")
+    for package, file in files.items():
+        (bed.admin / "info" / f"{package}.list").write_text(f"/.\n{file}\n")
+    run, asked = bed.host.run, []
+
+    def recorded(program, *words, **more):
+        asked.append(program)
+        return run(program, *words, **more)
+
+    def traced(lists):
+        asked.clear()
+        components = [_provenance.Component("", file) for file in files.values()]
+        return _provenance.trace(bed.host, "debian", components, True, lists)
+
+    monkeypatch.setattr(bed.host, "run", recorded)
+    known = traced(reading.lists)
+    assert set(asked) == {"dpkg-query"}
+    assert [(component.package, component.version) for component in known] == [("tls", "3.0-1"), ("web", "2.0")]
+    assert all(component.origin == "Debian" and component.from_distribution for component in known)
+    assert known == traced(None)
+    assert asked.count("apt-cache") == 2
+    # Of a package that was installed meanwhile apt has said nothing yet.
+    assert known == traced(reading.lists._replace(policies="web:\n"))
+    assert asked.count("apt-cache") == 1
 
 
 def test_nothing_is_pending_when_all_is_installed(bed):
