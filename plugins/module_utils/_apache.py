@@ -121,8 +121,12 @@ class _Reader:
         found = []
         for match in _WORD.finditer(text):
             kind = (match.lastindex or 1) - 1
-            word = _ESCAPES[kind].sub(r"\1", match.group(kind + 1))
-            found.append(_VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), word))
+            word = match.group(kind + 1)
+            if "\\" in word:
+                word = _ESCAPES[kind].sub(r"\1", word)
+            if "${" in word:
+                word = _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), word)
+            found.append(word)
         return found
 
     def value(self, name: str, otherwise: str) -> str:
@@ -211,7 +215,7 @@ class _Reader:
             match = _LINE.match(text, position)
             assert match is not None
             raw, position = match.group(), match.end() + 1
-            line = _JOINT.sub("", raw).strip(_SPACE)
+            line = (_JOINT.sub("", raw) if "\\" in raw else raw).strip(_SPACE)
             if not line or line.startswith("#"):
                 continue
             start = match.start() + len(raw) - len(raw.lstrip(_SPACE))

@@ -53,6 +53,7 @@ class Directive:
         "end",
         "file",
         "inline",
+        "key",
         "line",
         "name",
         "parent",
@@ -63,6 +64,7 @@ class Directive:
         self, name: str, args: list[str], file: str, line: int, start: int, end: int, parent: Directive | None = None
     ) -> None:
         self.name = name
+        self.key = name.lower()  # Apache does not mind the case, nginx has lower case only
         self.args = args
         self.children: list[Directive] | None = None
         self.file = file
@@ -77,11 +79,6 @@ class Directive:
 
     def __repr__(self) -> str:
         return "<%s %s %s:%d>" % (self.name, " ".join(self.args), self.file, self.line)
-
-    @property
-    def key(self) -> str:
-        """The name in lower case: Apache does not mind the case, nginx has lower case only."""
-        return self.name.lower()
 
     def owner(self) -> Directive | None:
         """The block that this directive counts for: the nearest parent that is not inline."""
@@ -212,6 +209,7 @@ class Files:
         self.texts = dict(texts or {})
         self.links = dict(links or {})
         self.disk = disk
+        self._real: dict[str, str] = {}
 
     def over(self, texts: t.Mapping[str, str]) -> Files:
         """The same files with further texts over them."""
@@ -221,12 +219,16 @@ class Files:
         """The file itself behind links. The key under which a file is edited."""
         if not self.disk:
             return path
-        target = self.links.get(path)
-        return os.path.realpath(path if target is None else os.path.join(os.path.dirname(path), target))
+        if path not in self._real:  # each is asked for several times, and looks at every folder above it
+            target = self.links.get(path)
+            link = path if target is None else os.path.join(os.path.dirname(path), target)
+            self._real[path] = os.path.realpath(link)
+        return self._real[path]
 
     def read(self, path: str) -> str:
         """The text of one file. Raises OSError."""
-        for key in (path, self.real(path)):
+        real = self.real(path) if self.texts or self.links else path
+        for key in (path, real):
             if key in self.texts:
                 text = self.texts[key]
                 if text is None:
@@ -234,7 +236,7 @@ class Files:
                 return text
         else:
             if self.disk:
-                with open(self.real(path), "rb") as handle:
+                with open(real, "rb") as handle:
                     return decode(handle.read())
         raise FileNotFoundError(2, "No such file or directory", path)
 

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import typing as t
@@ -20,10 +21,11 @@ from ansible_collections.kopano.hardening.plugins.module_utils._layout import La
 # nginx separates words by these four only. A backslash takes the next character with it, also a quote, a brace or a
 # semicolon; '${' does not open a block; '#' starts a comment and quotes start a string only where a word starts.
 _TOKEN = re.compile(
-    r"(?P<space>[ \t\r\n]+|\#[^\n]*)"
+    r"[ \t\r\n]*(?:(?P<comment>\#[^\n]*)"
     r"|(?P<mark>[;{}])"
     r'|(?P<quoted>"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')(?=[ \t\r\n;{)])'
-    r'|(?P<word>(?!["\'])(?:\$\{+|\\.|[^ \t\r\n;{\\])+)',
+    r'|(?P<word>(?!["\'])(?:\$\{+|\\.|[^ \t\r\n;{\\])+)'
+    r"|(?P<end>\Z))",
     re.DOTALL,
 )
 _ESCAPE = re.compile(r'\\(["\'\\trn])')
@@ -39,6 +41,8 @@ _MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 
 def _unquote(token: str) -> str:
+    if "\\" not in token:
+        return token
     return _ESCAPE.sub(lambda match: _ESCAPED.get(match.group(1), match.group(1)), token)
 
 
@@ -53,58 +57,81 @@ def _lua_end(text: str, position: int) -> int | None:
     return None
 
 
-def parse(text: str, file: str, parent: Directive | None = None) -> list[Directive]:
-    """The directives of one file; includes are not followed. Raises ConfigError."""
+# What ends a statement (';' or '{') or a block ('}'), its words, where it starts and ends, and its line.
+_Statement = t.Tuple[str, t.Tuple[str, ...], int, int, int]
+
+
+@functools.lru_cache(maxsize=None)
+def _statements(text: str) -> list[_Statement]:
+    """The statements of a text; of one that nginx would refuse the last has no mark, and the refusal as its word.
+
+    A run reads the same texts several times: as they are, as they shall be, and in what the server says of itself.
+    """
     lines = _config.Lines(text)
-    top: list[Directive] = []
-    blocks: list[Directive] = []
+    found: list[_Statement] = []
     words: list[str] = []
-    start = position = 0
+    start = position = depth = 0
 
-    def close(end: int) -> Directive:
-        owner = blocks[-1] if blocks else parent
-        siblings = blocks[-1].children if blocks else top
-        directive = Directive(words[0], words[1:], file, lines.at(start), start, end, owner)
-        assert siblings is not None
-        siblings.append(directive)
-        words.clear()
-        return directive
+    def refused(at: int, why: str) -> list[_Statement]:
+        return [*found, ("", (why,), at, at, lines.at(at))]
 
-    while position < len(text):
+    while True:
         match = _TOKEN.match(text, position)
         if match is None:
-            raise ConfigError(file, lines.at(position), "unexpected %r" % text[position])
-        at, position = position, match.end()
-        word = match.group()
-        kind = match.lastgroup
-        if kind == "space":
+            position = len(text) - len(text[position:].lstrip(" \t\r\n"))
+            return refused(position, "unexpected %r" % text[position])
+        kind = match.lastgroup or ""
+        word, at, position = match.group(kind), match.start(kind), match.end()
+        if kind == "comment":
             continue
+        if kind == "end":
+            break
         if kind != "mark":
             if not words:
                 start = at
             words.append(_unquote(word[1:-1] if kind == "quoted" else word))
         elif word == "}":
-            if words or not blocks:
-                raise ConfigError(file, lines.at(at), 'unexpected "}"')
-            block = blocks.pop()
-            block.body_end, block.end = at, position
+            if words or not depth:
+                return refused(at, 'unexpected "}"')
+            depth -= 1
+            found.append((word, (), at, position, 0))
         elif not words:
-            raise ConfigError(file, lines.at(at), 'unexpected "%s"' % word)
-        elif word == ";":
-            close(position)
+            return refused(at, 'unexpected "%s"' % word)
         else:
-            block = close(position)
-            block.body_start, block.children = position, []
-            blocks.append(block)
-            if block.name.endswith("_by_lua_block"):
-                end = _lua_end(text, position)
-                if end is None:
-                    break
-                position = end
-    if blocks:
-        raise ConfigError(file, lines.at(len(text)), 'unexpected end of file, expecting "}"')
+            found.append((word, tuple(words), start, position, lines.at(start)))
+            if word == "{":
+                depth += 1
+                if words[0].endswith("_by_lua_block"):
+                    end = _lua_end(text, position)
+                    if end is None:
+                        break
+                    position = end
+            words.clear()
+    if depth:
+        return refused(len(text), 'unexpected end of file, expecting "}"')
     if words:
-        raise ConfigError(file, lines.at(len(text)), 'unexpected end of file, expecting ";" or "}"')
+        return refused(len(text), 'unexpected end of file, expecting ";" or "}"')
+    return found
+
+
+def parse(text: str, file: str, parent: Directive | None = None) -> list[Directive]:
+    """The directives of one file; includes are not followed. Raises ConfigError."""
+    top: list[Directive] = []
+    blocks: list[Directive] = []
+    for mark, words, start, end, line in _statements(text):
+        if not mark:
+            raise ConfigError(file, line, words[0])
+        if mark == "}":
+            block = blocks.pop()
+            block.body_end, block.end = start, end
+        else:
+            directive = Directive(words[0], list(words[1:]), file, line, start, end, blocks[-1] if blocks else parent)
+            siblings = blocks[-1].children if blocks else top
+            assert siblings is not None
+            siblings.append(directive)
+            if mark == "{":
+                directive.body_start, directive.children = end, []
+                blocks.append(directive)
     return top
 
 

@@ -101,7 +101,7 @@ def rehearse(
     texts = [change.after.content.decode("utf-8", "replace") for change in changes]
     try:
         seen = _namespace.call(
-            lambda: _in_namespace(server, changes, asked, environment, arguments, logs, grade_all),
+            lambda: _in_namespace(server, changes, live, asked, environment, arguments, logs, grade_all),
             TIMEOUT,
             _surroundings.sockets(live, texts),
             _surroundings.hosts_text(live, texts),
@@ -133,6 +133,7 @@ def rehearse(
 def _in_namespace(
     server: Server,
     changes: t.Sequence[Change],
+    live: _config.Config | None,
     asked: t.Sequence[_probe.Target],
     environment: dict[str, str],
     arguments: list[str],
@@ -147,7 +148,8 @@ def _in_namespace(
     started = time.monotonic()
     with tempfile.TemporaryFile() as output:
         process = _spawn(server, environment, arguments, output)
-        config, unreadable = _load(layout)  # while the server starts
+        # While the server starts. What nothing changes was read already.
+        config, unreadable = (live, None) if live and not changes else _load(layout)
         up = _wait_for_workers(server, process)
         endpoints = _probe.targets_of(config.vhosts) if config else []
         # A server has started when it answers, so the first answer counts as part of its start.

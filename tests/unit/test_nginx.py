@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import string
@@ -386,3 +387,15 @@ def test_patterns_match_laid_over_files_as_the_disk_does(tmp_path: Path, pattern
         (folder / name).touch()
     on_disk = _config.Files().glob(str(folder / pattern))
     assert laid_over == on_disk
+
+
+def test_a_text_that_is_read_twice_gives_two_trees() -> None:
+    text = "http { server { listen 443 ssl; } }\n"
+    first = _nginx.parse(text, "one")
+    before = copy.deepcopy(shape(first))
+    first[0].args.append("changed")
+    assert first[0].children is not None
+    first[0].children.clear()
+    second = _nginx.parse(text, "other")
+    assert shape(second) == before
+    assert {item.file for item in _config.walk(second)} == {"other"}
