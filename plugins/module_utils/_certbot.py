@@ -27,7 +27,7 @@ import urllib.request
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _x509
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Change, Changeset, State
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 PROGRAM = "certbot"
 FOLDER = "/etc/letsencrypt"

@@ -28,8 +28,8 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_findings import CATALOGUE, Report
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 from ansible_collections.kopano.hardening.plugins.module_utils._readers import Access
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import Certificate, date
 
 DAY = 86400

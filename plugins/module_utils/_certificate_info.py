@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _readers
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import Missing
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 # More than any chain or bundle of authorities has, in bytes.
 LARGEST = 4 * 1024 * 1024

@@ -16,7 +16,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _x509
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 OPENSSL_TIMEOUT = 60
 COMMON_NAME_MAX = 64  # RFC 5280, upper bounds; clients look at the alternative names only

@@ -21,7 +21,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _apache,
     _components,
     _config,
-    _diagnose,
     _frontend_findings,
     _layout,
     _namespace,
@@ -319,6 +318,8 @@ def _verdict(
     if answer is None:
         yield finding("frontend.config.untested", layout.main_config)
     elif not answer.ok:
+        from ansible_collections.kopano.hardening.plugins.module_utils import _diagnose  # needed for this alone
+
         fault = _diagnose.find(answer.words, config if isinstance(config, _config.Config) else None, None)
         place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
         yield finding("frontend.config.broken", place, fault.words)

@@ -238,6 +238,7 @@ def load(layout: Layout, dump: str | None = None, files: _config.Files | None = 
     return config
 
 
+@functools.lru_cache(maxsize=None)
 def _prefix(binary: str) -> str | None:
     """The directory that relative log paths start from: compiled into the binary with its configure arguments."""
     try:

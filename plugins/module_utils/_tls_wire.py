@@ -17,6 +17,8 @@ import os
 import struct
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError as ParseError
+
 # Content types of records.
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23
 _CONTENT_TYPES = (CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA, 24)
@@ -54,10 +56,6 @@ _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2
 MAX_RECORD = (1 << 14) + 2048
 # OpenSSL takes chains up to 100 kB; a handshake message longer than this is not worth waiting for.
 MAX_MESSAGE = 128 * 1024
-
-
-class ParseError(ValueError):
-    """The bytes are not what they should be. The text says what was expected."""
 
 
 class Reader:

@@ -30,7 +30,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _fragments,
     _journal,
     _layout,
-    _original,
     _probe,
     _rehearsal,
 )
@@ -310,6 +309,8 @@ class _Transaction:
     def _restored(self, wanted: str, live: _config.Config | None) -> dict[str, State]:
         records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
         if wanted == "original":
+            from ansible_collections.kopano.hardening.plugins.module_utils import _original  # needed for this alone
+
             self.params = dict(self.params, restore=_journal.ORIGINAL)
             states, said = _original.states(records, live)
             self.result["warnings"] += said

@@ -21,7 +21,7 @@ import re
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 _BOOLEAN, _INTEGER, _BITS, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18

@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _certificate_findings, _x509
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import Missing
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 from ansible_collections.kopano.hardening.plugins.module_utils._readers import Access
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
 
 from . import tls_bed as bed
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_wire import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 # Made for this test: ECDSA P-256, CN=recorded.test, 2026-01-01 to 2026-04-01, DNS and IPv4 and IPv6 names,
 # OCSP and CA issuers URIs, must-staple.
