@@ -63,7 +63,7 @@ class Play:
 
     def said(self, host: str) -> str:
         """What the role says of a host, on one line."""
-        return " | ".join(self.left[host]["report"]["lines"])
+        return " | ".join(self.left[host]["lines"])
 
     def info(self, host: str) -> dict[str, Any]:
         """The answer of the module."""
