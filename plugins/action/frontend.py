@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleActionFail
+
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
-ARGUMENTS: dict[str, t.Any] = {
-    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-    "info": {"type": "dict"},
-    "options": {"type": "dict", "required": True},
-    "profiles": {"type": "dict", "required": True},
-    "data": {"type": "dict", "required": True},
-    "stand_ins": {"type": "list", "elements": "dict", "default": []},
-    "rehearse": {"type": "str", "default": "auto"},
-}
+DEFAULTS: dict[str, t.Any] = {"state": "present", "stand_ins": [], "rehearse": "auto"}
+NEEDED = ("info", "options", "profiles", "data")
 
 
 class ActionModule(WebConfig):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        _validation, options = self.validate_argument_spec(ARGUMENTS, required_if=[("state", "present", ["info"])])
-        given = plain(options)
+        # Ansible's check of arguments would copy all of them several times.
+        given = {**DEFAULTS, **plain(self._task.args)}
+        missing = [name for name in NEEDED if not isinstance(given.get(name), dict)]
+        if missing:
+            raise AnsibleActionFail(f"missing required arguments: {', '.join(missing)}")
         how = {
             "rehearse": given["rehearse"],
             "confirm_timeout": given["options"]["confirm_timeout"],

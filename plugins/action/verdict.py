@@ -13,8 +13,6 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
-ARGUMENTS = {"report": {"type": "dict", "required": True}}
-
 
 class ActionModule(ActionBase):
     _supports_check_mode = True
@@ -23,8 +21,9 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec(ARGUMENTS)
-        report = plain(options["report"])
+        report = plain(self._task.args.get("report"))
+        if not isinstance(report, dict):
+            raise AnsibleActionFail("report: it must be a dictionary")
         for key in ("lines", "bad"):
             if not isinstance(report.get(key), list):
                 raise AnsibleActionFail(f"report.{key}: it must be a list")

@@ -52,4 +52,4 @@ class FilterModule:
     """Named in the collection as caa_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"caa_asked": _plain.deferred("_caa_role", "asked")}
+        return {"caa_asked": _plain.deferred("_caa_role", "asked", plainly=True)}

@@ -58,4 +58,4 @@ class FilterModule:
     """Named in the collection as certificate_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_asked": _plain.deferred("_certificate_role", "asked")}
+        return {"certificate_asked": _plain.deferred("_certificate_role", "asked", plainly=True)}

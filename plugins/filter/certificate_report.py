@@ -51,4 +51,4 @@ class FilterModule:
     """Named in the collection as certificate_report."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_report": _plain.deferred("_certificate_role", "report")}
+        return {"certificate_report": _plain.deferred("_certificate_role", "report", plainly=True)}

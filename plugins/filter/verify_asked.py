@@ -56,4 +56,4 @@ class FilterModule:
     """Named in the collection as verify_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"verify_asked": _plain.deferred("_verify", "asked")}
+        return {"verify_asked": _plain.deferred("_verify", "asked", plainly=True)}

@@ -31,8 +31,9 @@ options:
     choices: [present, absent]
     default: present
   info:
-    description: The answer of M(kopano.hardening.frontend_info). Needed unless O(state=absent).
+    description: The answer of M(kopano.hardening.frontend_info).
     type: dict
+    required: true
   options:
     description: The role's options, by their names without C(frontend_).
     type: dict

@@ -81,10 +81,12 @@ def _is_answer(value: t.Any) -> t.TypeGuard[Info]:
 
 
 def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    if "__updates_info" in variables:
+    if "__updates_info" in variables or "__updates_verdict" in variables:
         given["asked"].append(1)
-        if _is_answer(variables["__updates_info"]):
-            given["updates"] = variables["__updates_info"]
+        # The role has asked, or the playbook in its place.
+        info = variables.get("__updates_info", (variables.get("__report_reached") or {}).get("updates"))
+        if _is_answer(info):
+            given["updates"] = info
 
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:

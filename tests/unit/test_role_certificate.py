@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import ssl
 from pathlib import Path
 
@@ -33,7 +34,7 @@ DNS = {**ACME, "acme_challenge": "dns-01", "acme_dns_server": "192.0.2.53", "acm
 
 def options(**changes):
     """The role's options as it hands them to its filters."""
-    told = load("vars/main.yml")["__certificate_options"]
+    told = re.findall(r"'(\w+)':", load("vars/main.yml")["__certificate_options"])
     values = {name: copy.deepcopy(DEFAULTS[f"certificate_{name}"]) for name in told}
     assert set(changes) <= set(values)
     return {**values, **changes}

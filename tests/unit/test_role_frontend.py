@@ -32,9 +32,9 @@ def test_the_data_itself_is_without_fault():
 
 
 def test_the_plan_is_told_of_every_option_it_reads():
-    told = load("vars/main/plan.yml")["__frontend_options"]
-    for name, template in told.items():
-        assert template in ("{{ frontend_" + name + " }}", "{{ ansible_" + name + " }}")
+    told = dict(re.findall(r"'(\w+)': (\w+)", load("vars/main/plan.yml")["__frontend_options"]))
+    for name, variable in told.items():
+        assert variable in (f"frontend_{name}", f"ansible_{name}")
     code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend.py").read_text()
     code += (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend_components.py").read_text()
     read = set(re.findall(r"""options\[["'](\w+)["']\]""", code))

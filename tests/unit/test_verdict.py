@@ -30,7 +30,7 @@ def test_the_lines_are_said_and_the_bad_fails(tmp_path, report, status, answer):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"report": "{{ omit }}"}, "missing required arguments: report"),
+        ({"report": "{{ omit }}"}, "report: it must be a dictionary"),
         ({"report": {"bad": []}}, "report.lines: it must be a list"),
         ({"report": {"lines": [], "bad": "no"}}, "report.bad: it must be a list"),
     ],
