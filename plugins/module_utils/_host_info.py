@@ -13,7 +13,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _questions
+from ansible_collections.kopano.hardening.plugins.module_utils import _compiled, _questions
 
 Info = t.Dict[str, t.Any]
 
@@ -40,7 +40,9 @@ def run(params: Info, check_mode: bool) -> Info:
 def _updates(params: Info, check_mode: bool) -> Info:
     from ansible_collections.kopano.hardening.plugins.module_utils import _update_status_info
 
-    return _update_status_info.run(params, check_mode)
+    answer = _update_status_info.run(params, check_mode)
+    _compiled.keep(check_mode)  # what this process has compiled the other one does not know
+    return answer
 
 
 def _frontend(params: Info) -> Info:

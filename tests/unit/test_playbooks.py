@@ -88,6 +88,7 @@ def harden(collections, tmp_path):
 
     def run(failing, of_hosts=None, **variables):
         here = {"ansible_connection": "local", "ansible_become": False, "is_updated": False, "updates_work": True}
+        here["ansible_python_interpreter"] = sys.executable
         here["__frontend_info"] = {"servers": ["one"], "findings": []}
         hosts = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in HOSTS}
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
@@ -179,6 +180,18 @@ def test_options_are_refused_before_a_host_is_asked(harden, options, words):
 def test_options_of_the_report_are_refused_twice(harden):
     """Before anything is done, and before a report that could not fail anybody."""
     output, failed, _seen, card = harden(HOSTS, report_fail="maybe")
-    assert output.count("argument 'report_fail' is of type str") >= 2
+    assert output.count("argument 'report_fail' is of type") >= 2
     assert "Reach the host" not in output
     assert (failed, card) == ({"web1"}, {})  # which ends the play for all of them
+
+
+def test_hosts_that_cannot_be_asked_are_reported(harden):
+    """Reached, but without an interpreter."""
+    broken = {name: {"ansible_python_interpreter": "/nowhere/python"} for name in HOSTS}
+    output, failed, _seen, card = harden(HOSTS, broken)
+    assert failed == set(card) == set(HOSTS)
+    assert "Looking at the host failed: Reach the host, and ask it" in card["web1"][1]
+    assert "Make the policy effective" not in output
+    del broken["web1"]
+    _output, failed, _seen, card = harden({"web2", "web3"}, broken)
+    assert failed == {"web2", "web3"} and card["web1"][0] == LEFT_ALONE
