@@ -13,7 +13,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _compiled, _questions
+from ansible_collections.kopano.hardening.plugins.module_utils import _questions
 
 Info = t.Dict[str, t.Any]
 
@@ -40,9 +40,7 @@ def run(params: Info, check_mode: bool) -> Info:
 def _updates(params: Info, check_mode: bool) -> Info:
     from ansible_collections.kopano.hardening.plugins.module_utils import _update_status_info
 
-    answer = _update_status_info.run(params, check_mode)
-    _compiled.keep(check_mode)  # what this process has compiled the other one does not know
-    return answer
+    return _update_status_info.run(params, check_mode)
 
 
 def _frontend(params: Info) -> Info:

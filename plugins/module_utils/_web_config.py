@@ -15,7 +15,7 @@ import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _compiled, _transaction
+from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
 
 _FRAGMENTS: dict[str, t.Any] = {
     "type": "dict",
@@ -137,5 +137,4 @@ def main(prediction: types.ModuleType | None) -> None:
         module.fail_json(msg=str(error), **error.result)
     for warning in result.pop("warnings"):
         module.warn(warning)
-    _compiled.keep(module.check_mode)
     module.exit_json(**result)

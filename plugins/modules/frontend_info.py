@@ -363,18 +363,12 @@ findings:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _compiled
-
-_compiled.use()
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info, _questions
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=_questions.FRONTEND, supports_check_mode=True)
-    answer = _frontend_info.run(module.params)
-    _compiled.keep(module.check_mode)
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **_frontend_info.run(module.params))
 
 
 if __name__ == "__main__":

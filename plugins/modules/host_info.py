@@ -112,10 +112,6 @@ certificates:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _compiled
-
-_compiled.use()
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _host_info, _questions
 
 
@@ -129,7 +125,6 @@ def main() -> None:
         answer = _host_info.run(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    _compiled.keep(module.check_mode)
     module.exit_json(changed=False, **answer)
 
 

@@ -419,10 +419,6 @@ failure:
     words: "AH01898: Unable to configure permitted SSL ciphers"
 """
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _compiled
-
-_compiled.use()
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _web_config
 
 
