@@ -2,7 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refuses options of roles that cannot work, all of them in one task."""
+"""Refuses options of roles that cannot work, all of them in one task.
+
+It is the first task of the playbooks. Ansible's main process loads this file before it makes a process for the task, as
+it makes one for every task on every host. What is loaded here is there in all of these. Otherwise each that uses a
+filter finds, compiles and imports it anew.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,18 @@ from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
+from ansible.plugins.loader import filter_loader
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import (  # noqa: F401
+    _caa_role,
+    _certificate_role,
+    _frontend,
+    _updates,
+    _verify,
+)
+
+# All of the collection's filters come with any.
+filter_loader.get("kopano.hardening.updates_plan")
 
 ROLES = Path(__file__).parents[2] / "roles"
 ARGUMENTS = {

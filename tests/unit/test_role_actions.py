@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The modules verdict and role_options, as Ansible runs them."""
+"""The modules that the roles are made of and that ask no host: verdict, role_options, frontend up to its plan."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ import sys
 
 import pytest
 
+from . import role_frontend
 from .conftest import COLLECTIONS
 from .test_caa_module import ansible
+from .test_on_controller import play
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,27 @@ def test_the_words_are_those_of_the_role_itself(tmp_path):
     _status, answer = ansible(tmp_path, "role_options", "-e", "verify_mode=slow", roles=["verify"])
     assert answer["msg"] == "value of verify_mode must be one of: full, quick, got: slow"
     assert answer["msg"] in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("differing", "word", "key"),
+    [({"servers": []}, "failed", "error"), ({"managed_by": "ucs"}, "skipped", "skip")],
+)
+def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(tmp_path, differing, word, key):
+    info = {**role_frontend.host("nginx", "debian"), **differing}
+    arguments = {
+        "info": info,
+        "options": role_frontend.options(),
+        "profiles": role_frontend.PROFILES,
+        "data": role_frontend.DATA,
+    }
+    answer, _was_module = play(tmp_path, "frontend", arguments)
+    assert answer[word] is True and answer["changed"] is False
+    words = role_frontend.plan(info)[key]
+    assert words and answer["plan"][key] == words
+    assert words in (answer.get("msg", ""), answer.get("skip_reason"))
+
+
+def test_what_the_plan_is_made_of_is_needed(tmp_path):
+    status, answer = ansible(tmp_path, "frontend", options={}, profiles={}, info="none")
+    assert status == 2 and answer["msg"].endswith("missing required arguments: info, data")
