@@ -81,7 +81,7 @@ def hardened(inventory, play, pytestconfig):
     """All hosts are hardened before, and the table is shown after everything."""
     seconds, _output = play(ROOT / "playbooks" / "harden.yml", inventory[1])
     yield
-    rows = [*TABLE, (f"first run of {len(inventory[1])} hosts", "", "", f"{seconds:.1f} s", "", "", "")]
+    rows = [*TABLE, (f"{len(inventory[1])} hosts before that", "", "", f"{seconds:.1f} s", "", "", "")]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     with pytestconfig.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         for row in rows:
