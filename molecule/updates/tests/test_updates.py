@@ -11,7 +11,9 @@ from conftest import NAMES, RATE, everywhere, module_file, shell
 
 SUPPORT = {"apache11": "eol", "apache12": "lts", "nginx13": "full"}
 WEB = {"apache11": "apache2.service", "apache12": "apache2.service", "nginx13": "nginx.service"}
-AWAY = 2.0  # seconds; a restart takes a tenth of that where nothing else runs
+AWAY = 5.0  # seconds; a restart takes 0.2 where nothing else runs
+# How a connection ends when its server does: before it, in its handshake, or before its answer.
+ENDED = {"ConnectionRefusedError", "ConnectionResetError", "SSLEOFError", "answer b''"}
 
 
 def ids(info):
@@ -153,9 +155,9 @@ def test_security_updates_are_installed_while_the_server_serves(play, clients, o
         assert WEB[host] not in info["restart"]["services"]
         assert not any("libssl" in path for process in info["restart"]["processes"] for path in process["files"])
         assert "restarted: " in run.said(host) and WEB[host] in run.said(host)
-        # Apache's restart refuses connections for a moment, or resets them; no page is broken. nginx loses nothing.
+        # Apache's restart refuses or ends connections for a moment; no page is wrong or short. nginx loses nothing.
         kinds = {fault.partition(":")[0] for _when, fault in seen[host].faults}
-        assert kinds <= (set() if host == "nginx13" else {"ConnectionRefusedError", "ConnectionResetError"}), host
+        assert kinds <= (set() if host == "nginx13" else ENDED), (host, seen[host].faults)
         print(host, seen[host].requests, "requests;", len(seen[host].faults), "failed in", seen[host].away, "s")
         assert seen[host].away < AWAY and len(seen[host].faults) < AWAY * RATE
     policies = everywhere("ls /usr/sbin/policy-rc.d 2>&1 || true")
