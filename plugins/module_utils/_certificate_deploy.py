@@ -27,6 +27,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _ask,
     _changeset,
     _config,
     _layout,
@@ -182,7 +183,7 @@ class _Ungraded:
     """In place of C(_prediction): a certificate changes no grade that a run would have to foretell."""
 
     @staticmethod
-    def grade_all(_targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
+    def grade_all(_targets: t.Sequence[_ask.Target]) -> list[dict[str, t.Any]]:
         return []
 
 
@@ -232,15 +233,15 @@ def _have_served(
             result["served"].append(name)
 
 
-def _targets(config: _config.Config, paths: set[str]) -> list[_probe.Target]:
+def _targets(config: _config.Config, paths: set[str]) -> list[_ask.Target]:
     """The endpoints with a name whose virtual host has one of the paths as its certificate."""
     vhosts = [vhost for vhost in config.vhosts if vhost.certificate and os.path.realpath(vhost.certificate) in paths]
     return [target for target in _probe.targets_of(vhosts) if target["server_name"]]
 
 
-def _stale(targets: t.Sequence[_probe.Target], digests: set[str]) -> list[str]:
+def _stale(targets: t.Sequence[_ask.Target], digests: set[str]) -> list[str]:
     """The names that come with another certificate, or not at all."""
-    answers = _probe.ask_all(targets, TIMEOUT)
+    answers = _ask.ask_all(targets, TIMEOUT)
     return [target["server_name"] for target, answer in zip(targets, answers) if answer["certificate"] not in digests]
 
 

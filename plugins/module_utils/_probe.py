@@ -4,34 +4,18 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""Requests to a web server over real connections, and whether a later answer is worse than an earlier one.
+"""What a web server is to be asked, and whether a later answer is worse than an earlier one.
 
-A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls, body_size}); an I(answer) is
-what came back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower
-case and every value in a list, because a doubled header is a fault that a mapping would hide.
-
-Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
+Targets and answers are those of C(_ask).
 """
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
-import functools
-import hashlib
 import re
 import socket
-import ssl
-import time
 import typing as t
 
-Target = t.Dict[str, t.Any]
-Answer = t.Dict[str, t.Any]
-
-USER_AGENT = "kopano.hardening"
-CONCURRENCY = 8
-# A request line and headers are all that is read; a body can be a mailbox.
-MAX_HEADERS = 1 << 16
+from ansible_collections.kopano.hardening.plugins.module_utils._ask import Answer, Target
 
 
 def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
@@ -97,96 +81,6 @@ def _asked_name(name: str) -> str:
     elif name.startswith("."):
         name = name[1:]
     return name if re.match(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$", name) and name != "_" else ""
-
-
-@functools.lru_cache(maxsize=None)
-def client_context() -> ssl.SSLContext:
-    """A client that accepts all that this OpenSSL can still do, to talk to what is not hardened yet."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    with contextlib.suppress(ValueError, ssl.SSLError):
-        context.minimum_version = ssl.TLSVersion.TLSv1
-    with contextlib.suppress(ssl.SSLError):
-        context.set_ciphers("ALL:@SECLEVEL=0")
-    return context
-
-
-def ask(target: Target, timeout: float) -> Answer:
-    """One connection, one request. Never raises for what the other side does: error says it."""
-    started = time.monotonic()
-    answer: Answer = dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error"))
-    answer.update(ok=False, headers={})
-    connection = None
-    try:
-        connection = socket.create_connection((target["address"], target["port"]), timeout)
-        if target.get("tls", True):
-            connection = client_context().wrap_socket(connection, server_hostname=target.get("server_name"))
-            answer["protocol"] = {"TLSv1": "TLSv1.0"}.get(connection.version() or "", connection.version())
-            answer["cipher"] = (connection.cipher() or (None,))[0]
-            certificate = connection.getpeercert(True)
-            answer["certificate"] = hashlib.sha256(certificate).hexdigest() if certificate else None
-        connection.sendall(_request(target))
-        _read_response(connection, answer)
-        answer["ok"] = True
-    except (OSError, ValueError) as error:
-        answer["error"] = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    finally:
-        if connection is not None:
-            connection.close()
-    answer["ms"] = round((time.monotonic() - started) * 1000, 1)
-    return answer
-
-
-def _request(target: Target) -> bytes:
-    host = target.get("server_name") or target["address"]
-    if ":" in host:
-        host = f"[{host}]"
-    if target["port"] != (443 if target.get("tls", True) else 80):
-        host = "%s:%d" % (host, target["port"])
-    headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*", "Connection": "close"}
-    if target.get("body_size"):
-        # Whether so much would be taken is said before any of it is sent (RFC 9110, section 10.1.1).
-        headers.update({"Content-Length": str(target["body_size"]), "Expect": "100-continue"})
-        headers["Content-Type"] = "application/octet-stream"
-    headers.update(target.get("headers") or {})
-    lines = ["{} {} HTTP/1.1".format(target.get("method") or "GET", target.get("path") or "/")]
-    lines += ["{}: {}".format(*item) for item in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
-
-
-def _read_response(connection: socket.socket, answer: Answer) -> None:
-    with connection.makefile("rb") as stream:
-        line = stream.readline(MAX_HEADERS).decode("latin-1")
-        found = re.match(r"HTTP/1\.[01] (\d{3})", line)
-        if not found:
-            raise ValueError(line.strip() or "no answer")
-        answer["status"] = int(found.group(1))
-        headers = answer["headers"] = _read_headers(stream)
-        answer["location"] = headers["location"][0] if "location" in headers else None
-
-
-def _read_headers(stream: t.BinaryIO) -> dict[str, list[str]]:
-    """The header section (RFC 9112, section 5), up to its empty line or its limit of size."""
-    headers: dict[str, list[str]] = {}
-    left = MAX_HEADERS
-    while left > 0:
-        line = stream.readline(left)
-        left -= len(line)
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not line.strip():
-            return headers
-        if colon:
-            headers.setdefault(name.strip().lower(), []).append(value.strip())
-    raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
-
-
-def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
-    """Answers in the order of the targets, a few at a time."""
-    if not targets:
-        return []
-    with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(targets))) as pool:
-        return list(pool.map(lambda target: ask(target, timeout), targets))
 
 
 # --- probes: what the user wants asked -------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _apache,
+    _ask,
     _changeset,
     _config,
     _diagnose,
@@ -43,7 +44,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._layout import La
 from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, tcp_listeners
 
 # From targets to a grade for each, as _prediction.grade_all has them.
-Grader = t.Callable[[t.Sequence[_probe.Target]], t.List[t.Dict[str, t.Any]]]
+Grader = t.Callable[[t.Sequence[_ask.Target]], t.List[t.Dict[str, t.Any]]]
 
 LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
@@ -71,7 +72,7 @@ def rehearse(
     server: Server,
     changes: t.Sequence[Change],
     live: _config.Config | None,
-    asked: t.Sequence[_probe.Target],
+    asked: t.Sequence[_ask.Target],
     mode: str,
     grade_all: Grader,
 ) -> dict[str, t.Any]:
@@ -134,7 +135,7 @@ def _in_namespace(
     server: Server,
     changes: t.Sequence[Change],
     live: _config.Config | None,
-    asked: t.Sequence[_probe.Target],
+    asked: t.Sequence[_ask.Target],
     environment: dict[str, str],
     arguments: list[str],
     logs: t.Sequence[str],
@@ -153,7 +154,7 @@ def _in_namespace(
         up = _wait_for_workers(server, process)
         endpoints = _probe.targets_of(config.vhosts) if config else []
         # A server has started when it answers, so the first answer counts as part of its start.
-        answers = _probe.ask_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
+        answers = _ask.ask_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
         result: dict[str, t.Any] = {"start_ms": round((time.monotonic() - started) * 1000, 1)}
         if not up:
             output.seek(0)
@@ -162,7 +163,7 @@ def _in_namespace(
             return {"result": result, "fault": fault if fault.words else fault._replace(words="no worker came up")}
     if config is None:
         return {"result": result, "fault": unreadable}
-    answers += _probe.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
+    answers += _ask.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
@@ -171,7 +172,7 @@ def _in_namespace(
     return {"result": result, "fault": None}
 
 
-def _graded(grade_all: Grader, targets: t.Sequence[_probe.Target]) -> dict[str, t.Any]:
+def _graded(grade_all: Grader, targets: t.Sequence[_ask.Target]) -> dict[str, t.Any]:
     started = time.monotonic()
     grades = grade_all(targets)
     return {"grades": grades, "grading_ms": round((time.monotonic() - started) * 1000, 1)}
@@ -554,7 +555,7 @@ def _instance(
         if answer is None:
             words = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
             return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
-        answers = [answer, *_probe.ask_all(targets[1:], REQUEST_TIMEOUT)]
+        answers = [answer, *_ask.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
         if copy.changing:
             result.update(_graded(grade_all, targets))
@@ -576,10 +577,10 @@ def _at_their_places(grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_c
     ]
 
 
-def _first_answer(process: subprocess.Popen[bytes], target: _probe.Target) -> _probe.Answer | None:
+def _first_answer(process: subprocess.Popen[bytes], target: _ask.Target) -> _ask.Answer | None:
     deadline = time.monotonic() + TIMEOUT / 2
     while process.poll() is None and time.monotonic() < deadline:
-        answer = _probe.ask(target, REQUEST_TIMEOUT)
+        answer = _ask.ask(target, REQUEST_TIMEOUT)
         if answer["ok"] or answer["protocol"]:
             return answer
         time.sleep(0.01)

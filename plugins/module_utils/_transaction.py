@@ -23,6 +23,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _adopt,
     _apache,
+    _ask,
     _changeset,
     _config,
     _confirmation,
@@ -193,7 +194,7 @@ class _Transaction:
             return
         endpoints = _probe.targets_of(live.vhosts) if live else []
         asked = self._asked(endpoints, once=bool(self.changeset.desired) and not changes)
-        before = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        before = _ask.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["changed"] = bool(changes or self.result["recovered"])
         self.result["diff"] = _changeset.diff(changes)
 
@@ -327,7 +328,7 @@ class _Transaction:
         self.params = dict(self.params, restore=wanted)
         return _journal.replaced_since(records, wanted)
 
-    def _asked(self, endpoints: t.Sequence[_probe.Target], once: bool) -> list[_probe.Target]:
+    def _asked(self, endpoints: t.Sequence[_ask.Target], once: bool) -> list[_ask.Target]:
         """What the probes ask; once: each virtual host at one of its addresses, where it answers as at all of them.
 
         That is enough where everything is already as it is wanted. A run that changes something compares all answers,
@@ -362,9 +363,9 @@ class _Transaction:
         server: Server,
         live: _config.Config | None,
         changes: list[Change],
-        asked: list[_probe.Target],
-        known: dict[t.Any, _probe.Answer],
-        before: list[_probe.Answer],
+        asked: list[_ask.Target],
+        known: dict[t.Any, _ask.Answer],
+        before: list[_ask.Answer],
     ) -> None:
         if self.params["rehearse"] == "off":
             return
@@ -388,7 +389,7 @@ class _Transaction:
             self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
         self.result["rehearsal"]["grades"] = self._beside_now(result["grades"], known)
 
-    def _grade_all(self, targets: t.Sequence[_probe.Target]) -> list[dict[str, t.Any]]:
+    def _grade_all(self, targets: t.Sequence[_ask.Target]) -> list[dict[str, t.Any]]:
         return self.prediction.grade_all(targets) if self.prediction else []
 
     def _beside_now(self, grades: list[dict[str, t.Any]], known: t.Container[t.Any]) -> list[dict[str, t.Any]]:
@@ -426,12 +427,12 @@ class _Transaction:
     def _compare(
         self,
         server: Server,
-        endpoints: t.Sequence[_probe.Target],
-        answers: t.Sequence[_probe.Answer],
-        asked: t.Sequence[_probe.Target],
-        asked_answers: t.Sequence[_probe.Answer],
-        known: dict[t.Any, _probe.Answer],
-        before: t.Sequence[_probe.Answer],
+        endpoints: t.Sequence[_ask.Target],
+        answers: t.Sequence[_ask.Answer],
+        asked: t.Sequence[_ask.Target],
+        asked_answers: t.Sequence[_ask.Answer],
+        known: dict[t.Any, _ask.Answer],
+        before: t.Sequence[_ask.Answer],
         live_now: bool,
     ) -> None:
         """Raise for the first answer that is worse than before, or not what a probe expects.
@@ -454,7 +455,7 @@ class _Transaction:
             self._stop_if(server, reason, target, answer, live_now)
 
     def _stop_if(
-        self, server: Server, reason: str | None, target: _probe.Target, answer: _probe.Answer, live_now: bool
+        self, server: Server, reason: str | None, target: _ask.Target, answer: _ask.Answer, live_now: bool
     ) -> None:
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
         if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
@@ -471,7 +472,7 @@ class _Transaction:
         raise _stop(words)
 
     def _judge_unchanged(
-        self, asked: list[_probe.Target], answers: list[_probe.Answer], changing: bool, shown: list[dict[str, t.Any]]
+        self, asked: list[_ask.Target], answers: list[_ask.Answer], changing: bool, shown: list[dict[str, t.Any]]
     ) -> None:
         """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
         self._enter("probe")
@@ -505,15 +506,15 @@ class _Transaction:
     def _probe_live(
         self,
         server: Server,
-        asked: list[_probe.Target],
-        known: dict[t.Any, _probe.Answer],
-        before: list[_probe.Answer],
+        asked: list[_ask.Target],
+        known: dict[t.Any, _ask.Answer],
+        before: list[_ask.Answer],
     ) -> None:
         config = _rehearsal.LOADERS[server.layout.server](server.layout)
         endpoints = _probe.targets_of(config.vhosts)
         if self.params["confirm_timeout"]:
             _probe.mark_inside(endpoints, server.listening())
-        answers = _probe.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        answers = _ask.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
         earlier = [*(known.get(_key(target)) for target in endpoints), *before]
         # One that refuses unknown names was as silent before, and is no reason to wait for the server's end.
@@ -563,11 +564,11 @@ def _restore_contexts(paths: list[str]) -> None:
         subprocess.run(["/usr/sbin/restorecon", *paths], check=False)
 
 
-def _key(target: _probe.Target) -> tuple[t.Any, ...]:
+def _key(target: _ask.Target) -> tuple[t.Any, ...]:
     return target["address"], target["port"], target["server_name"]
 
 
-def _shown(target: _probe.Target, answer: _probe.Answer) -> dict[str, t.Any]:
+def _shown(target: _ask.Target, answer: _ask.Answer) -> dict[str, t.Any]:
     """One answer as the module returns it."""
     return {
         "address": target["address"],

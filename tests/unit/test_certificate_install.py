@@ -20,12 +20,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _ask,
     _certificate_deploy,
     _certificate_hook,
     _certificate_self_signed,
     _layout,
     _own_code,
-    _probe,
     _x509,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
@@ -441,7 +441,7 @@ def serve(web, monkeypatch, pair, *digests):
         digest = left.pop(0) if len(left) > 1 else left[0]
         return [dict(BLANK, ok=True, status=200, protocol="TLSv1.3", certificate=digest) for _target in targets]
 
-    monkeypatch.setattr(_probe, "ask_all", ask_all)
+    monkeypatch.setattr(_ask, "ask_all", ask_all)
 
 
 BLANK = {

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _probe
+from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _probe
 
 from . import web_bed
 
 COOKIE = "__Secure-KOPANO_WEBAPP=abc; path=/; Secure; HttpOnly"
 
 
-def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _probe.Answer:
+def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _ask.Answer:
     """An answer with headers by name, underscores for hyphens, a list for one that comes more often than once."""
     named = {name.replace("_", "-"): value if isinstance(value, list) else [value] for name, value in headers.items()}
     return {"ok": True, "status": status, "location": location, "headers": named, "error": None}
@@ -55,7 +55,7 @@ def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> 
         (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("path=/", "path=/x")), "path"),
     ],
 )
-def test_worse(before: _probe.Answer, after: _probe.Answer, named: str) -> None:
+def test_worse(before: _ask.Answer, after: _ask.Answer, named: str) -> None:
     reason = _probe.worse(before, after)
     assert reason is not None
     assert named in reason
@@ -78,7 +78,7 @@ def test_worse(before: _probe.Answer, after: _probe.Answer, named: str) -> None:
         (answer(set_cookie=[COOKIE, "lang=de"]), answer(set_cookie=["lang=en", COOKIE, "new=1"])),
     ],
 )
-def test_not_worse(before: _probe.Answer, after: _probe.Answer) -> None:
+def test_not_worse(before: _ask.Answer, after: _ask.Answer) -> None:
     assert _probe.worse(before, after) is None
 
 
@@ -165,7 +165,7 @@ def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_
     for more in bad:
         serve(server, tmp_path, port, backend, more)
         with web_bed.running(server, tmp_path, port):
-            answers.append(_probe.ask_all([target, upload], 10))
+            answers.append(_ask.ask_all([target, upload], 10))
     (page, taken), (denied, still_taken), (_page, refused) = answers
     assert (page["status"], taken["status"], refused["status"]) == (204, 100, 413)
     assert taken["ms"] < 3000

@@ -28,7 +28,7 @@ CLIENT = PROJECT / "molecule" / "common" / "client.py"
 REPORTS = PROJECT / ".cache" / "reports"
 sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _probe, _web_config  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _web_config  # noqa: E402
 from kopano_lab import model  # noqa: E402
 
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
@@ -105,7 +105,7 @@ class Host:
         ]
         targets.append({"address": self.address, "port": 80, "server_name": self.lab_name, "path": "/", "tls": False})
         found = {}
-        for target, answer in zip(targets, _probe.ask_all(targets, 20.0), strict=True):
+        for target, answer in zip(targets, _ask.ask_all(targets, 20.0), strict=True):
             question = f"{target['server_name'] or ''}:{target['port']}{target['path']}"
             headers = {key: value for key, value in answer["headers"].items() if key not in VOLATILE}
             kept = {key: answer[key] for key in ("status", "protocol", "cipher", "certificate", "location", "error")}

@@ -1,0 +1,251 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Requests to a web server over real connections.
+
+A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls, body_size}); an I(answer) is
+what came back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower
+case and every value in a list, because a doubled header is a fault that a mapping would hide.
+
+Most of what a request costs is its handshake, so a few requests to the same server name at the same address share a
+connection, one after the other (RFC 9112, section 9.3).
+
+Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import functools
+import hashlib
+import re
+import socket
+import ssl
+import time
+import typing as t
+
+Target = t.Dict[str, t.Any]
+Answer = t.Dict[str, t.Any]
+Headers = t.Dict[str, t.List[str]]
+
+USER_AGENT = "kopano.hardening"
+CONCURRENCY = 8
+# Few enough that slow pages do not add up.
+REQUESTS_A_CONNECTION = 4
+MAX_HEADERS = 1 << 16
+# A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets, and
+# seconds for it to come.
+MAX_BODY = 1 << 16
+BODY_PATIENCE = 0.2
+
+
+@functools.lru_cache(maxsize=None)
+def client_context() -> ssl.SSLContext:
+    """A client that accepts all that this OpenSSL can still do, to talk to what is not hardened yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with contextlib.suppress(ValueError, ssl.SSLError):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    with contextlib.suppress(ssl.SSLError):
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+def ask(target: Target, timeout: float) -> Answer:
+    """One connection, one request. Never raises for what the other side does: error says it."""
+    return _converse([target], timeout)[0]
+
+
+def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
+    """Answers in the order of the targets, a few at a time. timeout: seconds for each step of a request."""
+    answers: dict[int, Answer] = {}
+    waiting = _conversations(targets)
+    while waiting:
+        with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
+            found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout), waiting)
+            for numbers, some in zip(waiting, found):
+                answers.update(zip(numbers, some))
+        waiting = [[number] for number in range(len(targets)) if number not in answers]
+    return [answers[number] for number in range(len(targets))]
+
+
+def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
+    """Which targets, by their numbers, are asked over one connection, in their order; the longest first."""
+    places: dict[t.Any, list[int]] = {}
+    for number, target in enumerate(targets):
+        where = (target["address"], target["port"], target.get("tls", True), target.get("server_name"))
+        places.setdefault(where if _may_share(target) else number, []).append(number)
+    found = []
+    for numbers in places.values():
+        # A body that was said to come and is not sent leaves the connection of no more use.
+        last = [number for number in numbers if targets[number].get("body_size")]
+        others = [number for number in numbers if not targets[number].get("body_size")]
+        count = max(len(last), -(-len(numbers) // REQUESTS_A_CONNECTION))
+        found += [others[start::count] + last[start : start + 1] for start in range(count)]
+    return sorted(found, key=len, reverse=True)
+
+
+def _may_share(target: Target) -> bool:
+    """Whether it may be asked over a used connection, and so once more if that was closed: it must change nothing."""
+    safe = target.get("body_size") or (target.get("method") or "GET").upper() in ("GET", "HEAD", "OPTIONS")
+    return bool(safe) and not {name.lower() for name in target.get("headers") or ()} & {"connection", "upgrade"}
+
+
+def _converse(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
+    """Ask over one connection, or over new ones where it does not last. After a request without an answer in time it
+    ends, with fewer answers than targets: the others should not wait for that one's backend."""
+    answers: list[Answer] = []
+    connection = None
+    for number, target in enumerate(targets):
+        used, last = connection is not None, number + 1 == len(targets)
+        connection, answer = _exchange(connection, target, timeout, last)
+        if used and answer["error"] and not answer["late"]:
+            # A server may close at any time what nobody uses.
+            connection, answer = _exchange(None, target, timeout, last)
+        late = answer.pop("late")
+        answers.append(answer)
+        if late:
+            break
+    return answers
+
+
+class _Connection:
+    """A connection and what its handshake agreed on."""
+
+    def __init__(self, target: Target, timeout: float) -> None:
+        self.facts: dict[str, str | None] = {}
+        self.socket = socket.create_connection((target["address"], target["port"]), timeout)
+        try:
+            if target.get("tls", True):
+                self._shake_hands(target.get("server_name"))
+            self.stream = self.socket.makefile("rb")
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _shake_hands(self, server_name: str | None) -> None:
+        secure = client_context().wrap_socket(self.socket, server_hostname=server_name)
+        self.socket = secure
+        self.facts["protocol"] = {"TLSv1": "TLSv1.0"}.get(secure.version() or "", secure.version())
+        self.facts["cipher"] = (secure.cipher() or (None,))[0]
+        certificate = secure.getpeercert(True)
+        self.facts["certificate"] = hashlib.sha256(certificate).hexdigest() if certificate else None
+
+    def close(self) -> None:
+        self.stream.close()
+        self.socket.close()
+
+
+def _exchange(
+    connection: _Connection | None, target: Target, timeout: float, last: bool
+) -> tuple[_Connection | None, Answer]:
+    """One request over a connection or, with None, a new one. Returns it if it can be used again, and the answer;
+    C(late) in it says that time ran out."""
+    started = time.monotonic()
+    answer: Answer = dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error"))
+    answer.update(ok=False, headers={}, late=False)
+    lasts = False
+    try:
+        connection = connection or _Connection(target, timeout)
+        answer.update(connection.facts)
+        connection.socket.sendall(_request(target, last))
+        version = _read_response(connection.stream, answer)
+        answer["ok"] = True
+        lasts = not last and _skip_body(connection, target, version, answer)
+    except (OSError, ValueError) as error:
+        answer["error"] = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        answer["late"] = isinstance(error, socket.timeout)
+    finally:
+        if connection is not None and not lasts:
+            connection.close()
+    answer["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return connection if lasts else None, answer
+
+
+def _request(target: Target, last: bool) -> bytes:
+    host = target.get("server_name") or target["address"]
+    if ":" in host:
+        host = f"[{host}]"
+    if target["port"] != (443 if target.get("tls", True) else 80):
+        host = "%s:%d" % (host, target["port"])
+    headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*"}
+    if last:
+        headers["Connection"] = "close"
+    if target.get("body_size"):
+        # Whether so much would be taken is said before any of it is sent (RFC 9110, section 10.1.1).
+        headers.update({"Content-Length": str(target["body_size"]), "Expect": "100-continue"})
+        headers["Content-Type"] = "application/octet-stream"
+    headers.update(target.get("headers") or {})
+    lines = ["{} {} HTTP/1.1".format(target.get("method") or "GET", target.get("path") or "/")]
+    lines += ["{}: {}".format(*item) for item in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def _read_response(stream: t.BinaryIO, answer: Answer) -> str:
+    """Everything before the body, into answer. Returns the version of HTTP."""
+    line = stream.readline(MAX_HEADERS).decode("latin-1")
+    found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
+    if not found:
+        raise ValueError(line.strip() or "no answer")
+    answer["status"] = int(found.group(2))
+    headers = answer["headers"] = _read_headers(stream)
+    answer["location"] = headers["location"][0] if "location" in headers else None
+    return found.group(1)
+
+
+def _read_headers(stream: t.BinaryIO) -> Headers:
+    """The header section (RFC 9112, section 5), up to its empty line or its limit of size."""
+    headers: Headers = {}
+    left = MAX_HEADERS
+    while left > 0:
+        line = stream.readline(left)
+        left -= len(line)
+        name, colon, value = line.decode("latin-1").partition(":")
+        if not line.strip():
+            return headers
+        if colon:
+            headers.setdefault(name.strip().lower(), []).append(value.strip())
+    raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
+
+
+def _skip_body(connection: _Connection, target: Target, version: str, answer: Answer) -> bool:
+    """Read a short body to its end (RFC 9112, section 6.3). False: the connection cannot be used again."""
+    headers, status = answer["headers"], answer["status"]
+    if version != "1.1" or status < 200 or "close" in ",".join(headers.get("connection", ())).lower():
+        return False
+    if target.get("method") == "HEAD" or status in (204, 304):
+        return True
+    timeout = connection.socket.gettimeout()
+    connection.socket.settimeout(BODY_PATIENCE)
+    try:
+        if "transfer-encoding" in headers:
+            ended = headers["transfer-encoding"] == ["chunked"] and _skip_chunks(connection.stream)
+        else:
+            lengths = headers.get("content-length", [])
+            size = int(lengths[0]) if len(lengths) == 1 else MAX_BODY + 1
+            ended = 0 <= size <= MAX_BODY and len(connection.stream.read(size)) == size
+        return ended
+    except (OSError, ValueError):
+        return False
+    finally:
+        connection.socket.settimeout(timeout)
+
+
+def _skip_chunks(stream: t.BinaryIO) -> bool:
+    """Read a chunked body (RFC 9112, section 7.1). False: it is too long, or none."""
+    left = MAX_BODY
+    while left > 0:
+        size = int(stream.readline(64).partition(b";")[0], 16)
+        if not 0 <= size <= left:
+            return False
+        if size == 0:
+            return not _read_headers(stream)  # a trailer is nothing that is asked for
+        left -= size
+        if stream.read(size + 2)[-2:] != b"\r\n":
+            return False
+    return False

@@ -1,0 +1,229 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests that share a connection are answered like those that have one each, by real servers and by rude ones."""
+
+from __future__ import annotations
+
+import contextlib
+import socketserver
+import tempfile
+import threading
+import time
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _ask
+
+from . import web_bed
+
+BOTH = [
+    pytest.param("apache", marks=web_bed.needs_apache),
+    pytest.param("nginx", marks=web_bed.needs_nginx),
+]
+
+
+# --- real servers ----------------------------------------------------------------------------------------------------
+
+
+class Program(socketserver.StreamRequestHandler):
+    """By SCGI, as PHP would: a page whose length nobody says, so that the server sends it in chunks."""
+
+    def handle(self) -> None:
+        size = b""
+        while not size.endswith(b":"):
+            size += self.rfile.read(1)
+        self.rfile.read(int(size[:-1]) + 1)
+        self.wfile.write(b"Status: 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n")
+        for _part in range(3):
+            self.wfile.write(b"page " * 100)
+            self.wfile.flush()
+            time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def answering(handler: type[socketserver.BaseRequestHandler]) -> t.Iterator[int]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
+        server.daemon_threads, server.block_on_close = True, False
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+@pytest.fixture
+def pages() -> t.Iterator[Path]:
+    """A folder that the users of web servers may read, other than those of pytest."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder)
+        place.chmod(0o755)
+        (place / "short").write_text("short")
+        (place / "long").write_bytes(b"long" * _ask.MAX_BODY)
+        yield place
+
+
+def serve(server: str, folder: Path, port: int, pages: Path, program: int) -> None:
+    """A server with pages of every kind of body; those of nginx say which of its connection they are."""
+    certificate, key = web_bed.make_certificate(folder)
+    if server == "nginx":
+        (folder / "scgi_params").write_text("scgi_param CONTENT_LENGTH $content_length;\nscgi_param SCGI 1;\n")
+        text = web_bed.nginx_head(folder) + "http { %s server { listen 127.0.0.1:%d ssl; root %s;" % (
+            web_bed.nginx_http(folder), port, pages
+        )  # fmt: skip
+        text += f"ssl_certificate {certificate}; ssl_certificate_key {key};"
+        text += "add_header X-Request $connection_requests always; location = /none { return 204; }"
+        text += "location /moved { return 301 /short; } client_max_body_size 8k; location /program {"
+        text += " scgi_pass 127.0.0.1:%d; include %s/scgi_params; } } }" % (program, folder)
+    else:
+        modules = ("ssl", "socache_shmcb", "headers", "alias", "proxy", "proxy_scgi")
+        text = web_bed.apache_head(folder, *modules) + "Listen 127.0.0.1:%d\nKeepAlive On\n" % port
+        text += "<VirtualHost *:%d>\nSSLEngine on\nSSLCertificateFile %s\nSSLCertificateKeyFile %s\n" % (
+            port, certificate, key
+        )  # fmt: skip
+        text += f"DocumentRoot {pages}\n<Directory {pages}>\nRequire all granted\nLimitRequestBody 8192\n</Directory>\n"
+        text += "RedirectMatch 204 ^/none$\nRedirectMatch 301 ^/moved /short\n"
+        text += "ProxyPass /program scgi://127.0.0.1:%d\n</VirtualHost>\n" % program
+    (folder / (server + ".conf")).write_text(text)
+
+
+@pytest.mark.parametrize("server", BOTH)
+def test_a_shared_connection_brings_the_same_answers(server: str, tmp_path: Path, pages: Path) -> None:
+    (port,) = web_bed.free_ports(1)
+    place = {"address": "127.0.0.1", "port": port, "server_name": "mail.example"}
+    targets = [
+        dict(place, path="/" + path, **more)
+        for path, more in [
+            ("short", {}),
+            ("program/a", {}),
+            ("short", {"method": "HEAD"}),
+            ("none", {}),
+            ("nothere", {}),
+            ("moved", {}),
+            ("long", {}),
+            ("short", {"method": "POST", "body_size": 1 << 20}),
+            ("program/b", {}),
+            ("short", {"method": "OPTIONS"}),
+            ("short", {"headers": {"Connection": "Upgrade", "Upgrade": "websocket"}}),
+        ]
+    ]
+
+    def told(answer: _ask.Answer) -> t.Any:
+        headers = {name: value for name, value in answer["headers"].items() if name not in FLEETING}
+        return {**answer, "headers": headers, "ms": None}
+
+    with answering(Program) as program:
+        serve(server, tmp_path, port, pages, program)
+        with web_bed.running(server, tmp_path, port):
+            alone = [_ask.ask(target, 10) for target in targets]
+            together = _ask.ask_all(targets, 10)
+    assert [told(answer) for answer in together] == [told(answer) for answer in alone]
+    statuses = [answer["status"] for answer in alone]
+    assert statuses[:9] == [200, 401, 200, 204, 404, 301, 200, 413, 401]
+    assert all(answer["ok"] and answer["certificate"] and answer["cipher"] for answer in together)
+    if server == "nginx":  # it counts the requests of each connection
+        assert {answer["headers"]["x-request"][0] for answer in alone} == {"1"}
+        counts = [int(answer["headers"]["x-request"][0]) for answer in together]
+        # Three connections, one more after the page that is too long to wait for its end, and one that is not shared.
+        assert counts.count(1) == 5
+
+
+# Of the connection and of the moment, not of the page.
+FLEETING = ("date", "connection", "keep-alive", "x-request", "transfer-encoding")
+
+
+# --- rude ones -------------------------------------------------------------------------------------------------------
+
+
+class Rude(socketserver.StreamRequestHandler):
+    """Speaks HTTP without TLS. What it does is in the path; each request goes to C(seen), by its connection."""
+
+    seen: t.ClassVar[list[tuple[int, str]]] = []
+
+    def handle(self) -> None:
+        while True:
+            line = self.rfile.readline().decode()
+            if not line:
+                return
+            while self.rfile.readline().strip():
+                pass
+            self.seen.append((self.client_address[1], line.rsplit(" ", 1)[0]))
+            word = line.split(" ")[1].strip("/").split("/")[0]
+            if word == "hang":
+                time.sleep(HANG)
+                return
+            if word == "ends":  # as if it would go on
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                return
+            self.wfile.write(ANSWERS[word])
+            self.wfile.flush()
+
+
+HANG = 3.0
+ANSWERS = {
+    "good": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood",
+    "chunks": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4;x=y\r\ngood\r\n0\r\n\r\n",
+    "closes": b"HTTP/1.1 200 OK\r\nConnection: Close\r\nContent-Length: 0\r\n\r\n",
+    "old": b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "endless": b"HTTP/1.1 200 OK\r\n\r\nwithout an end",
+    "less": b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nless",
+    "more": b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nmore",
+    "twice": b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 4\r\n\r\ngood",
+    "word": b"HTTP/1.1 200 OK\r\nContent-Length: four\r\n\r\ngood",
+    "below": b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+    "wrong": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
+    "short": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ngood\r\n0\r\n\r\n",
+    "huge": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nffffffff\r\ngood",
+    "coded": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+    "switches": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+}
+
+
+@pytest.fixture
+def rude() -> t.Iterator[dict[str, t.Any]]:
+    Rude.seen.clear()
+    with answering(Rude) as port:
+        yield {"address": "127.0.0.1", "port": port, "tls": False}
+
+
+@pytest.mark.parametrize("word", [*ANSWERS, "ends"])
+def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any], word: str) -> None:
+    first, second, third = _ask.ask_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
+    assert first["ok"] and second["ok"] and third["ok"]
+    assert second["status"] == third["status"] == 200
+    assert first["headers"].get("content-length") != ["4"] or word in ("good", "twice")
+    assert second["headers"] == third["headers"] == {"content-length": ["4"]}
+    shared = Rude.seen[0][0] == Rude.seen[1][0]
+    assert shared == (word in ("good", "chunks", "more"))
+
+
+def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dict[str, t.Any]) -> None:
+    paths = ["/good/1", "/hang", "/good/2", "/good/3"]
+    began = time.monotonic()
+    answers = _ask.ask_all([dict(rude, path=path) for path in paths], 0.5)
+    assert [answer["ok"] for answer in answers] == [True, False, True, True]
+    assert answers[1]["error"] == "timed out"
+    assert time.monotonic() - began < HANG / 2
+    assert sum(line.endswith("/hang") for _connection, line in Rude.seen) == 1
+
+
+def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) -> None:
+    targets = [dict(rude, path="/ends"), dict(rude, path="/good/1", method="POST"), dict(rude, path="/good/2")]
+    assert all(answer["ok"] for answer in _ask.ask_all(targets, 5))
+    by_line = {line: connection for connection, line in Rude.seen}
+    assert sum(line.startswith("POST") for _connection, line in Rude.seen) == 1
+    assert by_line["POST /good/1"] not in (by_line["GET /ends"], by_line["GET /good/2"])
+
+
+def test_few_requests_share_a_connection_and_only_those_of_one_name(rude: dict[str, t.Any]) -> None:
+    count = 3 * _ask.REQUESTS_A_CONNECTION - 1
+    targets = [dict(rude, path=f"/good/{number}", server_name=f"name{number % 2}") for number in range(2 * count)]
+    answers = _ask.ask_all(targets, 5)
+    assert all(answer["ok"] for answer in answers) and len(answers) == 2 * count
+    by_connection: dict[int, set[int]] = {}
+    for connection, line in Rude.seen:
+        by_connection.setdefault(connection, set()).add(int(line.rsplit("/", 1)[1]))
+    assert len(by_connection) == 6
+    assert all(len({number % 2 for number in numbers}) == 1 for numbers in by_connection.values())
+    assert max(len(numbers) for numbers in by_connection.values()) == _ask.REQUESTS_A_CONNECTION
