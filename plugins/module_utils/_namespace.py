@@ -361,9 +361,15 @@ def call(
     settings = _read_sysctls()
     reader, writer = os.pipe()
     _await_ended_threads()
-    child = os.fork()
+    try:
+        child = _fork_first_process()
+    except OSError as error:
+        os.close(reader)
+        os.close(writer)
+        raise Refused(error.strerror or str(error)) from error
     if child == 0:
-        _outer_child(work, writer, reader, sockets, hosts, addresses, settings)
+        os.close(reader)
+        _first_process(work, writer, sockets, hosts, addresses, settings)
     os.close(writer)
     deadline = time.monotonic() + timeout
     try:
@@ -413,31 +419,25 @@ def _answer(writer: int, kind: str, value: t.Any) -> None:
         data = data[os.write(writer, data) :]
 
 
-def _outer_child(
-    work: t.Callable[[], t.Any],
-    writer: int,
-    reader: int,
-    sockets: t.Iterable[str],
-    hosts: str | None,
-    addresses: list[tuple[int, bytes]],
-    settings: dict[str, str],
-) -> t.NoReturn:
-    """Make the namespaces. A new pid namespace holds the children of its maker, so fork once more."""
+def _fork_first_process() -> int:
+    """Fork a child that is the first process of a new pid namespace. Later children are this one's again."""
+    own = os.open("/proc/self/ns/pid", os.O_RDONLY)
+    child = -1
     try:
-        os.close(reader)
-        _die_with_parent()
+        _unshare(CLONE_NEWPID)
         try:
-            _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS)
-        except OSError as error:
-            _answer(writer, "refused", error.strerror or str(error))
-            os._exit(0)
-        first = os.fork()
-        if first == 0:
-            _first_process(work, writer, sockets, hosts, addresses, settings)
-        os.close(writer)
-        os.waitpid(first, 0)
+            child = os.fork()
+        finally:
+            if child != 0:
+                _check(_libc.setns(ctypes.c_int(own), ctypes.c_int(CLONE_NEWPID)), "setns")
+    except OSError:
+        if child > 0:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        raise
     finally:
-        os._exit(0)
+        os.close(own)
+    return child
 
 
 def _first_process(
@@ -451,6 +451,7 @@ def _first_process(
     try:
         try:
             _die_with_parent()
+            _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
             root = _build_view(sockets, hosts)
             _raise_loopback(addresses)
             os.chroot(root)

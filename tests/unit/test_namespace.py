@@ -176,6 +176,18 @@ def test_nothing_is_forked_beside_a_thread_in_its_last_moment():
     assert 0.3 < time.monotonic() - started < _namespace.THREAD_PATIENCE
 
 
+def test_what_is_started_afterwards_is_in_the_hosts_namespaces():
+    """The pid namespace of children is set for the first process of the view alone."""
+    kinds = ("pid", "mnt", "net", "ipc", "uts")
+    own = [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds]
+    inside = _namespace.call(lambda: [os.readlink(f"/proc/self/ns/{kind}") for kind in kinds], 10)
+    assert not set(inside) & set(own)
+    after = subprocess.run(
+        ["readlink", *(f"/proc/self/ns/{kind}" for kind in kinds)], capture_output=True, text=True, check=True
+    )
+    assert after.stdout.split() == own
+
+
 def test_work_that_hangs_is_ended_in_time():
     started = time.monotonic()
     with pytest.raises(_namespace.TimedOut):
