@@ -86,6 +86,9 @@ def _same(one: Info, other: Info) -> bool:
 
 # --- what the answers say --------------------------------------------------------------------------------------------
 
+# What of a result every line is made of. The findings are most of it, and are read where something is to be done.
+TOLD = ("host", "port", "server_name", "address", "error", "grade", "grade_trust_ignored", "score", "caps", "warnings")
+
 
 def report(results: t.Any, asked_for: Info, wanted: Info, must_reach: bool = True) -> Info:
     """What the results say of one host: C(lines), one for each endpoint and then what to do, and C(bad), what it fails
@@ -104,17 +107,18 @@ def report(results: t.Any, asked_for: Info, wanted: Info, must_reach: bool = Tru
     for result in results or []:
         of_key.setdefault(key(result), []).append(result)
     for endpoint in asked_for["endpoints"]:
-        found = [plain(result) for result in of_key.get(key(endpoint), [])]
+        found = of_key.get(key(endpoint), [])
         if not found:
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not asked")
         for result in found:
             # Without a name there is nothing that a certificate could be for.
             ignored = trust_ignored or not (endpoint.get("server_name") or _is_name(endpoint["host"]))
-            line, good = _line(result, minimum, ignored)
+            told = {name: plain(result[name]) for name in TOLD}
+            line, good = _line(told, minimum, ignored)
             lines.append(line)
             missed += not good
-            fixes += [] if good else _fixes(result, minimum, ignored)
+            fixes += [] if good else _fixes({**told, "findings": plain(result["findings"])}, minimum, ignored)
     if not asked_for["endpoints"]:
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
