@@ -102,6 +102,9 @@ CATALOGUE = {
     "frontend.tls.override": Entry(
         2, "warn", "A virtual host has a TLS setting of its own, which the server's policy does not reach.", _ROLE
     ),
+    "frontend.tls.old_protocol": Entry(
+        2, "warn", "The configuration allows protocols older than TLS 1.2 to a virtual host with TLS.", _ROLE
+    ),
     "frontend.hsts.override": Entry(
         3, "warn", "A virtual host, or a part of one, has a Strict-Transport-Security header of its own.", _ROLE
     ),
@@ -175,6 +178,36 @@ def _own_header(item: _config.Directive) -> bool:
     return any(arg.lower().rstrip(":") in _HEADERS for arg in item.args[:3])
 
 
+def _protocols(config: Config, vhost: Vhost) -> _config.Directive | None:
+    """The directive that decides about a virtual host's protocols: its own, else the server's, the last one of each."""
+    key = {"apache": "sslprotocol", "nginx": "ssl_protocols"}[config.server]
+    http = [block.children or () for block in _config.direct(config.root, "http")]
+    levels = [vhost.block.children or () if vhost.block else (), *(http if config.server == "nginx" else [config.root])]
+    for directives in levels:
+        found = list(_config.direct(directives, key))
+        if found:
+            return found[-1]
+    return None
+
+
+_OLD_PROTOCOLS = {"sslv2", "sslv3", "tlsv1", "tlsv1.1"}
+
+
+def _allowed(server: str, arguments: t.Iterable[str]) -> set[str]:
+    """The protocols of a directive, in lower case. Apache's words have signs; one without is all there is so far."""
+    if server == "nginx":
+        return {argument.lower() for argument in arguments}
+    allowed: set[str] = set()
+    for argument in arguments:
+        word = argument.lower().lstrip("+-")
+        meant = {*_OLD_PROTOCOLS, "tlsv1.2", "tlsv1.3"} if word == "all" else {word}
+        if argument.startswith("-"):
+            allowed -= meant
+        else:
+            allowed = allowed | meant if argument.startswith("+") else meant
+    return allowed
+
+
 def of(config: Config, layout: Layout) -> list[dict[str, t.Any]]:
     """The findings that a configuration's text leads to. Each place in a file is reported once."""
     found: dict[tuple[str, str], dict[str, t.Any]] = {}
@@ -195,6 +228,9 @@ def of(config: Config, layout: Layout) -> list[dict[str, t.Any]]:
         elif vhost.tls:
             if vhost.default and vhost.port == 443 and _is_packaged(vhost):
                 add("frontend.vhost.packaged", " ".join(vhost.names), _place(vhost))
+            protocols = _protocols(config, vhost)
+            if protocols and _allowed(config.server, protocols.args) & _OLD_PROTOCOLS:
+                add("frontend.tls.old_protocol", _place(protocols), " ".join([protocols.name, *protocols.args]))
             for item in vhost.overrides:
                 is_header = not item.key.startswith("ssl")
                 key = "frontend.hsts.override" if is_header else "frontend.tls.override"

@@ -276,6 +276,47 @@ def test_findings_of_a_configuration(tmp_path: Path, server: str, text: str, exp
         assert item["subject"] and item["message"] and item["evidence"] and item["fix"]
 
 
+APACHE = "%s\n<VirtualHost *:443>\nSSLEngine on\n%s\n</VirtualHost>\n"
+NGINX = "%s server { listen 443 ssl; %s }"
+
+
+@pytest.mark.parametrize(
+    ("text", "evidence"),
+    [
+        (APACHE % ("SSLProtocol all", ""), "SSLProtocol all"),
+        (APACHE % ("SSLProtocol all -SSLv3", ""), "SSLProtocol all -SSLv3"),
+        (APACHE % ("SSLProtocol TLSv1.2 +tlsv1.1", ""), "SSLProtocol TLSv1.2 +tlsv1.1"),
+        (APACHE % ("SSLProtocol TLSv1", ""), "SSLProtocol TLSv1"),
+        (APACHE % ("SSLProtocol all -SSLv2 -SSLv3 -TLSv1 -TLSv1.1", ""), None),
+        (APACHE % ("SSLProtocol -all +TLSv1.2 +TLSv1.3", ""), None),
+        # A word without a sign is all that counts from there on.
+        (APACHE % ("SSLProtocol +TLSv1 TLSv1.2", ""), None),
+        # The last one of the server counts, and one of the virtual host before it.
+        (APACHE % ("SSLProtocol all\nSSLProtocol TLSv1.3", ""), None),
+        (APACHE % ("SSLProtocol all", "SSLProtocol TLSv1.2"), None),
+        (APACHE % ("SSLProtocol TLSv1.2", "<IfModule !no.c>\nSSLProtocol +TLSv1.1\n</IfModule>"),
+         "SSLProtocol +TLSv1.1"),
+        (APACHE % ("<IfModule no.c>\nSSLProtocol all\n</IfModule>", ""), None),
+        ("SSLProtocol all\n<VirtualHost *:80>\n</VirtualHost>\n", None),
+        (NGINX % ("ssl_protocols TLSv1 TLSv1.2;", ""), "ssl_protocols TLSv1 TLSv1.2"),
+        (NGINX % ("ssl_protocols SSLv3 TLSv1.3;", "ssl_protocols TLSv1.2;"), None),
+        (NGINX % ("ssl_protocols TLSv1.2;", "ssl_protocols TLSv1.1;"), "ssl_protocols TLSv1.1"),
+        (NGINX % ("ssl_protocols TLSv1.2 TLSv1.3;", ""), None),
+        (NGINX % ("", ""), None),
+        ("ssl_protocols TLSv1; server { listen 80; }", None),
+    ],
+)  # fmt: skip
+def test_an_old_protocol_is_found_where_it_is_allowed(tmp_path: Path, text: str, evidence: str | None) -> None:
+    server = "nginx" if "listen" in text else "apache"
+    found = _frontend_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
+    old = [item for item in found if item["id"] == "frontend.tls.old_protocol"]
+    assert [item["evidence"] for item in old] == [evidence] * (evidence is not None)
+    for item in old:
+        path, _colon, line = item["subject"].rpartition(":")
+        assert path == str(tmp_path / "site.conf")
+        assert text.splitlines()[int(line) - 1].find(item["evidence"]) >= 0
+
+
 @pytest.mark.parametrize(
     ("server", "name"), [("apache", "kopano-webapp-apache2.conf"), ("nginx", "kopano-webapp.conf")]
 )

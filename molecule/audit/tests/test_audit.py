@@ -180,6 +180,7 @@ def test_it_fails_and_names_every_host(seen):
         ("apache11", "support.eol", "fail", "Debian GNU/Linux 11 "),
         ("apache11", "updates.security.pending", "fail", ""),
         ("apache11", "tls.protocol.tls10", "fail", r"mail\.apache11\.test:443 "),
+        ("apache11", "frontend.tls.old_protocol", "warn", r"/etc/apache2/conf-enabled/tls\.conf:\d+$"),
         ("apache11", "tls.hsts.absent", "fail", r"mail\.apache11\.test:443 "),
         ("apache11", "caa.none", "fail", r"mail\.apache11\.test$"),
         ("nginx13", "frontend.tls.override", "warn", r"/etc/nginx/sites-enabled/mail:\d+$"),
@@ -194,10 +195,13 @@ def test_what_is_planted_is_found(seen, host, key, severity, subject):
     assert {item["severity"] for item in items} == {severity}
 
 
-def test_a_weak_virtual_host_is_found_with_file_and_line(seen):
-    for item in found(seen[1]["nginx13"], "frontend.tls.override"):
+@pytest.mark.parametrize(
+    ("host", "key"), [("nginx13", "frontend.tls.override"), ("apache11", "frontend.tls.old_protocol")]
+)
+def test_weak_settings_are_found_with_file_and_line(seen, host, key):
+    for item in found(seen[1][host], key):
         path, _colon, line = item["subject"].rpartition(":")
-        text = shell("nginx13", f"sed -n {int(line)}p {path}")
+        text = shell(host, f"sed -n {int(line)}p {path}")
         assert text.strip().strip(";").replace('"', "") == item["evidence"]
 
 
