@@ -29,6 +29,9 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import (  # noqa:
 # All of the collection's filters come with any.
 filter_loader.get("kopano.hardening.updates_plan")
 
+# The step of the checklist that a role is for. The report is for all of them.
+STEPS = {"updates": 1, "frontend": 2, "certificate": 5, "verify": 5, "caa": 4}
+
 ROLES = Path(__file__).parents[2] / "roles"
 ARGUMENTS = {
     "roles": {
@@ -46,10 +49,17 @@ class ActionModule(ValidateArgumentSpec):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
         _validation, options = self.validate_argument_spec(ARGUMENTS)
-        errors: list[str] = []
-        for role in options["roles"]:
-            errors += self._of_types(role, task_vars) or self._of_meaning(role, task_vars)
-        return {"changed": False, **({"failed": True, "msg": "; ".join(errors)} if errors else {})}
+        errors = {
+            role: self._of_types(role, task_vars) or self._of_meaning(role, task_vars) for role in options["roles"]
+        }
+        found = {role: words for role, words in errors.items() if words}
+        result: dict[str, t.Any] = {"changed": False}
+        if found:
+            result.update(failed=True, msg="; ".join(word for words in found.values() for word in words))
+            first = next(iter(found))
+            if first in STEPS:
+                result["step"] = STEPS[first]
+        return result
 
     def _of_types(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
         """What Ansible itself finds wrong when the role is used."""

@@ -93,6 +93,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+reached:
+  description: Whether the host could be reached. One that could not has failed with this.
+  returned: always
+  type: bool
+  sample: true
 updates:
   description: What M(kopano.hardening.update_status_info) returns.
   returned: with O(updates)

@@ -40,4 +40,9 @@ msg:
   returned: failure
   type: str
   sample: "frontend_hsts_max_age: 300 seconds are less than 120 days"
+step:
+  description: The step of the checklist that the first role with such an option is for.
+  returned: failure, unless it is the role C(report)
+  type: int
+  sample: 2
 """

@@ -38,7 +38,7 @@ class Gatherer:
             part(given, variables)
         given["failures"] = list(variables.get("__report_failures") or [])
         reached = variables.get("__report_reached")
-        if isinstance(reached, dict) and reached.get("unreachable"):
+        if isinstance(reached, dict) and not reached.get("reached", True):
             given.update(state="unreachable", message=_told(reached.get("msg")), failures=[])
         elif given["failures"]:
             given.update(state="failed", message=given["failures"][0]["message"])

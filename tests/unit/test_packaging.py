@@ -140,6 +140,17 @@ def test_a_waiver_that_cannot_be_meant_is_refused_by_name(installed, place):
     )
 
 
+@pytest.mark.parametrize("name", ["audit", "harden"])
+@pytest.mark.parametrize(("option", "step"), [("updates_apply", "1"), ("caa_timeout", "4"), ("verify_mode", "5")])
+def test_an_option_that_cannot_work_fails_the_step_that_it_is_for(installed, place, name, option, step):
+    done = play(installed, place, name, "-e", f"{option}=never")
+    assert done.returncode == 2
+    report = json.loads((place / "kopano-hardening-report" / "report.json").read_text())
+    for host in report["hosts"]:
+        assert {key: value for key, value in host["steps"].items() if value == "fail"} == {step: "fail"}
+        assert option in host["message"]
+
+
 def test_ansible_runner_drives_it_as_awx_does(installed, place):
     runner = pytest.importorskip("ansible_runner")
     (place / "inventory").mkdir()

@@ -879,7 +879,7 @@ def test_hosts_that_are_not_there_are_not_forgotten():
         ["web1", "web5"],
         ["web1", "web2"],
         web1={},
-        web2={"__report_reached": {"unreachable": True, "msg": "No route to host"}},
+        web2={"__report_reached": {"failed": True, "reached": False, "msg": "No route to host"}},
         web3={},
         web4={"__report_failures": [{"step": 2, "message": "frontend: no"}], "__updates_info": bed.updates()},
     )

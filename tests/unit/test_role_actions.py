@@ -60,6 +60,7 @@ def test_options_of_several_roles(tmp_path, variables, words):
     assert status == (2 if words else 0), answer
     assert answer["changed"] is False
     assert (words or "") in answer.get("msg", "")
+    assert answer.get("step") == ((5 if words and "grade" in words else 1) if words else None)
     if "verify_fail" in variables:  # all of them at once
         assert "verify_fail" in answer["msg"]
 

@@ -1,0 +1,21 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Asks the host. One that cannot be reached has failed, which a play can rescue, where Ansible would drop the host."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action.normal import ActionModule as Normal
+
+
+class ActionModule(Normal):
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        try:
+            result: dict[str, t.Any] = super().run(tmp, task_vars)
+        except AnsibleConnectionFailure as error:
+            return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
+        return {**result, "reached": True}
