@@ -108,12 +108,10 @@ class Peer:
         self.failure: str | None = None
         self.answered = False
         self._lock = threading.Lock()
-
-    @property
-    def sni(self) -> str | None:
-        """The name to send: none for an address (RFC 6066) or what is no name, A-labels for an international one."""
+        # The name to send: none for an address (RFC 6066) or what is no name, A-labels for an international one.
         name = x509.ascii_name(self.name)
-        return name if re.match(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z", name) and not _is_address(name) else None
+        is_name = re.match(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*\Z", name) and not _is_address(name)
+        self.sni: str | None = name if is_name else None
 
     def note(self, answer: Answer) -> None:
         """Learn from an answer whether anybody is there."""
@@ -146,7 +144,7 @@ class Peer:
             with self._lock:
                 self.connections += 1
             try:
-                return socket.create_connection((self.address, port), timeout=deadline.left())
+                return self._connection(port, deadline)
             except OSError as error:
                 words = "timed out" if isinstance(error, socket.timeout) else error.strerror or str(error)
                 if not again:
@@ -156,6 +154,19 @@ class Peer:
         if own:
             self.failure = words
         raise Unreachable(words)
+
+    def _connection(self, port: int, deadline: Deadline) -> socket.socket:
+        """As socket.create_connection, which resolves the address anew each time."""
+        if "%" in self.address:  # IPv6 with a zone
+            return socket.create_connection((self.address, port), timeout=deadline.left())
+        sock = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(deadline.left())
+            sock.connect((self.address, port))
+        except BaseException:
+            sock.close()
+            raise
+        return sock
 
 
 def _is_address(name: str) -> bool:

@@ -15,6 +15,7 @@ RFC 5246 and 8446 (key schedules), 7748 (X25519), 8439 (ChaCha20-Poly1305), FIPS
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import hmac
 import os
@@ -106,19 +107,28 @@ def _p256_point(data: bytes) -> tuple[int, int]:
     return x, y
 
 
+# A key takes a millisecond to make, an endpoint several of them, and none of them keeps anything secret.
+_SECRET = os.urandom(32)
+
+
+@functools.lru_cache(maxsize=None)
+def _public(group: int) -> bytes:
+    """What this process shows of its secret in one of the groups."""
+    if group == 0x001D:
+        return x25519(_SECRET, b"\x09" + bytes(31))
+    x, y = _multiply(int.from_bytes(_SECRET, "big"), _G256)
+    return b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
+
+
 class Share:
-    """An ephemeral key of one group (x25519 or secp256r1): what goes out, and the secret it makes with the peer's."""
+    """A key of one group (x25519 or secp256r1): what goes out, and the secret it makes with the peer's."""
 
     GROUPS = (0x001D, 0x0017)
 
     def __init__(self, group: int) -> None:
         self.group = group
-        self._secret = os.urandom(32)
-        if group == 0x001D:
-            self.public = x25519(self._secret, b"\x09" + bytes(31))
-        else:
-            x, y = _multiply(int.from_bytes(self._secret, "big"), _G256)
-            self.public = b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
+        self._secret = _SECRET
+        self.public = _public(group)
 
     def agree(self, peer: bytes) -> bytes:
         if self.group == 0x001D:

@@ -13,6 +13,7 @@ the field.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -481,12 +482,13 @@ for _line in _SUITE_NAMES.split("\n"):
         SUITES[int(_code, 16)] = read_suite(int(_code, 16), _name)
 
 
-def suites_of(protocol: str) -> list[Suite]:
+@functools.lru_cache(maxsize=None)
+def suites_of(protocol: str) -> tuple[Suite, ...]:
     """The suites that can be negotiated with one protocol from SSLv3 up, in the order of their code points."""
     rank = PROTOCOLS.index
     if protocol == "TLSv1.3":
-        return [suite for suite in SUITES.values() if suite.tls13]
-    return [suite for suite in SUITES.values() if not suite.tls13 and rank(suite.oldest) <= rank(protocol)]
+        return tuple(suite for suite in SUITES.values() if suite.tls13)
+    return tuple(suite for suite in SUITES.values() if not suite.tls13 and rank(suite.oldest) <= rank(protocol))
 
 
 # SSLv2 knows other suites, named by three bytes: name and strength.

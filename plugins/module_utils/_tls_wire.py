@@ -96,8 +96,8 @@ def vector(length_size: int, data: bytes) -> bytes:
     return len(data).to_bytes(length_size, "big") + data
 
 
-def _numbers(numbers: t.Iterable[int]) -> bytes:
-    return b"".join(struct.pack("!H", number) for number in numbers)
+def _numbers(numbers: t.Sequence[int]) -> bytes:
+    return struct.pack("!%dH" % len(numbers), *numbers)
 
 
 def record(content_type: int, version: int, payload: bytes) -> bytes:

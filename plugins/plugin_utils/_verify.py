@@ -65,10 +65,11 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
                 names = [name for name in vhost["names"] if vhost.get("named", True) and not is_nobodys(name)]
                 own = _probe.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
                 targets += [target for target in own if target["server_name"]] or own
-        groups = server["openssl"]["groups"]
+        # One text, as the option takes it: of all hosts' lists each name would be templated again and again.
+        groups = ",".join(server["openssl"]["groups"])
         for endpoint in from_outside(targets, address):
             if not any(_same(endpoint, other) for other in endpoints):
-                endpoints.append(dict(endpoint, server_groups=groups))
+                endpoints.append({**endpoint, **({"server_groups": groups} if groups else {})})
         inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}

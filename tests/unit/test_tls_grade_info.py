@@ -151,7 +151,7 @@ def test_what_the_servers_library_has_is_told_from_what_its_configuration_offers
     (port,) = bed.free_ports()
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"], more="ssl_ecdh_curve X25519;")], port):
         endpoint = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
-        asked = [endpoint, dict(endpoint, server_groups=["X25519MLKEM768"])]
+        asked = [endpoint, dict(endpoint, server_groups="x25519,X25519MLKEM768")]
         answer, _complaints = run(endpoints=asked, mode="quick")
     found = [
         [item["id"] for item in result["findings"] if "post_quantum" in item["id"]] for result in answer["results"]
