@@ -51,6 +51,7 @@ SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 SCRATCH_SIZE = "512m"
 THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
 ADDRESS_PATIENCE = 0.5  # seconds for the routes to all own addresses
+ADDRESS_PAUSE = 0.001  # seconds until one is tried again
 # Copied into the new network namespace, because they decide which addresses a server can bind.
 BIND_SYSCTLS = (
     "net/ipv4/ip_nonlocal_bind",
@@ -168,7 +169,7 @@ def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
     deadline = time.monotonic() + ADDRESS_PATIENCE
     for family, address in addresses:
         while not _is_reachable(family, address) and time.monotonic() < deadline:
-            time.sleep(0.001)
+            time.sleep(ADDRESS_PAUSE)
 
 
 def _is_reachable(family: int, address: bytes) -> bool:
@@ -178,7 +179,7 @@ def _is_reachable(family: int, address: bytes) -> bool:
     """
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as own:
-            own.settimeout(0.01)
+            own.settimeout(ADDRESS_PAUSE)  # the loopback delivers at once or not at all
             own.bind((socket.inet_ntop(family, address), 0))
             own.connect(own.getsockname()[:2])
             own.send(b"?")
