@@ -86,7 +86,11 @@ def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
         last = [number for number in numbers if targets[number].get("body_size")]
         others = [number for number in numbers if not targets[number].get("body_size")]
         count = max(len(last), -(-len(numbers) // REQUESTS_A_CONNECTION))
-        found += [others[start::count] + last[start : start + 1] for start in range(count)]
+        shared = [others[start::count] for start in range(count)]
+        # From the end, as the first ones have one more where the others do not come out even.
+        for conversation, number in zip(reversed(shared), last):
+            conversation.append(number)
+        found += shared
     return sorted(found, key=len, reverse=True)
 
 

@@ -178,16 +178,10 @@ def _own_header(item: _config.Directive) -> bool:
     return any(arg.lower().rstrip(":") in _HEADERS for arg in item.args[:3])
 
 
-def _protocols(config: Config, vhost: Vhost) -> _config.Directive | None:
-    """The directive that decides about a virtual host's protocols: its own, else the server's, the last one of each."""
-    key = {"apache": "sslprotocol", "nginx": "ssl_protocols"}[config.server]
-    http = [block.children or () for block in _config.direct(config.root, "http")]
-    levels = [vhost.block.children or () if vhost.block else (), *(http if config.server == "nginx" else [config.root])]
-    for directives in levels:
-        found = list(_config.direct(directives, key))
-        if found:
-            return found[-1]
-    return None
+def _protocols(server: str, directives: t.Iterable[_config.Directive] | None) -> _config.Directive | None:
+    """The directive that decides about the protocols at one level, which is the last one there."""
+    key = {"apache": "sslprotocol", "nginx": "ssl_protocols"}[server]
+    return next(reversed(list(_config.direct(directives or (), key))), None)
 
 
 _OLD_PROTOCOLS = {"sslv2", "sslv3", "tlsv1", "tlsv1.1"}
@@ -222,13 +216,18 @@ def of(config: Config, layout: Layout) -> list[dict[str, t.Any]]:
     if config.vhosts and not secure and all(vhost.tls is False for vhost in config.vhosts):
         add("frontend.tls.none", config.server, ", ".join(sorted({_place(vhost) for vhost in config.vhosts})))
     blocks = {id(vhost.block) for vhost in secure}
+    # Apache's main server, or nginx's block http: what counts where a virtual host says nothing.
+    whole = config.root
+    if config.server == "nginx":
+        whole = [item for http in _config.direct(config.root, "http") for item in http.children or ()]
+    common = _protocols(config.server, whole)
     for vhost in config.vhosts:
         if vhost.tls is None:
             add("frontend.vhost.unknown", " ".join(vhost.names) or vhost.address, _place(vhost))
         elif vhost.tls:
             if vhost.default and vhost.port == 443 and _is_packaged(vhost):
                 add("frontend.vhost.packaged", " ".join(vhost.names), _place(vhost))
-            protocols = _protocols(config, vhost)
+            protocols = _protocols(config.server, vhost.block.children if vhost.block else ()) or common
             if protocols and _allowed(config.server, protocols.args) & _OLD_PROTOCOLS:
                 add("frontend.tls.old_protocol", _place(protocols), " ".join([protocols.name, *protocols.args]))
             for item in vhost.overrides:

@@ -51,7 +51,7 @@ SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 SCRATCH_SIZE = "512m"
 THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
 ADDRESS_PATIENCE = 0.5  # seconds for the routes to all own addresses
-ADDRESS_PAUSE = 0.001  # seconds until one is tried again
+ADDRESS_PAUSE = 0.001  # seconds until one is tried again; twice as long each time, as a busy host delivers late
 # Copied into the new network namespace, because they decide which addresses a server can bind.
 BIND_SYSCTLS = (
     "net/ipv4/ip_nonlocal_bind",
@@ -168,18 +168,20 @@ def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
             link.recv(1 << 12)
     deadline = time.monotonic() + ADDRESS_PATIENCE
     for family, address in addresses:
-        while not _is_reachable(family, address) and time.monotonic() < deadline:
-            time.sleep(ADDRESS_PAUSE)
+        pause = ADDRESS_PAUSE
+        while not _is_reachable(family, address, pause) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause *= 2
 
 
-def _is_reachable(family: int, address: bytes) -> bool:
+def _is_reachable(family: int, address: bytes, patience: float) -> bool:
     """Whether an own address takes packets: the kernel adds the local route of IPv6 a moment after the address.
 
     A first packet that is lost costs a TCP connection a second, or is an error.
     """
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as own:
-            own.settimeout(ADDRESS_PAUSE)  # the loopback delivers at once or not at all
+            own.settimeout(patience)
             own.bind((socket.inet_ntop(family, address), 0))
             own.connect(own.getsockname()[:2])
             own.send(b"?")

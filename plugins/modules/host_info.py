@@ -15,6 +15,8 @@ description:
   - Asks what M(kopano.hardening.update_status_info), M(kopano.hardening.frontend_info) and
     M(kopano.hardening.certificate_info) ask. Each call of a module costs some tenths of a second before it does
     anything.
+  - A host that cannot be reached fails, with RV(reached=false), so that a play can rescue it. With other modules
+    Ansible leaves it out of the rest of the play.
   - The playbooks of this collection begin with it. It is of no use where you call one of these modules only.
 extends_documentation_fragment:
   - kopano.hardening.attributes

@@ -199,7 +199,9 @@ def test_what_is_planted_is_found(seen, host, key, severity, subject):
     ("host", "key"), [("nginx13", "frontend.tls.override"), ("apache11", "frontend.tls.old_protocol")]
 )
 def test_weak_settings_are_found_with_file_and_line(seen, host, key):
-    for item in found(seen[1][host], key):
+    items = found(seen[1][host], key)
+    assert items
+    for item in items:
         path, _colon, line = item["subject"].rpartition(":")
         text = shell(host, f"sed -n {int(line)}p {path}")
         assert text.strip().strip(";").replace('"', "") == item["evidence"]

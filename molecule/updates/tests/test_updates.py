@@ -11,7 +11,7 @@ from conftest import NAMES, RATE, everywhere, module_file, shell
 
 SUPPORT = {"apache11": "eol", "apache12": "lts", "nginx13": "full"}
 WEB = {"apache11": "apache2.service", "apache12": "apache2.service", "nginx13": "nginx.service"}
-AWAY = 5.0  # seconds; a restart takes 0.2 where nothing else runs
+AWAY = 2.0  # seconds; a restart takes a tenth of that where nothing else runs
 # How a connection ends when its server does: before it, in its handshake, or before its answer.
 ENDED = {"ConnectionRefusedError", "ConnectionResetError", "SSLEOFError", "answer b''"}
 
