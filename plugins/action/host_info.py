@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
@@ -18,4 +19,6 @@ class ActionModule(Normal):
             result: dict[str, t.Any] = super().run(tmp, task_vars)
         except AnsibleConnectionFailure as error:
             return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
+        if result.get("web_config"):
+            result["web_config"]["asked"] = time.monotonic()
         return {**result, "reached": True}

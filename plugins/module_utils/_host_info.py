@@ -28,6 +28,8 @@ def run(params: Info, check_mode: bool) -> Info:
             found["frontend"] = _frontend(params["frontend"])
         if params["certificates"]:
             found["certificates"] = _certificates(params["certificates"], found["frontend"]["vhosts"])
+        if params["web_config"]:
+            found["web_config"] = _web_config()
     finally:
         if updates:
             found["updates"] = updates.result()
@@ -54,6 +56,12 @@ def _certificates(params: Info, vhosts: list[Info]) -> Info:
 
     question = {**dict.fromkeys(_questions.CERTIFICATES), **params, "names": []}
     return _certificate_info.run({**question, "certificates": _served.certificates(vhosts)})
+
+
+def _web_config() -> Info | None:
+    from ansible_collections.kopano.hardening.plugins.module_utils import _again
+
+    return _again.look()
 
 
 class _Beside:

@@ -51,11 +51,12 @@ CERTIFICATES_RULES: dict[str, t.Any] = {
 """What the options have to do with each other, as AnsibleModule takes it."""
 
 
-HOST: Arguments = {
+HOST: dict[str, t.Any] = {
     "updates": {"type": "dict", "options": UPDATES},
     "frontend": {"type": "dict", "options": FRONTEND},
     "certificates": {
         "type": "dict",
         "options": {name: CERTIFICATES[name] for name in ("ca_file", "self_signed_ok", "now")},
     },
+    "web_config": {"type": "bool", "default": False},
 }

@@ -55,8 +55,14 @@ options:
     description: As O(kopano.hardening.web_config#module:rehearse).
     type: str
     default: auto
+  done:
+    description:
+      - RV(kopano.hardening.host_info#module:web_config) as M(kopano.hardening.host_info) returns it.
+      - Where this was the very same, and five minutes ago at most, its answer is taken and the host is not asked again.
+    type: dict
 seealso:
   - module: kopano.hardening.web_config
+  - module: kopano.hardening.host_info
 """
 
 EXAMPLES = r"""

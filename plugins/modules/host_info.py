@@ -74,10 +74,18 @@ options:
       now:
         description: As O(kopano.hardening.certificate_info#module:now).
         type: str
+  web_config:
+    description:
+      - Do the last run of M(kopano.hardening.web_config) once more that had nothing to change on this host, as in check
+        mode. Its options are kept on the host, for root alone.
+      - This is how a host on which nothing is to be changed is asked once and not twice.
+    type: bool
+    default: false
 seealso:
   - module: kopano.hardening.update_status_info
   - module: kopano.hardening.frontend_info
   - module: kopano.hardening.certificate_info
+  - module: kopano.hardening.web_config
 """
 
 EXAMPLES = r"""
@@ -113,6 +121,15 @@ frontend:
 certificates:
   description: What M(kopano.hardening.certificate_info) returns of the certificates that virtual hosts with TLS have.
   returned: with O(certificates)
+  type: dict
+  sample: {}
+web_config:
+  description:
+    - What M(kopano.hardening.web_config) returns if it still has nothing to change. None if it would change or refuse
+      something, if something failed or called for a warning, or if no run is known.
+    - It counts for who wants the very same. C(digest) is of the options, C(asked) the time on the controller's
+      monotonic clock, in seconds, and C(answer) what is returned.
+  returned: with O(web_config=true)
   type: dict
   sample: {}
 """

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _again,
     _frontend_info,
     _host_info,
     _questions,
@@ -24,7 +25,7 @@ from .test_caa_module import ansible
 
 # Long enough ago for every list of packages to be new.
 NOW = "2020-01-01T00:00:00Z"
-UNKNOWN = dict.fromkeys(("updates", "frontend", "certificates"))
+UNKNOWN = {**dict.fromkeys(("updates", "frontend", "certificates")), "web_config": False}
 FRONTEND = {"server": "auto"}
 CERTIFICATES = {"ca_file": None, "self_signed_ok": False, "now": None}
 UPDATES = {"support_data": {}, "accept_lts": True, "max_metadata_age": 48, "now": NOW, "refresh": False}
@@ -40,7 +41,9 @@ def ask(**parts):
 def test_the_options_are_those_of_the_modules():
     documented = yaml.safe_load(host_info.DOCUMENTATION)["options"]
     assert set(documented) == set(_questions.HOST)
-    for part, spec in _questions.HOST.items():
+    assert _questions.HOST["web_config"].items() <= documented["web_config"].items()
+    for part in ("updates", "frontend", "certificates"):
+        spec = _questions.HOST[part]
         told = {name: {key: value for key, value in entry.items() if key != "description"}
                 for name, entry in documented[part]["suboptions"].items()}  # fmt: skip
         assert told == spec["options"], part
@@ -48,6 +51,11 @@ def test_the_options_are_those_of_the_modules():
 
 def test_nothing_is_asked_that_nobody_wants():
     assert ask() == {}
+
+
+def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
+    monkeypatch.setattr(_again, "look", lambda: {"digest": "0", "answer": {}})
+    assert ask(web_config=True) == {"web_config": {"digest": "0", "answer": {}}}
 
 
 def test_each_part_is_what_its_module_says():

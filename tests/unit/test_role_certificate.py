@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _web_config, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils import _web_options, _x509
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, certificate_install
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
 
@@ -182,7 +182,7 @@ def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
     assert _certificate_role.stand_ins(places, [], ["mail.example.org"]) == []
     files = _certificate_role.stand_ins(places, [SITE["key"]], ["mail.example.org"])
     assert [entry["path"] for entry in files] == list(SITE.values()) and files[1]["mode"] == "0600"
-    known = _web_config.ARGUMENT_SPEC["files"]["options"]
+    known = _web_options.ARGUMENT_SPEC["files"]["options"]
     assert all(set(entry) <= set(known) for entry in files)
     certificate = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(files[0]["content"]))
     assert certificate.dns_names == ["mail.example.org"]

@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _components, _web_config
+from ansible_collections.kopano.hardening.plugins.module_utils import _components, _web_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend, _frontend_components
 
 from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
@@ -505,7 +505,7 @@ def test_plan_fits_the_module_s_own_specification(shape):
     wanted = plan(host(*shape), server_names=["mail.example.com"], probes=[{"path": "/status"}])
     assert wanted["error"] == ""
     json.dumps(wanted)
-    spec = _web_config.ARGUMENT_SPEC
+    spec = _web_options.ARGUMENT_SPEC
     for item in wanted["files"]:
         assert set(item) <= set(spec["files"]["options"])
     for probe in wanted["probes"]:

@@ -24,7 +24,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _layout,
     _prediction,
     _transaction,
-    _web_config,
+    _web_options,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
 
@@ -93,7 +93,7 @@ class Bed:
             {"path": str(self.conf / "site"), "content": "new"},
         ]
         asked = {"files": files, "rehearse": "off", **options}
-        validated = ArgumentSpecValidator(_web_config.ARGUMENT_SPEC).validate(asked)
+        validated = ArgumentSpecValidator(_web_options.ARGUMENT_SPEC).validate(asked)
         assert not validated.error_messages
         return _transaction.run(dict(validated.validated_parameters), check, self.prediction)
 

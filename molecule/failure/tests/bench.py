@@ -28,7 +28,7 @@ CLIENT = PROJECT / "molecule" / "common" / "client.py"
 REPORTS = PROJECT / ".cache" / "reports"
 sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _web_config  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _web_options  # noqa: E402
 from kopano_lab import model  # noqa: E402
 
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
@@ -138,7 +138,7 @@ def hosts() -> list[Host]:
 
 def complete(params: dict[str, Any]) -> dict[str, Any]:
     """The module's options with their defaults, as Ansible would hand them to the module. Raises ValueError."""
-    validated = ArgumentSpecValidator(_web_config.ARGUMENT_SPEC).validate(params)
+    validated = ArgumentSpecValidator(_web_options.ARGUMENT_SPEC).validate(params)
     if validated.error_messages:
         raise ValueError("; ".join(validated.error_messages))
     return dict(validated.validated_parameters)

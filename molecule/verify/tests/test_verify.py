@@ -181,3 +181,67 @@ def test_what_cannot_be_reached_never_passes(hardened, folder):
     words = " ".join(play.output.split())
     assert "1 of 5 endpoints" in words
     assert "cannot connect: connection refused" in words
+
+
+# --- where nothing is to be done -------------------------------------------------------------------------------------
+
+
+def modules(play):
+    """The modules that were run on hosts, sorted."""
+    tasks = re.split(r"(?m)^TASK \[", play.output)
+    return sorted(
+        name for task in tasks if "-> localhost]" not in task
+        for name in re.findall(r"(?m)^Using module file .*/(\w+)\.py$", task)
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def steady(spoiled, folder):
+    """Three runs: the first mends what was spoiled, the last one finds on all hosts what the one before has kept."""
+    return [run(folder / f"steady-{number}", "-vvv") for number in range(3)]
+
+
+@pytest.fixture(scope="session")
+def worse(steady, folder):
+    """What was kept on the hosts is still there, but not what it came to: an edit, a new virtual host, a lost key."""
+    Host("apache11").shell("sed -i '/Strict-Transport-Security/d' /etc/apache2/kopano-hardening/*.conf")
+    Host("apache13").shell(
+        "printf '<VirtualHost *:443>\\nServerName new.test\\nSSLEngine on\\nSSLCertificateFile %s\\n"
+        "SSLCertificateKeyFile %s\\n</VirtualHost>\\n' /etc/ssl/certs/ssl-cert-snakeoil.pem "
+        "/etc/ssl/private/ssl-cert-snakeoil.key >/etc/apache2/sites-enabled/new.conf && systemctl reload apache2"
+    )
+    Host("nginx13").shell("mv /etc/ssl/private/mail.nginx13.test.key /root/")
+    return run(folder / "worse", "-vvv")
+
+
+def test_a_host_where_nothing_is_to_be_done_is_asked_once(steady):
+    mended, kept, again = steady
+    assert {name for name, seen in mended.seen.items() if seen["frontend"]["changed"]} == {SPOILED}
+    assert modules(mended).count("web_config") == len(HOSTS) + 1  # one for the confirmation
+    assert modules(kept).count("web_config") == 1  # on the host that was changed before
+    assert modules(again) == ["host_info"] * len(HOSTS)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_what_is_said_of_it_is_the_same(steady, host):
+    """As web_config says it, which was run by itself the first time that there was nothing to do."""
+    by_itself = steady[1 if host == SPOILED else 0].seen[host]["frontend"]
+    again = steady[2].seen[host]["frontend"]
+    for answer in (by_itself, again):
+        assert answer["changed"] is False and answer["phase"] == "commit"
+        assert answer["rehearsal"]["ok"] and answer["rehearsal"]["method"] == "namespace"
+        assert answer["rehearsal"]["endpoints"] and answer["probes"]
+        for entry in answer["rehearsal"]["endpoints"] + answer["probes"]:
+            del entry["ms"]
+        del answer["rehearsal"]["ms"], answer["timings"]
+    assert again == by_itself
+
+
+def test_whatever_is_worse_since_then_is_found(worse):
+    assert worse.failed() == {"nginx13"}
+    assert worse.seen["apache11"]["frontend"]["changed"] and worse.seen["apache13"]["frontend"]["changed"]
+    adopted = [entry["names"] for entry in worse.seen["apache13"]["frontend"]["adopted"]]
+    assert ["new.test"] in adopted
+    words = " ".join(worse.output.split())
+    assert "the live configuration is broken, a restart would fail" in words
+    assert "/etc/ssl/private/mail.nginx13.test.key" in words

@@ -1,0 +1,221 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A run without changes that is done again by host_info, and whom its answer counts for."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.kopano.hardening.plugins.action import frontend, web_config
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _again,
+    _diagnose,
+    _journal,
+    _rehearsal,
+    _web_options,
+)
+
+from .test_transaction import Bed, bed  # noqa: F401, a fixture
+
+KEY = "-----BEGIN PRIVATE KEY-----\n"
+
+
+def wanted(bed: Bed, **more):  # noqa: F811
+    """The options of web_config as they are given."""
+    return {"files": [{"path": str(bed.conf / "site"), "content": "old"}], "rehearse": "off", **more}
+
+
+@pytest.fixture
+def state(bed):  # noqa: F811
+    """The state directory of a host, on which a run that has nothing to change was made."""
+    folder = bed.journal.folder
+    _again.remember(_web_options.understood(wanted(bed)), True, folder)
+    return folder
+
+
+def kept(folder):
+    return os.path.exists(os.path.join(folder, _again.FILE))
+
+
+def test_it_is_what_the_module_would_answer(bed, state):  # noqa: F811
+    again = _again.look(state)
+    assert again["digest"] == _web_options.digest(_web_options.understood(wanted(bed)))
+    answer = bed.run(**wanted(bed))
+    assert answer["changed"] is False and answer.pop("warnings") == []
+    timeless = {key: value for key, value in answer.items() if key != "timings"}
+    assert {key: value for key, value in again["answer"].items() if key != "timings"} == timeless
+    assert not bed.lock.exists() and bed.server.calls == []
+
+
+def test_only_root_can_read_what_is_kept(state):
+    assert os.stat(os.path.join(state, _again.FILE)).st_mode & 0o7777 == 0o600
+    assert os.stat(state).st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "differing",
+    [
+        {"files": []},
+        {"files": [{"path": "/etc/other", "content": "old"}]},
+        {"keep": 6},
+        {"probes": [{"path": "/"}]},
+        {"disable": {"sites": ["default"]}},
+        {"policy": {"tls": "/etc/nginx/tls.conf"}},
+        {"restore": "latest", "files": []},
+    ],
+)
+def test_other_options_have_another_digest(bed, state, differing):  # noqa: F811
+    other = _web_options.understood(wanted(bed, **differing))
+    assert other is not None
+    assert _web_options.digest(other) != _again.look(state)["digest"]
+
+
+def test_defaults_make_no_difference(bed):  # noqa: F811
+    given = _web_options.understood({**wanted(bed), "server": "auto", "probes": [], "policy": None, "keep": 5})
+    assert _web_options.digest(given) == _web_options.digest(_web_options.understood(wanted(bed)))
+
+
+def test_what_has_changed_since_is_left_to_the_module(bed, state):  # noqa: F811
+    (bed.conf / "site").write_text("somebody's")
+    assert _again.look(state) is None
+    (bed.conf / "site").write_text("old")
+    os.chmod(bed.conf / "site", 0o600)
+    assert _again.look(state) is not None  # no mode was asked for
+    (bed.conf / "site").unlink()
+    assert _again.look(state) is None
+
+
+def test_so_is_what_fails(bed, state):  # noqa: F811
+    bed.server.pid = None
+    assert _again.look(state) is None
+    bed.server.pid = 1
+    assert _again.look(state) is not None
+    bed.layouts = []
+    assert _again.look(state) is None
+
+
+def test_so_is_what_an_interrupted_run_has_left(bed, state):  # noqa: F811
+    bed.run(files=[{"path": str(bed.conf / "more"), "content": "more"}])
+    assert _again.look(state) is not None
+    bed.journal.records()[0].save(_journal.SWAPPING)
+    assert _again.look(state) is None
+    assert bed.states() == ["swapping"]  # nothing was put right on the way
+
+
+def test_so_is_what_another_run_holds(bed, state):  # noqa: F811
+    other = _journal.Lock(str(bed.lock))
+    other.acquire()
+    assert _again.look(state) is None
+    other.release()
+    assert _again.look(state) is not None
+
+
+def test_so_is_a_rehearsal_that_fails_or_could_not_go_all_the_way(bed, state, monkeypatch):  # noqa: F811
+    _again.remember(_web_options.understood(wanted(bed, rehearse="auto")), True, state)
+    result = {"method": "namespace", "ok": True, "ms": 1.0, "start_ms": 1.0, "grading_ms": 0.0, "refused": None,
+              "endpoints": [], "answers": [], "grades": [], "listening": []}  # fmt: skip
+    monkeypatch.setattr(_rehearsal, "conflicts", lambda *_arguments: [])
+    bed.server.listening = bed.server.foreign_listening = list
+    monkeypatch.setattr(_rehearsal, "rehearse", lambda *_arguments: result)
+    assert _again.look(state)["answer"]["rehearsal"]["ok"] is True
+    result["method"], result["refused"] = "syntax", "unshare: Operation not permitted"
+    assert _again.look(state) is None
+
+    def fails(*_arguments):
+        raise _rehearsal.Failure(_diagnose.Fault("it does not start"), result)
+
+    monkeypatch.setattr(_rehearsal, "rehearse", fails)
+    assert _again.look(state) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "null", '{"keep": "many"}', '{"files": [{"path": "etc"}]}', '{"unknown": 1}', '{"keep": 0}'],
+)
+def test_what_cannot_be_understood_is_no_run(state, text):
+    with open(os.path.join(state, _again.FILE), "w") as stream:
+        stream.write(text)
+    assert _again.look(state) is None
+
+
+def test_a_host_where_nothing_is_kept(tmp_path):
+    assert _again.look(str(tmp_path / "none")) is None
+
+
+def test_a_run_that_changes_something_makes_it_forgotten(bed, state):  # noqa: F811
+    assert kept(state)
+    _again.remember(_web_options.understood(wanted(bed)), False, state)
+    assert not kept(state)
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        {"files": [{"path": "/etc/key", "content": KEY}]},
+        {"probes": [{"path": "/", "headers": {"Authorization": "Basic bTpt"}}]},
+        {"probes": [{"path": "/", "headers": {"cookie": "session=1"}}]},
+        {"restore": "latest", "files": []},
+    ],
+)
+def test_what_is_not_kept(bed, state, secret):  # noqa: F811
+    _again.remember(_web_options.understood(wanted(bed, **secret)), True, state)
+    assert not kept(state)
+
+
+def test_a_run_that_is_kept_already_is_not_written_again(bed, state):  # noqa: F811
+    path = os.path.join(state, _again.FILE)
+    os.utime(path, (1, 1))
+    _again.remember(_web_options.understood(wanted(bed)), True, state)
+    assert os.stat(path).st_mtime == 1
+    _again.remember(_web_options.understood(wanted(bed, keep=6)), True, state)
+    assert os.stat(path).st_mtime > 1 and json.loads(Path(path).read_text())["keep"] == 6
+
+
+def test_where_it_cannot_be_kept_nothing_is_lost(bed, tmp_path):  # noqa: F811
+    (tmp_path / "file").write_text("")
+    _again.remember(_web_options.understood(wanted(bed)), True, str(tmp_path / "file" / "state"))
+
+
+# --- whom it counts for ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def action(monkeypatch):
+    """The role's action, whose module answers C({module: True})."""
+    monkeypatch.setattr(web_config.ActionModule, "_transaction", lambda *_arguments: {"module": True})
+    return frontend.ActionModule.__new__(frontend.ActionModule)
+
+
+def done(arguments, seconds_ago=1.0):
+    digest = _web_options.digest(_web_options.understood(arguments))
+    return {"digest": digest, "asked": time.monotonic() - seconds_ago, "answer": {"changed": False}}
+
+
+ARGUMENTS = {"files": [{"path": "/etc/site", "content": "a"}], "server": "nginx"}
+
+
+def test_who_wants_the_very_same_takes_the_answer(action):
+    action._done = done(ARGUMENTS)
+    assert action._transaction(dict(ARGUMENTS), {}) == {"changed": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "arguments"),
+    [
+        (None, ARGUMENTS),
+        (done(ARGUMENTS, seconds_ago=frontend.FRESH + 1), ARGUMENTS),
+        (done(ARGUMENTS), {**ARGUMENTS, "server": "apache"}),
+        (done(ARGUMENTS), {**ARGUMENTS, "files": [{"path": "/etc/site", "content": "b"}]}),
+        (done(ARGUMENTS), {**ARGUMENTS, "keep": "many"}),  # the module has the words for it
+    ],
+)
+def test_everybody_else_asks_the_host(action, given, arguments):
+    action._done = given
+    assert action._transaction(dict(arguments), {}) == {"module": True}
