@@ -9,6 +9,7 @@ Where C(host_info) has just done the very same, and found nothing to change, its
 
 from __future__ import annotations
 
+import json
 import time
 import typing as t
 
@@ -60,5 +61,6 @@ class ActionModule(WebConfig):
         if self._done and time.monotonic() - self._done["asked"] < FRESH:
             params = _web_options.understood(plain(arguments))
             if params is not None and _web_options.digest(params) == self._done["digest"]:
-                return dict(self._done["answer"])
+                answer: dict[str, t.Any] = json.loads(self._done["answer"])
+                return answer
         return super()._transaction(arguments, task_vars)

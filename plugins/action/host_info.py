@@ -15,10 +15,15 @@ from ansible.plugins.action.normal import ActionModule as Normal
 
 class ActionModule(Normal):
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        try:
-            result: dict[str, t.Any] = super().run(tmp, task_vars)
-        except AnsibleConnectionFailure as error:
-            return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
-        if result.get("web_config"):
-            result["web_config"]["asked"] = time.monotonic()
-        return {**result, "reached": True}
+        return asked(lambda: super(ActionModule, self).run(tmp, task_vars))
+
+
+def asked(run: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
+    """The answer of the module, which is run on the host."""
+    try:
+        result = run()
+    except AnsibleConnectionFailure as error:
+        return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
+    if result.get("web_config"):
+        result["web_config"]["asked"] = time.monotonic()
+    return {**result, "reached": True}

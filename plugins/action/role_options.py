@@ -47,19 +47,18 @@ class ActionModule(ValidateArgumentSpec):
     _supports_check_mode = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
         _validation, options = self.validate_argument_spec(ARGUMENTS)
-        errors = {
-            role: self._of_types(role, task_vars) or self._of_meaning(role, task_vars) for role in options["roles"]
-        }
+        return {"changed": False, **self.refusal(options["roles"], task_vars or {})}
+
+    def refusal(self, roles: t.Iterable[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+        """What the task fails with, or nothing."""
+        errors = {role: self._of_types(role, task_vars) or self._of_meaning(role, task_vars) for role in roles}
         found = {role: words for role, words in errors.items() if words}
-        result: dict[str, t.Any] = {"changed": False}
-        if found:
-            result.update(failed=True, msg="; ".join(word for words in found.values() for word in words))
-            first = next(iter(found))
-            if first in STEPS:
-                result["step"] = STEPS[first]
-        return result
+        if not found:
+            return {}
+        first = next(iter(found))
+        step = {"step": STEPS[first]} if first in STEPS else {}
+        return {"failed": True, "msg": "; ".join(word for words in found.values() for word in words), **step}
 
     def _of_types(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
         """What Ansible itself finds wrong when the role is used."""

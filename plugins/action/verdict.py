@@ -21,14 +21,18 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        report = plain(self._task.args.get("report"))
-        if not isinstance(report, dict):
-            raise AnsibleActionFail("report: it must be a dictionary")
-        for key in ("lines", "bad"):
-            if not isinstance(report.get(key), list):
-                raise AnsibleActionFail(f"report.{key}: it must be a list")
-        result.update(changed=False, msg=report["lines"])
-        if report["bad"]:
-            result.update(failed=True, bad=report["bad"])
+        reports = plain(self._task.args.get("report"))
+        lines: list[str] = []
+        bad: list[str] = []
+        for report in reports if isinstance(reports, list) else [reports]:
+            if not isinstance(report, dict):
+                raise AnsibleActionFail("report: it must be a dictionary, or a list of some")
+            for key, found in (("lines", lines), ("bad", bad)):
+                if not isinstance(report.get(key), list):
+                    raise AnsibleActionFail(f"report.{key}: it must be a list")
+                found += report[key]
+        result.update(changed=False, msg=lines)
+        if bad:
+            result.update(failed=True, bad=bad)
         result["_ansible_verbose_always"] = True  # the lines are what this is for
         return result

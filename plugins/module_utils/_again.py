@@ -54,7 +54,8 @@ def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRE
 def look(folder: str = _journal.STATE_DIRECTORY) -> Options | None:
     """What the run that is kept comes to now, where it still has nothing to change; None in every other case.
 
-    C(digest) is of its options, C(answer) what web_config returns.
+    C(digest) is of its options, C(answer) what web_config returns, as JSON text: every value that Ansible handles costs
+    it something, and most of these are only handed on.
     """
     try:
         with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
@@ -70,7 +71,7 @@ def look(folder: str = _journal.STATE_DIRECTORY) -> Options | None:
     warnings = answer.pop("warnings")
     if answer["changed"] or answer.get("ungraded") or warnings:
         return None
-    return {"digest": _web_options.digest(params), "answer": answer}
+    return {"digest": _web_options.digest(params), "answer": json.dumps(answer)}
 
 
 def _as_given(params: Options) -> bytes:

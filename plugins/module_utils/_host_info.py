@@ -9,11 +9,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _questions
+from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside
 
 Info = t.Dict[str, t.Any]
 
@@ -22,7 +21,7 @@ def run(params: Info, check_mode: bool) -> Info:
     """The module's answer; raises ValueError for options that have no meaning. Other errors are the parts' own."""
     found: Info = {}
     # It waits for package managers most of the time.
-    updates = _Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
+    updates = Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
     try:
         if params["frontend"]:
             found["frontend"] = _frontend(params["frontend"])
@@ -62,38 +61,3 @@ def _web_config() -> Info | None:
     from ansible_collections.kopano.hardening.plugins.module_utils import _again
 
     return _again.look()
-
-
-class _Beside:
-    """Runs a function in a process of its own, at the same time. No thread: _frontend_info forks."""
-
-    def __init__(self, function: t.Callable[[], Info]) -> None:
-        self._reader, writer = os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
-            try:
-                os.close(self._reader)
-                try:
-                    text = json.dumps({"value": function()})
-                except ValueError as error:
-                    text = json.dumps({"refused": str(error)})
-                except Exception as error:
-                    text = json.dumps({"error": f"{type(error).__name__}: {error}"})
-                with open(writer, "w", encoding="utf-8") as stream:
-                    stream.write(text)
-            finally:
-                os._exit(0)
-        os.close(writer)
-
-    def result(self) -> Info:
-        """What the function has returned. Raises ValueError where it has, and RuntimeError with any other error."""
-        with open(self._reader, encoding="utf-8") as stream:
-            text = stream.read()
-        os.waitpid(self._child, 0)
-        answer = json.loads(text or '{"error": "it ended without an answer"}')
-        if "refused" in answer:
-            raise ValueError(answer["refused"])
-        if "error" in answer:
-            raise RuntimeError(answer["error"])
-        value: Info = answer["value"]
-        return value

@@ -31,6 +31,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data 
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http as http_
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     ACCEPTED,
     CLOSED,
@@ -40,6 +41,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     UNREACHABLE,
     Answer,
 )
+
+Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
+"""Endpoints of one address, each with the place of its answer among all."""
 
 # Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
 PEAK = 8
@@ -614,33 +618,63 @@ def probe_all(
     trust: Trust,
     http: bool = True,
     concurrency: int = 32,
-) -> list[dict[str, t.Any]]:
+    processes: int = 1,
+    judge: t.Callable[[dict[str, t.Any]], t.Any] = lambda observation: observation,
+) -> list[t.Any]:
     """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(probe).
 
     C(concurrency) addresses are looked at beside each other. Endpoints that share one take turns, so that nobody gets
     more than L(PEAK) connections at a time, and a slow one costs its neighbours no time of theirs.
+
+    What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
+    addresses are shared out, this has to be something that JSON can carry.
     """
-    found: list[dict[str, t.Any] | None] = []
+    threads = max(1, concurrency // processes)
+
+    def resolve() -> list[str | list[str]]:
+        with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
+            return list(
+                pool.map(lambda one: one.get("addresses") or ask_.resolve(one["host"], one["port"], timeout), endpoints)
+            )
+
+    def look(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
+        def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
+            return [(place, look_at(endpoint)) for place, endpoint in queue]
+
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return [seen for queue in pool.map(take_turns, queues) for seen in queue]
+
+    def look_at(endpoint: t.Mapping[str, t.Any]) -> t.Any:
+        try:
+            return judge(probe(endpoint, mode, timeout, trust=trust, http=http))
+        except Exception as error:
+            # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
+            return judge(failed(endpoint, mode, f"{type(error).__name__}: {error}", trust))
+
+    # While others are forked there must be no threads here, so names are then resolved elsewhere too.
+    resolved = Beside(resolve).result() if processes > 1 else resolve()
+    found: list[t.Any] = []
     turns: dict[str, list[tuple[int, dict[str, t.Any]]]] = {}
-
-    def take_turns(queue: t.Sequence[tuple[int, dict[str, t.Any]]]) -> None:
-        for place, endpoint in queue:
+    for endpoint, addresses in zip(endpoints, resolved):
+        if isinstance(addresses, str):
+            found.append(judge(failed(endpoint, mode, addresses, trust)))
+            continue
+        for address in addresses:
+            turns.setdefault(address, []).append((len(found), dict(endpoint, address=address)))
+            found.append(None)
+    queues = list(turns.values())
+    if processes == 1:
+        seen = look(queues)
+    else:
+        shares = [queues[number::processes] for number in range(processes)]
+        others = [Beside(functools.partial(look, share)) for share in shares]
+        seen = []
+        for share, other in zip(shares, others):
             try:
-                found[place] = probe(endpoint, mode, timeout, trust=trust, http=http)
-            except Exception as error:
-                # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
-                found[place] = failed(endpoint, mode, f"{type(error).__name__}: {error}", trust)
-
-    with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
-        resolved = pool.map(
-            lambda one: one.get("addresses") or ask_.resolve(one["host"], one["port"], timeout), endpoints
-        )
-        for endpoint, addresses in zip(endpoints, resolved):
-            if isinstance(addresses, str):
-                found.append(failed(endpoint, mode, addresses, trust))
-                continue
-            for address in addresses:
-                turns.setdefault(address, []).append((len(found), dict(endpoint, address=address)))
-                found.append(None)
-        list(pool.map(take_turns, turns.values()))
-    return [observation for observation in found if observation is not None]
+                seen += other.result()
+            except (RuntimeError, ValueError) as error:
+                lost = [one for queue in share for one in queue]
+                seen += [(place, judge(failed(one, mode, f"not asked: {error}", trust))) for place, one in lost]
+    for place, value in seen:
+        found[place] = value
+    return found

@@ -128,7 +128,7 @@ web_config:
     - What M(kopano.hardening.web_config) returns if it still has nothing to change. None if it would change or refuse
       something, if something failed or called for a warning, or if no run is known.
     - It counts for who wants the very same. C(digest) is of the options, C(asked) the time on the controller's
-      monotonic clock, in seconds, and C(answer) what is returned.
+      monotonic clock, in seconds, and C(answer) what is returned, as JSON text.
   returned: with O(web_config=true)
   type: dict
   sample: {}

@@ -401,6 +401,7 @@ findings:
   sample: []
 """
 
+import os
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
@@ -429,6 +430,15 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
 }
 
 
+# Endpoints that take about as long as it takes to begin another process with everything that comes with it.
+WORTH_A_PROCESS = 25
+
+
+def _processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     """The module's answer; raises ValueError for options that have no meaning."""
     for endpoint in params["endpoints"]:
@@ -441,15 +451,16 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         trust = _tls_prober.Trust(params["ca_file"])
     except OSError as error:
         raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
-    observations = _tls_prober.probe_all(
+    results = _tls_prober.probe_all(
         params["endpoints"],
         params["mode"],
         params["timeout"],
         trust=trust,
         http=params["http"],
         concurrency=params["concurrency"],
+        processes=max(1, min(_processors(), len(params["endpoints"]) // WORTH_A_PROCESS)),
+        judge=lambda observation: _tls_grade.grade(observation, groups=observation["server_groups"]),
     )
-    results = [_tls_grade.grade(observation, groups=observation["server_groups"]) for observation in observations]
     return {"results": results, "findings": [finding for result in results for finding in result["findings"]]}
 
 

@@ -21,7 +21,8 @@ options:
   report:
     description:
       - What is known, with at least C(lines), a list of what to say, and C(bad), a list of what the host fails for.
-    type: dict
+      - Or a list of several such dictionaries, for one task instead of several.
+    type: raw
     required: true
 """
 

@@ -17,3 +17,13 @@ def as_list(value: t.Any) -> list[str]:
     if isinstance(value, str):
         value = value.split(",")
     return [str(item).strip() for item in value or () if str(item).strip()]
+
+
+def chosen_tags(tags: t.Iterable[str], run_tags: t.Container[str], skip_tags: t.Container[str]) -> list[str]:
+    """The tags with which a task would run that has no other one, by Ansible's rules for --tags and --skip-tags."""
+    return [
+        tag
+        for tag in tags
+        if any(word in run_tags for word in ("all", "tagged", tag))
+        and not any(word in skip_tags for word in ("all", "tagged", tag))
+    ]

@@ -80,29 +80,35 @@ def _is_answer(value: t.Any) -> t.TypeGuard[Info]:
     return isinstance(value, dict) and not any(value.get(key) for key in ("failed", "unreachable", "skipped"))
 
 
+def _asked_of_host(variables: t.Mapping[str, t.Any], name: str, part: str) -> t.Any:
+    """What a role has asked the host, or the playbook in its place and in one with others; None if nobody has."""
+    return variables.get(name, (variables.get("__report_reached") or {}).get(part))
+
+
 def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    if "__updates_info" in variables or "__updates_verdict" in variables:
+    info = _asked_of_host(variables, "__updates_info", "updates")
+    if info is not None:
         given["asked"].append(1)
-        # The role has asked, or the playbook in its place.
-        info = variables.get("__updates_info", (variables.get("__report_reached") or {}).get("updates"))
         if _is_answer(info):
             given["updates"] = info
 
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    looked = variables.get("__certificate_looked")
-    if "__certificate_verdict" in variables and _is_answer(looked) and "results" in looked:
+    looked = _asked_of_host(variables, "__certificate_looked", "certificates")
+    said = "__report_said" in variables and "certificate" in variables["__report_reached"]["steps"]
+    if (said or "__certificate_verdict" in variables) and _is_answer(looked) and "results" in looked:
         given["sources"].append("certificate")
         given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
 
 
 def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    for name in ("__frontend_info", "__verify_info", "__caa_info"):
-        if _is_answer(variables.get(name)):
+    info = _asked_of_host(variables, "__frontend_info", "frontend")
+    for answer in (info, variables.get("__verify_info"), variables.get("__caa_info")):
+        if _is_answer(answer):
             given["sources"].append("frontend")
-            given["findings"] += variables[name].get("findings") or []
+            given["findings"] += answer.get("findings") or []
             break
-    if "__frontend_info" in variables:
+    if info is not None:
         given["asked"].append(2)
 
 

@@ -88,25 +88,38 @@ def _same(one: Info, other: Info) -> bool:
 # --- what the answers say --------------------------------------------------------------------------------------------
 
 # What of a result every line is made of. The findings are most of it, and are read where something is to be done.
+
+
+# What is told of a result; the rest of it is long, and slow to read where Ansible hands it over.
 TOLD = ("host", "port", "server_name", "address", "error", "grade", "grade_trust_ignored", "score", "caps", "warnings")
 
 
-def report(results: t.Any, asked_for: Info, wanted: Info, must_reach: bool = True) -> Info:
-    """What the results say of one host: C(lines), one for each endpoint and then what to do, and C(bad), what it fails
-    for.
+def endpoints(wishes: t.Iterable[t.Sequence[Info]]) -> list[Info]:
+    """What is asked about all hosts, in their order, each once."""
+    return list({key(endpoint): endpoint for asked, _wanted in wishes for endpoint in asked["endpoints"]}.values())
 
-    wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get, and
-    C(pending) whether this is a dry run that would change the host. Then, and unless it must_reach the grade, it fails
-    for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is known of it.
+
+def reports(results: t.Iterable[Info], wishes: t.Any) -> dict[str, Info]:
+    """What the results say of hosts, by their names, from what is asked about each and what is wanted of it."""
+    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
+    for result in results:
+        of_key.setdefault(key(result), []).append(result)
+    return {wanted["host"]: report(of_key, asked, wanted) for asked, wanted in plain(wishes)}
+
+
+def report(of_key: t.Mapping[tuple[t.Any, ...], list[Info]], asked_for: Info, wanted: Info) -> Info:
+    """What the results by their L(key) say of one host: C(lines), one for each endpoint and then what to do, and
+    C(bad), what it fails for.
+
+    wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
+    C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
+    the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
+    known of it.
     """
     minimum, trust_ignored = str(wanted["grade"]), wanted["ignore_trust"]
     lines: list[str] = []
     fixes: list[str] = []
     missed = 0
-    # Those of all hosts, of which few are read.
-    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
-    for result in results or []:
-        of_key.setdefault(key(result), []).append(result)
     for endpoint in asked_for["endpoints"]:
         found = of_key.get(key(endpoint), [])
         if not found:
@@ -131,7 +144,7 @@ def report(results: t.Any, asked_for: Info, wanted: Info, must_reach: bool = Tru
         return {"lines": lines, "bad": []}
     words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
-    return {"lines": [words, *lines, *todo], "bad": [words] if must_reach else []}
+    return {"lines": [words, *lines, *todo], "bad": [words] if wanted["fail"] else []}
 
 
 def _is_name(host: str) -> bool:

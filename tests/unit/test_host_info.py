@@ -14,6 +14,7 @@ import yaml
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _again,
+    _beside,
     _frontend_info,
     _host_info,
     _questions,
@@ -104,7 +105,7 @@ def test_a_run_through_ansible(tmp_path):
     ],
 )
 def test_a_process_that_fails_is_no_answer(function, words):
-    beside = _host_info._Beside(function)
+    beside = _beside.Beside(function)
     with pytest.raises(RuntimeError, match=words):
         beside.result()
     with pytest.raises(ChildProcessError):  # nothing of it is left
@@ -117,7 +118,7 @@ def test_the_other_process_is_beside_this_one():
     def function():
         return {"read": os.read(reader, 9).decode()}
 
-    beside = _host_info._Beside(function)
+    beside = _beside.Beside(function)
     os.write(writer, b"it runs")
     assert beside.result() == {"read": "it runs"}
     os.close(reader)

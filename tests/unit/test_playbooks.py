@@ -22,7 +22,8 @@ BIN = Path(sys.executable).parent
 HOSTS = ("web1", "web2", "web3")
 # Of a host that nothing more than its web server is known of.
 LEFT_ALONE = ["-", "?", "-", "-", "-"]
-SET_FACT, HOST_INFO = "ansible.builtin.set_fact", "kopano.hardening.host_info"
+REACH = "kopano.hardening.reach"
+NOTHING = {"lines": [], "bad": []}
 # What the playbooks take of roles: in place of the ones that look at hosts stand some that fail where they shall.
 STAND_INS = {
     "frontend": {
@@ -37,7 +38,8 @@ STAND_INS = {
         "changed": [],
     },
     "updates": {
-        "work": [
+        "variables": [],
+        "act": [
             {
                 "name": "Remember what was installed",
                 "ansible.builtin.set_fact": {"__updates_done": {"installed": ["nginx"]}},
@@ -48,11 +50,22 @@ STAND_INS = {
                 "ansible.builtin.fail": {"msg": "dpkg was interrupted"},
                 "when": "not updates_work",
             },
-        ]
+        ],
     },
-    "certificate": {"main": [], "look": [], "verdict": []},
-    "verify": {"work": []},
-    "caa": {"choose": [], "verify": []},
+    "certificate": {"variables": [], "main": [], "look": [], "verdict": []},
+    "verify": {"variables": [], "grade": []},
+    "caa": {"variables": [], "verify": []},
+}
+# What these roles would make of what they have seen.
+SEEN = {
+    "__frontend_info": {"servers": ["one"], "findings": []},
+    "__updates_report": NOTHING,
+    "__certificate_report": NOTHING,
+    "__caa_report": NOTHING,
+    "__verify_choice": {},
+    "__verify_wish": {},
+    "__caa_choice": {},
+    "__host_is_to_be_updated": "{{ is_updated or not updates_work }}",
 }
 
 
@@ -63,11 +76,12 @@ def collections(tmp_path_factory):
     collection = top / "ansible_collections" / "kopano" / "hardening"
     (collection / "roles").mkdir(parents=True)
     shutil.copytree(ROOT / "playbooks", collection / "playbooks")
-    # This machine is nothing that a report is about.
+    # This machine is nothing that a report is about. That a question is made of the options is written down.
     reach = yaml.safe_load((ROOT / "playbooks" / "tasks" / "reach.yml").read_text())
-    quiet = [{**task, HOST_INFO: {}} if HOST_INFO in task else task for task in reach if SET_FACT not in task]
-    assert len(quiet) == len(reach) - 1
-    (collection / "playbooks" / "tasks" / "reach.yml").write_text(yaml.safe_dump(quiet))
+    (task,) = [task for task in reach if REACH in task]
+    noted = "{{ lookup('ansible.builtin.pipe', 'echo asked | tee -a $ASKED') and {} }}"
+    task["vars"] = {task[REACH]["question"]: {"updates": noted}}
+    (collection / "playbooks" / "tasks" / "reach.yml").write_text(yaml.safe_dump(reach))
     for name in ("plugins", "meta", "galaxy.yml", "roles/report"):
         (collection / name).symlink_to(ROOT / name)
     for name, entries in STAND_INS.items():
@@ -89,13 +103,14 @@ def harden(collections, tmp_path):
     def run(failing, of_hosts=None, **variables):
         here = {"ansible_connection": "local", "ansible_become": False, "is_updated": False, "updates_work": True}
         here["ansible_python_interpreter"] = sys.executable
-        here["__frontend_info"] = {"servers": ["one"], "findings": []}
         hosts = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in HOSTS}
         (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         done = subprocess.run(
-            [BIN / "ansible-playbook", "-i", "inventory.yml", "-e", json.dumps(variables), "kopano.hardening.harden"],
-            env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1"},
+            [BIN / "ansible-playbook", "-i", "inventory.yml", "-e", json.dumps({**SEEN, **variables}),
+             "kopano.hardening.harden"],
+            env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1",
+                 "ASKED": str(tmp_path / "asked")},
             cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == (2 if failing else 0), done.stdout + done.stderr
@@ -170,18 +185,23 @@ def test_a_host_that_was_changed_is_asked_again(harden):
         ({"caa_timeout": 0}, "caa_timeout"),
     ],
 )
-def test_options_are_refused_before_a_host_is_asked(harden, options, words):
+def test_options_are_refused_before_a_host_is_asked(harden, tmp_path, options, words):
     output, failed, _seen, card = harden(HOSTS, **options)
-    assert "Reach the host" not in output
-    assert words in card["web1"][1] and "Refuse options that cannot work" in card["web1"][1]
+    assert not (tmp_path / "asked").exists() and "reached" not in output
+    assert words in card["web1"][1] and "Reach the host, and ask it" in card["web1"][1]
     assert failed == set(HOSTS)
 
 
-def test_options_of_the_report_are_refused_twice(harden):
+def test_options_that_can_work_are_what_the_question_is_made_of(harden, tmp_path):
+    harden(set())
+    assert (tmp_path / "asked").read_text().split() == ["asked"] * len(HOSTS)
+
+
+def test_options_of_the_report_are_refused_twice(harden, tmp_path):
     """Before anything is done, and before a report that could not fail anybody."""
     output, failed, _seen, card = harden(HOSTS, report_fail="maybe")
     assert output.count("argument 'report_fail' is of type") >= 2
-    assert "Reach the host" not in output
+    assert not (tmp_path / "asked").exists()
     assert (failed, card) == ({"web1"}, {})  # which ends the play for all of them
 
 

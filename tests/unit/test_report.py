@@ -852,6 +852,39 @@ def test_an_answer_that_is_none_leaves_the_step_unknown():
 
 
 @pytest.mark.parametrize(
+    ("more", "subjects", "asked"),
+    [
+        ({}, ["vhost"], [1, 2]),
+        # The certificates are in the report where they were spoken of, as that of a host that was put back is not.
+        ({"__report_said": {}}, ["vhost", "certificate"], [1, 2]),
+        ({"__certificate_verdict": {}}, ["vhost", "certificate"], [1, 2]),
+        # What a role has asked later counts.
+        ({"__frontend_info": {"findings": []}, "__updates_info": {"failed": True}}, [], [1, 2]),
+    ],
+)
+def test_what_the_playbook_has_asked_counts_as_asked_by_the_roles(more, subjects, asked):
+    reached = {
+        "reached": True,
+        "steps": ["updates", "certificate"],
+        "updates": bed.updates(),
+        "frontend": {"findings": [bed.finding("frontend.tls.override", "vhost")]},
+        "certificates": {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]},
+    }
+    given = gathered(web1={"__report_reached": reached, **more})["web1"]
+    assert sorted(item["subject"] for item in given["findings"]) == sorted(subjects)
+    assert sorted(given["asked"]) == asked
+    assert ("updates" in given) is ("__updates_info" not in more)
+    # What no tag has chosen was not asked.
+    assert gathered(web1={"__report_reached": {"reached": True, "steps": []}, **more})["web1"].get("updates") is None
+
+
+def test_certificates_that_no_tag_has_chosen_are_not_in_the_report():
+    looked = {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]}
+    reached = {"reached": True, "steps": ["frontend"], "certificates": looked}
+    assert gathered(web1={"__report_reached": reached, "__report_said": {}})["web1"]["findings"] == []
+
+
+@pytest.mark.parametrize(
     ("variables", "subjects"),
     [
         ({"__frontend_info": "asked"}, ["asked"]),

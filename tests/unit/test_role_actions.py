@@ -2,15 +2,18 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The modules that the roles are made of and that ask no host: verdict, role_options, frontend up to its plan."""
+"""The modules that roles and playbooks are made of: verdict, role_options, reach, and frontend up to its plan."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _options
 
 from . import role_frontend
 from .conftest import COLLECTIONS
@@ -106,3 +109,71 @@ def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(tmp_
 def test_what_the_plan_is_made_of_is_needed(tmp_path):
     status, answer = ansible(tmp_path, "frontend", options={}, profiles={}, info="none")
     assert status == 2 and answer["msg"].endswith("missing required arguments: info, data")
+
+
+def reach(tmp_path, question, *more, steps=("updates",)):
+    variables = {"question_of_test": question}
+    return ansible(
+        tmp_path, "reach", "-e", json.dumps(variables), *more,
+        roles=["updates", "report"], question="question_of_test", steps=list(steps),
+    )  # fmt: skip
+
+
+def test_reach_asks_what_the_question_says(tmp_path):
+    status, answer = reach(tmp_path, {"frontend": {}, "updates": {"now": "2020-01-01T00:00:00Z"}, "web_config": False})
+    assert status == 0, answer
+    assert answer["reached"] is True and answer["changed"] is False and answer["steps"] == ["updates"]
+    assert "updates" in answer and not {"frontend", "web_config", "certificates"} & set(answer)
+
+
+def test_reach_refuses_options_before_the_question_is_read(tmp_path):
+    question = {"updates": "{{ nobody_knows_this }}"}
+    status, answer = reach(tmp_path, question, "-e", "updates_apply=some")
+    assert (status, answer["step"]) == (2, 1)
+    assert answer["msg"] == "value of updates_apply must be one of: none, security, all, got: some"
+    status, answer = reach(tmp_path, question)
+    assert status == 2 and "nobody_knows_this" in answer["msg"] and "step" not in answer
+
+
+def test_what_the_host_refuses_is_a_host_that_was_reached(tmp_path):
+    status, answer = reach(tmp_path, {"updates": {"max_metadata_age": 0}})
+    assert (status, answer["reached"], answer["msg"]) == (2, True, "max_metadata_age: 0 is less than 1 hour")
+
+
+def test_several_reports_are_one_verdict(tmp_path):
+    reports = [{"lines": ["a"], "bad": []}, {"lines": ["b"], "bad": ["c"]}, {"lines": [], "bad": ["d"]}]
+    assert ansible(tmp_path, "verdict", report=reports) == (
+        2, {"changed": False, "msg": ["a", "b"], "bad": ["c", "d"]},
+    )  # fmt: skip
+    status, answer = ansible(tmp_path, "verdict", report=[*reports, "none"])
+    assert status == 2 and "report: it must be a dictionary" in answer["msg"]
+
+
+@pytest.mark.parametrize(
+    ("run", "skip", "chosen"),
+    [
+        (["all"], [], ["updates", "caa"]),
+        (["updates"], [], ["updates"]),
+        (["updates", "verify"], [], ["updates"]),
+        (["all"], ["caa", "verify"], ["updates"]),
+        (["caa"], ["caa"], []),
+        (["tagged"], [], ["updates", "caa"]),
+        (["untagged"], [], []),
+        (["all"], ["tagged"], []),
+        (["all"], ["all"], []),
+    ],
+)
+def test_the_chosen_tags_are_those_whose_tasks_ansible_runs(tmp_path, run, skip, chosen):
+    assert _options.chosen_tags(["updates", "caa"], run, skip) == chosen
+    tasks = [{"name": f"It runs: {tag}", "ansible.builtin.debug": {"msg": f"runs {tag}"}, "tags": [tag]}
+             for tag in ("updates", "caa")]  # fmt: skip
+    book = tmp_path / "play.yml"
+    book.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    skipped = ["--skip-tags", ",".join(skip)] if skip else []
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", "-c", "local", "-i", "localhost,", "--tags", ",".join(run),
+         *skipped, book],
+        env={**os.environ, "ANSIBLE_LOCAL_TEMP": str(tmp_path)},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert [tag for tag in ("updates", "caa") if f"runs {tag}" in done.stdout] == chosen, done.stdout + done.stderr

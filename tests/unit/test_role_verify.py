@@ -148,15 +148,15 @@ def broken(words: str, **values: t.Any) -> dict[str, t.Any]:
     return {**result(**values), **gone, "findings": [{"id": "tls.endpoint.error", "fix": "make it reachable"}]}
 
 
-def wanted(minimum: str = "A+", ignore: bool = False, pending: bool = False) -> dict[str, t.Any]:
-    return {"grade": minimum, "ignore_trust": ignore, "pending": pending}
+def wanted(minimum: str = "A+", ignore: bool = False, pending: bool = False, fail: bool = True) -> dict[str, t.Any]:
+    return {"host": "web1", "grade": minimum, "ignore_trust": ignore, "pending": pending, "fail": fail}
 
 
-def report(*results: dict[str, t.Any], must_reach: bool = True, endpoints: t.Any = None, **more: t.Any) -> t.Any:
+def report(*results: dict[str, t.Any], endpoints: t.Any = None, **more: t.Any) -> t.Any:
     inside = more.pop("inside", [])
     entry = {"host": HERE, "port": 443, "server_name": "mail.example"}
     asked = {"endpoints": endpoints or [entry], "inside": inside}
-    return _verify.report(list(results), asked, wanted(**more), must_reach)
+    return _verify.reports(list(results), [(asked, wanted(**more))])["web1"]
 
 
 MISSED = "1 of 1 endpoints are below {}"
@@ -175,7 +175,7 @@ def test_one_that_misses_says_what_caps_it_and_what_to_do():
         "To do: mend tls.protocol.tls10",
     ]
     assert found["bad"] == [MISSED.format("A+")]
-    assert report(result(HSTS, OLD), must_reach=False) == {**found, "bad": []}
+    assert report(result(HSTS, OLD), fail=False) == {**found, "bad": []}
 
 
 def test_what_a_dry_run_would_change_is_not_to_be_mended():
@@ -216,8 +216,28 @@ def test_what_has_no_grade_never_passes(minimum, ignore):
     assert found["lines"][1] == "no grade  mail.example:443 (192.0.2.10): cannot connect: timed out"
     assert found["bad"] == [MISSED.format(minimum)] and todo(found) == ["make it reachable"]
     assert report(minimum=minimum, ignore=ignore)["bad"]
-    nothing = _verify.report(None, {"endpoints": [], "inside": []}, wanted(minimum, ignore))
+    nothing = _verify.reports([], [({"endpoints": [], "inside": []}, wanted(minimum, ignore))])["web1"]
     assert nothing["bad"] and todo(nothing) == ["Name in verify_endpoints what serves TLS, or leave the host out."]
+
+
+def test_each_host_gets_its_own_report():
+    of_other = result(OLD, host="192.0.2.11", address="192.0.2.11")
+    entry = {"port": 443, "server_name": "mail.example"}
+    wishes = [
+        ({"endpoints": [{**entry, "host": HERE}], "inside": []}, wanted()),
+        ({"endpoints": [{**entry, "host": "192.0.2.11"}], "inside": []}, {**wanted("B"), "host": "web2"}),
+        ({"endpoints": [{**entry, "host": "192.0.2.11"}], "inside": []}, {**wanted("A"), "host": "web3"}),
+    ]
+    found = _verify.reports([result(), of_other], wishes)
+    assert {host: len(report["bad"]) for host, report in found.items()} == {"web1": 0, "web2": 0, "web3": 1}
+    assert found["web1"]["lines"] == ["A+  mail.example:443 (192.0.2.10)"]
+    assert found["web2"]["lines"][0].startswith("B   mail.example:443 (192.0.2.11): ")
+
+
+def test_an_endpoint_that_two_hosts_have_is_asked_once():
+    one, other = {"host": HERE, "port": 443, "server_name": "mail.example"}, {"host": HERE, "port": 444}
+    asked = [({"endpoints": endpoints}, wanted()) for endpoints in ([one, other], [dict(one)], [])]
+    assert _verify.endpoints(asked) == [one, other]
 
 
 def test_results_of_other_hosts_say_nothing():

@@ -174,3 +174,36 @@ def test_a_mistake_of_ours_costs_one_endpoint_its_grade(site, monkeypatch):
     bad, good = _tls_prober.probe_all(endpoints, "quick", trust=_tls_prober.Trust(pki.path("root.pem")))
     assert bad["error"] == "KeyError: 'surprise'"
     assert good["error"] is None
+
+
+def test_many_endpoints_are_shared_out_among_processors(tmp_path, monkeypatch):
+    """The answer is the same, but for how long it took."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    endpoints = [
+        {"host": f"n{number}.test", "port": port, "addresses": [f"127.0.0.{1 + number % 2}"]} for number in range(4)
+    ]
+    options = {"endpoints": endpoints, "mode": "quick", "timeout": 10.0, "ca_file": pki.path("root.pem"),
+               "http": True, "concurrency": 32}  # fmt: skip
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
+
+    def timeless(answer):
+        """Without what depends on how long something takes, such as the order of groups of two kinds."""
+        return [
+            {**{key: value for key, value in one.items() if not key.endswith("_ms")}, "groups": sorted(one["groups"])}
+            for one in json.loads(json.dumps(answer["results"]))
+        ]
+
+    sites = [bed.nginx_site(port, ["good"], address=f"127.0.0.{number}") for number in (1, 2)]
+    with bed.nginx(pki.folder, sites, port):
+        alone = tls_grade_info.run(options)
+        assert forks == [] and len(alone["results"]) == 4
+        monkeypatch.setattr(tls_grade_info, "WORTH_A_PROCESS", 2)
+        monkeypatch.setattr(tls_grade_info, "_processors", lambda: 8)
+        shared = tls_grade_info.run(options)
+        assert len(forks) == 3  # for the names, and for two endpoints each
+        assert timeless(shared) == timeless(alone)
+        assert shared["findings"] == alone["findings"]

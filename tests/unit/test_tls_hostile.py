@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import os
+import signal
 import threading
 import time
 
@@ -250,3 +252,64 @@ def test_never_more_than_eight_at_a_time(tmp_path, trust, monkeypatch):
     assert [observation["error"] for observation in observations] == [None] * 9
     assert [peak[address] for address in addresses] == [8, 8, 8]
     assert peak["all"] > 8
+
+
+# --- several processes -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def three(tmp_path):
+    """Nine endpoints, three names at each of three addresses."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"], address=address) for address in addresses], port):
+        yield [endpoint(port, server_name=f"n{number}.test", addresses=addresses) for number in range(3)]
+
+
+def judged(observation):
+    return [observation["server_name"], observation["address"], observation["error"], os.getpid()]
+
+
+def test_processes_share_the_addresses_out(three, trust):
+    alone = _tls_prober.probe_all(three, "quick", trust=trust, judge=judged)
+    shared = _tls_prober.probe_all(three, "quick", trust=trust, judge=judged, processes=2)
+    assert [one[:3] for one in shared] == [one[:3] for one in alone]
+    assert {one[3] for one in alone} == {os.getpid()} and {one[2] for one in alone} == {None}
+    by_address = collections.defaultdict(set)
+    for _name, address, _error, process in shared:
+        by_address[address].add(process)
+    assert all(len(processes) == 1 for processes in by_address.values())
+    assert len(set.union(*by_address.values())) == 2 and os.getpid() not in set.union(*by_address.values())
+
+
+def test_what_a_lost_process_was_to_ask_has_no_grade(three, trust, monkeypatch):
+    fork, forked = os.fork, []
+
+    def noted():
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+
+    def ends(observation):
+        if observation["address"] == "127.0.0.2" and not observation["error"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return judged(observation)
+
+    seen = _tls_prober.probe_all(three, "quick", trust=trust, judge=ends, processes=3)
+    errors = {address: {one[2] for one in seen if one[1] == address} for address in ("127.0.0.1", "127.0.0.2")}
+    assert errors == {"127.0.0.1": {None}, "127.0.0.2": {"not asked: it ended without an answer"}}
+    assert len(seen) == 9
+    assert len(forked) == 4  # one for the names
+    for child in forked:
+        with pytest.raises(ChildProcessError):  # nothing of it is left
+            os.waitpid(child, os.WNOHANG)
+
+
+def test_names_that_do_not_resolve_and_more_processes_than_addresses(trust):
+    seen = _tls_prober.probe_all(
+        [{"host": "no-such-name.invalid", "port": 443}], trust=trust, judge=lambda one: one["error"], processes=4
+    )
+    assert len(seen) == 1 and seen[0].startswith("the name does not resolve")

@@ -246,6 +246,18 @@ def test_tags_choose_steps_and_a_limit_forgets_no_host(audit):
     assert [hosts["apache11"]["steps"][step] for step in "135"] == ["not_asked"] * 3
 
 
+@pytest.mark.parametrize(
+    ("skipped", "not_asked"), [("updates", ["1"]), ("caa", ["4"]), ("verify", ["3"]), ("certificate", [])]
+)
+def test_a_step_that_is_left_out_is_missed_by_no_other(audit, skipped, not_asked):
+    """What they know of the web server, the host has said once for all of them."""
+    result, hosts, folder = audit(f"--skip-tags {skipped} --limit apache11")
+    output = (folder / "artifacts" / "audit" / "stdout").read_text()
+    assert result.rc == 2 and hosts["apache11"]["state"] == "ok", output
+    assert [step for step, state in hosts["apache11"]["steps"].items() if state == "not_asked"] == not_asked
+    assert ("usable, valid until" in " ".join(output.split())) is (skipped != "certificate")
+
+
 def test_nothing_is_changed(planted, seen):
     """After all runs above."""
     after = state()

@@ -1,0 +1,40 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the playbooks begin with a host: options that cannot work are refused, then it is asked.
+
+Both in one task, since each costs some hundredths of a second for every host. The question is made of the options, so
+it is not looked at before these have been.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.action import host_info, role_options
+
+ARGUMENTS = {
+    "roles": role_options.ARGUMENTS["roles"],
+    "question": {"type": "str", "required": True},
+    "steps": {"type": "list", "elements": "str", "required": True},
+}
+
+
+class ActionModule(role_options.ActionModule):
+    _supports_check_mode = True
+    _supports_diff = False
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        task_vars = task_vars or {}
+        _validation, options = self.validate_argument_spec(ARGUMENTS)
+        refusal = self.refusal(options["roles"], task_vars)
+        if refusal:
+            return {"changed": False, **refusal}
+        question = self._templar.template(task_vars[options["question"]])
+        wanted = {part: value for part, value in question.items() if value}
+        result = host_info.asked(
+            lambda: self._execute_module("kopano.hardening.host_info", module_args=wanted, task_vars=task_vars)
+        )
+        return {**result, "steps": options["steps"]}

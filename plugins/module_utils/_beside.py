@@ -1,0 +1,54 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""A function run in a process of its own, at the same time.
+
+No thread: what runs beside others may fork (L(_namespace)), or need a processor for itself, which threads share.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+R = t.TypeVar("R")
+
+
+class Beside(t.Generic[R]):
+    """Runs a function whose value JSON can carry. Nothing else may run in this process that holds a lock meanwhile."""
+
+    def __init__(self, function: t.Callable[[], R]) -> None:
+        self._reader, writer = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            try:
+                os.close(self._reader)
+                try:
+                    text = json.dumps({"value": function()})
+                except ValueError as error:
+                    text = json.dumps({"refused": str(error)})
+                except Exception as error:
+                    text = json.dumps({"error": f"{type(error).__name__}: {error}"})
+                with open(writer, "w", encoding="utf-8") as stream:
+                    stream.write(text)
+            finally:
+                os._exit(0)
+        os.close(writer)
+
+    def result(self) -> R:
+        """What the function has returned. Raises ValueError where it has, and RuntimeError with any other error."""
+        with open(self._reader, encoding="utf-8") as stream:
+            text = stream.read()
+        os.waitpid(self._child, 0)
+        answer = json.loads(text or '{"error": "it ended without an answer"}')
+        if "refused" in answer:
+            raise ValueError(answer["refused"])
+        if "error" in answer:
+            raise RuntimeError(answer["error"])
+        value: R = answer["value"]
+        return value
