@@ -24,6 +24,7 @@ class ActionModule(ActionBase):
         reports = plain(self._task.args.get("report"))
         lines: list[str] = []
         bad: list[str] = []
+        failures: list[dict[str, t.Any]] = []
         for report in reports if isinstance(reports, list) else [reports]:
             if not isinstance(report, dict):
                 raise AnsibleActionFail("report: it must be a dictionary, or a list of some")
@@ -31,8 +32,11 @@ class ActionModule(ActionBase):
                 if not isinstance(report.get(key), list):
                     raise AnsibleActionFail(f"report.{key}: it must be a list")
                 found += report[key]
+            if report["bad"] and "step" in report:
+                words = f"{self._task.get_name()}: {'; '.join(map(str, report['bad']))}"
+                failures.append({"step": report["step"], "message": words})
         result.update(changed=False, msg=lines)
         if bad:
-            result.update(failed=True, bad=bad)
+            result.update(failed=True, bad=bad, failures=failures)
         result["_ansible_verbose_always"] = True  # the lines are what this is for
         return result

@@ -22,6 +22,7 @@ options:
     description:
       - What is known, with at least C(lines), a list of what to say, and C(bad), a list of what the host fails for.
       - Or a list of several such dictionaries, for one task instead of several.
+      - With C(step), a step of the checklist, what it fails for is in RV(failures) too.
     type: raw
     required: true
 """
@@ -41,6 +42,12 @@ bad:
   type: list
   elements: str
   sample: ["openssl has a security update"]
+failures:
+  description: What it fails for by step, with the name of the task.
+  returned: failure
+  type: list
+  elements: dict
+  sample: [{step: 1, message: "Say how the host is doing: openssl has a security update"}]
 msg:
   description: The report's C(lines).
   returned: always

@@ -213,7 +213,7 @@ def report(
             lines.append(words % entry["item"]["name"])
     lines += [f"not published: {text}" for text in failed]
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
-    return {"lines": lines or ["no names to check"], "bad": bad}
+    return {"step": 4, "lines": lines or ["no names to check"], "bad": bad}
 
 
 def _verdict_lines(results: t.Iterable[Info]) -> list[str]:

@@ -95,8 +95,9 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     looked = _asked_of_host(variables, "__certificate_looked", "certificates")
-    said = "__report_said" in variables and "certificate" in variables["__report_reached"]["steps"]
-    if (said or "__certificate_verdict" in variables) and _is_answer(looked) and "results" in looked:
+    said = not variables.get("__report_said", {"skipped": True}).get("skipped")
+    chosen = "certificate" in (variables.get("__report_reached") or {}).get("steps", [])
+    if ((said and chosen) or "__certificate_verdict" in variables) and _is_answer(looked) and "results" in looked:
         given["sources"].append("certificate")
         given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
 

@@ -216,4 +216,4 @@ def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
     lines += [f"wrong: {text}" for text in done["wrong"]]
     found = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
     found_bad = [f"{item['id']} ({item['subject']})" for item in found] if all_must_be_well else []
-    return {"lines": lines + _finding_lines(info["findings"]), "bad": [*done["wrong"], *found_bad]}
+    return {"step": 1, "lines": lines + _finding_lines(info["findings"]), "bad": [*done["wrong"], *found_bad]}

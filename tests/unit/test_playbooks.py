@@ -100,7 +100,7 @@ def collections(tmp_path_factory):
 def harden(collections, tmp_path):
     """Runs harden.yml where some hosts fail: the run, the hosts of its recap that failed, and the scorecard's lines."""
 
-    def run(failing, of_hosts=None, **variables):
+    def run(failing, of_hosts=None, passes=None, **variables):
         here = {"ansible_connection": "local", "ansible_become": False, "is_updated": False, "updates_work": True}
         here["ansible_python_interpreter"] = sys.executable
         hosts = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in HOSTS}
@@ -113,7 +113,8 @@ def harden(collections, tmp_path):
                  "ASKED": str(tmp_path / "asked")},
             cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
-        assert done.returncode == (2 if failing else 0), done.stdout + done.stderr
+        passes = not failing if passes is None else passes
+        assert done.returncode == (0 if passes else 2), done.stdout + done.stderr
         before, _, recap = done.stdout.partition("PLAY RECAP")
         cards = re.findall(r"(?m)^(web\d)((?: +(?:FAIL|ok|[?-])(?= )){5})  *(.*)$", before)
         hosts_of = {
@@ -156,6 +157,24 @@ def test_a_limit_of_failed_hosts_ends_the_run(harden):
     _output, failed, seen, card = harden({"web1"}, harden_serial=2, harden_max_fail_percentage=40)
     assert (failed, seen) == ({"web1"}, {"web1", "web2"})
     assert card["web1"][0][1] == "FAIL"
+
+
+def test_what_is_not_as_it_has_to_be_fails_its_own_step_only(harden):
+    """Of one message for all steps."""
+    report = {"lines": ["updates: 1 pending"], "bad": ["openssl has a security update"]}
+    output, failed, _seen, card = harden(set(), passes=False, __updates_report={"step": 1, **report})
+    assert failed == set(HOSTS) and "updates: 1 pending" in output
+    steps, words = card["web1"]
+    assert steps[0] == "FAIL" and "FAIL" not in steps[1:]
+    assert words == "Looking at the host failed: Say how the host is doing: openssl has a security update"
+    both = {
+        "__updates_report": {"step": 1, **report},
+        "__caa_report": {"step": 4, "lines": [], "bad": ["forbidden: a"]},
+    }
+    _output, _failed, _seen, card = harden(set(), passes=False, **both)
+    steps, words = card["web2"]
+    assert (steps[0], steps[3]) == ("FAIL", "FAIL") and "FAIL" not in (steps[1], steps[2], steps[4])
+    assert words.endswith("openssl has a security update (and 1 more)")
 
 
 def test_a_host_that_was_changed_is_asked_again(harden):

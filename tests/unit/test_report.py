@@ -856,7 +856,8 @@ def test_an_answer_that_is_none_leaves_the_step_unknown():
     [
         ({}, ["vhost"], [1, 2]),
         # The certificates are in the report where they were spoken of, as that of a host that was put back is not.
-        ({"__report_said": {}}, ["vhost", "certificate"], [1, 2]),
+        ({"__report_said": {"failed": True}}, ["vhost", "certificate"], [1, 2]),
+        ({"__report_said": {"skipped": True}}, ["vhost"], [1, 2]),
         ({"__certificate_verdict": {}}, ["vhost", "certificate"], [1, 2]),
         # What a role has asked later counts.
         ({"__frontend_info": {"findings": []}, "__updates_info": {"failed": True}}, [], [1, 2]),

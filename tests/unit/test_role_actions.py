@@ -25,7 +25,11 @@ from .test_on_controller import play
     ("report", "status", "answer"),
     [
         ({"lines": ["a", "b"], "bad": []}, 0, {"changed": False, "msg": ["a", "b"]}),
-        ({"lines": ["a"], "bad": ["c"], "more": 1}, 2, {"changed": False, "msg": ["a"], "bad": ["c"]}),
+        (
+            {"lines": ["a"], "bad": ["c"], "more": 1},
+            2,
+            {"changed": False, "msg": ["a"], "bad": ["c"], "failures": []},
+        ),
     ],
 )
 def test_the_lines_are_said_and_the_bad_fails(tmp_path, report, status, answer):
@@ -141,10 +145,15 @@ def test_what_the_host_refuses_is_a_host_that_was_reached(tmp_path):
 
 
 def test_several_reports_are_one_verdict(tmp_path):
-    reports = [{"lines": ["a"], "bad": []}, {"lines": ["b"], "bad": ["c"]}, {"lines": [], "bad": ["d"]}]
-    assert ansible(tmp_path, "verdict", report=reports) == (
-        2, {"changed": False, "msg": ["a", "b"], "bad": ["c", "d"]},
-    )  # fmt: skip
+    reports = [
+        {"step": 1, "lines": ["a"], "bad": []},
+        {"step": 4, "lines": ["b"], "bad": ["c", "e"]},
+        {"lines": [], "bad": ["d"]},
+    ]
+    status, answer = ansible(tmp_path, "verdict", report=reports)
+    assert status == 2 and (answer["msg"], answer["bad"]) == (["a", "b"], ["c", "e", "d"])
+    (failure,) = answer["failures"]
+    assert failure["step"] == 4 and failure["message"].endswith(": c; e")
     status, answer = ansible(tmp_path, "verdict", report=[*reports, "none"])
     assert status == 2 and "report: it must be a dictionary" in answer["msg"]
 

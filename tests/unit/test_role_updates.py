@@ -214,6 +214,7 @@ def test_the_policy_is_about_the_web_server_and_php_for_an_hour(policy, words, s
 
 def test_a_host_without_fault():
     assert _updates.report(info(), done()) == {
+        "step": 1,
         "lines": [
             "support: full until 2028-08-09 (distro-info-data)",
             "updates: 0 pending, 0 for security, 0 held; lists 5 h old",
