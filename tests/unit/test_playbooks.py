@@ -134,6 +134,13 @@ def test_a_host_that_fails_ends_nothing_for_the_others(harden):
     assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
+def test_a_host_that_fails_is_told_of_its_updates_and_not_of_its_certificates(harden):
+    """What these have to be good for is only known of a host that is graded."""
+    said = {f"__{role}_report": {"lines": [f"on {role}"], "bad": []} for role in ("updates", "certificate", "caa")}
+    output, _failed, _seen, _card = harden({"web2"}, **said)
+    assert [output.count(f"on {role}") for role in ("updates", "certificate", "caa")] == [3, 2, 2]
+
+
 def test_when_all_fail_all_are_reported(harden):
     output, failed, _seen, card = harden(HOSTS)
     assert failed == set(card) == set(HOSTS)
