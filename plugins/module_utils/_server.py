@@ -13,6 +13,7 @@ for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither close
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -297,7 +298,7 @@ class Server:
             workers = self.workers(main)
             if not workers - old:
                 words = _since(positions)
-                if "[emerg]" in words:
+                if "[emerg]" in words and not _is_still_binding(words):
                     return False, words
                 continue
             patience = patience or time.monotonic() + OLD_WORKER_PATIENCE
@@ -326,6 +327,15 @@ class Server:
         listeners = set(tcp_listeners())
         opened = [_sockets_of(pid) for pid in pids]
         return any(inodes is None or inodes & listeners for inodes in opened)
+
+
+def _is_still_binding(words: str) -> bool:
+    """Whether nginx tries once more to listen on a port that is taken, as it does five times in two seconds.
+
+    It must not be left at that: if the port is given up meanwhile, it runs with a configuration that was taken back.
+    """
+    refused = [line for line in words.splitlines() if "[emerg]" in line]
+    return all("bind() to" in line and f"({errno.EADDRINUSE}:" in line for line in refused)
 
 
 def _since(positions: dict[str, int]) -> str:
