@@ -35,10 +35,13 @@ _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRECTORY) -> None:
-    """Keep the options of a run that had nothing to change; of any other one forget what was kept.
+    """Keep the options of a run that had nothing to change, and no warning; of any other one forget what was kept.
 
-    A host on which this cannot be written is asked twice the next time, no more.
+    One that wants nothing, and only asks the server, leaves it as it is. A host on which this cannot be written is
+    asked twice the next time, no more.
     """
+    if unchanged and not params["restore"] and not _wants_something(params):
+        return
     path = os.path.join(folder, FILE)
     with contextlib.suppress(OSError, _changeset.ChangeError):
         if not unchanged or params["restore"] or _is_secret(params):
@@ -83,6 +86,11 @@ def _as_given(params: Options) -> bytes:
         return [given(item) for item in value] if isinstance(value, list) else value
 
     return json.dumps(given(params), sort_keys=True).encode()
+
+
+def _wants_something(params: Options) -> bool:
+    fragments = [names for name in ("enable", "disable") for names in (params[name] or {}).values()]
+    return bool(params["files"] or params["adopt"] or any(fragments))
 
 
 def _is_secret(params: Options) -> bool:

@@ -34,8 +34,9 @@ def main(prediction: types.ModuleType | None) -> None:
         for warning in error.result.pop("warnings"):
             module.warn(warning)
         module.fail_json(msg=str(error), **error.result)
-    for warning in result.pop("warnings"):
+    warnings = result.pop("warnings")
+    for warning in warnings:
         module.warn(warning)
     if not module.check_mode and not module.params["confirm"]:
-        _again.remember(module.params, not (result["changed"] or result.get("ungraded")))
+        _again.remember(module.params, not (result["changed"] or result.get("ungraded") or warnings))
     module.exit_json(**result)

@@ -10,6 +10,7 @@ import json
 import os
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -19,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _diagnose,
     _journal,
     _rehearsal,
+    _transaction,
+    _web_config,
     _web_options,
 )
 
@@ -177,6 +180,40 @@ def test_a_run_that_is_kept_already_is_not_written_again(bed, state):  # noqa: F
     assert os.stat(path).st_mtime == 1
     _again.remember(_web_options.understood(wanted(bed, keep=6)), True, state)
     assert os.stat(path).st_mtime > 1 and json.loads(Path(path).read_text())["keep"] == 6
+
+
+@pytest.mark.parametrize("fragments", [{}, {"enable": {"modules": []}, "disable": None}])
+def test_a_run_that_only_asks_leaves_what_is_kept(bed, state, fragments):  # noqa: F811
+    """As the role updates does before and after what it installs."""
+    before = _again.look(state)["digest"]
+    _again.remember(_web_options.understood({"probes": [{"path": "/"}], **fragments}), True, state)
+    assert _again.look(state)["digest"] == before
+    _again.remember(_web_options.understood({"disable": {"sites": ["default"]}}), True, state)
+    assert json.loads(Path(state, _again.FILE).read_text())["disable"]["sites"] == ["default"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "check", "confirm", "remembered"),
+    [
+        ({}, False, None, [True]),
+        ({"changed": True}, False, None, [False]),
+        ({"ungraded": True}, False, None, [False]),
+        # Such a run is not taken from host_info, so doing it again there would be for nothing.
+        ({"warnings": ["the rehearsal could go no further than 'syntax'"]}, False, None, [False]),
+        ({}, True, None, []),
+        ({"changed": True}, False, "000001", []),
+    ],
+)
+def test_what_the_module_remembers(monkeypatch, answer, check, confirm, remembered):
+    seen = []
+    module = mock.Mock(params={**_web_options.understood({}), "confirm": confirm}, check_mode=check)
+    monkeypatch.setattr(_web_config, "AnsibleModule", lambda **_options: module)
+    monkeypatch.setattr(_web_config.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(_transaction, "run", lambda *_arguments: {"changed": False, "warnings": [], **answer})
+    monkeypatch.setattr(_again, "remember", lambda _params, unchanged: seen.append(unchanged))
+    _web_config.main(None)
+    assert seen == remembered
+    assert module.exit_json.call_count == 1 and module.warn.call_count == len(answer.get("warnings", []))
 
 
 def test_where_it_cannot_be_kept_nothing_is_lost(bed, tmp_path):  # noqa: F811
