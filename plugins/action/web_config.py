@@ -6,15 +6,19 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
-from ansible.errors import AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
 
 CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
+# A confirmation that does not arrive undoes a good change, and a second one does no harm.
+CONFIRM_ATTEMPTS = 2
+CONFIRM_PAUSE = 1.0
 
 
 class _Variables(dict[str, t.Any]):
@@ -87,17 +91,41 @@ class ActionModule(ActionBase):
             return {
                 "failed": True,
                 "changed": True,
-                "msg": "not confirmed, the host takes the change back within %d s: seen from the controller: %s"
+                "msg": "not confirmed, the host rolls the change back within %d s: seen from the controller: %s"
                 % (waiting, "; ".join(objections)),
             }
-        confirmed = self._execute_module(
-            "kopano.hardening.web_config",
-            module_args={"confirm": result["transaction"]},
-            task_vars=task_vars,
-        )
-        if confirmed.get("failed"):
-            return {"failed": True, "msg": "the change was not confirmed: {}".format(confirmed.get("msg"))}
-        return {"phase": confirmed["phase"]}
+        reasons = []
+        for _attempt in range(CONFIRM_ATTEMPTS):
+            confirmed, reason = self._send_confirmation(result["transaction"], task_vars)
+            if not reason:
+                return {"phase": confirmed["phase"]}
+            reasons.append(reason)
+            if "phase" in confirmed:  # the host has decided
+                break
+            time.sleep(CONFIRM_PAUSE)
+        return {"failed": True, "msg": _unconfirmed(result["transaction"], waiting, reasons[-1], confirmed)}
+
+    def _send_confirmation(self, transaction: str, task_vars: dict[str, t.Any]) -> tuple[dict[str, t.Any], str | None]:
+        """Confirm a transaction on its host; the module's result, and the reason if it is not confirmed."""
+        try:
+            confirmed: dict[str, t.Any] = self._execute_module(
+                "kopano.hardening.web_config", module_args={"confirm": transaction}, task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as error:
+            return {}, f"the connection to the host was lost: {error}"
+        if not confirmed.get("failed") and "phase" in confirmed:
+            return confirmed, None
+        words = (confirmed.get(key) for key in ("msg", "module_stderr", "module_stdout"))
+        return confirmed, next((str(text).strip() for text in words if text), "the host gave no reason")
+
+
+def _unconfirmed(transaction: str, waiting: int, reason: str, confirmed: dict[str, t.Any]) -> str:
+    if confirmed.get("rolled_back"):
+        return f"the change was not confirmed: {reason}"
+    return (
+        f"the change could not be confirmed, the host rolls it back {waiting} s after it was made unless the "
+        f"confirmation of {transaction} has reached it: {reason}"
+    )
 
 
 def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.Any]]) -> list[str]:

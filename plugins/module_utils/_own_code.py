@@ -44,19 +44,21 @@ def interpreter() -> str:
     return common if os.path.realpath(common) == os.path.realpath(sys.executable) else sys.executable
 
 
-def call(folder: str, module: str, function: str, *arguments: str) -> list[str]:
-    """The command line that calls a function of a module that lies in folder, with texts as its arguments."""
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); "
-        f"from {PACKAGE.replace(os.sep, '.')} import {module}; sys.exit({module}.{function}(*sys.argv[2:]))"
-    )
-    return [interpreter(), "-c", program, folder, *arguments]
+def keep(path: str, module: str, function: str) -> None:
+    """Write a program (zipapp in the manual of Python) that calls a function of a module with its own arguments.
 
-
-def keep(folder: str) -> None:
-    """Write the sources below a directory that is the caller's own."""
-    for path, content in sources().items():
-        goal = os.path.join(folder, path)
-        os.makedirs(os.path.dirname(goal), exist_ok=True)
-        with open(goal, "wb") as stream:
-            stream.write(content)
+    The sources lie in it, so that one file is all that has to reach the disk.
+    """
+    packages = [os.path.join(*PACKAGE.split(os.sep)[:count]) for count in range(1, PACKAGE.count(os.sep) + 2)]
+    content = dict(sources())
+    content.update((os.path.join(package, "__init__.py"), b"") for package in packages)
+    package = PACKAGE.replace(os.sep, ".")
+    content["__main__.py"] = (
+        f"import sys\n\nfrom {package} import {module}\n\nsys.exit({module}.{function}(*sys.argv[1:]))\n"
+    ).encode()
+    with open(path, "wb") as stream:
+        with zipfile.ZipFile(stream, "w") as archive:
+            for name, data in sorted(content.items()):
+                archive.writestr(name, data)
+        stream.flush()
+        os.fsync(stream.fileno())

@@ -36,6 +36,8 @@ MANAGER_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAME
 OLD_WORKER_PATIENCE = 1.5
 RELOAD_TIMEOUT = 20.0
 START_TIMEOUT = 30
+UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
+STOP_TIMEOUT = 100
 
 
 # Netlink's socket monitoring (sock_diag(7)): it lists the listening sockets alone, where /proc/net/tcp walks the table
@@ -156,7 +158,7 @@ class Server:
         answer = self._systemctl("show", "--property=MainPID", "--value")
         return int(answer) if answer and answer.isdigit() else None
 
-    def _systemctl(self, *arguments: str) -> str | None:
+    def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
         if not os.path.isdir("/run/systemd/system"):
             return None
         try:
@@ -164,7 +166,7 @@ class Server:
                 ["systemctl", *arguments, self.layout.unit],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=START_TIMEOUT,
+                timeout=timeout,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired):
@@ -259,21 +261,53 @@ class Server:
         return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()
 
     def start(self) -> bool:
-        """Start a server that a failed reload has stopped. True when it runs afterwards."""
+        """Start a stopped server. True when it runs afterwards; never raises."""
         if self.main_pid() is None and self._systemctl("reset-failed") is not None:
-            self._systemctl("start")
+            self._systemctl("start", timeout=UNIT_START_TIMEOUT)
         if self.main_pid() is None:
-            arguments = ["-k", "start"] if self.layout.server == "apache" else []
-            subprocess.run(
+            self._start_directly()
+        return self.main_pid() is not None
+
+    def _start_directly(self) -> None:
+        """Start the server where no service manager does. One that stays in the foreground is left running there."""
+        arguments = ["-k", "start"] if self.layout.server == "apache" else []
+        try:
+            process = subprocess.Popen(
                 self.command(*arguments),
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=START_TIMEOUT,
-                check=False,
+                start_new_session=True,
             )
-        return self.main_pid() is not None
+        except OSError:
+            return
+        deadline = time.monotonic() + START_TIMEOUT
+        while process.poll() is None and not self.workers() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def stop(self) -> bool:
+        """Stop the server in good order. True when it no longer runs afterwards; never raises."""
+        self._systemctl("stop", timeout=STOP_TIMEOUT)
+        main = self.main_pid()
+        if main is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(main, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.main_pid() is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.main_pid() is None
+
+    def was_stopped(self) -> bool:
+        """Whether the service manager stopped the server because an administrator said so; False where it is not known.
+
+        One that ended by itself at a bad configuration has failed. One that was never started since the boot was not
+        stopped.
+        """
+        output = self._systemctl("show", "--property=ActiveState,Result,ActiveEnterTimestampMonotonic") or ""
+        state = dict(line.partition("=")[::2] for line in output.splitlines())
+        has_run = state.get("ActiveEnterTimestampMonotonic", "0") != "0"
+        return (state.get("ActiveState"), state.get("Result")) == ("inactive", "success") and has_run
 
     def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
         """Have the running server read its configuration, and wait until its workers run with it.
@@ -286,7 +320,10 @@ class Server:
             return False, f"{self.layout.unit} is not running"
         self._reloaded = main
         positions = self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
-        os.kill(main, RELOAD_SIGNALS[self.layout.server])
+        try:
+            os.kill(main, RELOAD_SIGNALS[self.layout.server])
+        except ProcessLookupError:
+            return False, f"{self.layout.unit} ended before it could be reloaded"
         deadline = time.monotonic() + RELOAD_TIMEOUT
         patience: float | None = None
         pause = 0.002

@@ -17,7 +17,9 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
+import traceback
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
@@ -26,9 +28,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _ask,
     _changeset,
     _config,
-    _confirmation,
     _diagnose,
     _fragments,
+    _guard,
     _journal,
     _layout,
     _probe,
@@ -40,21 +42,36 @@ from ansible_collections.kopano.hardening.plugins.module_utils._server import Se
 
 END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
 REQUEST_TIMEOUT = 10.0
-EXPIRE_PATIENCE = 60  # seconds that the timer's run waits for a lock that somebody holds
+LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
+# Seconds until the guard tries a rollback again that did not succeed, for example on a full disk.
+GUARD_PAUSES = (1, 5, 30, 60, 300)
+RESTORECON_TIMEOUT = 30
+
+# Why the guard has rolled a transaction back by itself.
+GUARD_REASONS = {
+    "timer": "by its timer, since it was not confirmed in time",
+    "boot": "at the boot of the host, since it was not complete before",
+}
+
+# Why a transaction cannot be confirmed, by its state; None: the journal does not have it.
+_UNCONFIRMABLE: dict[str | None, str] = {
+    _journal.UNDONE: "confirm: transaction {0!r} was not confirmed in time, the host has already rolled it back",
+    None: "confirm: transaction {0!r} does not wait for a confirmation on this host",
+}
 
 # What each of these raises is the user's or the host's fault, and its text says what to do.
 EXPECTED = (
     _changeset.ChangeError,
-    _confirmation.ConfirmationError,
     _config.ConfigError,
     _fragments.FragmentError,
+    _guard.GuardError,
     _journal.JournalError,
     OSError,
 )
 
 
 class TransactionError(Exception):
-    """The transaction did not happen, or was taken back. result is what the module returns beside the message."""
+    """The transaction did not happen, or was rolled back. result is what the module returns beside the message."""
 
     def __init__(self, message: str, result: dict[str, t.Any]) -> None:
         super().__init__(message)
@@ -96,6 +113,7 @@ class _Transaction:
         self.changeset = Changeset()
         self.record: Record | None = None
         self.swapped = False
+        self.signalled = False
         self.phase = "lock"
         self._phase_started = self._started = time.monotonic()
         self.result: dict[str, t.Any] = {
@@ -129,7 +147,7 @@ class _Transaction:
             try:
                 self._steps()
             except BaseException:
-                self._take_back()
+                self._roll_back()
                 raise
             finally:
                 self._enter(self.phase)
@@ -141,6 +159,10 @@ class _Transaction:
             raise self._error(str(error), fault) from error
         except _Interrupted as error:
             raise self._error(str(error), _diagnose.Fault(str(error))) from error
+        except Exception as error:  # a defect of this collection; what became of the host is reported all the same
+            words = f"unexpected {type(error).__name__}: {error}"
+            self.result["exception"] = traceback.format_exc()
+            raise self._error(words, _diagnose.Fault(words)) from error
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
@@ -152,24 +174,24 @@ class _Transaction:
         elif self.record is not None and self.record.state in (_journal.PROVEN, _journal.COMMITTED):
             outcome = "the change is in place and good, the next run finishes its record"
         elif self.record is not None and self.swapped:
-            outcome = "NOT everything could be put back; the next run will try again"
+            outcome = "NOT everything could be restored; the next run tries again"
         else:
             outcome = "nothing was changed"
         result = dict(self.result, failure=failure, changed=False)
         return TransactionError(f"{self.phase} failed, {outcome}: {message}", result)
 
-    def _take_back(self) -> None:
+    def _roll_back(self) -> None:
         """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
         _on_signals(_unheard)
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
-        if self.record.data.get("timer"):
-            _confirmation.disarm(self.record)
         try:
-            _undo(self.journal, self.record, Server(_layout_of(self.record)), self.swapped)
-            self.result["rolled_back"] = self.swapped
-        except EXPECTED as error:
+            # A server that ended without a signal of this run was ended by somebody else, who may want it so.
+            _undo(self.journal, self.record, may_start=lambda _server: self.signalled)
+        except Exception as error:  # whatever it is: the error that led here is the one to report
             self.result["warnings"].append(f"rollback: {error}")
+            return
+        self.result["rolled_back"] = self.swapped
 
     # --- the steps ---
 
@@ -213,7 +235,9 @@ class _Transaction:
         record = self.record
 
         self._enter("swap")
-        self._arm(record)
+        self._guard(record)
+        if running and server.main_pid() is None:
+            raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
         record.save(_journal.SWAPPING)
         self.swapped = True
         _changeset.apply(changes)
@@ -221,14 +245,14 @@ class _Transaction:
         _journal.clean_staging(record)
 
         self._enter("reload")
-        self._reload(server, live)
+        self._reload(server, live, running)
 
         self._enter("probe")
         self._probe_live(server, asked, known, before[len(endpoints) :])
 
         self._enter("commit")
         if record.data.get("timer"):
-            record.save(_journal.CONFIRMING, deadline=time.time() + self.params["confirm_timeout"])
+            record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
             return
         _on_signals(_unheard)  # too late to take it back
         record.save(_journal.PROVEN)
@@ -242,12 +266,13 @@ class _Transaction:
 
     def _recover(self) -> None:
         """Put right what an interrupted run has left, before anything is compared with it."""
+        self._report_guard()
         record = self.journal.unfinished()
         if record is None:
             return
-        if record.state == _journal.CONFIRMING and record.data["deadline"] > time.time():
+        if record.state == _journal.CONFIRMING and _guard.is_waiting(record):
             raise _stop(
-                f"transaction {record.id} waits for its confirmation; confirm it, or wait until it is taken back"
+                f"transaction {record.id} waits for its confirmation; confirm it, or wait until it is rolled back"
             )
         if self.check_mode:
             raise _stop(
@@ -255,6 +280,15 @@ class _Transaction:
             )
         action, paths = recover(self.journal, record)
         self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths}
+
+    def _report_guard(self) -> None:
+        """Report once what the host has rolled back by itself since the last run."""
+        for record in self.journal.records():
+            occasion = record.data.get("rolled_back_by")
+            if occasion and record.state == _journal.UNDONE and not record.data.get("reported"):
+                self.result["warnings"].append(f"transaction {record.id} was rolled back {GUARD_REASONS[occasion]}")
+                if not self.check_mode:
+                    record.save(_journal.UNDONE, reported=True)
 
     def _live(self, server: Server) -> tuple[_config.Config | None, _diagnose.Fault | None]:
         """The configuration as it lies there; one that cannot be read is not fatal yet, a change may repair it."""
@@ -485,16 +519,21 @@ class _Transaction:
 
     # --- swap, reload, probe ---
 
-    def _arm(self, record: Record) -> None:
+    def _guard(self, record: Record) -> None:
+        """Have the host roll the change back by itself, should this run not come to its end."""
+        _guard.install(record)
         if self.params["confirm_timeout"]:
             record.save(_journal.STAGED, timer=True)
-            _confirmation.arm(record, self.params["confirm_timeout"])
+            _guard.start_timer(record, self.params["confirm_timeout"])
 
-    def _reload(self, server: Server, live: _config.Config | None) -> None:
+    def _reload(self, server: Server, live: _config.Config | None, running: bool) -> None:
         ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
-        if ok and server.main_pid() is None:
+        if ok and not running:
             ok, words = server.start(), f"{server.layout.unit} could not be started"
+        elif ok and server.main_pid() is None:
+            raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
         elif ok:
+            self.signalled = True
             ok, words = server.reload(error_logs(server.layout, live))
         if not ok:
             raise self._refused(server, words)
@@ -529,16 +568,19 @@ class _Transaction:
 
     def _confirm(self, wanted: str) -> None:
         self._enter("commit")
-        for record in self.journal.records():
-            if record.id == wanted and record.state == _journal.CONFIRMING:
-                self.result["transaction"] = record.id
-                if not self.check_mode:
-                    _confirmation.disarm(record)
-                    record.save(_journal.PROVEN)
-                    _finish(self.journal, record, self.params["keep"])
-                self.result["changed"] = True
-                return
-        raise _stop(f"confirm: transaction {wanted!r} does not wait for a confirmation on this host")
+        record = next((record for record in self.journal.records() if record.id == wanted), None)
+        state = record.state if record else None
+        if record is None or state not in (_journal.CONFIRMING, _journal.COMMITTED):
+            self.result["rolled_back"] = state == _journal.UNDONE
+            raise _stop(_UNCONFIRMABLE.get(state, _UNCONFIRMABLE[None]).format(wanted))
+        self.result["transaction"] = record.id
+        if state == _journal.COMMITTED:
+            return  # confirmed before, by a run whose result was lost on its way
+        if not self.check_mode:
+            _on_signals(_unheard)
+            record.save(_journal.PROVEN)
+            _finish(self.journal, record, self.params["keep"])
+        self.result["changed"] = True
 
 
 # --- shared by the steps and the recovery ----------------------------------------------------------------------------
@@ -560,8 +602,16 @@ def _interrupted(number: int, _frame: t.Any) -> None:
 
 def _restore_contexts(paths: list[str]) -> None:
     """Give new files the SELinux context of their place; a replaced file has kept its own (restorecon(8))."""
-    if paths and os.path.isdir("/sys/fs/selinux") and os.path.exists("/usr/sbin/restorecon"):
-        subprocess.run(["/usr/sbin/restorecon", *paths], check=False)
+    if paths and os.path.isdir("/sys/fs/selinux"):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                ["/usr/sbin/restorecon", *paths],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=RESTORECON_TIMEOUT,
+                check=False,
+            )
 
 
 def _key(target: _ask.Target) -> tuple[t.Any, ...]:
@@ -626,16 +676,17 @@ def _choose_layout(wanted: str) -> _layout.Layout:
     return layouts[0]
 
 
-def _layout_of(record: Record) -> _layout.Layout:
-    for layout in _layout.detect(record.data["server"]):
-        return layout
-    raise _stop("transaction {} was of {}, which is no longer installed".format(record.id, record.data["server"]))
+def _server_of(record: Record) -> Server | None:
+    """The server that a transaction was of; None if it is no longer installed."""
+    layouts = _layout.detect(record.data["server"])
+    return Server(layouts[0]) if layouts else None
 
 
 def _finish(journal: Journal, record: Record, keep: int) -> None:
     """Commit what was proven good, and forget what is too old. A record that says so is forgotten itself at once."""
     if record.data.get("forget"):
         journal.discard(record)
+        _guard.remove(record)
         return
     restored = record.data.get("restores")
     if restored:
@@ -643,56 +694,100 @@ def _finish(journal: Journal, record: Record, keep: int) -> None:
             if restored <= other.id < record.id and other.state == _journal.COMMITTED:
                 _journal.remove_new_directories(other)
                 other.save(_journal.COMMITTED, restored_by=record.id)
-    record.save(_journal.COMMITTED, committed=_journal.now(), timer=False)
+    record.save(_journal.COMMITTED, committed=_journal.now())
+    _guard.remove(record)
     journal.prune(keep)
 
 
-def _undo(journal: Journal, record: Record, server: Server, reload: bool) -> list[str]:
-    """Put the files back and have the server serve them, started again if the change had ended it."""
+def _undo(
+    journal: Journal, record: Record, may_start: t.Callable[[Server], bool], rolled_back_by: str | None = None
+) -> list[str]:
+    """Restore the files and have the server serve them; returns the paths that were not as before.
+
+    The files come first: nothing that can fail or hang comes before them. may_start: whether a server is started again
+    that no longer runs.
+    """
     paths = _journal.undo(record)
-    if reload and record.data.get("running", True):
-        if server.main_pid() is None:
-            if not server.start():
-                raise _changeset.ChangeError(f"{server.layout.unit} could not be started again")
-        else:
-            ok, words = server.reload(error_logs(server.layout, None))
-            if not ok and not server.start():
-                raise _changeset.ChangeError(f"{server.layout.unit} does not take its old configuration: {words}")
     if record.state == _journal.STAGED:
         journal.discard(record)
-        return paths
-    # When the disk is full the record stays open, and the next run finds nothing left to put back.
-    with contextlib.suppress(_journal.JournalError):
-        record.save(_journal.UNDONE)
+    else:
+        server = _server_of(record)
+        if server is not None:
+            _serve_again(server, record.data.get("running", True), may_start)
+        # When the disk is full the record stays open, and the next run finds nothing left to restore.
+        with contextlib.suppress(_journal.JournalError):
+            record.save(_journal.UNDONE, rolled_back_by=rolled_back_by)
+    _guard.remove(record)
     return paths
 
 
-def recover(journal: Journal, record: Record) -> tuple[str, list[str]]:
-    """Undo or finish an interrupted transaction; returns which, and the paths that were put back."""
+def _serve_again(server: Server, was_running: bool, may_start: t.Callable[[Server], bool]) -> None:
+    """Have the server run as it did before the change, with its old configuration. Raises ChangeError."""
+    unit = server.layout.unit
+    if not was_running:
+        if server.main_pid() is not None and not server.stop():
+            raise _changeset.ChangeError(f"{unit} did not run before the change, and cannot be stopped again")
+        return
+    words = ""
+    if server.main_pid() is not None:
+        ok, words = server.reload(error_logs(server.layout, None))
+        if ok:
+            return
+    elif not may_start(server):
+        return
+    if not server.start():
+        raise _changeset.ChangeError(f"{unit} could not be started again{words and ': ' + words}")
+
+
+def _unless_stopped(server: Server) -> bool:
+    return not server.was_stopped()
+
+
+def _never(_server: Server) -> bool:
+    """At a boot: the service manager starts the web server itself, after the guard."""
+    return False
+
+
+def recover(
+    journal: Journal,
+    record: Record,
+    may_start: t.Callable[[Server], bool] = _unless_stopped,
+    rolled_back_by: str | None = None,
+) -> tuple[str, list[str]]:
+    """Undo or finish an interrupted transaction; returns which, and the paths that were restored."""
     if record.state == _journal.PROVEN:
         _finish(journal, record, keep=max(1, len(journal.records())))
         return "finished", []
-    if record.data.get("timer"):
-        _confirmation.disarm(record)
-    touched = record.state != _journal.STAGED
-    return "undone", _undo(journal, record, Server(_layout_of(record)), touched)
+    return "undone", _undo(journal, record, may_start, rolled_back_by)
 
 
-def expire(folder: str, identifier: str) -> None:
-    """The confirmation timer's own run: take the transaction back if it still waits."""
+def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
+    """The guard's own run: undo or finish the transaction if it is still open; returns the exit status.
+
+    occasion: C(boot) or C(timer). A run that holds the lock is waited for without a limit, since no change may stay
+    unconfirmed; only root's runs can hold it, and the lock ends with them.
+    """
     journal, lock = Journal(folder), Lock()
-    deadline = time.monotonic() + EXPIRE_PATIENCE
+    for pause in (*GUARD_PAUSES, None):
+        _wait_for(lock)
+        try:
+            for record in journal.records():
+                if record.id == identifier and record.state in _journal.OPEN:
+                    recover(journal, record, _never if occasion == "boot" else _unless_stopped, occasion)
+            return 0
+        except Exception as error:  # whatever it is, the next attempt may succeed
+            sys.stderr.write(f"kopano-hardening: the rollback of {identifier} failed: {error}\n")
+        finally:
+            lock.release()
+        if pause is not None:
+            time.sleep(pause)
+    return 1
+
+
+def _wait_for(lock: Lock) -> None:
     while True:
         try:
             lock.acquire()
-            break
+            return
         except _journal.JournalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.2)
-    try:
-        for record in journal.records():
-            if record.id == identifier and record.state in (_journal.SWAPPING, _journal.CONFIRMING):
-                _undo(journal, record, Server(_layout_of(record)), True)
-    finally:
-        lock.release()
+            time.sleep(LOCK_PAUSE)

@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -96,3 +98,80 @@ def test_a_port_that_is_given_up_in_time_is_no_refusal(server, nginx):
 )
 def test_other_refusals_are_not_waited_for(lines, tries):
     assert _server._is_still_binding("\n".join(f"2026/11/26 [emerg] {line}" for line in lines)) is tries
+
+
+# --- starting and stopping without a service manager ------------------------------------------------------------------
+
+
+class OwnServer(_server.Server):
+    """A server that only this test has: a copy of nginx, so that no other process of the machine is of its binary."""
+
+    def __init__(self, folder: Path, directives: str) -> None:
+        layout = web_bed.layout("nginx", folder)._replace(binary=str(folder / "nginx"))
+        shutil.copy(web_bed.NGINX, layout.binary)
+        super().__init__(layout)
+        (self.port,) = free_ports(1)
+        servers = f"server {{ listen 127.0.0.1:{self.port}; }}"
+        (folder / "nginx.conf").write_text(
+            f"{directives}\n{web_bed.nginx_head(folder)}http {{\n{web_bed.nginx_http(folder)}{servers}\n}}\n"
+        )
+        self.arguments_of_test = ["-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")]
+
+    def command(self, *arguments: str) -> list[str]:
+        return super().command(*self.arguments_of_test, *arguments)
+
+    def is_reached(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.setattr(_server.Server, "_systemctl", lambda *arguments, **more: None)
+    made: list[OwnServer] = []
+
+    def make(directives: str) -> OwnServer:
+        made.append(OwnServer(tmp_path, directives))
+        return made[0]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@web_bed.needs_nginx
+@pytest.mark.parametrize("directives", ["", "daemon off;"])
+def test_a_server_is_started_whether_it_stays_in_the_foreground_or_not(own, monkeypatch, directives):
+    """As in a rollback, which must not end it again when its time is up."""
+    monkeypatch.setattr(_server, "START_TIMEOUT", 15)
+    server = own(directives)
+    assert server.start() and server.is_reached()
+    time.sleep(0.2)
+    assert server.main_pid() is not None and server.is_reached()
+    assert server.stop() and not server.is_reached()
+
+
+@web_bed.needs_nginx
+@pytest.mark.parametrize("directives", ["no_such_directive;", "daemon off; no_such_directive;"])
+def test_a_server_that_refuses_its_configuration_is_not_waited_for(own, directives):
+    server = own(directives)
+    started = time.monotonic()
+    assert not server.start()
+    assert time.monotonic() - started < _server.START_TIMEOUT / 2
+
+
+def test_a_program_that_is_not_there_starts_nothing(own, tmp_path):
+    server = own("")
+    (tmp_path / "nginx").unlink()
+    assert not server.start()
+
+
+@web_bed.needs_nginx
+def test_a_server_that_ends_right_before_its_reload_is_reported(own, monkeypatch):
+    server = own("")
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "main_pid", lambda: gone.pid)
+        ok, words = server.reload([])
+    assert not ok and words == "nginx ended before it could be reloaded"

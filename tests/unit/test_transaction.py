@@ -20,6 +20,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _guard,
     _journal,
     _layout,
     _prediction,
@@ -45,6 +46,7 @@ class FakeServer:
         self.pid: int | None = 1
         self.calls: list[str] = []
         self.happens: list[t.Callable[[], t.Any]] = []
+        self.stopped = False
 
     def main_pid(self) -> int | None:
         return self.pid
@@ -67,6 +69,17 @@ class FakeServer:
         self.pid = 1
         return True
 
+    def listening(self) -> set[tuple[str, int]]:
+        return set()
+
+    def stop(self) -> bool:
+        self.calls.append("stop")
+        self.pid = None
+        return True
+
+    def was_stopped(self) -> bool:
+        return self.stopped
+
 
 class Bed:
     """A host: a configuration with one site, a journal, a lock, and one server."""
@@ -83,7 +96,7 @@ class Bed:
         self.prediction: t.Any = _prediction
         monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
         monkeypatch.setattr(_transaction, "Server", lambda layout: self.server)
-        monkeypatch.setattr(_transaction, "Journal", lambda: self.journal)
+        monkeypatch.setattr(_transaction, "Journal", lambda folder="": self.journal)
         monkeypatch.setattr(_transaction, "Lock", lambda: Lock(str(self.lock)))
 
     def run(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
@@ -222,7 +235,7 @@ def test_a_rollback_that_fails_says_so_and_the_next_run_repairs(bed, monkeypatch
         # The swap itself goes well.
         patch.setattr(_transaction._changeset, "apply", apply_by_hand)
         message, result = bed.fails()
-    assert "NOT everything could be put back" in message and not result["rolled_back"]
+    assert "NOT everything could be restored" in message and not result["rolled_back"]
     assert result["warnings"] and "No space left" in result["warnings"][0]
     assert bed.states() == ["swapping"] and tree(bed.conf) != before
     recovered = bed.run(files=[])
@@ -340,10 +353,10 @@ def test_an_interrupted_run_is_not_repaired_in_check_mode(bed):
 
 def test_a_change_that_waits_for_its_confirmation_keeps_others_out(bed):
     bed.run()
-    bed.journal.records()[0].save(_journal.CONFIRMING, deadline=2**40)
+    bed.journal.records()[0].save(_journal.CONFIRMING, **_guard.deadline(3600))
     message, result = bed.fails()
     assert "waits for its confirmation" in message and result["phase"] == "read"
-    bed.journal.records()[0].save(_journal.CONFIRMING, deadline=0)
+    bed.journal.records()[0].save(_journal.CONFIRMING, **_guard.deadline(0))
     assert bed.run(files=[])["recovered"]["action"] == "undone"
     assert (bed.conf / "site").read_text() == "old"
 

@@ -144,7 +144,7 @@ def test_the_controller_says_why_it_did_not_confirm(taken_back):
     play = taken_back["apache13"][2]
     assert play.failed() == {"apache13"}
     words = " ".join(play.output.split())
-    assert f"not confirmed, the host takes the change back within {CONFIRM_SECONDS} s" in words
+    assert f"not confirmed, the host rolls the change back within {CONFIRM_SECONDS} s" in words
     assert "cannot connect: timed out" in words
 
 
