@@ -140,7 +140,7 @@ class Machines:
             "create",
             f"--name={name}",
             f"--hostname={hostname}",
-            f"--network={self.lab.prefix}:ip={addresses[0]},ip={addresses[1]}",
+            f"--network={self.lab.prefix}:ip={addresses[0]},ip={addresses[1]},mac={network.mac(addresses[0])}",
             "--pids-limit=0",
             "--log-driver=none",
             *[f"--label={key}={value}" for key, value in labels.items()],

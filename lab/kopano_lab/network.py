@@ -32,6 +32,14 @@ class Subnets:
         return str(self.ipv4[FIRST_HOST + host.position]), str(self.ipv6[FIRST_HOST + host.position])
 
 
+def mac(ipv4: str) -> str:
+    """The hardware address of the host with this IPv4 address: a host keeps it over a reboot, and so does a new one.
+
+    With another one, whoever has talked to the host before could not reach it until its neighbour cache gives up.
+    """
+    return ":".join(["02", "00", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(ipv4).packed)])
+
+
 def ensure(podman: Podman, lab: Lab) -> Subnets:
     """The set's subnets; the network is made where it is not there yet."""
     # The whole machine chooses one at a time, or two checkouts could find the same subnet free.

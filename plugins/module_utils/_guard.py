@@ -119,9 +119,9 @@ def start_timer(record: Record, seconds: int) -> None:
 
 def remove(record: Record) -> None:
     """Remove the guard of a transaction that is complete or rolled back. Never raises."""
-    for path in (_wants(), _unit(), _code(record)):
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+    remove_service()
+    with contextlib.suppress(OSError):
+        os.unlink(_code(record))
     if record.data.get("timer"):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run(
@@ -133,6 +133,13 @@ def remove(record: Record) -> None:
                 timeout=TIMEOUT,
                 check=False,
             )
+
+
+def remove_service() -> None:
+    """Remove the service, also one that a crash has left. Never raises."""
+    for path in (_wants(), _unit()):
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
 
 def deadline(seconds: int) -> dict[str, str | float]:

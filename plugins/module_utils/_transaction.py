@@ -269,6 +269,8 @@ class _Transaction:
         self._report_guard()
         record = self.journal.unfinished()
         if record is None:
+            if not self.check_mode:
+                _guard.remove_service()
             return
         if record.state == _journal.CONFIRMING and _guard.is_waiting(record):
             raise _stop(
@@ -772,8 +774,12 @@ def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
         _wait_for(lock)
         try:
             for record in journal.records():
-                if record.id == identifier and record.state in _journal.OPEN:
+                if record.id != identifier:
+                    continue
+                if record.state in _journal.OPEN:
                     recover(journal, record, _never if occasion == "boot" else _unless_stopped, occasion)
+                else:
+                    _guard.remove(record)  # a crash kept the run from that
             return 0
         except Exception as error:  # whatever it is, the next attempt may succeed
             sys.stderr.write(f"kopano-hardening: the rollback of {identifier} failed: {error}\n")

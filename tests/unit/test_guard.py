@@ -379,6 +379,15 @@ def test_words_of_a_unit_are_quoted(word, quoted):
     assert _guard._quoted(word) == quoted
 
 
+def test_a_service_that_a_crash_has_left_is_removed_by_the_next_run(bed, systemd):
+    bed.run()
+    (systemd.units / _guard.UNIT).write_text("")
+    bed.run(check=True)
+    assert systemd.guards() == [_guard.UNIT]
+    bed.run()
+    assert systemd.guards() == []
+
+
 # --- starting a server -----------------------------------------------------------------------------------------------
 
 

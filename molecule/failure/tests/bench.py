@@ -42,9 +42,13 @@ VOLATILE = ("date", "set-cookie", "expires", "last-modified", "etag")
 
 
 def inventory() -> Path:
-    """The inventory of the scenario's hosts: Molecule's set, or another one that LAB_SET names."""
-    name = os.environ.get("LAB_SET", "molecule-failure")
-    return PROJECT / ".cache" / "lab" / name / "inventory.yml"
+    """The inventory of the scenario's hosts."""
+    return PROJECT / ".cache" / "lab" / lab_set() / "inventory.yml"
+
+
+def lab_set() -> str:
+    """The set of the lab's hosts: Molecule's, or another one that LAB_SET names."""
+    return os.environ.get("LAB_SET", f"molecule-{os.environ.get('MOLECULE_SCENARIO_NAME', 'failure')}")
 
 
 @dataclass
