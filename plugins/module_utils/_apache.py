@@ -35,6 +35,7 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 # Sections that Apache decides while it reads
 _CONDITIONS = ("ifmodule", "ifdefine", "iffile", "ifversion", "ifdirective", "ifsection")
 _INCLUDES = ("include", "includeoptional")
+ENVIRONMENT_TIMEOUT = 10  # seconds for the shell that reads the server's environment
 _MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 # Modules are named by identifier (ssl_module) or by source file (mod_ssl.c); here both become 'ssl'.
@@ -71,15 +72,18 @@ def environment(layout: Layout) -> dict[str, str]:
     if not layout.envvars or not os.path.exists(layout.envvars):
         return {}
     words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
-    result = subprocess.run(
-        ["/bin/sh", "-c", words, layout.envvars],
-        env={"PATH": os.defpath},
-        timeout=10,
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
+    try:
+        result = subprocess.run(
+            ["/bin/sh", "-c", words, layout.envvars],
+            env={"PATH": os.defpath},
+            timeout=ENVIRONMENT_TIMEOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(layout.envvars, None, f"its variables cannot be read: {error}") from error
     pairs = (item.partition("=") for item in _config.decode(result.stdout).split("\0") if item)
     return {name: value for name, _found, value in pairs if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
 

@@ -17,6 +17,7 @@ C(syntax)
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -41,7 +42,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, tcp_listeners
+from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, listens, tcp_listeners
 
 # From targets to a grade for each, as _prediction.grade_all has them.
 Grader = t.Callable[[t.Sequence[_ask.Target]], t.List[t.Dict[str, t.Any]]]
@@ -50,6 +51,7 @@ LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "
 
 TIMEOUT = 60.0  # seconds, for everything together
 REQUEST_TIMEOUT = 10.0
+END_TIMEOUT = 5.0  # seconds that a trial instance gets to end by itself
 
 # A backend on the host's loopback cannot be reached from the private network: that path is then not rehearsed.
 UNREACHABLE_BACKEND = (502, 503, 504)
@@ -562,9 +564,7 @@ def _instance(
             result["grades"] = _at_their_places(result["grades"], vhosts)
         return None
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-        process.wait()
+        _end(process)
 
 
 def _at_their_places(grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_config.Vhost]) -> list[dict[str, t.Any]]:
@@ -580,8 +580,20 @@ def _at_their_places(grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_c
 def _first_answer(process: subprocess.Popen[bytes], target: _ask.Target) -> _ask.Answer | None:
     deadline = time.monotonic() + TIMEOUT / 2
     while process.poll() is None and time.monotonic() < deadline:
-        answer = _ask.ask(target, REQUEST_TIMEOUT)
-        if answer["ok"] or answer["protocol"]:
-            return answer
+        # Any user of the host could have taken the port in the meantime, and respond in place of the trial.
+        if listens(process.pid, target["port"]):
+            answer = _ask.ask(target, REQUEST_TIMEOUT)
+            if answer["ok"] or answer["protocol"]:
+                return answer
         time.sleep(0.01)
     return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a trial instance with everything that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_TIMEOUT)
+            return

@@ -114,6 +114,12 @@ def _sockets_of(pid: int) -> set[str] | None:
     return inodes
 
 
+def listens(pid: int, port: int) -> bool:
+    """Whether the process itself listens on this TCP port."""
+    own = _sockets_of(pid) or set()
+    return any(inode in own and where[1] == port for inode, where in tcp_listeners().items())
+
+
 def _processes() -> t.Iterator[tuple[int, str, int]]:
     """Every process as (pid, name, parent), which anybody may read of any process (proc_pid_stat(5))."""
     for name in os.listdir("/proc"):
