@@ -82,11 +82,15 @@ def running(server: str, folder: Path, port: int) -> t.Iterator[None]:
         command += ["-g", "daemon off; master_process off;"]
     else:
         command = [APACHE, "-f", str(folder / "apache.conf"), "-X"]
+    # Apache reads its configuration twice, and listens both times; the file with its process number comes after that.
+    pid = folder / "pid"
+    pid.unlink(missing_ok=True)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
         deadline = time.monotonic() + 20
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
+                pid.stat()
                 socket.create_connection(("127.0.0.1", port), 1).close()
                 break
             time.sleep(0.02)
