@@ -22,6 +22,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _changeset,
     _journal,
+    _paths,
     _transaction,
     _web_options,
 )
@@ -48,7 +49,7 @@ def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRE
             _changeset.put(path, _changeset.State(_changeset.ABSENT))
             return
         wanted = _changeset.State(_changeset.FILE, content=_as_given(params), mode=0o600)
-        os.makedirs(folder, mode=0o700, exist_ok=True)
+        _paths.make_private(folder)
         found = _changeset.read(path)
         if not wanted.wanted_over(found).same_as(found):
             _changeset.put(path, wanted)
@@ -61,9 +62,10 @@ def look(folder: str = _journal.STATE_DIRECTORY) -> Options | None:
     it something, and most of these are only handed on.
     """
     try:
+        _paths.check_private(folder)
         with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
             params = _web_options.understood(json.load(stream))
-    except (OSError, ValueError):
+    except (OSError, ValueError, _paths.ChangeError):
         return None
     if params is None:
         return None

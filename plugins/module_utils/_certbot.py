@@ -25,7 +25,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _paths, _x509
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Change, Changeset, State
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
@@ -180,6 +180,12 @@ def credentials(server: str, key_name: str, secret: str, algorithm: str) -> list
     wanted = Changeset()
     wanted.want(CREDENTIALS, State(FILE, content=text.encode(), mode=0o600, uid=0, gid=0))
     return wanted.pending()
+
+
+def check_webroot(webroot: str) -> None:
+    """Raise ChangeError where a challenge would be written through a link that others have made: root writes it."""
+    with _paths.Place(os.path.join(webroot, ".well-known", "acme-challenge"), follow=True):
+        pass
 
 
 def _challenge(order: Order) -> list[str]:

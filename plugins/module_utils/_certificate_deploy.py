@@ -31,6 +31,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _changeset,
     _config,
     _layout,
+    _paths,
     _probe,
     _rehearsal,
     _transaction,
@@ -203,12 +204,16 @@ def _transact(
 
 def apply(changes: list[Change]) -> None:
     """Put changes in place that no running web server has to do with, all or none. Raises ChangeError."""
+    folders = _changeset.new_directories(changes)
     try:
         _changeset.apply(changes)
     except _changeset.ChangeError:
         for change in changes:
-            with contextlib.suppress(_changeset.ChangeError):
-                _changeset.put(change.path, change.before)
+            if change.touched:
+                with contextlib.suppress(_changeset.ChangeError):
+                    _changeset.put(change.path, change.before)
+        for folder in reversed(folders):
+            _paths.remove_directory(folder)
         raise
 
 

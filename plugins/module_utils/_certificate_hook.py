@@ -18,7 +18,7 @@ import os
 import sys
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _own_code
+from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _own_code, _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import (
     ABSENT,
@@ -106,7 +106,12 @@ def unit() -> str:
 
 
 def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
-    """What has to change on the host for renewals. ca_file: what certbot trusts besides. Raises ValueError."""
+    """What has to change on the host for renewals. ca_file: what certbot trusts besides.
+
+    Raises ValueError, and ChangeError where somebody else could exchange the code that root is going to run.
+    """
+    for folder in (HOME, os.path.dirname(SETTINGS)):
+        _paths.check_own(folder)
     environment = f'Environment="REQUESTS_CA_BUNDLE={ca_file}"\n' if ca_file else ""
     wanted = Changeset()
     for path, content in _own_code.sources().items():

@@ -18,6 +18,8 @@ C(proven)      the live server was probed and found good: finish
 C(committed)   done; kept for I(restore)
 C(undone)      taken back; kept only until the next transaction
 =============  ==========================================================================================
+
+What somebody else has written to its paths meanwhile is no part of a record and outlives it (L(_found)).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import shutil
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _found, _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change, State
 
 STATE_DIRECTORY = "/var/lib/kopano-hardening"
@@ -48,6 +50,8 @@ STAGED, SWAPPING, CONFIRMING, PROVEN, COMMITTED, UNDONE = (
 )
 OPEN = (STAGED, SWAPPING, CONFIRMING, PROVEN)
 
+
+RESTORE_ATTEMPTS = 3  # for a path that somebody writes at the very same time
 
 # Instead of a transaction's id: what was there before the first one. It sorts before every id.
 ORIGINAL = "000000"
@@ -118,9 +122,10 @@ class Lock:
 class Record:
     """One transaction on disk."""
 
-    def __init__(self, folder: str, data: dict[str, t.Any]) -> None:
+    def __init__(self, folder: str, data: dict[str, t.Any], found: _found.Found) -> None:
         self.folder = folder
         self.data = data
+        self.found = found
 
     @property
     def id(self) -> str:
@@ -148,13 +153,17 @@ class Record:
 
     def before(self) -> dict[str, State]:
         """The states that this transaction replaced, by path, in its order."""
-        return {entry["path"]: self._load(entry["before"]) for entry in self.data["entries"]}
+        return {entry["path"]: self.load(entry["before"]) for entry in self.data["entries"]}
 
     def after_digests(self) -> dict[str, str | None]:
         """SHA-256 of each file that this transaction wrote, by path; None where it left no file."""
         return {entry["path"]: entry["after"] for entry in self.data["entries"]}
 
-    def _load(self, saved: dict[str, t.Any]) -> State:
+    def keep_found(self, path: str, state: State) -> None:
+        """Keep what somebody else has written to a path. Raises ChangeError, OSError."""
+        self.found.keep(self.id, path, state, now())
+
+    def load(self, saved: dict[str, t.Any]) -> State:
         content = b""
         if saved["kind"] == _changeset.FILE:
             with open(os.path.join(self.folder, "before", saved["content"]), "rb") as stream:
@@ -169,6 +178,17 @@ class Record:
             gid=saved["gid"],
             xattrs=None if xattrs is None else {name: bytes.fromhex(value) for name, value in xattrs.items()},
         )
+
+
+def _is_known(entry: dict[str, t.Any], before: State, found: State) -> bool:
+    """Whether a path is as its transaction has left it, or as it was before: then nobody else has written it."""
+    known = _found.describe(found)
+    if known == _found.describe(before):
+        return True
+    if "wrote" in entry:
+        return bool(known == entry["wrote"])
+    # A record of an earlier version of this collection: it knows the contents of files only.
+    return known["sha256"] == entry["after"] or (known["sha256"] is not None and known["sha256"] == before.sha256)
 
 
 def _dump(state: State, content: str) -> dict[str, t.Any]:
@@ -189,19 +209,24 @@ class Journal:
     def __init__(self, folder: str = STATE_DIRECTORY) -> None:
         self.folder = folder
         self.transactions = os.path.join(folder, "transactions")
+        self.found = _found.Found(os.path.join(folder, "found"))
 
     def records(self) -> list[Record]:
         """Oldest first. What a crash left before anything happened has no record: it is not listed."""
         try:
+            # Whoever could write here could have any file of the host replaced.
+            _paths.check_private(self.transactions)
             names = sorted(os.listdir(self.transactions))
         except FileNotFoundError:
             return []
+        except _changeset.ChangeError as error:
+            raise JournalError(str(error)) from error
         found = []
         for name in names:
             folder = os.path.join(self.transactions, name)
             try:
                 with open(os.path.join(folder, "record.json")) as stream:
-                    found.append(Record(folder, json.load(stream)))
+                    found.append(Record(folder, json.load(stream), self.found))
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except (OSError, ValueError) as error:
@@ -235,17 +260,19 @@ class Journal:
                         "path": change.path,
                         "before": _dump(change.before, str(number)),
                         "after": change.after.sha256 if change.after.kind == _changeset.FILE else None,
+                        "wrote": _found.describe(change.after),
                     }
                     for number, change in enumerate(changes)
                 ],
             },
+            self.found,
         )
         for undone in self.records():
             if undone.state == UNDONE:
                 self.discard(undone)
         try:
-            os.makedirs(self.folder, mode=0o700, exist_ok=True)
-            os.makedirs(self.transactions, mode=0o700, exist_ok=True)
+            _paths.make_private(self.folder)
+            _paths.make_private(self.transactions)
             os.mkdir(folder, 0o700)
             os.mkdir(os.path.join(folder, "before"), 0o700)
             for number, change in enumerate(changes):
@@ -255,13 +282,50 @@ class Journal:
             _changeset.fsync_directory(os.path.join(folder, "before"))
             record.save(STAGED, **more)
             _changeset.fsync_directory(self.transactions)
-        except (OSError, JournalError) as error:
+        except (OSError, JournalError, _changeset.ChangeError) as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise JournalError(f"cannot save the replaced files in {folder}: {error}") from error
         return record
 
+    def swap(self, record: Record, changes: list[Change]) -> None:
+        """Put the changes of the record in place. Raises ChangeError; what is done by then is for undo().
+
+        A path that somebody has written since it was read stops it. That one and those after it are noted, so that a
+        rollback leaves them as they are.
+        """
+        if record.data.get("restores"):
+            self._keep_edits(record, changes)
+        try:
+            _changeset.apply(changes)
+        except BaseException:
+            record.data["untouched"] = [change.path for change in changes if not change.touched]
+            with contextlib.suppress(JournalError):  # after a crash such a path is restored, and what it was is kept
+                record.save(record.state)
+            raise
+
+    def _keep_edits(self, record: Record, changes: t.Iterable[Change]) -> None:
+        """Keep what somebody has written since the last transaction of each path, which a restore replaces."""
+        last = {
+            entry["path"]: entry
+            for other in self.records()
+            if other.state == COMMITTED
+            for entry in other.data["entries"]
+        }
+        for change in changes:
+            entry = last.get(change.path)
+            # A state that was computed from what is there has the edits in it.
+            if entry and change.after.basis is None and not _is_known(entry, change.after, change.before):
+                record.keep_found(change.path, change.before)
+
     def discard(self, record: Record) -> None:
-        shutil.rmtree(record.folder, ignore_errors=True)
+        self._forget(record.id)
+
+    def _forget(self, identifier: str) -> None:
+        folder = os.path.join(self.transactions, identifier)
+        with contextlib.suppress(OSError, _changeset.ChangeError):
+            self.found.adopt(identifier, os.path.join(folder, "found"))
+        if not os.path.isdir(os.path.join(folder, "found")):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def prune(self, keep: int) -> None:
         """Forget all but the newest committed transactions, and what a crash left half begun.
@@ -278,7 +342,8 @@ class Journal:
         kept.update(record.id for record in records if record.state in OPEN)
         for name in os.listdir(self.transactions) if os.path.isdir(self.transactions) else ():
             if name not in kept:
-                shutil.rmtree(os.path.join(self.transactions, name), ignore_errors=True)
+                self._forget(name)
+        self.found.prune()
 
 
 def since_original(records: t.Sequence[Record]) -> list[Record]:
@@ -311,29 +376,24 @@ def clean_staging(record: Record) -> None:
 
 def remove_new_directories(record: Record) -> None:
     for folder in reversed(record.data["new_directories"]):
-        with contextlib.suppress(OSError):  # never made, or somebody else has put something in
-            os.rmdir(folder)
+        _paths.remove_directory(folder)  # unless it was never made, or somebody else has put something in
 
 
 def undo(record: Record) -> list[str]:
     """Put every path of the record back as it was; return the paths that were not.
 
-    A path that somebody has changed since is saved in the record's C(found/) first: nothing is lost. Raises
-    ChangeError after having tried every path; the record then stays open for the next run.
+    What somebody else has written to them since is kept first (L(_found)): nothing is lost. Raises ChangeError after
+    having tried every path; the record then stays open for the next run.
     """
     undone, failures = [], []
-    written = record.after_digests()
-    for path, before in record.before().items():
-        try:
-            found = _changeset.read(path)
-            if before.wanted_over(found).same_as(found):
-                continue
-            if found.kind == _changeset.FILE and found.sha256 not in (written[path], before.sha256):
-                _keep_found(record, path, found)
-            _changeset.put(path, before)
-            undone.append(path)
-        except (_changeset.ChangeError, OSError) as error:
-            failures.append(str(error))
+    if record.state != STAGED:  # then nothing live was touched, and what has changed is not ours to change back
+        failures += _keep_staged(record)
+        for entry in record.data["entries"]:
+            try:
+                if entry["path"] not in record.data.get("untouched", ()) and _restore(record, entry):
+                    undone.append(entry["path"])
+            except (_changeset.ChangeError, OSError) as error:
+                failures.append(str(error))
     clean_staging(record)
     remove_new_directories(record)
     if failures:
@@ -341,12 +401,40 @@ def undo(record: Record) -> list[str]:
     return undone
 
 
-def _keep_found(record: Record, path: str, found: State) -> None:
-    folder = os.path.join(record.folder, "found")
-    os.makedirs(folder, mode=0o700, exist_ok=True)
-    copy = os.path.join(folder, path.strip("/").replace("/", "_"))
-    if not os.path.exists(copy):
-        _changeset.write_file(copy, State(_changeset.FILE, content=found.content, mode=0o600))
+def _restore(record: Record, entry: dict[str, t.Any]) -> bool:
+    """Bring one path back to what it was; False if it is that already. Raises ChangeError, OSError."""
+    path, before = entry["path"], record.load(entry["before"])
+    _changeset.sweep(path)
+    for attempt in range(RESTORE_ATTEMPTS):
+        found = _changeset.inspect(path)
+        if before.wanted_over(found).same_as(found):
+            return attempt > 0
+        if not _is_known(entry, before, found):
+            record.keep_found(path, found)
+            if found.kind == _changeset.OTHER:  # it has been moved away
+                found = State(_changeset.ABSENT)
+        for folder in _changeset.missing_parents(path) if before.kind != _changeset.ABSENT else ():
+            _paths.make_directory(folder)
+        try:
+            _changeset.put(path, before, expected=found)
+            return True
+        except _changeset.Unexpected:
+            continue
+    raise _changeset.ChangeError(f"{path} is being written by somebody else all the time, so it cannot be restored")
+
+
+def _keep_staged(record: Record) -> list[str]:
+    """Keep what a run that was killed has taken from a path and not put back; return what cannot be kept."""
+    failures = []
+    for folder in record.data["staging"]:
+        for number, entry in enumerate(record.data["entries"]):
+            try:
+                found = _changeset.inspect(os.path.join(folder, str(number)))
+                if found.kind != _changeset.ABSENT and not _is_known(entry, record.load(entry["before"]), found):
+                    record.keep_found(entry["path"], found)
+            except (_changeset.ChangeError, OSError) as error:
+                failures.append(str(error))
+    return failures
 
 
 def replaced_since(records: t.Sequence[Record], identifier: str) -> dict[str, State]:

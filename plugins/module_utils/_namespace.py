@@ -41,6 +41,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
     0x40000000,
 )
 PR_SET_PDEATHSIG = 1
+_MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
 # Every directory tree that a kernel file system backs; these are passed through or mounted anew, never overlaid.
 KERNEL_TREES = ("/proc", "/sys", "/dev")
@@ -249,6 +250,13 @@ def _proc_path(descriptor: int) -> str:
 def _bind_read_only(source: str, target: str) -> None:
     _mount(source, target, None, MS_BIND)
     _mount("none", target, None, MS_BIND | MS_REMOUNT | MS_RDONLY)
+
+
+def uncover(path: str) -> None:
+    """Within the view: let a file that is a mount point be an ordinary one, which can be replaced."""
+    if os.path.isfile(path):
+        while _libc.umount2(os.fsencode(path), _UMOUNT_NOFOLLOW | _MNT_DETACH) == 0:
+            pass
 
 
 def _overlay(source: str, target: str, number: int) -> None:

@@ -54,4 +54,4 @@ def _without_marks(found: State) -> State | None:
         return None
     text = _config.decode(found.content)
     clean = _adopt.unadopt(text)
-    return None if clean == text else State(FILE, content=_config.encode(clean))
+    return None if clean == text else State(FILE, content=_config.encode(clean), basis=found.content)

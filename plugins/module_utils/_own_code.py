@@ -56,7 +56,9 @@ def keep(path: str, module: str, function: str) -> None:
     content["__main__.py"] = (
         f"import sys\n\nfrom {package} import {module}\n\nsys.exit({module}.{function}(*sys.argv[1:]))\n"
     ).encode()
-    with open(path, "wb") as stream:
+    # For root alone, and never through a link: it is going to run as root.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as stream:
         with zipfile.ZipFile(stream, "w") as archive:
             for name, data in sorted(content.items()):
                 archive.writestr(name, data)

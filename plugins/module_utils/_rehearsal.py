@@ -143,9 +143,7 @@ def _in_namespace(
     logs: t.Sequence[str],
     grade_all: Grader,
 ) -> dict[str, t.Any]:
-    for change in changes:
-        os.makedirs(os.path.dirname(change.path), exist_ok=True)
-        _changeset.put(change.path, change.after)
+    put_in_view(changes)
     _empty_logs(logs)
     layout = server.layout
     started = time.monotonic()
@@ -172,6 +170,14 @@ def _in_namespace(
     if changes:
         result.update(_graded(grade_all, endpoints))
     return {"result": result, "fault": None}
+
+
+def put_in_view(changes: t.Iterable[Change]) -> None:
+    """Change the view's files. A mount point is read-only there, so what it covers is replaced in its place."""
+    for change in changes:
+        os.makedirs(os.path.dirname(change.path), exist_ok=True)
+        _namespace.uncover(change.path)
+        _changeset.put(change.path, change.after)
 
 
 def _graded(grade_all: Grader, targets: t.Sequence[_ask.Target]) -> dict[str, t.Any]:

@@ -150,6 +150,7 @@ class _Transaction:
                 self._roll_back()
                 raise
             finally:
+                self.result["warnings"] += self.journal.found.report(mark=not self.check_mode)
                 self._enter(self.phase)
                 self.lock.release()
         except _Stop as error:
@@ -235,12 +236,13 @@ class _Transaction:
         record = self.record
 
         self._enter("swap")
+        _changeset.verify(changes)
         self._guard(record)
         if running and server.main_pid() is None:
             raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
         record.save(_journal.SWAPPING)
         self.swapped = True
-        _changeset.apply(changes)
+        self.journal.swap(record, changes)
         _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
         _journal.clean_staging(record)
 
@@ -281,7 +283,8 @@ class _Transaction:
                 f"transaction {record.id} was interrupted ({record.state}); a run without check mode repairs it first"
             )
         action, paths = recover(self.journal, record)
-        self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths}
+        kept = self.journal.found.entries(record.id)
+        self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths, "kept": kept}
 
     def _report_guard(self) -> None:
         """Report once what the host has rolled back by itself since the last run."""
@@ -331,8 +334,10 @@ class _Transaction:
                 f"adopt: the virtual host at {lost[0].file}:{lost[0].line} has no text that this collection can edit"
             )
         config = self._changed_config(server)
+        current = {config.source.real(path): text for path, text in config.files.items()}
         for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).items():
-            self.changeset.want(path, State(FILE, content=_config.encode(text)))
+            basis = _config.encode(current[path])
+            self.changeset.want(path, State(FILE, content=_config.encode(text), basis=basis))
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
             for vhost in config.vhosts

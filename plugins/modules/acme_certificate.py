@@ -222,6 +222,8 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         )
         for number, key_type in enumerate(params["key_types"])
     ]
+    if not dns:
+        _certbot.check_webroot(params["webroot"])
     reasons = {order: _certbot.why(order) for order in orders}
     reason = next(filter(None, reasons.values()), "")
     result: dict[str, t.Any] = {

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
 
 import pytest
@@ -89,8 +90,9 @@ def test_staging_writes_nothing_live_and_apply_leaves_nothing_staged(tmp_path):
     changes.want(str(tmp_path / "conf" / "gone"), State(ABSENT))
     changes.want(str(tmp_path / "conf" / "link"), State(LINK, target="old"))
     pending = changes.pending()
-    _changeset.stage(pending, ".stage", [])
-    stages = _changeset.stage_directories(pending, ".stage")
+    name = ".stage-" + secrets.token_hex(4)
+    _changeset.stage(pending, name, [])
+    stages = _changeset.stage_directories(pending, name)
     assert tree(tmp_path / "conf") == before
     assert all(os.path.commonpath([str(tmp_path), stage]) != str(tmp_path / "conf") for stage in stages)
     _changeset.apply(pending)

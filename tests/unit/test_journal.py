@@ -39,8 +39,14 @@ RUN = textwrap.dedent(
             return function(*arguments, **more)
         return call
 
-    for name in ("rename", "unlink", "mkdir", "rmdir", "symlink", "fsync", "open", "fchmod", "lchown"):
+    for name in ("unlink", "mkdir", "rmdir", "symlink", "fsync", "fchmod", "chown", "setxattr", "removexattr"):
         setattr(os, name, counted(getattr(os, name)))
+    _changeset._rename = counted(_changeset._rename)
+    opened, counted_open = os.open, counted(os.open)
+    os.open = lambda path, flags, *more, **at: (
+        counted_open if flags & os.O_CREAT else opened
+    )(path, flags, *more, **at)
+    os.ftruncate = counted(os.ftruncate)
 
     changes = Changeset()
     changes.want(conf + "/replaced", State(FILE, content=b"new"))
@@ -132,12 +138,14 @@ def test_what_somebody_changed_after_the_crash_is_kept(conf, tmp_path):
     changes.want(str(conf / "replaced"), State(FILE, content=b"new"))
     pending = changes.pending()
     record = Journal(str(tmp_path / "state")).begin("nginx", pending)
+    record.save(_journal.SWAPPING)
     _changeset.apply(pending)
     (conf / "replaced").write_text("by hand, after the crash")
     _journal.undo(record)
     assert (conf / "replaced").read_text() == "old"
-    found = os.path.join(record.folder, "found")
-    assert [pathlib.Path(found, name).read_text() for name in os.listdir(found)] == ["by hand, after the crash"]
+    (kept,) = record.found.entries(record.id)
+    assert kept["path"] == str(conf / "replaced")
+    assert pathlib.Path(kept["copy"]).read_text() == "by hand, after the crash"
 
 
 def test_restore_goes_back_to_the_oldest_state(conf, tmp_path):

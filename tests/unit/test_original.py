@@ -38,7 +38,7 @@ class Host:
     def put(self, changes: Changeset, keep: int, restores: str | None = None) -> None:
         pending = changes.pending()
         record = self.journal.begin("nginx", pending, restores=restores)
-        _changeset.stage(pending, ".staged", record.data["new_directories"])
+        _changeset.stage(pending, ".kopano-hardening-" + record.id, record.data["new_directories"])
         _changeset.apply(pending)
         _journal.clean_staging(record)
         record.save(_journal.COMMITTED)
