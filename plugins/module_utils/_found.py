@@ -34,32 +34,37 @@ class Found:
         # What could not be written down, because the disk is full for example: it is reported by this process.
         self._unsaved: list[tuple[str, dict[str, t.Any]]] = []
 
-    def keep(self, identifier: str, path: str, state: State, time: str) -> None:
-        """Keep what is at path. What is neither file nor link is moved away from there. Raises ChangeError, OSError."""
+    def keep(self, identifier: str, path: str, state: State, time: str) -> State:
+        """Keep what is at path, the state; return what is there then. Raises ChangeError, OSError.
+
+        It is moved away where it cannot be copied: what is neither file nor link, or when the disk is full.
+        """
         entries = self._entries(identifier)
         entry = dict(describe(state), path=path)
         if state.kind != OTHER and any(entry.items() <= known.items() for known in entries):
-            return  # by a rollback that failed after this
-        copy = self._copy(_free(os.path.join(self.folder, identifier)), path, state)
+            return state  # kept by a rollback that failed after this
+        goal = _free(os.path.join(self.folder, identifier))
+        copied = state.kind == ABSENT or self._copy(goal, state)
+        copy = None if state.kind == ABSENT else goal if copied else _changeset.move_aside(path, goal)
         entry.update(copy=copy, time=time)
         try:
             self._save(identifier, [*entries, entry], reported=False)
         except OSError:
             self._unsaved.append((identifier, entry))
+        return state if copied else State(ABSENT)
 
-    def _copy(self, goal: str, path: str, state: State) -> str | None:
-        if state.kind == ABSENT:
-            return None
+    def _copy(self, goal: str, state: State) -> bool:
+        """Whether there is a complete copy now."""
         try:
             _paths.make_private(self.folder)
             _paths.make_private(os.path.dirname(goal))
             if state.kind != OTHER:
                 _changeset.write_file(goal, _private(state))
-                return goal
+                return True
         except (OSError, _changeset.ChangeError):
             with contextlib.suppress(OSError):
                 os.unlink(goal)
-        return _changeset.move_aside(path, goal)
+        return False
 
     def entries(self, identifier: str) -> list[dict[str, t.Any]]:
         """C(path) and C(copy), which is None for a path that had been removed, of what was found by a transaction."""

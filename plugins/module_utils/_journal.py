@@ -159,9 +159,9 @@ class Record:
         """SHA-256 of each file that this transaction wrote, by path; None where it left no file."""
         return {entry["path"]: entry["after"] for entry in self.data["entries"]}
 
-    def keep_found(self, path: str, state: State) -> None:
-        """Keep what somebody else has written to a path. Raises ChangeError, OSError."""
-        self.found.keep(self.id, path, state, now())
+    def keep_found(self, path: str, state: State) -> State:
+        """Keep what somebody else has written to a path; return what is there then. Raises ChangeError, OSError."""
+        return self.found.keep(self.id, path, state, now())
 
     def load(self, saved: dict[str, t.Any]) -> State:
         content = b""
@@ -410,9 +410,7 @@ def _restore(record: Record, entry: dict[str, t.Any]) -> bool:
         if before.wanted_over(found).same_as(found):
             return attempt > 0
         if not _is_known(entry, before, found):
-            record.keep_found(path, found)
-            if found.kind == _changeset.OTHER:  # it has been moved away
-                found = State(_changeset.ABSENT)
+            found = record.keep_found(path, found)
         for folder in _changeset.missing_parents(path) if before.kind != _changeset.ABSENT else ():
             _paths.make_directory(folder)
         try:
