@@ -85,7 +85,7 @@ class Found:
 
     def adopt(self, identifier: str, folder: str) -> None:
         """Take over what a record of an earlier version of this collection has in its own directory."""
-        goal = os.path.join(self.folder, identifier)
+        goal = os.path.join(self.folder, identifier + "-earlier")
         if os.path.isdir(folder) and not os.path.lexists(goal):
             _paths.make_private(self.folder)
             os.rename(folder, goal)

@@ -293,9 +293,9 @@ class Journal:
         A path that somebody has written since it was read stops it. That one and those after it are noted, so that a
         rollback leaves them as they are.
         """
-        if record.data.get("restores"):
-            self._keep_edits(record, changes)
         try:
+            if record.data.get("restores"):
+                self._keep_edits(record, changes)
             _changeset.apply(changes)
         except BaseException:
             record.data["untouched"] = [change.path for change in changes if not change.touched]

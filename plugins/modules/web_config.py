@@ -376,10 +376,19 @@ rolled_back:
   type: bool
   sample: false
 recovered:
-  description: What an interrupted earlier run had left, and whether it was C(undone) or C(finished); none if nothing.
+  description:
+    - What an interrupted earlier run had left, and whether it was C(undone) or C(finished); none if nothing.
+    - C(files) are the paths that were restored. C(kept) are those that somebody else had changed meanwhile, each with the
+      path of a C(copy) of what it was, or none where it had been removed; a warning names them too.
   returned: always
   type: dict
-  sample: null
+  sample:
+    transaction: 000007-20260314T092653Z-1a2b3c
+    action: undone
+    files: [/etc/nginx/sites-available/mail]
+    kept:
+      - path: /etc/nginx/sites-available/mail
+        copy: /var/lib/kopano-hardening/found/000007-20260314T092653Z-1a2b3c/0
 adopted:
   description: The virtual hosts with TLS that O(adopt) found.
   returned: always

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import pwd
 import ssl
 import stat
 import threading
@@ -22,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _name_servers,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certbot import CertbotError, Order
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, acme_reach_info
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
@@ -203,6 +205,21 @@ def test_getting_ready_orders_nothing_and_check_mode_not_even_an_account(certbot
     assert (ready["changed"], [call["words"][0] for call in told(certbot)]) == (True, ["register"])
     again = acme_certificate.run({**OPTIONS, "order": False}, False)
     assert (again["changed"], again["needed"], len(told(certbot))) == (False, True, 1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_no_challenge_is_written_through_a_link_in_a_directory_of_the_web_servers_user(certbot, tmp_path):
+    webroot = tmp_path / "webroot"
+    webroot.mkdir()
+    (webroot / ".well-known").symlink_to("/etc/cron.d")
+    options = {**OPTIONS, "order": False, "webroot": str(webroot)}
+    os.chown(webroot, pwd.getpwnam("www-data").pw_uid, -1)
+    with pytest.raises(ChangeError, match=r"\.well-known is a symbolic link where the user www-data can write"):
+        acme_certificate.run(options, False)
+    assert not (certbot / "told.json").exists()
+    # An administrator's own links are followed.
+    os.chown(webroot, 0, -1)
+    assert acme_certificate.run(options, False)["needed"]
 
 
 def test_a_key_for_binding_is_on_no_command_line(certbot):

@@ -257,3 +257,11 @@ def test_who_wants_the_very_same_takes_the_answer(action):
 def test_everybody_else_asks_the_host(action, given, arguments):
     action._done = given
     assert action._transaction(dict(arguments), {}) == {"module": True}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_options_that_others_could_have_written_are_not_used(bed, state):  # noqa: F811
+    os.chmod(state, 0o777)
+    assert _again.look(state) is None
+    os.chmod(state, 0o700)
+    assert _again.look(state) is not None

@@ -29,6 +29,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _x509,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Lock
 from ansible_collections.kopano.hardening.plugins.modules import certificate_install
 
@@ -295,6 +296,67 @@ def test_a_daemon_does_not_take_the_web_servers_own_files(host, daemons, pair):
     assert mode(pair.path) == 0o644
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_link_that_a_daemons_user_has_made_is_not_written_through(host, daemons, pair, tmp_path, kind):
+    folder, user = daemons
+    victim = tmp_path / "shadow"
+    victim.write_text("root's")
+    victim.chmod(0o600)
+    (folder / "gateway").mkdir()
+    os.chown(folder / "gateway", user, -1)
+    planted = folder / "gateway" / "privkey.pem"
+    planted.symlink_to(victim) if kind == "symbolic" else os.link(victim, planted)
+    if kind == "symbolic":
+        with pytest.raises(DeployError) as caught:
+            _certificate_deploy.deploy([pair], SETTINGS)
+        assert "kopano-gateway has not" in str(caught.value)
+        assert str(planted) in str(caught.value) and "the user daemon" in str(caught.value)
+    else:
+        _certificate_deploy.deploy([pair], SETTINGS)
+        assert planted.read_text() == pair.key and planted.stat().st_uid == user
+    assert (victim.read_text(), victim.stat().st_uid, mode(victim)) == ("root's", 0, 0o600)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_daemon_that_exchanges_its_copy_before_it_is_rolled_back_gains_nothing(host, daemons, pair, tmp_path):
+    folder, user = daemons
+    (folder / "gateway").mkdir()
+    os.chown(folder / "gateway", user, -1)
+    _certificate_deploy.deploy([pair], SETTINGS)
+    victim = tmp_path / "shadow"
+    victim.write_text("root's")
+    victim.chmod(0o600)
+    broken = set()
+
+    def systemctl(*words):
+        if words[0] == "try-reload-or-restart":
+            (folder / "gateway" / "privkey.pem").unlink()
+            (folder / "gateway" / "privkey.pem").symlink_to(victim)
+            broken.add(words[1])
+        return not (words[0] == "is-active" and words[1] in broken), ""
+
+    _certificate_deploy.systemctl = systemctl
+    chain, key = _certificate_self_signed.make(NAMES, 1)
+    with pytest.raises(DeployError, match="it ended"):
+        _certificate_deploy.deploy([pair._replace(chain=chain, key=key)], SETTINGS)
+    assert (victim.read_text(), victim.stat().st_uid, mode(victim)) == ("root's", 0, 0o600)
+    assert (folder / "gateway" / "privkey.pem").read_text() == pair.key
+
+
+def test_files_that_fail_halfway_leave_no_directory(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(_certificate_deploy._changeset, "_exchange", _full)
+    changes = _certificate_deploy.Changeset()
+    changes.want(pair.path, _certificate_deploy.State(_certificate_deploy.FILE, content=b"x"))
+    with pytest.raises(_certificate_deploy._changeset.ChangeError, match="No space"):
+        _certificate_deploy.apply(changes.pending())
+    assert not os.path.lexists(os.path.dirname(pair.path))
+
+
+def _full(*_arguments):
+    raise OSError(28, "No space left on device")
+
+
 # --- the hook --------------------------------------------------------------------------------------------------------
 
 
@@ -333,6 +395,21 @@ def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hoo
     assert [change.path for change in _certificate_hook.pending(settings, None)] == [
         _certificate_hook.drop_in_path("certbot")
     ]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("place", ["HOME", "SETTINGS"])
+def test_code_and_settings_that_others_could_exchange_are_not_used(hooked, place):
+    """A directory that was there before the role came: whoever owns it would have root run its code."""
+    _lineage, settings = hooked
+    path = Path(getattr(_certificate_hook, place))
+    folder = path if place == "HOME" else path.parent
+    folder.mkdir(parents=True)
+    os.chown(folder, pwd.getpwnam("daemon").pw_uid, -1)
+    with pytest.raises(ChangeError, match=f"{folder}: the user daemon can write there"):
+        _certificate_hook.pending(settings, None)
+    os.chown(folder, 0, -1)
+    assert _certificate_hook.pending(settings, None)
 
 
 def test_a_certificate_from_elsewhere_is_replaced_by_no_renewal(hooked, host, pair):

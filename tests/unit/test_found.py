@@ -469,7 +469,8 @@ def test_a_journal_of_an_earlier_version_is_undone_and_what_it_has_found_is_kept
     assert result["recovered"]["action"] == "undone" and result["recovered"]["kept"] == []
     assert (bed.conf / "site").read_text() == "old"
     kept = [path.read_text() for path in Path(bed.journal.found.folder).glob("*/etc_nginx_site")]
-    assert kept == ["found earlier"]
+    assert kept == ["found earlier"] and bed.journal.records()[-1].id != record.id
+    assert not os.path.exists(record.folder)
 
 
 def test_an_edit_over_a_journal_of_an_earlier_version_is_kept(bed):
