@@ -53,7 +53,7 @@ class Unexpected(ChangeError):
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"{path} was changed by somebody else meanwhile, and that stays as it is; run again when nobody edits it"
+            f"{path} was changed by somebody else meanwhile, and stays as it is now; finish that edit, then run again"
         )
         self.path = path
 
@@ -232,7 +232,7 @@ def _sync(folder: int) -> None:
 def write_file(path: str, state: State) -> None:
     """Create path with everything the state says, and have it on disk."""
     with Place(path) as place:
-        _create(place.folder, place.name, state)
+        _create(place.require().folder, place.name, state)
 
 
 def _create(folder: int, name: str, state: State) -> None:
@@ -303,10 +303,9 @@ def put(path: str, state: State, staged: str | None = None, expected: State | No
     expected: what the path has to be now. Raises Unexpected where it is something else, and leaves that as it is.
     """
     with _named(path), Place(path) as place:
-        if place.missing:
-            if state.kind == ABSENT:
-                return
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        if place.missing and state.kind == ABSENT:
+            return
+        place.require()
         folder = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=place.folder)
         try:
             _claim(folder)
@@ -353,7 +352,7 @@ def _replace(place: Place, state: State, staged: str | None, expected: State | N
     try:
         if staged:
             with Place(staged) as source:
-                _require_own(source)
+                _require_own(source.require())
                 _exchange(source.folder, source.name, place, expected)
             return
         name = _temporary_name()
@@ -480,7 +479,7 @@ def _require_possible(path: str, after: State) -> None:
     """Raise ChangeError for a path whose change must fail, before anything is changed."""
     with _named(path), Place(path) as place:
         try:
-            entry = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.folder)
+            entry = os.open(place.name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.require().folder)
         except FileNotFoundError:
             return
         try:
@@ -502,7 +501,7 @@ def move_aside(path: str, goal: str) -> str:
         for number, candidate in enumerate(places):
             try:
                 with Place(candidate) as target:
-                    os.rename(place.name, target.name, src_dir_fd=place.folder, dst_dir_fd=target.folder)
+                    _rename(place.require().folder, place.name, target.require().folder, target.name, 0)
                 return candidate
             except OSError as error:
                 if number or error.errno not in (errno.EXDEV, errno.ENOENT, errno.ENOSPC, errno.EROFS):
@@ -599,7 +598,7 @@ def stage(changes: list[Change], name: str, directories: list[str]) -> None:
                 made.add(folder)
             staged = os.path.join(folder, str(number))
             with Place(staged) as place:
-                _create(place.folder, place.name, change.after)
+                _create(place.require().folder, place.name, change.after)
             change.staged = staged
         for path in directories:
             _paths.make_directory(path)

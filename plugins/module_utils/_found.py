@@ -34,24 +34,32 @@ class Found:
         # What could not be written down, because the disk is full for example: it is reported by this process.
         self._unsaved: list[tuple[str, dict[str, t.Any]]] = []
 
-    def keep(self, identifier: str, path: str, state: State, time: str) -> State:
-        """Keep what is at path, the state; return what is there then. Raises ChangeError, OSError.
+    def keep(self, identifier: str, path: str, state: State, time: str, movable: str | None) -> State:
+        """Keep what was found for path, the state; return what is there then. Raises ChangeError, OSError.
 
-        It is moved away where it cannot be copied: what is neither file nor link, or when the disk is full.
+        movable: where it lies. It is moved away from there if it cannot be copied, which happens when the disk is full,
+        and with what is neither file nor link. None: it has to stay, so then this fails.
         """
         entries = self._entries(identifier)
         entry = dict(describe(state), path=path)
         if state.kind != OTHER and any(entry.items() <= known.items() for known in entries):
             return state  # kept by a rollback that failed after this
-        goal = _free(os.path.join(self.folder, identifier))
-        copied = state.kind == ABSENT or self._copy(goal, state)
-        copy = None if state.kind == ABSENT else goal if copied else _changeset.move_aside(path, goal)
+        copy: str | None = _free(os.path.join(self.folder, identifier))
+        left = state
+        if state.kind == ABSENT:
+            copy = None
+        elif not self._copy(str(copy), state):
+            if movable is None:
+                raise _changeset.ChangeError(
+                    f"{path} has been changed by somebody else, and cannot be copied to {copy}"
+                )
+            copy, left = _changeset.move_aside(movable, str(copy)), State(ABSENT)
         entry.update(copy=copy, time=time)
         try:
             self._save(identifier, [*entries, entry], reported=False)
-        except OSError:
+        except (OSError, _changeset.ChangeError):
             self._unsaved.append((identifier, entry))
-        return state if copied else State(ABSENT)
+        return left
 
     def _copy(self, goal: str, state: State) -> bool:
         """Whether there is a complete copy now."""
@@ -74,7 +82,7 @@ class Found:
     def report(self, mark: bool) -> list[str]:
         """A sentence for each path of which no run has reported yet. mark: whether this run's result names them."""
         sentences = [_sentence(identifier, entry) for identifier, entry in self._unsaved]
-        for identifier in self._identifiers():
+        for identifier in self.identifiers():
             index = self._index(identifier)
             if not index["reported"]:
                 sentences += [_sentence(identifier, entry) for entry in index["found"]]
@@ -91,21 +99,21 @@ class Found:
             os.rename(folder, goal)
 
     def prune(self) -> None:
-        for identifier in self._identifiers()[:-KEPT]:
+        for identifier in self.identifiers()[:-KEPT]:
             for entry in self._index(identifier)["found"]:
                 copy = entry["copy"] or ""
                 if copy and os.path.dirname(copy) != os.path.join(self.folder, identifier):
                     _remove(copy)
             _remove(os.path.join(self.folder, identifier))
 
-    # --- the index ---
-
-    def _identifiers(self) -> list[str]:
+    def identifiers(self) -> list[str]:
         """Oldest first, as their running numbers say."""
         try:
             return sorted(os.listdir(self.folder))
         except OSError:
             return []
+
+    # --- the index ---
 
     def _index(self, identifier: str) -> dict[str, t.Any]:
         try:

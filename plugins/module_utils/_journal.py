@@ -159,9 +159,9 @@ class Record:
         """SHA-256 of each file that this transaction wrote, by path; None where it left no file."""
         return {entry["path"]: entry["after"] for entry in self.data["entries"]}
 
-    def keep_found(self, path: str, state: State) -> State:
-        """Keep what somebody else has written to a path; return what is there then. Raises ChangeError, OSError."""
-        return self.found.keep(self.id, path, state, now())
+    def keep_found(self, path: str, state: State, movable: str | None) -> State:
+        """Keep what somebody else has written to a path; see L(_found)."""
+        return self.found.keep(self.id, path, state, now(), movable)
 
     def load(self, saved: dict[str, t.Any]) -> State:
         content = b""
@@ -244,7 +244,8 @@ class Journal:
     def begin(self, server: str, changes: t.Sequence[Change], **more: t.Any) -> Record:
         """Save what the changes will replace; nothing live is touched. Raises JournalError."""
         # A running number orders them, for clocks can be set back; the time is for people, the rest against chance.
-        last = max((int(record.id.split("-")[0]) for record in self.records()), default=0)
+        known = [*(record.id for record in self.records()), *self.found.identifiers()]
+        last = max((int(name.split("-")[0]) for name in known), default=0)
         identifier = "%06d-%s-%s" % (last + 1, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), secrets.token_hex(3))
         folder = os.path.join(self.transactions, identifier)
         record = Record(
@@ -270,6 +271,7 @@ class Journal:
         for undone in self.records():
             if undone.state == UNDONE:
                 self.discard(undone)
+        self.found.prune()
         try:
             _paths.make_private(self.folder)
             _paths.make_private(self.transactions)
@@ -315,7 +317,7 @@ class Journal:
             entry = last.get(change.path)
             # A state that was computed from what is there has the edits in it.
             if entry and change.after.basis is None and not _is_known(entry, change.after, change.before):
-                record.keep_found(change.path, change.before)
+                record.keep_found(change.path, change.before, movable=None)
 
     def discard(self, record: Record) -> None:
         self._forget(record.id)
@@ -410,7 +412,7 @@ def _restore(record: Record, entry: dict[str, t.Any]) -> bool:
         if before.wanted_over(found).same_as(found):
             return attempt > 0
         if not _is_known(entry, before, found):
-            found = record.keep_found(path, found)
+            found = record.keep_found(path, found, movable=path)
         for folder in _changeset.missing_parents(path) if before.kind != _changeset.ABSENT else ():
             _paths.make_directory(folder)
         try:
@@ -427,9 +429,10 @@ def _keep_staged(record: Record) -> list[str]:
     for folder in record.data["staging"]:
         for number, entry in enumerate(record.data["entries"]):
             try:
-                found = _changeset.inspect(os.path.join(folder, str(number)))
+                staged = os.path.join(folder, str(number))
+                found = _changeset.inspect(staged)
                 if found.kind != _changeset.ABSENT and not _is_known(entry, record.load(entry["before"]), found):
-                    record.keep_found(entry["path"], found)
+                    record.keep_found(entry["path"], found, movable=staged)
             except (_changeset.ChangeError, OSError) as error:
                 failures.append(str(error))
     return failures

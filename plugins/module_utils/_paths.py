@@ -68,6 +68,12 @@ class Place:
         """The path of the innermost directory that exists."""
         return "/" + "/".join(self._names)
 
+    def require(self) -> Place:
+        """This place, if its directory exists. Raises FileNotFoundError."""
+        if self.missing:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), self.path)
+        return self
+
     def _walk(self, path: str, follow: bool) -> None:
         left, links = _reversed_names(path), 0
         while left:

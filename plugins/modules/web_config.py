@@ -378,8 +378,8 @@ rolled_back:
 recovered:
   description:
     - What an interrupted earlier run had left, and whether it was C(undone) or C(finished); none if nothing.
-    - C(files) are the paths that were restored. C(kept) are those that somebody else had changed meanwhile, each with the
-      path of a C(copy) of what it was, or none where it had been removed; a warning names them too.
+    - C(files) are the paths that were restored. C(kept) are those that somebody else had changed meanwhile, each with
+      the path of a C(copy) of what it was, or none where it had been removed; a warning names them too.
   returned: always
   type: dict
   sample:

@@ -410,6 +410,42 @@ def test_a_full_disk_loses_no_edit_and_does_not_stop_the_rollback(bed, monkeypat
     assert copies(result) == {str(bed.conf / "site"): EDIT}
 
 
+def test_a_full_disk_stops_a_restore_that_would_lose_an_edit(bed, monkeypatch):
+    bed.run()
+    replace(bed.conf / "site")
+    copy = _journal._found.Found._copy
+    monkeypatch.setattr(_journal._found.Found, "_copy", lambda *_arguments: False)
+    message, result = bed.fails(files=[], restore="latest")
+    assert str(bed.conf / "site") in message and result["warnings"] == []
+    assert (bed.conf / "site").read_text() == EDIT and (bed.conf / "deep" / "policy").read_text() == "policy"
+    monkeypatch.setattr(_journal._found.Found, "_copy", copy)
+    assert bed.run(files=[], restore="latest")["changed"]
+
+
+def test_a_full_disk_does_not_lose_an_edit_that_a_killed_swap_had_in_its_hands(bed, monkeypatch):
+    killed(bed)
+    record = bed.journal.records()[0]
+    numbers = [entry["path"] for entry in record.data["entries"]]
+    staged = Path(record.data["staging"][0], str(numbers.index(str(bed.conf / "site"))))
+    staged.parent.mkdir(mode=0o700)
+    staged.write_text(EDIT)
+    with monkeypatch.context() as patch:
+        patch.setattr(_journal._found.Found, "_copy", lambda *_arguments: False)
+        result = bed.run(files=[])
+    assert (bed.conf / "site").read_text() == "old" and not staged.exists()
+    assert copies(result) == {str(bed.conf / "site"): EDIT}
+    Path(result["recovered"]["kept"][0]["copy"]).unlink()  # at the top of the file system
+
+
+def test_numbers_go_on_where_only_what_was_found_is_left(bed):
+    """Or the newest would be the first to be forgotten."""
+    killed(bed)
+    replace(bed.conf / "site")
+    first = bed.run(files=[])["recovered"]["transaction"]
+    bed.journal.discard(bed.journal.records()[0])
+    assert bed.journal.begin("nginx", []).id > first
+
+
 def test_names_that_look_alike_have_copies_of_their_own(tmp_path):
     for name in ("a_b", "a/b"):
         path = tmp_path / "conf" / name

@@ -235,6 +235,25 @@ def test_a_failed_replacement_leaves_no_temporary_file(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["site"] and path.read_text() == "old"
 
 
+def test_below_a_directory_that_does_not_exist_nothing_is_written_elsewhere(tmp_path):
+    path, state = str(tmp_path / "not" / "there"), State(FILE, content=b"x")
+    with pytest.raises(FileNotFoundError):
+        _changeset.write_file(path, state)
+    with pytest.raises(ChangeError, match="No such file"):
+        _changeset.put(path, state)
+    with pytest.raises(ChangeError, match="No such file"):
+        _changeset.move_aside(path, str(tmp_path / "goal"))
+    assert os.listdir(tmp_path) == []
+    # What has to go somewhere goes to the top of its file system.
+    (tmp_path / "site").write_text("kept")
+    goal = _changeset.move_aside(str(tmp_path / "site"), path)
+    try:
+        assert os.listdir(tmp_path) == [] and Path(goal).read_text() == "kept"
+        assert os.path.basename(goal).startswith(".kopano-hardening-found-")
+    finally:
+        os.unlink(goal)
+
+
 # --- access control lists --------------------------------------------------------------------------------------------
 
 ACL = "system.posix_acl_access"
