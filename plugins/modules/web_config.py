@@ -61,7 +61,9 @@ options:
             server refuses it."
         type: path
       mode:
-        description: Permissions as an octal string. A new file gets V(0644), an existing one keeps its own.
+        description:
+          - Permissions as an octal string. A new file gets V(0644), an existing one keeps its own.
+          - With a mode, an access control list of the file is dropped.
         type: str
       owner:
         description: Name or number of the owner. A new file belongs to root, an existing one keeps its own.
