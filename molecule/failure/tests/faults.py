@@ -449,15 +449,15 @@ KILLS = (
     Kill("lock", lambda renames: inject("flock", 1), None),
     Kill("read", lambda renames: entering("read"), None),
     Kill("stage", lambda renames: entering("stage"), None),
-    Kill("stage, journal is there", lambda renames: inject("mkdir", 5), "undone"),
+    Kill("stage, journal is there", lambda renames: inject("mkdirat", 1), "undone"),
     Kill("rehearse", lambda renames: entering("rehearse"), "undone"),
     Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone", phase="rehearse"),
     Kill("swap", lambda renames: entering("swap"), "undone"),
-    # The journal has two renames before the first one of the swap.
-    # Each process is counted for itself, and a rehearsal has renames of its own.
-    Kill("swap, before the first file", lambda renames: inject("rename", 3), "undone", rehearse="off"),
-    Kill("swap, half done", lambda renames: inject("rename", 3 + renames // 2), "undone", rehearse="off"),
-    Kill("swap, before the last file", lambda renames: inject("rename", 2 + renames), "undone", rehearse="off"),
+    # Paths are exchanged (renameat2), the journal's records renamed. Each process is counted for itself, and a rehearsal
+    # exchanges paths of its own.
+    Kill("swap, before the first file", lambda renames: inject("renameat2", 1), "undone", rehearse="off"),
+    Kill("swap, half done", lambda renames: inject("renameat2", 1 + renames // 2), "undone", rehearse="off"),
+    Kill("swap, before the last file", lambda renames: inject("renameat2", renames), "undone", rehearse="off"),
     Kill("reload", lambda renames: entering("reload"), "undone"),
     Kill("reload, before the signal", lambda renames: inject("kill", 1), "undone", rehearse="off"),
     Kill(
@@ -469,9 +469,14 @@ KILLS = (
     ),
     Kill("probe", lambda renames: entering("probe"), "undone"),
     Kill("commit", lambda renames: entering("commit"), "undone"),
-    Kill("commit, found good", lambda renames: inject("rename", 4 + renames), "finished"),
+    # The record is saved as staged, swapping and proven before.
+    Kill("commit, found good", lambda renames: inject("rename", 4), "finished"),
     Kill(
-        "rollback", lambda renames: inject("rename", 3 + renames), "undone", values={"backend": "dead"}, rehearse="off"
+        "rollback",
+        lambda renames: inject("renameat2", renames + 1),
+        "undone",
+        values={"backend": "dead"},
+        rehearse="off",
     ),
-    Kill("recovery", lambda renames: entering("probe"), "undone", again=lambda renames: inject("rename", 1)),
+    Kill("recovery", lambda renames: entering("probe"), "undone", again=lambda renames: inject("renameat2", 1)),
 )

@@ -66,8 +66,7 @@ CASES = (
     _phase("swap", ["staged"], "undone"),
     Case(
         "swap, half done",
-        # Two renames are the journal's, the third is that of the first file.
-        lambda: list(inject("rename", 4, "STOP")),
+        lambda: list(inject("renameat2", 2, "STOP")),
         _stopped_in("swap"),
         ["undone"],
         None,
