@@ -30,7 +30,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._frontend_findings import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, ServerError
 
 TEST_TIMEOUT = 30  # seconds, for both servers together
 
@@ -61,32 +61,47 @@ _KWEB_CONFIG = "/etc/kopano/kwebd.cfg"
 
 
 class Answer(t.NamedTuple):
-    """What a server said. ok: it takes its configuration; output: its dump, empty if it gave none."""
+    """What a server said. ok: it takes its configuration, None: not known; output: its dump, empty if it gave none."""
 
-    ok: bool
+    ok: bool | None
     output: str
     words: str
 
 
-def _run(servers: list[Server], in_view: bool = False) -> dict[str, list[t.Any]]:
+class _Query(t.NamedTuple):
+    """How a server is run: the command lines, and their environment."""
+
+    layout: Layout
+    commands: list[list[str]]
+    environment: dict[str, str]
+
+
+def _query(server: Server) -> _Query:
+    """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
+    arguments = server.arguments()
+    commands = [server.command(*arguments, *question) for question in _QUESTIONS[server.layout.server]]
+    return _Query(server.layout, commands, server.environment())
+
+
+def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]:
     """The answers of servers that are asked side by side, as lists that JSON can carry."""
     started = {}
     if in_view:
         # the wrapper that starts Apache makes these, so a stopped one may be without
-        for server in servers:
-            for name, path in _apache.environment(server.layout).items():
+        for query in queries:
+            for name, path in _apache.environment(query.layout).items():
                 if re.fullmatch("APACHE_(RUN|LOCK)_DIR", name):
                     os.makedirs(path, exist_ok=True)
-    for server in servers:
-        started[server.layout.server] = [
+    for query in queries:
+        started[query.layout.server] = [
             subprocess.Popen(
-                server.command(*server.arguments(), *question),
-                env=server.environment(),
+                command,
+                env=query.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
             )
-            for question in _QUESTIONS[server.layout.server]
+            for command in query.commands
         ]
     answers: dict[str, list[t.Any]] = {}
     for name, processes in started.items():
@@ -109,19 +124,25 @@ def _ask(servers: list[Server], configs: t.Iterable[_config.Config]) -> dict[str
     with root's rights: others may lack directories and files that the running server had at its start.
     """
     is_root = os.geteuid() == 0
+    queries: list[_Query] = []
+    unknown: dict[str, Answer] = {}
+    for server in servers:
+        try:
+            queries.append(_query(server))
+        except ServerError as error:
+            unknown[server.layout.server] = Answer(None, "", str(error))
     try:
         if not is_root:
             raise _namespace.Refused("not root")
-        answers = _namespace.call(lambda: _run(servers, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
+        answers = _namespace.call(lambda: _run(queries, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
     except (_namespace.Refused, _namespace.Failed, _namespace.TimedOut):
-        apaches = [server for server in servers if server.layout.server == "apache"]
         try:
-            answers = _run(apaches)
+            answers = _run([query for query in queries if query.layout.server == "apache"])
         except (OSError, subprocess.SubprocessError):
-            return {}
-        if not is_root or not all(_running(server) for server in apaches):
+            return unknown
+        if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
             answers = {name: answer for name, answer in answers.items() if answer[0]}
-    return {name: Answer(*answer) for name, answer in answers.items()}
+    return {**unknown, **{name: Answer(*answer) for name, answer in answers.items()}}
 
 
 def _read(layout: Layout, answer: Answer | None) -> _config.Config:
@@ -194,17 +215,7 @@ def _features(layout: Layout, version: str, modules: list[str], mpm: str | None)
 
 
 def _running(server: Server) -> bool:
-    if os.geteuid() == 0:
-        return server.main_pid() is not None
-    # Without root the programs of other users' processes cannot be seen, but their names can.
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        try:
-            with open(path, encoding="utf-8", errors="replace") as handle:
-                if handle.read().strip() == os.path.basename(server.layout.binary):
-                    return True
-        except OSError:
-            continue
-    return False
+    return server.main_pid() is not None
 
 
 def _os() -> dict[str, t.Any]:
@@ -315,17 +326,18 @@ def _verdict(
     layout: Layout, config: _config.Config | _config.ConfigError, answer: Answer | None
 ) -> t.Iterator[dict[str, t.Any]]:
     """The findings about a configuration as a whole."""
-    if answer is None:
-        yield finding("frontend.config.untested", layout.main_config)
-    elif not answer.ok:
+    ok, words = (answer.ok, answer.words) if answer else (None, "")
+    if ok is None:
+        yield finding("frontend.config.untested", layout.main_config, words)
+    elif not ok:
         from ansible_collections.kopano.hardening.plugins.module_utils import _diagnose  # needed for this alone
 
-        fault = _diagnose.find(answer.words, config if isinstance(config, _config.Config) else None, None)
+        fault = _diagnose.find(words, config if isinstance(config, _config.Config) else None, None)
         place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
         yield finding("frontend.config.broken", place, fault.words)
-    if isinstance(config, _config.ConfigError) and (answer is None or answer.ok):
+    if isinstance(config, _config.ConfigError) and ok is not False:
         place = config.file if config.line is None else "%s:%d" % (config.file, config.line)
-        key = "frontend.config.not_understood" if answer else "frontend.config.broken"
+        key = "frontend.config.not_understood" if ok else "frontend.config.broken"
         yield finding(key, place, config.words)
 
 
@@ -335,6 +347,8 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
     if not servers:
         findings.append(finding("frontend.none", params["server"]))
+    for server in servers:
+        server.prepare()
     first = {server.layout.server: _try_to_read(server.layout) for server in servers}
     answers = _ask(servers, [config for config in first.values() if isinstance(config, _config.Config)])
     configs: list[_config.Config] = []

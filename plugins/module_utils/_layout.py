@@ -187,14 +187,21 @@ def _unquote(value: str) -> str:
 def os_release(root: str = "/") -> dict[str, str]:
     """The fields of os-release(5), unquoted; empty where the host has no such file."""
     for path in ("etc/os-release", "usr/lib/os-release"):
-        try:
-            with open(os.path.join(root, path), encoding="utf-8", errors="replace") as handle:
-                lines = handle.read().splitlines()
-        except OSError:
-            continue
-        pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#"))
-        return {name.strip(): _unquote(value) for name, _found, value in pairs}
+        found = assignments(os.path.join(root, path))
+        if found:
+            return found
     return {}
+
+
+def assignments(path: str) -> dict[str, str]:
+    """The assignments of a file as in os-release(5), or for systemd's EnvironmentFile=; empty if it cannot be read."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as handle:
+            lines = handle.read().replace("\\\n", "").splitlines()
+    except OSError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";")))
+    return {name.strip(): _unquote(value.strip()) for name, _found, value in pairs}
 
 
 def family(release: dict[str, str]) -> str | None:

@@ -6,6 +6,12 @@
 
 """The live web server as a process: is it running, does it take its configuration, make it read it again.
 
+Any user can start the server's program, with an environment, a command line and a configuration of their own. So a
+process counts as the server only if it is root's, or what systemd names as the main process of the server's unit. What
+root runs to test a configuration is started by the layout's path, with the environment that the unit gives, never that
+of a process; of a command line only what Apache's manual knows is used, and only of a process of root's. One that root
+has started by hand counts too: whoever can do that needs no help to run anything as root.
+
 Both servers are reloaded with the signal that their manuals give for it, sent to the main process: SIGUSR1 (graceful)
 for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither closes a connection that is in use.
 """
@@ -14,7 +20,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import getopt
+import glob
 import os
+import re
 import signal
 import socket
 import struct
@@ -22,7 +31,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _config, _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils import _config, _layout, _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
 RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
@@ -30,6 +39,17 @@ CHECK_ARGUMENTS = {"apache": ["-t"], "nginx": ["-t", "-q"]}
 
 # Of the manager's protocol with its services; a server that is started for a rehearsal must not take part in it.
 MANAGER_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+# The options of Apache httpd's command line as getopt(3) takes them; its manual, programs/httpd.html, lists them.
+_APACHE_OPTIONS = "C:c:D:d:E:e:f:hk:LlMn:R:SstTvVwX?"
+# Those that shape the configuration, and the names that only say how the process itself runs.
+_SHAPING = ("-C", "-c", "-D", "-d", "-f")
+_RUN_MODES = ("FOREGROUND", "NO_DETACH", "ONE_PROCESS", "DEBUG")
+
+_SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFiles")
+# A quoted or a plain word of a list that systemctl(1) shows, and the escapes in it.
+_SHOWN_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 # Old workers that serve long polls may stay for an hour; after new ones are there, wait no longer than this for the
 # old ones to stop accepting. Seconds.
@@ -129,34 +149,121 @@ def _processes() -> t.Iterator[tuple[int, str, int]]:
                 yield int(name), front.partition("(")[2], int(rest.split()[1])
 
 
+class ServerError(Exception):
+    """The running server cannot be asked what its configuration is; the text says why, and what to do."""
+
+
+class _Process(t.NamedTuple):
+    """What decides whether a process counts as the server, as the kernel says it (proc_pid_status(5))."""
+
+    program: str | None  # None where this process may not look
+    name: str
+    users: frozenset[int]  # real and effective
+    contained: bool  # in a pid namespace of its own, as a container's processes are
+
+    @property
+    def is_roots(self) -> bool:
+        return self.users == {0}
+
+
+@contextlib.contextmanager
+def _folder_of(pid: int) -> t.Iterator[int]:
+    """A descriptor of a process's directory: it never means another process that gets the number later."""
+    folder = os.open("/proc/%d" % pid, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
+
+
+def _read_in(folder: int, name: str) -> bytes:
+    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as stream:
+        return stream.read()
+
+
+def _observe(folder: int) -> _Process:
+    """The process of a directory. Raises OSError for one that has ended.
+
+    Whose it is stands in the text: the files themselves are root's where a process must not be dumped, and of the
+    directory the kernel tells the effective user alone.
+    """
+    text = _read_in(folder, "status").decode("utf-8", "replace")
+    fields = dict(line.partition(":")[::2] for line in text.splitlines())
+    try:
+        program: str | None = os.readlink("exe", dir_fd=folder)
+    except PermissionError:
+        program = None
+    users = frozenset(int(number) for number in fields["Uid"].split()[:2])
+    return _Process(program, fields["Name"].strip(), users, len(fields.get("NSpid", "").split()) != 1)
+
+
+def shaping(line: t.Sequence[str], binary: str) -> list[str]:
+    """The options of Apache's command line that shape its configuration. Raises ServerError if it is not one."""
+    try:
+        options, rest = getopt.getopt(list(line), _APACHE_OPTIONS)
+        if rest:
+            raise getopt.GetoptError(f"{rest[0]!r} is no option")
+    except getopt.GetoptError as error:
+        raise ServerError(
+            f"the running {binary} has a command line that is not understood ({error}): {list(line)}; start it with "
+            "options of Apache's manual only"
+        ) from error
+    kept = [pair for pair in options if pair[0] in _SHAPING and pair[1] not in _RUN_MODES]
+    return [word for pair in kept for word in pair]
+
+
 class Server:
     """One web server of this host, of whatever made it start."""
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self._binary = os.path.realpath(layout.binary)
+        self._names = {os.path.basename(path) for path in (layout.binary, self._binary)}
+        self._shown: subprocess.Popen[bytes] | None = None
+        self._of_unit: dict[str, str] | None = None
         # Of the last reload: the process that got the signal, and how long each log was.
         self._reloaded: int | None = None
         self._positions: dict[str, int] = {}
 
     # --- processes ---
 
-    def _is_ours(self, pid: int) -> bool:
-        """Whether a process is of the binary and in our own pid namespace; a container's server is not ours."""
-        try:
-            # An upgraded package leaves the running program's file deleted.
-            ours = os.readlink(f"/proc/{pid}/exe") in (self._binary, self._binary + " (deleted)")
-            return ours and os.readlink(f"/proc/{pid}/ns/pid") == os.readlink("/proc/self/ns/pid")
-        except OSError:
-            return False
+    def _is_of_binary(self, program: str | None, name: str) -> bool:
+        if program is None:
+            # Without root's rights the programs of other users' processes cannot be seen, but their names can.
+            return name in self._names
+        # An upgraded package leaves the running program's file deleted.
+        return program in (self._binary, self._binary + " (deleted)")
+
+    def _of_binary(self) -> dict[int, tuple[int, bool]]:
+        """The processes of the binary outside containers: parent, and whether it is root's, by pid."""
+        found = {}
+        for pid, name, parent in _processes():
+            try:
+                program: str | None = os.readlink("/proc/%d/exe" % pid)
+            except PermissionError:
+                program = None
+            except OSError:
+                continue  # it has ended, or is the kernel's own
+            if not self._is_of_binary(program, name):
+                continue
+            with contextlib.suppress(OSError), _folder_of(pid) as folder:
+                process = _observe(folder)
+                if self._is_of_binary(process.program, process.name) and not process.contained:
+                    found[pid] = parent, process.is_roots
+        return found
 
     def main_pid(self) -> int | None:
-        """The process that signals go to: of the binary, and not the child of another one of it. None: not running."""
-        parents = {pid: parent for pid, _name, parent in _processes() if self._is_ours(pid)}
-        mains = [pid for pid, parent in parents.items() if parent not in parents]
-        if len(mains) > 1:
+        """The process that signals go to. None: the server is not running.
+
+        It is root's, and not the child of another one of root's; or it is the main process of the unit, which may run
+        as another user. Of several the unit's own.
+        """
+        found = self._of_binary()
+        roots = {pid for pid, (_parent, is_roots) in found.items() if is_roots}
+        mains = [pid for pid in roots if found[pid][0] not in roots]
+        if len(mains) != 1 and found:
             managed = self._managed_pid()
-            if managed in mains:
+            if managed in found:
                 return managed
         return min(mains) if mains else None
 
@@ -165,19 +272,20 @@ class Server:
         return int(answer) if answer and answer.isdigit() else None
 
     def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
+        return _output(self._start_systemctl(*arguments), timeout)
+
+    def _start_systemctl(self, *arguments: str) -> subprocess.Popen[bytes] | None:
         if not os.path.isdir("/run/systemd/system"):
             return None
         try:
-            done = subprocess.run(
+            return subprocess.Popen(
                 ["systemctl", *arguments, self.layout.unit],
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=timeout,
-                check=False,
             )
-        except (OSError, subprocess.TimeoutExpired):
+        except OSError:
             return None
-        return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
 
     def workers(self, main: int | None = None) -> set[int]:
         """The main process's children of the same name. Their program may not be read where their user is another."""
@@ -203,38 +311,64 @@ class Server:
     # --- running it ---
 
     def arguments(self) -> list[str]:
-        """What the running Apache was started with that shapes its configuration: C(-D), C(-C), C(-d), C(-f)."""
+        """What the running Apache was started with that shapes its configuration. Raises ServerError.
+
+        None of it is taken from a process that is not root's: its user can write there whatever root shall run.
+        """
         main = self.main_pid()
         if main is None or self.layout.server != "apache":
             return []
         try:
-            with open("/proc/%d/cmdline" % main, "rb") as text:
-                found = [os.fsdecode(item) for item in text.read().split(b"\0")[1:-1]]
+            line, is_roots = self._command_line(main)
         except OSError:
-            return []
-        arguments = []
-        while found:
-            item = found.pop(0)
-            if item == "-k":
-                found[:1] = []
-            elif item != "-DFOREGROUND":
-                arguments.append(item)
+            return []  # it has ended
+        arguments = shaping(line, self._binary)
+        if arguments and not is_roots:
+            raise ServerError(
+                f"{self.layout.unit} does not run as root and was started with {arguments}, which its own user could "
+                f"have written; set this in {self.layout.envvars or self.layout.main_config} instead"
+            )
         return arguments
 
+    def _command_line(self, pid: int) -> tuple[list[str], bool]:
+        """The words after the program, and whether the process is root's. Raises OSError if it no longer is the server.
+
+        A process can become another program and another user's, so it is observed before and after. What remains is
+        one that does both, there and back, between these system calls, which needs the help of a program of root's.
+        """
+        with _folder_of(pid) as folder:
+            before = _observe(folder)
+            words = [os.fsdecode(word) for word in _read_in(folder, "cmdline").split(b"\0")[1:-1]]
+            if _observe(folder) != before or not self._is_of_binary(before.program, before.name):
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            return words, before.is_roots
+
+    def prepare(self) -> None:
+        """Request the unit's environment from systemd, which responds while this process does something else."""
+        self._shown = self._shown or self._start_systemctl(*_SHOW_ENVIRONMENT)
+
     def environment(self) -> dict[str, str]:
-        """What the service manager gave the running server, or a clean one; without the manager's own protocol."""
+        """What the service manager gives the server, or a clean one; without the manager's own protocol."""
+        if self._of_unit is None:
+            self.prepare()
+            self._of_unit = self._unit_environment(_output(self._shown) or "")
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
-        main = self.main_pid()
-        if main is not None:
-            try:
-                with open("/proc/%d/environ" % main, "rb") as text:
-                    for item in text.read().split(b"\0"):
-                        name, found, value = os.fsdecode(item).partition("=")
-                        if found:
-                            environment[name] = value
-            except OSError:
-                pass
+        environment.update(self._of_unit)
         return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
+
+    def _unit_environment(self, shown: str) -> dict[str, str]:
+        """The environment that the unit names (systemd.exec(5)), without that of the layout's file."""
+        environment: dict[str, str] = {}
+        for line in shown.splitlines():
+            kind, _equals, value = line.partition("=")
+            if kind == "Environment":
+                pairs = (word.partition("=") for word in _shown_words(value))
+                environment.update({name: text for name, _found, text in pairs})
+            elif kind == "EnvironmentFiles":
+                for path in sorted(glob.glob(value.rpartition(" (ignore_errors=")[0])):
+                    if path != self.layout.envvars:
+                        environment.update(_layout.assignments(path))
+        return environment
 
     def command(self, *arguments: str) -> list[str]:
         """The server's command line, after the file with its environment, which is a shell script."""
@@ -370,6 +504,27 @@ class Server:
         listeners = set(tcp_listeners())
         opened = [_sockets_of(pid) for pid in pids]
         return any(inodes is None or inodes & listeners for inodes in opened)
+
+
+def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIMEOUT) -> str | None:
+    """What a program prints, if it ends well in time."""
+    if process is None:
+        return None
+    try:
+        words = process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None
+    return words.decode("utf-8", "replace").strip() if process.returncode == 0 else None
+
+
+def _shown_words(text: str) -> list[str]:
+    """The words of a list as systemctl shows it."""
+    return [
+        re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape.group(1), escape.group(1)), quoted) if quoted else plain
+        for quoted, plain in _SHOWN_WORD.findall(text)
+    ]
 
 
 def _is_still_binding(words: str) -> bool:

@@ -38,7 +38,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, Change, Changeset, State
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, error_logs
+from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, ServerError, error_logs
 
 END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
 REQUEST_TIMEOUT = 10.0
@@ -66,6 +66,7 @@ EXPECTED = (
     _fragments.FragmentError,
     _guard.GuardError,
     _journal.JournalError,
+    ServerError,
     OSError,
 )
 
@@ -203,6 +204,7 @@ class _Transaction:
         self._enter("read")
         self._recover()
         server = Server(_choose_layout(self.params["server"]))
+        server.prepare()
         running = server.main_pid() is not None
         if not running and not self._repairs(server):
             raise _stop(

@@ -48,6 +48,9 @@ class FakeServer:
         self.happens: list[t.Callable[[], t.Any]] = []
         self.stopped = False
 
+    def prepare(self) -> None:
+        pass
+
     def main_pid(self) -> int | None:
         return self.pid
 
