@@ -31,10 +31,11 @@ import json
 import os
 import secrets
 import shutil
+import stat
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _found, _paths
+from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _found, _paths, _process
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Change, State
 
 STATE_DIRECTORY = "/var/lib/kopano-hardening"
@@ -67,7 +68,11 @@ def now() -> str:
 
 
 class Lock:
-    """One transaction a host at a time. The file says who holds it and how far that one is."""
+    """One transaction a host at a time. The file says who holds it and how far that one is.
+
+    Whoever can open the file can lock it, so it is for its owner alone. Older versions let all users read it: such a
+    file is never the lock, and goes as soon as no process of root's holds it.
+    """
 
     def __init__(self, path: str = LOCK_FILE) -> None:
         self.path = path
@@ -77,30 +82,62 @@ class Lock:
     def acquire(self) -> None:
         """Take the lock or raise JournalError with the holder's own words; never waits."""
         while True:
-            try:
-                stream = open(self.path, "a+")  # noqa: SIM115, it is held until release()
-            except OSError as error:
-                raise JournalError(f"cannot open the lock {self.path}: {error.strerror}") from error
+            stream = self._open()
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                stream.seek(0)
-                holder = stream.read().strip()
-                stream.close()
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                    stream.close()
                     raise JournalError(f"cannot lock {self.path}: {error.strerror}") from error
-                raise JournalError(
-                    "another transaction is under way on this host (%s); wait for it to end, then run again"
-                    % (holder or "it has not said more")
-                ) from error
-            # The holder before us unlinks its file: what we have locked must be what others will find.
-            try:
-                if os.fstat(stream.fileno()).st_ino == os.stat(self.path).st_ino:
+                if not _is_shared(stream) or _is_held_by_root(stream):
+                    raise self._taken(stream) from error
+            else:
+                # The holder before us unlinks its file: what we have locked must be what others will find.
+                if not _is_shared(stream) and self._is_there(stream):
                     self._stream = stream
                     return
-            except FileNotFoundError:
-                pass
+            if _is_shared(stream):
+                self._replace(stream)
             stream.close()
+
+    def _open(self) -> t.TextIO:
+        """The file, made if it is not there. Raises JournalError for what no version of this collection makes."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(self.path, flags, 0o600)
+        except OSError as error:
+            fix = "; remove it" if os.path.lexists(self.path) else ""
+            raise JournalError(f"cannot open the lock {self.path}: {error.strerror}{fix}") from error
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
+            return os.fdopen(descriptor, "r+")
+        os.close(descriptor)
+        fault = "belongs to another user" if stat.S_ISREG(found.st_mode) else "is not a regular file"
+        raise JournalError(f"the lock {self.path} {fault}; remove it")
+
+    def _taken(self, stream: t.TextIO) -> JournalError:
+        holder = stream.read().strip()
+        stream.close()
+        return JournalError(
+            "another transaction is under way on this host (%s); wait for it to end, then run again"
+            % (holder or "it has not said more")
+        )
+
+    def _is_there(self, stream: t.TextIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), os.lstat(self.path))
+        except FileNotFoundError:
+            return False
+
+    def _replace(self, stream: t.TextIO) -> None:
+        """Remove a file that users can open. Its own lock keeps two runs from removing each other's new one."""
+        guard = Lock(self.path + ".replacing")
+        guard.acquire()
+        try:
+            if self._is_there(stream):
+                os.unlink(self.path)
+        finally:
+            guard.release()
 
     def say(self, phase: str) -> None:
         """Leave word for whoever finds the lock taken."""
@@ -114,9 +151,30 @@ class Lock:
 
     def release(self) -> None:
         if self._stream is not None:
-            os.unlink(self.path)
+            if self._is_there(self._stream):
+                os.unlink(self.path)
             self._stream.close()
             self._stream = None
+
+
+def _is_shared(stream: t.TextIO) -> bool:
+    """Whether other users than its owner may open a file."""
+    return bool(os.fstat(stream.fileno()).st_mode & 0o077)
+
+
+def _is_held_by_root(stream: t.TextIO) -> bool:
+    """Whether a process of root's holds a lock on a file; its descriptors show that of an inherited lock as well."""
+    wanted = os.fstat(stream.fileno())
+    for pid in _process.roots_processes():
+        folder = "/proc/%d/fd" % pid
+        with contextlib.suppress(OSError):
+            for name in os.listdir(folder):
+                with contextlib.suppress(OSError):
+                    if os.path.samestat(os.stat(os.path.join(folder, name)), wanted):
+                        with open("/proc/%d/fdinfo/%s" % (pid, name)) as text:
+                            if "\nlock:" in text.read():
+                                return True
+    return False
 
 
 class Record:

@@ -31,7 +31,7 @@ import subprocess
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _config, _layout, _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils import _config, _layout, _namespace, _process
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
 RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
@@ -153,50 +153,6 @@ class ServerError(Exception):
     """The running server cannot be asked what its configuration is; the text says why, and what to do."""
 
 
-class _Process(t.NamedTuple):
-    """What decides whether a process counts as the server, as the kernel says it (proc_pid_status(5))."""
-
-    program: str | None  # None where this process may not look
-    name: str
-    users: frozenset[int]  # real and effective
-    contained: bool  # in a pid namespace of its own, as a container's processes are
-
-    @property
-    def is_roots(self) -> bool:
-        return self.users == {0}
-
-
-@contextlib.contextmanager
-def _folder_of(pid: int) -> t.Iterator[int]:
-    """A descriptor of a process's directory: it never means another process that gets the number later."""
-    folder = os.open("/proc/%d" % pid, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        yield folder
-    finally:
-        os.close(folder)
-
-
-def _read_in(folder: int, name: str) -> bytes:
-    with open(os.open(name, os.O_RDONLY, dir_fd=folder), "rb") as stream:
-        return stream.read()
-
-
-def _observe(folder: int) -> _Process:
-    """The process of a directory. Raises OSError for one that has ended.
-
-    Whose it is stands in the text: the files themselves are root's where a process must not be dumped, and of the
-    directory the kernel tells the effective user alone.
-    """
-    text = _read_in(folder, "status").decode("utf-8", "replace")
-    fields = dict(line.partition(":")[::2] for line in text.splitlines())
-    try:
-        program: str | None = os.readlink("exe", dir_fd=folder)
-    except PermissionError:
-        program = None
-    users = frozenset(int(number) for number in fields["Uid"].split()[:2])
-    return _Process(program, fields["Name"].strip(), users, len(fields.get("NSpid", "").split()) != 1)
-
-
 def shaping(line: t.Sequence[str], binary: str) -> list[str]:
     """The options of Apache's command line that shape its configuration. Raises ServerError if it is not one."""
     try:
@@ -246,8 +202,8 @@ class Server:
                 continue  # it has ended, or is the kernel's own
             if not self._is_of_binary(program, name):
                 continue
-            with contextlib.suppress(OSError), _folder_of(pid) as folder:
-                process = _observe(folder)
+            with contextlib.suppress(OSError), _process.folder_of(pid) as folder:
+                process = _process.observe(folder)
                 if self._is_of_binary(process.program, process.name) and not process.contained:
                     found[pid] = parent, process.is_roots
         return found
@@ -336,10 +292,10 @@ class Server:
         A process can become another program and another user's, so it is observed before and after. What remains is
         one that does both, there and back, between these system calls, which needs the help of a program of root's.
         """
-        with _folder_of(pid) as folder:
-            before = _observe(folder)
-            words = [os.fsdecode(word) for word in _read_in(folder, "cmdline").split(b"\0")[1:-1]]
-            if _observe(folder) != before or not self._is_of_binary(before.program, before.name):
+        with _process.folder_of(pid) as folder:
+            before = _process.observe(folder)
+            words = [os.fsdecode(word) for word in _process.read_in(folder, "cmdline").split(b"\0")[1:-1]]
+            if _process.observe(folder) != before or not self._is_of_binary(before.program, before.name):
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
             return words, before.is_roots
 

@@ -4,7 +4,7 @@
 
 """Which process counts as the web server, and what is taken from it: real servers, started by root and by a user.
 
-The servers are copies of the programs, so that those of other tests do not count.
+The servers are copies of the programs, by other names, so that those of other tests do not count.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from . import web_bed
 from .ports import free_ports
 
 USER = 65534
+NUMBER = os.getpid()
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -47,7 +48,8 @@ class Host:
 
     def layout(self, server: str) -> _layout.Layout:
         original = {"apache": web_bed.APACHE, "nginx": web_bed.NGINX}[server]
-        binary = self.folder / os.path.basename(original)
+        # Of processes that it may not look into, a run knows no more than the name.
+        binary = self.folder / f"{server}-{NUMBER}"
         if not binary.exists():
             shutil.copy(original, binary)
         return web_bed.layout(server, self.folder)._replace(binary=str(binary))

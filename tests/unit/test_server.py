@@ -61,6 +61,9 @@ def nginx(server, tmp_path, monkeypatch):
     listen(own)
     subprocess.run(["nginx", "-c", str(conf), "-e", str(log)], check=True, timeout=10)
     main = int((tmp_path / "pid").read_text())
+    # The number is written first; a worker that comes after a reload has begun would look like a new one.
+    while not server.workers(main):
+        time.sleep(0.01)
     monkeypatch.setattr(server, "main_pid", lambda: main)
     yield log, own, more, listen
     subprocess.run(["nginx", "-c", str(conf), "-e", str(log), "-s", "quit"], check=True, timeout=10)
