@@ -167,7 +167,7 @@ def _deploy(
     result["changed"] = bool(changes)
     result["diff"] = _changeset.diff(changes)
     if changes and running:
-        done = _transact(files, settings, check_mode, patience)
+        done = _transact(files, _with_server(settings, running, pairs), check_mode, patience)
         result["transaction"] = done["transaction"]
         result["method"] = (done["rehearsal"] or {}).get("method")
         result["warnings"] += done["warnings"]
@@ -178,6 +178,17 @@ def _deploy(
         return
     for server in running:
         _have_served(server, pairs, digests, check_mode, result)
+
+
+def _with_server(settings: dict[str, t.Any], running: t.Sequence[Server], pairs: t.Sequence[Pair]) -> dict[str, t.Any]:
+    """The settings with the server that C(auto) means: of several that run the one that reads the certificates."""
+    paths = {os.path.realpath(pair.path) for pair in pairs}
+    vhosts = {server.layout.server: _transaction.tls_vhosts(server.layout) for server in running}
+
+    def reads(name: str) -> bool:
+        return any(vhost.certificate and os.path.realpath(vhost.certificate) in paths for vhost in vhosts[name])
+
+    return dict(settings, server=_layout.choose([*vhosts], reads, lambda name: bool(vhosts[name])))
 
 
 class _Ungraded:

@@ -242,3 +242,25 @@ def detect(server: str = "auto", root: str = "/") -> list[Layout]:
         if located and (known or os.path.exists(_under(root, layout.main_config))):
             found[layout.server] = located
     return list(found.values())
+
+
+class Ambiguous(ValueError):
+    """Several servers can be meant; the text names the option that says which."""
+
+
+def choose(servers: t.Sequence[str], *rules: t.Callable[[str], bool]) -> str:
+    """The server that C(auto) means. Each rule keeps those for which it holds, unless it holds for none.
+
+    Everything that has to do with one server calls this, so that all of it has to do with the same. The rules: it runs,
+    what is to be done is about it, it serves TLS. Raises Ambiguous.
+    """
+    for holds in rules:
+        if len(servers) > 1:
+            servers = [server for server in servers if holds(server)] or servers
+    if len(servers) > 1:
+        raise Ambiguous(
+            "frontend_server: auto cannot choose between {}: of what decides, which is whether a server runs and "
+            "serves TLS, nothing tells them apart; set frontend_server to one of them, or the option server where a "
+            "module is called directly".format(" and ".join(servers))
+        )
+    return servers[0]

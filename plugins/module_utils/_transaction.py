@@ -203,7 +203,8 @@ class _Transaction:
             return
         self._enter("read")
         self._recover()
-        server = Server(_choose_layout(self.params["server"]))
+        restored = _servers_to_restore(self.journal, self.params["restore"])
+        server = Server(_choose_layout(self.params["server"], restored))
         server.prepare()
         running = server.main_pid() is not None
         if not running and not self._repairs(server):
@@ -672,17 +673,44 @@ def _overlay(changeset: Changeset) -> _config.Files:
     return _config.Files(texts, links)
 
 
-def _choose_layout(wanted: str) -> _layout.Layout:
-    layouts = _layout.detect(wanted)
+def _choose_layout(wanted: str, restored: t.Container[str]) -> _layout.Layout:
+    """The layout of the server that is wanted. restored: of a restore, the servers that it is about."""
+    layouts = {layout.server: layout for layout in _layout.detect(wanted)}
     if not layouts:
         raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if wanted == "auto" else wanted))
-    if len(layouts) > 1:
-        running = [layout for layout in layouts if Server(layout).main_pid() is not None]
-        if len(running) != 1:
-            which = "both Apache and nginx are running" if running else "neither Apache nor nginx is running"
-            raise _stop(f"server: auto is not enough here, {which}; say apache or nginx")
-        layouts = running
-    return layouts[0]
+
+    def runs(name: str) -> bool:
+        return Server(layouts[name]).main_pid() is not None
+
+    def serves_tls(name: str) -> bool:
+        return bool(tls_vhosts(layouts[name]))
+
+    try:
+        return layouts[_layout.choose([*layouts], runs, restored.__contains__, serves_tls)]
+    except _layout.Ambiguous as error:
+        raise _stop(str(error)) from error
+
+
+def tls_vhosts(layout: _layout.Layout) -> list[_config.Vhost]:
+    """The virtual hosts with TLS of a server's configuration; none where it cannot be read."""
+    try:
+        return [vhost for vhost in _rehearsal.LOADERS[layout.server](layout).vhosts if vhost.tls]
+    except _config.ConfigError:
+        return []
+
+
+def _servers_to_restore(journal: Journal, restore: str | None) -> set[str]:
+    """The servers whose files a restore puts back, as the records have them."""
+    if not restore:
+        return set()
+    committed = [record for record in journal.records() if record.state == _journal.COMMITTED]
+    if restore == "original":
+        records = _journal.since_original(committed)
+    elif restore == "latest":
+        records = [r for r in committed if not r.data.get("restores") and not r.data.get("restored_by")][-1:]
+    else:
+        records = [record for record in committed if record.id >= restore]
+    return {str(record.data["server"]) for record in records}
 
 
 def _server_of(record: Record) -> Server | None:

@@ -35,7 +35,8 @@ options:
   server:
     description:
       - The web server whose configuration this is.
-      - With V(auto) the one that is installed, or the one of both that is running.
+      - With V(auto) the one that is installed; where both are, the one that is running; where both are running, of a
+        O(restore) the one that it is about, and else the one that serves TLS.
     type: str
     choices: [auto, apache, nginx]
     default: auto

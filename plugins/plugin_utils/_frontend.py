@@ -20,6 +20,7 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._served import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend_components
 from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
@@ -105,16 +106,14 @@ class Refused(Exception):
 
 def choose_server(info: Info) -> Info:
     """The entry of C(servers) to harden: of several the one that runs, of several that run the one that serves TLS."""
-    servers = info["servers"]
+    servers = {server["server"]: server for server in info["servers"]}
     if not servers:
         raise Refused("no web server is installed here, and frontend_install is off or could not install one")
     serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
-    servers = [server for server in servers if server["running"]] or servers
-    servers = [server for server in servers if server["server"] in serving] or servers
-    if len(servers) > 1:
-        here = " and ".join(server["server"] for server in servers)
-        raise Refused(f"frontend_server: auto cannot choose between {here}, which are both here")
-    return servers[0]
+    try:
+        return servers[_layout.choose([*servers], lambda name: servers[name]["running"], serving.__contains__)]
+    except _layout.Ambiguous as error:
+        raise Refused(str(error)) from error
 
 
 def version_of(server: Info) -> tuple[int, ...]:

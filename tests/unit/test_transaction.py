@@ -28,6 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _web_options,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
 
 from . import web_bed
 from .test_changeset import tree
@@ -293,12 +294,106 @@ def test_any_other_refusal_of_the_system_is_an_error_and_no_crash(bed):
     assert tree(bed.conf) == before
 
 
-@pytest.mark.parametrize(("running", "words"), [(True, "both Apache and nginx are running"), (False, "neither")])
-def test_auto_does_not_guess_which_of_two_servers_is_meant(bed, running, words):
-    bed.layouts = [bed.server.layout, bed.server.layout]
+@pytest.fixture
+def both(bed, tmp_path, monkeypatch):
+    """Both servers, each of which runs and serves TLS as a test wants it: C({server: (runs, serves TLS)})."""
+    apache = tmp_path / "apache"
+    apache.mkdir()
+    servers = {name: FakeServer(web_bed.layout(name, bed.conf if name == "nginx" else apache)) for name in SERVERS}
+    bed.layouts = [server.layout for server in servers.values()]
+    monkeypatch.setattr(_layout, "detect", lambda wanted: [i for i in bed.layouts if wanted in ("auto", i.server)])
+    monkeypatch.setattr(_transaction, "Server", lambda layout: servers[layout.server])
+
+    def are(**states):
+        for name, (runs, tls) in states.items():
+            servers[name].pid = 1 if runs else None
+            texts = {
+                "apache": "<VirtualHost *:1>\n SSLEngine on\n</VirtualHost>\n" if tls else "",
+                "nginx": "events { }\nhttp { %s }\n" % ("server { listen 127.0.0.1:1 ssl; }" if tls else ""),
+            }
+            with open(servers[name].layout.main_config, "w") as stream:
+                stream.write(texts[name])
+        return servers
+
+    return are
+
+
+SERVERS = ("apache", "nginx")
+# Apache and nginx as (runs, serves TLS), and which of them is meant.
+CHOICES = [
+    ((True, False), (False, True), "apache"),
+    ((False, True), (True, False), "nginx"),
+    ((True, True), (True, False), "apache"),
+    ((True, False), (True, True), "nginx"),
+    ((True, True), (True, True), None),
+    ((True, False), (True, False), None),
+    ((False, True), (False, False), "apache"),
+    ((False, False), (False, False), None),
+]
+
+
+@pytest.mark.parametrize(("apache", "nginx", "meant"), CHOICES)
+def test_module_and_role_choose_the_same_server(both, apache, nginx, meant):
+    both(apache=apache, nginx=nginx)
+    states = dict(zip(SERVERS, (apache, nginx), strict=True))
+    info = {
+        "servers": [{"server": name, "running": runs} for name, (runs, _tls) in states.items()],
+        "vhosts": [{"server": name, "tls": tls} for name, (_runs, tls) in states.items()],
+    }
+
+    def by_module():
+        return _transaction._choose_layout("auto", set()).server
+
+    def by_role():
+        return _frontend.choose_server(info)["server"]
+
+    if meant:
+        assert (by_module(), by_role()) == (meant, meant)
+        return
+    refusals = []
+    for choose, error in ((by_module, _transaction._Stop), (by_role, _frontend.Refused)):
+        with pytest.raises(error, match=r"frontend_server.* apache and nginx") as caught:
+            choose()
+        refusals.append(str(caught.value))
+    assert refusals[0] == refusals[1]
+
+
+@pytest.mark.parametrize("restore", ["latest", "original", "id"])
+def test_a_restore_is_about_the_server_that_was_changed(both, bed, restore):
+    servers = both(apache=(True, True), nginx=(True, True))
+    identifier = bed.run(server="nginx")["transaction"]
+    bed.fails()
+    servers["apache"].calls.clear()
+    servers["nginx"].calls.clear()
+    result = bed.run(files=[], restore=identifier if restore == "id" else restore)
+    assert result["changed"] and (bed.conf / "site").read_text() == "old"
+    assert "reload" in servers["nginx"].calls and servers["apache"].calls == []
+
+
+def test_a_restore_of_what_was_changed_for_both_servers_is_of_the_one_that_serves(both, bed):
+    servers = both(apache=(True, True), nginx=(True, False))
+    bed.run(server="nginx")
+    bed.run(server="apache", files=[{"path": str(bed.conf / "site"), "content": "newer"}])
+    servers["nginx"].calls.clear()
+    assert bed.run(files=[], restore="original")["changed"]
+    assert servers["nginx"].calls == []
+
+
+def test_a_restore_needs_no_server_that_is_gone(both, bed):
+    """A host that had nginx before, and has it still, but not running."""
+    servers = both(apache=(True, True), nginx=(True, True))
+    bed.run(server="nginx")
+    both(nginx=(False, True))
+    assert bed.run(files=[], restore="original")["changed"]
+    assert "reload" in servers["apache"].calls
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_auto_does_not_guess_which_of_two_servers_is_meant(bed, running):
+    bed.layouts = [bed.server.layout, bed.server.layout._replace(server="apache")]
     bed.server.pid = 1 if running else None
-    message, _result = bed.fails()
-    assert words in message and "say apache or nginx" in message
+    message, result = bed.fails()
+    assert "set frontend_server" in message and result["phase"] == "read"
 
 
 def test_a_stopped_server_is_left_alone(bed):
