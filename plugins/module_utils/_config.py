@@ -197,7 +197,8 @@ class Files:
     """Where configuration texts come from: the disk, with what is about to be written laid over it.
 
     texts are the contents of files that shall differ from the disk, None for one that shall be gone; links are symbolic
-    links that shall exist (path: target). With disk=False there is nothing but texts (the dump of another program).
+    links that shall exist (path: target). Directories in the paths of both may be named with or without symbolic links.
+    With disk=False there is nothing but texts (the dump of another program).
     """
 
     def __init__(
@@ -210,6 +211,7 @@ class Files:
         self.links = dict(links or {})
         self.disk = disk
         self._real: dict[str, str] = {}
+        self._folders: dict[str, str] = {}
 
     def over(self, texts: t.Mapping[str, str]) -> Files:
         """The same files with further texts over them."""
@@ -220,15 +222,26 @@ class Files:
         if not self.disk:
             return path
         if path not in self._real:  # each is asked for several times, and looks at every folder above it
-            target = self.links.get(path)
-            link = path if target is None else os.path.join(os.path.dirname(path), target)
+            key = self._key(path) if self.links else path
+            target = self.links.get(path, self.links.get(key))
+            link = path if target is None else os.path.join(os.path.dirname(key), target)
             self._real[path] = os.path.realpath(link)
         return self._real[path]
 
+    def _key(self, path: str) -> str:
+        """The path itself in a directory without links: what is written or removed has this name."""
+        if not self.disk:
+            return path
+        folder, name = os.path.split(path)
+        if folder not in self._folders:
+            self._folders[folder] = os.path.realpath(folder)
+        return os.path.join(self._folders[folder], name)
+
     def read(self, path: str) -> str:
         """The text of one file. Raises OSError."""
-        real = self.real(path) if self.texts or self.links else path
-        for key in (path, real):
+        changed = self.texts or self.links
+        real = self.real(path) if changed else path
+        for key in (path, self._key(path), real) if changed else ():
             if key in self.texts:
                 text = self.texts[key]
                 if text is None:
@@ -243,14 +256,28 @@ class Files:
     def glob(self, pattern: str) -> list[str]:
         """The paths that a shell pattern matches, sorted by code point as both servers do."""
         found = set(glob.glob(pattern)) if self.disk else set()
-        found.update(path for path in (*self.texts, *self.links) if _matches(path, pattern))
-        return sorted(path for path in found if self.texts.get(path, "") is not None)
+        folder = os.path.dirname(re.split(r"[*?\[]", pattern)[0])
+        found.update(path for path in self._changed_in(folder) if _matches(path, pattern))
+        return sorted(path for path in found if not self._is_gone(path))
+
+    def _changed_in(self, folder: str) -> t.Iterator[str]:
+        """What differs from the disk in a directory and in those in it, by paths through that directory."""
+        folder = folder.rstrip("/")
+        real = self._key(folder + "/").rstrip("/")
+        for path in (*self.texts, *self.links):
+            for start in (folder, real):
+                if path.startswith(start + "/"):
+                    yield folder + path[len(start) :]
+                    break
+
+    def _is_gone(self, path: str) -> bool:
+        return any(self.texts.get(key, "") is None for key in (path, self._key(path)))
 
     def below(self, directory: str) -> list[str]:
         """The files in a directory and the directories in it."""
         found = {os.path.join(top, name) for top, _folders, names in os.walk(directory) for name in names}
-        found.update(path for path in (*self.texts, *self.links) if path.startswith(directory.rstrip("/") + "/"))
-        return [path for path in found if self.texts.get(path, "") is not None]
+        found.update(self._changed_in(directory))
+        return [path for path in found if not self._is_gone(path)]
 
 
 def decode(data: bytes) -> str:

@@ -94,18 +94,27 @@ def _link(changes: Changeset, layout: Layout, slot: Slot, kind: str, name: str) 
     for suffix in slot.suffixes:
         file_name = _file_name(bare, suffix)
         available = os.path.join(slot.available_dir, file_name)
-        wanted = changes.desired.get(available)
+        # The changes name their paths without links in directories, and a file without the link to it.
+        places = (_without_links(available), os.path.realpath(available))
+        wanted = next((changes.desired[place] for place in places if place in changes.desired), None)
         if not (wanted.kind != _changeset.ABSENT if wanted else os.path.exists(available)):
             continue
         found = True
         enabled = os.path.join(slot.enabled_dir, file_name)
         if slot.available_dir == slot.enabled_dir or _leads_to(enabled, available):
             continue
-        target = os.path.relpath(available, slot.enabled_dir) if layout.server == "apache" else available
+        # A relative link counts from where its directory really is.
+        relative = os.path.relpath(_without_links(available), os.path.realpath(slot.enabled_dir))
+        target = relative if layout.server == "apache" else available
         changes.want(enabled, State(_changeset.LINK, target=target))
         _mark(changes, layout, kind, bare, "enabled_by_admin", "disabled_by_admin")
     if not found:
         raise FragmentError(f"enable.{kind}", name, f"is not available on this host (looked in {slot.available_dir})")
+
+
+def _without_links(path: str) -> str:
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name)
 
 
 def _leads_to(link: str, goal: str) -> bool:

@@ -307,7 +307,10 @@ class _Copy:
         self._original = layout.config_dir.rstrip("/")
         self._copy = os.path.join(folder, "config")
         self._others: dict[str, str] = {}
+        # Directories, and what stands for each in the copy.
+        self._places = {self._original: self._copy, os.path.realpath(self._original): self._copy}
         shutil.copytree(self._original, self._copy, symlinks=True, ignore_dangling_symlinks=True)
+        self._copy_linked({os.path.dirname(change.path) for change in changes})
         self._relink()
         for number, change in enumerate(changes):
             path = self._inside(change.path)
@@ -327,11 +330,26 @@ class _Copy:
         )
 
     def _inside(self, path: str) -> str | None:
-        return self._copy + path[len(self._original) :] if path.startswith(self._original + "/") else None
+        for original, copy in self._places.items():
+            if path.startswith(original + "/"):
+                return copy + path[len(original) :]
+        return None
+
+    def _copy_linked(self, changed: t.Collection[str]) -> None:
+        """A link to a directory elsewhere becomes a copy of it, if something changes there."""
+        for current, folders, _names in os.walk(self._copy):
+            for path in (os.path.join(current, name) for name in folders):
+                real = os.path.realpath(self._original + path[len(self._copy) :])
+                if not os.path.islink(path) or self._inside(real):
+                    continue
+                if any((folder + "/").startswith(real + "/") for folder in changed):
+                    os.unlink(path)
+                    shutil.copytree(real, path, symlinks=True, ignore_dangling_symlinks=True)
+                    self._places[real] = path
 
     def _goal(self, link: str, target: str) -> str:
         """A link inside the directory leads to the copy, one to the outside to the original."""
-        goal = os.path.normpath(os.path.join(os.path.dirname(link), target))
+        goal = os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(link)), target))
         return self._inside(goal) or self._others.get(goal) or goal
 
     def _relink(self) -> None:
@@ -347,7 +365,9 @@ class _Copy:
         if os.path.islink(path):
             return
         text = read_text(path)
-        changed = re.sub(rf"(?<![\w.-]){re.escape(self._original)}(?=[/\"'\s;]|$)", self._copy, text)
+        changed = text
+        for original, copy in self._places.items():
+            changed = re.sub(rf"(?<![\w.-]){re.escape(original)}(?=[/\"'\s;]|$)", copy, changed)
         for original, copy in self._others.items():
             changed = changed.replace(original, copy)
         if changed != text:
