@@ -8,7 +8,8 @@
 """What updates have not reached: processes that run files which were replaced since, and a kernel older than installed.
 
 A package manager puts a new file in place of an old one. Who runs the old one keeps it, and the kernel calls it deleted
-(proc_pid_maps(5)). The control group of a process names its unit (cgroups(7)). What needrestart, dnf and zypper say is
+(proc_pid_maps(5)). Users can remove files of their own that they run, so only places where root alone puts files count.
+The control group of a process names its unit (cgroups(7)). What needrestart, dnf and zypper say is
 asked where they are installed, and stands beside it.
 """
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -143,9 +145,10 @@ class Restart:
 
 
 def scan(host: Host) -> Scan:
-    """The processes of this machine; those of containers on it are not its own."""
+    """The processes of this machine; those of containers on it are not its own, nor are programs that users made."""
     found = Scan()
     own = _namespace(host, "self")
+    places: dict[str, bool] = {}
     for name in os.listdir(host.path("/proc")):
         if not name.isdigit():
             continue
@@ -153,13 +156,14 @@ def scan(host: Host) -> Scan:
             if _namespace(host, name) != own:
                 continue
             with open(host.path(f"/proc/{name}/maps"), "rb") as handle:
-                files, replaced = _mapped(handle.read())
+                mapped = _mapped(handle.read())
         except PermissionError:
             found.hidden += 1
             continue
         except OSError:
             continue  # it has ended
-        if files:  # else a thread of the kernel's
+        files, replaced = ([path for path in paths if _is_installed(host, path, places)] for paths in mapped)
+        if files:  # else a thread of the kernel's, or a program of a user's
             found.processes.append(Process(int(name), _comm(host, name), _unit(host, name), files, replaced))
     found.processes.sort(key=lambda process: process.pid)
     return found
@@ -184,6 +188,18 @@ def _mapped(maps: bytes) -> tuple[list[str], list[str]]:
         if gone and not path.startswith(_NOT_PACKAGED):
             replaced[path] = None
     return list(files), list(replaced)
+
+
+def _is_installed(host: Host, path: str, known: dict[str, bool]) -> bool:
+    """Whether root alone puts files where this one is, or was. known: the directories that were looked at already."""
+    folder = os.path.dirname(path)
+    if folder not in known:
+        try:
+            found = os.stat(host.path(folder))
+            known[folder] = found.st_uid == os.stat(host.path("/")).st_uid and not found.st_mode & stat.S_IWOTH
+        except OSError:  # it is gone as well
+            known[folder] = folder == "/" or _is_installed(host, folder, known)
+    return known[folder]
 
 
 def _comm(host: Host, pid: str) -> str:

@@ -17,8 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _restart
+from ansible_collections.kopano.hardening.plugins.module_utils import _provenance, _restart
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+
+from .test_identity import AS_USER, needs_root
 
 ROOT = Path(__file__).parents[2]
 OLD = "7f00-7f01 r-xp 0 08:01 1 /usr/lib/libz.so.1.2 (deleted)\n"
@@ -90,6 +92,46 @@ def test_a_process_that_runs_a_replaced_library_is_named_until_it_is_started_ane
     with start() as second:
         assert named(second.pid) == []
         second.stdin.close()
+
+
+@pytest.fixture
+def shared():
+    """A folder that all users can enter, and that is none for temporary files."""
+    with tempfile.TemporaryDirectory(dir="/srv", prefix=".kopano-hardening-") as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+@needs_root
+@pytest.mark.parametrize("place", ["own", "open", "gone"])
+def test_what_a_user_has_removed_is_no_update(shared, place):
+    """Else a user could have services restarted by the role updates: those that start programs of users."""
+    folder = shared
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    if place == "open":
+        theirs.chmod(0o1777)
+    else:
+        os.chown(theirs, 65534, 65534)
+    (folder / "home").mkdir()
+    os.chown(folder / "home", 65534, 65534)
+    if place == "gone":
+        theirs = theirs.rename(folder / "home" / "theirs")
+    # By a name that counts as a web server, with a library that counts as OpenSSL.
+    program, library = theirs / "nginx", theirs / "libssl.so.3"
+    shutil.copy(os.path.realpath("/usr/bin/python3"), program)
+    shutil.copy(next(Path("/usr/lib").glob("*-linux-gnu/libz.so.1")), library)
+    words = [*AS_USER, program, "-IS", "-c", f"import ctypes; ctypes.CDLL('{library}'); print(flush=True); input()"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env={"PYTHONHOME": "/usr"}) as process:
+        assert process.stdout.readline() == b"\n"
+        library.unlink()
+        program.unlink()
+        if place == "gone":
+            theirs.rmdir()
+        (found,) = (entry for entry in _restart.scan(Host()).processes if entry.pid == process.pid)
+        process.stdin.close()
+    assert found.replaced == []
+    assert not any(str(folder) in component.path for component in _provenance.in_use([found]))
 
 
 def test_who_may_not_look_does_not_know():
