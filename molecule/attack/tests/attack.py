@@ -64,9 +64,12 @@ theirs nginx -c {FOLDER}/n.conf -e {FOLDER}/nginx.log
 # The lock as older versions made it, and a user who holds it.
 HOLD = f"""
 [ -e {LOCK} ] || install -m 0644 /dev/null {LOCK}
-(cd /; setsid {AS_USER} flock {LOCK} sleep 120 > /dev/null 2>&1 < /dev/null &)
+cd /
+setsid {AS_USER} flock --no-fork {LOCK} sleep 300 > /dev/null 2>&1 < /dev/null &
+echo $! > {PLACE}/holder
 until ! flock -n {LOCK} true; do sleep 0.02; done
 """
+LET_GO = f"kill $(cat {PLACE}/holder)"
 EVIDENCE = f"""
 echo "root's: $(find {FOLDER} -user root -printf '%f ')"
 echo "ran as: $(sort -u {FOLDER}/users | tr '\\n' ' ')"
@@ -162,10 +165,17 @@ def running(host: Host, prefix: str = "") -> dict[str, bool]:
 
 
 def module(host: Host, **options: Any) -> dict[str, Any]:
-    """The module, which has to find out for itself which server is meant; root's calls are traced."""
+    """The module, all of whose calls that open or run a file are traced."""
+    tracing = ["-e", "trace=execve,open,openat", "-A", "-o", TRACE]
+    result: dict[str, Any] = host.call("module", params=complete(options), strace=tracing)
+    return result
+
+
+def module_held(host: Host, **options: Any) -> dict[str, Any]:
+    """The same while a user holds the lock, and where the module has to find out which server is meant."""
     host.shell(HOLD)
-    tracing = ["-e", "trace=execve,open,openat", "-o", TRACE]
-    result: dict[str, Any] = host.call("module", params=complete({"server": "auto", **options}), strace=tracing)
+    result = module(host, **{**options, "server": "auto"})
+    host.shell(LET_GO)
     return result
 
 
@@ -175,10 +185,13 @@ def observe(host: Host, state: str) -> Observation:
         host.shell(filled(START[state], host))
         host.call("mark", name="state")
         seen.running, seen.as_user = running(host), running(host, AS_USER)
-        seen.results.append(module(host, **{**change(host, {}), "server": "auto"}))
-        if state != "stopped":
-            seen.results.append(module(host, probes=[{"path": "/webapp/"}], rehearse="off"))
-            seen.results.append(module(host, restore="latest"))
+        good = change(host, {})
+        seen.results.append(module(host, **{**good, "server": host.server}))
+        if state == "stopped":
+            seen.results.append(module_held(host, **good))
+        else:
+            seen.results.append(module_held(host, probes=[{"path": "/webapp/"}], rehearse="off"))
+            seen.results.append(module_held(host, restore="latest"))
         seen.changed = [path for path in host.call("compare", name="state") if path != LOCK]
         lines = host.shell(EVIDENCE).splitlines()
         seen.evidence = dict(line.split(": ", 1) if ": " in line else (line.rstrip(":"), "") for line in lines)
@@ -218,6 +231,7 @@ def through_ansible(hosts: list[Host]) -> dict[str, Observation]:
     ):
         on_each(lambda host: host.shell(HOLD))
         ended = play(hosts, *words)
+        on_each(lambda host: host.shell(LET_GO))
         policies = on_each(lambda host: host.shell("ls -d /etc/*/kopano-hardening || :").split())
         for name, seen in found.items():
             seen.play += ended
@@ -241,7 +255,7 @@ def with_own_user(host: Host) -> Observation:
     try:
         host.shell(OF_USER)
         seen.running = running(host)
-        seen.results = [module(host, **{**change(host, {}), "server": "auto"}), module(host, restore="latest")]
+        seen.results = [module_held(host, **change(host, {})), module_held(host, restore="latest")]
     except Exception:
         seen.error = traceback.format_exc()
     return seen
