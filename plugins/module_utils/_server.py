@@ -190,8 +190,8 @@ class Server:
         # An upgraded package leaves the running program's file deleted.
         return program in (self._binary, self._binary + " (deleted)")
 
-    def _of_binary(self) -> dict[int, tuple[int, bool]]:
-        """The processes of the binary outside containers: parent, and whether it is root's, by pid."""
+    def _of_binary(self) -> dict[int, int]:
+        """The processes of the binary, whoever runs them: parents by pid."""
         found = {}
         for pid, name, parent in _processes():
             try:
@@ -200,13 +200,17 @@ class Server:
                 program = None
             except OSError:
                 continue  # it has ended, or is the kernel's own
-            if not self._is_of_binary(program, name):
-                continue
-            with contextlib.suppress(OSError), _process.folder_of(pid) as folder:
-                process = _process.observe(folder)
-                if self._is_of_binary(process.program, process.name) and not process.contained:
-                    found[pid] = parent, process.is_roots
+            if self._is_of_binary(program, name):
+                found[pid] = parent
         return found
+
+    def _observe(self, pid: int) -> _process.Process | None:
+        """A process of the binary outside containers."""
+        with contextlib.suppress(OSError), _process.folder_of(pid) as folder:
+            process = _process.observe(folder)
+            if self._is_of_binary(process.program, process.name) and not process.contained:
+                return process
+        return None
 
     def main_pid(self) -> int | None:
         """The process that signals go to. None: the server is not running.
@@ -214,12 +218,22 @@ class Server:
         It is root's, and not the child of another one of root's; or it is the main process of the unit, which may run
         as another user. Of several the unit's own.
         """
-        found = self._of_binary()
-        roots = {pid for pid, (_parent, is_roots) in found.items() if is_roots}
-        mains = [pid for pid in roots if found[pid][0] not in roots]
-        if len(mains) != 1 and found:
+        parents = self._of_binary()
+        observed: dict[int, _process.Process | None] = {}
+
+        def is_roots(pid: int) -> bool:
+            if pid not in observed:
+                observed[pid] = self._observe(pid)
+            process = observed[pid]
+            return process is not None and process.is_roots
+
+        # The parent comes first: of a server with many workers only its main process is observed.
+        mains = [
+            pid for pid, parent in parents.items() if not (parent in parents and is_roots(parent)) and is_roots(pid)
+        ]
+        if len(mains) != 1 and parents:
             managed = self._managed_pid()
-            if managed in found:
+            if managed in parents and self._observe(managed):
                 return managed
         return min(mains) if mains else None
 
