@@ -13,6 +13,9 @@ case and every value in a list, because a doubled header is a fault that a mappi
 Most of what a request costs is its handshake, so a few requests to the same server name at the same address share a
 connection, one after the other (RFC 9112, section 9.3).
 
+A server can keep a client waiting without an end: one byte now and then is enough. So a request has a limit as a whole,
+and so have all of them together. Whatever reaches it is an error.
+
 Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
 """
 
@@ -22,6 +25,8 @@ import concurrent.futures
 import contextlib
 import functools
 import hashlib
+import io
+import math
 import re
 import socket
 import ssl
@@ -33,14 +38,49 @@ Answer = t.Dict[str, t.Any]
 Headers = t.Dict[str, t.List[str]]
 
 USER_AGENT = "kopano.hardening"
+TIMED_OUT = "timed out"  # the error of what was waited for in vain
 CONCURRENCY = 8
 # Few enough that slow pages do not add up.
 REQUESTS_A_CONNECTION = 4
 MAX_HEADERS = 1 << 16
-# A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets, and
-# seconds for it to come.
+# What a request waits for: the connection, the handshake, the response. Each may take the whole timeout.
+WAITS = 3
+# A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets,
+# seconds for its next part to come, and for all of it.
 MAX_BODY = 1 << 16
 BODY_PATIENCE = 0.2
+BODY_SECONDS = 1.0
+
+
+class Limit:
+    """How long may be waited: seconds for the next bytes, and until when for all of them (C(time.monotonic))."""
+
+    def __init__(self, silence: float, end: float) -> None:
+        self._silence = silence
+        self._end = end
+
+    def left(self) -> float:
+        """For the wait that begins now. Raises socket.timeout when there is no time left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise socket.timeout(TIMED_OUT)
+        return min(self._silence, left)
+
+
+class Received(io.RawIOBase):
+    """What a socket receives, within C(limit), which may be exchanged for another one between two requests."""
+
+    def __init__(self, source: socket.socket, limit: Limit) -> None:
+        super().__init__()
+        self._source = source
+        self.limit = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        self._source.settimeout(self.limit.left())
+        return self._source.recv_into(buffer)
 
 
 @functools.lru_cache(maxsize=None)
@@ -57,21 +97,46 @@ def client_context() -> ssl.SSLContext:
 
 
 def ask(target: Target, timeout: float) -> Answer:
-    """One connection, one request. Never raises for what the other side does: error says it."""
-    return _converse([target], timeout)[0]
+    """One connection, one request. Never raises for what the other side does: error says it.
+
+    timeout: seconds for each wait; the request as a whole may take L(WAITS) times as long.
+    """
+    return _converse([target], timeout, math.inf)[0]
 
 
-def ask_all(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
-    """Answers in the order of the targets, a few at a time. timeout: seconds for each step of a request."""
+def ask_all(targets: t.Sequence[Target], timeout: float, seconds: float | None = None) -> list[Answer]:
+    """Answers in the order of the targets, a few at a time. timeout: as of L(ask).
+
+    seconds: for all of them together, by default as many as a slow server needs that answers each request within the
+    timeout. Raises TimeoutError when they are over: a request that had no time must not count as one that was refused.
+    """
+    seconds = _enough(len(targets), timeout) if seconds is None else seconds
+    end = time.monotonic() + seconds
     answers: dict[int, Answer] = {}
     waiting = _conversations(targets)
-    while waiting:
+    while waiting and time.monotonic() < end:
         with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
-            found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout), waiting)
+            found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout, end), waiting)
             for numbers, some in zip(waiting, found):
                 answers.update(zip(numbers, some))
         waiting = [[number] for number in range(len(targets)) if number not in answers]
+    if waiting:
+        raise TimeoutError(
+            f"no response from {place(targets[waiting[0][0]])}: "
+            f"the {len(targets)} requests to the server together took more than {seconds:.0f} s"
+        )
     return [answers[number] for number in range(len(targets))]
+
+
+def place(target: Target) -> str:
+    """A target as messages name it."""
+    name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
+    return "%s:%d%s %s" % (target["address"], target["port"], name, target.get("path") or "/")
+
+
+def _enough(count: int, timeout: float) -> float:
+    """Seconds for so many requests over L(CONCURRENCY) connections at a time, of which the longest may begin last."""
+    return timeout * (-(-count // CONCURRENCY) + REQUESTS_A_CONNECTION + WAITS)
 
 
 def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
@@ -100,18 +165,22 @@ def _may_share(target: Target) -> bool:
     return bool(safe) and not {name.lower() for name in target.get("headers") or ()} & {"connection", "upgrade"}
 
 
-def _converse(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
+def _converse(targets: t.Sequence[Target], timeout: float, end: float) -> list[Answer]:
     """Ask over one connection, or over new ones where it does not last. After a request without an answer in time it
-    ends, with fewer answers than targets: the others should not wait for that one's backend."""
+    ends, with fewer answers than targets: the others should not wait for that one's backend. Neither is there an answer
+    to what is not done at the end."""
     answers: list[Answer] = []
     connection = None
     for number, target in enumerate(targets):
         used, last = connection is not None, number + 1 == len(targets)
-        connection, answer = _exchange(connection, target, timeout, last)
+        limit = Limit(timeout, min(end, time.monotonic() + WAITS * timeout))
+        connection, answer = _exchange(connection, target, limit, last)
         if used and answer["error"] and not answer["late"]:
             # A server may close at any time what nobody uses.
-            connection, answer = _exchange(None, target, timeout, last)
+            connection, answer = _exchange(None, target, limit, last)
         late = answer.pop("late")
+        if late and time.monotonic() >= end:
+            break
         answers.append(answer)
         if late:
             break
@@ -121,13 +190,15 @@ def _converse(targets: t.Sequence[Target], timeout: float) -> list[Answer]:
 class _Connection:
     """A connection and what its handshake agreed on."""
 
-    def __init__(self, target: Target, timeout: float) -> None:
+    def __init__(self, target: Target, limit: Limit) -> None:
         self.facts: dict[str, str | None] = {}
-        self.socket = socket.create_connection((target["address"], target["port"]), timeout)
+        self.socket = socket.create_connection((target["address"], target["port"]), limit.left())
         try:
             if target.get("tls", True):
+                self.socket.settimeout(limit.left())  # for the handshake as a whole
                 self._shake_hands(target.get("server_name"))
-            self.stream = self.socket.makefile("rb")
+            self._received = Received(self.socket, limit)
+            self.stream = io.BufferedReader(self._received)
         except BaseException:
             self.socket.close()
             raise
@@ -140,13 +211,22 @@ class _Connection:
         certificate = secure.getpeercert(True)
         self.facts["certificate"] = hashlib.sha256(certificate).hexdigest() if certificate else None
 
+    def send(self, data: bytes, limit: Limit) -> None:
+        self.await_within(limit)
+        self.socket.settimeout(limit.left())
+        self.socket.sendall(data)
+
+    def await_within(self, limit: Limit) -> None:
+        """From now on."""
+        self._received.limit = limit
+
     def close(self) -> None:
         self.stream.close()
         self.socket.close()
 
 
 def _exchange(
-    connection: _Connection | None, target: Target, timeout: float, last: bool
+    connection: _Connection | None, target: Target, limit: Limit, last: bool
 ) -> tuple[_Connection | None, Answer]:
     """One request over a connection or, with None, a new one. Returns it if it can be used again, and the answer;
     C(late) in it says that time ran out."""
@@ -155,15 +235,16 @@ def _exchange(
     answer.update(ok=False, headers={}, late=False)
     lasts = False
     try:
-        connection = connection or _Connection(target, timeout)
+        connection = connection or _Connection(target, limit)
         answer.update(connection.facts)
-        connection.socket.sendall(_request(target, last))
-        version = _read_response(connection.stream, answer)
+        connection.send(_request(target, last), limit)
+        version = _read_response(connection.stream, answer, bool(target.get("body_size")))
         answer["ok"] = True
         lasts = not last and _skip_body(connection, target, version, answer)
     except (OSError, ValueError) as error:
-        answer["error"] = getattr(error, "strerror", None) or str(error) or type(error).__name__
         answer["late"] = isinstance(error, socket.timeout)
+        words = TIMED_OUT if answer["late"] else getattr(error, "strerror", None) or str(error)
+        answer["error"] = words or type(error).__name__
     finally:
         if connection is not None and not lasts:
             connection.close()
@@ -190,31 +271,45 @@ def _request(target: Target, last: bool) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-def _read_response(stream: t.BinaryIO, answer: Answer) -> str:
-    """Everything before the body, into answer. Returns the version of HTTP."""
-    line = stream.readline(MAX_HEADERS).decode("latin-1")
-    found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
-    if not found:
-        raise ValueError(line.strip() or "no answer")
-    answer["status"] = int(found.group(2))
-    headers = answer["headers"] = _read_headers(stream)
+def _read_response(stream: t.BinaryIO, answer: Answer, is_offer: bool) -> str:
+    """Everything before the body, into answer. Returns the version of HTTP.
+
+    A response may come after interim ones (RFC 9110, section 15.2). Of these only one that ends HTTP is an answer, and
+    one to the offer of a body.
+    """
+    left = MAX_HEADERS
+    while True:
+        line, left = _read_line(stream, left)
+        found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
+        if not found:
+            raise ValueError(line.strip() or "no answer")
+        headers, left = _read_headers(stream, left)
+        status = int(found.group(2))
+        if status // 100 != 1 or status == 101 or (status == 100 and is_offer):
+            break
+    answer["status"], answer["headers"] = status, headers
     answer["location"] = headers["location"][0] if "location" in headers else None
     return found.group(1)
 
 
-def _read_headers(stream: t.BinaryIO) -> Headers:
-    """The header section (RFC 9112, section 5), up to its empty line or its limit of size."""
+def _read_line(stream: t.BinaryIO, left: int) -> tuple[str, int]:
+    """A line of a header section, and how many bytes of it may follow."""
+    line = stream.readline(left)
+    if len(line) == left:
+        raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
+    return line.decode("latin-1"), left - len(line)
+
+
+def _read_headers(stream: t.BinaryIO, left: int) -> tuple[Headers, int]:
+    """The header section (RFC 9112, section 5), up to its empty line, and how many bytes may follow in another one."""
     headers: Headers = {}
-    left = MAX_HEADERS
-    while left > 0:
-        line = stream.readline(left)
-        left -= len(line)
-        name, colon, value = line.decode("latin-1").partition(":")
+    while True:
+        line, left = _read_line(stream, left)
+        name, colon, value = line.partition(":")
         if not line.strip():
-            return headers
+            return headers, left
         if colon:
             headers.setdefault(name.strip().lower(), []).append(value.strip())
-    raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
 
 
 def _skip_body(connection: _Connection, target: Target, version: str, answer: Answer) -> bool:
@@ -224,8 +319,7 @@ def _skip_body(connection: _Connection, target: Target, version: str, answer: An
         return False
     if target.get("method") == "HEAD" or status in (204, 304):
         return True
-    timeout = connection.socket.gettimeout()
-    connection.socket.settimeout(BODY_PATIENCE)
+    connection.await_within(Limit(BODY_PATIENCE, time.monotonic() + BODY_SECONDS))
     try:
         if "transfer-encoding" in headers:
             ended = headers["transfer-encoding"] == ["chunked"] and _skip_chunks(connection.stream)
@@ -236,8 +330,6 @@ def _skip_body(connection: _Connection, target: Target, version: str, answer: An
         return ended
     except (OSError, ValueError):
         return False
-    finally:
-        connection.socket.settimeout(timeout)
 
 
 def _skip_chunks(stream: t.BinaryIO) -> bool:
@@ -248,7 +340,7 @@ def _skip_chunks(stream: t.BinaryIO) -> bool:
         if not 0 <= size <= left:
             return False
         if size == 0:
-            return not _read_headers(stream)  # a trailer is nothing that is asked for
+            return not _read_headers(stream, MAX_HEADERS)[0]  # a trailer is nothing that is asked for
         left -= size
         if stream.read(size + 2)[-2:] != b"\r\n":
             return False

@@ -12,6 +12,7 @@ secret is ever part of a command line, which every user of the host could read.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
@@ -19,6 +20,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import threading
 import time
 import typing as t
 import urllib.error
@@ -39,7 +41,8 @@ KEYS = {
 }
 KEY_KINDS = {"ecdsa": "EC", "rsa": "RSA"}
 DNS_PORT = 53
-DIRECTORY_TIMEOUT = 20.0  # seconds
+DIRECTORY_TIMEOUT = 20.0  # seconds for the next bytes of it
+DIRECTORY_SECONDS = 60.0  # for all of it, its name and redirects included
 ORDER_TIMEOUT = 600
 MAX_DIRECTORY = 1 << 16  # bytes
 
@@ -130,6 +133,27 @@ def accounts(directory: str) -> list[tuple[str, str]]:
 
 def fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
     """What an ACME server says of itself (RFC 8555, section 7.1.1). Raises CertbotError."""
+    found: list[dict[str, t.Any] | CertbotError] = [
+        CertbotError(f"{url} cannot be reached from this host: no complete response within {DIRECTORY_SECONDS:.0f} s")
+    ]
+
+    def fetch() -> None:
+        try:
+            found[0] = _fetch_directory(url, ca_file)
+        except CertbotError as error:
+            found[0] = error
+
+    # Neither the system's resolver nor urllib knows a limit as a whole; a daemon thread may be left behind.
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    thread.join(DIRECTORY_SECONDS)
+    result = found[0]
+    if isinstance(result, CertbotError):
+        raise result
+    return result
+
+
+def _fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
     if not url.startswith("https://"):
         raise CertbotError(f"{url} is no URL of an ACME directory, which begins with https://")
     try:
@@ -142,7 +166,7 @@ def fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
         raise CertbotError(f"{url} cannot be reached from this host: {error.reason}") from error
     except OSError as error:
         raise CertbotError(f"{url} cannot be reached from this host: {error}") from error
-    except ValueError as error:
+    except (ValueError, http.client.HTTPException) as error:
         raise CertbotError(f"{url} is no ACME directory: {error}") from error
     if not isinstance(found, dict) or "newOrder" not in found:
         raise CertbotError(f"{url} is no ACME directory: it names no place for orders")

@@ -221,6 +221,7 @@ class _Transaction:
         endpoints = _probe.targets_of(live.vhosts) if live else []
         asked = self._asked(endpoints, once=bool(self.changeset.desired) and not changes)
         before = _ask.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        self._note_silence([*endpoints, *asked], before)
         self.result["changed"] = bool(changes or self.result["recovered"])
         self.result["diff"] = _changeset.diff(changes)
 
@@ -385,6 +386,14 @@ class _Transaction:
             if not (once and target["again"])
         ]
 
+    def _note_silence(self, targets: t.Sequence[_ask.Target], answers: t.Sequence[_ask.Answer]) -> None:
+        """Where the server does not answer in time now, a later failure is not the change's. It is reported."""
+        for target, answer in zip(targets, answers):
+            if answer["error"] == _ask.TIMED_OUT:
+                self.result["warnings"].append(
+                    f"{_ask.place(target)}: {answer['error']} before any change; not compared"
+                )
+
     # --- stage, rehearse ---
 
     def _stage(self, server: Server, changes: list[Change], running: bool) -> None:
@@ -504,13 +513,7 @@ class _Transaction:
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
         if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
-        words = "%s:%d%s %s: %s" % (
-            target["address"],
-            target["port"],
-            " ({})".format(target["server_name"]) if target.get("server_name") else "",
-            target.get("path") or "/",
-            reason,
-        )
+        words = f"{_ask.place(target)}: {reason}"
         if target.get("tls", True) and not answer["protocol"]:
             raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
         raise _stop(words)

@@ -36,7 +36,10 @@ options:
     elements: str
     default: []
   timeout:
-    description: Seconds that each question and each answer may take.
+    description:
+      - Seconds to wait for each response, of a name server or of the host.
+      - A name may take twelve times as long in all, with all of its addresses and redirects. One that takes longer has
+        an error.
     type: float
     default: 5
 requirements:

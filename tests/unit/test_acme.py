@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import os
 import pwd
+import socketserver
 import ssl
 import stat
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +28,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 from ansible_collections.kopano.hardening.plugins.module_utils._certbot import CertbotError, Order
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, acme_reach_info
+
+from .slow_bed import slow
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
 DIRECTORY = "https://acme.example.org/dir"
@@ -349,12 +354,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
     """Answers each path with what the server has for it: status, headers, body."""
 
     def do_GET(self):
+        time.sleep(self.server.delay)
         status, headers, body = self.server.pages.get(self.path, (404, {}, b"not here"))
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+        with contextlib.suppress(OSError):
+            while self.path.startswith("/drip"):
+                self.wfile.write(b" ")
+                time.sleep(0.05)
         self.server.asked.append((self.path, self.headers["Host"]))
 
     def log_message(self, *_words):
@@ -364,7 +374,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def web():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.pages, server.asked = {}, []
+    server.pages, server.asked, server.delay = {}, [], 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -413,6 +423,16 @@ def test_what_is_no_directory_is_said_to_be_none(secure, tmp_path, path, words):
 def test_a_directory_that_is_not_there_is_said_to_be_unreachable(url, words):
     with pytest.raises(CertbotError, match=words):
         _certbot.fetch_directory(url, None)
+
+
+def test_a_directory_that_never_ends_is_an_error_in_time(secure, tmp_path, monkeypatch):
+    monkeypatch.setattr(_certbot, "DIRECTORY_TIMEOUT", 0.5)
+    monkeypatch.setattr(_certbot, "DIRECTORY_SECONDS", 1.0)
+    secure.pages["/drip"] = (200, {}, b"{")
+    began = time.monotonic()
+    with pytest.raises(CertbotError, match=r"/drip cannot be reached from this host: .* 1 s"):
+        _certbot.fetch_directory(secure.url + "/drip", str(tmp_path / "ca.pem"))
+    assert time.monotonic() - began < 2
 
 
 # --- would the names be reached --------------------------------------------------------------------------------------
@@ -476,6 +496,63 @@ def test_every_address_has_to_answer_but_those_that_nobody_here_can_reach(web, m
 def test_a_name_without_an_address_is_asked_for_nothing(web, monkeypatch):
     assert look(web, monkeypatch, error="it has no address")["error"] == "it has no address"
     assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        (b"HTTP/1.1 2", b"0"),
+        (b"HTTP/1.1 200 OK\r\n", b"X"),
+        (b"HTTP/1.1 200 OK\r\n\r\n", b"x"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    ],
+)
+def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, then):
+    monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (["127.0.0.1"], None))
+    with slow(first, then) as port:
+        began = time.monotonic()
+        (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
+        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + 1
+    assert "does not answer" in entry["error"] and "timed out" in entry["error"]
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1",) * 40, ("127.0.0.1",)])
+def test_neither_many_addresses_nor_redirects_to_slow_ones_take_longer(web, monkeypatch, addresses):
+    with slow(b"", b"") as port:  # it accepts, and sends nothing
+        web.pages[TOKEN] = (302, {"Location": f"http://mail.example.org:{port}/there"}, b"")
+        monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (list(addresses), None))
+        began = time.monotonic()
+        (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
+        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + 1
+    assert "timed out" in entry["error"]
+
+
+def test_every_redirect_gets_its_time_but_not_more_than_all_may_take(web, monkeypatch):
+    """Ten hops that take less than the timeout each, again and again at each address."""
+    web.delay = 0.15
+    web.pages[TOKEN] = (302, {"Location": TOKEN + "/again"}, b"")
+    web.pages[TOKEN + "/again"] = (200, {}, b"content")
+    monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (["127.0.0.1"] * 2, None))
+    (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.2, port=web.server_port)
+    assert entry["error"] is None
+
+
+def test_a_name_server_that_drips_is_no_address():
+    """By UDP it asks for TCP, where it says that much will come, and sends a byte now and then."""
+
+    class Truncates(socketserver.BaseRequestHandler):
+        def handle(self):
+            query, sock = self.request
+            sock.sendto(query[:2] + b"\x83\x80" + query[4:12] + query[12:], self.client_address)
+
+    with slow(b"\x40\x00", b"\0") as port, socketserver.ThreadingUDPServer(("127.0.0.1", port), Truncates) as names:
+        threading.Thread(target=names.serve_forever, args=(0.01,), daemon=True).start()
+        began = time.monotonic()
+        (entry,) = _acme_reach.look(["mail.example.org"], [_name_servers.Server("127.0.0.1", port)], "", "", 0.5)
+        assert time.monotonic() - began < 2
+        names.shutdown()
+    assert "it cannot be resolved" in entry["error"]
 
 
 def test_a_resolver_that_does_not_answer_is_no_address(web):

@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import socketserver
 import tempfile
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -19,6 +17,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils import _ask
 
 from . import web_bed
+from .slow_bed import answering, slow
 
 BOTH = [
     pytest.param("apache", marks=web_bed.needs_apache),
@@ -42,15 +41,6 @@ class Program(socketserver.StreamRequestHandler):
             self.wfile.write(b"page " * 100)
             self.wfile.flush()
             time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def answering(handler: type[socketserver.BaseRequestHandler]) -> t.Iterator[int]:
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads, server.block_on_close = True, False
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_address[1]
-        server.shutdown()
 
 
 @pytest.fixture
@@ -241,3 +231,93 @@ def test_few_requests_share_a_connection_and_only_those_of_one_name(rude: dict[s
     assert len(by_connection) == 6
     assert all(len({number % 2 for number in numbers}) == 1 for numbers in by_connection.values())
     assert max(len(numbers) for numbers in by_connection.values()) == _ask.REQUESTS_A_CONNECTION
+
+
+# --- servers that take their time ------------------------------------------------------------------------------------
+
+TIMEOUT = 0.4
+OK_HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n"
+
+# A ServerHello that says to be long, and never is.
+HANDSHAKE = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"
+DRIPS = [
+    pytest.param(True, HANDSHAKE, b"\0", id="handshake"),
+    pytest.param(False, b"HTTP/1.1 2", b"0", id="status"),
+    pytest.param(False, OK_HEAD, b"x", id="header"),
+    pytest.param(False, OK_HEAD, b"X-A: b\r\n", id="headers"),
+    pytest.param(False, b"", b"HTTP/1.1 102 Processing\r\n\r\n", id="interim"),
+]
+
+
+@pytest.mark.parametrize(("tls", "first", "then"), DRIPS)
+def test_a_server_that_sends_on_and_on_is_an_error_in_time(tls: bool, first: bytes, then: bytes) -> None:
+    with slow(first, then) as port:
+        began = time.monotonic()
+        answer = _ask.ask({"address": "127.0.0.1", "port": port, "server_name": "a.example", "tls": tls}, TIMEOUT)
+        took = time.monotonic() - began
+    assert not answer["ok"] and answer["error"] == "timed out"
+    assert TIMEOUT < took < (_ask.WAITS + 1) * TIMEOUT
+
+
+@pytest.mark.parametrize("then", [b"HTTP/1.1 102 Processing\r\n\r\n" * 1000, b"X-A: b\r\n" * 1000])
+def test_a_server_that_sends_on_at_once_is_an_error_by_its_size(then: bytes) -> None:
+    with slow(b"HTTP/1.1 103 Early Hints\r\n", then, pause=0) as port:
+        answer = _ask.ask({"address": "127.0.0.1", "port": port, "tls": False}, 20)
+    assert not answer["ok"] and "more than" in answer["error"]
+
+
+def test_a_body_that_drips_costs_its_connection_and_little_time() -> None:
+    with slow(OK_HEAD + b"\r\n", b"x") as port:
+        began = time.monotonic()
+        targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(4)]
+        answers = _ask.ask_all(targets, 10)
+        assert time.monotonic() - began < 4 * _ask.BODY_SECONDS + 1
+    assert [answer["status"] for answer in answers] == [200] * 4
+
+
+@pytest.mark.parametrize(
+    "interim", [b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"]
+)
+def test_what_comes_before_the_response_is_not_taken_for_it(interim: bytes) -> None:
+    with slow(interim * 2 + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"") as port:
+        target = {"address": "127.0.0.1", "port": port, "tls": False}
+        answer = _ask.ask(target, 5)
+        assert (answer["ok"], answer["status"], answer["headers"]) == (True, 500, {"content-length": ["0"]})
+        # Whether a body would be taken is what a 100 says.
+        body = _ask.ask(dict(target, method="POST", body_size=1 << 20), 5)
+    assert body["status"] == (100 if b" 100 " in interim else 500)
+
+
+class Backend(socketserver.StreamRequestHandler):
+    """An ordinary server whose backend takes most of the time that a request may take, for each request."""
+
+    def handle(self) -> None:
+        while self.rfile.readline():
+            while self.rfile.readline().strip():
+                pass
+            time.sleep(0.7 * TIMEOUT)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+
+def test_slow_backends_are_waited_for_however_many_requests_there_are() -> None:
+    with answering(Backend) as port:
+        targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(60)]
+        answers = _ask.ask_all(targets, TIMEOUT)
+    assert all(answer["ok"] for answer in answers)
+
+
+def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() -> None:
+    with slow(OK_HEAD, b"x") as port:
+        targets = [
+            {"address": "127.0.0.1", "port": port, "tls": False, "server_name": f"name{number}.example", "path": "/p"}
+            for number in range(40)
+        ]
+        began = time.monotonic()
+        with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:\d+ \(name\d+\.example\) /p.*40 requests.* 1 s"):
+            _ask.ask_all(targets, TIMEOUT, seconds=1.0)
+        assert time.monotonic() - began < 1.5
+        # Without a limit of its own it ends as well.
+        began = time.monotonic()
+        answers = _ask.ask_all(targets[:16], TIMEOUT)
+        assert time.monotonic() - began < _ask.WAITS * TIMEOUT * 2 + 1
+    assert {answer["error"] for answer in answers} == {"timed out"}

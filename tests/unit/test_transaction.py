@@ -13,6 +13,9 @@ import contextlib
 import errno
 import os
 import signal
+import socketserver
+import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -20,6 +23,7 @@ import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _ask,
     _guard,
     _journal,
     _layout,
@@ -522,3 +526,60 @@ def test_where_nothing_changes_a_virtual_host_is_asked_for_a_path_at_one_of_its_
     assert bed.run(check=True, files=[{"path": str(bed.conf / "site"), "content": "newer"}], **options)["changed"]
     assert not bed.run(files=[], **options)["changed"]
     assert asked("/probed") == [everywhere] * 2
+
+
+# --- a server that begins to drip ------------------------------------------------------------------------------------
+
+
+class Dripping(socketserver.StreamRequestHandler):
+    """Answers well, until its server is told to send headers without an end."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(OSError):
+            while self.server.drips.is_set():  # type: ignore[attr-defined]
+                self.wfile.write(b"X-A: b\r\n")
+                time.sleep(0.05)
+            self.wfile.write(b"\r\n")
+
+
+@pytest.fixture
+def dripping(monkeypatch):
+    monkeypatch.setattr(_transaction, "REQUEST_TIMEOUT", 0.3)
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
+        server.daemon_threads, server.block_on_close, server.drips = True, False, threading.Event()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield server
+        server.drips.clear()
+        server.shutdown()
+
+
+def probes(server, count=1):
+    return [{"path": f"/{number}", "tls": False, "port": server.server_address[1]} for number in range(count)]
+
+
+def test_a_server_that_drips_after_the_change_is_rolled_back_in_time(bed, dripping):
+    before = tree(bed.conf)
+    bed.server.happens = [dripping.drips.set, dripping.drips.clear]
+    began = time.monotonic()
+    message, result = bed.fails(probes=probes(dripping))
+    assert time.monotonic() - began < 3
+    assert "timed out" in message and result["rolled_back"] is True
+    assert tree(bed.conf) == before
+
+
+def test_requests_that_no_time_is_left_for_fail_the_change(bed, dripping, monkeypatch):
+    before = tree(bed.conf)
+    bed.server.happens = [dripping.drips.set, dripping.drips.clear]
+    monkeypatch.setattr(_ask, "_enough", lambda count, timeout: 0.5)
+    message, result = bed.fails(probes=probes(dripping, 40))
+    assert "probe failed" in message and "the 40 requests to the server together took more than" in message
+    assert result["rolled_back"] is True and tree(bed.conf) == before
+
+
+def test_a_server_that_drips_before_the_change_is_told(bed, dripping):
+    dripping.drips.set()
+    result = bed.run(probes=probes(dripping))
+    port = dripping.server_address[1]
+    assert result["changed"] is True
+    assert any(f"127.0.0.1:{port} /0" in text and "timed out" in text for text in result["warnings"])
