@@ -16,7 +16,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
-from ansible_collections.kopano.hardening.plugins.module_utils import _web_options
+from ansible_collections.kopano.hardening.plugins.module_utils import _printable, _web_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
@@ -61,6 +61,7 @@ class ActionModule(WebConfig):
         if self._done and time.monotonic() - self._done["asked"] < FRESH:
             params = _web_options.understood(plain(arguments))
             if params is not None and _web_options.digest(params) == self._done["digest"]:
-                answer: dict[str, t.Any] = json.loads(self._done["answer"])
+                # JSON has escaped whatever the module would have made printable.
+                answer: dict[str, t.Any] = _printable.result(json.loads(self._done["answer"]))
                 return answer
         return super()._transaction(arguments, task_vars)

@@ -11,6 +11,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _printable
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
 
@@ -21,7 +22,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        reports = plain(self._task.args.get("report"))
+        reports = _printable.result(plain(self._task.args.get("report")))
         lines: list[str] = []
         bad: list[str] = []
         failures: list[dict[str, t.Any]] = []

@@ -29,6 +29,7 @@ from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._ask import Limit, Received
 from ansible_collections.kopano.hardening.plugins.module_utils._name_servers import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable
 
 try:
     import dns.exception
@@ -81,7 +82,7 @@ def _addresses(name: str, servers: Sequence[Server], timeout: float) -> tuple[li
             answer = resolver.resolve(name, kind, lifetime=timeout, raise_on_no_answer=False, search=False)
             found += [record.address for record in answer.rrset or ()]
     except dns.exception.DNSException as error:
-        return found, f"it cannot be resolved: {error}"
+        return found, f"it cannot be resolved: {printable(str(error))}"
     return found, None if found else "it has no address: no A and no AAAA record"
 
 
@@ -94,7 +95,7 @@ def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit
         except Unreached:
             continue
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return f"{address}, where the name leads to, does not answer on port {port}: {error}"
+            return f"{address}, where the name leads to, does not answer on port {port}: {printable(str(error))}"
         judged = True
         if status != 200 or body.strip() != content.encode().strip():
             said = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"

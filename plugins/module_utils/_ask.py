@@ -33,6 +33,8 @@ import ssl
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable
+
 Target = t.Dict[str, t.Any]
 Answer = t.Dict[str, t.Any]
 Headers = t.Dict[str, t.List[str]]
@@ -43,6 +45,7 @@ CONCURRENCY = 8
 # Few enough that slow pages do not add up.
 REQUESTS_A_CONNECTION = 4
 MAX_HEADERS = 1 << 16
+MAX_QUOTE = 200  # characters of what is no HTTP, in an error
 # What a request waits for: the connection, the handshake, the response. Each may take the whole timeout.
 WAITS = 3
 # A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets,
@@ -282,7 +285,7 @@ def _read_response(stream: t.BinaryIO, answer: Answer, is_offer: bool) -> str:
         line, left = _read_line(stream, left)
         found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
         if not found:
-            raise ValueError(line.strip() or "no answer")
+            raise ValueError(printable(line.strip())[:MAX_QUOTE] or "no answer")
         headers, left = _read_headers(stream, left)
         status = int(found.group(2))
         if status // 100 != 1 or status == 101 or (status == 100 and is_offer):

@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import Property
 from ansible_collections.kopano.hardening.plugins.module_utils._name_servers import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable
 
 try:
     import dns.asyncbackend
@@ -173,7 +174,7 @@ def _extended_errors(reply: dns.message.Message) -> list[tuple[int, str]]:
         if isinstance(option, dns.edns.EDEOption):
             code = int(option.code)
             name = dns.edns.EDECode.to_text(option.code).replace("_", " ").lower()
-            errors.append((code, f"EDE {code} {name}" + (f": {option.text}" if option.text else "")))
+            errors.append((code, f"EDE {code} {name}" + (f": {printable(option.text)}" if option.text else "")))
     return errors
 
 

@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 import types
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _again, _transaction, _web_options
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 
 def main(prediction: types.ModuleType | None) -> None:

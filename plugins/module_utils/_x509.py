@@ -22,6 +22,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable as printable
 
 _BOOLEAN, _INTEGER, _BITS, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
@@ -176,15 +177,6 @@ def _bits(body: bytes) -> bytes:
     if not body or body[0] > 7:
         raise ParseError("certificate: a bit string that is none")
     return body[1:]
-
-
-# Control, format, private and line separator characters: nothing that could move a cursor, or turn text around.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]")
-
-
-def printable(text: str) -> str:
-    """The text with characters that are not to be seen escaped, as C(\\x1b)."""
-    return _UNPRINTABLE.sub(lambda found: f"\\x{ord(found.group()):02x}", text)
 
 
 def _text(node: Node) -> str:

@@ -163,10 +163,9 @@ certificates:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _certbot, _certificate_deploy, _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._certbot import CertbotError, Order
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},

@@ -93,9 +93,10 @@ results:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _acme_reach, _name_servers
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENTS: dict[str, Any] = {
     "names": {"type": "list", "elements": "str", "required": True},

@@ -296,7 +296,7 @@ findings:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _caa,
@@ -315,6 +315,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver imp
     Survey,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_sets import RecordSet
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENTS = {
     "names": {"type": "list", "elements": "str", "required": True},

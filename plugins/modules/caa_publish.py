@@ -152,7 +152,7 @@ servers:
 from collections.abc import Iterable
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _caa,
@@ -163,6 +163,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import Property
 from ansible_collections.kopano.hardening.plugins.module_utils._caa_publish import Failure, View
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},

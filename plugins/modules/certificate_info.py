@@ -321,9 +321,9 @@ findings:
       sample: curl -s http://e7.i.lencr.org/ | openssl x509 -inform DER >> /etc/ssl/fullchain.pem
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _questions
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 
 def main() -> None:

@@ -208,8 +208,6 @@ import os
 import re
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _certificate_deploy,
     _certificate_hook,
@@ -217,6 +215,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _changeset,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {

@@ -363,9 +363,9 @@ findings:
       sample: Harden the host with the role kopano.hardening.frontend.
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info, _questions
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 
 def main() -> None:

@@ -134,9 +134,9 @@ web_config:
   sample: {}
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _host_info, _questions
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 
 def main() -> None:

@@ -404,9 +404,8 @@ findings:
 import os
 import typing as t
 
-from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "endpoints": {

@@ -381,9 +381,9 @@ findings:
       sample: apt-get update && apt-get install --only-upgrade libssl3
 """
 
-from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _questions, _update_status_info
+from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 
 def main() -> None:

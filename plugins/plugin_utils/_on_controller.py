@@ -20,6 +20,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action.normal import ActionModule as Normal
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _printable
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
 
@@ -37,9 +38,9 @@ class OnController(Normal):
             _validation, options = self.validate_argument_spec(self.MODULE.ARGUMENTS)
             answer = self.MODULE.run(plain(options))
         except (AnsibleActionFail, ValueError) as error:
-            return {"failed": True, "changed": False, "msg": str(error)}
-        # What a module says is as JSON has it.
-        return {"changed": False, **json.loads(json.dumps(answer))}
+            return {"failed": True, "changed": False, "msg": _printable.result(str(error))}
+        # What a module returns is as JSON has it, and printable.
+        return {"changed": False, **_printable.result(json.loads(json.dumps(answer)))}
 
     def _is_here(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether the module would run with this interpreter, on this machine, as this user, and now."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings, _verify
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report_policy import UTC, Policy
@@ -69,20 +70,11 @@ def finding(key: str, subject: str, evidence: str, step: int | None = None) -> I
 
 # --- text from elsewhere ---------------------------------------------------------------------------------------------
 
-# Control characters move a terminal's cursor and are no XML; the others make text read other than it is.
-_UNSEEN = {
-    code: "\N{REPLACEMENT CHARACTER}"
-    for code in [*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFFFE, 0xFFFF]
-    if chr(code) not in "\n\t"
-}
-
 
 def clean(value: t.Any) -> t.Any:
     """A copy in Python's own types, with text that every format and terminal can take."""
     if isinstance(value, str):
-        if not value.isascii():
-            value = value.encode("utf-8", "replace").decode("utf-8")
-        text = str.translate(value, _UNSEEN)
+        text = _printable.result(value.replace("\r\n", "\n"))
         return text if len(text) <= TEXT_LIMIT else text[:TEXT_LIMIT] + " …"
     if isinstance(value, dict):
         return {clean(key): clean(item) for key, item in value.items()}
