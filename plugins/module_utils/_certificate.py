@@ -385,8 +385,8 @@ def _judge_chain(chain: _Chain, anchors: t.Sequence[Certificate] | None, report:
     said = f"{top.subject or 'it'} was issued by {top.issuer}, which is not there"
     fetch = next((url for url in top.issuer_urls if re.match(r"https?://", url)), None)
     # It comes from the certificate, so that it is quoted for the shell and for the template.
-    quoted = shlex.quote(fetch or "").replace("{", "{{").replace("}", "}}")
-    fix = f"curl -s {quoted} | openssl x509 -inform DER >> {{chain}}" if fetch else None
+    quoted = shlex.quote(x509.printable(fetch or "")).replace("{", "{{").replace("}", "}}")
+    fix = f"curl -s --globoff {quoted} | openssl x509 -inform DER >> {{chain}}" if fetch else None
     if leaf.self_signed:
         return
     if anchors is not None:

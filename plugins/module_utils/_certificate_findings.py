@@ -9,10 +9,12 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import shlex
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import shell_path
 
 STEP = 5
 
@@ -31,6 +33,7 @@ class Entry(t.NamedTuple):
     fix: str
 
 
+_NAME = re.compile(r"[A-Za-z0-9*_.:-]+")
 _ASSEMBLE = "cat certificate.pem intermediate.pem > fullchain.pem"
 # Into the file itself, so that it stays its owner's and keeps its permissions.
 _CHAIN = "cat {chain}.new > {chain} && rm {chain}.new"
@@ -175,7 +178,7 @@ CATALOGUE = {
         STEP,
         "unknown",
         "No private key was given: whether it fits, and the chain's signatures, were not checked.",
-        "openssl pkey -in key.pem -pubout | cmp - <(openssl x509 -in {chain} -pubkey -noout) && echo it fits",
+        "openssl pkey -in key.pem -pubout; openssl x509 -in {chain} -pubkey -noout  # these must be the same",
     ),
     "certificate.key.empty": Entry(
         STEP, "fail", "There is no private key in the file.", "ls -lL {key}  # or a new one: {new_request}"
@@ -231,7 +234,7 @@ class Report:
     def __init__(self, subject: str, chain: str, key: str, ca: str, names: t.Sequence[str]) -> None:
         self.subject = subject
         self.names = list(names)
-        self._files = {"chain": shlex.quote(chain), "key": shlex.quote(key), "ca": shlex.quote(ca)}
+        self._files = {"chain": shell_path(chain), "key": shell_path(key), "ca": shell_path(ca)}
         self.findings: list[dict[str, t.Any]] = []
 
     def finding(self, key: str, evidence: str = "", *, subject: str | None = None, fix: str | None = None) -> None:
@@ -250,10 +253,10 @@ class Report:
         )
 
     def _requests(self) -> dict[str, str]:
-        names = ",".join(
-            f"{'IP' if _is_address(name) else 'DNS'}:{x509.ascii_name(name)}" for name in self.names or ["NAME"]
-        )
-        asked = f"-subj / -addext {shlex.quote('subjectAltName=' + names)} -out request.csr"
+        # In an extension's text other characters separate, expand variables or begin a comment.
+        names = [name for name in map(x509.ascii_name, self.names) if _NAME.fullmatch(name)] or ["NAME"]
+        asked_for = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
+        asked = f"-subj / -addext {shlex.quote('subjectAltName=' + asked_for)} -out request.csr"
         new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key"
         send = "# and send request.csr to the CA"
         return {

@@ -14,6 +14,7 @@ parts of characters that are no text at all. XML forbids most of them. They beco
 from __future__ import annotations
 
 import re
+import shlex
 import typing as t
 
 # Controls (C0, DEL, C1), what is not to be seen or turns the direction of text, separators of lines that editors and
@@ -40,6 +41,18 @@ def result(value: t.Any) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [result(item) for item in value]
     return value
+
+
+def shell_words(words: t.Iterable[str]) -> str:
+    """Words in a command to paste, such as names of packages: quoted, on one line, and none of them an option."""
+    shown = [printable(word) for word in words]
+    return " ".join([*(["--"] if any(word.startswith("-") for word in shown) else []), *map(shlex.quote, shown)])
+
+
+def shell_path(path: str) -> str:
+    """A path in a command to paste. A relative one is no option, and no assignment, as awk takes C(name=value)."""
+    shown = printable(path)
+    return shlex.quote(f"./{shown}" if re.match(r"-|[A-Za-z_]\w*=", shown) else shown)
 
 
 def _visible(found: t.Match[str]) -> str:

@@ -20,6 +20,7 @@ import email.utils
 import fcntl
 import os
 import re
+import shlex
 import struct
 import tempfile
 import time
@@ -57,6 +58,7 @@ _SECURITY_SOURCES = {
     "debian": "deb http://security.debian.org/debian-security {}-security main",
     "ubuntu": "deb http://security.ubuntu.com/ubuntu {}-security main restricted universe multiverse",
 }
+_CODENAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _OLD_SUITES = ("stretch", "buster")
 
 
@@ -432,6 +434,9 @@ def _security_lack(release: t.Mapping[str, str], sources: t.Mapping[str, Source]
     secure = [source for source in sources.values() if source.security]
     distribution, codename = release.get("ID", ""), release.get("VERSION_CODENAME", "")
     if distribution in _SECURITY_SOURCES and codename and release.get("VERSION_ID"):
+        if not _CODENAME.fullmatch(codename):
+            reason = f"VERSION_CODENAME of os-release is no codename: {codename!r}"
+            return finding("updates.security.unknown", MANAGER, reason)
         # One that was fetched for another release has nothing for this one.
         fitting = [
             source for source in secure if any(re.match(codename + r"([-/]|$)", name) for name in _suites(source))
@@ -444,7 +449,7 @@ def _security_lack(release: t.Mapping[str, str], sources: t.Mapping[str, Source]
                 "updates.security.suite_missing",
                 MANAGER,
                 "the sources are " + (", ".join(source.name for source in sources.values()) or "none"),
-                f"echo '{line}' >/etc/apt/sources.list.d/security.list && apt-get update",
+                f"echo {shlex.quote(line)} >/etc/apt/sources.list.d/security.list && apt-get update",
             )
         secure = fitting
     if not secure:

@@ -18,8 +18,10 @@ import datetime
 import fnmatch
 import os
 import re
+import shlex
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable, shell_words
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
     Automatic,
     Host,
@@ -68,10 +70,10 @@ _ENABLE_UNATTENDED = (
     "printf 'APT::Periodic::%s \"1\";\\n' Update-Package-Lists Unattended-Upgrade Enable"
     " >/etc/apt/apt.conf.d/99auto-upgrades"
 )
-_COVER = (
-    "echo 'Unattended-Upgrade::Origins-Pattern:: \"origin={Origin},codename={Codename},suite={Suite}\";'"
-    " >>/etc/apt/apt.conf.d/99auto-upgrades"
-)
+_PATTERN = 'Unattended-Upgrade::Origins-Pattern:: "origin={Origin},codename={Codename},suite={Suite}";'
+# What the fields of a Release file may be made of to stand in a pattern. Neither apt's configuration nor a pattern can
+# quote all of the rest, and a mirror chooses it.
+_PLAIN = re.compile(r"[A-Za-z0-9 ._:/+~()-]*")
 _TRY = "unattended-upgrade --debug"
 
 Units = t.Dict[str, t.Dict[str, str]]
@@ -203,11 +205,19 @@ def _covers(
     if missed:
         names = ", ".join(source.name for source in missed)
         automatic.reason = f"no pattern of Unattended-Upgrade::Origins-Pattern matches {names}"
-        automatic.fix = "\n".join(_COVER.format(**source.fields) for source in missed)
+        automatic.fix = "\n".join(map(_cover, missed))
     elif left_out:
         automatic.reason = "Unattended-Upgrade::Package-Blacklist leaves out " + ", ".join(left_out)
-        automatic.fix = "apt-get install --only-upgrade " + " ".join(left_out)
+        automatic.fix = "apt-get install --only-upgrade " + shell_words(left_out)
     return not (missed or left_out)
+
+
+def _cover(source: Source) -> str:
+    """A command that has unattended-upgrades install from the source."""
+    if all(map(_PLAIN.fullmatch, source.fields.values())):
+        return f"echo {shlex.quote(_PATTERN.format(**source.fields))} >>/etc/apt/apt.conf.d/99auto-upgrades"
+    name = printable(source.name)
+    return f"# the Release file of {name} has names that no pattern can have; is it the source that it should be?"
 
 
 def _begins(expression: str, name: str) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _updates_model
+from ansible_collections.kopano.hardening.plugins.module_utils._printable import shell_words
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
     STEP,
     Automatic,
@@ -151,7 +152,7 @@ def _named(packages: t.Sequence[Package]) -> str:
 
 
 def _names(packages: t.Iterable[Package]) -> str:
-    return " ".join(package.name for package in packages)
+    return shell_words(package.name for package in packages)
 
 
 def of_updates(manager: str, updates: Updates) -> t.Iterator[dict[str, t.Any]]:

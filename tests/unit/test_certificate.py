@@ -334,7 +334,7 @@ def test_missing_intermediate_says_where_it_is(files):
     finding = only(judge(files("fetchable"), files.key("fetchable")), "chain.incomplete")
     assert "O=Bed, CN=fetchable was issued by O=Bed, CN=middle" in finding["evidence"]
     # It is a stranger's text on its way into a shell.
-    assert shlex.split(finding["fix"])[:3] == ["curl", "-s", "http://ca.test/it's{0}.der"]
+    assert shlex.split(finding["fix"])[:4] == ["curl", "-s", "--globoff", "http://ca.test/it's{0}.der"]
 
 
 # Signatures
