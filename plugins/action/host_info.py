@@ -24,6 +24,11 @@ def asked(run: t.Callable[[], dict[str, t.Any]]) -> dict[str, t.Any]:
         result = run()
     except AnsibleConnectionFailure as error:
         return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
-    if result.get("web_config"):
-        result["web_config"]["asked"] = time.monotonic()
+    done = result.get("web_config")
+    if done and done.get("failed"):
+        # Then it is done as if it had not been tried, and fails again where that is seen.
+        words = f"host_info: web_config could not be repeated: {done['msg']}"
+        result.update(web_config=None, warnings=[*result.get("warnings", []), words])
+    elif done:
+        done["asked"] = time.monotonic()
     return {**result, "reached": True}

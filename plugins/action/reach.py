@@ -37,4 +37,12 @@ class ActionModule(role_options.ActionModule):
         result = host_info.asked(
             lambda: self._execute_module("kopano.hardening.host_info", module_args=wanted, task_vars=task_vars)
         )
-        return {**result, "steps": options["steps"]}
+        return {**result, **_without_frontend(result), "steps": options["steps"]}
+
+
+def _without_frontend(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """All that comes after builds on what the web server said. What else the host has said is in the report."""
+    frontend = result.get("frontend") or {}
+    if not frontend.get("failed"):
+        return {}
+    return {"failed": True, "step": 2, "msg": f"the web server could not be checked: {frontend['msg']}"}

@@ -16,7 +16,13 @@ import json
 import os
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._questions import OptionError
+
 R = t.TypeVar("R")
+
+
+class Failed(RuntimeError):
+    """The function has not returned; the text says why."""
 
 
 class Beside(t.Generic[R]):
@@ -30,7 +36,7 @@ class Beside(t.Generic[R]):
                 os.close(self._reader)
                 try:
                     text = json.dumps({"value": function()})
-                except ValueError as error:
+                except OptionError as error:
                     text = json.dumps({"refused": str(error)})
                 except Exception as error:
                     text = json.dumps({"error": f"{type(error).__name__}: {error}"})
@@ -41,14 +47,14 @@ class Beside(t.Generic[R]):
         os.close(writer)
 
     def result(self) -> R:
-        """What the function has returned. Raises ValueError where it has, and RuntimeError with any other error."""
+        """What the function has returned. Raises OptionError where it has, and Failed with any other error."""
         with open(self._reader, encoding="utf-8") as stream:
             text = stream.read()
         os.waitpid(self._child, 0)
         answer = json.loads(text or '{"error": "it ended without an answer"}')
         if "refused" in answer:
-            raise ValueError(answer["refused"])
+            raise OptionError(answer["refused"])
         if "error" in answer:
-            raise RuntimeError(answer["error"])
+            raise Failed(answer["error"])
         value: R = answer["value"]
         return value

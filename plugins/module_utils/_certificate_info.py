@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _readers
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import Missing
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._questions import OptionError
 
 # More than any chain or bundle of authorities has, in bytes.
 LARGEST = 4 * 1024 * 1024
@@ -39,16 +40,16 @@ def read(path: str) -> tuple[bytes | Missing, _readers.Access | None]:
 
 
 def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    """The module's answer; raises ValueError for options that have no meaning."""
+    """The module's answer; raises OptionError for options that have no meaning."""
     try:
         now = time.time() if params["now"] is None else _certificate.moment(params["now"])
     except ValueError as error:
-        raise ValueError(f"now: {error}") from None
+        raise OptionError(f"now: {error}") from None
     anchors = _anchors(params["ca_file"])
     if params["certificates"] is None:
         return _judge(params, now, anchors)
     if params["names"]:
-        raise ValueError("names: each of certificates has its own")
+        raise OptionError("names: each of certificates has its own")
     results = [
         dict(_judge({**params, **item}, now, anchors, f"certificates[{number}]."), path=item["chain"])
         for number, item in enumerate(params["certificates"])
@@ -59,9 +60,9 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
 def _judge(
     params: dict[str, t.Any], now: float, anchors: list[_certificate.Certificate] | None, where: str = ""
 ) -> dict[str, t.Any]:
-    """What is said of one certificate; raises ValueError for options that have no meaning."""
+    """What is said of one certificate; raises OptionError for options that have no meaning."""
     if not all(name.strip() for name in params["names"]):
-        raise ValueError(f"{where}names: a name is empty")
+        raise OptionError(f"{where}names: a name is empty")
     chain = _content(params, "chain")[0]
     assert chain is not None
     key, access = _content(params, "key")
@@ -99,8 +100,8 @@ def _anchors(path: str | None) -> list[_certificate.Certificate] | None:
         return None
     content = read(path)[0]
     if isinstance(content, Missing):
-        raise ValueError(f"ca_file: {path}: {content}")
+        raise OptionError(f"ca_file: {path}: {content}")
     try:
         return _certificate.read_anchors(content)
     except ParseError as error:
-        raise ValueError(f"ca_file: {path}: {error}") from None
+        raise OptionError(f"ca_file: {path}: {error}") from None

@@ -12,27 +12,45 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _questions
-from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside, Failed
 
 Info = t.Dict[str, t.Any]
 
 
 def run(params: Info, check_mode: bool) -> Info:
-    """The module's answer; raises ValueError for options that have no meaning. Other errors are the parts' own."""
+    """The module's answer; raises OptionError for options that have no meaning.
+
+    A part that fails in any other way is C({failed, msg}), as a task of its own would have left it: the others count.
+    """
     found: Info = {}
     # It waits for package managers most of the time.
     updates = Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
     try:
         if params["frontend"]:
-            found["frontend"] = _frontend(params["frontend"])
+            found["frontend"] = _part(lambda: _frontend(params["frontend"]))
         if params["certificates"]:
-            found["certificates"] = _certificates(params["certificates"], found["frontend"]["vhosts"])
+            found["certificates"] = _part(lambda: _certificates(params["certificates"], found["frontend"]))
         if params["web_config"]:
-            found["web_config"] = _web_config()
+            found["web_config"] = _part(_web_config)
     finally:
         if updates:
-            found["updates"] = updates.result()
+            found["updates"] = _part(updates.result)
     return found
+
+
+class _Unread(Exception):
+    """A part has nothing to go by; the text says why."""
+
+
+def _part(ask: t.Callable[[], t.Any]) -> t.Any:
+    try:
+        return ask()
+    except _questions.OptionError:
+        raise
+    except (_Unread, Failed) as error:
+        return {"failed": True, "msg": str(error)}
+    except Exception as error:  # whatever it is, it must not cost what the others have found out
+        return {"failed": True, "msg": f"{type(error).__name__}: {error}"}
 
 
 # Each imports, which on a host is to compile, what it needs when there are two processes already.
@@ -50,11 +68,13 @@ def _frontend(params: Info) -> Info:
     return _frontend_info.run(params)
 
 
-def _certificates(params: Info, vhosts: list[Info]) -> Info:
+def _certificates(params: Info, frontend: Info) -> Info:
     from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _served
 
+    if frontend.get("failed"):
+        raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
     question = {**dict.fromkeys(_questions.CERTIFICATES), **params, "names": []}
-    return _certificate_info.run({**question, "certificates": _served.certificates(vhosts)})
+    return _certificate_info.run({**question, "certificates": _served.certificates(frontend["vhosts"])})
 
 
 def _web_config() -> Info | None:

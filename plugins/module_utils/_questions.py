@@ -11,6 +11,11 @@ from __future__ import annotations
 
 import typing as t
 
+
+class OptionError(ValueError):
+    """An option has no meaning. The text begins with its name."""
+
+
 Arguments = t.Dict[str, t.Dict[str, t.Any]]
 
 UPDATES: Arguments = {

@@ -22,26 +22,27 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _support_data,
     _updates_packages,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._questions import OptionError
 from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
 
 
 def moment(text: str | None) -> datetime.datetime:
-    """The time that is meant by the option now; raises ValueError."""
+    """The time that is meant by the option now; raises OptionError."""
     if not text:
         return datetime.datetime.now(datetime.timezone.utc)
     found = re.match(r"(\d{4}-\d\d-\d\d)(?:[Tt](\d\d:\d\d:\d\d)(?:\.\d+)?([Zz]|[+-]\d\d:\d\d))?$", text)
     if not found:
-        raise ValueError(f"now: {text!r} is neither a date nor a time as RFC 3339 has it")
+        raise OptionError(f"now: {text!r} is neither a date nor a time as RFC 3339 has it")
     day, clock, zone = found.groups()
     zone = "+0000" if zone in (None, "Z", "z") else zone.replace(":", "")
     try:
         return datetime.datetime.strptime("{} {} {}".format(day, clock or "00:00:00", zone), "%Y-%m-%d %H:%M:%S %z")
     except ValueError as error:
-        raise ValueError(f"now: {text!r}: {error}") from error
+        raise OptionError(f"now: {text!r}: {error}") from error
 
 
 def support_data(given: dict[str, t.Any]) -> _support.Data:
-    """The collection's data, with those of the option support_data before them; raises ValueError."""
+    """The collection's data, with those of the option support_data before them; raises OptionError."""
     releases: dict[str, dict[str, t.Any]] = {product: dict(some) for product, some in _support_data.RELEASES.items()}
     dates = dict(_support_data.DATES)
     try:
@@ -61,20 +62,20 @@ def support_data(given: dict[str, t.Any]) -> _support.Data:
                     )
                 releases.setdefault(product, {})[str(version)] = stages
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"support_data: it has not the shape that the documentation shows: {error}") from error
+        raise OptionError(f"support_data: it has not the shape that the documentation shows: {error}") from error
     except ValueError as error:
-        raise ValueError(f"support_data: {error}") from error
+        raise OptionError(f"support_data: {error}") from error
     return _support.Data(dates, releases)
 
 
 def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) -> dict[str, t.Any]:
-    """The module's answer; raises ValueError for options that have no meaning. host: another root than this one's."""
+    """The module's answer; raises OptionError for options that have no meaning. host: another root than this one's."""
     host = host or Host()
     refresh = params["refresh"] and not check_mode
     now = moment(params["now"])
     data = support_data(params["support_data"])
     if params["max_metadata_age"] < 1:
-        raise ValueError("max_metadata_age: {} is less than 1 hour".format(params["max_metadata_age"]))
+        raise OptionError("max_metadata_age: {} is less than 1 hour".format(params["max_metadata_age"]))
     release = _layout.os_release(host.root)
     product, _version = _support.identify(release)
     with ThreadPoolExecutor(2) as pool:

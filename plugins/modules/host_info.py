@@ -17,6 +17,8 @@ description:
     anything.
   - A host that cannot be reached fails, with RV(reached=false), so that a play can rescue it. With other modules
     Ansible leaves it out of the rest of the play.
+  - A part that fails loses no other. It is returned with C(failed) and C(msg), as a task of its own would have been.
+    Options without a meaning still fail the module.
   - The playbooks of this collection begin with it. It is of no use where you call one of these modules only.
 extends_documentation_fragment:
   - kopano.hardening.attributes

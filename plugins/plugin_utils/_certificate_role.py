@@ -239,7 +239,8 @@ def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
     lines: list[str] = [outcome["line"]] if outcome else []
     if "results" not in answer and not answer.get("skipped"):
         why = answer.get("msg", "it was not looked at")
-        lines += [f"unknown: {item['chain']}: {why}" for item in certificates]
+        places = [item["chain"] for item in certificates] or ["certificate.not_checked"]
+        lines += [f"unknown: {place}: {why}" for place in places]
     for result in answer.get("results", []):
         certificate = result["certificate"] or {}
         words = "usable" if result["usable"] else "not usable"

@@ -45,6 +45,12 @@ CATALOGUE = {
     "report.host.unreachable": Entry(
         5, "fail", "The host could not be reached: nothing is known of it.", "Make it reachable, then look again."
     ),
+    "updates.not_checked": Entry(
+        1, "unknown", "The check of the host's updates failed: nothing is known of them.", "Correct what is named."
+    ),
+    "certificate.not_checked": Entry(
+        5, "unknown", "The check of the certificates failed: nothing is known of them.", "Correct what is named."
+    ),
     "report.host.failed": Entry(
         5,
         "fail",
@@ -84,6 +90,9 @@ def clean(value: t.Any) -> t.Any:
         return value.isoformat()
     return value
 
+
+# With these at their end, findings say that there was no look at something: what was found before is not gone.
+NOT_CHECKED = ".not_checked"
 
 # --- one host --------------------------------------------------------------------------------------------------------
 
@@ -213,7 +222,8 @@ def _verdict(step: int, findings: t.Iterable[Info], proven: t.Container[int], as
 
 def _sources(given: Info, findings: t.Iterable[Info]) -> list[str]:
     """What was looked at on a host, as the first words of findings' ids."""
-    found = {*(given.get("sources") or []), *(item["id"].partition(".")[0] for item in findings)}
+    seen = [item["id"] for item in findings if not item["id"].endswith(NOT_CHECKED)]
+    found = {*(given.get("sources") or []), *(key.partition(".")[0] for key in seen)}
     found |= {"caa"} if 4 in (given.get("proven") or []) else set()
     found |= {"tls"} if given.get("results") else set()
     found |= {"support", "updates"} if given.get("updates") else set()

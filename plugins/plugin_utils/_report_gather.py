@@ -80,6 +80,15 @@ def _is_answer(value: t.Any) -> t.TypeGuard[Info]:
     return isinstance(value, dict) and not any(value.get(key) for key in ("failed", "unreachable", "skipped"))
 
 
+def _has_failed(value: t.Any) -> bool:
+    """Whether a registered variable, or a part of host_info's answer, is that of something that failed."""
+    return isinstance(value, dict) and bool(value.get("failed"))
+
+
+def _reason(value: Info) -> str:
+    return _told(value.get("msg")) or "it does not say why"
+
+
 def _asked_of_host(variables: t.Mapping[str, t.Any], name: str, part: str) -> t.Any:
     """What a role has asked the host, or the playbook in its place and in one with others; None if nobody has."""
     return variables.get(name, (variables.get("__report_reached") or {}).get(part))
@@ -91,13 +100,20 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
         given["asked"].append(1)
         if _is_answer(info):
             given["updates"] = info
+        elif _has_failed(info):
+            given["findings"].append(_report.finding("updates.not_checked", "updates", _reason(info)))
 
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     looked = _asked_of_host(variables, "__certificate_looked", "certificates")
     said = not variables.get("__report_said", {"skipped": True}).get("skipped")
     chosen = "certificate" in (variables.get("__report_reached") or {}).get("steps", [])
-    if ((said and chosen) or "__certificate_verdict" in variables) and _is_answer(looked) and "results" in looked:
+    by_role = "__certificate_verdict" in variables
+    # The role's own task never fails: after a crash it has no results.
+    crashed = _has_failed(looked) or (_is_answer(looked) and "results" not in looked)
+    if (chosen or by_role) and crashed:
+        given["findings"].append(_report.finding("certificate.not_checked", "certificates", _reason(looked)))
+    elif ((said and chosen) or by_role) and _is_answer(looked):
         given["sources"].append("certificate")
         given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
 

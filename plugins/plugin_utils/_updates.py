@@ -28,6 +28,7 @@ STARTS_ANEW_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
 STATES = {"nginx.service": "exchanged"}
 SEVERITIES = ("fail", "warn", "unknown", "info")
 NAMES_SHOWN = 30
+NOT_CHECKED = "updates.not_checked"  # the finding of a check that failed
 
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -64,7 +65,11 @@ def plan(info: Info, options: Info) -> Info:
     state}, with restarted, reloaded or exchanged; web: which of them are web servers; left: those that only a reboot
     restarts. reexec: whether the init system is to be started anew. serves: whether a web server runs. unsure: why
     nobody can say that there is nothing more to install, or nothing.
+
+    Raises ValueError where the module has not answered: nothing must be done by what is not known.
     """
+    if info.get("failed"):
+        raise ValueError(f"the updates could not be checked: {info.get('msg')}")
     apply = options["apply"]
     packages = [
         {"name": package["name"], "version": package["to"], "from": package["from"]}
@@ -198,6 +203,9 @@ def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
     C(wrong) is what was asked for and has not come to be, for which it fails in any case. all_must_be_well: it also
     fails for what was found out and is not as it should be, unknown included.
     """
+    if info.get("failed"):
+        lines = [f"unknown: {NOT_CHECKED}: {info.get('msg')}", *(f"wrong: {text}" for text in done["wrong"])]
+        return {"step": 1, "lines": lines, "bad": [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]}
     lines = [
         _support_line(info["support"]),
         _updates_line(info["updates"], info["metadata"]),

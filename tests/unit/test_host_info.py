@@ -15,6 +15,7 @@ import yaml
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _again,
     _beside,
+    _certificate_info,
     _frontend_info,
     _host_info,
     _questions,
@@ -83,6 +84,39 @@ def test_options_without_meaning_are_one_clear_error(parts, words):
         ask(**parts)
     with pytest.raises(ChildProcessError):  # nothing is left of the other process
         os.waitpid(-1, os.WNOHANG)
+
+
+def explode(*_arguments):
+    raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text")  # a ValueError as well, and about no option
+
+
+PARTS = {
+    "updates": (_update_status_info, "run"),
+    "frontend": (_frontend_info, "run"),
+    "certificates": (_certificate_info, "run"),
+    "web_config": (_again, "look"),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_crashes_loses_no_other(monkeypatch, part):
+    monkeypatch.setattr(_again, "look", lambda: {"digest": "0", "answer": "{}"})
+    monkeypatch.setattr(*PARTS[part], explode)
+    answer = ask(updates=UPDATES, frontend=FRONTEND, certificates=CERTIFICATES, web_config=True)
+    lost = {part, "certificates"} if part == "frontend" else {part}
+    assert set(answer) == set(PARTS)
+    assert {name for name, value in answer.items() if value.get("failed")} == lost
+    assert answer[part]["msg"] == "UnicodeDecodeError: 'utf-8' codec can't decode byte 0xff in position 0: no text"
+    if part == "frontend":
+        assert "frontend" in answer["certificates"]["msg"] and "no text" in answer["certificates"]["msg"]
+    with pytest.raises(ChildProcessError):  # nothing is left of the other process
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_process_of_updates_that_is_killed_loses_no_other(monkeypatch):
+    monkeypatch.setattr(_update_status_info, "run", lambda *_arguments: os._exit(9))
+    answer = ask(updates=UPDATES, frontend=FRONTEND)
+    assert answer["updates"]["failed"] is True and "servers" in answer["frontend"]
 
 
 def test_a_run_through_ansible(tmp_path):

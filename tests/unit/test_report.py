@@ -860,7 +860,7 @@ def test_an_answer_that_is_none_leaves_the_step_unknown():
         ({"__report_said": {"skipped": True}}, ["vhost"], [1, 2]),
         ({"__certificate_verdict": {}}, ["vhost", "certificate"], [1, 2]),
         # What a role has asked later counts.
-        ({"__frontend_info": {"findings": []}, "__updates_info": {"failed": True}}, [], [1, 2]),
+        ({"__frontend_info": {"findings": []}, "__updates_info": {"failed": True}}, ["updates"], [1, 2]),
     ],
 )
 def test_what_the_playbook_has_asked_counts_as_asked_by_the_roles(more, subjects, asked):
@@ -894,7 +894,6 @@ def test_certificates_that_no_tag_has_chosen_are_not_in_the_report():
         ({"__frontend_info": {"failed": True}, "__verify_info": {"skipped": True}, "__caa_info": "asked"}, ["asked"]),
         ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}, "__certificate_verdict": {}}, ["asked"]),
         ({"__certificate_looked": {"results": [{"findings": []}, "for others"]}}, []),
-        ({"__certificate_looked": {"failed": False, "msg": "no openssl"}, "__certificate_verdict": {}}, []),
     ],
 )
 def test_what_was_asked_once_is_in_the_report_once(variables, subjects):
@@ -906,6 +905,49 @@ def test_what_was_asked_once_is_in_the_report_once(variables, subjects):
 
     values = {key: answer(value) for key, value in variables.items()}
     assert [item["subject"] for item in gathered(web1=values)["web1"]["findings"]] == subjects
+
+
+CRASH = {"msg": "MemoryError: too many"}
+REACHED = {"reached": True, "steps": ["updates", "certificate"]}
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        # As the role looks by itself, whose task never fails, ...
+        ({"__certificate_looked": {"failed": False, **CRASH}, "__certificate_verdict": {}}, ["certificate"]),
+        ({"__certificate_looked": {"failed": True, **CRASH}, "__certificate_verdict": {}}, ["certificate"]),
+        # ... as host_info says it to the playbooks, ...
+        (
+            {"__report_reached": {**REACHED, "certificates": {"failed": True, **CRASH}}, "__report_said": {}},
+            ["certificate"],
+        ),
+        ({"__report_reached": {**REACHED, "updates": {"failed": True, **CRASH}}, "__report_said": {}}, ["updates"]),
+        # ... also to one that ended at what the web server said, before anything was spoken of, ...
+        (
+            {
+                "__report_reached": {**REACHED, "failed": True, "certificates": {"failed": True, **CRASH}},
+                "__report_failures": [{"step": 2, "message": "the web server could not be checked"}],
+            },
+            ["certificate"],
+        ),
+        # ... and what was not wanted is no crash.
+        ({"__report_reached": {**REACHED, "steps": [], "certificates": {"failed": True, **CRASH}}}, []),
+        ({"__certificate_looked": {"skipped": True}, "__certificate_verdict": {}}, []),
+        ({"__report_reached": {**REACHED, "certificates": {"results": []}}, "__report_said": {}}, []),
+    ],
+)
+def test_a_check_that_crashed_is_unknown_with_its_reason(variables, expected):
+    found = gathered(web1=variables)
+    (host,) = bed.build(found)["hosts"]
+    findings = [item for item in host["findings"] if item["id"].endswith(".not_checked")]
+    assert [item["id"] for item in findings] == [f"{kind}.not_checked" for kind in expected]
+    for item in findings:
+        assert (item["severity"], item["evidence"]) == ("unknown", "MemoryError: too many")
+        step = {"certificate": 5, "updates": 1}[item["id"].partition(".")[0]]
+        assert item["step"] == step and host["steps"][str(step)] in ("unknown", "fail")
+    # What was not looked at is not gone from the host.
+    assert not set(expected) & set(host["sources"])
 
 
 def test_hosts_that_are_not_there_are_not_forgotten():

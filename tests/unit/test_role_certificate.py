@@ -282,6 +282,9 @@ def test_what_could_not_be_looked_at_is_unknown_and_what_was_not_there_is_said()
     )
     assert report["lines"] == ["unknown: /a.pem: no openssl", "unknown: /b.pem: no openssl"]
     assert _certificate_role.report({"skipped": True}, [], {})["lines"] == ["no certificate to look at"]
+    # The playbooks name none: the host is asked for those that it serves.
+    report = _certificate_role.report({"failed": True, "msg": "no openssl"}, [], {})
+    assert report["lines"] == ["unknown: certificate.not_checked: no openssl"]
 
 
 @pytest.mark.parametrize("failed", [True, False])

@@ -212,6 +212,15 @@ def test_the_policy_is_about_the_web_server_and_php_for_an_hour(policy, words, s
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
+def test_updates_that_could_not_be_checked_are_unknown_and_nothing_is_done():
+    crashed = {"failed": True, "msg": "MemoryError: too many"}
+    report = _updates.report(crashed, done())
+    assert report == {"step": 1, "lines": ["unknown: updates.not_checked: MemoryError: too many"], "bad": []}
+    assert _updates.report(crashed, done(), all_must_be_well=True)["bad"] == ["updates.not_checked"]
+    with pytest.raises(ValueError, match="could not be checked: MemoryError: too many"):
+        _updates.plan(crashed, options())
+
+
 def test_a_host_without_fault():
     assert _updates.report(info(), done()) == {
         "step": 1,
