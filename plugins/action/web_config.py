@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
         address = self._templar.template(task_vars.get("ansible_host") or task_vars.get("inventory_hostname"))
         served = [answer for answer in result.get("probes", []) if answer["protocol"]]
         expected = (result.get("rehearsal") or {}).get("grades", [])
-        objections = _objections(_verify.from_outside(served, address), expected)
+        objections = _objections(_verify.from_outside(served, address), expected, waiting / 2)
         if objections:
             return {
                 "failed": True,
@@ -128,18 +128,26 @@ def _unconfirmed(transaction: str, waiting: int, reason: str, confirmed: dict[st
     )
 
 
-def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.Any]]) -> list[str]:
+def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.Any]], patience: float) -> list[str]:
     """What speaks against a change, as seen from here. One endpoint of each socket is asked before its others.
 
-    An address that drops what is sent to it costs a time limit, and not one for each of its names.
+    An address that drops what is sent to it costs a time limit, and not one for each of its names. One that cannot be
+    reached is tried again for as many seconds as patience says: after a failover or a restart a neighbour on the way
+    may have an address at its old place, with IPv6 for most of a minute.
     """
     from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
 
     trust = _tls_prober.Trust()
+    end = time.monotonic() + patience
     first = list({(endpoint["host"], endpoint["port"]): endpoint for endpoint in reversed(endpoints)}.values())
     for some in (first, [endpoint for endpoint in endpoints if endpoint not in first]):
-        seen = _tls_prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
-        objections = _verify.unreachable([_tls_grade.grade(one) for one in seen], expected)
-        if objections:
-            return objections
+        while some:
+            seen = _tls_prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
+            results = [_tls_grade.grade(one) for one in seen]
+            objections = _verify.unreachable(results, expected)
+            if not objections:
+                break
+            if time.monotonic() > end or not any(result["error"] for result in results):
+                return objections
+            time.sleep(CONFIRM_PAUSE)
     return []

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import errno
 import functools
 import hashlib
 import io
@@ -48,6 +49,9 @@ MAX_HEADERS = 1 << 16
 MAX_QUOTE = 200  # characters of what is no HTTP, in an error
 # What a request waits for: the connection, the handshake, the response. Each may take the whole timeout.
 WAITS = 3
+DIALS = 2
+DIAL_PAUSE = 0.2  # seconds
+_NO_WAY = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ETIMEDOUT))
 # A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets,
 # seconds for its next part to come, and for all of it.
 MAX_BODY = 1 << 16
@@ -131,6 +135,11 @@ def ask_all(targets: t.Sequence[Target], timeout: float, seconds: float | None =
     return [answers[number] for number in range(len(targets))]
 
 
+def is_unreached(answer: Answer) -> bool:
+    """Whether nothing came back, not even from a handshake."""
+    return not answer["ok"] and answer["protocol"] is None and answer["status"] is None
+
+
 def place(target: Target) -> str:
     """A target as messages name it."""
     name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
@@ -190,12 +199,28 @@ def _converse(targets: t.Sequence[Target], timeout: float, end: float) -> list[A
     return answers
 
 
+def _dial(goal: tuple[str, int], limit: Limit) -> socket.socket:
+    """Connect, in L(DIALS) tries that share the time of one wait.
+
+    A first packet may be lost. An IPv6 address that is new is checked for duplicates, which takes a second or two, and
+    what was sent to it before is not sent again: a second connection gets through where the first one would not.
+    """
+    for number in range(1, DIALS + 1):
+        try:
+            return socket.create_connection(goal, limit.left() / DIALS)
+        except OSError as error:
+            if number == DIALS or not (isinstance(error, socket.timeout) or error.errno in _NO_WAY):
+                raise
+        time.sleep(DIAL_PAUSE)
+    raise AssertionError("no try")
+
+
 class _Connection:
     """A connection and what its handshake agreed on."""
 
     def __init__(self, target: Target, limit: Limit) -> None:
         self.facts: dict[str, str | None] = {}
-        self.socket = socket.create_connection((target["address"], target["port"]), limit.left())
+        self.socket = _dial((target["address"], target["port"]), limit)
         try:
             if target.get("tls", True):
                 self.socket.settimeout(limit.left())  # for the handshake as a whole

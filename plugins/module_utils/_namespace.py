@@ -51,8 +51,9 @@ SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 # Upper bound of what a rehearsal may write, in memory.
 SCRATCH_SIZE = "512m"
 THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
-ADDRESS_PATIENCE = 0.5  # seconds for the routes to all own addresses
+ADDRESS_PATIENCE = 3.0  # seconds for the routes to all own addresses
 ADDRESS_PAUSE = 0.001  # seconds until one is tried again; twice as long each time, as a busy host delivers late
+ADDRESS_MAX_PAUSE = 0.1
 # Copied into the new network namespace, because they decide which addresses a server can bind.
 BIND_SYSCTLS = (
     "net/ipv4/ip_nonlocal_bind",
@@ -109,7 +110,10 @@ def _die_with_parent() -> None:
 _RTM_NEWADDR, _RTM_GETADDR = 20, 22
 _NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP, _NLM_F_CREATE = 0x1, 0x4, 0x300, 0x400
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-_IFA_ADDRESS, _IFA_LOCAL, _IFA_F_NODAD = 1, 2, 0x02
+_NLM_F_DUMP_INTR = 0x10
+_DUMPS = 5  # how often a list is read again that was changed in between
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_IFA_F_NODAD, _IFA_F_OPTIMISTIC, _IFA_F_DADFAILED, _IFA_F_TENTATIVE = 0x02, 0x04, 0x08, 0x40
 _SCOPE_LINK = 253
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _IFF_UP = 0x8913, 0x8914, 0x1
 
@@ -124,20 +128,65 @@ def messages(data: bytes) -> t.Iterator[tuple[int, bytes]]:
         data = data[(length + 3) & ~3 :]
 
 
-def host_addresses() -> list[tuple[int, bytes]]:
-    """All addresses of the host as (family, packed address), link-local ones left out."""
-    found: list[tuple[int, bytes]] = []
+class Address(t.NamedTuple):
+    """One of the host's. C(flags) are the kernel's."""
+
+    family: int
+    packed: bytes
+    flags: int
+
+    @property
+    def usable(self) -> bool:
+        """Whether it takes packets: it is neither being checked for duplicates, nor was one found (RFC 4862, 5.4)."""
+        checked = not self.flags & _IFA_F_TENTATIVE or bool(self.flags & _IFA_F_OPTIMISTIC)
+        return checked and not self.flags & _IFA_F_DADFAILED
+
+
+def host_addresses() -> list[Address]:
+    """All addresses of the host, link-local ones left out."""
+    found: dict[Address, None] = {}
+    for _attempt in range(_DUMPS):
+        some, is_whole = _dump_addresses()
+        if is_whole:
+            return some
+        found.update(dict.fromkeys(some))
+    return list(found)
+
+
+def usable_addresses() -> frozenset[bytes]:
+    """Those, packed, at which a server of this host can be reached now."""
+    return frozenset(address.packed for address in host_addresses() if address.usable)
+
+
+def packed(address: str) -> bytes:
+    """An address as L(Address) has it; none for what is no address."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with contextlib.suppress(OSError):
+            return socket.inet_pton(family, address)
+    return b""
+
+
+def _dump_addresses() -> tuple[list[Address], bool]:
+    """The addresses, and whether the list did not change while it was read: then some may be missing."""
+    found: list[Address] = []
+    is_whole = True
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
         link.settimeout(2)
         request = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)
         link.send(struct.pack("=IHHII", 16 + len(request), _RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0) + request)
         while True:
-            for kind, body in messages(link.recv(1 << 16)):
-                if kind in (NLMSG_DONE, NLMSG_ERROR):
-                    return found
+            data = link.recv(1 << 16)
+            # Each message says it from the change on.
+            is_whole = is_whole and not struct.unpack_from("=IHH", data)[2] & _NLM_F_DUMP_INTR
+            for kind, body in messages(data):
+                if kind == NLMSG_DONE:
+                    return found, is_whole
+                if kind == NLMSG_ERROR:
+                    code = -struct.unpack_from("=i", body)[0]
+                    raise OSError(code, f"the list of addresses: {os.strerror(code)}")
                 if kind != _RTM_NEWADDR:
                     continue
-                family, _prefix, _flags, scope, _index = struct.unpack_from("=BBBBI", body)
+                family, _prefix, flags, scope, _index = struct.unpack_from("=BBBBI", body)
                 attributes = {}
                 rest = body[8:]
                 while len(rest) >= 4:
@@ -148,10 +197,12 @@ def host_addresses() -> list[tuple[int, bytes]]:
                     rest = rest[(length + 3) & ~3 :]
                 address = attributes.get(_IFA_LOCAL) or attributes.get(_IFA_ADDRESS)
                 if address and scope != _SCOPE_LINK and family in (socket.AF_INET, socket.AF_INET6):
-                    found.append((family, address))
+                    found.append(Address(family, address, flags))
 
 
-def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
+def _raise_loopback(addresses: t.Sequence[Address]) -> dict[bytes, str]:
+    """Give the loopback interface these addresses; returns those that cannot be used there, packed, and the reasons."""
+    refused: dict[Address, str] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
         request = struct.pack("16sh14x", b"lo", 0)
         flags = struct.unpack_from("16sh", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
@@ -159,20 +210,46 @@ def _raise_loopback(addresses: t.Iterable[tuple[int, bytes]]) -> None:
     index = socket.if_nametoindex("lo")
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as link:
         link.settimeout(2)
-        for number, (family, address) in enumerate(addresses):
-            body = struct.pack("=BBBBI", family, len(address) * 8, _IFA_F_NODAD, 0, index)
+        for number, address in enumerate(addresses):
+            body = struct.pack("=BBBBI", address.family, len(address.packed) * 8, _IFA_F_NODAD, 0, index)
             for name in (_IFA_LOCAL, _IFA_ADDRESS):
-                body += struct.pack("=HH", 4 + len(address), name) + address
+                body += struct.pack("=HH", 4 + len(address.packed), name) + address.packed
             flags = _NLM_F_REQUEST | _NLM_F_ACK | _NLM_F_CREATE
             link.send(struct.pack("=IHHII", 16 + len(body), _RTM_NEWADDR, flags, number + 1, 0) + body)
-            # EEXIST (127.0.0.1 is there already) and a refused family are harmless: a bind to it then fails by name.
-            link.recv(1 << 12)
+            for kind, reply in messages(link.recv(1 << 12)):
+                code = -struct.unpack_from("=i", reply)[0] if kind == NLMSG_ERROR else 0
+                if code not in (0, errno.EEXIST):  # 127.0.0.1 is there already
+                    refused[address] = os.strerror(code)
+    late = _await_routes([address for address in addresses if address not in refused])
+    refused.update(dict.fromkeys(late, "it takes no packets"))
+    return {
+        address.packed: f"{socket.inet_ntop(address.family, address.packed)} ({reason})"
+        for address, reason in refused.items()
+    }
+
+
+def _await_routes(addresses: t.Iterable[Address]) -> list[Address]:
+    """Wait until the addresses take packets; returns those that do not in time."""
     deadline = time.monotonic() + ADDRESS_PATIENCE
-    for family, address in addresses:
-        pause = ADDRESS_PAUSE
-        while not _is_reachable(family, address, pause) and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause *= 2
+    pending, pause = list(addresses), ADDRESS_PAUSE
+
+    def is_pending(address: Address) -> bool:
+        return time.monotonic() > deadline or not _is_reachable(address.family, address.packed, pause)
+
+    while True:
+        pending = list(filter(is_pending, pending))
+        if not pending or time.monotonic() > deadline:
+            return pending
+        time.sleep(pause)
+        pause = min(2 * pause, ADDRESS_MAX_PAUSE)
+
+
+_unusable: dict[bytes, str] = {}
+
+
+def unusable() -> dict[bytes, str]:
+    """Within the view: the host's addresses that cannot be used there, packed, and what to report of each."""
+    return _unusable
 
 
 def _is_reachable(family: int, address: bytes, patience: float) -> bool:
@@ -456,7 +533,7 @@ def _first_process(
     writer: int,
     sockets: t.Iterable[str],
     hosts: str | None,
-    addresses: list[tuple[int, bytes]],
+    addresses: list[Address],
     settings: dict[str, str],
 ) -> t.NoReturn:
     try:
@@ -464,7 +541,7 @@ def _first_process(
             _die_with_parent()
             _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
             root = _build_view(sockets, hosts)
-            _raise_loopback(addresses)
+            _unusable.update(_raise_loopback(addresses))
             os.chroot(root)
             os.chdir("/")
             _copy_sysctls(settings)

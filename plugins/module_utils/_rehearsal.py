@@ -101,6 +101,7 @@ def rehearse(
     }
     environment, arguments = server.environment(), server.arguments()
     logs = _config.log_files(live) if live else []
+    conclusive = True
     texts = [change.after.content.decode("utf-8", "replace") for change in changes]
     try:
         seen = _namespace.call(
@@ -111,6 +112,7 @@ def rehearse(
         )
         result.update(seen["result"])
         fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
+        conclusive = seen.get("conclusive", True)
     except _namespace.Refused as error:
         result["refused"] = str(error)
         if mode == "required":
@@ -125,7 +127,7 @@ def rehearse(
         raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
     result["ms"] = round((time.monotonic() - started) * 1000 - result["grading_ms"], 1)
     if fault:
-        raise Failure(fault, result)
+        raise Failure(fault, result, conclusive)
     result["ok"] = True
     return result
 
@@ -160,16 +162,34 @@ def _in_namespace(
             output.seek(0)
             words = output.read().decode("utf-8", "replace") + "\n" + _log_words()
             fault = _diagnose.find(words, config, openssl_of(layout), read_text)
-            return {"result": result, "fault": fault if fault.words else fault._replace(words="no worker came up")}
+            words = "; ".join([fault.words or "no worker came up", *filter(None, [_lost_addresses()])])
+            return {"result": result, "fault": fault._replace(words=words)}
     if config is None:
         return {"result": result, "fault": unreadable}
     answers += _ask.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
+    lost = _lost_addresses([*endpoints, *asked], answers)
+    if lost:
+        # Nothing was found out about the change there.
+        return {"result": result, "fault": _diagnose.Fault(lost), "conclusive": False}
     result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
     if changes:
         result.update(_graded(grade_all, endpoints))
     return {"result": result, "fault": None}
+
+
+def _lost_addresses(
+    targets: t.Sequence[_ask.Target] | None = None, answers: t.Sequence[_ask.Answer] | None = None
+) -> str:
+    """What to report of the host's addresses that the view could not use: of those of the targets that could not be
+    reached, or of all. Empty for none."""
+    unusable = _namespace.unusable()
+    if targets is not None and answers is not None:
+        silent = [target for target, answer in zip(targets, answers) if _ask.is_unreached(answer)]
+        keys = {_namespace.packed(target["address"]) for target in silent}
+        unusable = {key: text for key, text in unusable.items() if key in keys}
+    return f"in the rehearsal this host's {', '.join(unusable.values())} could not be used" if unusable else ""
 
 
 def put_in_view(changes: t.Iterable[Change]) -> None:

@@ -33,6 +33,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _guard,
     _journal,
     _layout,
+    _namespace,
     _probe,
     _rehearsal,
 )
@@ -113,6 +114,7 @@ class _Transaction:
         self.journal = Journal()
         self.changeset = Changeset()
         self.record: Record | None = None
+        self.own_addresses: frozenset[bytes] | None = None
         self.swapped = False
         self.signalled = False
         self.phase = "lock"
@@ -220,6 +222,7 @@ class _Transaction:
             return
         endpoints = _probe.targets_of(live.vhosts) if live else []
         asked = self._asked(endpoints, once=bool(self.changeset.desired) and not changes)
+        self.own_addresses = _own_addresses()
         before = _ask.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
         self._note_silence([*endpoints, *asked], before)
         self.result["changed"] = bool(changes or self.result["recovered"])
@@ -510,6 +513,9 @@ class _Transaction:
     def _stop_if(
         self, server: Server, reason: str | None, target: _ask.Target, answer: _ask.Answer, live_now: bool
     ) -> None:
+        if reason is not None and live_now and self._has_lost(target, answer):
+            self.result["warnings"].append(f"{_ask.place(target)}: {reason}; the host no longer has that address")
+            return
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
         if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
@@ -517,6 +523,13 @@ class _Transaction:
         if target.get("tls", True) and not answer["protocol"]:
             raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
         raise _stop(words)
+
+    def _has_lost(self, target: _ask.Target, answer: _ask.Answer) -> bool:
+        """Whether the host itself has lost an address during the run, as those of IPv6 expire. No change did that."""
+        if not _ask.is_unreached(answer):
+            return False
+        own, before, now = _namespace.packed(target["address"]), self.own_addresses, _own_addresses()
+        return before is not None and now is not None and own in before - now
 
     def _judge_unchanged(
         self, asked: list[_ask.Target], answers: list[_ask.Answer], changing: bool, shown: list[dict[str, t.Any]]
@@ -625,6 +638,14 @@ def _restore_contexts(paths: list[str]) -> None:
                 timeout=RESTORECON_TIMEOUT,
                 check=False,
             )
+
+
+def _own_addresses() -> frozenset[bytes] | None:
+    """None where the kernel does not tell."""
+    try:
+        return _namespace.usable_addresses()
+    except OSError:
+        return None
 
 
 def _key(target: _ask.Target) -> tuple[t.Any, ...]:

@@ -223,6 +223,8 @@ options:
       - Seconds after which the target takes the change back by itself, unless it is confirmed. Needs systemd.
       - The controller confirms once it has reached and graded every endpoint from outside, and none of them is an F
         that the rehearsal did not foresee. V(0) switches this off.
+      - An endpoint that it cannot reach is tried again for half of this time. After a failover or a restart a neighbour
+        on the way may look for an IPv6 address at its old place for most of a minute.
     type: int
     default: 0
   confirm:

@@ -31,7 +31,7 @@ LOST = AnsibleConnectionFailure("Connection timed out")
 @pytest.fixture
 def confirm(monkeypatch):
     """A function that confirms on a host whose connection gives these results, one for each attempt."""
-    monkeypatch.setattr(web_config, "_objections", lambda endpoints, expected: [])
+    monkeypatch.setattr(web_config, "_objections", lambda *_given: [])
     monkeypatch.setattr(web_config.time, "sleep", lambda seconds: None)
 
     def confirmed(*results: t.Any) -> tuple[dict[str, t.Any], int]:
