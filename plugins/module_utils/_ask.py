@@ -211,7 +211,7 @@ def _dial(goal: tuple[str, int], limit: Limit) -> socket.socket:
         except OSError as error:
             if number == DIALS or not (isinstance(error, socket.timeout) or error.errno in _NO_WAY):
                 raise
-        time.sleep(DIAL_PAUSE)
+        time.sleep(min(DIAL_PAUSE, limit.left()))
     raise AssertionError("no try")
 
 

@@ -315,7 +315,7 @@ def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() 
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:\d+ \(name\d+\.example\) /p.*40 requests.* 1 s"):
             _ask.ask_all(targets, TIMEOUT, seconds=1.0)
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < 2  # and not the 6 s of 40 requests
         # Without a limit of its own it ends as well.
         began = time.monotonic()
         answers = _ask.ask_all(targets[:16], TIMEOUT)

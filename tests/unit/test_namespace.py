@@ -100,7 +100,7 @@ def test_a_port_taken_on_the_host_is_free_in_it():
 
 
 def test_every_address_of_the_host_can_be_bound_and_no_other():
-    addresses = [(family, socket.inet_ntop(family, packed)) for family, packed in _namespace.host_addresses()]
+    addresses = [(family, socket.inet_ntop(family, packed)) for family, packed, _flags in _namespace.host_addresses()]
     assert (socket.AF_INET, "127.0.0.1") in addresses
 
     def work():
