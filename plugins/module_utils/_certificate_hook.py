@@ -18,7 +18,12 @@ import os
 import sys
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _own_code, _paths
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _certificate_deploy,
+    _own_code,
+    _paths,
+    _printable,
+)
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import (
     ABSENT,
@@ -82,15 +87,20 @@ def main() -> int:
             return 0
         result = _certificate_deploy.deploy(read_pairs(settings["certificates"]), settings, patience=PATIENCE)
     except (_certificate_deploy.DeployError, OSError, ValueError, KeyError) as error:
-        sys.stderr.write(f"kopano-hardening: the renewed certificate is not in use: {error}\n")
+        _tell(f"the renewed certificate is not in use: {error}")
         return 1
     for warning in result["warnings"]:
-        sys.stderr.write(f"kopano-hardening: {warning}\n")
+        _tell(warning)
     if result["changed"]:
         sys.stdout.write(
             "kopano-hardening: new certificate: {}\n".format(" ".join(result["served"] + result["units"]) or "not used")
         )
     return 0
+
+
+def _tell(message: str) -> None:
+    """Where certbot's user sees it, so without control codes of foreign origin."""
+    sys.stderr.write(f"kopano-hardening: {_printable.result(message)}\n")
 
 
 # --- now -------------------------------------------------------------------------------------------------------------

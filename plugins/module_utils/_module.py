@@ -21,7 +21,7 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible_collections.kopano.hardening.plugins.module_utils import _printable
 
 
-class AnsibleModule(basic.AnsibleModule):  # type: ignore[misc]
+class AnsibleModule(basic.AnsibleModule):
     def exit_json(self, **result: t.Any) -> t.NoReturn:
         super().exit_json(**self._printable(result))
         raise AssertionError("exit_json returned")
