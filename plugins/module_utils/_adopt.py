@@ -24,6 +24,13 @@ has one gets the policy's lines of that kind; and a server block that the policy
 gets those. An nginx that can merge is told to, unless that would bring lines together that were apart. A header that a
 block sets itself, other than Strict-Transport-Security, stays the block's own: the policy's is left out there.
 
+What a virtual host has of its own that is stronger than the policy's is never lost: a longer max-age, includeSubDomains
+and preload of Strict-Transport-Security, newer protocols only, fewer suites and groups, and settings that only take
+something away, where the policy says nothing of them. Its line is commented out as well, and what is as strong as both
+is written beside the include (Apache, where the last one counts) or in place of that one line of the policy (nginx,
+which refuses two). For Strict-Transport-Security, which a backend may send, the live server's responses count too. A
+section that has a stronger value for itself keeps that for itself.
+
 Marks. Everything can be undone from the text alone, byte for byte, by removing
 
 * C(# kopano.hardening begin) … C(# kopano.hardening end) with the lines between them: they were inserted;
@@ -38,7 +45,14 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config, _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils import (
+    _apache,
+    _config,
+    _nginx,
+    _policy_items,
+    _probe,
+    _stronger,
+)
 from ansible_collections.kopano.hardening.plugins.module_utils._config import MARK, Config, Directive, Vhost
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
@@ -128,7 +142,7 @@ class _Edits:
     def _insert(self, at: int, indent: str, lines: list[str]) -> None:
         """Inserts whole lines at the start of a line."""
         newline = "\r\n" if self.text[max(at - 2, 0) : at] == "\r\n" else "\n"
-        lines = [MARK + "begin", *lines, MARK + "end"]
+        lines = [MARK + "begin", *(part for line in lines for part in line.splitlines()), MARK + "end"]
         self._add(at, at, "".join(indent + line + newline for line in lines))
 
     def insert_inside(self, block: Directive, lines: list[str]) -> None:
@@ -164,6 +178,11 @@ class _Edits:
         lines = [MARK + "begin inline", *lines, MARK + "end inline"]
         self._add(at, at, "\n" + "".join(line + "\n" for line in lines))
 
+    def line_at(self, offset: int) -> int:
+        """The number that the line at a place has in the result."""
+        added = sum(new.count("\n") for start, _end, _rank, new in self._changes if start <= offset)
+        return self.text.count("\n", 0, offset) + added + 1
+
     def result(self) -> str:
         parts = []
         position = 0
@@ -173,13 +192,91 @@ class _Edits:
         return "".join(parts) + self.text[position:]
 
 
+class _Policy:
+    """What the policy's files for TLS virtual hosts say. A file that cannot be read says nothing."""
+
+    def __init__(self, config: Config, layout: Layout, options: t.Mapping[str, t.Any]) -> None:
+        nginx = layout.server == "nginx"
+        self._config = config
+        self._layout = layout
+        # By path, includes not resolved. Apache's file includes its headers itself.
+        self.trees = {
+            path: self._read(path) for path in (options["tls"], options.get("headers") if nginx else None) if path
+        }
+        self.directives = [item for tree in self.trees.values() for item in _config.direct(tree)]
+        self.items = _policy_items.settings(layout.server, [self.directives])
+        self.commands = {_policy_items.command(item) for item in self.directives}
+        # nginx: the line for Strict-Transport-Security, and the map that its variable comes from
+        self.hsts_line = next((item for item in self.directives if _sets_hsts(item)), None)
+        variables = self._read(options["variables"]) if options.get("variables") else []
+        self.hsts_map = next(
+            (item for item in variables if self.hsts_line and item.args[1:] == [self.hsts_line.args[1]]), None
+        )
+        self.hsts = self._hsts()
+
+    def _read(self, path: str) -> list[Directive]:
+        try:
+            if self._layout.server == "nginx":
+                return _nginx.read(self._config, path, self._layout.config_dir)
+            return _apache.read(self._config, self._layout, path)
+        except (OSError, _config.ConfigError):
+            return []
+
+    def _hsts(self) -> str:
+        """The value of Strict-Transport-Security; '' for none."""
+        if self.hsts_map is not None:
+            return "".join(item.args[0] for item in self.hsts_map.children or () if item.args)
+        if self.hsts_line is not None:
+            return self.hsts_line.args[1]
+        return "".join(value for value, _item in _policy_items.apache_hsts([self.directives]))
+
+
+class _Kept(t.NamedTuple):
+    """What stays because it is stronger than the policy's."""
+
+    block: Directive | None  # the virtual host; None for a section that counts for every one
+    item: str
+    value: str
+    policy: str
+    directive: Directive | None  # what says so; None: the live server's response
+
+
+class Adopted(t.NamedTuple):
+    """The new texts by real path, and what was kept, in the shape of web_config's C(kept)."""
+
+    texts: dict[str, str]
+    kept: list[dict[str, t.Any]]
+
+
+Place = t.Tuple[str, int]
+# What the live server sent: (address, port, server name) to the values of Strict-Transport-Security.
+Sent = t.Mapping[t.Tuple[str, int, t.Optional[str]], t.Sequence[str]]
+
+
+def _place(block: Directive) -> Place:
+    return block.file, block.start
+
+
 class _Adoption:
     """One pass over one configuration that has no marks in it."""
 
-    def __init__(self, config: Config, layout: Layout) -> None:
+    def __init__(self, config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent) -> None:
         self.config = config
         self.layout = layout
+        self.replaces = policy.get("replace_stronger") or ()
+        self.policy = _Policy(config, layout, policy)
+        self.kept: list[_Kept] = []
         self._edits: dict[str, _Edits] = {}  # by real path
+        self._maps: dict[str, dict[str, None]] = {}  # nginx: the maps that server blocks of a file need
+        self._sent: dict[Place, list[str]] = {}
+        places = {(vhost.file, vhost.line): _place(vhost.block) for vhost in config.vhosts if vhost.block}
+        deployed = deployed_hsts(layout, policy)
+        for target in _probe.targets_of(config.vhosts):
+            values = sent.get((target["address"], target["port"], target["server_name"]), ())
+            if target["block"] in places:
+                self._sent.setdefault(places[target["block"]], []).extend(
+                    value for value in values if value != deployed
+                )
 
     def edit(self, path: str) -> _Edits:
         real = self.config.source.real(path)
@@ -199,6 +296,84 @@ class _Adoption:
     def foreign(self, items: t.Iterable[Directive]) -> list[Directive]:
         return [item for item in items if not _config.is_ours(self.config, self.layout, item)]
 
+    # --- what is stronger than the policy ---
+
+    def levels(self, block: Directive) -> list[t.Sequence[Directive]]:
+        """What counts in a block, level by level, its own one last."""
+        return [self.config.root, *reversed([level.children or [] for level in (block, *block.within())])]
+
+    def keep(self, block: Directive | None, item: str, value: str, policy: str, directive: Directive | None) -> None:
+        entry = _Kept(block, item, value, policy, directive)
+        if entry not in self.kept:
+            self.kept.append(entry)
+
+    def stronger_settings(self, block: Directive) -> dict[str, str]:
+        """The directives that keep what a virtual host's TLS has of its own, by item."""
+        lines: dict[str, str] = {}
+        if _stronger.TLS in self.replaces:
+            return lines
+        server = self.layout.server
+        for item, (names, directive) in _policy_items.settings(server, self.levels(block)).items():
+            if item in self.policy.items:
+                policy = self.policy.items[item][0]
+                joined = _policy_items.JOINS[item](policy, names)
+                if joined != policy:
+                    lines[item] = _policy_items.line(server, item, joined)
+                    self.keep(block, item, " ".join(joined), " ".join(policy), directive)
+        for directive in self.foreign(_config.direct(block.children or ())):
+            command = _policy_items.command(directive)
+            if command not in self.policy.commands and _policy_items.is_strict(directive):
+                lines[command] = self.line(directive)
+                self.keep(block, command, directive.args[-1], "", directive)
+        return lines
+
+    def stronger_hsts(
+        self, block: Directive | None, base: str, values: t.Iterable[tuple[str, Directive | None]]
+    ) -> str:
+        """A value of Strict-Transport-Security that is as strong as base and as all of these."""
+        if _stronger.HSTS in self.replaces:
+            return base
+        for value, directive in values:
+            joined = _stronger.hsts(base, value)
+            if joined != base:
+                self.keep(block, _stronger.HSTS, joined, self.policy.hsts, directive)
+            base = joined
+        return base
+
+    def hsts_of_block(self, block: Directive) -> str:
+        """What a virtual host is to send."""
+        levels = self.levels(block)
+        if self.layout.server == "apache":
+            own = _policy_items.apache_hsts(levels)
+        else:
+            own = _policy_items.nginx_hsts(levels, self.inherits(block) == "merge")
+        return self.stronger_hsts(
+            block, self.policy.hsts, [*own, *((value, None) for value in self._sent.get(_place(block), ()))]
+        )
+
+    def shown(self) -> list[dict[str, t.Any]]:
+        """What was kept, as web_config returns it."""
+        names = {_place(vhost.block): vhost.names for vhost in self.config.vhosts if vhost.block}
+        found = []
+        for entry in self.kept:
+            at = entry.directive or entry.block
+            assert at is not None
+            real = self.config.source.real(at.file)
+            found.append(
+                {
+                    "names": names.get(_place(entry.block), []) if entry.block else [],
+                    "file": at.file,
+                    "line": self._edits[real].line_at(at.start) if real in self._edits else at.line,
+                    "path": None,
+                    "item": entry.item,
+                    "value": entry.value,
+                    "policy": entry.policy,
+                }
+            )
+        return found
+
+    # --- the edits ---
+
     def apache(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
         found = _apache.shared_overrides(self.config, self.layout) if tls else []
         for block in tls:
@@ -209,7 +384,10 @@ class _Adoption:
                 if not merely_loses:
                     found.append(item)
             if not self.includes(block, policy["tls"]):
-                self.edit(block.file).insert_at_end(block, ["Include " + policy["tls"]])
+                lines = ["Include " + policy["tls"], *self.stronger_settings(block).values()]
+                hsts = self.hsts_of_block(block)
+                lines += [_apache_hsts(hsts)] if hsts != self.policy.hsts else []
+                self.edit(block.file).insert_at_end(block, lines)
         for block in http:
             found += [
                 item
@@ -218,32 +396,63 @@ class _Adoption:
             ]
             if not self.includes(block, policy["http"]):
                 self.edit(block.file).insert_inside(block, ["Include " + policy["http"]])
-        for item in self.foreign(found):
+        found = self.foreign(found)
+        self.keep_in_sections(found)
+        for item in found:
             self.edit(item.file).comment_out(item)
 
+    def keep_in_sections(self, items: t.Iterable[Directive]) -> None:
+        """A section of Apache's whose own value is stronger than the policy's keeps it for itself."""
+        hsts: dict[int, str] = {}
+        for item in items:
+            section = item.owner()
+            if section is None or section.key == "virtualhost":
+                continue
+            block = next((level for level in section.within() if level.key == "virtualhost"), None)
+            values = _policy_items.hsts_values("apache", item)
+            before = hsts.get(id(section), self.policy.hsts)
+            hsts[id(section)] = self.stronger_hsts(block, before, [(value, item) for value in values])
+            lines = [_apache_hsts(hsts[id(section)])] if hsts[id(section)] != before else []
+            name, names = _policy_items.setting("apache", item) or ("", ())
+            if name in self.policy.items and _stronger.TLS not in self.replaces:
+                policy = self.policy.items[name][0]
+                joined = _policy_items.JOINS[name](policy, names)
+                if joined != policy:
+                    lines.append(_policy_items.line("apache", name, joined))
+                    self.keep(block, name, " ".join(joined), " ".join(policy), item)
+            if lines:
+                self.edit(item.file).insert_before(item, lines)
+
     def nginx(self, tls: list[Directive], http: list[Directive], policy: t.Mapping[str, t.Any]) -> None:
-        files = [path for path in (policy["tls"], policy.get("headers")) if path]
-        snippet = {path: self.snippet(path) for path in files}
-        everything = [item for items in snippet.values() for item in items]
+        snippet = {path: list(_config.direct(tree)) for path, tree in self.policy.trees.items()}
+        everything = self.policy.directives
         scalars = {item.key for item in everything if not item.children and not _LISTS.fullmatch(item.key)}
+        hsts = {_place(block): self.hsts_of_block(block) for block in tls if not self.includes(block, policy["tls"])}
+        inner = self.hsts_inside(tls, hsts)
         for block in tls:
             foreign = self.foreign(_config.walk(block.children or ()))
             merge = policy.get("merge_headers") and self.may_merge(block, foreign, everything)
             for item in foreign:
                 if item.children is not None and not item.inline:
                     kinds = self.own_lists(item) - ({"add_header"} if merge else set())
-                    lines = [line for path in files for line in self.lines(snippet[path], path, kinds, item)]
+                    value = self.hsts_text(block, inner[_place(item)])
+                    lines = [line for path in snippet for line in self.lines(snippet[path], path, kinds, item, value)]
                     if lines:
                         self.edit(item.file).insert_inside(item, lines)
                 duplicate = item.key in scalars - _REPEATED and item.owner() is block
                 if duplicate or (_config.is_policy("nginx", item) and item.key not in _HARMLESS):
                     self.edit(item.file).comment_out(item)
                     self.keep_other_headers(item)
-            if not self.includes(block, policy["tls"]):
+            if _place(block) in hsts:
                 lost = self.lost(block, [item for item in everything if _LISTS.fullmatch(item.key)])
-                lines = ["include %s;" % policy["tls"]]
-                for path in files[1:]:
-                    lines += self.lines(snippet[path], path, None, block, lost)
+                value = self.hsts_text(block, hsts[_place(block)])
+                changes = self.stronger_settings(block)
+                lines = self.included(policy["tls"], self.policy.trees[policy["tls"]], dict(changes, **value))
+                for path in list(snippet)[1:]:
+                    lines += self.lines(snippet[path], path, None, block, value, lost)
+                lines += [
+                    line for item, line in changes.items() if item not in {*self.policy.items, *self.policy.commands}
+                ]
                 lines += ["add_header_inherit merge;"] if merge else []
                 self.edit(block.file).insert_inside(block, lines + [self.line(item) for item in lost])
         for block in http:
@@ -259,7 +468,55 @@ class _Adoption:
                 first.setdefault(block.file, block)
             for block in first.values():
                 if not self.includes(block, policy["tls"]):
-                    self.edit(block.file).insert_before(block, ["include %s;" % policy["variables"]])
+                    lines = ["include %s;" % policy["variables"], *self._maps.get(block.file, ())]
+                    self.edit(block.file).insert_before(block, lines)
+
+    def hsts_inside(self, tls: list[Directive], hsts: t.Mapping[Place, str]) -> dict[Place, str]:
+        """What blocks in server blocks are to send: what the block around them does, or their own if that is stronger
+        than the policy's. A file that several server blocks include can say it once only."""
+        found: dict[Place, str] = {}
+        for server in tls:
+            here = {_place(server): hsts.get(_place(server), self.policy.hsts)}
+            for block in self.foreign(_config.walk(server.children or ())):
+                if block.children is not None and not block.inline:
+                    lines = _config.direct(block.children)
+                    own = [(value, line) for line in lines for value in _policy_items.hsts_values("nginx", line)]
+                    value = self.stronger_hsts(server, self.policy.hsts, own)
+                    around = next(here[_place(outer)] for outer in block.within() if _place(outer) in here)
+                    here[_place(block)] = around if value == self.policy.hsts else value
+            for place, value in here.items():
+                found[place] = _stronger.hsts(found.get(place, value), value)
+        return found
+
+    def hsts_text(self, block: Directive, value: str) -> dict[str, str]:
+        """The policy's line for Strict-Transport-Security with another value: {} if it is the policy's own.
+
+        Where the policy has a variable, so that plain HTTP gets nothing, there is one of that kind for each value.
+        """
+        directive, source = self.policy.hsts_line, self.policy.hsts_map
+        if value == self.policy.hsts or directive is None:
+            return {}
+        if source is None:
+            argument = '"%s"' % value
+        else:
+            parsed = _stronger.parse_hsts(value) or _stronger.Hsts()
+            argument = source.args[1] + "_%d" % parsed.max_age + "_sub" * parsed.subdomains
+            argument += "_preload" * parsed.preload
+            cases = "".join('%s "%s"; ' % (item.name, value if item.args[0] else "") for item in source.children or ())
+            self._maps.setdefault(block.file, {})["map %s %s { %s}" % (source.args[0], argument, cases)] = None
+        return {_stronger.HSTS: " ".join([directive.name, directive.args[0], argument, *directive.args[2:]]) + ";"}
+
+    def included(self, path: str, tree: t.Sequence[Directive], changes: t.Mapping[str, str]) -> list[str]:
+        """An include of a policy's file; where something in it is to be different, its lines instead."""
+        if not any(_item(directive) in changes for directive in _config.direct(tree)):
+            return ["include %s;" % path]
+        lines = []
+        for directive in tree:
+            if directive.inline:
+                lines += self.included(directive.args[0], directive.children or (), changes)
+            else:
+                lines.append(changes.get(_item(directive)) or self.line(directive))
+        return lines
 
     def repair_ssl_on(self, tls: list[Directive]) -> None:
         """Say with each listener what the directive C(ssl) says, which nginx 1.25.1 does not know any more."""
@@ -285,11 +542,12 @@ class _Adoption:
         path: str,
         kinds: set[str] | None,
         block: Directive,
+        changes: t.Mapping[str, str],
         inherited: t.Sequence[Directive] = (),
     ) -> list[str]:
         """What a block needs of a policy's file: an include of it, or single lines where that would be too much.
 
-        kinds: the kinds of lines that the block does not inherit, None for all.
+        kinds: the kinds of lines that the block does not inherit, None for all; changes: lines that are different here.
         """
         lists = [item for item in snippet if _LISTS.fullmatch(item.key)]
         needed = [item for item in lists if kinds is None or item.key in kinds]
@@ -298,9 +556,9 @@ class _Adoption:
         fitting = [item for item in needed if item.key != "add_header" or _header(item) not in names]
         if not fitting:
             return []
-        if len(fitting) == len(snippet):
+        if len(fitting) == len(snippet) and not any(_item(item) in changes for item in fitting):
             return ["include %s;" % path]
-        return [self.line(item) for item in fitting]
+        return [changes.get(_item(item)) or self.line(item) for item in fitting]
 
     def may_merge(self, block: Directive, foreign: list[Directive], policy: list[Directive]) -> bool:
         """Whether merging headers in a server block brings its locations only the policy's, and none of them twice."""
@@ -310,13 +568,6 @@ class _Adoption:
             return False
         own = [item for item in foreign if item.key == "add_header" and not _config.is_policy("nginx", item)]
         return not any(item.owner() is block or _header(item) in ours for item in own)
-
-    def snippet(self, path: str) -> list[Directive]:
-        """What the policy says, with what it includes; nothing where it cannot be read."""
-        try:
-            return list(_config.direct(_nginx.read(self.config, path, self.layout.config_dir)))
-        except _config.ConfigError:
-            return []
 
     def line(self, directive: Directive) -> str:
         return self.config.files[directive.file][directive.start : directive.end]
@@ -358,6 +609,20 @@ class _Adoption:
             self.edit(item.file).insert_before(item, ["more_set_headers %s;" % " ".join(quoted)])
 
 
+def _sets_hsts(directive: Directive) -> bool:
+    return directive.key == "add_header" and bool(_policy_items.hsts_values("nginx", directive))
+
+
+def _item(directive: Directive) -> str:
+    """The item that a line of nginx's policy is about, or what it is called."""
+    said = _policy_items.setting("nginx", directive)
+    return _stronger.HSTS if _sets_hsts(directive) else said[0] if said else _policy_items.command(directive)
+
+
+def _apache_hsts(value: str) -> str:
+    return 'Header always set Strict-Transport-Security "%s"' % value
+
+
 def _blocks(vhosts: t.Iterable[Vhost]) -> list[Directive]:
     """The blocks of virtual hosts, each place in a file once."""
     return list({(vhost.block.file, vhost.block.start): vhost.block for vhost in vhosts if vhost.block}.values())
@@ -368,13 +633,20 @@ def _is_public_http(vhost: Vhost) -> bool:
     return not vhost.tls and vhost.port == 80 and not re.match(r"127\.|\[::1\]|localhost$", vhost.address)
 
 
-def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict[str, str]:
-    """The new texts of the files that change so that the policy is effective in every virtual host, by real path.
+def deployed_hsts(layout: Layout, policy: t.Mapping[str, t.Any]) -> str:
+    """The value of Strict-Transport-Security in the policy's files as they are on the disk; '' for none."""
+    return _Policy(Config(layout.server, _config.Files()), layout, policy).hsts
+
+
+def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent | None = None) -> Adopted:
+    """The new texts of the files that change so that the policy is effective in every virtual host, and what is kept.
 
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
     port 80. For nginx, headers is that of the file with the response headers, which locations may need as well, and
     variables that of the file with what these need, which each file with such a server block gets in front of it;
-    merge_headers says whether nginx has add_header_inherit, and repair_ssl_on whether to replace the directive ssl.
+    merge_headers says whether nginx has add_header_inherit, and repair_ssl_on whether to replace the directive ssl;
+    replace_stronger names what the policy may weaken, of L(_stronger.GROUPS). sent: what the live server sends; what
+    comes from the policy's files as they are now does not count as a virtual host's own.
     Texts that lie over the disk in the configuration's source are taken into account (the policy's own files, which may
     not be on the disk yet) and never edited. Marks that are there already are replaced, so that adopting twice is
     adopting once. Raises ConfigError.
@@ -393,9 +665,10 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any]) -> dict
     tls = _blocks(vhost for vhost in bare.vhosts if vhost.tls)
     secure = {(block.file, block.start) for block in tls}
     plain = _blocks(vhost for vhost in bare.vhosts if policy.get("http") and _is_public_http(vhost))
-    adoption = _Adoption(bare, layout)
+    adoption = _Adoption(bare, layout, policy, sent or {})
     edit = adoption.nginx if layout.server == "nginx" else adoption.apache
     edit(tls, [block for block in plain if (block.file, block.start) not in secure], policy)
     wanted = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
     current = {config.source.real(path): config.files[path] for path in clean}
-    return {path: text for path, text in wanted.items() if path in current and text != current[path]}
+    texts = {path: text for path, text in wanted.items() if path in current and text != current[path]}
+    return Adopted(texts, adoption.shown())

@@ -402,6 +402,11 @@ def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
     return _config.overrides(config, layout, sections)
 
 
+def read(config: Config, layout: Layout, path: str) -> list[Directive]:
+    """The directives of one file and of those that it includes. Raises ConfigError and OSError."""
+    return _Reader(config, layout, config.modules).file(path, None, 0)
+
+
 def load(
     layout: Layout,
     vhost_dump: str | None = None,

@@ -342,7 +342,7 @@ class _Transaction:
             )
         config = self._changed_config(server)
         current = {config.source.real(path): text for path, text in config.files.items()}
-        for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).items():
+        for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).texts.items():
             basis = _config.encode(current[path])
             self.changeset.want(path, State(FILE, content=_config.encode(text), basis=basis))
         self.result["adopted"] = [

@@ -50,6 +50,12 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "variables": {"type": "path"},
             "merge_headers": {"type": "bool", "default": False},
             "repair_ssl_on": {"type": "bool", "default": False},
+            "replace_stronger": {
+                "type": "list",
+                "elements": "str",
+                "choices": ["hsts", "tls", "headers"],
+                "default": [],
+            },
         },
     },
     "probes": {

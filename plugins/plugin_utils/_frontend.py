@@ -372,7 +372,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         as_list(options["components"]) if mode == "site" else [],
     )
     rules = _frontend_components.headers(components, data["permissions"], options["csp"], options["csp_report_uri"])
-    kinds = ("tls", "headers", "http") if apache else ("tls", "headers", "http", "variables")
+    kinds = ("tls", "headers", "http") if apache else ("tls", "server", "headers", "http", "variables")
     snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
     files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
     variables = _frontend_components.variables(rules)
@@ -394,12 +394,15 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         "has_both": has_both(vhosts),
         "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
         "files": files,
+        # nginx: what the policy for TLS includes, so that a virtual host that keeps a setting of its own can as well.
+        "server_policy": snippets.pop("server", ""),
         # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
         "policy": dict(
             snippets,
             http=snippets["http"] if redirect else None,
             merge_headers=server["features"].get("add_header_inherit", False),
             repair_ssl_on=boolean(options["repair_ssl_on"]),
+            replace_stronger=as_list(options["replace_stronger"]),
         ),
         "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},

@@ -68,7 +68,7 @@ class Site:
         return LOADERS[self.layout.server](self.layout, files=files)
 
     def adopt(self, files: Files | None = None, **policy: t.Any) -> dict[str, str]:
-        return _adopt.adopt(self.load(files), self.layout, {**self.policy, **policy})
+        return _adopt.adopt(self.load(files), self.layout, {**self.policy, **policy}).texts
 
     def apply(self, changes: dict[str, str]) -> None:
         for path, text in changes.items():

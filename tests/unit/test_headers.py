@@ -88,7 +88,7 @@ def adopted(server: str, folder: Path, backend: int, **options: t.Any) -> tuple[
         text += "<Location /meet>\nHeader set Cache-Control no-cache\n</Location>\n</VirtualHost>\n"
     Path(layout.main_config).write_text(text)
     load: t.Callable[..., _config.Config] = {"apache": _apache.load, "nginx": _nginx.load}[server]
-    for path, changed in _adopt.adopt(load(layout), layout, wanted["policy"]).items():
+    for path, changed in _adopt.adopt(load(layout), layout, wanted["policy"]).texts.items():
         Path(path).write_text(changed)
     return port, plain
 

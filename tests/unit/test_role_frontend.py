@@ -343,12 +343,13 @@ def test_a_block_with_tls_and_plain_http_gets_the_policy_for_both():
     info = host("nginx", "debian")
     info["vhosts"] = [vhost("nginx", line=3), vhost("nginx", line=3, tls=False, port=80)]
     wanted = plan(info)
-    assert f"include {wanted['policy']['http']};" in render(wanted)[wanted["policy"]["tls"]]
+    assert f"include {wanted['policy']['http']};" in render(wanted)[wanted["server_policy"]]
+    assert f"include {wanted['server_policy']};" in render(wanted)[wanted["policy"]["tls"]]
     wanted = plan(info, http_redirect=False)
-    assert "http.conf" not in render(wanted)[wanted["policy"]["tls"]]
+    assert "http.conf" not in render(wanted)[wanted["server_policy"]]
     info["vhosts"][1]["line"] = 30
     wanted = plan(info)
-    assert "http.conf" not in render(wanted)[wanted["policy"]["tls"]]
+    assert "http.conf" not in render(wanted)[wanted["server_policy"]]
 
 
 def test_without_redirect_there_is_no_plain_policy():
@@ -513,4 +514,4 @@ def test_plan_fits_the_module_s_own_specification(shape):
     assert set(wanted["policy"]) <= set(spec["policy"]["options"])
     for name in ("enable", "disable"):
         assert set(wanted[name]) <= set(spec[name]["options"])
-    assert len({item["path"] for item in wanted["files"]}) == 5
+    assert len({item["path"] for item in wanted["files"]}) == (6 if shape[0] == "nginx" else 5)
