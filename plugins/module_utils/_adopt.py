@@ -41,6 +41,7 @@ Marks. Everything can be undone from the text alone, byte for byte, by removing
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import typing as t
@@ -192,7 +193,7 @@ class _Edits:
         return "".join(parts) + self.text[position:]
 
 
-class _Policy:
+class Policy:
     """What the policy's files for TLS virtual hosts say. A file that cannot be read says nothing."""
 
     def __init__(self, config: Config, layout: Layout, options: t.Mapping[str, t.Any]) -> None:
@@ -242,10 +243,12 @@ class _Kept(t.NamedTuple):
 
 
 class Adopted(t.NamedTuple):
-    """The new texts by real path, and what was kept, in the shape of web_config's C(kept)."""
+    """The new texts by real path, what was kept, in the shape of web_config's C(kept), and the values of
+    Strict-Transport-Security that come from the policy as it is on the disk."""
 
     texts: dict[str, str]
     kept: list[dict[str, t.Any]]
+    deployed: set[str]
 
 
 Place = t.Tuple[str, int]
@@ -264,19 +267,18 @@ class _Adoption:
         self.config = config
         self.layout = layout
         self.replaces = policy.get("replace_stronger") or ()
-        self.policy = _Policy(config, layout, policy)
+        self.policy = Policy(config, layout, policy)
         self.kept: list[_Kept] = []
         self._edits: dict[str, _Edits] = {}  # by real path
         self._maps: dict[str, dict[str, None]] = {}  # nginx: the maps that server blocks of a file need
+        # What virtual hosts send because of the policy's files as they are now: not their own.
+        self.deployed = {deployed(layout, policy).hsts}
         self._sent: dict[Place, list[str]] = {}
         places = {(vhost.file, vhost.line): _place(vhost.block) for vhost in config.vhosts if vhost.block}
-        deployed = deployed_hsts(layout, policy)
         for target in _probe.targets_of(config.vhosts):
             values = sent.get((target["address"], target["port"], target["server_name"]), ())
             if target["block"] in places:
-                self._sent.setdefault(places[target["block"]], []).extend(
-                    value for value in values if value != deployed
-                )
+                self._sent.setdefault(places[target["block"]], []).extend(values)
 
     def edit(self, path: str) -> _Edits:
         real = self.config.source.real(path)
@@ -347,9 +349,10 @@ class _Adoption:
             own = _policy_items.apache_hsts(levels)
         else:
             own = _policy_items.nginx_hsts(levels, self.inherits(block) == "merge")
-        return self.stronger_hsts(
-            block, self.policy.hsts, [*own, *((value, None) for value in self._sent.get(_place(block), ()))]
-        )
+        values = [value for value, _directive in own]
+        self.deployed |= {functools.reduce(_stronger.hsts, values, value) for value in self.deployed}
+        sent = [(value, None) for value in self._sent.get(_place(block), ()) if value not in self.deployed]
+        return self.stronger_hsts(block, self.policy.hsts, [*own, *sent])
 
     def shown(self) -> list[dict[str, t.Any]]:
         """What was kept, as web_config returns it."""
@@ -633,9 +636,9 @@ def _is_public_http(vhost: Vhost) -> bool:
     return not vhost.tls and vhost.port == 80 and not re.match(r"127\.|\[::1\]|localhost$", vhost.address)
 
 
-def deployed_hsts(layout: Layout, policy: t.Mapping[str, t.Any]) -> str:
-    """The value of Strict-Transport-Security in the policy's files as they are on the disk; '' for none."""
-    return _Policy(Config(layout.server, _config.Files()), layout, policy).hsts
+def deployed(layout: Layout, policy: t.Mapping[str, t.Any]) -> Policy:
+    """What the policy's files say as they are on the disk."""
+    return Policy(Config(layout.server, _config.Files()), layout, policy)
 
 
 def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent | None = None) -> Adopted:
@@ -671,4 +674,4 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     wanted = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
     current = {config.source.real(path): config.files[path] for path in clean}
     texts = {path: text for path, text in wanted.items() if path in current and text != current[path]}
-    return Adopted(texts, adoption.shown())
+    return Adopted(texts, adoption.shown(), adoption.deployed)

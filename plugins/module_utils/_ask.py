@@ -140,10 +140,15 @@ def is_unreached(answer: Answer) -> bool:
     return not answer["ok"] and answer["protocol"] is None and answer["status"] is None
 
 
+def endpoint(target: t.Mapping[str, t.Any]) -> str:
+    """An endpoint as messages name it."""
+    name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
+    return "%s:%d%s" % (target["address"], target["port"], name)
+
+
 def place(target: Target) -> str:
     """A target as messages name it."""
-    name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
-    return "%s:%d%s %s" % (target["address"], target["port"], name, target.get("path") or "/")
+    return "{} {}".format(endpoint(target), target.get("path") or "/")
 
 
 def _enough(count: int, timeout: float) -> float:

@@ -22,7 +22,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade
 SECONDS = 20.0  # for all endpoints together, so that a rehearsal keeps within its own time
 ENDPOINT_SECONDS = 5.0
 _WHERE = ("address", "port", "server_name")
-_KEPT = ("grade", "grade_trust_ignored", "caps", "warnings", "error")
+_KEPT = ("grade", "grade_trust_ignored", "protocols", "caps", "warnings", "error")
 
 Target = t.Mapping[str, t.Any]
 Grade = t.Dict[str, t.Any]
@@ -37,7 +37,8 @@ def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
         where = {key: target[key] for key in _WHERE}
         left = end - time.monotonic()
         if left <= 0:
-            found.append(dict(where, grade=None, grade_trust_ignored=None, caps=[], warnings=[], error="no time left"))
+            nothing = dict(where, grade=None, grade_trust_ignored=None, protocols=[], caps=[], warnings=[])
+            found.append(dict(nothing, error="no time left"))
             continue
         endpoint = dict(where, host=target["address"])
         # Plain HTTP is not asked for: a port where nobody listens, and nothing of it counts for the grade.

@@ -36,6 +36,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _namespace,
     _probe,
     _rehearsal,
+    _strength,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, Change, Changeset, State
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
@@ -115,6 +116,8 @@ class _Transaction:
         self.changeset = Changeset()
         self.record: Record | None = None
         self.own_addresses: frozenset[bytes] | None = None
+        self.strength: _strength.Strength
+        self.responses: dict[int, tuple[_ask.Target, _ask.Answer]] = {}  # of the live server, by id of the target
         self.swapped = False
         self.signalled = False
         self.phase = "lock"
@@ -128,6 +131,8 @@ class _Transaction:
             "rolled_back": False,
             "recovered": None,
             "adopted": [],
+            "kept": [],
+            "weakened": [],
             "probes": [],
             "timings": {},
             "warnings": [],
@@ -215,15 +220,23 @@ class _Transaction:
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
             )
         live, unreadable = self._live(server)
+        self.own_addresses = _own_addresses()
+        endpoints = _probe.targets_of(live.vhosts) if live else []
+        probes = self._probes(endpoints)
+        self.strength = _strength.Strength(server.layout, self.params["policy"])
+        self.result.update(kept=self.strength.kept, weakened=self.strength.weakened)
+        if self.params["adopt"]:
+            self._query([*endpoints, *_once(probes)])  # what virtual hosts send has a say in what they come to
         self._want(server, live, unreadable)
         changes = self.changeset.pending()
         if changes and self.prediction is None and self.params["rehearse"] != "off":
             self.result["ungraded"] = True
             return
-        endpoints = _probe.targets_of(live.vhosts) if live else []
-        asked = self._asked(endpoints, once=bool(self.changeset.desired) and not changes)
-        self.own_addresses = _own_addresses()
-        before = _ask.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        # Where everything is as it is wanted, a virtual host answers at one of its addresses as at all of them. A run
+        # that changes something compares all answers, and so does who asks for none: what such a run returns is
+        # compared with that of a later one.
+        asked = _once(probes) if self.changeset.desired and not changes else probes
+        before = self._query([*endpoints, *asked])
         self._note_silence([*endpoints, *asked], before)
         self.result["changed"] = bool(changes or self.result["recovered"])
         self.result["diff"] = _changeset.diff(changes)
@@ -342,7 +355,10 @@ class _Transaction:
             )
         config = self._changed_config(server)
         current = {config.source.real(path): text for path, text in config.files.items()}
-        for path, text in _adopt.adopt(config, server.layout, self.params["policy"]).texts.items():
+        sent = self.strength.sent(self.responses.values())
+        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)
+        self.strength.adopt(adopted)
+        for path, text in adopted.texts.items():
             basis = _config.encode(current[path])
             self.changeset.want(path, State(FILE, content=_config.encode(text), basis=basis))
         self.result["adopted"] = [
@@ -376,17 +392,12 @@ class _Transaction:
         self.params = dict(self.params, restore=wanted)
         return _journal.replaced_since(records, wanted)
 
-    def _asked(self, endpoints: t.Sequence[_ask.Target], once: bool) -> list[_ask.Target]:
-        """What the probes ask; once: each virtual host at one of its addresses, where it answers as at all of them.
-
-        That is enough where everything is already as it is wanted. A run that changes something compares all answers,
-        and so does who asks for none: what such a run returns is compared with that of a later one.
-        """
+    def _probes(self, endpoints: t.Sequence[_ask.Target]) -> list[_ask.Target]:
+        """What the probes query: every endpoint that each is for."""
         return [
-            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or ())
+            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or (), policy=probe.get("policy"))
             for probe in self.params["probes"]
             for target in _probe.targets_for(probe, endpoints)
-            if not (once and target["again"])
         ]
 
     def _note_silence(self, targets: t.Sequence[_ask.Target], answers: t.Sequence[_ask.Answer]) -> None:
@@ -396,6 +407,14 @@ class _Transaction:
                 self.result["warnings"].append(
                     f"{_ask.place(target)}: {answer['error']} before any change; not compared"
                 )
+
+    def _query(self, targets: t.Sequence[_ask.Target]) -> list[_ask.Answer]:
+        """The live server's responses from before the change. What it has responded to already is not sent again."""
+        new = [target for target in targets if id(target) not in self.responses]
+        if new:
+            pairs = zip(new, _ask.ask_all(new, REQUEST_TIMEOUT))
+            self.responses.update((id(target), (target, answer)) for target, answer in pairs)
+        return [self.responses[id(target)][1] for target in targets]
 
     # --- stage, rehearse ---
 
@@ -444,6 +463,10 @@ class _Transaction:
             endpoints = result["endpoints"]
             self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
         self.result["rehearsal"]["grades"] = self._beside_now(result["grades"], known)
+        for grade in self.result["rehearsal"]["grades"]:
+            reason = self.strength.weaker_grade(grade)
+            if reason:
+                raise _stop("%s: %s" % (_ask.endpoint(grade), reason))
 
     def _grade_all(self, targets: t.Sequence[_ask.Target]) -> list[dict[str, t.Any]]:
         return self.prediction.grade_all(targets) if self.prediction else []
@@ -504,10 +527,13 @@ class _Transaction:
                 # New here: it has to shake hands, unless it is there to refuse unknown names.
                 refused = "unrecognized name" in (answer["error"] or "").lower().replace("_", " ")
                 reason = None if answer["ok"] or refused or earlier is not None else answer["error"]
+            reason = reason or self.strength.weaker(target, earlier, answer)
             self._stop_if(server, reason, target, answer, live_now)
         for target, answer, earlier in zip(asked, asked_answers, before):
             reason = _probe.unmet(target.get("expect"), answer) if target.get("expect") else None
             reason = reason or _probe.worse(earlier, answer, target.get("tls", True), target.get("keep") or ())
+            reason = reason or self.strength.weaker(target, earlier, answer)
+            self.strength.note(target, answer)
             self._stop_if(server, reason, target, answer, live_now)
 
     def _stop_if(
@@ -539,6 +565,8 @@ class _Transaction:
         self.result["probes"] = shown
         for target, answer in zip(asked, answers):
             reason = None if changing else _probe.unmet(target.get("expect"), answer)
+            if not changing:
+                self.strength.note(target, answer)
             if reason:
                 raise _stop("%s:%d %s: %s" % (target["address"], target["port"], target["path"], reason))
         self._enter("commit")
@@ -646,6 +674,11 @@ def _own_addresses() -> frozenset[bytes] | None:
         return _namespace.usable_addresses()
     except OSError:
         return None
+
+
+def _once(targets: t.Iterable[_ask.Target]) -> list[_ask.Target]:
+    """Each virtual host at one of its addresses only."""
+    return [target for target in targets if not target["again"]]
 
 
 def _key(target: _ask.Target) -> tuple[t.Any, ...]:

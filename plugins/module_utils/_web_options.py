@@ -71,6 +71,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "headers": {"type": "dict", "default": {}},
             "body_size": {"type": "int"},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "policy": {"type": "dict", "default": {}},
             "expect": {
                 "type": "dict",
                 "options": {

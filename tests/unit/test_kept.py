@@ -54,22 +54,28 @@ class Bed:
             block, end = block + "</VirtualHost>\n", ""
         self.main.write_text(around + "".join(block % item for item in hosts.items()) + end)
 
-    def adopt(self, sent: _adopt.Sent | None = None, **options: t.Any) -> list[dict[str, t.Any]]:
-        """Adopt for real, and check what always holds; returns what was kept."""
+    def adopt(
+        self, sent: _adopt.Sent | None = None, later: _adopt.Sent | None = None, **options: t.Any
+    ) -> list[dict[str, t.Any]]:
+        """Adopt for real, and check what always holds; returns what was kept. later: what is sent afterwards."""
         info = host(self.server, "debian", policy_dir=self.layout.policy_dir)
         info["vhosts"] = [vhost(self.server)]
         wanted = plan(info, http_redirect=False, **options)
-        for path, text in render(wanted).items():
-            if path.startswith(self.layout.policy_dir):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                Path(path).write_text(text.replace("shared:kopano_hardening", f"shared:k{self.folder.name[-20:]}"))
+        texts = {
+            # A name for what is shared between processes, which may be there already.
+            path: text.replace("shared:kopano_hardening", f"shared:k{self.folder.name[-20:]}")
+            for path, text in render(wanted).items()
+            if path.startswith(self.layout.policy_dir)
+        }
         load = LOADERS[self.server]
         before = _adopt.unadopt(self.main.read_text())
-        result = _adopt.adopt(load(self.layout), self.layout, wanted["policy"], sent)
-        for path, changed in result.texts.items():
-            assert path == str(self.main)
-            self.main.write_text(changed)
-        assert _adopt.adopt(load(self.layout), self.layout, wanted["policy"], sent) == ({}, result.kept)
+        result = _adopt.adopt(load(self.layout, files=_config.Files(texts)), self.layout, wanted["policy"], sent)
+        for path, text in {**texts, **result.texts}.items():
+            assert path in texts or path == str(self.main)
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text)
+        again = _adopt.adopt(load(self.layout), self.layout, wanted["policy"], sent if later is None else later)
+        assert (again.texts, again.kept) == ({}, result.kept)
         assert _adopt.unadopt(self.main.read_text()) == before
         return result.kept
 
@@ -225,10 +231,26 @@ def test_what_a_backend_sends_stays_too(bed: Bed) -> None:
 
 def test_what_the_policy_itself_sends_is_no_virtual_host_s_own(bed: Bed) -> None:
     bed.write({"shop.example": ""})
-    key = ("127.0.0.1", bed.port, "shop.example")
-    assert bed.adopt({key: [STRONGER]}, hsts_max_age=63072000, hsts_include_subdomains=True, hsts_preload=True) == []
+    options = {"hsts_max_age": 63072000, "hsts_include_subdomains": True, "hsts_preload": True}
+    bed.adopt(**options)
     with bed.running():
-        assert bed.hsts("shop.example") == [STRONGER]
+        sent = {("127.0.0.1", bed.port, "shop.example"): bed.hsts("shop.example")}
+    assert list(sent.values()) == [[STRONGER]]
+    assert bed.adopt(sent, later={}) == []
+    with bed.running():
+        assert bed.hsts("shop.example") == [HSTS]
+
+
+def test_options_can_be_lowered_again_beside_what_is_kept(bed: Bed) -> None:
+    """What came from the policy is no virtual host's own, also where it was sent together with what is."""
+    bed.write({"shop.example": sends(bed.server, "max-age=31536000; includeSubDomains")})
+    bed.adopt(hsts_max_age=100000000)
+    with bed.running():
+        sent = bed.hsts("shop.example")
+    assert sent == ["max-age=100000000; includeSubDomains"]
+    bed.adopt({("127.0.0.1", bed.port, "shop.example"): sent}, later={})
+    with bed.running():
+        assert bed.hsts("shop.example") == ["max-age=31536000; includeSubDomains"]
 
 
 def test_a_part_of_a_virtual_host_keeps_what_is_stronger_there(bed: Bed) -> None:

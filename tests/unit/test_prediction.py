@@ -54,7 +54,7 @@ def test_grades_are_compared_endpoint_by_endpoint(site):
     after = [dict(now[0], grade_trust_ignored="A+", warnings=[]), dict(now[0], server_name="new.test")]
     changed, new = _prediction.compared(after, now)
     assert (changed["now"]["grade_trust_ignored"], changed["grade_trust_ignored"]) == ("A", "A+")
-    assert set(changed["now"]) == {"grade", "grade_trust_ignored", "caps", "warnings", "error"}
+    assert set(changed["now"]) == {"grade", "grade_trust_ignored", "protocols", "caps", "warnings", "error"}
     assert new["now"] is None
 
 

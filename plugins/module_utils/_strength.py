@@ -1,0 +1,105 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Whether a change weakens what a server sends and speaks, as its responses and grades before and after show it.
+
+C(_adopt) keeps what is stronger than the policy where a configuration says so. This sees what else there is: values
+that only a response shows, and whatever was overlooked. What the policy itself sends so far may become weaker, since
+that is a change of its options; what else does stops the change, unless I(replace_stronger) allows it. Either is named.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _stronger
+from ansible_collections.kopano.hardening.plugins.module_utils._ask import Answer, Target
+from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+
+_HSTS = "strict-transport-security"
+Entry = t.Dict[str, t.Any]
+
+
+class Strength:
+    """What was kept and what became weaker in one run; without a policy nothing is compared."""
+
+    def __init__(self, layout: Layout, policy: t.Mapping[str, t.Any] | None) -> None:
+        self.policy = policy
+        self.replaces = (policy or {}).get("replace_stronger") or ()
+        deployed = _adopt.deployed(layout, policy) if policy else None
+        # The values that come from the policy so far.
+        self.deployed = {
+            _stronger.HSTS: {deployed.hsts} if deployed else set(),
+            _stronger.TLS: {" ".join(deployed.items["protocols"][0])}
+            if deployed and "protocols" in deployed.items
+            else set(),
+        }
+        self.kept: list[Entry] = []
+        self.weakened: list[Entry] = []
+
+    @staticmethod
+    def sent(responses: t.Iterable[tuple[Target, Answer]]) -> _adopt.Sent:
+        """The values of Strict-Transport-Security at each endpoint. Of several in a response the first one counts."""
+        found: dict[tuple[str, int, str | None], list[str]] = {}
+        for target, answer in responses:
+            if target.get("tls", True) and answer["ok"]:
+                key = target["address"], target["port"], target["server_name"]
+                found.setdefault(key, []).extend(answer["headers"].get(_HSTS, [])[:1])
+        return found
+
+    def adopt(self, adopted: _adopt.Adopted) -> None:
+        """Take note of what adopting virtual hosts comes to."""
+        self.kept.extend(adopted.kept)
+        self.deployed[_stronger.HSTS] |= adopted.deployed
+
+    def weaker(self, target: Target, before: Answer | None, after: Answer) -> str | None:
+        """Why a response is weaker than the one before, where that is not allowed, or None."""
+        if not self.policy or not target.get("tls", True) or not before or not (before["ok"] and after["ok"]):
+            return None
+        was, now = (answer["headers"].get(_HSTS, [""])[0] for answer in (before, after))
+        if _stronger.hsts(now, was) == now:
+            return None
+        return self._judge(target, _stronger.HSTS, "Strict-Transport-Security", was, now)
+
+    def weaker_grade(self, grade: Entry) -> str | None:
+        """Why a rehearsed endpoint takes older protocols than the live one, where that is not allowed, or None."""
+        was, now = (grade.get("now") or {}).get("protocols"), grade.get("protocols")
+        if not self.policy or not was or not now or _stronger.protocols(now, was) == now:
+            return None
+        return self._judge(grade, _stronger.TLS, "protocols", " ".join(was), " ".join(now))
+
+    def _judge(self, target: Entry, group: str, what: str, was: str, now: str) -> str | None:
+        if was not in self.deployed[group] and group not in self.replaces:
+            return (
+                f"{what}: {was!r} before, {now or 'none'!r} now, which is weaker; if that is wanted, name {group!r} in "
+                "frontend_replace_stronger (policy.replace_stronger)"
+            )
+        where = {key: target.get(key) for key in ("address", "port", "server_name", "path")}
+        entry = dict(where, item=what, before=was, after=now)
+        if entry not in self.weakened:
+            self.weakened.append(entry)
+        return None
+
+    def note(self, target: Target, answer: Answer) -> None:
+        """Note the headers of a response that are stronger than what the policy says for its path."""
+        for name, value in (target.get("policy") or {}).items():
+            for own in answer["headers"].get(name.lower(), [])[:1]:
+                stays = _stronger.stronger(name, value)
+                beside = own != value and own.endswith(f", {value}") and _stronger.beside(name)
+                if beside or (stays and re.search(stays, own, re.IGNORECASE)):
+                    entry = {
+                        "names": [target["server_name"]] if target.get("server_name") else [],
+                        "file": (target.get("block") or (None, None))[0],
+                        "line": (target.get("block") or (None, None))[1],
+                        "path": target["path"],
+                        "item": name,
+                        "value": own[: -len(value) - 2] if beside else own,
+                        "policy": value,
+                    }
+                    if entry not in self.kept:
+                        self.kept.append(entry)
