@@ -209,11 +209,12 @@ class Policy:
         self.commands = {_policy_items.command(item) for item in self.directives}
         # nginx: the line for Strict-Transport-Security, and the map that its variable comes from
         self.hsts_line = next((item for item in self.directives if _sets_hsts(item)), None)
-        variables = self._read(options["variables"]) if options.get("variables") else []
+        self.variables = self._read(options["variables"]) if options.get("variables") else []
         self.hsts_map = next(
-            (item for item in variables if self.hsts_line and item.args[1:] == [self.hsts_line.args[1]]), None
+            (item for item in self.variables if self.hsts_line and item.args[1:] == [self.hsts_line.args[1]]), None
         )
         self.hsts = self._hsts()
+        self.headers = self._headers()
 
     def _read(self, path: str) -> list[Directive]:
         try:
@@ -229,7 +230,21 @@ class Policy:
             return "".join(item.args[0] for item in self.hsts_map.children or () if item.args)
         if self.hsts_line is not None:
             return self.hsts_line.args[1]
-        return "".join(value for value, _item in _policy_items.apache_hsts([self.directives]))
+        return "".join(
+            value for value, _item in _policy_items.apache_sends(_policy_items.HSTS, [self.directives]).values()
+        )
+
+    def _headers(self) -> list[tuple[str, str]]:
+        """The headers that Apache sets for single paths, and their values."""
+        sections = [item.children or () for item in self.directives if item.key == "locationmatch"]
+        found = [_policy_items.header_set(item) for section in sections for item in section]
+        return [header for header in found if header and not header[1].startswith("expr=")]
+
+    def values(self) -> set[str]:
+        """Every value that a header for single paths may get from the policy itself."""
+        return {value for _name, value in self.headers} | {
+            item.args[0] for block in self.variables for item in block.children or () if item.args
+        }
 
 
 class _Kept(t.NamedTuple):
@@ -346,7 +361,7 @@ class _Adoption:
         """What a virtual host is to send."""
         levels = self.levels(block)
         if self.layout.server == "apache":
-            own = _policy_items.apache_hsts(levels)
+            own = list(_policy_items.apache_sends(_policy_items.HSTS, levels).values())
         else:
             own = _policy_items.nginx_hsts(levels, self.inherits(block) == "merge")
         values = [value for value, _directive in own]
@@ -387,7 +402,8 @@ class _Adoption:
                 if not merely_loses:
                     found.append(item)
             if not self.includes(block, policy["tls"]):
-                lines = ["Include " + policy["tls"], *self.stronger_settings(block).values()]
+                lines = [*self.stronger_headers(block), "Include " + policy["tls"]]
+                lines += self.stronger_settings(block).values()
                 hsts = self.hsts_of_block(block)
                 lines += [_apache_hsts(hsts)] if hsts != self.policy.hsts else []
                 self.edit(block.file).insert_at_end(block, lines)
@@ -403,6 +419,23 @@ class _Adoption:
         self.keep_in_sections(found)
         for item in found:
             self.edit(item.file).comment_out(item)
+
+    def stronger_headers(self, block: Directive) -> list[str]:
+        """What an Apache virtual host sends with good responses only, where it is stronger than the policy's for single
+        paths, said for all responses: the policy sees those and leaves them."""
+        lines: list[str] = []
+        for name in dict.fromkeys(name for name, _value in self.policy.headers):
+            sent = _policy_items.apache_sends(name, self.levels(block))
+            if True in sent or False not in sent or _stronger.HEADERS in self.replaces:
+                continue
+            own = sent[False][0]
+            patterns = [_stronger.stronger(*header) for header in self.policy.headers if header[0] == name]
+            if any(
+                re.search(pattern, own, re.IGNORECASE) for pattern in (*patterns, _stronger.beside(name)) if pattern
+            ):
+                quoted = own.replace("\\", "\\\\").replace('"', '\\"')
+                lines += ["Header unset %s" % name, 'Header always set %s "%s"' % (name, quoted)]
+        return lines
 
     def keep_in_sections(self, items: t.Iterable[Directive]) -> None:
         """A section of Apache's whose own value is stronger than the policy's keeps it for itself."""

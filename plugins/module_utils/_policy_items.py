@@ -150,12 +150,13 @@ def is_strict(directive: Directive) -> bool:
     return pattern is not None and re.search(pattern, directive.args[-1] if directive.args else "") is not None
 
 
-# --- Strict-Transport-Security ---------------------------------------------------------------------------------------
+# --- headers ---------------------------------------------------------------------------------------------------------
 
 _SETTING = ("set", "add", "append", "merge", "setifempty")
 
 
 class _Header(t.NamedTuple):
+    name: str
     always: bool
     action: str
     value: str
@@ -163,41 +164,48 @@ class _Header(t.NamedTuple):
 
 
 def _apache_header(directive: Directive) -> _Header | None:
-    """What a Header directive says of Strict-Transport-Security."""
+    """What a Header directive says."""
     words = [word.lower() for word in directive.args]
     always = words[:1] == ["always"]
     args = directive.args[1 if words[:1] in (["always"], ["onsuccess"]) else 0 :]
-    if directive.key != "header" or len(args) < 2 or args[1].lower().rstrip(":") != HSTS:
+    if directive.key != "header" or len(args) < 2:
         return None
     action, value = args[0].lower(), args[2] if len(args) > 2 else ""
     unconditional = 2 if action == "unset" else 3
-    return _Header(always, action, value, len(args) > unconditional)
+    return _Header(args[1].lower().rstrip(":"), always, action, value, len(args) > unconditional)
+
+
+def header_set(directive: Directive) -> tuple[str, str] | None:
+    """The header that Apache always sets by a directive, and its value."""
+    header = _apache_header(directive)
+    return (header.name, header.value) if header and header.always and header.action == "set" else None
+
+
+def apache_sends(name: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[bool, tuple[str, Directive]]:
+    """A header after the directives of several levels, one after the other: what is always sent (True), and what is
+    sent with good responses (False), each with who says it."""
+    tables: dict[bool, tuple[str, Directive]] = {}
+    for level in levels:
+        for directive in _config.direct(level, "header"):
+            header = _apache_header(directive)
+            if header and header.name == name and header.action in _SETTING:
+                tables[header.always] = header.value, directive
+            elif header and header.name == name and header.action == "unset" and not header.conditional:
+                tables.pop(header.always, None)
+    return tables
 
 
 def hsts_values(server: str, directive: Directive) -> list[str]:
     """The values of Strict-Transport-Security that a directive sets."""
     if server == "apache":
         header = _apache_header(directive)
-        return [header.value] if header and header.action in _SETTING else []
+        return [header.value] if header and header.name == HSTS and header.action in _SETTING else []
     if directive.key == "add_header" and len(directive.args) > 1 and directive.args[0].lower() == HSTS:
         return [directive.args[1]]
     if directive.key == "more_set_headers":
         pairs = [arg.partition(":") for arg in directive.args]
         return [value.strip() for name, _colon, value in pairs if name.strip().lower() == HSTS]
     return []
-
-
-def apache_hsts(levels: t.Iterable[t.Iterable[Directive]]) -> list[tuple[str, Directive]]:
-    """What Apache sends after the directives of several levels, one after the other, each with who says it."""
-    tables: dict[bool, tuple[str, Directive] | None] = {}
-    for level in levels:
-        for directive in _config.direct(level, "header"):
-            header = _apache_header(directive)
-            if header and header.action in _SETTING:
-                tables[header.always] = header.value, directive
-            elif header and header.action == "unset" and not header.conditional:
-                tables[header.always] = None
-    return [entry for entry in tables.values() if entry]
 
 
 def nginx_hsts(levels: t.Sequence[t.Sequence[Directive]], merges: bool) -> list[tuple[str, Directive]]:

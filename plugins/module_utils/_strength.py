@@ -21,7 +21,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _s
 from ansible_collections.kopano.hardening.plugins.module_utils._ask import Answer, Target
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
 
-_HSTS = "strict-transport-security"
+_HSTS = "Strict-Transport-Security"
 Entry = t.Dict[str, t.Any]
 
 
@@ -33,12 +33,14 @@ class Strength:
         self.replaces = (policy or {}).get("replace_stronger") or ()
         deployed = _adopt.deployed(layout, policy) if policy else None
         # The values that come from the policy so far.
-        self.deployed = {
-            _stronger.HSTS: {deployed.hsts} if deployed else set(),
-            _stronger.TLS: {" ".join(deployed.items["protocols"][0])}
-            if deployed and "protocols" in deployed.items
-            else set(),
-        }
+        self.deployed: dict[str, set[str]] = {group: set() for group in _stronger.GROUPS}
+        if deployed:
+            protocols = deployed.items.get("protocols", ((), None))[0]
+            self.deployed = {
+                _stronger.HSTS: {deployed.hsts},
+                _stronger.TLS: {" ".join(protocols)},
+                _stronger.HEADERS: deployed.values(),
+            }
         self.kept: list[Entry] = []
         self.weakened: list[Entry] = []
 
@@ -49,7 +51,7 @@ class Strength:
         for target, answer in responses:
             if target.get("tls", True) and answer["ok"]:
                 key = target["address"], target["port"], target["server_name"]
-                found.setdefault(key, []).extend(answer["headers"].get(_HSTS, [])[:1])
+                found.setdefault(key, []).extend(answer["headers"].get(_HSTS.lower(), [])[:1])
         return found
 
     def adopt(self, adopted: _adopt.Adopted) -> None:
@@ -61,10 +63,16 @@ class Strength:
         """Why a response is weaker than the one before, where that is not allowed, or None."""
         if not self.policy or not target.get("tls", True) or not before or not (before["ok"] and after["ok"]):
             return None
-        was, now = (answer["headers"].get(_HSTS, [""])[0] for answer in (before, after))
-        if _stronger.hsts(now, was) == now:
-            return None
-        return self._judge(target, _stronger.HSTS, "Strict-Transport-Security", was, now)
+        for name in (_HSTS, *(target.get("policy") or {})):
+            was, now = (answer["headers"].get(name.lower(), [""])[0] for answer in (before, after))
+            for ours in self.deployed[_stronger.HEADERS]:
+                was = was[: -len(ours) - 2] if was.endswith(f", {ours}") else was
+            group = _stronger.HSTS if name == _HSTS else _stronger.HEADERS
+            if _stronger.is_weaker(name, now, was):
+                reason = self._judge(target, group, name, was, now)
+                if reason:
+                    return reason
+        return None
 
     def weaker_grade(self, grade: Entry) -> str | None:
         """Why a rehearsed endpoint takes older protocols than the live one, where that is not allowed, or None."""

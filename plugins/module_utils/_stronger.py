@@ -163,3 +163,19 @@ def stronger(name: str, value: str) -> str:
 def beside(name: str) -> str:
     """A pattern of the own values of a header that the policy's is added to, instead of replacing them; or ''."""
     return _TOGETHER.get(name.lower(), "")
+
+
+def is_weaker(name: str, now: str, was: str) -> bool:
+    """Whether a header of a response is weaker than the one that came before; '' for none."""
+    if name.lower() == "strict-transport-security":
+        return hsts(now, was) != now
+    order = _ORDERS.get(name.lower(), ())
+    if was.lower() in order:
+        return now.lower() not in order[order.index(was.lower()) :]
+    together = beside(name)
+    return bool(together and re.search(together, was, re.IGNORECASE)) and _lasting_part(was) not in _lasting_part(now)
+
+
+def _lasting_part(value: str) -> str:
+    """A header without what is new in each response."""
+    return re.sub(r"nonce-[^']*'", "nonce'", value)

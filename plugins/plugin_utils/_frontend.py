@@ -371,7 +371,10 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         options["components_extra"],
         as_list(options["components"]) if mode == "site" else [],
     )
-    rules = _frontend_components.headers(components, data["permissions"], options["csp"], options["csp_report_uri"])
+    replaces = as_list(options["replace_stronger"])
+    rules = _frontend_components.headers(
+        components, data["permissions"], options["csp"], options["csp_report_uri"], "headers" in replaces
+    )
     kinds = ("tls", "headers", "http") if apache else ("tls", "server", "headers", "http", "variables")
     snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
     files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
@@ -402,7 +405,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
             http=snippets["http"] if redirect else None,
             merge_headers=server["features"].get("add_header_inherit", False),
             repair_ssl_on=boolean(options["repair_ssl_on"]),
-            replace_stronger=as_list(options["replace_stronger"]),
+            replace_stronger=replaces,
         ),
         "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},
@@ -411,6 +414,8 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         "warning": "",
     }
     if apache:
+        result["header_notes"] = _frontend_components.apache_notes(rules)
+        result["headers"] = [dict(rule, lines=_frontend_components.apache_headers(rule)) for rule in rules]
         _add_banner(result, server)
     else:
         result["warning"] = ssl_on(server, info, options)
@@ -423,7 +428,7 @@ def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
         result["adopt"] = any(vhost["tls"] for vhost in foreign)
     else:
         # Whatever they answer now, they have to answer afterwards.
-        result["probes"] += _frontend_components.probes(components, server["server"])
+        result["probes"] += _frontend_components.probes(components, server["server"], rules)
     return result
 
 
@@ -444,7 +449,7 @@ def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
     components = wanted["components"]
     result["probes"] += [
         {**probe, "server_name": wanted["names"][0], "port": 443}
-        for probe in _frontend_components.probes(components, server["server"], healthy=True)
+        for probe in _frontend_components.probes(components, server["server"], result["headers"], healthy=True)
     ]
     if server["server"] == "apache":
         modules = result["enable"]["modules"]

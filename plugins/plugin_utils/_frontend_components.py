@@ -16,6 +16,7 @@ import copy
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _stronger
 from ansible_collections.kopano.hardening.plugins.plugin_utils._options import as_list
 
 Entry = dict[str, t.Any]
@@ -321,8 +322,13 @@ def routes(components: list[Entry]) -> list[Entry]:
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def headers(components: list[Entry], features: list[str], csp: str, report_uri: str) -> list[Entry]:
-    """The header rules of each component that has any: its pattern, and names with their values."""
+def headers(components: list[Entry], features: list[str], csp: str, report_uri: str, replace: bool) -> list[Entry]:
+    """The header rules of each component that has any: its pattern, and names with their values.
+
+    own: which values of a backend, or of the administrator, are not replaced, by name: C(stays) is a pattern of those
+    that are stronger, C(beside) of those that the rule's is added to, C(inner) of the paths that have a rule of their
+    own. None where replace says that all are.
+    """
     found = []
     for entry in components:
         wanted = dict(entry["headers"].get("set", {}))
@@ -334,8 +340,23 @@ def headers(components: list[Entry], features: list[str], csp: str, report_uri: 
         kept = {name.lower() for name in entry["headers"].get("keep", [])}
         wanted = {name: value for name, value in wanted.items() if value and name.lower() not in kept}
         if wanted:
-            found.append({"title": entry["title"], "pattern": entry["pattern"], "set": wanted})
+            found.append({"title": entry["title"], "pattern": entry["pattern"], "set": wanted, "paths": entry["paths"]})
+    for rule in found:
+        rule["own"] = {} if replace else {name: own for name in rule["set"] if (own := _own(name, rule, found))}
     return found
+
+
+def _own(name: str, rule: Entry, rules: list[Entry]) -> Entry:
+    own = {"stays": _stronger.stronger(name, rule["set"][name]), "beside": _stronger.beside(name)}
+    inner = [
+        other["pattern"]
+        for other in rules
+        if other is not rule
+        and name in other["set"]
+        and any(_below(path.lower(), outer.lower()) for path in other["paths"] for outer in rule["paths"])
+    ]
+    own["inner"] = "|".join(f"(?:{pattern})" for pattern in inner)
+    return own if any(own.values()) else {}
 
 
 def _csp(policy: str, mode: str, report_uri: str) -> dict[str, str]:
@@ -350,21 +371,65 @@ def _csp(policy: str, mode: str, report_uri: str) -> dict[str, str]:
 def variables(rules: list[Entry]) -> list[Entry]:
     """The same rules by header, for a server that needs a variable for each: name, variable, and values by pattern.
 
-    The innermost path comes first, because there the first pattern that fits counts.
+    The innermost path comes first, because there the first pattern that fits counts. A value that a backend's own may
+    have a say in has a variable itself, which C(own) describes.
     """
-    names = list(dict.fromkeys(name for rule in rules for name in rule["set"]))
-    return [
-        {
-            "name": name,
-            "variable": name.lower().replace("-", "_"),
-            "values": [
-                {"pattern": rule["pattern"], "value": rule["set"][name]}
-                for rule in reversed(rules)
-                if name in rule["set"]
-            ],
-        }
-        for name in names
-    ]
+    found = []
+    for name in dict.fromkeys(name for rule in rules for name in rule["set"]):
+        variable = name.lower().replace("-", "_")
+        values: list[Entry] = []
+        own: Entries = {}
+        for rule in reversed(rules):
+            if name in rule["set"]:
+                value = rule["set"][name]
+                own_values = rule["own"].get(name, {})
+                if own_values.get("stays") or own_values.get("beside"):
+                    known = {"variable": f"{variable}_{len(own) + 1}", "value": value, **own_values}
+                    value = "$kopano_" + own.setdefault(value, known)["variable"]
+                values.append({"pattern": rule["pattern"], "value": value})
+        found.append({"name": name, "variable": variable, "values": values, "own": list(own.values())})
+    return found
+
+
+def _note(name: str) -> str:
+    return "kopano_" + name.lower().replace("-", "_")
+
+
+def apache_notes(rules: list[Entry]) -> list[str]:
+    """The directives that note what an administrator's own directives said, in front of those of the rules."""
+    names = dict.fromkeys(name for rule in rules for name, own in rule["own"].items() if own["stays"])
+    return [f"Header always note {name} {_note(name)}" for name in names]
+
+
+def apache_headers(rule: Entry) -> list[str]:
+    """The directives of a rule.
+
+    Apache has two tables of headers, and C(always) names the second one. What a backend sends is in the first one, where
+    it has to be removed if the second one has the header as well. Directives with C(always) come first, whatever the
+    order of the lines; C(resp) looks into the first table, then into the second one.
+    """
+    lines = []
+    for name, value in rule["set"].items():
+        own = rule["own"].get(name, {"stays": "", "beside": "", "inner": ""})
+        here = f"%{{REQUEST_URI}} !~ m#{own['inner']}#" if own["inner"] else "true"
+        if own["stays"]:
+            weaker = [f"{source} !~ m#{own['stays']}#i" for source in (f"note('{_note(name)}')", f"resp('{name}')")]
+            lines += [
+                f'Header always set {name} "{value}" "expr={" && ".join([here, *weaker])}"',
+                f"Header always note {name} {_note(name)}_sent",
+                f"Header unset {name} \"expr=-n note('{_note(name)}_sent')\"",
+            ]
+        elif own["beside"]:
+            both = f'"expr=%{{resp:{name}}}, {value}"'
+            lines += [
+                f"Header always set {name} {both} \"expr={here} && resp('{name}') =~ m#{own['beside']}#i\"",
+                f'Header always set {name} "{value}" "expr={here} && resp(\'{name}\') !~ m#{own["beside"]}#i"',
+                f"Header unset {name}",
+            ]
+        else:
+            lines += [f"Header unset {name}", f'Header always set {name} "{value}"']
+            lines[-1] += f' "expr={here}"' if own["inner"] else ""
+    return lines
 
 
 def hidden(components: list[Entry]) -> list[str]:
@@ -381,10 +446,11 @@ _BACKEND_DOWN = [502, 503, 504]
 _USUAL_BODY = 1
 
 
-def probes(components: list[Entry], server: str, healthy: bool = False) -> list[Entry]:
+def probes(components: list[Entry], server: str, rules: list[Entry], healthy: bool = False) -> list[Entry]:
     """What to ask the server before and after a change, as options of web_config.
 
-    healthy: the answer has to be that of a component that is well, whatever it was before.
+    rules: the header rules of the components; healthy: the answer has to be that of a component that is well, whatever
+    it was before.
     """
     found = []
     for entry in components:
@@ -392,7 +458,10 @@ def probes(components: list[Entry], server: str, healthy: bool = False) -> list[
         if not probe:
             continue
         kept = entry["headers"].get("keep", [])
+        sent = [rule["set"] for rule in rules if rule["pattern"] == entry["pattern"]]
         asked: Entry = {"path": probe["path"], "keep": kept}
+        if sent:
+            asked["policy"] = sent[0]
         if any(name.lower().startswith("access-control-") for name in kept):
             asked["headers"] = {"Origin": "https://other.invalid"}
         if healthy and probe.get("status"):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.server
 import threading
 import typing as t
+import urllib.parse
 from pathlib import Path
 
 import pytest
@@ -26,19 +27,23 @@ SERVERS = [
 
 
 class Backend(http.server.BaseHTTPRequestHandler):
-    """Sends security headers of its own with everything."""
+    """Sends security headers of its own with everything; those of a query take the place of the usual ones."""
+
+    HEADERS: t.ClassVar = {
+        "Strict-Transport-Security": "max-age=1",
+        "X-Frame-Options": "DENY",
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "origin",
+        "X-Powered-By": "PHP/8.4",
+        "Content-Length": "0",
+    }
 
     def do_GET(self) -> None:
         self.send_response(200)
-        for name, value in (
-            ("Strict-Transport-Security", "max-age=1"),
-            ("X-Frame-Options", "DENY"),
-            ("X-Content-Type-Options", "nosniff"),
-            ("Referrer-Policy", "origin"),
-            ("X-Powered-By", "PHP/8.4"),
-            ("Content-Length", "0"),
-        ):
-            self.send_header(name, value)
+        asked = dict(urllib.parse.parse_qsl(self.path.partition("?")[2], keep_blank_values=True))
+        for name, value in {**self.HEADERS, **asked}.items():
+            if value:
+                self.send_header(name, value)
         self.end_headers()
 
     def log_message(self, *_words: t.Any) -> None:
@@ -53,8 +58,16 @@ def backend() -> t.Iterator[int]:
         server.shutdown()
 
 
-def adopted(server: str, folder: Path, backend: int, **options: t.Any) -> tuple[int, int]:
-    """Adopts a virtual host with a proxied WebApp, Konnect and Meet; returns its ports, for TLS and without."""
+DENIES = "Header always set X-Frame-Options DENY\n"
+
+
+def adopted(
+    server: str, folder: Path, backend: int, own: str = DENIES, around: str = "", **options: t.Any
+) -> tuple[int, int]:
+    """Adopts a virtual host with a proxied WebApp, Konnect and Meet; returns its ports, for TLS and without.
+
+    own: directives of an Apache's virtual host; around: those outside of it.
+    """
     layout = web_bed.layout(server, folder)
     info = host(server, "debian", policy_dir=layout.policy_dir)
     info["vhosts"] = [vhost(server)]
@@ -76,11 +89,11 @@ def adopted(server: str, folder: Path, backend: int, **options: t.Any) -> tuple[
     else:
         modules = ("ssl", "socache_shmcb", "headers", "alias", "rewrite", "proxy", "proxy_http")
         text = web_bed.apache_head(folder, *modules) + "Listen 127.0.0.1:%d\nListen 127.0.0.1:%d\n" % (port, plain)
-        text += "<VirtualHost *:%d>\nRedirectMatch 204 ^\n</VirtualHost>\n" % plain
+        text += around + "<VirtualHost *:%d>\nRedirectMatch 204 ^\n</VirtualHost>\n" % plain
         text += "<VirtualHost *:%d>\nSSLEngine on\nSSLCertificateFile %s\nSSLCertificateKeyFile %s\n" % (
             port, certificate, key
         )  # fmt: skip
-        text += "Header always set X-Frame-Options DENY\nHeader set Strict-Transport-Security max-age=2\n"
+        text += own + "Header set Strict-Transport-Security max-age=2\n"
         text += (
             "RedirectMatch 403 ^/webapp/server\nProxyPass /webapp/server !\nProxyPass / http://127.0.0.1:%d/\n"
             % backend
@@ -93,9 +106,12 @@ def adopted(server: str, folder: Path, backend: int, **options: t.Any) -> tuple[
     return port, plain
 
 
+@pytest.mark.parametrize("replaces", [[], ["headers"]])
 @pytest.mark.parametrize("server", SERVERS)
-def test_each_header_comes_once_and_konnect_s_are_its_own(server: str, tmp_path: Path, backend: int) -> None:
-    port, plain = adopted(server, tmp_path, backend)
+def test_each_header_comes_once_and_konnect_s_are_its_own(
+    server: str, replaces: list[str], tmp_path: Path, backend: int
+) -> None:
+    port, plain = adopted(server, tmp_path, backend, replace_stronger=replaces)
     with web_bed.running(server, tmp_path, port):
         paths = ("/webapp/", "/webapp/server", "/signin/v1/identifier", "/meet/", "/elsewhere")
         answers = {path: web_bed.get(port, path) for path in paths}
@@ -106,7 +122,9 @@ def test_each_header_comes_once_and_konnect_s_are_its_own(server: str, tmp_path:
         assert answer.all("x-powered-by") == [], path
         assert not any(character.isdigit() for character in answer.all("server")[0]) or server == "apache", path
     for path in ("/webapp/", "/webapp/server"):
-        assert answers[path].all("x-frame-options") == ["SAMEORIGIN"], path
+        # Denied by the backend, which is not asked for the second one, and by Apache's virtual host, which is.
+        denied = not replaces and (path == "/webapp/" or server == "apache")
+        assert answers[path].all("x-frame-options") == ["DENY" if denied else "SAMEORIGIN"], path
         assert answers[path].all("referrer-policy") == ["no-referrer"], path
         assert len(answers[path].all("content-security-policy-report-only")) == 1, path
     assert answers["/webapp/server"].status == 403
@@ -118,6 +136,81 @@ def test_each_header_comes_once_and_konnect_s_are_its_own(server: str, tmp_path:
     assert "camera=(self)" in answers["/meet/"].all("permissions-policy")[0]
     assert answers["/elsewhere"].all("referrer-policy") == ["origin"]
     assert HSTS not in without_tls.all("strict-transport-security")
+
+
+CSP = "default-src 'none'"
+OWN_CSP = "script-src 'nonce-x'; object-src 'none'"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_backend_s_stronger_headers_stay(server: str, tmp_path: Path, backend: int) -> None:
+    override = {"webapp": {"csp": CSP, "headers": {"set": {"Referrer-Policy": "strict-origin"}}, "permissions": []}}
+    port, _plain = adopted(server, tmp_path, backend, own="", csp="enforce", components_override=override)
+
+    def sent(name: str, own: str, path: str = "/webapp/") -> list[str]:
+        return web_bed.get(port, f"{path}?{urllib.parse.urlencode({name: own})}").all(name.lower())
+
+    with web_bed.running(server, tmp_path, port):
+        for name, own, value in (
+            ("X-Frame-Options", "deny", "deny"),
+            ("X-Frame-Options", "SAMEORIGIN", "SAMEORIGIN"),
+            ("X-Frame-Options", "ALLOWALL", "SAMEORIGIN"),
+            ("X-Frame-Options", "", "SAMEORIGIN"),
+            ("Referrer-Policy", "no-referrer", "no-referrer"),
+            ("Referrer-Policy", "unsafe-url", "strict-origin"),
+            ("Content-Security-Policy", "", CSP),
+            ("Content-Security-Policy", OWN_CSP, f"{OWN_CSP}, {CSP}"),
+        ):
+            assert sent(name, own) == [value], (name, own)
+        (policy,) = sent("Permissions-Policy", "")
+        assert sent("Permissions-Policy", "browsing-topics=()") == [f"browsing-topics=(), {policy}"]
+        assert sent("Permissions-Policy", "camera 'none'") == [policy]
+        # Elsewhere the policy does not say anything, so everything is the backend's.
+        assert sent("Referrer-Policy", "unsafe-url", "/elsewhere") == ["unsafe-url"]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_the_inner_path_s_headers_are_those_of_its_component(server: str, tmp_path: Path, backend: int) -> None:
+    """Also where the outer component's are stronger: those are not taken for somebody's own."""
+    inner = {"paths": ["/webapp/files"], "backend": "http://127.0.0.1:1", "csp": "img-src *"}
+    inner["headers"] = {"set": {"X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "origin"}}
+    port, _plain = adopted(
+        server,
+        tmp_path,
+        backend,
+        own="",
+        csp="enforce",
+        components_override={"webapp": {"csp": CSP, "headers": {"set": {"X-Frame-Options": "DENY"}}}},
+        components_extra={"files": inner},
+    )
+    names = ("X-Frame-Options", "Referrer-Policy", "Content-Security-Policy")
+    query = urllib.parse.urlencode(dict.fromkeys(names, ""))
+    with web_bed.running(server, tmp_path, port):
+        outer, inside = (web_bed.get(port, f"/webapp/{path}?{query}") for path in ("", "files/"))
+    assert [outer.all(name.lower()) for name in names] == [["DENY"], ["no-referrer"], [CSP]]
+    assert [inside.all(name.lower()) for name in names] == [["SAMEORIGIN"], ["origin"], ["img-src *"]]
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize("where", ["own", "around"])
+@pytest.mark.parametrize("condition", ["", "always "])
+@pytest.mark.parametrize("backends", ["", "SAMEORIGIN", "DENY"])
+def test_an_administrator_s_stronger_headers_stay_with_apache(
+    condition: str, where: str, backends: str, tmp_path: Path, backend: int
+) -> None:
+    own = (
+        f'Header {condition}set X-Frame-Options "DENY"\nHeader {condition}set Permissions-Policy "browsing-topics=()"\n'
+    )
+    port, _plain = adopted("apache", tmp_path, backend, **{"own": "", where: own})  # type: ignore[arg-type]
+    with web_bed.running("apache", tmp_path, port):
+        for path in ("/webapp/", "/elsewhere"):
+            answer = web_bed.get(port, f"{path}?X-Frame-Options={backends}")
+            values = answer.all("x-frame-options")
+            # Elsewhere what was sent twice before is what it was.
+            assert set(values) == ({"DENY"} if path == "/webapp/" or not condition else {"DENY", backends} - {""})
+            assert len(values) == 1 or path == "/elsewhere"
+            (permissions,) = answer.all("permissions-policy")
+            assert permissions.startswith("browsing-topics=()") and ("midi=()" in permissions) is (path == "/webapp/")
 
 
 @pytest.mark.parametrize("denies", [True, False])

@@ -245,8 +245,8 @@ def test_what_is_written_for_a_server_is_read_as_the_same(server: str, item: str
     ],
 )
 def test_what_apache_sends_is_what_its_directives_leave(levels: list[str], values: list[str]) -> None:
-    found = _policy_items.apache_hsts([read("apache", text) for text in levels])
-    assert [value for value, _directive in found] == values
+    found = _policy_items.apache_sends(_policy_items.HSTS, [read("apache", text) for text in levels])
+    assert {value for value, _directive in found.values()} == set(values)
 
 
 @pytest.mark.parametrize(
@@ -319,6 +319,29 @@ def test_the_stronger_value_of_a_header_is_known(name: str, policy: str, own: st
 def test_what_browsers_take_together_is_known(name: str, own: str, counts: bool) -> None:
     pattern = _stronger.beside(name)
     assert bool(pattern and re.search(pattern, own, re.IGNORECASE)) is counts
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "was", "weaker"),
+    [
+        ("Strict-Transport-Security", "max-age=31536000", "max-age=63072000", True),
+        ("Strict-Transport-Security", "", "max-age=1", True),
+        ("Strict-Transport-Security", "max-age=1", "", False),
+        ("X-Frame-Options", "SAMEORIGIN", "Deny", True),
+        ("X-Frame-Options", "DENY", "sameorigin", False),
+        ("X-Frame-Options", "", "SAMEORIGIN", True),
+        ("X-Frame-Options", "SAMEORIGIN", "ALLOWALL", False),
+        ("Referrer-Policy", "origin", "no-referrer", True),
+        ("Permissions-Policy", "camera=()", "usb=()", True),
+        ("Permissions-Policy", "usb=(), camera=()", "usb=()", False),
+        ("Permissions-Policy", "camera=()", "usb 'none'", False),
+        ("Content-Security-Policy", "script-src 'nonce-b', object-src 'none'", "script-src 'nonce-a'", False),
+        ("Content-Security-Policy", "object-src 'none'", "script-src 'nonce-a'", True),
+        ("X-Other", "", "x", False),
+    ],
+)
+def test_a_weaker_response_is_known(name: str, now: str, was: str, weaker: bool) -> None:
+    assert _stronger.is_weaker(name, now, was) is weaker
 
 
 def test_the_module_and_the_comparison_know_the_same_groups() -> None:
