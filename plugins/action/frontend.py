@@ -55,7 +55,7 @@ class ActionModule(WebConfig):
         }
         self._done = given["done"] or None
         result: dict[str, t.Any] = super().run(tmp, {**(task_vars or {}), "__frontend_plan": plan})
-        return {**result, "plan": plan}
+        return {**result, "plan": plan, "strength": _frontend.strength_lines(result)}
 
     def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         if self._done and time.monotonic() - self._done["asked"] < FRESH:

@@ -112,7 +112,7 @@ CATALOGUE = {
         2,
         "info",
         "A virtual host, or a part of one, has a security header of its own. With Apache the one for Kopano's paths "
-        "replaces it there, with nginx it stays.",
+        "replaces it there unless it is stronger, with nginx it stays.",
         "Remove it where it is not wanted.",
     ),
     "frontend.nginx.other_tls": Entry(

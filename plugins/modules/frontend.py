@@ -82,4 +82,12 @@ plan:
   returned: with O(state=present)
   type: dict
   sample: {}
+strength:
+  description:
+    - RV(kopano.hardening.web_config#module:kept) and RV(kopano.hardening.web_config#module:weakened) as lines to read.
+  returned: with O(state=present), if there was anything to do
+  type: list
+  elements: str
+  sample:
+    - "stronger than the policy, kept (see frontend_replace_stronger): shop.example hsts max-age=63072000; preload"
 """

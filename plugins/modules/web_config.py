@@ -151,6 +151,21 @@ options:
           - A server whose configuration keeps it from running is started then.
         type: bool
         default: false
+      replace_stronger:
+        description:
+          - What may become weaker than it is. Whatever is not named here stays if it is stronger than the policy, and
+            RV(kept) names it; what would become weaker in spite of that stops the change.
+          - V(hsts) is Strict-Transport-Security. A longer max-age stays, and so do C(preload) and C(includeSubDomains),
+            the latter if it comes with C(preload) or a max-age of half a year. What is sent is as strong as both.
+          - V(tls) are protocols, cipher suites and groups. Those of a virtual host stay if the policy allows all of
+            them and more; they have no older protocol, and no post-quantum group less.
+          - V(headers) are those that O(probes[].policy) names. It is up to the policy's own files to leave what is
+            stronger; a change after which it is not there is stopped.
+          - What the policy's files set so far, before this run, is not protected by this.
+        type: list
+        elements: str
+        choices: [hsts, tls, headers]
+        default: []
   probes:
     description:
       - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
@@ -196,6 +211,13 @@ options:
         type: list
         elements: str
         default: []
+      policy:
+        description:
+          - Headers that O(policy) sets at this path, by name, with their values. A response with a stronger value is
+            named in RV(kept), and one with a weaker value than before in RV(weakened).
+          - Known are Content-Security-Policy, Permissions-Policy, Referrer-Policy and X-Frame-Options.
+        type: dict
+        default: {}
       expect:
         description: What the answer has to be, whatever it was before.
         type: dict
@@ -349,6 +371,7 @@ rehearsal:
           server_name: mail.example.org
           grade: T
           grade_trust_ignored: A+
+          protocols: [TLSv1.2, TLSv1.3]
           caps:
             - id: tls.certificate.untrusted
               grade: T
@@ -360,6 +383,7 @@ rehearsal:
           now:
             grade: T
             grade_trust_ignored: A
+            protocols: [TLSv1.2, TLSv1.3]
             caps: []
             warnings:
               - id: tls.hsts.absent
@@ -405,6 +429,40 @@ adopted:
       port: 443
       file: /etc/nginx/sites-enabled/mail
       line: 12
+kept:
+  description:
+    - What is stronger than the policy and stays, see O(policy.replace_stronger). C(value) is what is in effect,
+      C(policy) what the policy alone would come to, empty where it says nothing.
+    - C(item) is C(hsts), C(protocols), C(ciphers) (of TLS 1.2), C(ciphersuites) (of TLS 1.3), C(groups), the name of a
+      directive or of a command of OpenSSL, or that of a header, with the C(path) that it was found at.
+    - C(file) and C(line) say where it is written, once this change is made, or where the virtual host begins if a
+      backend sends it.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - names: [shop.example.org]
+      file: /etc/apache2/sites-enabled/shop.conf
+      line: 7
+      path: null
+      item: hsts
+      value: max-age=63072000; includeSubDomains; preload
+      policy: max-age=31536000
+weakened:
+  description:
+    - What is weaker after this change than before, because O(policy.replace_stronger) allows it, or because the policy
+      itself set it so far.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - address: 127.0.0.1
+      port: 443
+      server_name: shop.example.org
+      path: /
+      item: Strict-Transport-Security
+      before: max-age=63072000; includeSubDomains; preload
+      after: max-age=31536000
 probes:
   description: The live server's answers after the change, in the shape of RV(rehearsal.endpoints).
   returned: always

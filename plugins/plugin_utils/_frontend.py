@@ -458,3 +458,27 @@ def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
         modules += ["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []
         modules += ["proxy_wstunnel"] if any(component["websocket"] for component in components) else []
         modules += ["http2"] if wanted["http2"] else []
+
+
+_SHOWN = 3  # of several, so that a line can be read
+
+
+def strength_lines(result: Info) -> list[str]:
+    """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
+    kept = [
+        f"{' '.join(entry['names']) or entry['file']}{entry['path'] or ''} {entry['item']} {entry['value']}"
+        for entry in result.get("kept", [])
+    ]
+    weakened = [
+        f"{entry['server_name'] or entry['address']}{entry['path'] or ''} {entry['item']} {entry['before']}"
+        for entry in result.get("weakened", [])
+    ]
+    return [
+        f"{what}: " + ", ".join([*entries[:_SHOWN], *([f"{len(entries) - _SHOWN} more"] if entries[_SHOWN:] else [])])
+        for what, found in (
+            ("stronger than the policy, kept (see frontend_replace_stronger)", kept),
+            ("weaker now than before", weakened),
+        )
+        for entries in [list(dict.fromkeys(found))]
+        if entries
+    ]

@@ -404,8 +404,8 @@ def apache_notes(rules: list[Entry]) -> list[str]:
 def apache_headers(rule: Entry) -> list[str]:
     """The directives of a rule.
 
-    Apache has two tables of headers, and C(always) names the second one. What a backend sends is in the first one, where
-    it has to be removed if the second one has the header as well. Directives with C(always) come first, whatever the
+    Apache has two tables of headers, and C(always) names the second one. What a backend sends is in the first one; it
+    has to be removed there if the second one has the header as well. Directives with C(always) come first, whatever the
     order of the lines; C(resp) looks into the first table, then into the second one.
     """
     lines = []
