@@ -348,14 +348,13 @@ class _Adoption:
         self, block: Directive | None, base: str, values: t.Iterable[tuple[str, Directive | None]]
     ) -> str:
         """A value of Strict-Transport-Security that is as strong as base and as all of these."""
-        if _stronger.HSTS in self.replaces:
-            return base
-        for value, directive in values:
-            joined = _stronger.hsts(base, value)
-            if joined != base:
-                self.keep(block, _stronger.HSTS, joined, self.policy.hsts, directive)
-            base = joined
-        return base
+        joined, decides = base, None
+        for value, directive in values if _stronger.HSTS not in self.replaces else ():
+            before, joined = joined, _stronger.hsts(joined, value)
+            decides = directive if joined != before else decides
+        if joined != base:
+            self.keep(block, _stronger.HSTS, joined, self.policy.hsts, decides)
+        return joined
 
     def hsts_of_block(self, block: Directive) -> str:
         """What a virtual host is to send."""
@@ -428,7 +427,9 @@ class _Adoption:
             sent = _policy_items.apache_sends(name, self.levels(block))
             if True in sent or False not in sent or _stronger.HEADERS in self.replaces:
                 continue
-            own = sent[False][0]
+            own, directive = sent[False]
+            if not _policy_items.is_plain(directive):
+                continue
             patterns = [_stronger.stronger(*header) for header in self.policy.headers if header[0] == name]
             if any(
                 re.search(pattern, own, re.IGNORECASE) for pattern in (*patterns, _stronger.beside(name)) if pattern

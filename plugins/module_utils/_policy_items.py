@@ -181,6 +181,12 @@ def header_set(directive: Directive) -> tuple[str, str] | None:
     return (header.name, header.value) if header and header.always and header.action == "set" else None
 
 
+def is_plain(directive: Directive) -> bool:
+    """Whether a Header directive replaces the header, whatever was there, and on no condition."""
+    header = _apache_header(directive)
+    return header is not None and header.action == "set" and not header.conditional
+
+
 def apache_sends(name: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[bool, tuple[str, Directive]]:
     """A header after the directives of several levels, one after the other: what is always sent (True), and what is
     sent with good responses (False), each with who says it."""

@@ -28,8 +28,12 @@ Entry = t.Dict[str, t.Any]
 class Strength:
     """What was kept and what became weaker in one run; without a policy nothing is compared."""
 
-    def __init__(self, layout: Layout, policy: t.Mapping[str, t.Any] | None) -> None:
+    def __init__(
+        self, layout: Layout, policy: t.Mapping[str, t.Any] | None, endpoints: t.Iterable[Target] = ()
+    ) -> None:
+        """endpoints: those of the live server."""
         self.policy = policy
+        self._named = {(target["address"], target["port"]) for target in endpoints if target["server_name"]}
         self.replaces = (policy or {}).get("replace_stronger") or ()
         deployed = _adopt.deployed(layout, policy) if policy else None
         # The values that come from the policy so far.
@@ -61,7 +65,7 @@ class Strength:
 
     def weaker(self, target: Target, before: Answer | None, after: Answer) -> str | None:
         """Why a response is weaker than the one before, where that is not allowed, or None."""
-        if not self.policy or not target.get("tls", True) or not before or not (before["ok"] and after["ok"]):
+        if not self._counts(target) or not before or not (before["ok"] and after["ok"]):
             return None
         for name in (_HSTS, *(target.get("policy") or {})):
             was, now = (answer["headers"].get(name.lower(), [""])[0] for answer in (before, after))
@@ -77,9 +81,18 @@ class Strength:
     def weaker_grade(self, grade: Entry) -> str | None:
         """Why a rehearsed endpoint takes older protocols than the live one, where that is not allowed, or None."""
         was, now = (grade.get("now") or {}).get("protocols"), grade.get("protocols")
-        if not self.policy or not was or not now or _stronger.protocols(now, was) == now:
+        if not self._counts(grade) or not was or not now or _stronger.protocols(now, was) == now:
             return None
         return self._judge(grade, _stronger.TLS, "protocols", " ".join(was), " ".join(now))
+
+    def _counts(self, target: t.Mapping[str, t.Any]) -> bool:
+        """Whether an endpoint is compared: not where a client names no host, although there are names.
+
+        Browsers name one, and keep no HSTS for an address (RFC 6797, section 8.1.1). Which virtual host responds there
+        depends on the order of all of them.
+        """
+        place = target["address"], target["port"]
+        return bool(self.policy and target.get("tls", True) and (target["server_name"] or place not in self._named))
 
     def _judge(self, target: Entry, group: str, what: str, was: str, now: str) -> str | None:
         if was not in self.deployed[group] and group not in self.replaces:

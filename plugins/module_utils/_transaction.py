@@ -223,7 +223,7 @@ class _Transaction:
         self.own_addresses = _own_addresses()
         endpoints = _probe.targets_of(live.vhosts) if live else []
         probes = self._probes(endpoints)
-        self.strength = _strength.Strength(server.layout, self.params["policy"])
+        self.strength = _strength.Strength(server.layout, self.params["policy"], endpoints)
         self.result.update(kept=self.strength.kept, weakened=self.strength.weakened)
         if self.params["adopt"]:
             self._query([*endpoints, *_once(probes)])  # what virtual hosts send has a say in what they come to

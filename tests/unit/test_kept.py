@@ -278,3 +278,59 @@ def test_every_part_of_a_virtual_host_sends_what_it_keeps_once(bed: Bed) -> None
     with bed.running():
         for path in ("/", "/other", "/weak", "/none"):
             assert bed.hsts("shop.example", path) == [STRONGER], path
+
+
+@web_bed.needs_nginx
+def test_plain_http_gets_no_hsts_from_a_server_block_that_has_both(tmp_path: Path) -> None:
+    bed = Bed("nginx", tmp_path)
+    (plain,) = web_bed.free_ports(1)
+    bed.write({"shop.example": sends("nginx", STRONGER) + "listen 127.0.0.1:%d;\n" % plain})
+    bed.adopt()
+    with bed.running():
+        assert bed.hsts("shop.example") == [STRONGER]
+        assert web_bed.get(plain, "/", "shop.example", tls=False).all("strict-transport-security") == []
+
+
+@web_bed.needs_nginx
+def test_a_location_that_two_server_blocks_share_says_it_once(tmp_path: Path) -> None:
+    bed = Bed("nginx", tmp_path)
+    shared = tmp_path / "shared.inc"
+    shared.write_text("location /other { add_header X-Y z; return 200 x; }\n")
+    include = "include %s;\n" % shared
+    bed.write({"mail.example": include, "shop.example": include + sends("nginx", STRONGER)})
+    info = host("nginx", "debian", policy_dir=bed.layout.policy_dir)
+    info["vhosts"] = [vhost("nginx")]
+    wanted = plan(info, http_redirect=False)
+    for path, text in render(wanted).items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text.replace("shared:kopano_hardening", f"shared:k{tmp_path.name[-20:]}"))
+    for path, text in _adopt.adopt(_nginx.load(bed.layout), bed.layout, wanted["policy"]).texts.items():
+        Path(path).write_text(text)
+    with bed.running():
+        assert (bed.hsts("mail.example"), bed.hsts("shop.example")) == ([HSTS], [STRONGER])
+        for name in ("mail.example", "shop.example"):
+            assert bed.hsts(name, "/other") == [STRONGER]
+
+
+@web_bed.needs_nginx
+@pytest.mark.parametrize("line", ["ssl_session_tickets off;", "ssl_conf_command Options -SessionTicket;"])
+def test_a_setting_that_only_takes_away_stays_beside_the_policy(tmp_path: Path, line: str) -> None:
+    bed = Bed("nginx", tmp_path)
+    bed.write({"shop.example": line + "\n"})
+    (kept,) = bed.adopt()
+    assert kept["policy"] == "" and kept["value"] in line
+    inserted = bed.main.read_text().partition("server {")[2].partition("# kopano.hardening end")[0]
+    assert line in inserted
+    with bed.running():
+        assert bed.hsts("shop.example") == [HSTS]
+
+
+@web_bed.needs_apache
+def test_a_condition_is_not_dropped_to_keep_a_header(tmp_path: Path) -> None:
+    """What is only sent sometimes is not said for all responses."""
+    bed = Bed("apache", tmp_path)
+    bed.write(
+        {"shop.example": 'Header set X-Frame-Options DENY "expr=false"\nHeader append Referrer-Policy same-origin\n'}
+    )
+    bed.adopt()
+    assert "always set" not in bed.main.read_text()

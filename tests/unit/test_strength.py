@@ -156,6 +156,15 @@ def test_an_endpoint_that_would_take_older_protocols_is_found_by_its_grade(tmp_p
     assert strength.weaker_grade(dict(SHOP, protocols=rehearsed, now={"protocols": now})) is None
 
 
+def test_a_client_that_names_no_host_does_not_count_where_there_are_names(tmp_path):
+    layout, policy = web_bed.layout("nginx", tmp_path), {"tls": str(tmp_path / "tls.conf")}
+    nameless = dict(SHOP, server_name=None)
+    for endpoints, counts in (([nameless], True), ([nameless, SHOP], False)):
+        strength = _strength.Strength(layout, policy, endpoints)
+        assert (strength.weaker(nameless, sends(STRONGER), sends(HSTS)) is not None) is counts
+        assert strength.weaker(SHOP, sends(STRONGER), sends(HSTS)) is not None
+
+
 def test_a_header_that_stayed_is_named_with_the_policy_s(tmp_path):
     strength = _strength.Strength(web_bed.layout("nginx", tmp_path), {"tls": str(tmp_path / "tls.conf")})
     csp, permissions = "default-src 'self'", "camera=()"
@@ -177,6 +186,10 @@ def test_a_header_that_stayed_is_named_with_the_policy_s(tmp_path):
     }
     for _twice in range(2):
         strength.note(target, dict(answered(True), headers=headers))
+    weak = dict(headers, **{"x-frame-options": ["SAMEORIGIN"], "content-security-policy": [csp]})
+    before, after = (dict(answered(True), headers=found) for found in (headers, weak))
+    assert "X-Frame-Options" in (strength.weaker(target, before, after) or "")
+    assert strength.weaker(target, after, before) is None
     assert [(entry["item"], entry["value"], entry["path"]) for entry in strength.kept] == [
         ("X-Frame-Options", "DENY", "/webapp/"),
         ("Content-Security-Policy", "object-src 'none'", "/webapp/"),
