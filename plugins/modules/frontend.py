@@ -89,5 +89,5 @@ strength:
   type: list
   elements: str
   sample:
-    - "stronger than the policy, kept (see frontend_replace_stronger): shop.example hsts max-age=63072000; preload"
+    - "stronger than the policy, kept (see frontend_replace_stronger): shop.example hsts (max-age=63072000; preload)"
 """

@@ -466,11 +466,11 @@ _SHOWN = 3  # of several, so that a line can be read
 def strength_lines(result: Info) -> list[str]:
     """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
     kept = [
-        f"{' '.join(entry['names']) or entry['file']}{entry['path'] or ''} {entry['item']} {entry['value']}"
+        f"{(entry['names'] or [entry['file']])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
         for entry in result.get("kept", [])
     ]
     weakened = [
-        f"{entry['server_name'] or entry['address']}{entry['path'] or ''} {entry['item']} {entry['before']}"
+        f"{entry['server_name'] or entry['address']}{entry['path'] or ''} {entry['item']} ({entry['before']})"
         for entry in result.get("weakened", [])
     ]
     return [

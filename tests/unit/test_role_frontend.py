@@ -523,9 +523,9 @@ def test_what_is_kept_and_what_became_weaker_is_said_in_a_line_each():
     weakened = {"server_name": None, "address": "::1", "path": "/", "item": "protocols", "before": "TLSv1.3"}
     assert _frontend.strength_lines({}) == []
     assert _frontend.strength_lines({"kept": [kept, kept, other], "weakened": [weakened]}) == [
-        "stronger than the policy, kept (see frontend_replace_stronger): shop.test hsts max-age=9; preload, "
-        "/etc/x/webapp/ X-Frame-Options DENY",
-        "weaker now than before: ::1/ protocols TLSv1.3",
+        "stronger than the policy, kept (see frontend_replace_stronger): shop.test hsts (max-age=9; preload), "
+        "/etc/x/webapp/ X-Frame-Options (DENY)",
+        "weaker now than before: ::1/ protocols (TLSv1.3)",
     ]
     many = [dict(kept, names=[str(number)]) for number in range(9)]
-    assert _frontend.strength_lines({"kept": many})[0].endswith("2 hsts max-age=9; preload, 6 more")
+    assert _frontend.strength_lines({"kept": many})[0].endswith("2 hsts (max-age=9; preload), 6 more")
