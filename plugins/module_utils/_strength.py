@@ -100,8 +100,10 @@ class Strength:
                 f"{what}: {was!r} before, {now or 'none'!r} now, which is weaker; if that is wanted, name {group!r} in "
                 "frontend_replace_stronger (policy.replace_stronger)"
             )
-        where = {key: target.get(key) for key in ("address", "port", "server_name", "path")}
-        entry = dict(where, item=what, before=was, after=now)
+        where = {key: target[key] for key in ("address", "port", "server_name")}
+        # HSTS and protocols are those of a whole name.
+        path = target["path"] if group == _stronger.HEADERS else None
+        entry = dict(where, path=path, item=what, before=was, after=now)
         if entry not in self.weakened:
             self.weakened.append(entry)
         return None

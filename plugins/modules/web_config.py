@@ -451,7 +451,7 @@ kept:
 weakened:
   description:
     - What is weaker after this change than before, because O(policy.replace_stronger) allows it, or because the policy
-      itself set it so far.
+      itself set it so far. C(path) is set for a header of a single path.
   returned: always
   type: list
   elements: dict
@@ -459,7 +459,7 @@ weakened:
     - address: 127.0.0.1
       port: 443
       server_name: shop.example.org
-      path: /
+      path: null
       item: Strict-Transport-Security
       before: max-age=63072000; includeSubDomains; preload
       after: max-age=31536000

@@ -57,6 +57,7 @@ class Host:
             "files": [{"path": str(folder / f"{name}.conf"), "content": text} for name, text in files.items()],
             "adopt": True,
             "policy": {**{name: str(folder / f"{name}.conf") for name in files}, **policy},
+            "probes": [{"path": "/probed"}],
         }
 
 
@@ -99,7 +100,8 @@ def test_an_option_lets_what_is_sent_become_weaker_and_names_it(bed, monkeypatch
     host = Host(bed, monkeypatch, STRONGER, HSTS)
     result = bed.run(**host.options(replace_stronger=["hsts"]))
     (entry,) = result["weakened"]
-    assert (entry["server_name"], entry["port"], entry["before"]) == ("shop.example", 443, STRONGER)
+    where = (entry["server_name"], entry["port"], entry["path"])
+    assert (where, entry["before"]) == (("shop.example", 443, None), STRONGER)
     assert result["kept"] == []
 
 
