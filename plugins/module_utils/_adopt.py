@@ -551,9 +551,17 @@ class _Adoption:
         for directive in tree:
             if directive.inline:
                 lines += self.included(directive.args[0], directive.children or (), changes)
+            elif _item(directive) in changes:
+                lines.append(changes[_item(directive)])
             else:
-                lines.append(changes.get(_item(directive)) or self.line(directive))
+                lines += [*self.option_of(directive), self.line(directive)]
         return lines
+
+    def option_of(self, directive: Directive) -> list[str]:
+        """The comment before a line of the policy that names the option which decides it, for a server's refusal."""
+        before = self.config.files[directive.file][: directive.start].rstrip(" \t").splitlines()
+        comment = before[-1].strip() if before else ""
+        return [comment] if comment.startswith("# option: ") else []
 
     def repair_ssl_on(self, tls: list[Directive]) -> None:
         """Say with each listener what the directive C(ssl) says, which nginx 1.25.1 does not know any more."""

@@ -325,6 +325,15 @@ def test_a_setting_that_only_takes_away_stays_beside_the_policy(tmp_path: Path, 
         assert bed.hsts("shop.example") == [HSTS]
 
 
+def test_a_line_that_an_option_decides_names_it_also_where_it_is_repeated(tmp_path: Path) -> None:
+    bed = Bed("nginx", tmp_path)
+    bed.write({"shop.example": speaks("nginx", "TLSv1.3")})
+    bed.adopt(tls_ciphers=["ECDHE-RSA-AES128-GCM-SHA256"])
+    text = bed.main.read_text()
+    assert "# option: frontend_tls_ciphers\nssl_ciphers ECDHE-RSA-AES128-GCM-SHA256;\n" in text
+    assert "# option: frontend_tls_profile\n" in text and "ssl_protocols TLSv1.3;\nssl" not in text
+
+
 @web_bed.needs_apache
 def test_a_condition_is_not_dropped_to_keep_a_header(tmp_path: Path) -> None:
     """What is only sent sometimes is not said for all responses."""
