@@ -324,6 +324,41 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
     raise ssl.SSLError("the handshake does not end")
 
 
+class Defect(t.NamedTuple):
+    """Why no client can use a pair. C(sure) is False where it could not be found out whether one can."""
+
+    words: str
+    sure: bool
+
+
+def first(chain: bytes) -> Certificate | None:
+    """The first certificate of a PEM text, which is the server's own. Raises ParseError for one that is damaged."""
+    part = next((part for part in blocks(chain) if part.label in _CERTIFICATES), None)
+    return part and x509.read_certificate(part.der())
+
+
+def is_valid(certificate: Certificate, now: float) -> bool:
+    """Whether it is valid now, by its dates."""
+    return certificate.not_before <= now < certificate.not_after
+
+
+def defect(chain: bytes, key: bytes, now: float) -> Defect | None:
+    """Why no client can use the first certificate of a chain with the key, or None. Whether clients trust it is not
+    part of this."""
+    try:
+        leaf = first(chain)
+    except ParseError as error:
+        return Defect(f"the certificate cannot be read: {error}", False)
+    if leaf is None:
+        return Defect("there is no PEM certificate", True)
+    if not any(part.is_key for part in blocks(key)):
+        return Defect("there is no PEM key", True)
+    if not is_valid(leaf, now):
+        return Defect(f"it is not valid now, but from {date(leaf.not_before)} to {date(leaf.not_after)}", True)
+    found = _prove([leaf], key, [leaf])
+    return found and Defect(found[1], found[0] == "certificate.key.mismatch")
+
+
 # The chain
 
 

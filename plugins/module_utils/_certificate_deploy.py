@@ -7,8 +7,8 @@
 """Brings certificates and keys to where servers read them.
 
 The web server gets them by the same transaction as every change: rehearse, swap, reload, probe, or all is put back.
-What was replaced is not kept for a later restore, which would bring back a certificate that has expired, and keys.
-After that Kopano's own daemons get copies, which only their user can read.
+After that Kopano's own daemons get copies, which only their user can read. A pair that no client could use is installed
+nowhere, and what is replaced is kept (C(_certificate_kept)).
 
 The module certificate_install runs this, and on the host, without Ansible, the hook that renewals call
 (C(_certificate_hook)).
@@ -28,8 +28,11 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _ask,
+    _certificate,
+    _certificate_kept,
     _changeset,
     _config,
+    _journal,
     _layout,
     _paths,
     _probe,
@@ -37,6 +40,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _transaction,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Change, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 from ansible_collections.kopano.hardening.plugins.module_utils._server import Server, error_logs
 
 TIMEOUT = 10.0  # seconds for an answer of the web server
@@ -65,7 +69,6 @@ _TRANSACTION: dict[str, t.Any] = {
     "confirm_timeout": 0,
     "restore": None,
     "keep": 5,
-    "forget": True,
 }
 
 
@@ -78,12 +81,16 @@ class DeployError(Exception):
 
 
 class Pair(t.NamedTuple):
-    """A certificate chain and its key as PEM texts, and the paths that they belong at."""
+    """A certificate chain and its key as PEM texts, and the paths that they belong at.
+
+    stays: they are there already, and stay as they are, permissions included.
+    """
 
     path: str
     key_path: str
     chain: str
     key: str
+    stays: bool = False
 
     @property
     def sha256(self) -> str:
@@ -104,28 +111,23 @@ def deploy(
     settings: dict[str, t.Any],
     check_mode: bool = False,
     patience: float = 0.0,
+    files: list[dict[str, t.Any]] | None = None,
 ) -> dict[str, t.Any]:
     """Bring the pairs to their places. Raises DeployError.
 
     settings: C(server) and C(rehearse) as web_config's options, C(key_mode) as octal text, C(key_group) a name or None,
     C(kopano), whether Kopano's daemons get the first pair. patience: seconds to wait for another transaction to end.
-    Returns C(changed), C(diff), C(transaction), C(method) of the rehearsal, C(served), the names that are served with
-    one of the certificates, C(units), the daemons that were told, and C(warnings).
+    files: the pairs as web_config's files, where these are not what the settings make of them. Returns C(changed),
+    C(diff), C(transaction), C(method) of the rehearsal, C(served), the names that are served with one of the
+    certificates, C(units), the daemons that were told, C(kept), the ids of what was replaced, and C(warnings).
     """
-    result: dict[str, t.Any] = {
-        "changed": False,
-        "diff": [],
-        "transaction": None,
-        "method": None,
-        "served": [],
-        "units": [],
-        "warnings": [],
-        "rolled_back": False,
-    }
+    result = _nothing_yet()
     try:
-        digests = {pair.sha256 for pair in pairs}
-        _deploy(pairs, digests, settings, check_mode, patience, result)
-        if settings["kopano"]:
+        for_web = [pair for pair in pairs if not pair.stays]
+        digests = {pair.sha256 for pair in for_web}
+        files = _wanted(for_web, settings) if files is None else files
+        _deploy(for_web, files, digests, settings, check_mode, patience, result)
+        if settings["kopano"] and pairs[0].key:
             _deploy_kopano(pairs, check_mode, result)
     except _transaction.TransactionError as error:
         result.update(diff=error.result["diff"], rolled_back=error.result["rolled_back"])
@@ -135,6 +137,86 @@ def deploy(
     except (*_transaction.EXPECTED, ValueError) as error:
         raise DeployError(str(error), result) from error
     return result
+
+
+def restore(record: _journal.Record, settings: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """Bring back what a record of C(_certificate_kept) has, each file as it was; return what deploy() does. Raises
+    DeployError, ValueError for a record without a whole pair, OSError."""
+    states, about = record.before(), record.data["certificates"]
+    whole = [pair for pair in about["pairs"] if all(states[path].kind == FILE for path in pair)]
+    if not whole:
+        raise ValueError(
+            f"restore: {record.id} has a certificate without its key, or a key alone; it is in {record.folder}/before"
+        )
+    pairs = [Pair(*pair, *(states[path].content.decode("utf-8", "surrogateescape") for path in pair)) for pair in whole]
+    if about["unit"]:
+        return _restore_unit(about["unit"], pairs[0], states, check_mode)
+    files = [_as_file(path, states[path]) for pair in whole for path in pair]
+    return deploy(pairs, settings, check_mode, files=files)
+
+
+def _nothing_yet() -> dict[str, t.Any]:
+    return {
+        "changed": False,
+        "diff": [],
+        "transaction": None,
+        "method": None,
+        "served": [],
+        "units": [],
+        "kept": [],
+        "warnings": [],
+        "rolled_back": False,
+    }
+
+
+def _as_file(path: str, state: State) -> dict[str, t.Any]:
+    """A state as one of web_config's files."""
+    return {
+        "path": path,
+        "content": state.content.decode("utf-8", "surrogateescape"),
+        "mode": f"{state.mode:04o}",
+        "owner": str(state.uid),
+        "group": str(state.gid),
+        "state": "present",
+    }
+
+
+# --- what is replaced, and by what ------------------------------------------------------------------------------------
+
+
+def _require_usable(pair: Pair) -> None:
+    """What is to be written has to be of use to a client, whether or not a server reads it now. Raises ValueError."""
+    chain, key = (text.encode("utf-8", "surrogateescape") for text in (pair.chain, pair.key))
+    found = _certificate.defect(chain, key, time.time())
+    if found:
+        raise ValueError(f"{pair.path}: what is to be installed there cannot be used: {found.words}")
+
+
+def _resolved(path: str) -> str:
+    """The path that a change of this file has in a changeset."""
+    wanted = Changeset()
+    wanted.want(path, State(FILE))
+    return next(iter(wanted.desired))
+
+
+def _about(
+    pairs: t.Iterable[t.Sequence[str]], changes: t.Iterable[Change], unit: str | None = None
+) -> dict[str, t.Any]:
+    """What C(_certificate_kept) is told of the pairs that are at these paths, as they are before the changes."""
+    paths = [[_resolved(path), _resolved(key_path)] for path, key_path in pairs]
+    before = {change.path: change.before.content for change in changes}
+    touched = [pair for pair in paths if any(path in before for path in pair)]
+    found = []
+    for pair in touched:
+        with contextlib.suppress(ParseError):
+            found.append(_certificate.first(before.get(pair[0]) or _changeset.read(pair[0]).content))
+    certificates = [certificate for certificate in found if certificate]
+    return {
+        "pairs": touched,
+        "unit": unit,
+        "names": sorted({name for certificate in certificates for name in certificate.dns_names}),
+        "not_after": min((certificate.not_after for certificate in certificates), default=None),
+    }
 
 
 # --- the web server --------------------------------------------------------------------------------------------------
@@ -152,27 +234,34 @@ def _wanted(pairs: t.Iterable[Pair], settings: dict[str, t.Any]) -> list[dict[st
 
 def _deploy(
     pairs: t.Sequence[Pair],
+    files: list[dict[str, t.Any]],
     digests: set[str],
     settings: dict[str, t.Any],
     check_mode: bool,
     patience: float,
     result: dict[str, t.Any],
 ) -> None:
-    files = _wanted(pairs, settings)
     changeset = Changeset()
     for item in files:
         changeset.want(item["path"], _transaction.file_state(item))
     changes = changeset.pending()
-    running = [server for server in map(Server, _layout.detect(settings["server"])) if server.main_pid() is not None]
+    renewed = {change.path for change in changes if change.before.content != change.after.content}
+    for pair in pairs:
+        if renewed & {_resolved(pair.path), _resolved(pair.key_path)}:
+            _require_usable(pair)
+    about = _about([(pair.path, pair.key_path) for pair in pairs], changes)
+    running = _running(settings["server"])
     result["changed"] = bool(changes)
     result["diff"] = _changeset.diff(changes)
     if changes and running:
-        done = _transact(files, _with_server(settings, running, pairs), check_mode, patience)
+        done = _transact(files, about, _with_server(settings, running, pairs), check_mode, patience)
         result["transaction"] = done["transaction"]
+        result["kept"] += [record.id for record in _certificate_kept.records() if record.id == done["transaction"]]
         result["method"] = (done["rehearsal"] or {}).get("method")
         result["warnings"] += done["warnings"]
     elif changes and not check_mode:
         # Nobody reads it now, and who is started later has it then.
+        _keep(changes, about, result)
         apply(changes)
     if check_mode and changes:
         return
@@ -199,10 +288,26 @@ class _Ungraded:
         return []
 
 
+def _running(server: str) -> list[Server]:
+    return [found for found in map(Server, _layout.detect(server)) if found.main_pid() is not None]
+
+
+def _keep(changes: list[Change], about: dict[str, t.Any], result: dict[str, t.Any]) -> None:
+    identifier = _certificate_kept.keep(changes, about)
+    if identifier:
+        result["kept"].append(identifier)
+
+
 def _transact(
-    files: list[dict[str, t.Any]], settings: dict[str, t.Any], check_mode: bool, patience: float
+    files: list[dict[str, t.Any]],
+    about: dict[str, t.Any],
+    settings: dict[str, t.Any],
+    check_mode: bool,
+    patience: float,
 ) -> dict[str, t.Any]:
-    params = dict(_TRANSACTION, files=files, server=settings["server"], rehearse=settings["rehearse"])
+    params = dict(
+        _TRANSACTION, files=files, certificates=about, server=settings["server"], rehearse=settings["rehearse"]
+    )
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -249,10 +354,29 @@ def _have_served(
             result["served"].append(name)
 
 
-def _targets(config: _config.Config, paths: set[str]) -> list[_ask.Target]:
-    """The endpoints with a name whose virtual host has one of the paths as its certificate."""
+def served_from(path: str, server: str) -> set[str]:
+    """The digests of the certificates that running web servers serve where a virtual host reads the path. Raises
+    ValueError."""
+    found = set()
+    for running in _running(server):
+        try:
+            config = _rehearsal.LOADERS[running.layout.server](running.layout)
+        except _config.ConfigError as error:
+            raise ValueError(str(error)) from error
+        answers = _ask.ask_all(_endpoints(config, {os.path.realpath(path)}), TIMEOUT)
+        found |= {str(answer["certificate"]) for answer in answers if answer["certificate"]}
+    return found
+
+
+def _endpoints(config: _config.Config, paths: set[str]) -> list[_ask.Target]:
+    """The endpoints whose virtual host has one of the paths as its certificate."""
     vhosts = [vhost for vhost in config.vhosts if vhost.certificate and os.path.realpath(vhost.certificate) in paths]
-    return [target for target in _probe.targets_of(vhosts) if target["server_name"]]
+    return _probe.targets_of(vhosts)
+
+
+def _targets(config: _config.Config, paths: set[str]) -> list[_ask.Target]:
+    """Those of them with a name."""
+    return [target for target in _endpoints(config, paths) if target["server_name"]]
 
 
 def _stale(targets: t.Sequence[_ask.Target], digests: set[str]) -> list[str]:
@@ -266,45 +390,74 @@ def _stale(targets: t.Sequence[_ask.Target], digests: set[str]) -> list[str]:
 
 def _deploy_kopano(pairs: t.Sequence[Pair], check_mode: bool, result: dict[str, t.Any]) -> None:
     own = {os.path.realpath(path) for pair in pairs for path in (pair.path, pair.key_path)}
-    for unit, verb in DAEMONS.items():
+    for unit in DAEMONS:
         if not any(os.path.exists(os.path.join(folder, unit + ".service")) for folder in UNIT_DIRECTORIES):
             continue
         try:
             changes = _copies(unit, pairs[0], own)
-            result["diff"] += _changeset.diff(changes)
-            result["changed"] = result["changed"] or bool(changes)
             if changes:
-                result["units"].append(unit)
-            if changes and not check_mode:
-                apply(changes)
-                _tell(unit, verb, changes)
+                _require_usable(pairs[0])
+                paths = list(_copied_to(unit, _options(unit)).values())
+                _hand_over(unit, changes, _about([paths], changes, unit), check_mode, result)
         except (_changeset.ChangeError, OSError, ValueError) as error:
             raise ValueError(f"the web server has the new certificate, {unit} has not: {error}") from error
 
 
+def _hand_over(
+    unit: str, changes: list[Change], about: dict[str, t.Any], check_mode: bool, result: dict[str, t.Any]
+) -> None:
+    """Give a daemon other copies, and keep what these replace."""
+    result["diff"] += _changeset.diff(changes)
+    result["changed"] = True
+    result["units"].append(unit)
+    if not check_mode:
+        _keep(changes, about, result)
+        apply(changes)
+        _tell(unit, DAEMONS[unit], changes)
+
+
+def _restore_unit(unit: str, pair: Pair, states: dict[str, State], check_mode: bool) -> dict[str, t.Any]:
+    """Give a daemon the copies that it had. Raises DeployError."""
+    result = _nothing_yet()
+    changeset = Changeset()
+    try:
+        for path in (pair.path, pair.key_path):
+            changeset.want(path, states[path])
+        changes = changeset.pending()
+        if changes:
+            _require_usable(pair)
+            _hand_over(unit, changes, _about([(pair.path, pair.key_path)], changes, unit), check_mode, result)
+    except (*_transaction.EXPECTED, ValueError) as error:
+        raise DeployError(str(error), result) from error
+    return result
+
+
 def _copies(unit: str, pair: Pair, own: set[str]) -> list[Change]:
     """What differs of a daemon's copy, at the paths that its configuration names or that are built into it."""
-    name = unit[len("kopano-") :]
-    options = _options(os.path.join(KOPANO, name + ".cfg"))
+    options = _options(unit)
     user = options.get("run_as_user") or "kopano"
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise ValueError(f"there is no user {user!r}, as whom it runs") from None
     changeset = Changeset()
-    for option, default, content in (
-        ("ssl_certificate_file", "cert.pem", pair.chain),
-        ("ssl_private_key_file", "privkey.pem", pair.key),
-    ):
-        path = options.get(option) or os.path.join(KOPANO, name, default)
+    for (option, path), content in zip(_copied_to(unit, options).items(), (pair.chain, pair.key)):
         if os.path.realpath(path) in own:
             raise ValueError(f"{option} is {path}, which is the web server's own; give it a path of its own")
         changeset.want(path, State(FILE, content=content.encode(), mode=0o400, uid=entry.pw_uid, gid=0))
     return changeset.pending()
 
 
-def _options(path: str) -> dict[str, str]:
+def _copied_to(unit: str, options: dict[str, str]) -> dict[str, str]:
+    """The paths of a daemon's chain and key, by the options that name them."""
+    defaults = {"ssl_certificate_file": "cert.pem", "ssl_private_key_file": "privkey.pem"}
+    folder = os.path.join(KOPANO, unit[len("kopano-") :])
+    return {option: options.get(option) or os.path.join(folder, name) for option, name in defaults.items()}
+
+
+def _options(unit: str) -> dict[str, str]:
     """A Kopano daemon's configuration: C(name = value), the last one counts."""
+    path = os.path.join(KOPANO, unit[len("kopano-") :] + ".cfg")
     try:
         with open(path, encoding="utf-8", errors="replace") as lines:
             pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#")]

@@ -140,6 +140,16 @@ def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
     return wanted.pending()
 
 
+def brings_to(paths: t.Container[str]) -> bool:
+    """Whether renewals replace one of these files."""
+    try:
+        with open(SETTINGS) as stream:
+            entries = json.load(stream)["certificates"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return any(os.path.realpath(entry["path"]) in paths for entry in entries)
+
+
 def leftovers() -> list[Change]:
     """What has to go, so that no renewal replaces a certificate from elsewhere. The code does nothing by itself."""
     wanted = Changeset()

@@ -9,13 +9,13 @@
 from __future__ import annotations
 
 import os
-import ssl
 import subprocess
 import tempfile
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _certificate_deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 OPENSSL_TIMEOUT = 60
@@ -74,33 +74,96 @@ def make(names: t.Sequence[str], days: int, key_type: str = "ecdsa") -> tuple[st
 
 
 def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool, key_type: str = "ecdsa") -> str | None:
-    """Why what lies there cannot go on being used, or None.
+    """Why what lies there cannot go on being used, or None. Raises OSError where it cannot be read.
 
-    own: it has to be self-signed and for just these names; else any certificate with its key will do that is not over.
+    own: it has to be self-signed, with this kind of key, and for just these names. Otherwise anything will do that a
+    client can use, and so does what cannot be judged here, such as a key whose password only the web server has.
     """
     try:
-        with open(path, encoding="ascii") as stream:
-            found = _certificate_deploy.PEM.search(stream.read())
-        if not found:
-            return f"{path} is no PEM certificate"
-        certificate = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(found.group()))
-        # It reads the key, and compares the two.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(path, key_path, password=lambda: b"")
+        chain, key = map(_read, (path, key_path))
     except FileNotFoundError as error:
-        return f"{error.filename or path} is not there"
-    except (OSError, ValueError, ParseError) as error:
-        # OpenSSL's own words for two that do not belong together, among others.
-        return f"{path} and {key_path}: {getattr(error, 'strerror', None) or error}"
-    now, lifetime = time.time(), certificate.not_after - certificate.not_before
-    if not certificate.not_before <= now < certificate.not_after:
-        return f"{path} is not valid now"
+        return f"{error.filename} is not there"
+    found = _certificate.defect(chain, key, time.time())
+    if found and (own or found.sure):
+        # OpenSSL's own report for two that do not belong together, among others.
+        return f"{path} and {key_path}: {found.words}"
+    return _not_own(path, chain, names, key_type) if own else None
+
+
+def _not_own(path: str, chain: bytes, names: t.Iterable[str], key_type: str) -> str | None:
+    certificate = _certificate.first(chain)
+    assert certificate is not None  # it has no defect
     if certificate.key.type != KINDS[key_type]:
         return f"{path} has a key of the kind {certificate.key.type}"
-    if own:
-        if not certificate.self_signed:
-            return f"{path} is not self-signed"
-        if sorted(map(str.lower, certificate.dns_names)) != sorted(map(str.lower, names)):
-            return f"{path} is for {' '.join(certificate.dns_names) or 'no names'}"
-        if certificate.not_after - now < lifetime / 3:
-            return f"{path} is in its last third"
+    if not certificate.self_signed:
+        return f"{path} is not self-signed"
+    if sorted(map(str.lower, certificate.dns_names)) != sorted(map(str.lower, names)):
+        return f"{path} is for {' '.join(certificate.dns_names) or 'no names'}"
+    if certificate.not_after - time.time() < (certificate.not_after - certificate.not_before) / 3:
+        return f"{path} is in its last third"
     return None
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
+
+
+# --- in place of one that is ordered ---------------------------------------------------------------------------------
+
+
+class Chosen(t.NamedTuple):
+    """The pairs that are to be there, why some of them had to be made, and what the user has to know of others."""
+
+    pairs: list[Pair]
+    reasons: list[str]
+    warnings: list[str]
+
+
+def choose(entries: t.Sequence[dict[str, t.Any]], wanted: dict[str, t.Any], server: str) -> Chosen:
+    """What is there if it will do, else a new pair: for entries with C(path), C(key_path) and C(key_type).
+
+    wanted: C(names), C(days) and C(bootstrap). server: as web_config's option. Raises ValueError, OSError.
+    """
+    reasons: list[str] = []
+    warnings: list[str] = []
+    found = [_there(entry, wanted, server, reasons, warnings) for entry in entries]
+    # A server comes with the newer kind of key where a client can use both. So one that no client trusts must not come
+    # beside one that works: until it has its own, its place gets the same.
+    model = next((pair for pair in found if pair and pair.stays and pair.key), None)
+    pairs = [pair or _new(entry, wanted, model) for entry, pair in zip(entries, found)]
+    return Chosen(pairs, reasons, warnings)
+
+
+def _there(
+    entry: dict[str, t.Any], wanted: dict[str, t.Any], server: str, reasons: list[str], warnings: list[str]
+) -> Pair | None:
+    """The pair that is there, if it is to be used, else None, with the reason added."""
+    path, key_path, bootstrap = entry["path"], entry["key_path"], wanted["bootstrap"]
+    why = why_not(path, key_path, wanted["names"], not bootstrap, entry["key_type"])
+    if why is None:
+        chain, key = (_read(one).decode("utf-8", "surrogateescape") for one in (path, key_path))
+        return Pair(path, key_path, chain, key, stays=bootstrap)
+    if bootstrap and _is_in_memory(path, server):
+        warnings.append(
+            f"{why}. The running web server still serves what it has read before, so nothing is replaced until the "
+            "ordered certificate is there; until then it would not start again"
+        )
+        return Pair(path, key_path, "", "", stays=True)
+    reasons.append(why)
+    return None
+
+
+def _is_in_memory(path: str, server: str) -> bool:
+    """Whether a running server serves something that files have no more, and that is not known to have expired."""
+    try:
+        certificate = _certificate.first(_read(path))
+    except (OSError, ParseError):
+        certificate = None
+    expired = certificate and not _certificate.is_valid(certificate, time.time())
+    return bool(_certificate_deploy.served_from(path, server) - {certificate.sha256 if certificate and expired else ""})
+
+
+def _new(entry: dict[str, t.Any], wanted: dict[str, t.Any], model: Pair | None) -> Pair:
+    made = (model.chain, model.key) if model else make(wanted["names"], wanted["days"], entry["key_type"])
+    return Pair(entry["path"], entry["key_path"], *made)

@@ -26,6 +26,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
     _adopt,
     _apache,
     _ask,
+    _certificate_kept,
     _changeset,
     _config,
     _diagnose,
@@ -423,9 +424,10 @@ class _Transaction:
             "family": server.layout.family,
             "restores": self.params["restore"] or None,
             "running": running,
-            "forget": self.params.get("forget", False),
+            "certificates": self.params.get("certificates"),
         }
-        self.record = self.journal.begin(server.layout.server, changes, **more)
+        saved = _certificate_kept.whole(changes, self.params.get("certificates"))
+        self.record = self.journal.begin(server.layout.server, saved, **more)
         self.result["transaction"] = self.record.id
         _changeset.stage(
             changes,
@@ -777,10 +779,10 @@ def _server_of(record: Record) -> Server | None:
 
 
 def _finish(journal: Journal, record: Record, keep: int) -> None:
-    """Commit what was proven good, and forget what is too old. A record that says so is forgotten itself at once."""
-    if record.data.get("forget"):
-        journal.discard(record)
-        _guard.remove(record)
+    """Commit what was proven good, and forget what is too old. That of certificates has a place of its own."""
+    if record.data.get("certificates"):
+        _guard.remove(record)  # its program lies in the folder that is moved; the next run finishes what is proven
+        _certificate_kept.set_aside(journal, record)
         return
     restored = record.data.get("restores")
     if restored:

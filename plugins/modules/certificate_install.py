@@ -19,7 +19,10 @@ description:
   - Every name whose virtual host reads one of the paths must come with a certificate of these afterwards.
   - The first certificate also goes to C(kopano-gateway) and C(kopano-ical), where their units are installed, in a copy
     that only their user can read. The one is reloaded, the other restarted.
-  - What was replaced is not kept, so no later restore brings an old certificate or key back.
+  - A certificate that is not valid now, or to which the key does not belong, replaces nothing.
+  - What is replaced is kept below C(/var/lib/kopano-hardening/certificates), for root only, and comes back by
+    O(restore) alone. No restore of another change brings an old certificate or key back. For each path five are kept,
+    those that are still valid before those that have expired.
 extends_documentation_fragment:
   - kopano.hardening.attributes
 attributes:
@@ -35,9 +38,9 @@ options:
   certificates:
     description:
       - The certificates and where they belong. More than one for keys of different kinds, for the same names.
+      - Required without O(restore).
     type: list
     elements: dict
-    required: true
     suboptions:
       path:
         description: Absolute path of the certificate chain. An existing file keeps its owner and permissions.
@@ -80,10 +83,21 @@ options:
         default: 90
       bootstrap:
         description:
-          - Whether any certificate will do that is there already, with its key, and valid now. Otherwise what is there
-            has to be self-signed and for just these names.
+          - Whether any certificate will do that is there already, with its key, and valid now, whatever its names and
+            the kind of its key. Such a one stays as it is, with its permissions. Otherwise what is there has to be
+            self-signed and for just these names.
+          - What the running web server still serves, although the files have it no more, is not replaced either.
+          - Where one of several has such a certificate, the others get a copy of it, so that no client comes across a
+            self-signed one beside it.
         type: bool
         default: false
+  restore:
+    description:
+      - The id of what is to be brought back, one of RV(kept), or V(latest) for what was replaced last. An unknown id is
+        answered with those that there are.
+      - Contents, permissions and owner are those of before, and what is there now is kept in turn. It is installed as
+        any other certificate, so one that has expired is refused. Renewals do not replace it any more.
+    type: str
   renewal:
     description:
       - Has C(certbot)'s renewals do the same without Ansible. The files of O(certificates) are C(certbot)'s then.
@@ -149,6 +163,10 @@ EXAMPLES = r"""
         chain_file: /etc/letsencrypt/live/mail.example.com/fullchain.pem
         key_file: /etc/letsencrypt/live/mail.example.com/privkey.pem
     renewal: true
+
+- name: Bring back what was replaced last
+  kopano.hardening.certificate_install:
+    restore: latest
 """
 
 RETURN = r"""
@@ -174,6 +192,12 @@ units:
   type: list
   elements: str
   sample: [kopano-gateway]
+kept:
+  description: The ids of what was replaced, for O(restore).
+  returned: always
+  type: list
+  elements: str
+  sample: [000004-20261125T020406Z-9f86d0]
 reason:
   description: Why a self-signed certificate was made, empty if none was.
   returned: success
@@ -211,8 +235,10 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils import (
     _certificate_deploy,
     _certificate_hook,
+    _certificate_kept,
     _certificate_self_signed,
     _changeset,
+    _journal,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
@@ -221,7 +247,6 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {
         "type": "list",
         "elements": "dict",
-        "required": True,
         "no_log": False,
         "options": {
             "path": {"type": "path", "required": True},
@@ -243,6 +268,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "bootstrap": {"type": "bool", "default": False},
         },
     },
+    "restore": {"type": "str"},
     "renewal": {"type": "bool"},
     "ca_file": {"type": "path"},
     "key_mode": {"type": "str", "default": "0600", "no_log": False},
@@ -255,6 +281,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def invalid(params: dict[str, t.Any]) -> str | None:
     """What the argument spec cannot say: the first option whose value is no good, with the reason; or None."""
+    if params["restore"]:
+        return None
     if not params["certificates"]:
         return "certificates: [] names no certificate"
     paths: list[str] = []
@@ -282,12 +310,16 @@ def invalid(params: dict[str, t.Any]) -> str | None:
 
 
 def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Do what the options say; return what the module returns. Raises DeployError, ChangeError, ValueError, OSError."""
-    entries = params["certificates"]
+    """Do what the options say; return what the module returns. Raises DeployError, ChangeError, KeptError, ValueError,
+    OSError."""
     settings = {name: params[name] for name in ("server", "rehearse", "key_mode", "key_group", "kopano")}
+    if params["restore"]:
+        return _restored(params["restore"], settings, check_mode)
+    entries = params["certificates"]
     reasons: list[str] = []
+    warnings: list[str] = []
     if params["self_signed"]:
-        pairs = [_self_signed(entry, params["self_signed"], reasons) for entry in entries]
+        pairs, reasons, warnings = _certificate_self_signed.choose(entries, params["self_signed"], params["server"])
     elif entries[0]["chain_file"]:
         pairs = _certificate_hook.read_pairs(entries)
     else:
@@ -295,6 +327,7 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
             Pair(entry["path"], entry["key_path"], _whole(entry["chain"]), _whole(entry["key"])) for entry in entries
         ]
     result = dict(_certificate_deploy.deploy(pairs, settings, check_mode), reason="; ".join(reasons))
+    result["warnings"] += warnings
     result["missing"] = [path for pair in pairs for path in (pair.path, pair.key_path) if not os.path.exists(path)]
     if params["renewal"]:
         keys = ("path", "key_path", "chain_file", "key_file")
@@ -305,22 +338,29 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         if not check_mode:
             _certificate_hook.install(changes)
     elif params["renewal"] is False:
-        changes = _certificate_hook.leftovers()
-        result["diff"] += _changeset.diff(changes)
-        result["changed"] = result["changed"] or bool(changes)
-        if not check_mode:
-            _certificate_hook.put(changes)
+        _end_renewals(result, check_mode)
     return result
 
 
-def _self_signed(entry: dict[str, t.Any], wanted: dict[str, t.Any], reasons: list[str]) -> Pair:
-    """What is there if it will do, else a new pair, with the reason added. Raises ValueError, OSError."""
-    path, key_path, key_type = entry["path"], entry["key_path"], entry["key_type"]
-    why = _certificate_self_signed.why_not(path, key_path, wanted["names"], not wanted["bootstrap"], key_type)
-    if why is None:
-        return _certificate_hook.read_pairs([dict(entry, chain_file=path, key_file=key_path)])[0]
-    reasons.append(why)
-    return Pair(path, key_path, *_certificate_self_signed.make(wanted["names"], wanted["days"], key_type))
+def _restored(identifier: str, settings: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+    """What was replaced is brought back, and stays: no renewal replaces it."""
+    record = _certificate_kept.find(identifier)
+    result = dict(_certificate_deploy.restore(record, settings, check_mode), reason="", missing=[])
+    paths = {path for pair in record.data["certificates"]["pairs"] for path in pair}
+    if _certificate_hook.brings_to(paths):
+        _end_renewals(result, check_mode)
+        result["warnings"].append(
+            f"certbot's renewals no longer replace {', '.join(sorted(paths))}; the role certificate brings them back"
+        )
+    return result
+
+
+def _end_renewals(result: dict[str, t.Any], check_mode: bool) -> None:
+    changes = _certificate_hook.leftovers()
+    result["diff"] += _changeset.diff(changes)
+    result["changed"] = result["changed"] or bool(changes)
+    if not check_mode:
+        _certificate_hook.put(changes)
 
 
 def _whole(text: str) -> str:
@@ -329,7 +369,12 @@ def _whole(text: str) -> str:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec=ARGUMENT_SPEC,
+        supports_check_mode=True,
+        required_one_of=[("certificates", "restore")],
+        mutually_exclusive=[("certificates", "restore"), ("self_signed", "restore"), ("renewal", "restore")],
+    )
     reason = invalid(module.params)
     if reason is None and os.geteuid() != 0:
         reason = "this module writes keys for servers and needs root; use become"
@@ -341,7 +386,7 @@ def main() -> None:
         for warning in error.result.pop("warnings"):
             module.warn(warning)
         module.fail_json(msg=str(error), **dict(error.result, changed=False))
-    except (_changeset.ChangeError, ValueError, OSError) as error:
+    except (_changeset.ChangeError, _certificate_kept.KeptError, _journal.JournalError, ValueError, OSError) as error:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):
         module.warn(warning)
