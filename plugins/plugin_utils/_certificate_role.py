@@ -135,13 +135,18 @@ def asked(
 
 
 def places(goal: Info, kinds: t.Sequence[str]) -> list[Info]:
-    """Where certificates for these kinds of keys go, all but the first beside it: C(path), C(key_path), C(key_type)."""
-    return [
-        {"path": _beside(goal["certificate"], kind), "key_path": _beside(goal["key"], kind), "key_type": kind}
-        if number
-        else {"path": goal["certificate"], "key_path": goal["key"], "key_type": kind}
-        for number, kind in enumerate(kinds)
+    """Where certificates for these kinds of keys go: C(path), C(key_path), C(key_type). All but the first go beside it
+    unless the goal names a place of their own, such as C(certificate_rsa) and C(key_rsa)."""
+    first = [{"path": goal["certificate"], "key_path": goal["key"], "key_type": kind} for kind in kinds[:1]]
+    others = [
+        {
+            "path": goal.get(f"certificate_{kind}") or _beside(goal["certificate"], kind),
+            "key_path": goal.get(f"key_{kind}") or _beside(goal["key"], kind),
+            "key_type": kind,
+        }
+        for kind in kinds[1:]
     ]
+    return first + others
 
 
 def _beside(path: str, kind: str) -> str:

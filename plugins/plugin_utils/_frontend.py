@@ -246,6 +246,18 @@ def site_path(server: Info) -> str:
     return os.path.join(server["sites"]["available_dir"], SITE + suffix)
 
 
+def with_installed(options: Options) -> Options:
+    """The options with what the role certificate has installed on this host in the same run, where they are empty."""
+    installed = options["certificate_result"].get("certificates", [])
+    found = dict(options)
+    if installed and not found["tls_certificate"]:
+        found.update(tls_certificate=installed[0]["path"], tls_certificate_key=installed[0]["key_path"])
+    # A second kind of key belongs beside its own first one and beside no other.
+    if installed[1:] and found["tls_certificate"] == installed[0]["path"] and not found["tls_certificate_rsa"]:
+        found.update(tls_certificate_rsa=installed[1]["path"], tls_certificate_rsa_key=installed[1]["key_path"])
+    return found
+
+
 def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, str, str]:
     """Certificate and key of the site as paths, and a warning or ''."""
     if options["tls_certificate"]:
@@ -296,6 +308,7 @@ def site(
             f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
         )
     components = _with_php(components, options, info, server)
+    options = with_installed(options)
     chosen = certificate(info, vhosts, options)
     return {
         "names": names,

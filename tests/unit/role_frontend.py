@@ -47,7 +47,7 @@ def layout_of(server: str, family: str) -> _layout.Layout:
 def options(**changes: t.Any) -> dict[str, t.Any]:
     """The role's options as it hands them to its filters."""
     values = {name.replace("frontend_", "", 1): copy.deepcopy(value) for name, value in DEFAULTS.items()}
-    values["check_mode"] = False
+    values.update(check_mode=False, certificate_result={})
     assert set(changes) <= set(values)
     return {**values, **changes}
 

@@ -196,6 +196,10 @@ def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_stand_in_of_its
         ("/etc/tls/chain.pem", "/etc/tls.d/key"),
         ("/etc/tls/chain-rsa.pem", "/etc/tls.d/key-rsa"),
     ]
+    # Or where the role frontend has a place for it.
+    named = {**SITE, "certificate_rsa": "/etc/rsa.pem", "key_rsa": "/etc/rsa.key"}
+    assert _certificate_role.places(named, ["ecdsa", "rsa"])[1]["path"] == "/etc/rsa.pem"
+    assert _certificate_role.places(named, ["rsa"])[0]["path"] == SITE["certificate"]
     chain, _key = _certificate_role.stand_ins(places, [places[1]["path"]], [])
     assert chain["path"] == places[1]["path"]
     assert _x509.read_certificate(ssl.PEM_cert_to_DER_cert(chain["content"])).key.type == "RSA"

@@ -34,7 +34,8 @@ def test_the_data_itself_is_without_fault():
 def test_the_plan_is_told_of_every_option_it_reads():
     told = dict(re.findall(r"'(\w+)': (\w+)", load("vars/main/plan.yml")["__frontend_options"]))
     for name, variable in told.items():
-        assert variable in (f"frontend_{name}", f"ansible_{name}")
+        # What the role certificate returns is the one thing of another role.
+        assert variable in (f"frontend_{name}", f"ansible_{name}") or name == variable == "certificate_result"
     code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend.py").read_text()
     code += (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend_components.py").read_text()
     read = set(re.findall(r"""options\[["'](\w+)["']\]""", code))
@@ -253,6 +254,29 @@ def test_certificate_is_the_named_one_else_the_host_s_own_else_the_distribution_
     assert (wanted["site"]["certificate"], wanted["site"]["certificate_key"]) == ("/c.pem", "/k.pem")
     info.update(vhosts=[], snakeoil=None)
     assert "frontend_tls_certificate" in plan(info, server_names=names)["error"]
+
+
+def test_what_the_role_certificate_has_installed_is_the_site_s_where_no_option_names_another():
+    info = host("nginx", "debian")
+    info["vhosts"] = [vhost("nginx", certificate="/etc/ssl/mail.pem", key="/etc/ssl/mail.key")]
+    places = [
+        {"path": f"/c{kind}.pem", "key_path": f"/k{kind}.pem", "key_type": kind or "ecdsa"} for kind in ("", "-rsa")
+    ]
+
+    def chosen(installed, **changes):
+        more = {"server_names": ["mail.example.com"], "mode": "site", "certificate_result": {"certificates": installed}}
+        site = plan(info, **more, **changes)["site"]
+        return [site[name] for name in ("certificate", "certificate_key", "certificate_rsa", "certificate_rsa_key")]
+
+    own = {"tls_certificate": "/own.pem", "tls_certificate_key": "/own.key"}
+    rsa = {"tls_certificate_rsa": "/own-rsa.pem", "tls_certificate_rsa_key": "/own-rsa.key"}
+    same = {"tls_certificate": "/c.pem", "tls_certificate_key": "/k.pem"}
+    assert chosen(places[:1]) == ["/c.pem", "/k.pem", "", ""]
+    assert chosen(places) == ["/c.pem", "/k.pem", "/c-rsa.pem", "/k-rsa.pem"] == chosen(places, **same)
+    # The second kind of another certificate does not come beside one that an option names.
+    assert chosen(places, **own) == ["/own.pem", "/own.key", "", ""]
+    assert chosen(places, **own, **rsa) == [*own.values(), *rsa.values()]
+    assert chosen(places, **same, **rsa) == [*same.values(), *rsa.values()]
 
 
 def test_php_is_what_the_host_runs_unless_named():
