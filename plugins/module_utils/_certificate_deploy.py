@@ -126,7 +126,8 @@ def deploy(
         for_web = [pair for pair in pairs if not pair.stays]
         digests = {pair.sha256 for pair in for_web}
         files = _wanted(for_web, settings) if files is None else files
-        _deploy(for_web, files, digests, settings, check_mode, patience, result)
+        if files:
+            _deploy(for_web, files, digests, settings, check_mode, patience, result)
         if settings["kopano"] and pairs[0].key:
             _deploy_kopano(pairs, check_mode, result)
     except _transaction.TransactionError as error:

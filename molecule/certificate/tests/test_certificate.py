@@ -22,16 +22,20 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 SCENARIO = Path(__file__).resolve().parent.parent
 PROJECT = SCENARIO.parent.parent
 SET = os.environ.get("LAB_SET", "molecule-certificate")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
 COMMON = yaml.safe_load(INVENTORY.read_text())["all"]
-VARIABLES, HOSTS = COMMON["vars"], COMMON["hosts"]
+VARIABLES, ALL = COMMON["vars"], COMMON["hosts"]
+# Those without a site, and those whose virtual hosts have a certificate: RSA, from the lab's authority.
+HOSTS = {name: entry for name, entry in ALL.items() if name.endswith("n")}
+ADOPTED = {"apache11": "apache2", "nginx12": "nginx"}
 DIRECTORY = VARIABLES["certificate_acme_directory"]
 HARDEN = PROJECT / "playbooks" / "harden.yml"
+RESTORE = PROJECT / "playbooks" / "restore.yml"
 ALONE = SCENARIO / "certificate.yml"
 SECONDS = 300
 # The rest of the playbook is what other scenarios are about.
@@ -65,6 +69,8 @@ class Play:
 
 def play(playbook: Path, *arguments: str, **variables: object) -> Play:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    if "--limit" not in arguments:
+        arguments += ("--limit", ",".join(HOSTS))
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(variables, file)
         file.flush()
@@ -102,12 +108,15 @@ def read(host: str, path: str) -> str:
     return done.stdout
 
 
-def served(host: str, port: int = 443) -> x509.Certificate:
-    """The certificate that a client gets who asks for the mail server."""
+def served(host: str, port: int = 443, ciphers: str = "") -> x509.Certificate:
+    """The certificate that a client gets who asks for the mail server; ciphers: of one that can do no others."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    address = HOSTS[host]["lab_addresses"][0]
+    if ciphers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+        context.set_ciphers(ciphers)
+    address = ALL[host]["lab_addresses"][0]
     with (
         socket.create_connection((address, port), 10) as plain,
         context.wrap_socket(plain, server_hostname=f"mail.{host}.test") as tls,
@@ -153,6 +162,106 @@ class Watch:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+
+# --- hosts that serve one already -------------------------------------------------------------------------------------
+
+ADOPT = {
+    **ACME,
+    "certificate_path": "/etc/ssl/certs/mail.{{ inventory_hostname }}.test.pem",
+    "certificate_key_path": "/etc/ssl/private/mail.{{ inventory_hostname }}.test.key",
+    "certificate_acme_webroot": "/var/www/html",
+    # One of the two has a CAA record that no CA understands.
+    "certificate_acme_preflight": "{{ inventory_hostname != 'nginx12' }}",
+}
+ON_ADOPTED = [*ONLY, "--limit", ",".join(ADOPTED)]
+KEPT = "/var/lib/kopano-hardening/certificates"
+
+
+def pair(host: str) -> str:
+    """The administrator's own files: contents, permissions, owner, time."""
+    paths = [f"/etc/ssl/certs/mail.{host}.test.pem", f"/etc/ssl/private/mail.{host}.test.key"]
+    done = on(host, "sh", "-c", "sha256sum {0}; stat -c '%a %U:%G %i' {0}".format(" ".join(paths)))
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def own() -> dict[str, tuple[x509.Certificate, str]]:
+    """What these hosts served, and from which files, before the first run."""
+    return {host: (served(host), pair(host)) for host in ADOPTED}
+
+
+@pytest.mark.parametrize("playbook", [HARDEN, ALONE], ids=["harden.yml", "the role alone"])
+def test_an_order_that_is_refused_leaves_an_administrators_own_pair_as_it_is(own, playbook):
+    for host, (certificate, _files) in own.items():
+        assert isinstance(certificate.public_key(), rsa.RSAPublicKey), host
+    # Their virtual hosts do not answer from there.
+    refusing = {"certificate_acme_webroot": "/var/www/elsewhere", "certificate_acme_preflight": True}
+    limit = ON_ADOPTED if playbook == HARDEN else ON_ADOPTED[-2:]
+    done = play(playbook, *limit, **{**ADOPT, **refusing})
+    assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
+    for host in ADOPTED:
+        said = done.said(host)
+        assert "nothing was ordered" in said and "the one before goes on being served" in said
+        assert (served(host), pair(host)) == own[host]
+        assert on(host, "ls", KEPT).stdout == ""
+
+
+def test_an_order_that_succeeds_replaces_it_and_keeps_it(own):
+    done = play(HARDEN, *ON_ADOPTED, **ADOPT)
+    assert done.status == 0, done.output
+    for host in ADOPTED:
+        assert issuer(served(host)).startswith("CN=Pebble")
+        (identifier,) = on(host, "ls", KEPT).stdout.split()
+        assert f"what it replaced is kept as {identifier}" in done.said(host)
+        found = on(host, "sh", "-c", f"cd {KEPT}/{identifier}/before && sha256sum * && stat -c '%a %U' . .. *")
+        modes = found.stdout.split("\n")[2:-1]
+        assert modes == ["700 root", "700 root", "600 root", "600 root"]
+        digests = [line.split()[0] for line in found.stdout.split("\n")[:2]]
+        assert digests == [line.split()[0] for line in own[host][1].split("\n")[:2]]
+
+
+def test_it_comes_back_by_its_id_and_by_no_restore_of_another_change(own):
+    ordered = {host: served(host) for host in ADOPTED}
+    limit = ON_ADOPTED[-2:]
+    done = play(RESTORE, *limit)
+    assert done.status == 0, done.output
+    assert {host: served(host) for host in ADOPTED} == ordered
+    unknown = play(RESTORE, *limit, restore_certificate="unknown")
+    kept = {host: on(host, "ls", KEPT).stdout.strip() for host in ADOPTED}
+    for host in ADOPTED:
+        said = unknown.said(host, "Restore a certificate and its key")
+        assert f"kept: {kept[host]} (/etc/ssl/certs/mail.{host}.test.pem, for " in said
+    done = play(RESTORE, *limit, restore_certificate=by_host(**kept))
+    assert done.status == 0, done.output
+    for host in ADOPTED:
+        assert served(host) == own[host][0]
+        # All but the number of the inode.
+        assert re.sub(r" \d+$", "", pair(host), flags=re.MULTILINE) == re.sub(
+            r" \d+$", "", own[host][1], flags=re.MULTILINE
+        )
+        # Not even the run of certbot's service that comes twice a day replaces it.
+        assert on(host, "systemctl", "start", "certbot.service").returncode == 0
+        assert served(host) == own[host][0]
+    # The role installs what the CA has issued, and orders nothing for it.
+    again = play(ALONE, *limit, **ADOPT)
+    assert again.status == 0, again.output
+    assert {host: served(host) for host in ADOPTED} == ordered
+
+
+def test_a_pair_of_which_one_half_is_gone_is_replaced_by_the_ordered_one_alone():
+    """The running servers still have it in their memory, which no bootstrap ends."""
+    before = {host: served(host) for host in ADOPTED}
+    for host in ADOPTED:
+        assert on(host, "rm", f"/etc/ssl/private/mail.{host}.test.key").returncode == 0
+    limit = ON_ADOPTED[-2:]
+    refused = play(ALONE, *limit, **{**ADOPT, "certificate_acme_directory": DIRECTORY.replace("14000", "14999")})
+    assert refused.failed == dict.fromkeys(ADOPTED, 1), refused.output
+    assert {host: served(host) for host in ADOPTED} == before
+    done = play(ALONE, *limit, **ADOPT)
+    assert done.status == 0, done.output
+    assert {host: served(host) for host in ADOPTED} == before
 
 
 # --- fresh hosts -----------------------------------------------------------------------------------------------------
@@ -368,3 +477,28 @@ def test_a_self_signed_certificate_is_made_once_and_said_to_be_refused_by_browse
     done = on(host, "systemctl", "start", "certbot.service")
     assert done.returncode == 0, done.stderr
     assert served(host) == certificate
+
+
+# --- a second kind of key --------------------------------------------------------------------------------------------
+
+BOTH = {**ACME, "certificate_acme_key_types": ["ecdsa", "rsa"]}
+
+
+def test_a_second_kind_comes_beside_the_first_one_when_it_is_there_and_not_before():
+    """Until then its place has a copy of the first: a self-signed one would be shown to some of the clients."""
+    limit = [*ONLY, "--limit", "apache12n,nginx13n"]
+    hosts = ("apache12n", "nginx13n")
+    before = {host: served(host) for host in hosts}
+    refused = play(HARDEN, *limit, **BOTH, certificate_acme_webroot="/var/www/elsewhere")
+    assert refused.failed == dict.fromkeys(hosts, 1), refused.output
+    for host in hosts:
+        assert served(host) == before[host]
+        folder = "/etc/kopano-hardening/tls"
+        assert read(host, f"{folder}/fullchain-rsa.pem") == read(host, f"{folder}/fullchain.pem")
+    done = play(HARDEN, *limit, **BOTH)
+    assert done.status == 0, done.output
+    for host in hosts:
+        assert isinstance(served(host).public_key(), ec.EllipticCurvePublicKey)
+        other = served(host, ciphers="ECDHE-RSA-AES128-GCM-SHA256")
+        assert isinstance(other.public_key(), rsa.RSAPublicKey)
+        assert all(issuer(one).startswith("CN=Pebble") for one in (served(host), other))
