@@ -66,7 +66,7 @@ def set_aside(journal: Journal, record: Record) -> None:
             _changeset.fsync_directory(folder)
     except OSError as error:
         raise _journal.JournalError(f"cannot keep the replaced certificate in {goal}: {error.strerror}") from error
-    Record(goal, record.data).save(_journal.COMMITTED, committed=_journal.now(), timer=False)
+    Record(goal, record.data).save(_journal.COMMITTED, committed=_journal.now())
     _prune(store)
 
 
