@@ -61,7 +61,7 @@ class Play:
 
     def said(self, host: str, task: str = "Say how the ones are doing that are served") -> str:
         """What a task says of a host, on one line."""
-        part = self.output.rpartition(f" : {task}]")[2].partition("\nTASK [")[0]
+        part = self.output.rpartition(f"{task}]")[2].partition("\nTASK [")[0]
         found = re.search(rf"^(?:ok|fatal|changed): \[{host}\].*?(?=^\S|\Z)", part, re.MULTILINE | re.DOTALL)
         assert found, self.output
         return " ".join(found[0].split()).replace("''", "'")
@@ -262,6 +262,30 @@ def test_a_pair_of_which_one_half_is_gone_is_replaced_by_the_ordered_one_alone()
     done = play(ALONE, *limit, **ADOPT)
     assert done.status == 0, done.output
     assert {host: served(host) for host in ADOPTED} == before
+
+
+def test_an_ordered_pair_that_the_rehearsal_refuses_is_not_installed():
+    """Its key would go where the virtual hosts do not read it."""
+    before = {host: (served(host), pair(host)) for host in ADOPTED}
+    wrong = {"certificate_key_path": "/etc/ssl/private/elsewhere.key", "certificate_acme_name": "another"}
+    done = play(ALONE, *ON_ADOPTED[-2:], **{**ADOPT, **wrong})
+    assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
+    for host in ADOPTED:
+        said = done.said(host)
+        assert f"the new certificate is not in use from {DIRECTORY}, the one before goes on being served: " in said
+        assert "nothing was changed" in said
+        assert (served(host), pair(host)) == before[host]
+        assert on(host, "ls", "/etc/ssl/private/elsewhere.key").stdout == ""
+
+
+def test_where_nothing_is_and_the_order_fails_a_self_signed_one_is_made():
+    place = {"certificate_path": "/etc/ssl/certs/new.pem", "certificate_key_path": "/etc/ssl/private/new.key"}
+    other = {"certificate_acme_directory": DIRECTORY.replace("14000", "14999")}
+    done = play(ALONE, *ON_ADOPTED[-2:], **{**ADOPT, **place, **other})
+    assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
+    for host in ADOPTED:
+        assert "a self-signed bootstrap certificate is there until then" in done.said(host)
+        assert on(host, "openssl", "x509", "-in", "/etc/ssl/certs/new.pem", "-noout").returncode == 0
 
 
 # --- fresh hosts -----------------------------------------------------------------------------------------------------
