@@ -21,7 +21,7 @@ import shutil
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
+from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal, _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Change
 from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Record
 
@@ -60,13 +60,13 @@ def set_aside(journal: Journal, record: Record) -> None:
     store = _store(journal.folder)
     goal = os.path.join(store.transactions, record.id)
     try:
-        os.makedirs(store.transactions, mode=0o700, exist_ok=True)
+        _paths.make_private(store.transactions)
         os.rename(record.folder, goal)
         for folder in (store.transactions, journal.transactions):
             _changeset.fsync_directory(folder)
-    except OSError as error:
-        raise _journal.JournalError(f"cannot keep the replaced certificate in {goal}: {error.strerror}") from error
-    Record(goal, record.data).save(_journal.COMMITTED, committed=_journal.now())
+    except (OSError, _changeset.ChangeError) as error:
+        raise _journal.JournalError(f"cannot keep the replaced certificate in {goal}: {error}") from error
+    Record(goal, record.data, store.found).save(_journal.COMMITTED, committed=_journal.now())
     _prune(store)
 
 
@@ -78,7 +78,6 @@ def keep(changes: t.Sequence[Change], about: Info) -> str | None:
     if not replaces(changes):
         return None
     store = _store(STATE_DIRECTORY)
-    os.makedirs(store.transactions, mode=0o700, exist_ok=True)
     record = store.begin("", whole(changes, about), certificates=about)
     record.save(_journal.COMMITTED, committed=_journal.now())
     _prune(store)
