@@ -300,7 +300,7 @@ def test_permissions_alone_replace_nothing(host, place):
 def test_nothing_is_replaced_that_cannot_be_kept(host, place, made, monkeypatch, tmp_path):
     (tmp_path / "web").write_text("no directory")
     before = tree(place)
-    with pytest.raises(DeployError, match="(?i)not a directory"):
+    with pytest.raises(DeployError, match=r"(?i)not a directory"):
         install(place, *made)
     assert tree(place) == before
 
