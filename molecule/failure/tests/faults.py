@@ -453,8 +453,8 @@ KILLS = (
     Kill("rehearse", lambda renames: entering("rehearse"), "undone"),
     Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone", phase="rehearse"),
     Kill("swap", lambda renames: entering("swap"), "undone"),
-    # Paths are exchanged (renameat2), the journal's records renamed. Each process is counted for itself, and a rehearsal
-    # exchanges paths of its own.
+    # Paths are exchanged (renameat2), the journal's records renamed. Each process is counted for itself, and a
+    # rehearsal exchanges paths of its own.
     Kill("swap, before the first file", lambda renames: inject("renameat2", 1), "undone", rehearse="off"),
     Kill("swap, half done", lambda renames: inject("renameat2", 1 + renames // 2), "undone", rehearse="off"),
     Kill("swap, before the last file", lambda renames: inject("renameat2", renames), "undone", rehearse="off"),
