@@ -57,14 +57,15 @@ def test_a_certificate_is_for_the_server_that_reads_it(
     monkeypatch.setattr(Server, "main_pid", lambda server: 1)
     asked: list[t.Any] = []
 
-    def transact(files: t.Any, settings: dict[str, t.Any], *_others: t.Any) -> dict[str, t.Any]:
+    def transact(files: t.Any, about: t.Any, settings: dict[str, t.Any], *_others: t.Any) -> dict[str, t.Any]:
         asked.append(settings["server"])
         return {"transaction": "1", "rehearsal": None, "warnings": []}
 
     monkeypatch.setattr(_certificate_deploy, "_transact", transact)
     monkeypatch.setattr(_certificate_deploy, "_have_served", lambda *_others: None)
-    pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    pair = _certificate_deploy.Pair(PAIR, "/somewhere/key.pem", pem, "")
+    monkeypatch.setattr(_certificate_deploy._certificate_kept, "records", list)
+    chain, key = (Path(path).read_text() for path in web_bed.make_certificate(tmp_path))
+    pair = _certificate_deploy.Pair(PAIR, "/somewhere/key.pem", chain, key)
     settings = {"server": "auto", "rehearse": "off", "key_mode": "0600", "key_group": None, "kopano": False}
     if meant:
         _certificate_deploy.deploy([pair], settings)

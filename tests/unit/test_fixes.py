@@ -71,9 +71,11 @@ PROGRAMS = (
     *("apt-cache", "apt-get", "apt-mark", "awk", "cat", "chmod", "chown", "cmp", "cp", "curl", "dnf", "dpkg", "iconv"),
     *("ls", "openssl", "rm", "sed", "setfacl", "systemctl", "timedatectl", "unattended-upgrade", "zypper"),
 )
-# A line for each call; nothing that is pasted has these separators.
+# A line for each call, written at once, since programs of a pipe run side by side; nothing that is pasted has these
+# separators.
 NOTE = """#!/bin/sh
-{ printf '%s\\037' "${0##*/}" "$@"; echo; } >>LOG
+line=$(printf '%s\\037' "${0##*/}" "$@")
+printf '%s\\n' "$line" >>LOG
 """
 
 

@@ -79,6 +79,7 @@ def holder(path: Path, *prefix: str, inherited: bool = False) -> t.Iterator[None
         assert process.stdout.readline() == b"\n", "it does not hold the lock"
         yield
         process.stdin.close()
+        process.stdout.read()  # until the one that has inherited the lock has ended, too
 
 
 def old(path: Path, text: str = "") -> None:
