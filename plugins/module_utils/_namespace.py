@@ -143,14 +143,19 @@ class Address(t.NamedTuple):
 
 
 def host_addresses() -> list[Address]:
-    """All addresses of the host, link-local ones left out."""
-    found: dict[Address, None] = {}
+    """All addresses of the host, each once, link-local ones left out."""
+    found: dict[bytes, Address] = {}
     for _attempt in range(_DUMPS):
         some, is_whole = _dump_addresses()
         if is_whole:
-            return some
-        found.update(dict.fromkeys(some))
-    return list(found)
+            found = {}  # what an earlier list had may be gone
+        # A list that changes may have an address twice; several interfaces may have it, and one that is usable counts.
+        for address in some:
+            if address.usable or address.packed not in found:
+                found[address.packed] = address
+        if is_whole:
+            break
+    return list(found.values())
 
 
 def usable_addresses() -> frozenset[bytes]:
