@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._questions import OptionError
@@ -46,10 +48,19 @@ class Beside(t.Generic[R]):
                 os._exit(0)
         os.close(writer)
 
-    def result(self) -> R:
-        """What the function has returned. Raises OptionError where it has, and Failed with any other error."""
+    def result(self, seconds: float | None = None) -> R:
+        """What the function has returned. Raises OptionError where it has, and Failed with any other error.
+
+        C(seconds) is how long to wait for it; it is ended then.
+        """
+        timer = threading.Timer(seconds, os.kill, (self._child, signal.SIGKILL)) if seconds is not None else None
+        if timer:
+            timer.start()
         with open(self._reader, encoding="utf-8") as stream:
             text = stream.read()
+        if timer:
+            timer.cancel()
+            timer.join()
         os.waitpid(self._child, 0)
         answer = json.loads(text or '{"error": "it ended without an answer"}')
         if "refused" in answer:

@@ -138,6 +138,39 @@ class Share:
         return _multiply(int.from_bytes(self._secret, "big"), _p256_point(peer))[0].to_bytes(32, "big")
 
 
+# Public values for key agreements that will not be finished: the generators of the curves, and for ML-KEM zeros.
+_P384 = (
+    "04AA87CA22BE8B05378EB1C71EF320AD746E1D3B628BA79B9859F741E082542A385502F25DBF55296C3A545E3872760AB7"
+    "3617DE4A96262C6F5D9E98BF9292DC29F8F41DBD289A147CE9DA3113B5F0B8C00A60B1CE1D7E819D7A431D7C90EA0E5F"
+)
+_P521 = (
+    "0400C6858E06B70404E9CD9E3ECB662395B4429C648139053FB521F828AF606B4D3DBAA14B5E77EFE75928FE1DC127A2FFA8DE3348B3C1856A42"
+    "9BF97E7E31C2E5BD66011839296A789A3BC0045C8A5FB42C7D1BD998F54449579B446817AFBD17273E662C97EE72995EF42640C550B9013FAD07"
+    "61353C7086A272C24088BE94769FD16650"
+)
+_KEM768, _KEM1024 = bytes(1184), bytes(1568)
+
+
+@functools.lru_cache(maxsize=None)
+def placeholder(group: int) -> bytes | None:
+    """A public value that a server takes for this group, None if none is known here."""
+    if group in Share.GROUPS:
+        return _public(group)
+    made = {
+        0x0018: bytes.fromhex(_P384),
+        0x0019: bytes.fromhex(_P521),
+        0x001E: b"\x05" + bytes(55),
+        0x0201: _KEM768,
+        0x0202: _KEM1024,
+        0x11EB: _public(0x0017) + _KEM768,
+        0x11EC: _KEM768 + _public(0x001D),
+        0x11ED: bytes.fromhex(_P384) + _KEM1024,
+    }
+    if 0x0100 <= group <= 0x0104:
+        return (2).to_bytes((256, 384, 512, 768, 1024)[group - 0x0100], "big")
+    return made.get(group)
+
+
 # AES and GCM
 
 

@@ -491,6 +491,29 @@ def suites_of(protocol: str) -> tuple[Suite, ...]:
     return tuple(suite for suite in SUITES.values() if not suite.tls13 and rank(suite.oldest) <= rank(protocol))
 
 
+# Servers have been seen that read no more suites of a hello, and that refuse what comes after.
+MAX_SUITES = 127
+# Suites of Kerberos and GOST, and the one without anything.
+_RARE = re.compile(r"KRB5|GOST|NULL$")
+
+
+def offers_of(suites: t.Sequence[Suite]) -> list[tuple[Suite, ...]]:
+    """The suites in as few hellos as every server reads to their end."""
+    suites = tuple(suites)
+    return [suites[at : at + MAX_SUITES] for at in range(0, len(suites), MAX_SUITES)]
+
+
+def old_offers(protocol: str) -> list[tuple[Suite, ...]]:
+    """The hellos for a protocol before TLS 1.2.
+
+    What hardly any server has is offered up to TLS 1.1 only: one with an older protocol takes it from that offer too.
+    """
+    suites = suites_of(protocol)
+    rare = tuple(suite for suite in suites if _RARE.match(suite.exchange))
+    common = tuple(suite for suite in suites if suite not in rare)
+    return [common, rare] if protocol == "TLSv1.1" else [common]
+
+
 # SSLv2 knows other suites, named by three bytes: name and strength.
 SSL2_SUITES = {
     0x010080: ("SSL_CK_RC4_128_WITH_MD5", 128),

@@ -470,6 +470,8 @@ def grade(
         caps=[],
         warnings=[],
         not_tested=[],
+        unclear=[],
+        cut=[],
         findings=[],
     )
     if (
@@ -480,7 +482,7 @@ def grade(
         result["error"] = "the certificate could not be read"
     if result["error"]:
         result["findings"] = [finding("tls.endpoint.error", subject, result["error"])]
-        return result
+        return _bounded(result)
 
     known = facts(observation, now)
     held = []
@@ -504,11 +506,16 @@ def grade(
     on_scale = [rule.grade for rule in held if rule.grade in rules.GRADES]
     trust_ignored = _worst(["A+" if by_score == "A" else by_score, *on_scale])
     beside = [mark for mark in ("T", "M") if mark in [rule.grade for rule in held]]
-    result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=[*beside, trust_ignored][0])
-
-    result["findings"].append(
-        finding("tls.grade", subject, "{grade}, trust ignored {grade_trust_ignored}, score {score}".format(**result))
-    )
+    result["unclear"] = [] if trust_ignored == rules.GRADES[-1] else observation.get("lost", [])
+    if result["unclear"]:
+        # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
+        lost = "{question}: {answer}".format(**result["unclear"][0])
+        result["error"] = f"no letter without a clear answer to {lost}"
+        result["findings"].append(finding("tls.endpoint.error", subject, result["error"]))
+    else:
+        result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=[*beside, trust_ignored][0])
+        words = "{grade}, trust ignored {grade_trust_ignored}, score {score}".format(**result)
+        result["findings"].append(finding("tls.grade", subject, words))
     for key, fact in notes(observation, now, groups).items():
         if isinstance(fact, Unknown):
             result["not_tested"].append({"id": key, "reason": str(fact)})
@@ -520,4 +527,30 @@ def grade(
         result["certificate"] = dict(
             certificates[0], trusted=bool(trust["trusted"]), trust_error=trust["reason"], others=certificates[1:]
         )
-    return result
+    return _bounded(result)
+
+
+# What one result may hold: a certificate may have thousands of names, and a name sixty thousand letters.
+MAX_ITEMS, MAX_CERTIFICATES, MAX_TEXT = 100, 10, 1000
+
+
+def _bounded(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The result without what is beyond these bounds; C(cut) says what that was."""
+    cut: list[str] = []
+
+    def bound(value: t.Any, path: str, most: int) -> t.Any:
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            cut.append(f"{path}: the first {MAX_TEXT} of {len(value)} characters")
+            return value[:MAX_TEXT]
+        if isinstance(value, dict):
+            fewer = {"chain": MAX_CERTIFICATES, "others": MAX_CERTIFICATES}
+            where = path + "." if path else ""
+            return {key: bound(one, where + key, fewer.get(key, MAX_ITEMS)) for key, one in value.items()}
+        if isinstance(value, list):
+            if len(value) > most:
+                cut.append(f"{path}: the first {most} of {len(value)}")
+            return [bound(one, f"{path}[{number}]", MAX_ITEMS) for number, one in enumerate(value[:most])]
+        return value
+
+    bounded: dict[str, t.Any] = bound(result, "", MAX_ITEMS)
+    return dict(bounded, cut=cut[:MAX_ITEMS])

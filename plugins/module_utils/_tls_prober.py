@@ -6,9 +6,10 @@
 
 """Looks at a TLS endpoint from outside and writes down what is there. It judges nothing; C(_tls_grade) does.
 
-C(quick) offers only what nobody should accept: one refusal proves the absence of hundreds of suites. C(full) offers,
-takes what was chosen out of the offer, and repeats until it is refused. Such chains of questions (lanes) run in threads
-beside each other, with at most L(PEAK) connections at a time to one address.
+C(quick) offers only what no server should accept: a few refusals prove the absence of hundreds of suites. C(full)
+offers, takes what was chosen out of the offer, and repeats until it is refused. Such chains of queries (lanes) run in
+threads beside each other, with at most L(PEAK) connections at a time to one address. Both modes come to the same
+letter: where something was accepted that may lower it, C(quick) lists what C(full) lists.
 
 The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(probe)
 describes it. What could not be found out is None, never False.
@@ -19,7 +20,6 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import functools
-import socket
 import ssl
 import threading
 import time
@@ -40,6 +40,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     SILENT,
     UNREACHABLE,
     Answer,
+    Secured,
+    Stream,
 )
 
 Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
@@ -48,12 +50,19 @@ Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
 # Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
 PEAK = 8
 OLD_PROTOCOLS = ("TLSv1.1", "TLSv1.0", "SSLv3")
-_ALPN = ("h2", "http/1.1")
 _CLASSICAL = tuple(data.groups_of("ec", "TLSv1.2"))
 _GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.groups_of(family, "TLSv1.3"))
 # Curves that TLS 1.3 has given up; a server that takes one takes it with TLS 1.2 or older.
 _GROUPS12_ONLY = tuple(code for code in _CLASSICAL if code not in _GROUPS13)
 _ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
+
+
+# What a whole handshake with TLS 1.3 may use: the suites that this code has, the cheapest first, and every kind of key.
+_CIPHERS13, _KINDS = tuple(crypto.CIPHERS13), tuple(data.SIGNATURES)
+# Queries whose results no letter depends on.
+_HARMLESS = ("groups", "order")
+# Queries whose loss says nothing once TLS 1.3 is known not to be there.
+_ABOUT_13 = ("TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
 
 
 def _wanted(suite: data.Suite) -> bool:
@@ -71,11 +80,11 @@ _LANES = (
 
 
 def lanes_of(suites: t.Iterable[data.Suite]) -> list[list[int]]:
-    """The code points of the suites, in lanes; every suite is in just one."""
-    lanes: dict[str, list[int]] = {name: [] for name, _fits in _LANES}
+    """The code points of the suites, in lanes; every suite is in just one, and no lane is too long for a hello."""
+    lanes: dict[str, list[data.Suite]] = {name: [] for name, _fits in _LANES}
     for suite in suites:
-        lanes[next(name for name, fits in _LANES if fits(suite))].append(suite.code)
-    return [lane for lane in lanes.values() if lane]
+        lanes[next(name for name, fits in _LANES if fits(suite))].append(suite)
+    return [[suite.code for suite in offer] for lane in lanes.values() for offer in data.offers_of(lane)]
 
 
 _ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_ECDSA"]
@@ -126,11 +135,14 @@ class Observer:
     def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
         self._peer = peer
         self._full = mode == "full"
+        # Without a key share the server saves its own, and its signature, but some take no such hello.
+        self._key_shares = not self._full
         self._trust_store = trust
         self._http = http and peer.starttls == "none"
         self._http_port = http_port if self._http else None
         self._lock = threading.Lock()
-        self._follow_ups: list[t.Callable[[], t.Any]] = []
+        # Protocol to the suites of those offers that should have been refused and were not.
+        self._accepted: dict[str, list[data.Suite]] = {}
         self._answers: list[Answer] = []
         self._flights: list[Answer] = []
         self._ciphers: dict[str, list[int]] = {}
@@ -142,6 +154,12 @@ class Observer:
         self._dh_bits: list[int] = []
         self._simulations: list[dict[str, t.Any]] = []
         self._unclear: list[dict[str, str]] = []
+        # Those of them on which the letter depends.
+        self._lost: list[dict[str, str]] = []
+        # Protocols whose hello was answered with an older one.
+        self._answered_older: set[str] = set()
+        # Queries that a server closed on which closes on everything that it refuses.
+        self._hung_up: dict[str, str] = {}
         self._renegotiates: bool | None = None
         self._trust: dict[str, t.Any] = {"trusted": None, "code": None, "reason": "not tested"}
         self._tickets13: bool | None = None
@@ -151,9 +169,19 @@ class Observer:
     # Questions
 
     def _ask(
-        self, protocol: str, suites: t.Sequence[int], flight: bool = False, groups: t.Sequence[int] | None = None
+        self,
+        protocol: str,
+        suites: t.Sequence[int],
+        flight: bool = False,
+        groups: t.Sequence[int] | None = None,
+        **more: t.Any,
     ) -> Answer:
         """One ClientHello with everything that this protocol may be asked along with it."""
+        if protocol == "TLSv1.3" and self._key_shares:
+            # One for each group would be long, the first is enough.
+            offered = crypto.Share.GROUPS if groups is None else groups[:1]
+            shares = [(group, crypto.placeholder(group)) for group in offered]
+            more["key_shares"] = [(group, public) for group, public in shares if public]
         answer = ask_.ask(
             self._peer,
             protocol,
@@ -161,12 +189,19 @@ class Observer:
             flight=flight,
             groups=(_GROUPS13 if protocol == "TLSv1.3" else _CLASSICAL) if groups is None else groups,
             signatures=data.ALL_SIGNATURES,
-            alpn=_ALPN if flight and self._peer.starttls == "none" else (),
             compressions=(1, 0) if flight and protocol != "TLSv1.3" else (0,),
             extras=flight,
+            **more,
         )
         with self._lock:
             self._answers.append(answer)
+            if (
+                answer.outcome == ACCEPTED
+                and answer.hello
+                and answer.protocol != protocol
+                and not answer.hello.downgraded
+            ):
+                self._answered_older.add(protocol)
             if answer.outcome == ACCEPTED and flight and answer.protocol:
                 self._flights.append(answer)
                 self._note_chain(answer)
@@ -191,11 +226,23 @@ class Observer:
             self._groups.extend(group for group in groups if group not in self._groups)
 
     def _took(self, answer: Answer, protocol: str, what: str) -> bool:
-        """Whether the offer was accepted with this very protocol. Silence and nonsense, no refusals, are noted."""
-        if answer.outcome in (SILENT, GARBAGE):
-            with self._lock:
-                self._unclear.append({"question": what, "answer": answer.words})
+        """Whether the offer was accepted with this very protocol. What was lost, and is no refusal, is noted."""
+        if answer.lost:
+            self._note_unclear(what, answer.words, lost=True)
+        elif answer.steady:
+            self._hung_up[what] = answer.words
         return answer.outcome == ACCEPTED and answer.protocol == protocol
+
+    def _forget(self, questions: t.Container[str]) -> None:
+        """What was lost is known now in another way."""
+        self._unclear = [entry for entry in self._unclear if entry["question"] not in questions]
+        self._lost = [entry for entry in self._lost if entry["question"] not in questions]
+
+    def _note_unclear(self, what: str, words: str, lost: bool = False) -> None:
+        with self._lock:
+            self._unclear.append({"question": what, "answer": words})
+            if lost and not what.startswith(_HARMLESS):
+                self._lost.append(self._unclear[-1])
 
     def _walk_suites(self, protocol: str, suites: t.Sequence[int], limit: int | None = None) -> list[int]:
         """Offer, take out what was chosen, offer the rest, until refused: a lane's suites, in the server's order."""
@@ -217,7 +264,7 @@ class Observer:
     def _tls13(self) -> None:
         """Whether TLS 1.3 is there, in as few questions as possible: a post-quantum group answers two at once, else a
         whole handshake shows the certificate as well."""
-        if not self._walk_groups("pq", 1) and not self._tls13_certificates([0x1303, 0x1301, 0x1302], *data.SIGNATURES):
+        if not self._walk_groups("pq", 1) and not self._tls13_certificates(_CIPHERS13, *_KINDS):
             self._walk_suites("TLSv1.3", _SUITES13, 1)
 
     def _walk_groups(self, family: str, limit: int | None = None) -> list[int]:
@@ -258,24 +305,43 @@ class Observer:
             left.remove(answer.exchange.group)
 
     def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> None:
-        """Suites (or a whole protocol) that should be refused: one question, and if it succeeds, all of them later."""
+        """Suites (or a whole protocol) that should be refused: one question, and if it succeeds, all of them later.
+
+        A server without this protocol may choose an older one with these suites.
+        """
         answer = self._ask(protocol, [suite.code for suite in suites], flight=True)
-        if self._took(answer, protocol, protocol):
-            lanes = [functools.partial(self._walk_suites, protocol, lane) for lane in lanes_of(suites)]
+        self._took(answer, protocol, protocol)
+        if answer.outcome == ACCEPTED and answer.protocol:
             with self._lock:
-                self._follow_ups += lanes
+                known = self._accepted.setdefault(answer.protocol, [])
+                known += [suite for suite in suites if suite not in known]
+
+    def _accepted_lanes(self) -> list[t.Callable[[], t.Any]]:
+        """What lists the suites of a server that takes some that it should not: they decide on its score."""
+        wanted = [("TLSv1.2", _RSA12), ("TLSv1.2", _ECDSA12), ("TLSv1.3", _SUITES13)]
+        lanes = [(protocol, lane) for protocol, suites in self._accepted.items() for lane in lanes_of(suites)]
+        if lanes and not self._full:
+            lanes += [(name, suites) for name, suites in wanted if set(suites) & set(self._ciphers.get(name, ()))]
+        return [
+            functools.partial(self._walk_suites, protocol, [code for code in lane if code not in known])
+            for protocol, lane in lanes
+            for known in [self._ciphers.get(protocol, ())]
+        ]
 
     def _ssl2(self) -> None:
         answer = ask_.ask_ssl2(self._peer)
+        if answer.steady and answer.outcome in (CLOSED, GARBAGE) and answer.words != "alert internal_error":
+            # A server that knows TLS alone has no alert for this hello: it hangs up, or complains in its own way.
+            answer = answer._replace(outcome=REFUSED, steady=False)
         took = self._took(answer, "SSLv2", "SSLv2")
         with self._lock:
             self._answers.append(answer)
             if took:
                 self._ssl2_suites = answer.words.split()
                 self._note_chain(answer)
-            if took and not self._ssl2_suites:
-                # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
-                self._unclear.append({"question": "SSLv2", "answer": "it greets in SSL 2.0 but names no suite"})
+        if took and not self._ssl2_suites:
+            # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
+            self._note_unclear("SSLv2", "it greets in SSL 2.0 but names no suite")
 
     def _cipher_order(self, protocol: str) -> None:
         """Whose preference decides: offer the accepted suites forwards and backwards.
@@ -288,12 +354,10 @@ class Observer:
         if len(plain) < 2:
             return
         rest = suites[len(plain) :]
-        picks = {
-            answer.suite
-            for answer in (self._ask(protocol, plain + rest), self._ask(protocol, plain[::-1] + rest))
-            if answer.hello
-        }
-        self._order[protocol] = "server" if len(picks) == 1 else "client"
+        answers = [self._ask(protocol, plain + rest), self._ask(protocol, plain[::-1] + rest)]
+        took = [self._took(answer, protocol, f"order {protocol}") for answer in answers]
+        if all(took):
+            self._order[protocol] = "server" if answers[0].suite == answers[1].suite else "client"
 
     def _simulate(self, client: str) -> None:
         suites = [int(code, 16) for code in data.REFERENCE_CLIENTS[client].split()]
@@ -308,6 +372,8 @@ class Observer:
         """The chain that TLS 1.3 hides, for keys of these kinds."""
         signatures = [code for kind in kinds for code in data.SIGNATURES[kind]]
         answer = ask_.ask_tls13(self._peer, suites, signatures)
+        if answer.lost:
+            self._note_unclear("TLSv1.3", answer.words, lost=True)
         with self._lock:
             self._answers.append(answer)
             if answer.outcome != ACCEPTED or answer.hello is None:
@@ -321,33 +387,46 @@ class Observer:
     def _renegotiation(self) -> None:
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
         if suites:
-            outcome = ask_.ask_renegotiation(self._peer, suites).outcome
-            self._renegotiates = {ACCEPTED: True, REFUSED: False, CLOSED: False}.get(outcome)
+            answer = ask_.ask_renegotiation(self._peer, suites)
+            refused = answer.outcome == REFUSED or (answer.steady and answer.words == ask_.NO_RENEGOTIATION)
+            self._renegotiates = True if answer.outcome == ACCEPTED else False if refused else None
 
     # A real client: trust, HSTS, tickets
 
     def _visit(self) -> None:
         """Finish a handshake as a browser would, checking the chain, and ask for the start page."""
         for context in (self._trust_store.checking, self._trust_store.blind):
-            try:
-                with self._peer.connect() as (sock, deadline):
-                    sock.settimeout(deadline.left())
-                    with context.wrap_socket(sock, server_hostname=self._peer.sni) as tls:
-                        if context is self._trust_store.checking:
-                            self._trust = {"trusted": True, "code": 0, "reason": None}
-                        self._note_peer(tls)
-                        if self._http:
-                            self._read_page(tls, deadline)
+            answer = self._peer.persist(functools.partial(self._visit_with, context))
+            if answer.outcome == ACCEPTED:
                 return
-            except ssl.SSLError as error:
-                code = getattr(error, "verify_code", None)
-                if not code:
-                    self._fail_visit(str(error.reason or error))
-                    return
-                self._trust = {"trusted": False, "code": code, "reason": getattr(error, "verify_message", None)}
-            except (OSError, ask_.Unreachable, wire.ParseError, http_.HttpError) as error:
-                self._fail_visit(str(error))
+            if answer.words:
+                self._fail_visit(answer.words)
                 return
+
+    def _visit_with(self, context: ssl.SSLContext) -> Answer:
+        """One visit; refused without words where the chain did not lead to an authority."""
+        try:
+            with self._peer.connect() as (sock, deadline):
+                secured = Secured(sock, deadline, context, self._peer.sni)
+                if context is self._trust_store.checking:
+                    self._trust = {"trusted": True, "code": 0, "reason": None}
+                self._note_peer(secured.tls)
+                if self._http:
+                    self._read_page(secured)
+            return Answer(ACCEPTED)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return Answer(CLOSED, "connection closed")
+        except ssl.SSLError as error:
+            code = getattr(error, "verify_code", None)
+            if not code:
+                words = str(error.reason or error)
+                return Answer(CLOSED if words.endswith("INTERNAL_ERROR") else REFUSED, words)
+            self._trust = {"trusted": False, "code": code, "reason": getattr(error, "verify_message", None)}
+            return Answer(REFUSED)
+        except http_.HttpError as error:
+            return Answer(CLOSED if error.cut else REFUSED, str(error))
+        except (OSError, ask_.Unreachable, wire.ParseError) as error:
+            return ask_.lost(error)
 
     def _fail_visit(self, words: str) -> None:
         if self._trust["trusted"] is None and self._trust["code"] is None:
@@ -355,7 +434,7 @@ class Observer:
         if self._http:
             self._hsts = {"status": "error", "reason": words}
 
-    def _note_peer(self, tls: ssl.SSLSocket) -> None:
+    def _note_peer(self, tls: ssl.SSLObject) -> None:
         """The certificates as the local library has them: the whole chain since Python 3.13, before that the first."""
         leaf = tls.getpeercert(binary_form=True)
         read_chain = getattr(tls, "get_unverified_chain", None)
@@ -363,14 +442,17 @@ class Observer:
         if chain:
             self._visited = (chain, read_chain is not None)
 
-    def _read_page(self, tls: ssl.SSLSocket, deadline: ask_.Deadline) -> None:
-        head = _get(tls, deadline, http_.request(self._peer.sni or self._peer.name, self._peer.port, 443))
-        if head is None:
+    def _read_page(self, secured: Secured) -> None:
+        try:
+            head = _get(secured, http_.request(self._peer.sni or self._peer.name, self._peer.port, 443))
+        except http_.HttpError as error:
+            if not error.other or self._peer.port == 443:
+                raise
             self._hsts = {"status": "not_applicable"}
             return
         self._hsts = http_.read_hsts(head.values("strict-transport-security"))
-        session = tls.session
-        if tls.version() == "TLSv1.3" and session is not None:
+        session = secured.tls.session
+        if secured.tls.version() == "TLSv1.3" and session is not None:
             self._tickets13 = session.has_ticket
 
     def _plain_http(self) -> None:
@@ -378,19 +460,18 @@ class Observer:
         assert self._http_port is not None
         try:
             with self._peer.connect(self._http_port) as (sock, deadline):
-                head = _get(sock, deadline, http_.request(self._peer.sni or self._peer.name, self._http_port, 80))
-            if head:
-                self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
+                request = http_.request(self._peer.sni or self._peer.name, self._http_port, 80)
+                head = _get(Stream(sock, deadline), request)
+            self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
         except ask_.Unreachable as error:
             self._redirect = {"status": "closed", "reason": str(error)}
-        except (OSError, http_.HttpError) as error:
+        except (OSError, http_.HttpError, wire.ParseError) as error:
             self._redirect = {"status": "error", "reason": str(error)}
 
     # The plan
 
     def run(self) -> None:
         """Ask what everybody is asked, then what the answers call for."""
-        old = [functools.partial(self._unwanted, protocol, data.suites_of(protocol)) for protocol in OLD_PROTOCOLS]
         with concurrent.futures.ThreadPoolExecutor(PEAK) as pool:
 
             def together(questions: t.Iterable[t.Callable[[], t.Any]]) -> None:
@@ -399,32 +480,48 @@ class Observer:
 
             # The longest lanes go first.
             lanes: list[t.Callable[[], t.Any]] = [self._visit]
-            if self._full:
-                lanes += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
-                lanes.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
-            else:
-                lanes += [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
+            full13 = [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
+            full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
+            quick13 = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
+            lanes += full13 if self._full else quick13
             limit = None if self._full else 1
             lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
-            lanes += [functools.partial(self._unwanted, "TLSv1.2", _UNWANTED12), *old, self._ssl2]
+            unwanted = [("TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
+            unwanted += [(protocol, offer) for protocol in OLD_PROTOCOLS for offer in data.old_offers(protocol)]
+            lanes += [functools.partial(self._unwanted, protocol, offer) for protocol, offer in unwanted]
+            lanes.append(self._ssl2)
             if self._http_port:
                 lanes.append(self._plain_http)
             together(lanes)
+            if self._full and not self._ciphers.get("TLSv1.3") and self._tls13_certificates(_CIPHERS13, *_KINDS):
+                self._forget(_ABOUT_13)
+                self._key_shares = True
+                together(full13)
             if not self._peer.failure:
-                together(self._follow_ups)
+                together(self._accepted_lanes())
                 together(self._later())
-                self._make_sure()
+                self._settle()
 
-    def _make_sure(self) -> None:
-        """Ask for something known once more if connections were closed without a word.
+    def _settle(self) -> None:
+        """Find out what losses and contradictions mean for whole protocols.
 
-        Some servers refuse like that, but so does one that has had enough of us: then nothing is proven.
+        A server does not have a protocol that it answers with an older one, unless it marks that it was kept from a
+        newer one (RFC 8446, 4.1.3). Closing the connection may be its way to refuse suites, but where it closes on
+        everything that a protocol may offer, something else may do that, and the protocol is not known.
         """
-        protocol = next((name for name in reversed(data.PROTOCOLS) if self._ciphers.get(name)), None)
-        if protocol and any(answer.outcome == CLOSED for answer in self._answers):
-            answer = self._ask(protocol, self._ciphers[protocol])
-            if answer.outcome != ACCEPTED:
-                self._peer.failure = answer.words
+        for protocol, words in self._hung_up.items():
+            if protocol in data.PROTOCOLS and not self._ciphers.get(protocol):
+                self._note_unclear(protocol, words, lost=True)
+        if self._protocols()["TLSv1.3"] is None:
+            suites = [*_SUITES13, *_RSA12, *_ECDSA12, *(suite.code for suite in data.old_offers("TLSv1.0")[0])]
+            self._ask("TLSv1.3", suites[: data.MAX_SUITES], older=(0x0303, 0x0302, 0x0301))
+        for protocol in self._answered_older:
+            self._forget(_ABOUT_13 if protocol == "TLSv1.3" else (protocol,))
+        chosen = {answer.protocol for answer in self._answers if answer.outcome == ACCEPTED}
+        for protocol, there in self._protocols().items():
+            if protocol in chosen and there is False:
+                words = "inconsistent ServerHellos: chosen for one hello, refused for another"
+                self._note_unclear(protocol, words, lost=True)
 
     def _later(self) -> list[t.Callable[[], t.Any]]:
         """Questions that depend on what was accepted."""
@@ -443,6 +540,7 @@ class Observer:
             questions.append(
                 functools.partial(self._old_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
             )
+        if self._full or not self._features()["secure_renegotiation"]:
             questions.append(self._renegotiation)
         return questions
 
@@ -470,6 +568,7 @@ class Observer:
             "hsts": self._hsts,
             "redirect": self._redirect,
             "unclear": self._unclear,
+            "lost": self._lost,
         }
 
     def _error(self) -> str | None:
@@ -482,6 +581,8 @@ class Observer:
             return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing asked"))
         if peer.failure:
             return f"it stopped answering: {peer.failure}"
+        if not any(self._protocols().values()):
+            return self._lost[0]["answer"] if self._lost else "no protocol was accepted"
         return "too slow for the time limit" if peer.deadline.passed else None
 
     def _protocols(self) -> dict[str, bool | None]:
@@ -534,21 +635,14 @@ class Observer:
         }
 
 
-def _get(sock: socket.socket, deadline: ask_.Deadline, request: bytes) -> http_.Head | None:
-    """Send a request, read the head of the answer; None if the other side speaks another protocol."""
-    sock.settimeout(deadline.left())
-    sock.sendall(request)
+def _get(stream: Stream, request: bytes) -> http_.Head:
+    """Send a request, read the head of the final answer."""
+    stream.send(request)
     received = b""
     while True:
-        sock.settimeout(deadline.left())
-        more = sock.recv(16384)
+        more = stream.receive()
         received += more
-        try:
-            head = http_.read_head(received, not more)
-        except http_.HttpError as error:
-            if error.other:
-                return None
-            raise
+        head = http_.read_head(received, not more)
         if head:
             return head
 
@@ -575,10 +669,13 @@ def probe(
     first could be read, C(ocsp) the status stapled;
     C(trust) C(trusted) (None: not tested), OpenSSL's C(code) and C(reason), C(ca_file) whether one was given;
     C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
-    C(hsts) and C(redirect) as C(_tls_http) reads them; C(unclear) questions without a clear answer.
+    C(hsts) and C(redirect) as C(_tls_http) reads them; C(unclear) questions without a clear answer, and C(lost) those
+    of them that were lost and on which the letter depends.
     """
     started = time.monotonic()
     peer = ask_.Peer(endpoint, timeout)
+    if peer.fault:
+        return failed(endpoint, mode, peer.fault, trust or Trust())
     if http_port is None and peer.port == 443:
         http_port = 80
     observer = Observer(peer, mode, trust or Trust(), http, http_port)
@@ -610,6 +707,29 @@ def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust)
     return _written_down(endpoint, peer, mode, time.monotonic(), dict(observation, error=words))
 
 
+# What the deadline of an endpoint leaves for what cannot be interrupted, and for a busy machine: a factor, and seconds.
+OVERTIME, GRACE = 1.2, 0.5
+
+R = t.TypeVar("R")
+
+
+def within(seconds: float, function: t.Callable[[], R]) -> R:
+    """What the function returns or raises; TimeoutError if that takes longer. Its thread is then left behind."""
+    future: concurrent.futures.Future[R] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return future.result(seconds)
+    except concurrent.futures.TimeoutError as error:
+        raise TimeoutError(f"not within {seconds} seconds") from error
+
+
 def probe_all(
     endpoints: t.Sequence[t.Mapping[str, t.Any]],
     mode: str = "full",
@@ -628,8 +748,12 @@ def probe_all(
 
     What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
     addresses are shared out, this has to be something that JSON can carry.
+
+    Each has a deadline, and all together have one, that nothing in here can miss, be it in a loop of the TLS library: a
+    thread or a process that does is left behind, and its endpoints have no grade.
     """
     threads = max(1, concurrency // processes)
+    allowance = timeout * OVERTIME + GRACE
 
     def resolve() -> list[str | list[str]]:
         with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
@@ -646,10 +770,13 @@ def probe_all(
 
     def look_at(endpoint: t.Mapping[str, t.Any]) -> t.Any:
         try:
-            return judge(probe(endpoint, mode, timeout, trust=trust, http=http))
+            return within(allowance, lambda: judge(probe(endpoint, mode, timeout, trust=trust, http=http)))
+        except TimeoutError:
+            words = "it kept the prober busy beyond the time limit"
         except Exception as error:
             # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
-            return judge(failed(endpoint, mode, f"{type(error).__name__}: {error}", trust))
+            words = f"{type(error).__name__}: {error}"
+        return judge(failed(endpoint, mode, words, trust))
 
     # While others are forked there must be no threads here, so names are then resolved elsewhere too.
     resolved = Beside(resolve).result() if processes > 1 else resolve()
@@ -671,7 +798,9 @@ def probe_all(
         seen = []
         for share, other in zip(shares, others):
             try:
-                seen += other.result()
+                # As threads take the next queue when they are free, no one waits for more than this.
+                turns_at_most = sum(map(len, share)) / threads + max(map(len, share))
+                seen += other.result(turns_at_most * allowance)
             except (RuntimeError, ValueError) as error:
                 lost = [one for queue in share for one in queue]
                 seen += [(place, judge(failed(one, mode, f"not asked: {error}", trust))) for place, one in lost]

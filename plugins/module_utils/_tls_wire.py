@@ -121,13 +121,14 @@ def client_hello(
     key_shares: t.Sequence[tuple[int, bytes]] = (),
     renegotiation: bytes = b"",
     random: bytes | None = None,
+    older: t.Sequence[int] = (),
 ) -> bytes:
     """A ClientHello message (without its record) for protocol C(version) (0x0300 to 0x0304) and nothing newer.
 
-    With 0x0304 it offers TLS 1.3 only, and without C(key_shares) it makes the server answer with a HelloRetryRequest
-    that names its version, suite and group. C(extras) offers what is only there to see whether the server takes it:
-    session ticket, extended master secret, encrypt-then-MAC, heartbeat, a stapled OCSP response. C(renegotiation) is
-    the verify data when this renegotiates. An SSL 3.0 hello carries no extensions, as in 1996.
+    With 0x0304 it offers TLS 1.3 only, unless C(older) names other versions. C(extras) offers what is only there to
+    see whether the server takes it: session ticket, extended master secret, encrypt-then-MAC, heartbeat, a stapled OCSP
+    response. C(renegotiation) is the verify data when this renegotiates. Of the extensions an SSL 3.0 hello carries
+    only what a server may insist on, the names: RFC 6101 has servers ignore what follows the compression methods.
     """
     suites = list(suites)
     extensions: list[tuple[int, bytes]] = []
@@ -145,16 +146,16 @@ def client_hello(
         extensions.append((STATUS_REQUEST, b"\x01\x00\x00\x00\x00"))
     if version >= 0x0304:
         shares = b"".join(struct.pack("!H", group) + vector(2, key) for group, key in key_shares)
-        extensions.append((SUPPORTED_VERSIONS, vector(1, struct.pack("!H", version))))
+        extensions.append((SUPPORTED_VERSIONS, vector(1, _numbers([version, *older]))))
         extensions.append((KEY_SHARE, vector(2, shares)))
-    else:
+    if version < 0x0304 or older:
         extensions.append((RENEGOTIATION_INFO, vector(1, renegotiation)))
         if extras:
             extensions.extend(
                 ((SESSION_TICKET, b""), (EXTENDED_MASTER_SECRET, b""), (ENCRYPT_THEN_MAC, b""), (HEARTBEAT, b"\x01"))
             )
     if version == 0x0300:
-        extensions = []
+        extensions = [(kind, content) for kind, content in extensions if kind in (SERVER_NAME, ALPN)]
         suites.append(RENEGOTIATION_SCSV)
 
     body = struct.pack("!H", min(version, 0x0303)) + (random or os.urandom(32))
@@ -304,6 +305,11 @@ class ServerHello(t.NamedTuple):
     key: bytes | None
 
     @property
+    def downgraded(self) -> bool:
+        """Whether a server with TLS 1.3 (or 1.2) marks that it had to choose an older one (RFC 8446, 4.1.3)."""
+        return self.random[24:31] == b"DOWNGRD"
+
+    @property
     def alpn(self) -> str | None:
         data = self.extensions.get(ALPN)
         return None if data is None else read_alpn(data)
@@ -414,8 +420,14 @@ class Ssl2Hello(t.NamedTuple):
     certificate: bytes
 
 
-def read_ssl2_server_hello(data: bytes) -> Ssl2Hello | None:
-    """The SERVER-HELLO of SSL 2.0, None while bytes are missing."""
+class Ssl2Error(t.NamedTuple):
+    """An ERROR message of SSL 2.0: no cipher, no certificate, and so on."""
+
+    code: int
+
+
+def read_ssl2_server_hello(data: bytes) -> Ssl2Hello | Ssl2Error | None:
+    """The SERVER-HELLO of SSL 2.0, or the ERROR instead of it; None while bytes are missing."""
     if len(data) < 2:
         if data and not data[0] & 0x80:
             raise ParseError("not an SSL 2.0 record")
@@ -426,7 +438,10 @@ def read_ssl2_server_hello(data: bytes) -> Ssl2Hello | None:
     if len(data) < 2 + size:
         return None
     reader = Reader(data[2 : 2 + size], "SSL 2.0 SERVER-HELLO")
-    if reader.number(1) != 4:
+    kind = reader.number(1)
+    if kind == 0 and size == 3:
+        return Ssl2Error(reader.number(2))
+    if kind != 4:
         raise ParseError("SSL 2.0: not a SERVER-HELLO")
     reader.take(2)
     version = reader.number(2)

@@ -21,6 +21,7 @@ import re
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._idna import to_ascii
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 from ansible_collections.kopano.hardening.plugins.module_utils._printable import printable as printable
 
@@ -427,8 +428,8 @@ def read_ocsp_status(der: bytes) -> str:
 def ascii_name(name: str) -> str:
     """A host name with A-labels for international ones, without the dot at its end; as it is if it is none."""
     try:
-        return name.rstrip(".").encode("idna").decode("ascii")
-    except UnicodeError:
+        return to_ascii(name)
+    except ValueError:
         return name
 
 

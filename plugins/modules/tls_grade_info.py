@@ -18,6 +18,7 @@ description:
     or Python package has to be installed.
   - An endpoint that cannot be asked gets RV(results[].error) and no grade. What was not tested is listed in
     RV(results[].not_tested), and A+ is given for what was seen only.
+  - Only what the protocol calls a refusal is one. What is lost on the way is queried again, with pauses and alone.
 extends_documentation_fragment:
   - kopano.hardening.attributes
 attributes:
@@ -87,7 +88,9 @@ options:
     type: bool
     default: true
   timeout:
-    description: Seconds that one address of one endpoint may take altogether.
+    description:
+      - Seconds that one address of one endpoint may take altogether.
+      - It is enforced from outside as well, with a fifth and half a second more, so that no server holds up the others.
     type: float
     default: 10
   concurrency:
@@ -163,7 +166,7 @@ results:
       description:
         - V(A+), V(A), V(A-), V(B), V(C), V(D), V(E) or V(F); V(T) if the certificate is not trusted, V(M) if it is for
           other names.
-        - V(null) with RV(results[].error).
+        - V(null) with RV(results[].error), also where a letter would depend on RV(results[].unclear).
       type: str
       sample: A+
     grade_trust_ignored:
@@ -230,7 +233,7 @@ results:
           type: str
           sample: 04d2
         names:
-          description: DNS names and addresses.
+          description: DNS names and addresses, the first 100 of them; see RV(results[].cut).
           type: list
           elements: str
           sample: [mail.example.com]
@@ -369,6 +372,20 @@ results:
       sample:
         - id: tls.certificate.revoked
           reason: no OCSP response is stapled, and nobody else was asked
+    unclear:
+      description:
+        - Queries whose results were lost, time and again, and on which the letter depends. Then there is none.
+        - A connection that is closed, reset or cut, an alert that reports a fault, and silence are no refusals.
+      type: list
+      elements: dict
+      sample:
+        - question: TLSv1.1
+          answer: connection closed
+    cut:
+      description: What was too long for this result, and how long it is.
+      type: list
+      elements: str
+      sample: ["certificate.names: the first 100 of 1500"]
     connections:
       description: How many connections it took.
       type: int

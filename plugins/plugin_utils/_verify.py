@@ -225,7 +225,7 @@ def unreachable(results: t.Iterable[Info], expected: t.Iterable[Info]) -> list[s
     found = []
     for result in results:
         name = result["server_name"] if result["server_name"] != result["host"] else None
-        if result["error"]:
+        if result["error"] and not result.get("unclear"):
             found.append("{}: {}".format(_place(result), result["error"]))
         elif result["hsts"]["status"] == "error":
             found.append("{}: no answer to a request: {}".format(_place(result), result["hsts"]["reason"]))

@@ -64,7 +64,8 @@ def test_hello_to_tls13():
 def test_hello_to_ssl3():
     hello = parse(wire.client_hello(0x0300, [0x0005], server_name="good.test", groups=[23], extras=True))
     assert hello.client_version == (3, 0)
-    assert hello.extensions is None
+    # Nothing but the names that a server may insist on.
+    assert [extension.extType for extension in hello.extensions] == [constants.ExtensionType.server_name]
     assert hello.cipher_suites == [0x0005, 0x00FF]
 
 

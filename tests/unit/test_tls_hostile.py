@@ -149,7 +149,7 @@ def test_a_server_that_stops_answering(tmp_path, trust, how):
 
 
 def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
-    """A middlebox that swallows SSL 3.0 hellos: the rest is graded, A+ is not given, and the rule is not tested."""
+    """A middlebox that swallows SSL 3.0 hellos: no letter is given that SSL 3.0 might change, the rest is told."""
     pki = bed.Pki(tmp_path)
     pki.leaf("good", key="ec")
     (port,) = bed.free_ports()
@@ -166,8 +166,11 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
         where = dict(endpoint(proxy), address="127.0.0.1")
         own = _tls_prober.Trust(pki.path("root.pem"))
         result = _tls_grade.grade(_tls_prober.probe(where, "quick", 2.0, trust=own))
-    assert (result["error"], result["grade"]) == (None, "A")
+    assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
+    assert result["error"] == "no letter without a clear answer to SSLv3: no answer in time"
+    assert result["unclear"] == [{"question": "SSLv3", "answer": "no answer in time"}]
     assert [entry["id"] for entry in result["warnings"]] == ["tls.probe.unclear"]
+    assert {"tls.endpoint.error", "tls.probe.unclear"} <= {finding["id"] for finding in result["findings"]}
     assert "tls.protocol.sslv3" in [entry["id"] for entry in result["not_tested"]]
 
 

