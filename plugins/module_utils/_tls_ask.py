@@ -134,6 +134,7 @@ class Peer:
         self.deadline = Deadline(timeout)
         # A server that says nothing must leave time for the questions after.
         self.patience = timeout / 2
+        self._least_patience = timeout / 10
         self.connections = 0
         self.failure: str | None = None
         self.spoken = False
@@ -158,7 +159,7 @@ class Peer:
             self.failure = self.failure or answer.words
         if answer.outcome == SILENT:
             with self._lock:
-                self.patience /= 2
+                self.patience = max(self.patience / 2, self._least_patience)
 
     def persist(self, query: t.Callable[[], Answer]) -> Answer:
         """The result of a query, which is made again, with pauses, as long as it is lost.
@@ -503,7 +504,8 @@ def _offer_named(peer: Peer, protocol: str, suites: t.Sequence[int], **options: 
         answer = _offer(peer, protocol, suites, server_name=peer.sni, **options)
     if answer.lost and protocol == "SSLv3" and answer.outcome != SILENT:
         # Most servers of that time skip extensions, some do not.
-        answer = _offer(peer, protocol, suites, **options)
+        bare = _offer(peer, protocol, suites, **options)
+        answer = answer if bare.lost else bare
     return answer
 
 

@@ -104,8 +104,9 @@ class Trust:
     for the grade to say, here only the chain matters.
     """
 
-    def __init__(self, ca_file: str | None = None) -> None:
+    def __init__(self, ca_file: str | None = None, alpn: bool = True) -> None:
         self.given = ca_file is not None
+        self._ca_file, self._alpn = ca_file, alpn
         self.checking = self._context()
         self.checking.verify_mode = ssl.CERT_REQUIRED
         # X509_V_FLAG_PARTIAL_CHAIN: an intermediate authority may be the anchor. The constant came with Python 3.10.
@@ -115,8 +116,11 @@ class Trust:
             self.checking.load_verify_locations(ca_file)
         self.blind = self._context()
 
-    @staticmethod
-    def _context() -> ssl.SSLContext:
+    def without_alpn(self) -> Trust:
+        """The same for servers that do not bear ALPN."""
+        return Trust(self._ca_file, alpn=False)
+
+    def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -125,7 +129,8 @@ class Trust:
         context.options |= 0x4
         with contextlib.suppress(ValueError, AttributeError):
             context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        context.set_alpn_protocols(["http/1.1"])
+        if self._alpn:
+            context.set_alpn_protocols(["http/1.1"])
         return context
 
 
@@ -395,20 +400,27 @@ class Observer:
 
     def _visit(self) -> None:
         """Finish a handshake as a browser would, checking the chain, and ask for the start page."""
-        for context in (self._trust_store.checking, self._trust_store.blind):
-            answer = self._peer.persist(functools.partial(self._visit_with, context))
-            if answer.outcome == ACCEPTED:
-                return
-            if answer.words:
-                self._fail_visit(answer.words)
-                return
+        store = self._trust_store
+        words = self._visit_as(store)
+        if "NO_APPLICATION_PROTOCOL" in words:
+            words = self._visit_as(store.without_alpn())
+        if words:
+            self._fail_visit(words)
 
-    def _visit_with(self, context: ssl.SSLContext) -> Answer:
+    def _visit_as(self, store: Trust) -> str:
+        """Visit with the chain checked, and without where that fails; words if neither comes to an end."""
+        for checked, context in ((True, store.checking), (False, store.blind)):
+            answer = self._peer.persist(functools.partial(self._visit_with, context, checked))
+            if answer.outcome == ACCEPTED or answer.words:
+                break
+        return answer.words
+
+    def _visit_with(self, context: ssl.SSLContext, checked: bool) -> Answer:
         """One visit; refused without words where the chain did not lead to an authority."""
         try:
             with self._peer.connect() as (sock, deadline):
                 secured = Secured(sock, deadline, context, self._peer.sni)
-                if context is self._trust_store.checking:
+                if checked:
                     self._trust = {"trusted": True, "code": 0, "reason": None}
                 self._note_peer(secured.tls)
                 if self._http:
@@ -426,7 +438,9 @@ class Observer:
         except http_.HttpError as error:
             return Answer(CLOSED if error.cut else REFUSED, str(error))
         except (OSError, ask_.Unreachable, wire.ParseError) as error:
-            return ask_.lost(error)
+            answer = ask_.lost(error)
+            # Time is short when a server keeps silent here, and nothing but HSTS is at stake.
+            return answer._replace(outcome=REFUSED) if answer.outcome in (SILENT, GARBAGE) else answer
 
     def _fail_visit(self, words: str) -> None:
         if self._trust["trusted"] is None and self._trust["code"] is None:
@@ -579,11 +593,13 @@ class Observer:
                 if words and (outcome != UNREACHABLE or peer.failure):
                     return peer.failure or words
             return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing asked"))
+        if peer.deadline.passed:
+            return "too slow for the time limit"
         if peer.failure:
             return f"it stopped answering: {peer.failure}"
         if not any(self._protocols().values()):
             return self._lost[0]["answer"] if self._lost else "no protocol was accepted"
-        return "too slow for the time limit" if peer.deadline.passed else None
+        return None
 
     def _protocols(self) -> dict[str, bool | None]:
         unclear = {entry["question"] for entry in self._unclear}

@@ -45,6 +45,12 @@ def oracle(name):
     return path
 
 
+def stream_module():
+    """nginx's module for proxies that do not look into connections."""
+    name = "usr/lib/nginx/modules/ngx_stream_module.so"
+    return "/" + name if os.path.exists("/" + name) else oracle("nginx-stream/" + name)
+
+
 def wait_for(port, process, log, address="127.0.0.1", seconds=10):
     """Wait until somebody listens on the port."""
     end = time.monotonic() + seconds

@@ -43,9 +43,13 @@ def serving(handle, address="127.0.0.1"):
         listener.close()
 
 
-def relay(sock, port, change=None):
-    """Pass bytes to and from a port until one side closes; C(change) may do something with what the server sends."""
+def relay(sock, port, change=None, first=b""):
+    """Pass bytes to and from a port until one side closes; C(change) may do something with what the server sends.
+
+    C(first) has been read from the client before.
+    """
     with socket.create_connection(("127.0.0.1", port)) as upstream:
+        upstream.sendall(first)
 
         def back():
             with contextlib.suppress(OSError):
@@ -114,6 +118,90 @@ def flipping(port, seed, rate=0.02):
         return [bytes(damaged)]
 
     return serving(lambda sock, _over: relay(sock, port, change))
+
+
+class Offer:
+    """What a ClientHello offers: version (2 for SSL 2.0), suites, extensions by number."""
+
+    def __init__(self, raw):
+        self.raw = raw
+        self.version, self.suites, self.extensions = 2, [], {}
+        if raw[:1] != b"\x16":
+            return
+        body = raw[9:]
+        self.version = int.from_bytes(body[:2], "big")
+        self._suites_at = 35 + body[34]
+        size = int.from_bytes(body[self._suites_at : self._suites_at + 2], "big")
+        suites = body[self._suites_at + 2 : self._suites_at + 2 + size]
+        self.suites = [int.from_bytes(suites[at : at + 2], "big") for at in range(0, size, 2)]
+        rest = body[self._suites_at + 2 + size :]
+        rest = rest[1 + rest[0] + 2 :]
+        while rest:
+            kind, length = int.from_bytes(rest[:2], "big"), int.from_bytes(rest[2:4], "big")
+            self.extensions[kind] = rest[4 : 4 + length]
+            rest = rest[4 + length :]
+        if b"\x03\x04" in self.extensions.get(43, b""):
+            self.version = 0x0304
+
+    def with_suites(self, most):
+        """The record with the first suites only."""
+        body = self.raw[9:]
+        at, size = self._suites_at, 2 * len(self.suites)
+        kept = body[at + 2 : at + 2 + 2 * most]
+        body = body[:at] + len(kept).to_bytes(2, "big") + kept + body[at + 2 + size :]
+        message = b"\x01" + len(body).to_bytes(3, "big") + body
+        return self.raw[:3] + len(message).to_bytes(2, "big") + message
+
+
+def read_offer(sock):
+    raw = sock.recv(5)
+    while len(raw) < 5:
+        more = sock.recv(5 - len(raw))
+        if not more:
+            return None
+        raw += more
+    left = int.from_bytes(raw[3:5], "big") if raw[0] == 0x16 else (int.from_bytes(raw[:2], "big") & 0x7FFF) - 3
+    while left > 0:
+        more = sock.recv(left)
+        if not more:
+            return None
+        raw, left = raw + more, left - len(more)
+    return Offer(raw)
+
+
+def alert(description, level=2):
+    return b"\x15\x03\x01\x00\x02" + bytes([level, description])
+
+
+def gated(port, verdict):
+    """A proxy that reads the first hello and asks C(verdict) about it: None lets it pass, an L(Offer) passes in its
+    place, bytes are sent instead of the server's answer, and functions take the connection over."""
+
+    def handle(sock, over):
+        offer = read_offer(sock)
+        if offer is None:
+            return
+        instead = verdict(offer)
+        if callable(instead):
+            instead(sock, over, offer)
+        elif isinstance(instead, bytes):
+            sock.sendall(instead)
+        else:
+            relay(sock, port, first=offer.raw)
+
+    return serving(handle)
+
+
+def closing(_sock, _over, _offer):
+    pass
+
+
+def resetting(sock, _over, _offer):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def hanging(_sock, over, _offer):
+    over.wait(60)
 
 
 def _dripping(sock, over):
