@@ -17,6 +17,7 @@ describes it. What could not be found out is None, never False.
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -132,6 +133,32 @@ class Trust:
         if self._alpn:
             context.set_alpn_protocols(["http/1.1"])
         return context
+
+
+def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
+    """Run the lanes, L(PEAK) at a time, in the order in which they are given; raises what one of them has raised.
+
+    The threads end with the process, whatever they are doing: one that a server keeps busy is to hold up nothing.
+    """
+    waiting = collections.deque(lanes)
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                lane = waiting.popleft()
+                try:
+                    lane()
+                except BaseException as error:
+                    raised.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _lane in range(min(PEAK, len(waiting)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if raised:
+        raise raised[0]
 
 
 class Observer:
@@ -486,35 +513,29 @@ class Observer:
 
     def run(self) -> None:
         """Ask what everybody is asked, then what the answers call for."""
-        with concurrent.futures.ThreadPoolExecutor(PEAK) as pool:
-
-            def together(questions: t.Iterable[t.Callable[[], t.Any]]) -> None:
-                for future in [pool.submit(question) for question in questions]:
-                    future.result()
-
-            # The longest lanes go first.
-            lanes: list[t.Callable[[], t.Any]] = [self._visit]
-            full13 = [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
-            full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
-            quick13 = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
-            lanes += full13 if self._full else quick13
-            limit = None if self._full else 1
-            lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
-            unwanted = [("TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
-            unwanted += [(protocol, offer) for protocol in OLD_PROTOCOLS for offer in data.old_offers(protocol)]
-            lanes += [functools.partial(self._unwanted, protocol, offer) for protocol, offer in unwanted]
-            lanes.append(self._ssl2)
-            if self._http_port:
-                lanes.append(self._plain_http)
-            together(lanes)
-            if self._full and not self._ciphers.get("TLSv1.3") and self._tls13_certificates(_CIPHERS13, *_KINDS):
-                self._forget(_ABOUT_13)
-                self._key_shares = True
-                together(full13)
-            if not self._peer.failure:
-                together(self._accepted_lanes())
-                together(self._later())
-                self._settle()
+        # The longest lanes go first.
+        lanes: list[t.Callable[[], t.Any]] = [self._visit]
+        full13 = [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
+        full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
+        quick13 = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
+        lanes += full13 if self._full else quick13
+        limit = None if self._full else 1
+        lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
+        unwanted = [("TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
+        unwanted += [(protocol, offer) for protocol in OLD_PROTOCOLS for offer in data.old_offers(protocol)]
+        lanes += [functools.partial(self._unwanted, protocol, offer) for protocol, offer in unwanted]
+        lanes.append(self._ssl2)
+        if self._http_port:
+            lanes.append(self._plain_http)
+        together(lanes)
+        if self._full and not self._ciphers.get("TLSv1.3") and self._tls13_certificates(_CIPHERS13, *_KINDS):
+            self._forget(_ABOUT_13)
+            self._key_shares = True
+            together(full13)
+        if not self._peer.failure:
+            together(self._accepted_lanes())
+            together(self._later())
+            self._settle()
 
     def _settle(self) -> None:
         """Find out what losses and contradictions mean for whole protocols.
@@ -815,7 +836,7 @@ def probe_all(
         for share, other in zip(shares, others):
             try:
                 # As threads take the next queue when they are free, no one waits for more than this.
-                turns_at_most = sum(map(len, share)) / threads + max(map(len, share))
+                turns_at_most = sum(map(len, share)) / threads + max(map(len, share), default=0)
                 seen += other.result(turns_at_most * allowance)
             except (RuntimeError, ValueError) as error:
                 lost = [one for queue in share for one in queue]

@@ -356,17 +356,11 @@ def flooding(kind, minor):
     return serve
 
 
+OLD_ONES, ANONYMOUS = "TLS 1.0 and 1.1 are offered", "an anonymous suite is accepted"
 LOSSY = (
     *(
-        Case(
-            f"limit_conn 2 before {letter}",
-            "nginx `limit_conn 2` in a stream proxy",
-            letter,
-            why,
-            limited(letter),
-            lossy=True,
-        )
-        for letter, why in (("B", "TLS 1.0 and 1.1 are offered"), ("F", "an anonymous suite is accepted"), ("A+", ""))
+        Case(f"limit_conn 2 before {letter}", "nginx `limit_conn 2` as a proxy", letter, why, limited(letter), True)
+        for letter, why in (("B", OLD_ONES), ("F", ANONYMOUS), ("A+", "nothing lowers it"))
     ),
     *(
         Case(f"{name} before {letter}", server, letter, why, passing(letter, verdict), lossy=True)
@@ -376,7 +370,7 @@ LOSSY = (
             ("every second closed", "a proxy that closes every second connection", _every_second(peers.closing)),
             ("10 in 300 ms", "a proxy that takes 10 connections in 300 ms", _windows(10, 0.3)),
         )
-        for letter, why in (("B", "TLS 1.0 and 1.1 are offered"), ("F", "an anonymous suite is accepted"))
+        for letter, why in (("B", OLD_ONES), ("F", ANONYMOUS))
     ),
 )  # fmt: skip
 
