@@ -16,13 +16,13 @@ from __future__ import annotations
 import unicodedata
 
 MAX_LABEL, MAX_NAME = 63, 253
-# Full stops of other scripts, which UTS 46 maps to the usual one.
-_DOTS = str.maketrans("\u3002\uff0e\uff61", "...")
+# Full stops of other scripts, and the sigmas that are no final one, although their compatibility form is.
+_MAPPED = str.maketrans("\u3002\uff0e\uff61\u03f2\u03f9", "...\u03c3\u03c3")
 
 
 def to_ascii(name: str) -> str:
     """The name in A-labels, without the dot at its end. Raises ValueError with the cause where it has no such form."""
-    labels = [_label(label) for label in name.translate(_DOTS).split(".")]
+    labels = [_label(label) for label in name.translate(_MAPPED).split(".")]
     if len(labels) > 1 and not labels[-1]:
         labels.pop()
     for label in labels:

@@ -426,7 +426,11 @@ class Secured(Stream):
                 result = step()
             except ssl.SSLWantReadError:
                 self._flush()
-                self._incoming.write(super().receive()) or self._incoming.write_eof()
+                received = super().receive()
+                if received:
+                    self._incoming.write(received)
+                else:
+                    self._incoming.write_eof()
             except ssl.SSLError:
                 self._flush()  # the alert that tells the server why
                 raise

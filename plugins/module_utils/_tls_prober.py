@@ -515,9 +515,10 @@ class Observer:
         """Ask what everybody is asked, then what the answers call for."""
         # The longest lanes go first.
         lanes: list[t.Callable[[], t.Any]] = [self._visit]
-        full13 = [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
+        full13: list[t.Callable[[], t.Any]] = []
+        full13 += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
         full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
-        quick13 = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
+        quick13: list[t.Callable[[], t.Any]] = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
         lanes += full13 if self._full else quick13
         limit = None if self._full else 1
         lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]

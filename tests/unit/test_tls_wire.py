@@ -188,3 +188,25 @@ def test_parsers_on_many_more():
         check_parsers(bytes(damaged))
         slowest = max(slowest, time.thread_time() - started)
     assert slowest < 1
+
+
+def test_an_error_of_ssl2_is_no_hello():
+    assert wire.read_ssl2_server_hello(b"\x80\x03\x00\x00\x01") == wire.Ssl2Error(1)
+    assert wire.read_ssl2_server_hello(b"\x80\x03\x00\x00") is None
+
+
+def test_no_hello_has_more_suites_than_every_server_reads():
+    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
+    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_prober as prober
+
+    for protocol in ("SSLv3", "TLSv1.0", "TLSv1.1"):
+        offers = data.old_offers(protocol)
+        # The signalling suite of SSL 3.0 is one more.
+        assert all(len(offer) + (protocol == "SSLv3") <= data.MAX_SUITES for offer in offers)
+    # What an older protocol could take is offered with it, or up to the newest of them.
+    assert {suite for offer in data.old_offers("TLSv1.1") for suite in offer} == set(data.suites_of("SSLv3"))
+    offers = data.offers_of(data.suites_of("TLSv1.2"))
+    assert [suite for offer in offers for suite in offer] == list(data.suites_of("TLSv1.2"))
+    lanes = prober.lanes_of(data.suites_of("TLSv1.2"))
+    assert max(map(len, [*offers, *lanes])) <= data.MAX_SUITES
+    assert sorted(code for lane in lanes for code in lane) == sorted(one.code for one in data.suites_of("TLSv1.2"))
