@@ -506,11 +506,12 @@ def grade(
     on_scale = [rule.grade for rule in held if rule.grade in rules.GRADES]
     trust_ignored = _worst(["A+" if by_score == "A" else by_score, *on_scale])
     beside = [mark for mark in ("T", "M") if mark in [rule.grade for rule in held]]
-    result["unclear"] = [] if trust_ignored == rules.GRADES[-1] else observation.get("lost", [])
+    if trust_ignored != rules.GRADES[-1]:
+        lost = observation.get("lost", [])
+        result["unclear"] = [{"query": entry["question"], "result": entry["answer"]} for entry in lost]
     if result["unclear"]:
         # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
-        lost = "{question}: {answer}".format(**result["unclear"][0])
-        result["error"] = f"no letter without a clear answer to {lost}"
+        result["error"] = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
         result["findings"].append(finding("tls.endpoint.error", subject, result["error"]))
     else:
         result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=[*beside, trust_ignored][0])

@@ -40,6 +40,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     REFUSED,
     SILENT,
     UNREACHABLE,
+    UNTRIED,
     Answer,
     Secured,
     Stream,
@@ -467,7 +468,7 @@ class Observer:
         except (OSError, ask_.Unreachable, wire.ParseError) as error:
             answer = ask_.lost(error)
             # Time is short when a server keeps silent here, and nothing but HSTS is at stake.
-            return answer._replace(outcome=REFUSED) if answer.outcome in (SILENT, GARBAGE) else answer
+            return answer._replace(outcome=UNTRIED) if answer.outcome in (SILENT, GARBAGE) else answer
 
     def _fail_visit(self, words: str) -> None:
         if self._trust["trusted"] is None and self._trust["code"] is None:

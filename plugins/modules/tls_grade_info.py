@@ -379,8 +379,8 @@ results:
       type: list
       elements: dict
       sample:
-        - question: TLSv1.1
-          answer: connection closed
+        - query: TLSv1.1
+          result: connection closed
     cut:
       description: What was too long for this result, and how long it is.
       type: list

@@ -216,9 +216,9 @@ def test_a_single_hello_that_is_always_closed_is_no_refusal_where_others_get_ale
         result = grade({"port": proxy}, trust, "full")
     assert (result["grade"], result["error"]) == (
         None,
-        "no letter without a clear answer to TLSv1.2: connection closed",
+        "no letter without a clear result for TLSv1.2: connection closed",
     )
-    assert result["unclear"] == [{"question": "TLSv1.2", "answer": "connection closed"}]
+    assert result["unclear"] == [{"query": "TLSv1.2", "result": "connection closed"}]
 
 
 def test_ssl2_has_no_alert_so_that_closing_refuses_it(servers, trust):

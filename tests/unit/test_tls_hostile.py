@@ -167,8 +167,8 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
         own = _tls_prober.Trust(pki.path("root.pem"))
         result = _tls_grade.grade(_tls_prober.probe(where, "quick", 2.0, trust=own))
     assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
-    assert result["error"] == "no letter without a clear answer to SSLv3: no answer in time"
-    assert result["unclear"] == [{"question": "SSLv3", "answer": "no answer in time"}]
+    assert result["error"] == "no letter without a clear result for SSLv3: no answer in time"
+    assert result["unclear"] == [{"query": "SSLv3", "result": "no answer in time"}]
     assert [entry["id"] for entry in result["warnings"]] == ["tls.probe.unclear"]
     assert {"tls.endpoint.error", "tls.probe.unclear"} <= {finding["id"] for finding in result["findings"]}
     assert "tls.protocol.sslv3" in [entry["id"] for entry in result["not_tested"]]
