@@ -71,6 +71,10 @@ class Deadline:
     def passed(self) -> bool:
         return time.monotonic() >= self._end
 
+    @property
+    def remaining(self) -> float:
+        return max(self._end - time.monotonic(), 0)
+
     def left(self) -> float:
         left = self._end - time.monotonic()
         if left <= 0:
@@ -131,6 +135,8 @@ class Peer:
         self.starttls: str = endpoint.get("starttls") or "none"
         self.host: str = endpoint["host"]
         self.name: str = endpoint.get("server_name") or self.host
+        # An address that is all there is to know of an endpoint is no name that a certificate could be for.
+        self.named = bool(endpoint.get("server_name")) or not _is_address(self.host.partition("%")[0])
         self.deadline = Deadline(timeout)
         # A server that says nothing must leave time for the questions after.
         self.patience = timeout / 2
@@ -595,14 +601,19 @@ def ask_ssl2(peer: Peer) -> Answer:
 
 
 @_guarded
-def ask_tls13(peer: Peer, suites: t.Sequence[int], signatures: t.Sequence[int]) -> Answer:
+def ask_tls13(
+    peer: Peer,
+    suites: t.Sequence[int],
+    signatures: t.Sequence[int],
+    groups: t.Sequence[int] = crypto.Share.GROUPS,
+) -> Answer:
     """Do a TLS 1.3 handshake up to the server's certificates."""
-    shares = [crypto.Share(group) for group in crypto.Share.GROUPS]
+    shares = [crypto.Share(group) for group in groups]
     hello = wire.client_hello(
         0x0304,
         suites,
         server_name=peer.sni,
-        groups=crypto.Share.GROUPS,
+        groups=groups,
         signatures=signatures,
         alpn=peer.alpn,
         extras=True,

@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""Just enough cryptography to finish a handshake with the standard library alone.
+"""Just enough cryptography to finish a handshake, with the standard library alone if need be.
 
 Some questions cannot be answered by a ServerHello: which certificates a server shows that speaks nothing but TLS 1.3,
 and whether it renegotiates at a client's wish. For those the prober needs keys. Nothing secret is ever sent over such a
@@ -21,6 +21,8 @@ import hmac
 import os
 import struct
 import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils import _libcrypto as libcrypto
 
 
 class CryptoError(ValueError):
@@ -53,57 +55,116 @@ def x25519(scalar: bytes, point: bytes) -> bytes:
     return (x2 * pow(z2, _P25519 - 2, _P25519) % _P25519).to_bytes(32, "little")
 
 
-# NIST P-256, in Jacobian coordinates
+# NIST curves, in Jacobian coordinates
 
-_P256 = 2**256 - 2**224 + 2**192 + 2**96 - 1
-_B256 = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
-_G256 = (
-    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
-    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
-)
 _Jacobian = t.Tuple[int, int, int]
 
 
-def _double(point: _Jacobian) -> _Jacobian:
+class Curve(t.NamedTuple):
+    """A curve with a = -3: its prime, b, generator, bytes of a coordinate, and object identifier (DER)."""
+
+    prime: int
+    b: int
+    generator: tuple[int, int]
+    size: int
+    oid: bytes
+
+
+CURVES = {
+    0x0017: Curve(
+        2**256 - 2**224 + 2**192 + 2**96 - 1,
+        0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B,
+        (
+            0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+            0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+        ),
+        32,
+        bytes.fromhex("06082a8648ce3d030107"),
+    ),
+    0x0018: Curve(
+        2**384 - 2**128 - 2**96 + 2**32 - 1,
+        int(
+            "b3312fa7e23ee7e4988e056be3f82d19181d9c6efe8141120314088f5013875ac656398d8a2ed19d2a85c8edd3ec2aef",
+            16,
+        ),
+        (
+            int(
+                "aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab7",
+                16,
+            ),
+            int(
+                "3617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
+                16,
+            ),
+        ),
+        48,
+        bytes.fromhex("06052b81040022"),
+    ),
+    0x0019: Curve(
+        2**521 - 1,
+        int(
+            "51953eb9618e1c9a1f929a21a0b68540eea2da725b99b315f3b8b489918ef109e156193951ec7e937b1652c0bd3bb1bf07"
+            "3573df883d2c34f1ef451fd46b503f00",
+            16,
+        ),
+        (
+            int(
+                "c6858e06b70404e9cd9e3ecb662395b4429c648139053fb521f828af606b4d3dbaa14b5e77efe75928fe1dc127a2ffa8de"
+                "3348b3c1856a429bf97e7e31c2e5bd66",
+                16,
+            ),
+            int(
+                "11839296a789a3bc0045c8a5fb42c7d1bd998f54449579b446817afbd17273e662c97ee72995ef42640c550b9013fad076"
+                "1353c7086a272c24088be94769fd16650",
+                16,
+            ),
+        ),
+        66,
+        bytes.fromhex("06052b81040023"),
+    ),
+}
+
+
+def _double(point: _Jacobian, prime: int) -> _Jacobian:
     x, y, z = point
-    yy, zz = y * y % _P256, z * z % _P256
-    s, m = 4 * x * yy % _P256, 3 * (x - zz) * (x + zz) % _P256
-    x3 = (m * m - 2 * s) % _P256
-    return x3, (m * (s - x3) - 8 * yy * yy) % _P256, 2 * y * z % _P256
+    yy, zz = y * y % prime, z * z % prime
+    s, m = 4 * x * yy % prime, 3 * (x - zz) * (x + zz) % prime
+    x3 = (m * m - 2 * s) % prime
+    return x3, (m * (s - x3) - 8 * yy * yy) % prime, 2 * y * z % prime
 
 
-def _add(p: _Jacobian, q: tuple[int, int]) -> _Jacobian:
+def _add(p: _Jacobian, q: tuple[int, int], prime: int) -> _Jacobian:
     """A Jacobian and an affine point."""
     x1, y1, z1 = p
     if not z1:
         return q[0], q[1], 1
-    zz = z1 * z1 % _P256
-    h, r = (q[0] * zz - x1) % _P256, (q[1] * zz * z1 - y1) % _P256
+    zz = z1 * z1 % prime
+    h, r = (q[0] * zz - x1) % prime, (q[1] * zz * z1 - y1) % prime
     if not h:
-        return _double(p) if not r else (1, 1, 0)
-    hh = h * h % _P256
-    hhh, v = h * hh % _P256, x1 * hh % _P256
-    x3 = (r * r - hhh - 2 * v) % _P256
-    return x3, (r * (v - x3) - y1 * hhh) % _P256, z1 * h % _P256
+        return _double(p, prime) if not r else (1, 1, 0)
+    hh = h * h % prime
+    hhh, v = h * hh % prime, x1 * hh % prime
+    x3 = (r * r - hhh - 2 * v) % prime
+    return x3, (r * (v - x3) - y1 * hhh) % prime, z1 * h % prime
 
 
-def _multiply(scalar: int, point: tuple[int, int]) -> tuple[int, int]:
+def _multiply(scalar: int, point: tuple[int, int], prime: int) -> tuple[int, int]:
     result: _Jacobian = (1, 1, 0)
     for bit in bin(scalar)[2:]:
-        result = _double(result)
+        result = _double(result, prime)
         if bit == "1":
-            result = _add(result, point)
+            result = _add(result, point, prime)
     x, y, z = result
     if not z:
         raise CryptoError("the point at infinity")
-    inverse = pow(z, _P256 - 2, _P256)
-    return x * inverse**2 % _P256, y * inverse**3 % _P256
+    inverse = pow(z, prime - 2, prime)
+    return x * inverse**2 % prime, y * inverse**3 % prime
 
 
-def _p256_point(data: bytes) -> tuple[int, int]:
-    x, y = int.from_bytes(data[1:33], "big"), int.from_bytes(data[33:], "big")
-    if len(data) != 65 or data[0] != 4 or (y * y - x * x * x + 3 * x - _B256) % _P256:
-        raise CryptoError("not a point of P-256")
+def _point(data: bytes, curve: Curve) -> tuple[int, int]:
+    x, y = int.from_bytes(data[1 : 1 + curve.size], "big"), int.from_bytes(data[1 + curve.size :], "big")
+    if len(data) != 1 + 2 * curve.size or data[0] != 4 or (y * y - x * x * x + 3 * x - curve.b) % curve.prime:
+        raise CryptoError("not a point of the curve")
     return x, y
 
 
@@ -116,26 +177,62 @@ def _public(group: int) -> bytes:
     """What this process shows of its secret in one of the groups."""
     if group == 0x001D:
         return x25519(_SECRET, b"\x09" + bytes(31))
-    x, y = _multiply(int.from_bytes(_SECRET, "big"), _G256)
-    return b"\x04" + x.to_bytes(32, "big") + y.to_bytes(32, "big")
+    curve = CURVES[group]
+    x, y = _multiply(int.from_bytes(_SECRET, "big"), curve.generator, curve.prime)
+    return b"\x04" + x.to_bytes(curve.size, "big") + y.to_bytes(curve.size, "big")
+
+
+def _der(tag: int, *parts: bytes) -> bytes:
+    """One DER element of less than 256 bytes."""
+    body = b"".join(parts)
+    return bytes([tag, len(body)] if len(body) < 0x80 else [tag, 0x81, len(body)]) + body
+
+
+_X25519_OID = bytes.fromhex("06032b656e")
+_EC_KEY_OID = bytes.fromhex("06072a8648ce3d0201")
+
+
+def _as_der(group: int, peer: bytes) -> tuple[bytes, bytes]:
+    """Our private key (PKCS #8) and the peer's public one (SubjectPublicKeyInfo)."""
+    if group == 0x001D:
+        algorithm, private = _der(0x30, _X25519_OID), _der(0x04, _SECRET)
+    else:
+        curve = CURVES[group]
+        algorithm = _der(0x30, _EC_KEY_OID, curve.oid)
+        private = _der(0x30, b"\x02\x01\x01", _der(0x04, _SECRET.rjust(curve.size, b"\0")))
+    return (
+        _der(0x30, b"\x02\x01\x00", algorithm, _der(0x04, private)),
+        _der(0x30, algorithm, _der(0x03, b"\0", peer)),
+    )
 
 
 class Share:
-    """A key of one group (x25519 or secp256r1): what goes out, and the secret it makes with the peer's."""
+    """A key of one group: what goes out, and the secret it makes with the peer's.
+
+    C(GROUPS) are those that nearly every server has; C(ALL) what can be done here for one that has none of these.
+    """
 
     GROUPS = (0x001D, 0x0017)
+    ALL = (*GROUPS, 0x0018, 0x0019)
 
     def __init__(self, group: int) -> None:
         self.group = group
-        self._secret = _SECRET
         self.public = _public(group)
 
     def agree(self, peer: bytes) -> bytes:
+        if len(peer) != len(self.public):
+            raise CryptoError("not a point of the curve")
+        size = 32 if self.group == 0x001D else CURVES[self.group].size
+        secret = libcrypto.agree(*_as_der(self.group, peer), size) if libcrypto.available() else None
+        return secret or self.agree_slowly(peer)
+
+    def agree_slowly(self, peer: bytes) -> bytes:
+        """The same without a library."""
         if self.group == 0x001D:
-            if len(peer) != 32:
-                raise CryptoError("not a point of Curve25519")
-            return x25519(self._secret, peer)
-        return _multiply(int.from_bytes(self._secret, "big"), _p256_point(peer))[0].to_bytes(32, "big")
+            return x25519(_SECRET, peer)
+        curve = CURVES[self.group]
+        x, _y = _multiply(int.from_bytes(_SECRET, "big"), _point(peer, curve), curve.prime)
+        return x.to_bytes(curve.size, "big")
 
 
 # Public values for key agreements that will not be finished: the generators of the curves, and for ML-KEM zeros.
@@ -362,17 +459,19 @@ Aead = t.Union[AesGcm, ChaCha20Poly1305]
 
 
 class Cipher(t.NamedTuple):
-    """How a suite protects: the AEAD, bytes of its key, the digest, bytes of the fixed part of the TLS 1.2 nonce."""
+    """How a suite protects: the AEAD, bytes of its key, the digest, bytes of the fixed part of the TLS 1.2 nonce, and
+    the AEAD's name in the library."""
 
     aead: t.Callable[[bytes], Aead]
     key_size: int
     digest: str
     fixed: int
+    name: str
 
 
-_CHACHA = Cipher(ChaCha20Poly1305, 32, "sha256", 12)
-_AES128 = Cipher(AesGcm, 16, "sha256", 4)
-_AES256 = Cipher(AesGcm, 32, "sha384", 4)
+_CHACHA = Cipher(ChaCha20Poly1305, 32, "sha256", 12, "chacha20_poly1305")
+_AES128 = Cipher(AesGcm, 16, "sha256", 4, "aes_128_gcm")
+_AES256 = Cipher(AesGcm, 32, "sha384", 4, "aes_256_gcm")
 # The suites that this code can speak, in the order in which it offers them: the cheapest here first.
 CIPHERS12 = {0xCCA8: _CHACHA, 0xCCA9: _CHACHA, 0xC02F: _AES128, 0xC02B: _AES128, 0xC030: _AES256, 0xC02C: _AES256}
 CIPHERS13 = {0x1303: _CHACHA, 0x1301: _AES128, 0x1302: _AES256}
@@ -449,7 +548,8 @@ class Reader13:
         derived = _expand_label(digest, early, b"derived", hashlib.new(digest).digest(), size)
         secret = _hmac(digest, derived, shared)
         traffic = _expand_label(digest, secret, b"s hs traffic", hashlib.new(digest, transcript).digest(), size)
-        self._aead = cipher.aead(_expand_label(digest, traffic, b"key", b"", cipher.key_size))
+        self._cipher = cipher
+        self._key = _expand_label(digest, traffic, b"key", b"", cipher.key_size)
         self._iv = _expand_label(digest, traffic, b"iv", b"", 12)
         self._sequence = 0
 
@@ -457,7 +557,14 @@ class Reader13:
         """Content type and content of one protected record."""
         nonce = _xor(self._iv, bytes(4) + struct.pack("!Q", self._sequence))
         self._sequence += 1
-        plain = self._aead.open(nonce, payload, header).rstrip(b"\0")
+        plain = self._unseal(nonce, payload, header).rstrip(b"\0")
         if not plain:
             raise CryptoError("a protected record without content")
         return plain[-1], plain[:-1]
+
+    def _unseal(self, nonce: bytes, payload: bytes, header: bytes) -> bytes:
+        if libcrypto.available():
+            plain = libcrypto.unseal(self._cipher.name, self._key, nonce, payload[:-16], payload[-16:], header)
+            if plain is not None:
+                return plain
+        return self._cipher.aead(self._key).open(nonce, payload, header)

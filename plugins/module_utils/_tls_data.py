@@ -68,6 +68,15 @@ class Suite(t.NamedTuple):
     def tls13(self) -> bool:
         return self.oldest == "TLSv1.3"
 
+    @property
+    def authentication(self) -> str:
+        """The kind of certificate that goes with it; empty if none does, or the suite does not say."""
+        exchange = self.exchange.partition("_EXPORT")[0]
+        if exchange in ("DH_RSA", "DH_DSS", "ECDH_RSA", "ECDH_ECDSA"):
+            return exchange
+        last = "RSA" if exchange.startswith("RSA") else exchange.rpartition("_")[2]
+        return last if last in ("RSA", "ECDSA", "DSS") else ""
+
 
 def read_suite(code: int, name: str) -> Suite:
     """Read the properties of a suite from its registered name (without the leading C(TLS_))."""
@@ -611,6 +620,25 @@ SIGNATURES = {
     "rsa": (0x0804, 0x0805, 0x0806, 0x0809, 0x080A, 0x080B, 0x0401, 0x0501, 0x0601, 0x0301, 0x0201, 0x0101),
     "dsa": (0x0402, 0x0502, 0x0602, 0x0302, 0x0202),
     "pq": (0x0904, 0x0905, 0x0906),
+}
+# What a key can sign with: by its type, and, as TLS 1.3 has it, by its curve. There PKCS #1 is for certificates alone.
+KEY_SIGNATURES = {
+    "RSA": (0x0804, 0x0805, 0x0806, 0x0401, 0x0501, 0x0601, 0x0301, 0x0201, 0x0101),
+    "RSA-PSS": (0x0809, 0x080A, 0x080B),
+    "EC": (0x0403, 0x0503, 0x0603, 0x081A, 0x081B, 0x081C, 0x0303, 0x0203),
+    "Ed25519": (0x0807,),
+    "Ed448": (0x0808,),
+    "DSA": SIGNATURES["dsa"],
+    "ML-DSA": SIGNATURES["pq"],
+}
+KEY_SIGNATURES13 = {
+    "RSA": (0x0804, 0x0805, 0x0806),
+    "secp256r1": (0x0403,),
+    "secp384r1": (0x0503,),
+    "secp521r1": (0x0603,),
+    "brainpoolP256r1": (0x081A,),
+    "brainpoolP384r1": (0x081B,),
+    "brainpoolP512r1": (0x081C,),
 }
 ALL_SIGNATURES = tuple(code for kind in ("ecdsa", "rsa", "pq", "dsa") for code in SIGNATURES[kind])
 

@@ -18,9 +18,12 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules as rules
+from ansible_collections.kopano.hardening.plugins.module_utils import _weak_keys as weak_keys
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_trust import NO_ISSUER
 
 _DAY = 86400
+NO_STAPLE = "no OCSP response is stapled, and no responder was queried"
 _SUITE_NAMED = {suite.name: suite for suite in data.SUITES.values()}
 _SSL2_BITS = dict(data.SSL2_SUITES.values())
 
@@ -53,13 +56,8 @@ def _leaves(observation: Observation) -> list[x509.Certificate]:
 
 
 def _signed(observation: Observation) -> list[x509.Certificate]:
-    """The certificates whose signature counts: those on the paths, but not the roots, which sign themselves."""
-    return [
-        one
-        for entry in observation["certificates"]
-        for one in x509.chain_of(entry["chain"])
-        if not one.self_signed or one is entry["chain"][0]
-    ]
+    """The certificates whose signature counts, of the paths that were chosen."""
+    return [one for entry in observation["certificates"] for one in entry["trust"].signed]
 
 
 def facts(observation: Observation, now: float) -> dict[str, Fact]:
@@ -146,25 +144,15 @@ def _cipher_facts(observation: Observation) -> dict[str, Fact]:
 
 
 def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
-    leaves, trust = _leaves(observation), observation["trust"]
+    leaves = _leaves(observation)
     name = observation["server_name"]
-    untrusted: Fact = False
-    if not trust["trusted"]:
-        # Nobody may be called trusted whom nobody checked.
-        untrusted = "{}".format(trust["reason"] or "not verified")
-    revoked: Fact = Unknown("no OCSP response is stapled, and nobody else was asked")
-    statuses = [entry["ocsp"] for entry in observation["certificates"]]
-    if "revoked" in statuses:
-        revoked = "the stapled OCSP response says so"
-    elif statuses and all(status == "good" for status in statuses):
-        revoked = False
     return {
-        "tls.certificate.untrusted": untrusted,
+        "tls.certificate.untrusted": _untrusted(observation),
         "tls.certificate.expired": _named("on " + x509.date(leaf.not_after) for leaf in leaves if leaf.not_after < now),
         "tls.certificate.not_yet_valid": _named(
             "before " + x509.date(leaf.not_before) for leaf in leaves if leaf.not_before > now
         ),
-        "tls.certificate.revoked": revoked,
+        "tls.certificate.revoked": _revoked(observation),
         "tls.certificate.name_mismatch": _named(
             "{} is not among {}".format(name, ", ".join((leaf.dns_names + leaf.addresses)[:8]) or "no names")
             for leaf in leaves
@@ -176,34 +164,73 @@ def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
         ),
         "tls.certificate.key_very_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(1024, 160)),
         "tls.certificate.key_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(2048, 224)),
+        "tls.certificate.key_predictable": _named(
+            leaf.key.words for leaf in leaves if leaf.key.type == "RSA" and weak_keys.is_listed(leaf.key)
+        ),
         "tls.certificate.exponent_1": _named(leaf.key.words for leaf in leaves if leaf.key.exponent == 1),
         "tls.chain.incomplete": _incomplete(observation),
+        "tls.attack.robot": observation["oracles"].get("rsa") or False,
+        "tls.attack.cbc_oracle": observation["oracles"].get("cbc") or False,
     }
 
 
-# X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT, …_LOCALLY, …_TO_VERIFY_LEAF_SIGNATURE: the issuer is neither sent nor known.
-_NO_ISSUER = (2, 20, 21)
+def _each(observation: Observation, words: t.Callable[[t.Any], str | None]) -> str:
+    """What there is to report of certificates, each with its key where the server has several."""
+    entries = observation["certificates"]
+    found = [(entry["chain"][0].key.words, words(entry)) for entry in entries]
+    return "; ".join(dict.fromkeys(f"{key}: {text}" if len(entries) > 1 else text for key, text in found if text))
+
+
+def _untrusted(observation: Observation) -> Fact:
+    """Whether there is a certificate that leads to no trusted authority. A server without certificates has none."""
+
+    def reason(trusted: bool | None) -> str:
+        return _each(
+            observation,
+            lambda entry: (entry["trust"].reason or "not verified") if entry["trust"].trusted is trusted else None,
+        )
+
+    unknown = reason(None)
+    return reason(False) or (Unknown(unknown) if unknown else False)
+
+
+def _revoked(observation: Observation) -> Fact:
+    revoked = _each(observation, lambda entry: "revoked" if entry["ocsp"] == "revoked" else None)
+    if revoked:
+        return "the stapled OCSP response says so" if revoked == "revoked" else revoked
+    unclear = _each(observation, lambda entry: None if entry["ocsp"] == "good" else _staple(entry))
+    return Unknown(unclear or NO_STAPLE) if unclear or not observation["certificates"] else False
+
+
+def _staple(entry: t.Mapping[str, t.Any]) -> str:
+    """What there is instead of a stapled response that says good."""
+    if entry["ocsp"] is None:
+        return NO_STAPLE
+    return "the stapled OCSP response does not count: {}".format(entry["ocsp_reason"] or entry["ocsp"])
 
 
 def _incomplete(observation: Observation) -> Fact:
     """Whether intermediates are missing.
 
-    A chain that OpenSSL could follow to an anchor is complete, trusted or not. Where it could not, a missing
-    intermediate and an unknown private root look alike: it is the former if the certificate says where its issuer can
-    be fetched, or if the caller named the authority that should have been found.
+    A chain that OpenSSL could follow to an anchor is complete, trusted or not, unless something had to be fetched for
+    it. Where it could not, a missing intermediate and an unknown private root look alike: it is the former if the
+    certificate says where its issuer can be fetched, or if the caller named the authority that should have been found.
     """
-    trust = observation["trust"]
+    unclear = ""
     for entry in observation["certificates"]:
-        top = x509.chain_of(entry["chain"])[-1]
-        if top.self_signed or trust["trusted"] or trust["code"] is None or trust["code"] not in _NO_ISSUER:
+        trust, top = entry["trust"], entry["trust"].path[-1]
+        if trust.fetched:
+            return "it had to be fetched from {}".format(", ".join(trust.fetched))
+        if trust.trusted or top.self_signed or (trust.code is not None and trust.code not in NO_ISSUER):
             continue
-        if not entry["whole"]:
-            return Unknown("the chain could not be read")
         words = "{} was issued by {}, which is not sent".format(top.subject or "it", top.issuer)
-        if not top.authority and (top.issuer_urls or trust["ca_file"]):
+        if trust.code is None or not entry["whole"]:
+            unclear = trust.reason or "the chain was not verified"
+        elif not top.authority and (top.issuer_urls or observation["ca_file"]):
             return words
-        return Unknown(words + ": an intermediate, or a root that is not known here (name it in ca_file)")
-    return Unknown("the chain was not verified") if trust["trusted"] is None else False
+        else:
+            unclear = words + ": an intermediate, or a root that is not known here (name it in ca_file)"
+    return Unknown(unclear) if unclear else False
 
 
 def _http_facts(observation: Observation) -> dict[str, Fact]:
@@ -225,16 +252,37 @@ def _http_facts(observation: Observation) -> dict[str, Fact]:
 
 
 def exposures(observation: Observation) -> dict[str, bool]:
-    """What attacks need, and whether this endpoint has it; see C(_tls_rules.EXPOSURES)."""
+    """What attacks need, and whether this endpoint has it, or may have it; see C(_tls_rules.EXPOSURES)."""
     suites = [suite for _protocol, suite in _suites(observation)]
+    ssl2 = observation["protocols"]["SSLv2"]
+    rsa = [entry for entry in observation["certificates"] if entry["chain"][0].key.type == "RSA"]
     return {
         "heartbeat": bool(observation["features"]["heartbeat"]),
         "old_stack": not observation["protocols"]["TLSv1.3"],
-        "rsa_exchange": any(suite.exchange.startswith("RSA") for suite in suites)
-        or bool(observation["protocols"]["SSLv2"]),
+        "ssl2": ssl2 is not False,
+        "rsa_exchange": bool(ssl2) or any(suite.exchange.startswith("RSA") for suite in suites),
         "cbc": any(suite.cbc for suite in suites),
-        "rsa_key": any(leaf.key.type == "RSA" for leaf in _leaves(observation)),
+        "rsa_key": bool(rsa),
+        "unlisted_key": any(weak_keys.is_listed(entry["chain"][0].key) is None for entry in rsa),
+        "unlogged_key": not all(entry["trust"].trusted and entry["chain"][0].logged for entry in rsa),
     }
+
+
+def _attacks(observation: Observation) -> dict[str, list[str]]:
+    """The attacks that only exploit traffic could prove: C(excluded) for want of what they need, C(tested) in a
+    harmless way, and C(not_tested)."""
+    have = exposures(observation)
+    found: dict[str, list[str]] = {"excluded": [], "tested": [], "not_tested": []}
+    for attack in rules.ATTACKS:
+        lacking = next((need for need in attack.needs if not have[need]), None)
+        oracle = observation["oracles"].get(attack.probe)
+        if lacking:
+            found["excluded"].append(f"{attack.name}: {rules.EXPOSURES[lacking]}")
+        elif oracle is False:
+            found["tested"].append(f"{attack.name}: {rules.PROBES[attack.probe]}")
+        elif not oracle:
+            found["not_tested"].append(attack.id)
+    return found
 
 
 # Scores
@@ -285,8 +333,7 @@ def total(parts: t.Mapping[str, int]) -> int:
 def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) -> dict[str, Fact]:
     """Facts that do not count for the grade, by the id of their finding. C(groups): what the server's library has."""
     features, hsts, redirect = observation["features"], observation["hsts"], observation["redirect"]
-    have = exposures(observation)
-    excluded = [f"{attack.name}: {rules.EXPOSURES[attack.needs]}" for attack in rules.ATTACKS if not have[attack.needs]]
+    attacks = _attacks(observation)
     pq = [name for name in observation["groups"] if data.GROUP_NAMED[name].family == "pq"]
     known = [name for name in groups or [] if name in data.GROUP_NAMED and data.GROUP_NAMED[name].family == "pq"]
     guideline = _guideline(observation)
@@ -297,8 +344,9 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
     preload = hsts["status"] == "present" and hsts["preload"]
     preload_ready = preload and hsts["max_age"] >= rules.PRELOAD_MAX_AGE and hsts["include_subdomains"]
     return {
-        "tls.attack.excluded": _named(excluded),
-        "tls.attack.not_tested": _named(attack.name for attack in rules.ATTACKS if have[attack.needs]),
+        "tls.attack.excluded": _named(attacks["excluded"]),
+        "tls.attack.tested": _named(attacks["tested"]),
+        "tls.attack.not_tested": _named(attack.name for attack in rules.ATTACKS if attack.id in attacks["not_tested"]),
         "tls.group.post_quantum_off": not pq and _named(known),
         "tls.group.no_post_quantum": not pq and not known and (_named(observation["groups"]) or "no group"),
         "tls.renegotiation.client": renegotiation,
@@ -332,7 +380,7 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
     soon, long = [], []
     for leaf in leaves:
         lifetime = leaf.not_after - leaf.not_before
-        if now <= leaf.not_after and (leaf.not_after - now) * 3 < lifetime:
+        if observation["named"] and now <= leaf.not_after and (leaf.not_after - now) * 3 < lifetime:
             soon.append("until " + x509.date(leaf.not_after))
         limit = next((days for since, days in reversed(rules.LIFETIMES) if _seconds(since) <= leaf.not_after), lifetime)
         # A certificate's last second counts as well.
@@ -353,6 +401,10 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
             for entry in observation["certificates"]
             if entry["chain"][0].must_staple and not entry["ocsp"]
         ),
+        "tls.certificate.staple_invalid": _each(
+            observation, lambda entry: entry["ocsp_reason"] if entry["ocsp"] == "invalid" else None
+        )
+        or False,
     }
 
 
@@ -413,6 +465,8 @@ def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict
         "serial": leaf.serial,
         "names": leaf.dns_names + leaf.addresses,
         "name_match": x509.matches(leaf, observation["server_name"]),
+        "trusted": entry["trust"].trusted,
+        "trust_error": entry["trust"].reason,
         "not_before": x509.date(leaf.not_before),
         "not_after": x509.date(leaf.not_after),
         "key": {"type": leaf.key.type, "bits": leaf.key.bits, "curve": leaf.key.curve},
@@ -423,6 +477,7 @@ def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict
         "ocsp_urls": leaf.ocsp_urls,
         "must_staple": leaf.must_staple,
         "ocsp_status": entry["ocsp"],
+        "ocsp_error": entry["ocsp_reason"],
         "chain": [
             {"subject": one.subject, "issuer": one.issuer, "not_after": x509.date(one.not_after), "sha256": one.sha256}
             for one in entry["chain"]
@@ -449,7 +504,7 @@ def grade(
         subject += " ({})".format(observation["address"])
     result: dict[str, t.Any] = {
         key: observation[key]
-        for key in ("host", "address", "port", "server_name", "starttls", "connections", "duration_ms")
+        for key in ("host", "address", "port", "server_name", "named", "starttls", "connections", "duration_ms")
     }
     result.update(
         ruleset=rules.RULESET,
@@ -485,19 +540,21 @@ def grade(
         return _bounded(result)
 
     known = facts(observation, now)
-    held = []
+    held, uncounted = [], []
     for rule in rules.RULES:
         fact = known[rule.id]
-        if isinstance(fact, Unknown):
+        if rule.grade in rules.BESIDE and not observation["named"]:
+            uncounted += [f"{rule.text} [{fact}]"] if fact and not isinstance(fact, Unknown) else []
+        elif isinstance(fact, Unknown):
             result["not_tested"].append({"id": rule.id, "reason": str(fact)})
         elif fact:
             held.append(rule)
             entry = {"id": rule.id, "grade": rule.grade, "revision": rule.revision, "rule": rule.text, "evidence": fact}
             result["warnings" if rule.grade in ("A", "A-") else "caps"].append(entry)
             result["findings"].append(finding(rule.id, subject, str(fact)))
-    have = exposures(observation)
+    untested = _attacks(observation)["not_tested"]
     result["not_tested"] += [
-        {"id": "tls.attack." + attack.id, "reason": attack.name} for attack in rules.ATTACKS if have[attack.needs]
+        {"id": "tls.attack." + attack.id, "reason": attack.name} for attack in rules.ATTACKS if attack.id in untested
     ]
 
     parts = scores(observation)
@@ -505,17 +562,26 @@ def grade(
     by_score = next(letter for limit, letter in rules.LETTERS if score >= limit)
     on_scale = [rule.grade for rule in held if rule.grade in rules.GRADES]
     trust_ignored = _worst(["A+" if by_score == "A" else by_score, *on_scale])
-    beside = [mark for mark in ("T", "M") if mark in [rule.grade for rule in held]]
+    letter: str | None = next((mark for mark in rules.BESIDE if mark in [rule.grade for rule in held]), trust_ignored)
     if trust_ignored != rules.GRADES[-1]:
-        lost = observation.get("lost", [])
+        lost = observation["lost"]
         result["unclear"] = [{"query": entry["question"], "result": entry["answer"]} for entry in lost]
+    if not observation["named"]:
+        result["findings"].append(
+            finding("tls.endpoint.nameless", subject, " ".join(uncounted) or "only its address is known")
+        )
+    doubt = known["tls.certificate.untrusted"]
     if result["unclear"]:
         # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
         result["error"] = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
         result["findings"].append(finding("tls.endpoint.error", subject, result["error"]))
     else:
-        result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=[*beside, trust_ignored][0])
-        words = "{grade}, trust ignored {grade_trust_ignored}, score {score}".format(**result)
+        if isinstance(doubt, Unknown) and observation["named"] and letter != "T":
+            # It could be a T.
+            letter = None
+            result["findings"].append(finding("tls.certificate.trust_unknown", subject, doubt))
+        result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=letter)
+        words = "{}, trust ignored {grade_trust_ignored}, score {score}".format(letter or "not known", **result)
         result["findings"].append(finding("tls.grade", subject, words))
     for key, fact in notes(observation, now, groups).items():
         if isinstance(fact, Unknown):
@@ -524,10 +590,7 @@ def grade(
             result["findings"].append(finding(key, subject, str(fact)))
     certificates = [_certificate(entry, observation) for entry in observation["certificates"]]
     if certificates:
-        trust = observation["trust"]
-        result["certificate"] = dict(
-            certificates[0], trusted=bool(trust["trusted"]), trust_error=trust["reason"], others=certificates[1:]
-        )
+        result["certificate"] = dict(certificates[0], others=certificates[1:])
     return _bounded(result)
 
 

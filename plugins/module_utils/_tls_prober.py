@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
 import functools
 import ssl
 import threading
@@ -30,6 +29,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ask a
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_crypto as crypto
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http as http_
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ocsp as ocsp
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_oracles as oracles
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside
@@ -45,6 +46,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     Secured,
     Stream,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_trust import Judgement, Trust
 
 Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
 """Endpoints of one address, each with the place of its answer among all."""
@@ -58,13 +60,10 @@ _GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.grou
 _GROUPS12_ONLY = tuple(code for code in _CLASSICAL if code not in _GROUPS13)
 _ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
 
-
-# What a whole handshake with TLS 1.3 may use: the suites that this code has, the cheapest first, and every kind of key.
-_CIPHERS13, _KINDS = tuple(crypto.CIPHERS13), tuple(data.SIGNATURES)
 # Queries whose results no letter depends on.
 _HARMLESS = ("groups", "order")
 # Queries whose loss says nothing once TLS 1.3 is known not to be there.
-_ABOUT_13 = ("TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
+_ABOUT_13 = ("TLSv1.3", "certificates TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
 
 
 def _wanted(suite: data.Suite) -> bool:
@@ -97,43 +96,16 @@ _SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
 _UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in (0x1301, 0x1302, 0x1303, 0x1304)]
 
 
-class Trust:
-    """The certificate authorities that count: those of this system and those in C(ca_file) (PEM).
-
-    Raises OSError and ssl.SSLError for a file that cannot be read, or holds no certificate.
-
-    Its contexts accept every old protocol and weak key that the local library still can speak: what they are worth is
-    for the grade to say, here only the chain matters.
-    """
-
-    def __init__(self, ca_file: str | None = None, alpn: bool = True) -> None:
-        self.given = ca_file is not None
-        self._ca_file, self._alpn = ca_file, alpn
-        self.checking = self._context()
-        self.checking.verify_mode = ssl.CERT_REQUIRED
-        # X509_V_FLAG_PARTIAL_CHAIN: an intermediate authority may be the anchor. The constant came with Python 3.10.
-        self.checking.verify_flags |= 0x80000
-        self.checking.load_default_certs()
-        if ca_file is not None:
-            self.checking.load_verify_locations(ca_file)
-        self.blind = self._context()
-
-    def without_alpn(self) -> Trust:
-        """The same for servers that do not bear ALPN."""
-        return Trust(self._ca_file, alpn=False)
-
-    def _context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-        context.set_ciphers("ALL:!aNULL:@SECLEVEL=0")
-        # SSL_OP_LEGACY_SERVER_CONNECT: servers without secure renegotiation, too.
-        context.options |= 0x4
-        with contextlib.suppress(ValueError, AttributeError):
-            context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        if self._alpn:
-            context.set_alpn_protocols(["http/1.1"])
-        return context
+def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> tuple[int, ...]:
+    """The signature algorithms that the key of a certificate cannot be used with."""
+    try:
+        key = x509.read_certificate(certificate).key
+    except wire.ParseError:
+        return signatures
+    usable = data.KEY_SIGNATURES.get(key.scheme or key.type, ())
+    if protocol == "TLSv1.3":
+        usable = data.KEY_SIGNATURES13.get(key.curve or key.scheme, usable)
+    return tuple(code for code in signatures if code not in usable)
 
 
 def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
@@ -182,8 +154,11 @@ class Observer:
         self._ssl2_suites: list[str] = []
         self._groups: list[int] = []
         self._order: dict[str, str] = {}
-        self._leaves: dict[bytes, tuple[t.Sequence[bytes], bytes | None]] = {}
-        self._visited: tuple[t.Sequence[bytes], bool] | None = None
+        # Every chain that was sent, with the OCSP responses that came with it.
+        self._chains: dict[tuple[bytes, ...], list[bytes]] = {}
+        self._shown: set[tuple[str, str]] = set()
+        # Chains from elsewhere, and whether each is whole.
+        self._others: list[tuple[list[bytes], bool]] = []
         self._dh_bits: list[int] = []
         self._simulations: list[dict[str, t.Any]] = []
         self._unclear: list[dict[str, str]] = []
@@ -194,7 +169,7 @@ class Observer:
         # Queries that a server closed on which closes on everything that it refuses.
         self._hung_up: dict[str, str] = {}
         self._renegotiates: bool | None = None
-        self._trust: dict[str, t.Any] = {"trusted": None, "code": None, "reason": "not tested"}
+        self._oracles: dict[str, str | bool | None] = {}
         self._tickets13: bool | None = None
         self._hsts: dict[str, t.Any] = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
         self._redirect: dict[str, t.Any] = {"status": "not_tested"}
@@ -207,6 +182,7 @@ class Observer:
         suites: t.Sequence[int],
         flight: bool = False,
         groups: t.Sequence[int] | None = None,
+        signatures: t.Sequence[int] = data.ALL_SIGNATURES,
         **more: t.Any,
     ) -> Answer:
         """One ClientHello with everything that this protocol may be asked along with it."""
@@ -221,7 +197,7 @@ class Observer:
             suites,
             flight=flight,
             groups=(_GROUPS13 if protocol == "TLSv1.3" else _CLASSICAL) if groups is None else groups,
-            signatures=data.ALL_SIGNATURES,
+            signatures=signatures,
             compressions=(1, 0) if flight and protocol != "TLSv1.3" else (0,),
             extras=flight,
             **more,
@@ -242,8 +218,11 @@ class Observer:
 
     def _note_chain(self, answer: Answer) -> None:
         if answer.chain:
-            known = self._leaves.get(answer.chain[0], (answer.chain, None))
-            self._leaves[answer.chain[0]] = known[0], answer.staple or known[1]
+            staples = self._chains.setdefault(tuple(answer.chain), [])
+            if answer.staple and answer.staple not in staples:
+                staples.append(answer.staple)
+            if answer.protocol and answer.hello:
+                self._shown.add((answer.protocol, data.SUITES[answer.suite].authentication))
         if answer.exchange and answer.exchange.bits:
             self._dh_bits.append(answer.exchange.bits)
         if answer.exchange and answer.exchange.group in data.GROUPS and answer.exchange.group not in self._groups:
@@ -287,17 +266,77 @@ class Observer:
                 break
             chosen.append(answer.suite)
             left.remove(answer.suite)
+            self._see_certificate(protocol, answer.suite)
             if answer.hello and answer.hello.group in data.GROUPS:
                 self._note_groups([answer.hello.group])
         self._note_suites(protocol, chosen)
         return chosen
 
+    # Certificates
+
+    def _see_certificate(self, protocol: str, suite: int) -> None:
+        """Have the certificate shown that goes with a suite, unless one of its kind was shown with this protocol."""
+        kind = data.SUITES[suite].authentication
+        if protocol != "TLSv1.3" and kind and (protocol, kind) not in self._shown:
+            self._took(self._ask(protocol, [suite], flight=True), protocol, f"certificate {protocol}")
+
+    def _certificates12(self) -> None:
+        """Certificates that TLS 1.2 has beside those that go with its suites: leave out what their keys sign with."""
+        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if data.SUITES[code].forward_secrecy]
+        signatures = data.ALL_SIGNATURES
+        for answer in list(self._flights):
+            if answer.protocol == "TLSv1.2" and answer.chain:
+                signatures = _without(signatures, answer.chain[0], "TLSv1.2")
+        while suites:
+            answer = self._ask("TLSv1.2", suites, flight=True, signatures=signatures)
+            left = signatures
+            if self._took(answer, "TLSv1.2", "certificates TLSv1.2") and answer.chain:
+                left = _without(signatures, answer.chain[0], "TLSv1.2")
+            if left == signatures:
+                break
+            signatures = left
+
+    def _certificates13(
+        self, groups: t.Sequence[int] = crypto.Share.GROUPS, suites: t.Sequence[int] = tuple(crypto.CIPHERS13)
+    ) -> bool:
+        """The certificates that TLS 1.3 hides, one after the other: leave out what the keys of those seen sign with.
+
+        False if TLS 1.3 cannot be spoken like that.
+        """
+        signatures = data.ALL_SIGNATURES
+        seen: list[bytes] = []
+        while True:
+            answer = ask_.ask_tls13(self._peer, suites, signatures, groups)
+            took = self._took(answer, "TLSv1.3", "certificates TLSv1.3")
+            with self._lock:
+                self._answers.append(answer)
+                if took:
+                    self._flights.append(answer)
+                    self._note_chain(answer)
+            if not took or not answer.chain:
+                return bool(seen)
+            self._note_suites("TLSv1.3", [answer.suite])
+            self._note_groups([answer.hello.group] if answer.hello and answer.hello.group else [])
+            # One that is shown although its key cannot sign so: as TLS 1.2 has it, a curve binds nothing.
+            protocol = "TLSv1.2" if answer.chain[0] in seen else "TLSv1.3"
+            left = _without(signatures, answer.chain[0], protocol)
+            if left == signatures:
+                return True
+            signatures = left
+            seen.append(answer.chain[0])
+
+    def _certificates13_otherwise(self) -> None:
+        """The certificates of TLS 1.3 where the usual groups are not taken."""
+        groups = [group for group in crypto.Share.ALL if group in self._groups]
+        suites = [suite for suite in crypto.CIPHERS13 if suite in self._ciphers["TLSv1.3"]]
+        if not (groups and suites and self._certificates13(groups, suites)):
+            self._note_unclear("certificates TLSv1.3", "its groups or suites cannot be spoken here")
+
     # Lanes
 
-    def _tls13(self) -> None:
-        """Whether TLS 1.3 is there, in as few questions as possible: a post-quantum group answers two at once, else a
-        whole handshake shows the certificate as well."""
-        if not self._walk_groups("pq", 1) and not self._tls13_certificates(_CIPHERS13, *_KINDS):
+    def _quick13(self) -> None:
+        """Certificates of TLS 1.3; if none can be had, whether it is there at all, and with which group."""
+        if not self._certificates13():
             self._walk_suites("TLSv1.3", _SUITES13, 1)
 
     def _walk_groups(self, family: str, limit: int | None = None) -> list[int]:
@@ -371,7 +410,8 @@ class Observer:
             self._answers.append(answer)
             if took:
                 self._ssl2_suites = answer.words.split()
-                self._note_chain(answer)
+                # SSL 2.0 has no chains.
+                self._others.append((list(answer.chain), False))
         if took and not self._ssl2_suites:
             # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
             self._note_unclear("SSLv2", "it greets in SSL 2.0 but names no suite")
@@ -401,22 +441,6 @@ class Observer:
                     {"client": client, "protocol": answer.protocol, "suite": data.SUITES[answer.suite].name}
                 )
 
-    def _tls13_certificates(self, suites: t.Sequence[int], *kinds: str) -> bool:
-        """The chain that TLS 1.3 hides, for keys of these kinds."""
-        signatures = [code for kind in kinds for code in data.SIGNATURES[kind]]
-        answer = ask_.ask_tls13(self._peer, suites, signatures)
-        if answer.lost:
-            self._note_unclear("TLSv1.3", answer.words, lost=True)
-        with self._lock:
-            self._answers.append(answer)
-            if answer.outcome != ACCEPTED or answer.hello is None:
-                return False
-            self._flights.append(answer)
-            self._note_chain(answer)
-        self._note_suites("TLSv1.3", [answer.suite])
-        self._note_groups([answer.hello.group or 0])
-        return True
-
     def _renegotiation(self) -> None:
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
         if suites:
@@ -424,32 +448,36 @@ class Observer:
             refused = answer.outcome == REFUSED or (answer.steady and answer.words == ask_.NO_RENEGOTIATION)
             self._renegotiates = True if answer.outcome == ACCEPTED else False if refused else None
 
-    # A real client: trust, HSTS, tickets
+    def _rsa_oracle(self) -> None:
+        """ROBOT, by the newest protocol with RSA key exchange."""
+        for protocol in ("TLSv1.2", "TLSv1.1", "TLSv1.0"):
+            suites = [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange == "RSA"]
+            if suites:
+                self._oracles["rsa"] = oracles.rsa(self._peer, protocol, suites)
+                break
+
+    def _cbc_oracle(self) -> None:
+        suites = oracles.cbc_suites(self._ciphers.get("TLSv1.2", ()))
+        if suites:
+            self._oracles["cbc"] = oracles.cbc(self._peer, suites)
+
+    # A real client: HSTS, tickets
 
     def _visit(self) -> None:
-        """Finish a handshake as a browser would, checking the chain, and ask for the start page."""
-        store = self._trust_store
-        words = self._visit_as(store)
-        if "NO_APPLICATION_PROTOCOL" in words:
-            words = self._visit_as(store.without_alpn())
-        if words:
-            self._fail_visit(words)
+        """Finish a handshake as a browser would, but for the chain, and ask for the start page."""
+        answer = self._visit_with(self._trust_store.blind)
+        if "NO_APPLICATION_PROTOCOL" in answer.words:
+            answer = self._visit_with(self._trust_store.without_alpn)
+        if answer.outcome != ACCEPTED and self._http:
+            self._hsts = {"status": "error", "reason": answer.words}
 
-    def _visit_as(self, store: Trust) -> str:
-        """Visit with the chain checked, and without where that fails; words if neither comes to an end."""
-        for checked, context in ((True, store.checking), (False, store.blind)):
-            answer = self._peer.persist(functools.partial(self._visit_with, context, checked))
-            if answer.outcome == ACCEPTED or answer.words:
-                break
-        return answer.words
+    def _visit_with(self, context: ssl.SSLContext) -> Answer:
+        return self._peer.persist(functools.partial(self._visit_once, context))
 
-    def _visit_with(self, context: ssl.SSLContext, checked: bool) -> Answer:
-        """One visit; refused without words where the chain did not lead to an authority."""
+    def _visit_once(self, context: ssl.SSLContext) -> Answer:
         try:
             with self._peer.connect() as (sock, deadline):
                 secured = Secured(sock, deadline, context, self._peer.sni)
-                if checked:
-                    self._trust = {"trusted": True, "code": 0, "reason": None}
                 self._note_peer(secured.tls)
                 if self._http:
                     self._read_page(secured)
@@ -457,12 +485,8 @@ class Observer:
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return Answer(CLOSED, "connection closed")
         except ssl.SSLError as error:
-            code = getattr(error, "verify_code", None)
-            if not code:
-                words = str(error.reason or error)
-                return Answer(CLOSED if words.endswith("INTERNAL_ERROR") else REFUSED, words)
-            self._trust = {"trusted": False, "code": code, "reason": getattr(error, "verify_message", None)}
-            return Answer(REFUSED)
+            words = str(error.reason or error)
+            return Answer(CLOSED if words.endswith("INTERNAL_ERROR") else REFUSED, words)
         except http_.HttpError as error:
             return Answer(CLOSED if error.cut else REFUSED, str(error))
         except (OSError, ask_.Unreachable, wire.ParseError) as error:
@@ -470,19 +494,13 @@ class Observer:
             # Time is short when a server keeps silent here, and nothing but HSTS is at stake.
             return answer._replace(outcome=UNTRIED) if answer.outcome in (SILENT, GARBAGE) else answer
 
-    def _fail_visit(self, words: str) -> None:
-        if self._trust["trusted"] is None and self._trust["code"] is None:
-            self._trust["reason"] = words
-        if self._http:
-            self._hsts = {"status": "error", "reason": words}
-
     def _note_peer(self, tls: ssl.SSLObject) -> None:
-        """The certificates as the local library has them: the whole chain since Python 3.13, before that the first."""
+        """The chain as the local library has it; before Python 3.10 it only tells the first certificate."""
+        read_chain = getattr(tls._sslobj, "get_unverified_chain", None)  # type: ignore[attr-defined]
         leaf = tls.getpeercert(binary_form=True)
-        read_chain = getattr(tls, "get_unverified_chain", None)
-        chain = read_chain() if read_chain else [leaf] if leaf else []
-        if chain:
-            self._visited = (chain, read_chain is not None)
+        chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in read_chain() or ()] if read_chain else []
+        if leaf:
+            self._others.append((chain or [leaf], read_chain is not None))
 
     def _read_page(self, secured: Secured) -> None:
         try:
@@ -519,8 +537,11 @@ class Observer:
         full13: list[t.Callable[[], t.Any]] = []
         full13 += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
         full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
-        quick13: list[t.Callable[[], t.Any]] = [self._tls13, functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13)]
-        lanes += full13 if self._full else quick13
+        if self._full:
+            lanes += [*full13, self._certificates13]
+        else:
+            lanes += [self._quick13, functools.partial(self._walk_groups, "pq", 1)]
+            lanes.append(functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13))
         limit = None if self._full else 1
         lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
         unwanted = [("TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
@@ -530,7 +551,7 @@ class Observer:
         if self._http_port:
             lanes.append(self._plain_http)
         together(lanes)
-        if self._full and not self._ciphers.get("TLSv1.3") and self._tls13_certificates(_CIPHERS13, *_KINDS):
+        if self._full and self._wants_key_shares():
             self._forget(_ABOUT_13)
             self._key_shares = True
             together(full13)
@@ -538,6 +559,11 @@ class Observer:
             together(self._accepted_lanes())
             together(self._later())
             self._settle()
+
+    def _wants_key_shares(self) -> bool:
+        """Whether TLS 1.3 was spoken when its certificates were fetched, and with no hello that brought no key."""
+        spoken = [answer for answer in self._answers if answer.outcome == ACCEPTED and answer.protocol == "TLSv1.3"]
+        return bool(spoken) and all(answer.chain for answer in spoken)
 
     def _settle(self) -> None:
         """Find out what losses and contradictions mean for whole protocols.
@@ -565,11 +591,11 @@ class Observer:
         questions: list[t.Callable[[], t.Any]] = []
         if any(not _wanted(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
             questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
-        if self._ciphers.get("TLSv1.3") and not self._leaves:
-            # The cheapest of those that are there.
-            suite = [code for code in crypto.CIPHERS13 if code in self._ciphers["TLSv1.3"]][:1]
-            kinds = (("ecdsa", "pq"), ("rsa",)) if self._full else (tuple(data.SIGNATURES),)
-            questions += [functools.partial(self._tls13_certificates, suite, *kind) for kind in kinds if suite]
+        if self._ciphers.get("TLSv1.3") and ("TLSv1.3", "") not in self._shown:
+            questions.append(self._certificates13_otherwise)
+        questions += [self._rsa_oracle, self._cbc_oracle]
+        if self._full:
+            questions.append(self._certificates12)
         if self._full:
             questions += [
                 functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
@@ -585,9 +611,11 @@ class Observer:
 
     def observation(self) -> dict[str, t.Any]:
         """See L(probe)."""
+        # Before the chains are judged: what that takes is not the endpoint's fault.
+        error = self._error()
         certificates, broken = self._certificates()
         return {
-            "error": self._error() or broken,
+            "error": error or broken,
             "protocols": self._protocols(),
             "ciphers": {
                 protocol: self._ssl2_suites
@@ -599,8 +627,9 @@ class Observer:
             "groups": [data.GROUPS[code].name for code in self._groups if code in data.GROUPS],
             "cipher_order": self._order,
             "certificates": certificates,
-            "trust": dict(self._trust, ca_file=self._trust_store.given),
+            "ca_file": self._trust_store.given,
             "features": self._features(),
+            "oracles": self._oracles,
             "simulations": self._simulations,
             "hsts": self._hsts,
             "redirect": self._redirect,
@@ -630,21 +659,29 @@ class Observer:
         return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
 
     def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
-        known = [(chain, staple, True) for chain, staple in self._leaves.values()]
-        if not known and self._visited:
-            known = [(self._visited[0], None, self._visited[1])]
-        certificates = []
-        for chain, staple, whole in known:
-            try:
-                status = x509.read_ocsp_status(staple) if staple else None
-            except wire.ParseError:
-                status = "error"
+        """What is known of each chain that was sent, and why one could not be read."""
+        known = {chain: (staples, True) for chain, staples in self._chains.items()}
+        for other, whole in self._others:
+            if other[0] not in [chain[0] for chain in known]:
+                known[tuple(other)] = [], whole
+        certificates: list[dict[str, t.Any]] = []
+        for chain, (staples, whole) in known.items():
             try:
                 parsed = [x509.read_certificate(der) for der in chain]
-                certificates.append({"chain": parsed, "whole": whole, "ocsp": status})
             except wire.ParseError as error:
                 return certificates, str(error)
+            trust = self._judge(parsed, whole)
+            staple = ocsp.judge(staples, trust.path)
+            certificates.append(
+                {"chain": parsed, "whole": whole, "trust": trust, "ocsp": staple.status, "ocsp_reason": staple.reason}
+            )
         return certificates, None
+
+    def _judge(self, chain: t.Sequence[x509.Certificate], whole: bool) -> Judgement:
+        trust = self._trust_store.judge(chain, self._peer.address, self._peer.deadline.remaining)
+        if trust.trusted or whole:
+            return trust
+        return trust._replace(trusted=None, reason="only the first certificate of the chain could be read")
 
     def _features(self) -> dict[str, t.Any]:
         """What the ServerHellos said beside protocol and suite: the newest protocol that could speak of it counts."""
@@ -669,7 +706,7 @@ class Observer:
             else bool(has(wire.SESSION_TICKET)) or self._tickets13,
             "heartbeat": has(wire.HEARTBEAT),
             "alpn": alpn[0] if alpn else None,
-            "ocsp_stapled": any(staple for _chain, staple in self._leaves.values()) if self._leaves else None,
+            "ocsp_stapled": any(self._chains.values()) if self._chains else None,
             "dh_bits": min(self._dh_bits) if self._dh_bits else None,
         }
 
@@ -704,10 +741,11 @@ def probe(
     C(error) words, or None if there is something to grade;
     C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
     mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
-    C(certificates) one for each that is served: C(chain) of C(_x509.Certificate) as sent, C(whole) unless only the
-    first could be read, C(ocsp) the status stapled;
-    C(trust) C(trusted) (None: not tested), OpenSSL's C(code) and C(reason), C(ca_file) whether one was given;
+    C(certificates) one for each chain that is served: C(chain) of C(_x509.Certificate) as sent, C(whole) unless only
+    the first could be read, C(trust) a C(_tls_trust.Judgement), C(ocsp) and C(ocsp_reason) what C(_tls_ocsp) makes of
+    the stapled responses; C(ca_file) whether one was given, C(named) whether there is a name to be found in them;
     C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
+    C(oracles) what C(_tls_oracles) finds: C(rsa) and C(cbc), False, words, or None for what could not be found out;
     C(hsts) and C(redirect) as C(_tls_http) reads them; C(unclear) questions without a clear answer, and C(lost) those
     of them that were lost and on which the letter depends.
     """
@@ -732,6 +770,7 @@ def _written_down(
         address=peer.address,
         port=peer.port,
         server_name=peer.name,
+        named=peer.named,
         starttls=peer.starttls,
         mode=mode,
         connections=peer.connections,

@@ -18,6 +18,7 @@ import typing as t
 RULESET = "2009r"
 
 # Best first. T (no trust) and M (name mismatch) stand beside the scale: they hide the letter below.
+BESIDE = ("T", "M")
 GRADES = ("A+", "A", "A-", "B", "C", "D", "E", "F")
 LETTERS = ((80, "A"), (65, "B"), (50, "C"), (35, "D"), (20, "E"), (0, "F"))
 WEIGHTS = {"protocol": 30, "key_exchange": 30, "cipher": 40}
@@ -53,6 +54,9 @@ RULES = (
     Rule("tls.certificate.revoked", "T", "2009", "A revoked certificate is not trusted."),
     Rule("tls.certificate.sha1", "T", "2017", "A SHA-1 signature in the chain makes it untrusted."),
     Rule("tls.certificate.name_mismatch", "M", "2009", "A certificate for other names is marked M."),
+    Rule("tls.attack.robot", "F", "2009p", "The server must not tell whether a key exchange was malformed (ROBOT)."),
+    Rule("tls.attack.cbc_oracle", "F", "2009q", "The server must not tell how a CBC record was malformed."),
+    Rule("tls.certificate.key_predictable", "F", "2009", "A weak Debian key scores zero, which makes the whole zero."),
     Rule("tls.protocol.sslv2", "F", "2009c", "SSL 2.0 is broken."),
     Rule("tls.renegotiation.insecure", "F", "2009c", "Renegotiation at a client's wish without RFC 5746 is broken."),
     Rule("tls.certificate.key_very_weak", "F", "2009e", "Keys below 1024 bits can be broken."),
@@ -98,36 +102,47 @@ RULES = (
 
 
 class Attack(t.NamedTuple):
-    """An attack that the guide caps to F and only exploit traffic could prove; excluded where C(needs) does not hold.
+    """An attack that the guide caps to F and only exploit traffic could prove; excluded where one of its C(needs) does
+    not hold.
 
-    C(needs) names an exposure of C(_tls_grade.exposures).
+    C(needs) name exposures of C(_tls_grade.exposures), C(probe) a harmless test of C(_tls_oracles).
     """
 
     id: str
     name: str
-    needs: str
+    needs: tuple[str, ...]
+    probe: str = ""
 
 
 ATTACKS = (
-    Attack("heartbleed", "Heartbleed (CVE-2014-0160)", "heartbeat"),
-    Attack("ccs_injection", "OpenSSL ChangeCipherSpec injection (CVE-2014-0224)", "old_stack"),
-    Attack("ticketbleed", "Ticketbleed (CVE-2016-9244)", "old_stack"),
-    Attack("robot", "ROBOT", "rsa_exchange"),
-    Attack("drown", "DROWN (CVE-2016-0800)", "rsa_exchange"),
-    Attack("poodle_tls", "POODLE against TLS (CVE-2014-8730)", "cbc"),
-    Attack("zombie_poodle", "Zombie POODLE", "cbc"),
-    Attack("goldendoodle", "GOLDENDOODLE", "cbc"),
-    Attack("sleeping_poodle", "Sleeping POODLE", "cbc"),
-    Attack("zero_length", "OpenSSL 0-length padding oracle (CVE-2019-1559)", "cbc"),
-    Attack("luckynegative20", "OpenSSL padding oracle (CVE-2016-2107)", "cbc"),
-    Attack("debian_weak_key", "predictable Debian key (CVE-2008-0166)", "rsa_key"),
+    Attack("heartbleed", "Heartbleed (CVE-2014-0160)", ("heartbeat",)),
+    Attack("ccs_injection", "OpenSSL ChangeCipherSpec injection (CVE-2014-0224)", ("old_stack",)),
+    Attack("ticketbleed", "Ticketbleed (CVE-2016-9244)", ("old_stack",)),
+    Attack("robot", "ROBOT", ("rsa_exchange",), "rsa"),
+    Attack("drown", "DROWN (CVE-2016-0800)", ("ssl2",)),
+    Attack("poodle_tls", "POODLE against TLS (CVE-2014-8730)", ("cbc", "old_stack"), "cbc"),
+    Attack("zombie_poodle", "Zombie POODLE", ("cbc",), "cbc"),
+    Attack("goldendoodle", "GOLDENDOODLE", ("cbc",), "cbc"),
+    Attack("sleeping_poodle", "Sleeping POODLE", ("cbc",), "cbc"),
+    Attack("zero_length", "OpenSSL 0-length padding oracle (CVE-2019-1559)", ("cbc", "old_stack"), "cbc"),
+    Attack("luckynegative20", "OpenSSL padding oracle (CVE-2016-2107)", ("cbc", "old_stack")),
+    Attack("debian_weak_key", "predictable Debian key (CVE-2008-0166)", ("rsa_key", "unlisted_key", "unlogged_key")),
 )
+# Why an attack is excluded where what it needs is not there.
 EXPOSURES = {
     "heartbeat": "the heartbeat extension is not offered",
     "old_stack": "a server that speaks TLS 1.3 is younger than the fix",
+    "ssl2": "SSL 2.0 is not offered here",
     "rsa_exchange": "no suite with RSA key exchange is accepted",
     "cbc": "no suite with CBC is accepted",
     "rsa_key": "the keys are not RSA",
+    "unlisted_key": "the key is not on the published list of such keys",
+    "unlogged_key": "an authority that logs its certificates issued it, and has to refuse such keys since 2012",
+}
+# What a harmless test has shown if it found no difference.
+PROBES = {
+    "rsa": "key exchanges that are malformed in different ways get the same response",
+    "cbc": "records that are malformed in different ways get the same response",
 }
 
 
@@ -150,6 +165,21 @@ CATALOGUE = {
         5, "unknown", "The endpoint could not be graded.", "Make it reachable from here, then grade again."
     ),
     "tls.grade": Entry(5, "info", "The grade by the SSL Labs rules.", ""),
+    "tls.endpoint.nameless": Entry(
+        5, "info", "There is no name that a certificate could be for: trust and name do not count.", ""
+    ),
+    "tls.certificate.trust_unknown": Entry(
+        5,
+        "unknown",
+        "Whether the certificate is trusted could not be found out.",
+        "Configure the full chain: the server's certificate, then the intermediates.",
+    ),
+    "tls.certificate.key_predictable": Entry(
+        5,
+        "fail",
+        "The key is one of those that Debian's OpenSSL of 2006 to 2008 made.",
+        "Issue a new certificate with a new key, made on a current system.",
+    ),
     "tls.certificate.untrusted": Entry(
         5,
         "fail",
@@ -242,10 +272,13 @@ CATALOGUE = {
         "Look for a firewall or a rate limiter between here and the endpoint.",
     ),
     # Beyond the grade.
-    "tls.attack.excluded": Entry(5, "info", "Attacks that cannot apply, as what they need is not there.", ""),
-    "tls.attack.not_tested": Entry(
-        5, "unknown", "Attacks that were not tested, as only exploit traffic could.", _SUITES
+    "tls.attack.robot": Entry(2, "fail", "The server tells whether an RSA key exchange was malformed: ROBOT.", _SUITES),
+    "tls.attack.cbc_oracle": Entry(
+        2, "fail", "The server tells how a CBC record was malformed: a padding oracle.", _SUITES
     ),
+    "tls.attack.excluded": Entry(5, "info", "Attacks that cannot apply, as what they need is not there.", ""),
+    "tls.attack.tested": Entry(5, "info", "Attacks that were tested for without exploit traffic and not found.", ""),
+    "tls.attack.not_tested": Entry(5, "info", "Attacks that were not tested, as only exploit traffic could.", _SUITES),
     "tls.group.no_post_quantum": Entry(2, "info", "No post-quantum key agreement.", "It comes with OpenSSL 3.5."),
     "tls.group.post_quantum_off": Entry(
         2,
@@ -273,6 +306,12 @@ CATALOGUE = {
         "warn",
         "The certificate demands a stapled OCSP response, and none is sent.",
         "Switch stapling on, or have it issued without the demand.",
+    ),
+    "tls.certificate.staple_invalid": Entry(
+        5,
+        "warn",
+        "The stapled OCSP response does not count.",
+        "Let the server fetch a new one: check its resolver and clock, or switch stapling off.",
     ),
     "tls.chain.order": Entry(
         5,

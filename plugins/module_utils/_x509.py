@@ -9,7 +9,7 @@
 Every reader raises L(ParseError) for bytes that are no certificate, whatever they are. Names come out as text in which
 control and formatting characters are escaped: a certificate is written by a stranger.
 
-RFC 5280, RFC 5912, RFC 6960, RFC 7633.
+RFC 5280, RFC 5912, RFC 7633.
 """
 
 from __future__ import annotations
@@ -92,15 +92,17 @@ _ATTRIBUTES = {
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
 }
-_SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE = (
+_TIMESTAMPS = "1.3.6.1.4.1.11129.2.4.2"
+_SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE = (
     "2.5.29.14",
     "2.5.29.17",
     "2.5.29.19",
     "2.5.29.35",
     "1.3.6.1.5.5.7.1.1",
     "1.3.6.1.5.5.7.1.24",
+    "2.5.29.37",
 )
-_AIA_OCSP, _AIA_ISSUERS, _OCSP_BASIC = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2", "1.3.6.1.5.5.7.48.1.1"
+_AIA_OCSP, _AIA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
 
 
 class Node(t.NamedTuple):
@@ -153,7 +155,7 @@ class Der:
         return self.node(tag) if self.peek() == tag else None
 
 
-def _oid(body: bytes) -> str:
+def read_oid(body: bytes) -> str:
     arcs: list[int] = []
     value = 0
     for byte in body:
@@ -174,7 +176,7 @@ def _integer(body: bytes) -> int:
     return int.from_bytes(body, "big", signed=True)
 
 
-def _bits(body: bytes) -> bytes:
+def read_bits(body: bytes) -> bytes:
     if not body or body[0] > 7:
         raise ParseError("certificate: a bit string that is none")
     return body[1:]
@@ -193,12 +195,12 @@ def _name(data: bytes) -> str:
         rdn = rdns.inside(_SET)
         while rdn.left:
             pair = rdn.inside()
-            oid = _oid(pair.node(_OID).body)
+            oid = read_oid(pair.node(_OID).body)
             parts.append(f"{_ATTRIBUTES.get(oid, oid)}={_text(pair.node())}")
     return ", ".join(parts)
 
 
-def _time(node: Node) -> int:
+def read_time(node: Node) -> int:
     """A time as seconds since 1970."""
     text = node.body.decode("ascii", "replace")
     if node.tag == _UTC_TIME and re.match(r"\d{12}Z$", text, re.ASCII):
@@ -219,12 +221,15 @@ def date(seconds: float) -> str:
 
 
 class Key(t.NamedTuple):
-    """A public key: C(type) RSA, EC, DSA, Ed25519, Ed448, ML-DSA or an OID; C(curve) for EC, C(exponent) for RSA."""
+    """A public key: C(type) RSA, EC, DSA, Ed25519, Ed448, ML-DSA or an OID; C(curve) for EC, C(exponent) and C(modulus)
+    for RSA. C(scheme) is the type, but for an RSA key that may only sign with PSS."""
 
     type: str
     bits: int
     curve: str | None = None
     exponent: int | None = None
+    modulus: int | None = None
+    scheme: str = ""
 
     def weaker(self, modulus: int, field: int) -> bool:
         """Whether it has fewer bits than that: C(modulus) counts for RSA and DSA, C(field) for curves."""
@@ -258,10 +263,25 @@ class Certificate(t.NamedTuple):
     ocsp_urls: list[str]
     issuer_urls: list[str]
     must_staple: bool
+    # What verifying needs: extended key usages, the signed part, its signature, and the public key with its algorithm.
+    purposes: t.Sequence[str] = ()
+    tbs: bytes = b""
+    algorithm: bytes = b""
+    signed: bytes = b""
+    spki: bytes = b""
+    # Whether it carries proofs that it was logged (RFC 6962), as those of public authorities do.
+    logged: bool = False
 
     @property
     def sha256(self) -> str:
         return hashlib.sha256(self.der).hexdigest()
+
+    @property
+    def key_bits(self) -> bytes:
+        """The public key without its algorithm, as key identifiers are made of it."""
+        reader = Der(self.spki).inside()
+        reader.node()
+        return read_bits(reader.node(_BITS).body)
 
     @property
     def self_signed(self) -> bool:
@@ -277,18 +297,19 @@ class Certificate(t.NamedTuple):
 def _key(spki: Node) -> Key:
     reader = Der(spki.body)
     algorithm = reader.inside()
-    bits = _bits(reader.node(_BITS).body)
-    oid = _oid(algorithm.node(_OID).body)
+    bits = read_bits(reader.node(_BITS).body)
+    oid = read_oid(algorithm.node(_OID).body)
     if oid in _RSA_KEYS:
         numbers = Der(bits).inside()
         modulus, exponent = _integer(numbers.node(_INTEGER).body), _integer(numbers.node(_INTEGER).body)
-        return Key("RSA", modulus.bit_length(), exponent=exponent)
+        scheme = "RSA" if oid == _RSA_KEYS[0] else "RSA-PSS"
+        return Key("RSA", modulus.bit_length(), None, exponent, modulus, scheme)
     if oid == _EC_KEY:
         curve = algorithm.node()
         if curve.tag != _OID:
             # Explicit parameters: the point tells the size of the field.
             return Key("EC", max(len(bits) - 1, 0) * 4, "explicit")
-        named = _oid(curve.body)
+        named = read_oid(curve.body)
         name, size = CURVES.get(named, (named, max(len(bits) - 1, 0) * 4))
         return Key("EC", size, name)
     if oid == _DSA_KEY:
@@ -298,14 +319,14 @@ def _key(spki: Node) -> Key:
     return Key(kind, size)
 
 
-def _signature(algorithm: Node) -> tuple[str, str]:
+def read_signature(algorithm: Node) -> tuple[str, str]:
     reader = Der(algorithm.body)
-    oid = _oid(reader.node(_OID).body)
+    oid = read_oid(reader.node(_OID).body)
     name, digest = SIGNATURES.get(oid, (oid, "unknown"))
     if name == "rsassaPss" and reader.peek() == _SEQUENCE:
         hashed = reader.inside().optional(0xA0)
         if hashed:
-            digest = _DIGESTS.get(_oid(Der(hashed.body).inside().node(_OID).body), "unknown")
+            digest = _DIGESTS.get(read_oid(Der(hashed.body).inside().node(_OID).body), "unknown")
     return name, digest
 
 
@@ -320,7 +341,7 @@ def _extensions(node: Node) -> dict[str, bytes]:
     reader = Der(node.body).inside()
     while reader.left:
         extension = reader.inside()
-        oid = _oid(extension.node(_OID).body)
+        oid = read_oid(extension.node(_OID).body)
         extension.optional(_BOOLEAN)
         if oid in found:
             raise ParseError(f"certificate: extension {oid} twice")
@@ -334,9 +355,17 @@ def _access(data: bytes | None) -> dict[str, list[str]]:
     reader = Der(data).inside() if data is not None else Der(b"")
     while reader.left:
         entry = reader.inside()
-        method, location = _oid(entry.node(_OID).body), entry.node()
+        method, location = read_oid(entry.node(_OID).body), entry.node()
         if location.tag == 0x86:
             found.setdefault(method, []).append(_text(location))
+    return found
+
+
+def _purposes(data: bytes | None) -> list[str]:
+    found = []
+    reader = Der(data).inside() if data is not None else Der(b"")
+    while reader.left:
+        found.append(read_oid(reader.node(_OID).body))
     return found
 
 
@@ -355,14 +384,14 @@ def read_certificate(der: bytes) -> Certificate:
     if outer.left:
         raise ParseError("certificate: bytes after its end")
     parts = Der(whole.body)
-    tbs, algorithm = parts.inside(), parts.node(_SEQUENCE)
-    parts.node(_BITS)
+    body, algorithm, signed = parts.node(_SEQUENCE), parts.node(_SEQUENCE), parts.node(_BITS)
+    tbs = Der(body.body)
     tbs.optional(0xA0)
     serial = tbs.node(_INTEGER).body
     tbs.node(_SEQUENCE)
     issuer = tbs.node(_SEQUENCE)
     validity = tbs.inside()
-    not_before, not_after = _time(validity.node()), _time(validity.node())
+    not_before, not_after = read_time(validity.node()), read_time(validity.node())
     subject = tbs.node(_SEQUENCE)
     spki = tbs.node(_SEQUENCE)
     tbs.optional(0x81)
@@ -382,7 +411,7 @@ def read_certificate(der: bytes) -> Certificate:
     ski = Der(extensions[_SKI]).node(_OCTETS).body.hex() if _SKI in extensions else None
     aki = Der(extensions[_AKI]).inside().optional(0x80) if _AKI in extensions else None
     access = _access(extensions.get(_AIA))
-    signature, digest = _signature(algorithm)
+    signature, digest = read_signature(algorithm)
     return Certificate(
         der=der,
         serial=serial.hex(),
@@ -404,25 +433,13 @@ def read_certificate(der: bytes) -> Certificate:
         ocsp_urls=access.get(_AIA_OCSP, []),
         issuer_urls=access.get(_AIA_ISSUERS, []),
         must_staple=_must_staple(extensions.get(_TLS_FEATURE)),
+        purposes=_purposes(extensions.get(_EXTENDED_KEY_USAGE)),
+        tbs=body.raw,
+        algorithm=algorithm.raw,
+        signed=read_bits(signed.body),
+        spki=spki.raw,
+        logged=_TIMESTAMPS in extensions,
     )
-
-
-def read_ocsp_status(der: bytes) -> str:
-    """The first answer of an OCSP response: C(good), C(revoked) or C(unknown); C(error) if it refuses to say."""
-    response = Der(der).inside()
-    if response.node(0x0A).body != b"\x00":
-        return "error"
-    content = Der(response.node(0xA0).body).inside()
-    if _oid(content.node(_OID).body) != _OCSP_BASIC:
-        raise ParseError("OCSP: not a basic response")
-    data = Der(content.node(_OCTETS).body).inside().inside()
-    data.optional(0xA0)
-    data.node()
-    data.node(_GENERALIZED_TIME)
-    single = data.inside().inside()
-    single.node(_SEQUENCE)
-    status = single.node().tag
-    return {0x80: "good", 0xA1: "revoked", 0x82: "unknown"}.get(status, "unknown")
 
 
 def ascii_name(name: str) -> str:

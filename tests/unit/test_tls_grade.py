@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import re
 
@@ -17,12 +18,30 @@ from hypothesis import strategies as st
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade as grading
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules as rules
-from ansible_collections.kopano.hardening.plugins.module_utils import _x509
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_trust, _weak_keys, _x509
 
 NOW = 1790000000
 DAY = 86400
 GOOD13 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]
 GOOD12 = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384"]
+
+
+# One that the list of predictable keys has, see listed().
+PREDICTABLE = _x509.Key("RSA", 4096, modulus=7)
+
+
+def _line(modulus):
+    return hashlib.sha1(b"Modulus=%X\n" % modulus).hexdigest()[20:]
+
+
+@pytest.fixture(autouse=True)
+def listed(monkeypatch, tmp_path):
+    """A list of the predictable keys of one size, in place of those that this machine may have."""
+    monkeypatch.setattr(_weak_keys, "FOLDER", str(tmp_path))
+    (tmp_path / "blacklist.RSA-4096").write_text(f"# a list\n{_line(PREDICTABLE.modulus)}\n")
+    _weak_keys._listed.cache_clear()
+    yield tmp_path
+    _weak_keys._listed.cache_clear()
 
 
 def certificate(**changes):
@@ -57,6 +76,28 @@ CA = certificate(
 )
 
 
+def entry(*chain, trusted=True, code=0, reason=None, ocsp=None, **more):
+    """A certificate as the prober has it; with none but the leaf, the authority follows it."""
+    chain = list(chain) if len(chain) != 1 else [*chain, CA]
+    judgement = _tls_trust.Judgement(
+        trusted, code, reason, more.get("path", _x509.chain_of(chain)), more.get("fetched", ())
+    )
+    return {"chain": chain, "whole": True, "trust": judgement, "ocsp": ocsp, "ocsp_reason": more.get("ocsp_reason")}
+
+
+def entries(*found, **options):
+    return {"certificates": list(found) or [entry(certificate(), **options)]}
+
+
+def alone(**options):
+    """A certificate without its issuer."""
+    leaf = certificate()
+    return {
+        "chain": [leaf],
+        **{key: value for key, value in entry(leaf, path=[leaf], **options).items() if key != "chain"},
+    }
+
+
 def good(**changes):
     """An observation that gets A+, with changes: keys may be paths like features.dh_bits."""
     observation = {
@@ -64,6 +105,7 @@ def good(**changes):
         "address": "192.0.2.1",
         "port": 443,
         "server_name": "good.test",
+        "named": True,
         "starttls": "none",
         "mode": "full",
         "connections": 40,
@@ -73,8 +115,8 @@ def good(**changes):
         "ciphers": {"TLSv1.2": list(GOOD12), "TLSv1.3": list(GOOD13)},
         "groups": ["X25519MLKEM768", "x25519", "secp256r1"],
         "cipher_order": {"TLSv1.2": "server", "TLSv1.3": "server"},
-        "certificates": [{"chain": [certificate(), CA], "whole": True, "ocsp": None}],
-        "trust": {"trusted": True, "code": 0, "reason": None, "ca_file": True},
+        "certificates": [entry(certificate())],
+        "ca_file": True,
         "features": {
             "compression": False,
             "secure_renegotiation": True,
@@ -87,6 +129,7 @@ def good(**changes):
             "dh_bits": None,
         },
         "simulations": [],
+        "oracles": {},
         "hsts": {
             "status": "present",
             "max_age": 63072000,
@@ -109,7 +152,7 @@ def good(**changes):
 
 
 def leaf(**changes):
-    return {"certificates": [{"chain": [certificate(**changes), CA], "whole": True, "ocsp": None}]}
+    return entries(entry(certificate(**changes)))
 
 
 def protocols(*names):
@@ -145,7 +188,7 @@ BOTH = ("TLSv1.2", "TLSv1.3")
 # Every rule alone, or with those that cannot be had without: rule: (changes, further rules, grade, trust ignored).
 CASES = {
     "tls.certificate.untrusted": (
-        {"trust": {"trusted": False, "code": 19, "reason": "self-signed", "ca_file": True}},
+        entries(trusted=False, code=19, reason="self-signed"),
         (),
         "T",
         "A+",
@@ -153,7 +196,7 @@ CASES = {
     "tls.certificate.expired": (leaf(not_after=NOW - 1), (), "T", "A+"),
     "tls.certificate.not_yet_valid": (leaf(not_before=NOW + 1), (), "T", "A+"),
     "tls.certificate.revoked": (
-        {"certificates": [{"chain": [certificate(), CA], "whole": True, "ocsp": "revoked"}]},
+        entries(ocsp="revoked"),
         (),
         "T",
         "A+",
@@ -165,10 +208,7 @@ CASES = {
     "tls.certificate.key_weak": (leaf(key=_x509.Key("RSA", 2047)), (), "B", "B"),
     "tls.certificate.exponent_1": (leaf(key=_x509.Key("RSA", 2048, exponent=1)), (), "F", "F"),
     "tls.chain.incomplete": (
-        {
-            "certificates": [{"chain": [certificate()], "whole": True, "ocsp": None}],
-            "trust": {"trusted": False, "code": 20, "reason": "no issuer", "ca_file": True},
-        },
+        entries(alone(trusted=False, code=20, reason="no issuer")),
         ("tls.certificate.untrusted",),
         "T",
         "B",
@@ -260,6 +300,9 @@ CASES = {
         "F",
     ),
     "tls.cipher.weak": ({"ciphers__TLSv1.2": [*GOOD12, "TLS_RSA_WITH_DES_CBC_SHA"]}, (), "F", "F"),
+    "tls.attack.robot": ({"oracles": {"rsa": "well formed: alert 20; …"}}, (), "F", "F"),
+    "tls.attack.cbc_oracle": ({"oracles": {"cbc": "wrong MAC: alert 20; …"}}, (), "F", "F"),
+    "tls.certificate.key_predictable": (leaf(key=PREDICTABLE), (), "F", "F"),
     "tls.hsts.absent": ({"hsts__status": "absent"}, (), "A", "A"),
     "tls.hsts.short": ({"hsts__max_age": 15551999}, (), "A", "A"),
     "tls.hsts.disabled": ({"hsts__status": "disabled", "hsts__max_age": 0}, (), "A-", "A-"),
@@ -353,7 +396,7 @@ def test_no_certificate_is_an_error():
 @pytest.mark.parametrize(
     ("changes", "untested"),
     [
-        ({"protocols__SSLv2": None}, {"tls.protocol.sslv2"}),
+        ({"protocols__SSLv2": None}, {"tls.protocol.sslv2", "tls.attack.drown"}),
         ({"protocols__SSLv3": None}, {"tls.protocol.sslv3"}),
         ({"protocols__TLSv1.0": None}, {"tls.protocol.tls10"}),
         ({"protocols__TLSv1.1": None}, {"tls.protocol.tls11"}),
@@ -369,12 +412,12 @@ def test_no_certificate_is_an_error():
             {"hsts": {"status": "error", "reason": "x"}},
             {"tls.hsts.absent", "tls.hsts.short", "tls.hsts.disabled", "tls.hsts.invalid", "tls.hsts.unknown"},
         ),
-        ({"trust": {"trusted": None, "code": None, "reason": "x", "ca_file": True}}, {"tls.chain.incomplete"}),
         (
-            {
-                "trust": {"trusted": False, "code": 20, "reason": "x", "ca_file": False},
-                "certificates": [{"chain": [certificate()], "whole": True, "ocsp": "good"}],
-            },
+            entries(alone(trusted=None, code=None, reason="x")),
+            {"tls.chain.incomplete", "tls.certificate.untrusted"},
+        ),
+        (
+            {**entries(alone(trusted=False, code=20, reason="x", ocsp="good")), "ca_file": False},
             {"tls.chain.incomplete"},
         ),
     ],
@@ -386,8 +429,61 @@ def test_what_is_not_known_is_not_tested(changes, untested):
     assert all(entry["reason"] for entry in result["not_tested"])
 
 
-def test_an_untested_chain_is_not_trusted():
-    assert grade(good(trust={"trusted": None, "code": None, "reason": "x", "ca_file": False}))["grade"] == "T"
+def test_an_untested_chain_has_no_letter():
+    """It is neither called trusted nor untrusted: what could not be found out is reported as such."""
+    result = grade(good(**entries(trusted=None, code=None, reason="no library")))
+    assert (result["grade"], result["grade_trust_ignored"], result["error"]) == (None, "A+", None)
+    found = {one["id"]: one for one in result["findings"]}
+    assert found["tls.certificate.trust_unknown"]["severity"] == "unknown"
+    assert found["tls.certificate.trust_unknown"]["evidence"] == "no library"
+    # What is known to be bad stays so.
+    result = grade(good(**entries(entry(certificate(not_after=NOW - 1), trusted=None))))
+    assert (result["grade"], held(result)) == ("T", ["tls.certificate.expired"])
+
+
+def test_the_worst_certificate_counts():
+    """A good ECDSA certificate hides nothing that is wrong with the RSA one beside it."""
+    rsa = certificate(der=b"rsa", key=_x509.Key("RSA", 3072))
+    for other, letter, rule in (
+        (entry(rsa, trusted=False, code=18, reason="self-signed certificate"), "T", "tls.certificate.untrusted"),
+        (entry(rsa._replace(not_after=NOW - 1)), "T", "tls.certificate.expired"),
+        (entry(rsa._replace(dns_names=["bad.test"])), "M", "tls.certificate.name_mismatch"),
+        (entry(rsa, ocsp="revoked"), "T", "tls.certificate.revoked"),
+        (entry(rsa, fetched=["http://ca.test/"]), "B", "tls.chain.incomplete"),
+        (entry(rsa, trusted=None, reason="x"), None, None),
+    ):
+        for order in ([entry(certificate()), other], [other, entry(certificate())]):
+            result = grade(good(certificates=order))
+            assert (result["grade"], held(result)) == (letter, [rule] if rule else [])
+    (cap,) = grade(good(certificates=[entry(certificate()), entry(rsa, trusted=False, reason="x")]))["caps"]
+    assert cap["evidence"] == "RSA 3072: x"
+
+
+def test_what_an_authority_signed_off_the_chosen_path_does_not_count():
+    sha1 = CA._replace(der=b"old", digest="sha1", subject_der=b"other", issuer_der=b"oldest")
+    leaf = certificate()
+    result = grade(good(certificates=[entry(leaf, sha1, CA, path=[leaf, CA])]))
+    assert (result["grade"], held(result)) == ("A+", [])
+    # An anchor is trusted for what it is, and not for who signed it.
+    assert grade(good(certificates=[entry(leaf, sha1, path=[leaf, sha1])]))["grade"] == "A+"
+    result = grade(good(certificates=[entry(leaf, sha1, CA, path=[leaf, sha1, CA])]))
+    assert (result["grade"], held(result)) == ("T", ["tls.certificate.sha1"])
+
+
+def test_without_a_name_trust_and_name_do_not_count():
+    """And the result says so; what else is wrong still counts."""
+    wrong = {**leaf(dns_names=["bad.test"], not_after=NOW - 1), "named": False}
+    result = grade(good(**wrong))
+    assert (result["grade"], result["grade_trust_ignored"], result["named"], held(result)) == ("A+", "A+", False, [])
+    found = {one["id"]: one for one in result["findings"]}
+    assert found["tls.endpoint.nameless"]["severity"] == "info"
+    assert "An expired certificate is not trusted." in found["tls.endpoint.nameless"]["evidence"]
+    assert not [one for one in result["findings"] if one["severity"] in ("fail", "warn", "unknown")]
+    assert grade(good(**wrong, hsts__status="absent"))["grade"] == "A"
+    assert grade(good(**wrong, protocols=protocols("TLSv1.0", *BOTH)))["grade"] == "B"
+    untested = {**entries(trusted=None, reason="x"), "named": False}
+    assert grade(good(**untested))["grade"] == "A+"
+    assert grade(good(**{**wrong, "named": True}))["grade"] == "T"
 
 
 def attacks(result):
@@ -409,8 +505,45 @@ def test_attacks_are_excluded_or_not_tested_and_never_passed():
     ):
         untested, excluded = attacks(grade(good(**changes)))
         assert untested and untested | excluded == everything and not untested & excluded
-    untested, _excluded = attacks(grade(good(**{"ciphers__TLSv1.2": [*GOOD12, CBC]})))
+    old = {"protocols": protocols("SSLv2", "TLSv1.2"), "ciphers": {"TLSv1.2": [*GOOD12, CBC]}}
+    untested, _excluded = attacks(grade(good(**old)))
     assert {"robot", "drown", "goldendoodle", "zombie_poodle", "poodle_tls"} <= untested
+    # What no protocol and no response speaks for any more.
+    untested, excluded = attacks(grade(good(**{"ciphers__TLSv1.2": [*GOOD12, CBC]})))
+    assert untested == {"robot", "goldendoodle", "zombie_poodle", "sleeping_poodle"}
+    assert {"drown", "poodle_tls", "zero_length", "luckynegative20"} <= excluded
+
+
+def test_attacks_that_were_tested_are_neither_excluded_nor_untested():
+    result = grade(good(**{"ciphers__TLSv1.2": [*GOOD12, CBC], "oracles": {"rsa": False, "cbc": False}}))
+    untested, excluded = attacks(result)
+    assert untested == set() and not excluded & {"robot", "goldendoodle", "zombie_poodle", "sleeping_poodle"}
+    (tested,) = [one["evidence"] for one in result["findings"] if one["id"] == "tls.attack.tested"]
+    assert "ROBOT: " in tested and "GOLDENDOODLE: " in tested
+    # One whose response was lost is not tested.
+    lost = grade(good(**{"ciphers__TLSv1.2": [*GOOD12, CBC], "oracles": {"rsa": None, "cbc": False}}))
+    assert attacks(lost)[0] == {"robot"}
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_an_rsa_key_makes_no_step_unknown(mode):
+    """What only exploit traffic could tell is told as such, and leaves the step as it is."""
+    result = grade(good(mode=mode, **leaf(key=_x509.Key("RSA", 3072))))
+    assert attacks(result)[0] == {"debian_weak_key"}
+    assert not [one for one in result["findings"] if one["severity"] not in ("info",)]
+
+
+def test_predictable_keys(listed):
+    """By the list of such keys, where there is one; else by who issued the certificate."""
+    assert attacks(grade(good(**leaf(key=_x509.Key("RSA", 3072, modulus=7)))))[0] == {"debian_weak_key"}
+    assert attacks(grade(good(**leaf(key=_x509.Key("RSA", 4096, modulus=5)))))[0] == set()
+    result = grade(good(**leaf(key=PREDICTABLE)))
+    assert (result["grade"], held(result)) == ("F", ["tls.certificate.key_predictable"])
+    assert _weak_keys.is_listed(PREDICTABLE, str(listed / "none")) is None
+    # Of another size, and of an authority that logs what it issues; one that is not trusted proves nothing.
+    logged = certificate(key=_x509.Key("RSA", 2048, modulus=5), logged=True)
+    assert attacks(grade(good(certificates=[entry(logged)])))[0] == set()
+    assert attacks(grade(good(certificates=[entry(logged, trusted=False, reason="x")])))[0] == {"debian_weak_key"}
 
 
 NOTES = {
@@ -419,7 +552,9 @@ NOTES = {
     "tls.certificate.rsa_2048": leaf(key=_x509.Key("RSA", 2048)),
     "tls.certificate.must_staple": leaf(must_staple=True),
     "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
-    "tls.chain.order": {"certificates": [{"chain": [certificate(), certificate(), CA], "whole": True, "ocsp": None}]},
+    "tls.certificate.staple_invalid": entries(ocsp="invalid", ocsp_reason="it is for another certificate"),
+    "tls.endpoint.nameless": {"named": False},
+    "tls.chain.order": entries(entry(certificate(), certificate(), CA)),
     "tls.renegotiation.client": {"features__client_renegotiation": True},
     "tls.extension.extended_master_secret": {"features__extended_master_secret": False},
     "tls.tickets": {"features__session_tickets": True},
@@ -467,16 +602,17 @@ def test_lifetimes_follow_the_ballot():
 
 
 def test_the_catalogue():
-    known = (
-        {rule.id for rule in rules.RULES} | set(grading.notes(good(), NOW, None)) | {"tls.endpoint.error", "tls.grade"}
-    )
+    others = {"tls.endpoint.error", "tls.endpoint.nameless", "tls.grade", "tls.certificate.trust_unknown"}
+    known = {rule.id for rule in rules.RULES} | set(grading.notes(good(), NOW, None)) | others
     assert set(rules.CATALOGUE) == known
     for key, entry in rules.CATALOGUE.items():
         assert re.match(r"tls(\.[a-z0-9_]+)+$", key)
         assert 1 <= entry.step <= 5 and entry.severity in ("fail", "warn", "info", "unknown") and entry.message
         assert entry.fix or entry.severity == "info"
     assert all(rule.grade in (*rules.GRADES, "T", "M") for rule in rules.RULES)
-    assert {attack.needs for attack in rules.ATTACKS} == set(rules.EXPOSURES) == set(grading.exposures(good()))
+    needs = {need for attack in rules.ATTACKS for need in attack.needs}
+    assert needs == set(rules.EXPOSURES) == set(grading.exposures(good()))
+    assert {attack.probe for attack in rules.ATTACKS} - {""} == set(rules.PROBES)
 
 
 @settings(max_examples=300, deadline=None)

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_issuer, _tls_ocsp
 from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
 from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
 
@@ -131,7 +132,8 @@ PARSERS = [
     events,
     lambda body: events(body, 1),
     x509.read_certificate,
-    x509.read_ocsp_status,
+    _tls_ocsp.read,
+    _tls_issuer.read,
 ]
 
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _x509
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_issuer, _tls_ocsp, _x509
 from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
 
 # Made for this test: ECDSA P-256, CN=recorded.test, 2026-01-01 to 2026-04-01, DNS and IPv4 and IPv6 names,
@@ -74,7 +74,7 @@ def test_a_wildcard_needs_two_labels():
 @settings(max_examples=400)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes(data):
-    for read in (_x509.read_certificate, _x509.read_ocsp_status):
+    for read in (_x509.read_certificate, _tls_ocsp.read, _tls_issuer.read):
         with contextlib.suppress(ParseError):
             read(data)
 

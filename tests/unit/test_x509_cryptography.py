@@ -17,7 +17,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _x509
 x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed here")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa  # noqa: E402
-from cryptography.x509 import ocsp  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 
 KEYS = {
@@ -148,32 +147,3 @@ def test_paths():
     assert _x509.chain_of([]) == []
     # The same name with another key is another issuer.
     assert _x509.chain_of([leaf, chain()[1]]) == [leaf]
-
-
-@pytest.mark.parametrize("status", ["good", "revoked", "unknown"])
-def test_ocsp(status):
-    issuer_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.load_der_x509_certificate(make(issuer_key, "issuer"))
-    one = x509.load_der_x509_certificate(make(key, "one.test", "issuer", issuer_key))
-    revoked = status == "revoked"
-    response = (
-        ocsp.OCSPResponseBuilder()
-        .add_response(
-            one,
-            issuer,
-            hashes.SHA1(),
-            getattr(ocsp.OCSPCertStatus, status.upper()),
-            START,
-            START + datetime.timedelta(days=1),
-            START if revoked else None,
-            x509.ReasonFlags.key_compromise if revoked else None,
-        )
-        .responder_id(ocsp.OCSPResponderEncoding.NAME, issuer)
-        .sign(issuer_key, hashes.SHA256())
-    )
-    assert _x509.read_ocsp_status(response.public_bytes(serialization.Encoding.DER)) == status
-
-
-def test_ocsp_refusal():
-    response = ocsp.OCSPResponseBuilder.build_unsuccessful(ocsp.OCSPResponseStatus.TRY_LATER)
-    assert _x509.read_ocsp_status(response.public_bytes(serialization.Encoding.DER)) == "error"
