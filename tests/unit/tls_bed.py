@@ -122,6 +122,8 @@ class Pki:
         arguments = {
             "ec": ("-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256"),
             "rsa": ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"),
+            "pss": ("-algorithm", "RSA-PSS", "-pkeyopt", "rsa_keygen_bits:2048"),
+            "ed25519": ("-algorithm", "ED25519"),
         }.get(kind) or ("-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:" + kind[3:])
         self.run("genpkey", *arguments, "-out", name + ".key")
 

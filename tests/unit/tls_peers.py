@@ -331,3 +331,15 @@ def delaying(port, seconds):
             back.join(10)
 
     return serving(handle)
+
+
+def peek(sock):
+    """The first bytes that a client sends, left where they are: its ClientHello."""
+    received = b""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        received = sock.recv(65536, socket.MSG_PEEK)
+        if not received or (len(received) > 5 and len(received) >= 5 + int.from_bytes(received[3:5], "big")):
+            break
+        time.sleep(0.001)
+    return received
