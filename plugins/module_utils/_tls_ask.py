@@ -71,10 +71,6 @@ class Deadline:
     def passed(self) -> bool:
         return time.monotonic() >= self._end
 
-    @property
-    def remaining(self) -> float:
-        return max(self._end - time.monotonic(), 0)
-
     def left(self) -> float:
         left = self._end - time.monotonic()
         if left <= 0:

@@ -511,6 +511,7 @@ def grade(
         error=observation["error"],
         grade=None,
         grade_trust_ignored=None,
+        trust_unknown=None,
         score=None,
         scores={},
         protocols=[name for name in data.PROTOCOLS if observation["protocols"][name]],
@@ -579,6 +580,7 @@ def grade(
         if isinstance(doubt, Unknown) and observation["named"] and letter != "T":
             # It could be a T.
             letter = None
+            result["trust_unknown"] = str(doubt)
             result["findings"].append(finding("tls.certificate.trust_unknown", subject, doubt))
         result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=letter)
         words = "{}, trust ignored {grade_trust_ignored}, score {score}".format(letter or "not known", **result)

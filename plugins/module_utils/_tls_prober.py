@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import contextlib
 import functools
 import ssl
 import threading
@@ -62,8 +63,9 @@ _ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
 
 # Queries whose results no letter depends on.
 _HARMLESS = ("groups", "order")
-# Queries whose loss says nothing once TLS 1.3 is known not to be there.
-_ABOUT_13 = ("TLSv1.3", "certificates TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
+# Queries of TLS 1.3 that bring no key, and those whose loss says nothing once TLS 1.3 is known not to be there.
+_WITHOUT_KEY = ("TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
+_ABOUT_13 = (*_WITHOUT_KEY, "certificates TLSv1.3")
 
 
 def _wanted(suite: data.Suite) -> bool:
@@ -552,7 +554,7 @@ class Observer:
             lanes.append(self._plain_http)
         together(lanes)
         if self._full and self._wants_key_shares():
-            self._forget(_ABOUT_13)
+            self._forget(_WITHOUT_KEY)
             self._key_shares = True
             together(full13)
         if not self._peer.failure:

@@ -17,8 +17,10 @@ import typing as t
 
 RULESET = "2009r"
 
-# Best first. T (no trust) and M (name mismatch) stand beside the scale: they hide the letter below.
+# T (no trust) and M (name mismatch) stand beside the scale: they hide the letter below. What they say is about the
+# certificate and who trusts it, and nothing that a web server's configuration decides.
 BESIDE = ("T", "M")
+# Best first.
 GRADES = ("A+", "A", "A-", "B", "C", "D", "E", "F")
 LETTERS = ((80, "A"), (65, "B"), (50, "C"), (35, "D"), (20, "E"), (0, "F"))
 WEIGHTS = {"protocol": 30, "key_exchange": 30, "cipher": 40}

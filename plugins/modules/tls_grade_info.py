@@ -13,7 +13,7 @@ author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
   - Looks at TLS endpoints from the machine that it runs on and grades each address of each by the SSL Labs Server
-    Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints.
+    Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints; see O(fetch_issuers) for the exception.
   - It speaks TLS itself, down to SSL 2.0. What the OpenSSL of this machine still offers does not matter, and no program
     or Python package has to be installed.
   - An endpoint that cannot be asked gets RV(results[].error) and no grade. What was not tested is listed in
@@ -73,6 +73,16 @@ options:
     description:
       - PEM file with certificate authorities that are trusted beside those of the system, for a private one.
     type: path
+  fetch_issuers:
+    description:
+      - Whether an intermediate certificate that a server fails to send is fetched, as browsers do, from the address
+        that the certificate before it names. With it a chain is incomplete, V(B); without it, or where that fails, it
+        is not known whether the certificate is trusted, and there is no RV(results[].grade).
+      - This is plain HTTP to port 80 of a public address, without redirects, for three seconds and 64 kB at most. An
+        address on a private network, or on the loopback, is only used for an endpoint that is on one as well, another
+        port only at the endpoint's own address, and a link-local address never.
+    type: bool
+    default: true
   mode:
     description:
       - With V(quick), only what nobody should accept is offered, in a dozen connections. One refusal proves the absence
@@ -166,13 +176,26 @@ results:
       description:
         - V(A+), V(A), V(A-), V(B), V(C), V(D), V(E) or V(F); V(T) if the certificate is not trusted, V(M) if it is for
           other names.
-        - V(null) with RV(results[].error), also where a letter would depend on RV(results[].unclear).
+        - V(null) with RV(results[].error), also where a letter would depend on RV(results[].unclear), or with
+          RV(results[].trust_unknown).
+        - Without a name, see RV(results[].named), it is RV(results[].grade_trust_ignored).
       type: str
       sample: A+
     grade_trust_ignored:
       description: The grade that a trusted certificate for this name would get.
       type: str
       sample: A+
+    named:
+      description:
+        - Whether there is a name that a certificate could be for. An endpoint that is given by its address alone has
+          none, so that trust and name do not count for its grade. What is wrong with them is in the finding
+          V(tls.endpoint.nameless).
+      type: bool
+      sample: true
+    trust_unknown:
+      description: Why it could not be found out whether each certificate is trusted.
+      type: str
+      sample:
     ruleset:
       description: Version of the rating guide.
       type: str
@@ -282,9 +305,17 @@ results:
           type: bool
           sample: false
         ocsp_status:
-          description: V(good), V(revoked), V(unknown) or V(error) by the stapled response; V(null) without one.
+          description:
+            - V(good), V(revoked) or V(unknown) by a stapled response that the issuer or its delegate has signed for
+              this certificate and for now; V(null) without a response.
+            - V(invalid) if it does not count, V(error) if the responder refuses one, V(not_tested) if it could not be
+              verified, for which the Python package C(cryptography) is needed.
           type: str
           sample: good
+        ocsp_error:
+          description: Why the stapled response does not count.
+          type: str
+          sample:
         chain:
           description: Every certificate as it was sent.
           type: list
@@ -299,7 +330,8 @@ results:
           type: bool
           sample: true
         trusted:
-          description: Whether the chain leads to an authority of the system or of O(ca_file).
+          description:
+            - Whether the chain leads to an authority of the system or of O(ca_file); V(null) if that is not known.
           type: bool
           sample: true
         trust_error:
@@ -307,7 +339,9 @@ results:
           type: str
           sample:
         others:
-          description: Further certificates that other clients get (RSA beside ECDSA), with the keys above.
+          description:
+            - Further certificates and chains that other clients get (RSA beside ECDSA, TLS 1.2 beside TLS 1.3), with
+              the keys above. Each counts for the grade.
           type: list
           elements: dict
           sample: []
@@ -371,7 +405,7 @@ results:
       elements: dict
       sample:
         - id: tls.certificate.revoked
-          reason: no OCSP response is stapled, and nobody else was asked
+          reason: no OCSP response is stapled, and no responder was queried
     unclear:
       description:
         - Queries whose results were lost, time and again, and on which the letter depends. Then there is none.
@@ -439,6 +473,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
         },
     },
     "ca_file": {"type": "path"},
+    "fetch_issuers": {"type": "bool", "default": True},
     "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
     "http": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 10},
@@ -464,7 +499,7 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         if params[name] <= 0:
             raise ValueError(f"{name} must be greater than 0")
     try:
-        trust = _tls_prober.Trust(params["ca_file"])
+        trust = _tls_prober.Trust(params["ca_file"], params["fetch_issuers"])
     except OSError as error:
         raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
     results = _tls_prober.probe_all(

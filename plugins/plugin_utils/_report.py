@@ -107,6 +107,7 @@ _CAPS = {
 # What verify_ignore_trust is about. A certificate that has expired or was revoked is none of these.
 _TRUST = (
     "tls.certificate.untrusted",
+    "tls.certificate.trust_unknown",
     "tls.certificate.name_mismatch",
     "certificate.chain.untrusted",
     "certificate.self_signed",
@@ -201,6 +202,8 @@ def _misses(results: t.Iterable[Info], minimum: str, ignore_trust: bool, waived:
             and (entry["grade"] not in GRADES or GRADES.index(entry["grade"]) > GRADES.index(minimum))
         ]
         # Without a limit the score itself is too low, or there is no grade at all.
+        if result.get("trust_unknown") and not ignore_trust:
+            limits.append("tls.certificate.trust_unknown")
         reasons = limits or ["tls.endpoint.error" if result["error"] else "tls.grade"]
         missed += not all((key, subjects.get(key, "")) in waived for key in reasons)
     return missed

@@ -14,13 +14,10 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _probe
 from ansible_collections.kopano.hardening.plugins.module_utils._served import is_nobodys
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
 
 Info = dict[str, t.Any]
-
-# What they say is about the certificate and who trusts it, and nothing that a web server's configuration decides.
-BESIDE = ("T", "M")
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
@@ -91,7 +88,10 @@ def _same(one: Info, other: Info) -> bool:
 
 
 # What is told of a result; the rest of it is long, and slow to read where Ansible hands it over.
-TOLD = ("host", "port", "server_name", "address", "error", "grade", "grade_trust_ignored", "score", "caps", "warnings")
+TOLD = (
+    *("host", "port", "server_name", "address", "named", "error", "trust_unknown", "grade", "grade_trust_ignored"),
+    *("score", "caps", "warnings"),
+)
 
 
 def endpoints(wishes: t.Iterable[t.Sequence[Info]]) -> list[Info]:
@@ -126,13 +126,11 @@ def report(of_key: t.Mapping[tuple[t.Any, ...], list[Info]], asked_for: Info, wa
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not asked")
         for result in found:
-            # Without a name there is nothing that a certificate could be for.
-            ignored = trust_ignored or not (endpoint.get("server_name") or _is_name(endpoint["host"]))
             told = {name: plain(result[name]) for name in TOLD}
-            line, good = _line(told, minimum, ignored)
+            line, good = _line(told, minimum, trust_ignored)
             lines.append(line)
             missed += not good
-            fixes += [] if good else _fixes({**told, "findings": plain(result["findings"])}, minimum, ignored)
+            fixes += [] if good else _fixes({**told, "findings": plain(result["findings"])}, minimum, trust_ignored)
     if not asked_for["endpoints"]:
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
@@ -145,10 +143,6 @@ def report(of_key: t.Mapping[tuple[t.Any, ...], list[Info]], asked_for: Info, wa
     words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
     return {"lines": [words, *lines, *todo], "bad": [words] if wanted["fail"] else []}
-
-
-def _is_name(host: str) -> bool:
-    return _probe.connect_address(host) is None
 
 
 def _place(entry: Info) -> str:
@@ -167,9 +161,14 @@ def _line(result: Info, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     if result["error"]:
         return "no grade  {}: {}".format(_place(result), result["error"]), False
     grade = result["grade_trust_ignored"] if trust_ignored else result["grade"]
+    if grade is None:
+        reason = result["trust_unknown"]
+        return f"no grade  {_place(result)}: whether the certificate is trusted is not known: {reason}", False
     words = f"{grade:<2}  {_place(result)}"
-    if trust_ignored and result["grade"] in BESIDE:
-        words += ", trust ignored ({})".format(result["grade"])
+    if trust_ignored and (result["grade"] is None or result["grade"] in BESIDE):
+        words += ", trust ignored ({})".format(result["grade"] or "not known")
+    if not result["named"]:
+        words += ", no name: trust and name do not count"
     reasons = ["{rule} [{evidence}]".format(**entry) for entry in _limits(result, trust_ignored)]
     if not reasons and grade != GRADES[0]:
         reasons = ["score {}".format(result["score"])]
@@ -184,6 +183,8 @@ def _limits(result: Info, trust_ignored: bool) -> list[Info]:
 def _fixes(result: Info, minimum: str, trust_ignored: bool) -> list[str]:
     """What to do about an endpoint that misses the minimum."""
     limits = {entry["id"] for entry in _limits(result, trust_ignored) if not _is_good(entry["grade"], minimum)}
+    if result["trust_unknown"] and not trust_ignored:
+        limits.add("tls.certificate.trust_unknown")
     wanted = limits or {"tls.endpoint.error"}
     return [finding["fix"] for finding in result["findings"] if finding["id"] in wanted and finding["fix"]]
 

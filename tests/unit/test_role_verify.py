@@ -130,6 +130,8 @@ def result(*limits: dict[str, t.Any], name: str | None = "mail.example", **value
         "address": HERE,
         "port": 443,
         "server_name": name or HERE,
+        "named": name is not None,
+        "trust_unknown": None,
         "starttls": "none",
         "grade": [*beside, ignored][0],
         "grade_trust_ignored": ignored,
@@ -205,8 +207,27 @@ def test_trust_counts_unless_it_is_ignored():
 
 
 def test_no_certificate_could_be_for_what_has_no_name():
+    """What the module makes of it is what counts here, and the line says why."""
     nameless = [{"host": HERE, "port": 443, "server_name": None}]
-    assert report(result(TRUST, name=None), endpoints=nameless)["bad"] == []
+    assert report(result(name=None), endpoints=nameless) == {
+        "lines": [f"A+  {HERE}:443, no name: trust and name do not count"], "bad": [],
+    }  # fmt: skip
+    assert report(result(OLD, name=None), endpoints=nameless)["bad"]
+
+
+def test_trust_that_is_not_known_is_no_grade():
+    """Unless trust is ignored."""
+    doubt = {"id": "tls.certificate.trust_unknown", "fix": "configure the chain"}
+    unknown = result(grade=None, trust_unknown="x was issued by y", findings=[doubt])
+    found = report(unknown)
+    assert found["lines"][1:] == [
+        "no grade  mail.example:443 (192.0.2.10): whether the certificate is trusted is not known: x was issued by y",
+        "To do: configure the chain",
+    ]
+    assert found["bad"] == [MISSED.format("A+")] and report(unknown, minimum="F")["bad"]
+    assert report(unknown, ignore=True) == {
+        "lines": ["A+  mail.example:443 (192.0.2.10), trust ignored (not known)"], "bad": [],
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("minimum", _tls_rules.GRADES)

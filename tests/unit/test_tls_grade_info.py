@@ -185,7 +185,7 @@ def test_many_endpoints_are_shared_out_among_processors(tmp_path, monkeypatch):
         {"host": f"n{number}.test", "port": port, "addresses": [f"127.0.0.{1 + number % 2}"]} for number in range(4)
     ]
     options = {"endpoints": endpoints, "mode": "quick", "timeout": 10.0, "ca_file": pki.path("root.pem"),
-               "http": True, "concurrency": 32}  # fmt: skip
+               "http": True, "concurrency": 32, "fetch_issuers": True}  # fmt: skip
     forks = []
     fork = os.fork
     monkeypatch.setattr(os, "fork", lambda: forks.append(1) or fork())
