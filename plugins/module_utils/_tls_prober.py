@@ -596,7 +596,8 @@ class Observer:
         if self._ciphers.get("TLSv1.3") and ("TLSv1.3", "") not in self._shown:
             questions.append(self._certificates13_otherwise)
         questions += [self._rsa_oracle, self._cbc_oracle]
-        if self._full:
+        if self._full or ("TLSv1.3", "") not in self._shown:
+            # Otherwise TLS 1.3 has shown keys of every kind.
             questions.append(self._certificates12)
         if self._full:
             questions += [

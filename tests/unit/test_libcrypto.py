@@ -34,6 +34,11 @@ def pki(tmp_path_factory):
     return made
 
 
+@pytest.fixture(scope="module")
+def store(pki):
+    return libcrypto.Store(pki.path("root.pem"))
+
+
 def der(pki, name):
     with open(pki.path(name + ".pem")) as stream:
         return ssl.PEM_cert_to_DER_cert(stream.read())
@@ -91,11 +96,8 @@ def test_verdicts(pki):
 
 @settings(max_examples=300, deadline=None)
 @given(st.data())
-def test_damaged_certificates_are_not_trusted(pki, data):
+def test_damaged_certificates_are_not_trusted(pki, store, data):
     """And end nothing but the verification."""
-    store = test_damaged_certificates_are_not_trusted.__dict__.setdefault(
-        "store", libcrypto.Store(pki.path("root.pem"))
-    )
     leaf, middle = bytearray(der(pki, "good")), der(pki, "middle")
     at = data.draw(st.integers(0, len(leaf) - 1))
     value = data.draw(st.integers(0, 255))
@@ -107,9 +109,8 @@ def test_damaged_certificates_are_not_trusted(pki, data):
     store.verify(der(pki, "good"), [bytes(leaf), bytes(leaf[:end])])
 
 
-def test_ssl_notices_nothing(pki):
+def test_ssl_notices_nothing(store):
     """No error is left behind in the queue that the ssl module reads."""
-    store = libcrypto.Store(pki.path("root.pem"))
     store.verify(b"0", [b"1"])
     libcrypto.agree(b"0", b"1", 32)
     libcrypto.unseal("aes_128_gcm", bytes(16), bytes(12), b"x", bytes(16), b"")
@@ -121,8 +122,7 @@ def test_ssl_notices_nothing(pki):
     assert outward.pending
 
 
-def test_one_store_for_many_threads(pki):
-    store = libcrypto.Store(pki.path("root.pem"))
+def test_one_store_for_many_threads(pki, store):
     leaf, middle = der(pki, "good"), der(pki, "middle")
     codes = []
 
