@@ -86,8 +86,8 @@ def ours(port, trust):  # noqa: F811
     return _tls_grade.grade(expected.look(port, trust))
 
 
-def as_testssl_sees(observation, old):
-    """The observation without what testssl.sh does not look at; C(old): of a server that few can speak to."""
+def as_testssl_sees(observation):
+    """The observation without what testssl.sh does not look at."""
     ciphers = observation["ciphers"]
     # It asks for protocols without suites that have no authentication, so that one with these alone is not there.
     unseen = {protocol for protocol, names in ciphers.items() if all("_anon_" in name for name in names)}
@@ -98,15 +98,11 @@ def as_testssl_sees(observation, old):
         for name in names
         if protocol == "TLSv1.3" or ("_ECDHE_" in name and not re.search("RC4|3DES|NULL|PSK", name))
     ]
-    # The library here checks the chain by speaking to the server, and may be too new for it; testssl.sh need not speak.
-    chain = observation["trust"]
-    chain = dict(chain, trusted=True) if old and chain["trusted"] is None else chain
     return dict(
         observation,
         protocols={name: offered and name not in unseen for name, offered in observation["protocols"].items()},
         ciphers={protocol: names for protocol, names in ciphers.items() if protocol not in unseen},
         groups=observation["groups"] if robust else [],
-        trust=chain,
     )
 
 
@@ -156,7 +152,7 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     )
     entries = json.loads(answer.read_text())
     theirs = {entry["id"]: entry["finding"] for entry in entries}
-    result = _tls_grade.grade(as_testssl_sees(expected.look(port, trust), name in expected.OLD))
+    result = _tls_grade.grade(as_testssl_sees(expected.look(port, trust)))
 
     offered = [
         one

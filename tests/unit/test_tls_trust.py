@@ -14,7 +14,9 @@ import threading
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data, _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _report, _report_policy, _verify
 
 from . import tls_bed as bed
 from . import tls_trust_cases as cases
@@ -214,3 +216,81 @@ def test_what_a_staple_counts_for(stapled, protocol, pki, trust):
     assert ("tls.certificate.revoked" in untested) == (stapled.status not in ("good", "revoked"))
     ids = [finding["id"] for finding in result["findings"]]
     assert ("tls.certificate.staple_invalid" in ids) == (stapled.status == "invalid")
+
+
+# Endpoints without a name
+
+
+@contextlib.contextmanager
+def catch_all(pki, kind):
+    """A server with a good virtual host and one for unknown names, as the role writes it."""
+    (port,) = bed.free_ports()
+    if kind == "nginx":
+        site = bed.nginx_site(port, ["selfsigned"], names="_").replace(" ssl;", " ssl default_server;")
+        with bed.nginx(pki.folder, [site, bed.nginx_site(port, ["good"])], port):
+            yield port
+        return
+    hsts = 'Header always set Strict-Transport-Security "max-age=31536000"'
+    protocols = "SSLProtocol -all +TLSv1.2 +TLSv1.3\nSSLCipherSuite ECDHE+AESGCM"
+
+    def host(name, leaf):
+        identity = f"SSLCertificateFile {pki.path(leaf + '.chain')}\nSSLCertificateKeyFile {pki.path(leaf + '.key')}"
+        return f"ServerName {name}\n{identity}\n{protocols}\n{hsts}"
+
+    both = host("unknown.invalid", "selfsigned")
+    both += f"\n</VirtualHost>\n<VirtualHost 127.0.0.1:{port}>\nSSLEngine on\n{host('good.test', 'good')}"
+    with bed.apache(pki.folder, port, both):
+        yield port
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
+@pytest.mark.parametrize("kind", ["nginx", "apache"])
+def test_a_site_that_has_just_been_set_up(kind, mode, pki):
+    """The name is an A+ and so is the block for unknown names, for the role verify and for the report alike."""
+    with catch_all(pki, kind) as port:
+        named = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
+        nameless = {"host": "127.0.0.1", "port": port, "server_name": None}
+        wrong = {"host": "127.0.0.1", "port": port, "server_name": "other.test"}
+        endpoints = [
+            {"addresses": [], "starttls": "none", "server_groups": [], **one} for one in (named, nameless, wrong)
+        ]
+        options = {"ca_file": pki.path("root.pem"), "fetch_issuers": True, "mode": mode, "http": True}
+        results = tls_grade_info.run({"endpoints": endpoints, "timeout": 10, "concurrency": 4, **options})["results"]
+    assert [(one["grade"], one["named"]) for one in results] == [("A+", True), ("A+", False), ("T", True)]
+    (found,) = [one for one in results[1]["findings"] if one["id"] == "tls.endpoint.nameless"]
+    assert "self-signed certificate" in found["evidence"]
+    for chosen, is_good in (([0, 1], True), ([0, 2], False)):
+        asked = {"endpoints": [(named, nameless, wrong)[number] for number in chosen], "inside": []}
+        wanted = {"host": "web1", "grade": "A+", "ignore_trust": False, "pending": False, "fail": True}
+        some = [results[number] for number in chosen]
+        verdict = _verify.reports(some, [(asked, wanted)])["web1"]
+        given = {"results": some, "asked": [5], "minimum_grade": "A+", "ignore_trust": False}
+        report = _report.host("web1", given, _report_policy.Policy([]), "2026-11-27T00:00:00Z", {})
+        assert (verdict["bad"] == []) is is_good
+        assert report["failed"] is not is_good
+        assert report["grade"] == ("A+" if is_good else "T")
+        # No step is unknown for what only exploit traffic could tell.
+        assert report["steps"]["5"] == ("pass" if is_good else "fail")
+    assert any(
+        "no name: trust and name do not count" in line
+        for line in _verify.reports(results[:2], [({"endpoints": [named, nameless], "inside": []}, wanted)])["web1"][
+            "lines"
+        ]
+    )
+
+
+def test_kinds_of_certificates():
+    """Which suites go with a certificate of which kind."""
+    kinds = {suite.name: suite.authentication for suite in _tls_data.SUITES.values()}
+    for name, kind in (
+        ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "RSA"),
+        ("TLS_RSA_WITH_AES_128_CBC_SHA", "RSA"),
+        ("TLS_RSA_EXPORT_WITH_RC4_40_MD5", "RSA"),
+        ("TLS_DHE_DSS_WITH_AES_128_CBC_SHA", "DSS"),
+        ("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "ECDSA"),
+        ("TLS_ECDH_RSA_WITH_AES_128_CBC_SHA", "ECDH_RSA"),
+        ("TLS_ECDH_anon_WITH_AES_128_CBC_SHA", ""),
+        ("TLS_PSK_WITH_AES_128_CBC_SHA", ""),
+        ("TLS_AES_128_GCM_SHA256", ""),
+    ):
+        assert kinds[name] == kind, name
