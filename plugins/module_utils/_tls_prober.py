@@ -48,6 +48,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls_ask import (
     Stream,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_trust import Judgement, Trust
+from ansible_collections.kopano.hardening.plugins.module_utils._tls_trust import read as read_certificate
 
 Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
 """Endpoints of one address, each with the place of its answer among all."""
@@ -101,7 +102,7 @@ _UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in
 def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> tuple[int, ...]:
     """The signature algorithms that the key of a certificate cannot be used with."""
     try:
-        key = x509.read_certificate(certificate).key
+        key = read_certificate(certificate).key
     except wire.ParseError:
         return signatures
     usable = data.KEY_SIGNATURES.get(key.scheme or key.type, ())
@@ -159,8 +160,8 @@ class Observer:
         # Every chain that was sent, with the OCSP responses that came with it.
         self._chains: dict[tuple[bytes, ...], list[bytes]] = {}
         self._shown: set[tuple[str, str]] = set()
-        # Chains from elsewhere, and whether each is whole.
-        self._others: list[tuple[list[bytes], bool]] = []
+        # Certificates from elsewhere: the rest of each chain if it is needed, None if it cannot be had.
+        self._others: dict[bytes, t.Callable[[], t.Sequence[bytes]] | None] = {}
         self._dh_bits: list[int] = []
         self._simulations: list[dict[str, t.Any]] = []
         self._unclear: list[dict[str, str]] = []
@@ -413,7 +414,7 @@ class Observer:
             if took:
                 self._ssl2_suites = answer.words.split()
                 # SSL 2.0 has no chains.
-                self._others.append((list(answer.chain), False))
+                self._others.setdefault(answer.chain[0], None)
         if took and not self._ssl2_suites:
             # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
             self._note_unclear("SSLv2", "it greets in SSL 2.0 but names no suite")
@@ -500,9 +501,11 @@ class Observer:
         """The chain as the local library has it; before Python 3.10 it only tells the first certificate."""
         read_chain = getattr(tls._sslobj, "get_unverified_chain", None)  # type: ignore[attr-defined]
         leaf = tls.getpeercert(binary_form=True)
-        chain = [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in read_chain() or ()] if read_chain else []
         if leaf:
-            self._others.append((chain or [leaf], read_chain is not None))
+            shown = read_chain() if read_chain else None
+            self._others[leaf] = (
+                (lambda: [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in shown[1:]]) if shown else None
+            )
 
     def _read_page(self, secured: Secured) -> None:
         try:
@@ -664,13 +667,13 @@ class Observer:
     def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
         """What is known of each chain that was sent, and why one could not be read."""
         known = {chain: (staples, True) for chain, staples in self._chains.items()}
-        for other, whole in self._others:
-            if other[0] not in [chain[0] for chain in known]:
-                known[tuple(other)] = [], whole
+        for leaf, rest in self._others.items():
+            if leaf not in [chain[0] for chain in known]:
+                known[(leaf, *(rest() if rest else ()))] = [], rest is not None
         certificates: list[dict[str, t.Any]] = []
         for chain, (staples, whole) in known.items():
             try:
-                parsed = [x509.read_certificate(der) for der in chain]
+                parsed = [read_certificate(der) for der in chain]
             except wire.ParseError as error:
                 return certificates, str(error)
             trust = self._judge(parsed, whole)

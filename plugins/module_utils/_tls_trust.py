@@ -31,7 +31,8 @@ NO_ISSUER = (2, 20, 21)
 # A path has more than three authorities only by mistake.
 MAX_FETCHED = 3
 
-_read = functools.lru_cache(maxsize=256)(x509.read_certificate)
+# A certificate comes up several times for an endpoint, and often for its neighbours.
+read = functools.lru_cache(maxsize=256)(x509.read_certificate)
 
 
 class Judgement(t.NamedTuple):
@@ -71,6 +72,8 @@ class Trust:
         self._store = libcrypto.Store(ca_file) if libcrypto.available() else None
         self._fetch_issuers = fetch_issuers
         self._fetched: dict[tuple[str, str], list[bytes]] = {}
+        # Many endpoints share a certificate.
+        self._verdicts: dict[tuple[bytes, ...], libcrypto.Verdict] = {}
 
     @staticmethod
     def _context() -> ssl.SSLContext:
@@ -110,17 +113,20 @@ class Trust:
             others += found
 
     def _verify(self, leaf: x509.Certificate, others: t.Sequence[x509.Certificate]) -> libcrypto.Verdict:
-        assert self._store is not None
-        strong = [one.der for one in others if one.digest not in BROKEN]
-        verdict = self._store.verify(leaf.der, strong)
-        if verdict.code and len(strong) < len(others):
-            verdict = self._store.verify(leaf.der, [one.der for one in others])
-        return verdict
+        key = (leaf.der, *(one.der for one in others))
+        if key not in self._verdicts:
+            assert self._store is not None
+            strong = [one.der for one in others if one.digest not in BROKEN]
+            verdict = self._store.verify(leaf.der, strong)
+            if verdict.code and len(strong) < len(others):
+                verdict = self._store.verify(leaf.der, key[1:])
+            self._verdicts[key] = verdict
+        return self._verdicts[key]
 
     @staticmethod
     def _path(verdict: libcrypto.Verdict, chain: t.Sequence[x509.Certificate]) -> list[x509.Certificate]:
         try:
-            return [_read(der) for der in verdict.path] or [chain[0]]
+            return [read(der) for der in verdict.path] or [chain[0]]
         except ParseError:
             # Nothing that was sent: those are parsed already. An anchor of this system that only OpenSSL can read.
             return x509.chain_of(chain)
@@ -134,7 +140,7 @@ class Trust:
             try:
                 if (url, address) not in self._fetched:
                     self._fetched[url, address] = issuer.fetch(url, address, seconds)
-                found = [_read(der) for der in self._fetched[url, address]]
+                found = [read(der) for der in self._fetched[url, address]]
                 if any(one.issued(top) for one in found):
                     return url, found
                 reasons.append(f"{url} has another certificate")
