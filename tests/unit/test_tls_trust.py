@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import http.server
 import os
+import sys
 import threading
 
 import pytest
@@ -294,3 +295,15 @@ def test_kinds_of_certificates():
         ("TLS_AES_128_GCM_SHA256", ""),
     ):
         assert kinds[name] == kind, name
+
+
+def test_without_cryptography_a_staple_is_not_tested(pki, trust, monkeypatch):
+    """On a target there may be no such package: neither good nor revoked is taken on trust."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cryptography"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for stapled in cases.STAPLED[:4]:
+        with stapled.serve(pki) as port:
+            result = _tls_grade.grade(look(port, trust, "quick"))
+        assert (result["grade"], result["certificate"]["ocsp_status"]) == ("A+", "not_tested")
+        (reason,) = [one["reason"] for one in result["not_tested"] if one["id"] == "tls.certificate.revoked"]
+        assert "cryptography" in reason
