@@ -19,6 +19,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules
 from tests.unit import test_tls_bed as bed  # noqa: E402
 from tests.unit import tls_cases as cases  # noqa: E402
 from tests.unit import tls_peers as peers  # noqa: E402
+from tests.unit import tls_trust_cases as trust  # noqa: E402
 
 _RULES = {rule.id: rule for rule in rules.RULES}
 _GROUPS = (
@@ -28,6 +29,12 @@ _GROUPS = (
     ("Strict-Transport-Security", cases.HSTS),
     ("Floods", cases.FLOODS),
     ("What makes no sense", cases.STRANGE),
+)
+_TRUST = (
+    ("Several certificates", trust.SEVERAL),
+    ("Paths and issuers", trust.PATHS),
+    ("Servers that the local library cannot speak to", trust.VISITS),
+    ("Stapled OCSP responses", trust.STAPLES),
 )
 
 
@@ -46,6 +53,10 @@ def rows() -> list[tuple[str, list[tuple[str, str, str]]]]:
             ],
         )
         for title, group in _GROUPS
+    ]
+    groups += [
+        (title, [(f"{case.server}: {case.name}", case.letter or cases.NONE, case.reason) for case in group])
+        for title, group in _TRUST
     ]
     known = [
         (title, [(name, grade, _because(ids)) for name, (*_how, grade, _ignored, ids) in sites.items()])

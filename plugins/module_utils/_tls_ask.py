@@ -169,7 +169,7 @@ class Peer:
         As soon as it is known what this server accepts, that is done alone, while other queries of this endpoint wait.
         Where it has helped, they are made one after the other from then on, as there is a limit on connections.
         """
-        with self._turn():
+        with self.turn():
             answer = query()
         self.note(answer)
         if answer.outcome == SILENT and not self.failure:
@@ -185,7 +185,7 @@ class Peer:
                 self.failure = self.failure or answer.words
             if not answer.lost or self.failure:
                 return answer
-        with self._turn(alone=True):
+        with self.turn(alone=True):
             return self._confirm(query, answer)
 
     def _retry(self, query: t.Callable[[], Answer], answer: Answer, pauses: t.Sequence[float] = PAUSES) -> Answer:
@@ -221,7 +221,7 @@ class Peer:
 
     def hangs_up(self, protocol: str) -> bool:
         """Whether the server's way to refuse suites is to close the connection: it closes on two that do not exist."""
-        with self._turn(alone=True):
+        with self.turn(alone=True):
             if protocol not in self._hangs_up:
                 answers = [_offer(self, protocol, _NO_SUITES, server_name=self.sni) for _time in range(2)]
                 closed = all(answer.outcome == CLOSED and answer.words == HUNG_UP for answer in answers)
@@ -240,7 +240,7 @@ class Peer:
         return isinstance(first, wire.Message) and first.kind == wire.SERVER_HELLO
 
     @contextlib.contextmanager
-    def _turn(self, alone: bool = False) -> t.Iterator[None]:
+    def turn(self, alone: bool = False) -> t.Iterator[None]:
         """Wait for a query that is made alone; make this one alone too where that has helped, or C(alone) says so."""
         if not self._alone.acquire(timeout=self.deadline.remaining):
             yield  # without time, every query fails by itself
@@ -462,9 +462,22 @@ def _guarded(function: t.Callable[..., Answer]) -> t.Callable[..., Answer]:
     attempt = _caught(function)
 
     def guarded(peer: Peer, *args: t.Any, **options: t.Any) -> Answer:
-        return peer.persist(lambda: attempt(peer, *args, **options))
+        return peer.persist(lambda: _with_alpn(peer, lambda: attempt(peer, *args, **options)))
 
     return guarded
+
+
+_NO_ALPN = "alert no_application_protocol"
+
+
+def _with_alpn(peer: Peer, query: t.Callable[[], Answer]) -> Answer:
+    """The result of a query that names the protocols of the web, or none where the server does not bear them."""
+    answer = query()
+    if answer.words == _NO_ALPN and peer.alpn:
+        # It speaks something else (mail, say), and does so without ALPN as well.
+        peer.alpn = ()
+        answer = query()
+    return answer
 
 
 def lost(error: Exception) -> Answer:
@@ -491,6 +504,11 @@ def _by_alert(level: int, description: int) -> Answer:
 def ask(peer: Peer, protocol: str, suites: t.Sequence[int], *, flight: bool = False, **options: t.Any) -> Answer:
     """Send one ClientHello of a protocol from SSLv3 up. With C(flight) read on to the certificates and parameters."""
     answer = peer.persist(lambda: _offer_named(peer, protocol, suites, flight=flight, **options))
+    return _understood(peer, protocol, answer)
+
+
+def _understood(peer: Peer, protocol: str, answer: Answer) -> Answer:
+    """The result; closing is a refusal by a server that closes on everything that it refuses."""
     if answer.steady and answer.words == HUNG_UP and peer.hangs_up(protocol):
         return answer._replace(outcome=REFUSED)
     return answer
@@ -498,16 +516,11 @@ def ask(peer: Peer, protocol: str, suites: t.Sequence[int], *, flight: bool = Fa
 
 # Two of those that clients offer so that servers stay used to unknown ones (RFC 8701).
 _NO_SUITES = (0x0A0A, 0x1A1A)
-_NO_ALPN = "alert no_application_protocol"
 
 
 def _offer_named(peer: Peer, protocol: str, suites: t.Sequence[int], **options: t.Any) -> Answer:
     """One hello with the names that the server may insist on, and without those that it does not bear."""
-    answer = _offer(peer, protocol, suites, server_name=peer.sni, alpn=peer.alpn, **options)
-    if answer.words == _NO_ALPN and peer.alpn:
-        # It speaks something else (mail, say), and does so without ALPN as well.
-        peer.alpn = ()
-        answer = _offer(peer, protocol, suites, server_name=peer.sni, **options)
+    answer = _with_alpn(peer, lambda: _offer(peer, protocol, suites, server_name=peer.sni, alpn=peer.alpn, **options))
     if answer.lost and protocol == "SSLv3" and answer.outcome != SILENT:
         # Most servers of that time skip extensions, some do not.
         bare = _offer(peer, protocol, suites, **options)
@@ -516,9 +529,18 @@ def _offer_named(peer: Peer, protocol: str, suites: t.Sequence[int], **options: 
 
 
 @_caught
-def _offer(peer: Peer, protocol: str, suites: t.Sequence[int], *, flight: bool = False, **options: t.Any) -> Answer:
+def _offer(
+    peer: Peer,
+    protocol: str,
+    suites: t.Sequence[int],
+    *,
+    flight: bool = False,
+    unknown: t.Sequence[int] = (),
+    **options: t.Any,
+) -> Answer:
+    """One hello with these suites, after C(unknown) ones that no server has."""
     version = data.WIRE_VERSION[protocol]
-    hello = wire.hello_record(version, wire.client_hello(version, suites, **options))
+    hello = wire.hello_record(version, wire.client_hello(version, [*unknown, *suites], **options))
     with peer.connect() as (sock, deadline):
         stream = Stream(sock, deadline)
         stream.send(hello)
@@ -596,7 +618,6 @@ def ask_ssl2(peer: Peer) -> Answer:
                 return Answer(ACCEPTED, " ".join(names), protocol="SSLv2", chain=[hello.certificate])
 
 
-@_guarded
 def ask_tls13(
     peer: Peer,
     suites: t.Sequence[int],
@@ -604,6 +625,11 @@ def ask_tls13(
     groups: t.Sequence[int] = crypto.Share.GROUPS,
 ) -> Answer:
     """Do a TLS 1.3 handshake up to the server's certificates."""
+    return _understood(peer, "TLSv1.3", _handshake13(peer, suites, signatures, groups))
+
+
+@_guarded
+def _handshake13(peer: Peer, suites: t.Sequence[int], signatures: t.Sequence[int], groups: t.Sequence[int]) -> Answer:
     shares = [crypto.Share(group) for group in groups]
     hello = wire.client_hello(
         0x0304,

@@ -512,15 +512,12 @@ def offers_of(suites: t.Sequence[Suite]) -> list[tuple[Suite, ...]]:
     return [suites[at : at + MAX_SUITES] for at in range(0, len(suites), MAX_SUITES)]
 
 
-def old_offers(protocol: str) -> list[tuple[Suite, ...]]:
-    """The hellos for a protocol before TLS 1.2.
+def old_suites(protocol: str) -> tuple[Suite, ...]:
+    """The suites to offer with a protocol before TLS 1.2, few enough for one hello.
 
-    What hardly any server has is offered up to TLS 1.1 only: one with an older protocol takes it from that offer too.
+    What hardly any server has is offered with TLS 1.2 only: one with an older protocol takes it from that offer too.
     """
-    suites = suites_of(protocol)
-    rare = tuple(suite for suite in suites if _RARE.match(suite.exchange))
-    common = tuple(suite for suite in suites if suite not in rare)
-    return [common, rare] if protocol == "TLSv1.1" else [common]
+    return tuple(suite for suite in suites_of(protocol) if not _RARE.match(suite.exchange))
 
 
 # SSLv2 knows other suites, named by three bytes: name and strength.

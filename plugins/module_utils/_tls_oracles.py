@@ -62,11 +62,12 @@ def _greeted(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> t.Itera
         version,
         suites,
         server_name=peer.sni,
+        alpn=peer.alpn,
         groups=crypto.Share.GROUPS,
         signatures=data.ALL_SIGNATURES,
     )
     try:
-        with peer.connect() as (sock, deadline):
+        with peer.turn(), peer.connect() as (sock, deadline):
             stream = ask_.Stream(sock, deadline.part(PATIENCE))
             stream.send(wire.hello_record(version, hello))
             events = iter(stream)

@@ -94,6 +94,8 @@ def lanes_of(suites: t.Iterable[data.Suite]) -> list[list[int]]:
 _ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_ECDSA"]
 _RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_RSA"]
 _UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _wanted(suite)]
+# Code points that stand for no suite, as many as there are unwanted ones.
+UNKNOWN = range(0xE000, 0xE000 + len(_UNWANTED12))
 _SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
 # Without encryption, with a short tag, or with ciphers of one country.
 _UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in (0x1301, 0x1302, 0x1303, 0x1304)]
@@ -337,6 +339,27 @@ class Observer:
 
     # Lanes
 
+    def _quick12(self) -> None:
+        """What TLS 1.2 takes, in three hellos.
+
+        A server that chooses a suite after so many unknown ones reads the list to its end, so that all unwanted suites
+        fit in one hello. Where that is not clear, everything is offered in parts.
+        """
+        rsa = self._ask("TLSv1.2", _RSA12, flight=True, unknown=UNKNOWN)
+        ecdsa = self._ask("TLSv1.2", _ECDSA12, flight=True, unknown=() if rsa.outcome == ACCEPTED else UNKNOWN)
+        answers = (rsa, ecdsa)
+        if any(answer.lost or answer.steady for answer in answers) or not any(answer.hello for answer in answers):
+            for lane in self._parts12(1):
+                lane()
+            return
+        self._note_suites("TLSv1.2", [one.suite for one in answers if self._took(one, "TLSv1.2", "TLSv1.2")])
+        self._unwanted("TLSv1.2", _UNWANTED12)
+
+    def _parts12(self, limit: int | None = None) -> list[t.Callable[[], t.Any]]:
+        """What TLS 1.2 takes, in hellos that every server reads to their end."""
+        wanted = [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
+        return wanted + [functools.partial(self._unwanted, "TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
+
     def _quick13(self) -> None:
         """Certificates of TLS 1.3; if none can be had, whether it is there at all, and with which group."""
         if not self._certificates13():
@@ -543,15 +566,11 @@ class Observer:
         full13 += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
         full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
         if self._full:
-            lanes += [*full13, self._certificates13]
+            lanes += [*full13, self._certificates13, *self._parts12()]
         else:
-            lanes += [self._quick13, functools.partial(self._walk_groups, "pq", 1)]
+            lanes += [self._quick13, self._quick12, functools.partial(self._walk_groups, "pq", 1)]
             lanes.append(functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13))
-        limit = None if self._full else 1
-        lanes += [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
-        unwanted = [("TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
-        unwanted += [(protocol, offer) for protocol in OLD_PROTOCOLS for offer in data.old_offers(protocol)]
-        lanes += [functools.partial(self._unwanted, protocol, offer) for protocol, offer in unwanted]
+        lanes += [functools.partial(self._unwanted, name, data.old_suites(name)) for name in OLD_PROTOCOLS]
         lanes.append(self._ssl2)
         if self._http_port:
             lanes.append(self._plain_http)
@@ -581,7 +600,7 @@ class Observer:
             if protocol in data.PROTOCOLS and not self._ciphers.get(protocol):
                 self._note_unclear(protocol, words, lost=True)
         if self._protocols()["TLSv1.3"] is None:
-            suites = [*_SUITES13, *_RSA12, *_ECDSA12, *(suite.code for suite in data.old_offers("TLSv1.0")[0])]
+            suites = [*_SUITES13, *_RSA12, *_ECDSA12, *(suite.code for suite in data.old_suites("TLSv1.0"))]
             self._ask("TLSv1.3", suites[: data.MAX_SUITES], older=(0x0303, 0x0302, 0x0301))
         for protocol in self._answered_older:
             self._forget(_ABOUT_13 if protocol == "TLSv1.3" else (protocol,))

@@ -66,7 +66,9 @@ class Trust:
 
     def __init__(self, ca_file: str | None = None, fetch_issuers: bool = False) -> None:
         self.given = ca_file is not None
-        self.blind = self._context()
+        self.blind = self._context(["http/1.1"])
+        # For servers that do not bear ALPN.
+        self.without_alpn = self._context([])
         if ca_file is not None:
             self.blind.load_verify_locations(ca_file)
         self._store = libcrypto.Store(ca_file) if libcrypto.available() else None
@@ -76,7 +78,7 @@ class Trust:
         self._verdicts: dict[tuple[bytes, ...], libcrypto.Verdict] = {}
 
     @staticmethod
-    def _context() -> ssl.SSLContext:
+    def _context(protocols: list[str]) -> ssl.SSLContext:
         """Verifies nothing, and accepts every old protocol and weak key that the local library still can speak: what
         they are worth is for the grade to judge."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -87,7 +89,8 @@ class Trust:
         context.options |= 0x4
         with contextlib.suppress(ValueError, AttributeError):
             context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
-        context.set_alpn_protocols(["http/1.1"])
+        if protocols:
+            context.set_alpn_protocols(protocols)
         return context
 
     def judge(self, chain: t.Sequence[x509.Certificate], address: str, seconds: float) -> Judgement:

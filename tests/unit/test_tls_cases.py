@@ -78,9 +78,22 @@ def test_the_table_in_the_documentation_is_fresh():
 
 @pytest.mark.parametrize(("mode", "most"), [("quick", 14), ("full", 45)])
 def test_a_good_server_costs_few_connections(servers, trust, mode, most):
-    result = grade({"port": servers.ports["A+"]}, trust, mode)
-    assert (result["grade"], result["error"]) == ("A+", None)
-    assert result["connections"] <= most
+    """With two certificates, and plain HTTP on another port, as it is beside port 443."""
+    servers.pki.leaf("ec", key="ec")
+    port, plain = bed.free_ports(2)
+    redirect = f"server {{ listen 127.0.0.1:{plain}; return 301 https://good.test/; }}\n"
+    with bed.nginx(servers.folder, [bed.nginx_site(port, ["ec", "good"]), redirect], port):
+        accepted = []
+
+        def count(sock, over):
+            accepted.append(1)
+            peers.relay(sock, port)
+
+        with peers.serving(count) as proxy:
+            result = grade({"port": proxy}, trust, mode, http_port=plain)
+    assert (result["grade"], result["error"], result["redirect"]["status"]) == ("A+", None, "https")
+    assert result["certificate"]["others"]
+    assert result["connections"] == len(accepted) + 1 <= most
 
 
 def test_the_mode_does_not_change_the_score_of_a_server_with_weak_suites(servers, trust):

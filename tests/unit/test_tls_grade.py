@@ -140,6 +140,7 @@ def good(**changes):
         },
         "redirect": {"status": "https", "code": 301, "location": "https://good.test/"},
         "unclear": [],
+        "lost": [],
     }
     observation = copy.deepcopy(observation)
     for path, value in changes.items():
