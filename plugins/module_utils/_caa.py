@@ -16,6 +16,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from ansible_collections.kopano.hardening.plugins.module_utils._idna import to_ascii
+
 PERMITTED = "permitted"
 FORBIDDEN = "forbidden"
 UNRESTRICTED = "unrestricted"
@@ -39,8 +41,6 @@ _REPORT_URL = re.compile(r"(mailto:[^\s@]+@[^\s@]+|https?://[^\s/]+.*)", re.IGNO
 _RECORD = re.compile(r'(\d{1,3})[ \t]+([A-Za-z0-9]+)[ \t]+"((?:[^"\\]|\\\d{3}|\\\D)*)"', re.ASCII | re.DOTALL)
 _ESCAPE = re.compile(r"\\(\d{3}|\D)", re.ASCII | re.DOTALL)
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
-# Letters that IDNA 2003 (the standard library's codec) and IDNA 2008 (what registries use) turn into different names.
-_IDNA_DEVIATIONS = "\u00df\u03c2\u200c\u200d"
 
 
 class Property(NamedTuple):
@@ -231,15 +231,7 @@ def host_name(text: str) -> tuple[str, bool]:
     else:
         raise ValueError("it is an address; CAA is about names")
     if not name.isascii():
-        deviations = sorted(set(name) & set(_IDNA_DEVIATIONS))
-        if deviations:
-            raise ValueError(
-                f"U+{ord(deviations[0]):04X} means different names in IDNA 2003 and 2008; write the xn-- form"
-            )
-        try:
-            name = name.encode("idna").decode("ascii")
-        except UnicodeError as error:
-            raise ValueError(f"it has no IDNA form ({error})") from error
+        name = to_ascii(name)
     name = name.removesuffix(".")
     wildcard = name.startswith("*.")
     name = (name[2:] if wildcard else name).lower()

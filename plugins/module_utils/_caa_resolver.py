@@ -18,7 +18,7 @@ import contextlib
 import errno
 import socket
 import traceback
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -61,6 +61,11 @@ INVALID = "invalid"
 AUTHORITY_PORT = 53
 PAYLOAD = 1232
 """Bytes that fit into one packet on every path (DNS flag day 2020); what is longer comes by TCP."""
+
+MAX_ALIASES = 16
+"""Steps of a chain of aliases that are followed here, where the resolver does not."""
+MAX_SERVERS, MAX_ADDRESSES = 16, 8
+"""Name servers of a zone, and addresses of one, that are queried: a zone may name thousands."""
 
 # Extended DNS errors (RFC 8914) by which a validating resolver says that the data failed validation ...
 _VALIDATION_ERRORS = frozenset((5, 6, 7, 8, 9, 10, 11, 12, 25))
@@ -228,16 +233,16 @@ class Client:
             )
         return reply
 
-    async def ask(self, name: dns.name.Name, rdtype: str) -> Answer:
-        """The resolvers' answer; the same question is asked once. Raises Problem."""
+    async def ask(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:
+        """The resolvers' answer; the same question is asked once. C(aliases) led to the name. Raises Problem."""
         key = (name, rdtype)
         if key not in self._asked:
-            self._asked[key] = task = asyncio.create_task(self._ask(name, rdtype))
+            self._asked[key] = task = asyncio.create_task(self._ask(name, rdtype, aliases))
             # Who asked may have run out of time when the answer fails; that is no loose end.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._asked[key])
 
-    async def _ask(self, name: dns.name.Name, rdtype: str) -> Answer:
+    async def _ask(self, name: dns.name.Name, rdtype: str, aliases: int) -> Answer:
         now = asyncio.get_running_loop().time
         deadline = now() + self.timeout
         alive = [server for server in self.servers if server not in self._dead]
@@ -256,7 +261,7 @@ class Client:
                 )
                 if reply.rcode() == dns.rcode.SERVFAIL:
                     reply = await self._diagnose(server, name, rdtype, reply, deadline - now())
-                answer = await self._read(server, name, rdtype, reply)
+                answer = await self._read(server, name, rdtype, reply, aliases)
                 # Who was silent until another one answered is asked last from now on.
                 self._late.update(other for other, problem in problems.items() if problem.kind == SILENT)
                 return answer
@@ -290,7 +295,9 @@ class Client:
                 raise Problem(BOGUS, f"{words}; with validation switched off (CD) it answers")
         raise Problem(FAILED, words)
 
-    async def _read(self, server: Server, name: dns.name.Name, rdtype: str, reply: dns.message.Message) -> Answer:
+    async def _read(
+        self, server: Server, name: dns.name.Name, rdtype: str, reply: dns.message.Message, aliases: int
+    ) -> Answer:
         rcode = reply.rcode()
         if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             words = [f"{server} answers {dns.rcode.to_text(rcode)} for {_text(name)}"]
@@ -314,7 +321,9 @@ class Client:
             self._zones[owner] = zone
         if alias and not chain.answer and not zone:
             # No proof that the alias was followed to its end.
-            target = await self.ask(owner, rdtype)
+            if aliases == MAX_ALIASES:
+                raise Problem(MALFORMED, f"more than {MAX_ALIASES} aliases lead on from each other to {_text(owner)}")
+            target = await self.ask(owner, rdtype, aliases + 1)
             return target._replace(alias=True, authentic=authentic and target.authentic)
         return Answer(owner, tuple(chain.answer or ()), alias, zone, server, authentic)
 
@@ -402,18 +411,23 @@ class Client:
         return comparisons
 
     async def _compare(self, comparison: Comparison, owners: Sequence[str]) -> None:
-        with contextlib.suppress(Problem):
-            answer = await self.ask(dns.name.from_text(comparison.zone.name), "NS")
-            await _all(self._name_server(comparison, data.target, owners) for data in answer.rdatas)
+        zone = comparison.zone.name
+        targets: list[dns.name.Name] = []
+        with _lost(comparison, zone, "its name servers are not known"):
+            targets += [data.target for data in (await self.ask(dns.name.from_text(zone), "NS")).rdatas]
+        targets = _first(comparison, zone, sorted(targets), MAX_SERVERS, "name servers")
+        await _all(self._name_server(comparison, target, owners) for target in targets)
 
     async def _name_server(self, comparison: Comparison, target: dns.name.Name, owners: Sequence[str]) -> None:
-        addresses = []
+        label = _text(target)
+        addresses: list[str] = []
         for rdtype in ("A", "AAAA"):
-            with contextlib.suppress(Problem):
+            with _lost(comparison, label, f"its addresses ({rdtype}) are not known"):
                 addresses += [data.address for data in (await self.ask(target, rdtype)).rdatas]
         if not addresses:
-            comparison.faults[_text(target)] = "its name has no address"
-        await _all(self._authority(comparison, _text(target), address, owners) for address in addresses)
+            comparison.faults.setdefault(label, "its name has no address")
+        addresses = _first(comparison, label, addresses, MAX_ADDRESSES, "addresses")
+        await _all(self._authority(comparison, label, address, owners) for address in addresses)
 
     async def _authority(self, comparison: Comparison, target: str, address: str, owners: Sequence[str]) -> None:
         server = Server(address, AUTHORITY_PORT)
@@ -451,6 +465,25 @@ class Client:
             raise Problem(REFUSED, "it answers without authority (lame delegation)")
         rdatas = (data for rrset in reply.answer if rrset.rdtype == dns.rdatatype.CAA for data in rrset)
         return frozenset(properties(rdatas))
+
+
+@contextlib.contextmanager
+def _lost(comparison: Comparison, label: str, words: str) -> Iterator[None]:
+    """A lost result is a fault, and not the same as an empty one."""
+    try:
+        yield
+    except Problem as problem:
+        comparison.faults[label] = f"{words}: {problem.words}"
+    except asyncio.CancelledError:
+        comparison.faults.setdefault(label, f"{words}: the resolver does not answer in time")
+        raise
+
+
+def _first(comparison: Comparison, label: str, found: list[Any], most: int, what: str) -> list[Any]:
+    """As many as are queried; that there are more is a fault."""
+    if len(found) > most:
+        comparison.faults[label] = f"only {most} of its {len(found)} {what} were queried"
+    return found[:most]
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:

@@ -175,6 +175,8 @@ class Peer:
         if answer.outcome == SILENT and not self.failure:
             answer = query()  # silence takes long: others need not wait for it
             self.note(answer)
+            if answer.outcome == SILENT and self.control is not None:
+                self._check_replies(answer)
         if not answer.lost or answer.outcome == SILENT or self.failure:
             return answer
         if self.control is None:
@@ -187,6 +189,12 @@ class Peer:
                 return answer
         with self.turn(alone=True):
             return self._confirm(query, answer)
+
+    def _check_replies(self, answer: Answer) -> None:
+        """A server that no longer accepts what it accepted before has stopped: nothing that it refused counts."""
+        with self.turn(alone=True):
+            if not self.replies():
+                self.failure = self.failure or answer.words
 
     def _retry(self, query: t.Callable[[], Answer], answer: Answer, pauses: t.Sequence[float] = PAUSES) -> Answer:
         for pause in pauses:
@@ -215,8 +223,8 @@ class Peer:
             if self.replies():
                 return answer._replace(steady=True)
         answer = self._retry(query, answer)
-        if answer.lost and not self.replies():
-            self.failure = self.failure or answer.words
+        if answer.lost:
+            self._check_replies(answer)
         return answer
 
     def hangs_up(self, protocol: str) -> bool:

@@ -512,6 +512,7 @@ def offers_of(suites: t.Sequence[Suite]) -> list[tuple[Suite, ...]]:
     return [suites[at : at + MAX_SUITES] for at in range(0, len(suites), MAX_SUITES)]
 
 
+@functools.lru_cache(maxsize=None)
 def old_suites(protocol: str) -> tuple[Suite, ...]:
     """The suites to offer with a protocol before TLS 1.2, few enough for one hello.
 

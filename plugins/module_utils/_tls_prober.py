@@ -116,7 +116,8 @@ def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> 
 def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
     """Run the lanes, L(PEAK) at a time, in the order in which they are given; raises what one of them has raised.
 
-    The threads end with the process, whatever they are doing: one that a server keeps busy is to hold up nothing.
+    One thread is the caller's. The others end with the process, whatever they are doing: one that a server keeps busy
+    is to hold up nothing.
     """
     waiting = collections.deque(lanes)
     raised: list[BaseException] = []
@@ -130,10 +131,11 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
                 except BaseException as error:
                     raised.append(error)
 
-    threads = [threading.Thread(target=work, daemon=True) for _lane in range(min(PEAK, len(waiting)))]
-    for thread in threads:
+    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(PEAK, len(waiting)) - 1)]
+    for thread in others:
         thread.start()
-    for thread in threads:
+    work()
+    for thread in others:
         thread.join()
     if raised:
         raise raised[0]
@@ -474,18 +476,19 @@ class Observer:
             refused = answer.outcome == REFUSED or (answer.steady and answer.words == ask_.NO_RENEGOTIATION)
             self._renegotiates = True if answer.outcome == ACCEPTED else False if refused else None
 
-    def _rsa_oracle(self) -> None:
-        """ROBOT, by the newest protocol with RSA key exchange."""
+    def _oracle_lanes(self) -> list[t.Callable[[], t.Any]]:
+        """ROBOT, by the newest protocol with RSA key exchange, and CBC padding; neither without such suites."""
+        lanes: list[t.Callable[[], t.Any]] = []
         for protocol in ("TLSv1.2", "TLSv1.1", "TLSv1.0"):
-            suites = [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange == "RSA"]
-            if suites:
-                self._oracles["rsa"] = oracles.rsa(self._peer, protocol, suites)
+            rsa = [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange == "RSA"]
+            if rsa:
+                lanes.append(functools.partial(self._find_oracle, "rsa", oracles.rsa, protocol, rsa))
                 break
+        cbc = oracles.cbc_suites(self._ciphers.get("TLSv1.2", ()))
+        return lanes + ([functools.partial(self._find_oracle, "cbc", oracles.cbc, cbc)] if cbc else [])
 
-    def _cbc_oracle(self) -> None:
-        suites = oracles.cbc_suites(self._ciphers.get("TLSv1.2", ()))
-        if suites:
-            self._oracles["cbc"] = oracles.cbc(self._peer, suites)
+    def _find_oracle(self, name: str, find: t.Callable[..., str | bool | None], *suites: t.Any) -> None:
+        self._oracles[name] = find(self._peer, *suites)
 
     # A real client: HSTS, tickets
 
@@ -617,7 +620,7 @@ class Observer:
             questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
         if self._ciphers.get("TLSv1.3") and ("TLSv1.3", "") not in self._shown:
             questions.append(self._certificates13_otherwise)
-        questions += [self._rsa_oracle, self._cbc_oracle]
+        questions += self._oracle_lanes()
         if self._full or ("TLSv1.3", "") not in self._shown:
             # Otherwise TLS 1.3 has shown keys of every kind.
             questions.append(self._certificates12)

@@ -26,6 +26,7 @@ from . import caa_bed
 
 dns_message = pytest.importorskip("dns.message", reason="dnspython is not installed")
 import dns.edns  # noqa: E402
+import dns.flags  # noqa: E402
 import dns.rcode  # noqa: E402
 import dns.rrset  # noqa: E402
 
@@ -505,7 +506,75 @@ def test_aliases_in_a_circle_end(bed):
         assert one("a.test", f"127.0.0.1:{port}", issuer=LE, timeout=0.5)["verdict"] == E
 
 
+def test_aliases_without_end_end(bed):
+    """Each leads to another name: what one name may cost is bounded by more than time."""
+    asked = []
+
+    def further(wire):
+        reply = dns_message.from_wire(wire)
+        asked.append(reply.question[0].name.to_text())
+        reply.set_rcode(dns.rcode.NOERROR)
+        target = f"n{len(asked)}.test."
+        reply.answer, reply.authority = [dns.rrset.from_text(asked[-1], 60, "IN", "CNAME", target)], []
+        return reply.to_wire()
+
+    with forwarder(bed, further) as port:
+        result = one("a.test", f"127.0.0.1:{port}", issuer=LE, timeout=3)
+    assert result["verdict"] == E
+    assert "aliases" in result["error"]
+    assert len(asked) < 50
+
+
 # ---- The zones' own servers
+
+
+def lose(name, rdtype):
+    """A change that loses the results for a name and type."""
+
+    def change(wire):
+        question = dns_message.from_wire(wire).question[0]
+        return None if (question.name.to_text(), question.rdtype) == (name, rdtype) else wire
+
+    return change
+
+
+def test_a_lost_address_is_no_missing_address(bed):
+    """The server with other data: the resolver gives no address of it, so that it cannot be compared."""
+    with forwarder(bed, lose("ns2.split.test.", dns.rdatatype.A)) as port:
+        answer = ask("split.test", f"127.0.0.1:{port}", issuer=LE, timeout=1)
+    faults = [finding["evidence"] for finding in answer["findings"] if finding["id"] == "caa.servers.faulty"]
+    (fault,) = [words for words in faults if words.startswith("ns2.split.test")]
+    assert "its addresses (A) are not known" in fault
+    assert "does not answer" in fault
+
+
+def test_a_lost_list_of_servers_is_said(bed):
+    with forwarder(bed, lose("kopano.test.", dns.rdatatype.NS)) as port:
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=1)
+    (finding,) = [finding for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
+    assert (finding["id"], finding["severity"]) == ("caa.servers.unchecked", "unknown")
+    assert "its name servers" in finding["evidence"]
+    assert "does not answer" in finding["evidence"]
+
+
+def test_very_many_name_servers_are_not_all_queried(bed):
+    asked = []
+
+    def many(wire):
+        reply = dns_message.from_wire(wire)
+        (question,) = reply.question
+        asked.append(question.name.to_text())
+        if question.rdtype == dns.rdatatype.NS:
+            names = [f"ns{number}.kopano.test." for number in range(60)]
+            reply.answer = [dns.rrset.from_text(question.name, 60, "IN", "NS", *names)]
+            reply.flags &= ~dns.flags.TC
+        return reply.to_wire()
+
+    with forwarder(bed, many) as port:
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=2)
+    assert len({name for name in asked if name.startswith("ns")}) == _caa_resolver.MAX_SERVERS
+    words = [finding["evidence"] for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
+    assert any("60 name servers" in evidence for evidence in words)
 
 
 def test_servers_that_disagree(bed):

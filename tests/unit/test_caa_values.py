@@ -102,6 +102,8 @@ def test_any_text_is_a_host_name_or_a_reason(text):
         ("*.kopano.test", "kopano.test", True),
         ("m\u00fcller.example", "xn--mller-kva.example", False),
         ("\u65e5\u672c\u3002example", "xn--wgv71a.example", False),
+        ("stra\u00dfe.example", "xn--strae-oqa.example", False),
+        ("*.fa\u00df.test", "xn--fa-hia.test", True),
     ],
 )
 def test_host_names_as_people_write_them(text, name, wildcard):
@@ -124,7 +126,8 @@ def test_host_names_as_people_write_them(text, name, wildcard):
         ("*", "label"),
         ("https://kopano.test/", "label"),
         ("kopano.test:443", "label"),
-        ("stra\u00dfe.example", "IDNA"),
+        ("\u2615.example", "not a letter"),
+        ("a\u200db.example", "not a letter"),
         ("x" * 64 + ".example", "label"),
         (".".join(["x" * 60] * 5), "253"),
     ],
