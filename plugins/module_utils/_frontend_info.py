@@ -15,6 +15,7 @@ import platform
 import re
 import stat
 import subprocess
+import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import (
@@ -84,31 +85,49 @@ def _query(server: Server) -> _Query:
 
 
 def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]:
-    """The answers of servers that are asked side by side, as lists that JSON can carry."""
-    started = {}
+    """The answers of servers that are asked side by side, as lists that JSON can carry; none of one that was killed.
+
+    Raises subprocess.TimeoutExpired, and leaves no process behind.
+    """
+    deadline = time.monotonic() + TEST_TIMEOUT
+    started: dict[str, list[subprocess.Popen[bytes]]] = {}
     if in_view:
         # the wrapper that starts Apache makes these, so a stopped one may be without
         for query in queries:
             for name, path in _apache.environment(query.layout).items():
                 if re.fullmatch("APACHE_(RUN|LOCK)_DIR", name):
                     os.makedirs(path, exist_ok=True)
-    for query in queries:
-        started[query.layout.server] = [
-            subprocess.Popen(
-                command,
-                env=query.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            for command in query.commands
-        ]
-    answers: dict[str, list[t.Any]] = {}
-    for name, processes in started.items():
-        said = [[_config.decode(data) for data in process.communicate(timeout=TEST_TIMEOUT)] for process in processes]
-        failed = [index for index, process in enumerate(processes) if process.returncode]
-        answers[name] = [not failed, "" if 0 in failed else said[0][0], said[failed[-1]][1] if failed else ""]
-    return answers
+    try:
+        for query in queries:
+            processes = started.setdefault(query.layout.server, [])
+            for command in query.commands:
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        env=query.environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                    )
+                )
+        answers = {name: _answer(processes, deadline) for name, processes in started.items()}
+    finally:
+        for process in (one for processes in started.values() for one in processes):
+            with process:
+                process.kill()
+    return {name: answer for name, answer in answers.items() if answer}
+
+
+def _answer(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[t.Any] | None:
+    """What a server's processes have to say by then; None if one was killed, which says nothing of the files."""
+    said = [
+        [_config.decode(data) for data in process.communicate(timeout=max(0, deadline - time.monotonic()))]
+        for process in processes
+    ]
+    if any(process.returncode < 0 for process in processes):
+        return None
+    failed = [index for index, process in enumerate(processes) if process.returncode]
+    return [not failed, "" if 0 in failed else said[0][0], said[failed[-1]][1] if failed else ""]
 
 
 def _hosts(configs: t.Iterable[_config.Config]) -> str | None:

@@ -8,6 +8,9 @@ import json
 import os
 import re
 import socket
+import subprocess
+import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -454,3 +457,32 @@ def test_php_socket_is_one_that_exists_and_is_used_first(tmp_path: Path, monkeyp
         assert _frontend_info._php([config]) == {"module": False, "socket": str(path)}
     for item in sockets:
         item.close()
+
+
+# --- servers that give no answer ---
+
+
+def asked(name, *scripts):
+    """How a server is run whose program is a shell script."""
+    return _frontend_info._Query(
+        types.SimpleNamespace(server=name), [["/bin/sh", "-c", script] for script in scripts], dict(os.environ)
+    )
+
+
+def test_a_test_that_was_killed_refuses_nothing():
+    """Out of memory, say: a lost result is no refusal."""
+    assert _frontend_info._run([asked("apache", "true", "exit 1"), asked("nginx", "kill -9 $$")]) == {
+        "apache": [False, "", ""]
+    }
+
+
+def test_tests_that_hang_end_together_and_leave_nothing_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(_frontend_info, "TEST_TIMEOUT", 1)
+    pids = tmp_path / "pids"
+    started = time.monotonic()
+    sleep = f"echo $$ >> {pids}; exec sleep 30"
+    with pytest.raises(subprocess.TimeoutExpired):
+        _frontend_info._run([asked("apache", "sleep 0.8; " + sleep, sleep), asked("nginx", sleep)])
+    assert time.monotonic() - started < 1.8
+    assert len(pids.read_text().split()) == 3
+    assert [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")] == []
