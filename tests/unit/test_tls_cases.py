@@ -219,6 +219,49 @@ def test_a_server_that_closes_on_suites_that_it_does_not_have_has_its_letter(ser
     assert (result["error"], result["grade"]) == (None, "A+")
 
 
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_a_server_that_closes_on_all_that_it_refuses_shows_every_certificate(servers, trust, mode):
+    """It has no more of them once it closes on what is left of the signature algorithms."""
+    servers.pki.leaf("ec", key="ec")
+    (port,) = bed.free_ports()
+
+    def without_alerts(sock, _over, offer):
+        peers.relay(sock, port, first=offer.raw, change=lambda sent: [] if sent[:1] == b"\x15" else [sent])
+
+    with (
+        bed.nginx(servers.folder, [bed.nginx_site(port, ["ec", "good"])], port),
+        peers.gated(port, lambda offer: without_alerts if offer.version in (0x0303, 0x0304) else None) as proxy,
+    ):
+        result = grade({"port": proxy}, trust, mode)
+    assert (result["error"], result["grade"]) == (None, "A+")
+    assert len(result["certificate"]["others"]) == 1
+
+
+def test_oracles_are_looked_for_with_the_names_that_the_server_insists_on(servers, trust):
+    (case,) = [case for case in cases.DEMANDING if case.name == "ALPN demanded"]
+    with case.serve(servers) as where:
+        seen = _tls_prober.probe({"host": "good.test", "address": "127.0.0.1", **where}, "quick", trust=trust)
+    assert seen["oracles"]["rsa"] is False
+
+
+def test_a_server_that_stops_is_not_waited_for_with_every_query(servers, trust):
+    """What it accepted before is no longer accepted: it is the server that is silent, and not about one offer."""
+    count = []
+
+    def handle(sock, over):
+        count.append(1)
+        if len(count) > 4:
+            over.wait(30)
+            return
+        peers.relay(sock, servers.ports["A+"])
+
+    started = time.monotonic()
+    with peers.serving(handle) as proxy:
+        result = grade({"port": proxy}, trust, "full", 6.0)
+    assert result["error"] == "it stopped answering: no answer in time"
+    assert time.monotonic() - started < 5.9
+
+
 def test_a_single_hello_that_is_always_closed_is_no_refusal_where_others_get_alerts(servers, trust):
     """The same closing, but suites that do not exist get an alert."""
 
