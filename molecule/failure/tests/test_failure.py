@@ -250,7 +250,8 @@ def test_not_confirmed(seen, host):
     assert (
         meanwhile["failed"] and f"transaction {waiting['transaction']} waits for its confirmation" in meanwhile["msg"]
     )
-    assert too_late["failed"] and "does not wait for a confirmation" in too_late["msg"]
+    assert too_late["failed"] and "was not confirmed in time, the host has already rolled it back" in too_late["msg"]
+    assert too_late["rolled_back"] and waiting["transaction"] in too_late["msg"]
     assert [states[-1] for states in observation.journal] == ["confirming", "confirming", "undone"]
     assert observation.changed[0] and observation.changed[-1] == []
     shown = observation.more["meanwhile"][f"{host.lab_name}:443{PAGE}"]
