@@ -101,15 +101,7 @@ def start_timer(record: Record, seconds: int) -> None:
         *_command(record, "timer"),
     ]
     try:
-        done = subprocess.run(
-            command,
-            env=_PLAIN,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        done = _call(command)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise GuardError(f"confirm_timeout: the timer cannot be started: {error}") from error
     if done.returncode:
@@ -124,15 +116,7 @@ def remove(record: Record) -> None:
         os.unlink(_code(record))
     if record.data.get("timer"):
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                ["systemctl", "--no-block", "stop", _timer(record) + ".timer"],
-                env=_PLAIN,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=TIMEOUT,
-                check=False,
-            )
+            _call(["systemctl", "--no-block", "stop", _timer(record) + ".timer"])
 
 
 def remove_service() -> None:
@@ -151,6 +135,19 @@ def is_waiting(record: Record) -> bool:
     """Whether the deadline of a transaction that waits for its confirmation is still to come."""
     same_boot = record.data.get("boot_id") == _boot_id()
     return same_boot and float(record.data["deadline"]) > time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _call(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+    """Raises OSError, subprocess.TimeoutExpired."""
+    return subprocess.run(
+        command,
+        env=_PLAIN,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=TIMEOUT,
+        check=False,
+    )
 
 
 def _boot_id() -> str:
