@@ -495,7 +495,7 @@ class Observer:
     def _visit(self) -> None:
         """Finish a handshake as a browser would, but for the chain, and ask for the start page."""
         answer = self._visit_with(self._trust_store.blind)
-        if "NO_APPLICATION_PROTOCOL" in answer.words:
+        if _names_alert(answer.words, "no application protocol"):
             answer = self._visit_with(self._trust_store.without_alpn)
         if answer.outcome != ACCEPTED and self._http:
             self._hsts = {"status": "error", "reason": answer.words}
@@ -515,7 +515,7 @@ class Observer:
             return Answer(CLOSED, "connection closed")
         except ssl.SSLError as error:
             words = str(error.reason or error)
-            return Answer(CLOSED if words.endswith("INTERNAL_ERROR") else REFUSED, words)
+            return Answer(CLOSED if _names_alert(words, "internal error") else REFUSED, words)
         except http_.HttpError as error:
             return Answer(CLOSED if error.cut else REFUSED, str(error))
         except (OSError, ask_.Unreachable, wire.ParseError) as error:
@@ -737,6 +737,11 @@ class Observer:
             "ocsp_stapled": any(self._chains.values()) if self._chains else None,
             "dh_bits": min(self._dh_bits) if self._dh_bits else None,
         }
+
+
+def _names_alert(words: str, alert: str) -> bool:
+    """Whether an error of the module ssl is this alert. Before Python 3.12 some have OpenSSL's text, not its name."""
+    return alert in words.lower().replace("_", " ")
 
 
 def _get(stream: Stream, request: bytes) -> http_.Head:
