@@ -78,16 +78,6 @@ CASES = (
     _phase("commit", ["undone"], None),
     Case("waiting for its confirmation", None, "", ["undone"], None, with_confirmation=(True,)),
     Case("complete", None, "", ["committed"], None, confirmed=True),
-    Case(
-        "complete, guard not removed",
-        # A run begins by removing what a crash may have left: the service and the link that enables it.
-        lambda: list(inject("unlink", 3, "STOP")),
-        _stopped_in("commit"),
-        ["committed"],
-        None,
-        rehearse="off",
-        with_confirmation=(False,),
-    ),
 )
 assert {case.name for case in CASES} >= set(PHASES)
 
