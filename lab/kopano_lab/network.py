@@ -35,7 +35,7 @@ class Subnets:
 def mac(ipv4: str) -> str:
     """The hardware address of the host with this IPv4 address: a host keeps it over a reboot, and so does a new one.
 
-    With another one, whoever has talked to the host before could not reach it until its neighbour cache gives up.
+    With another one, a machine that reached the host before could not reach it until its neighbour entry expires.
     """
     return ":".join(["02", "00", *(f"{byte:02x}" for byte in ipaddress.IPv4Address(ipv4).packed)])
 
