@@ -159,7 +159,7 @@ class _Transaction:
                 self._roll_back()
                 raise
             finally:
-                self.result["warnings"] += self.journal.found.report(mark=not self.check_mode)
+                self._report_found()
                 self._enter(self.phase)
                 self.lock.release()
         except _Stop as error:
@@ -176,6 +176,13 @@ class _Transaction:
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
+
+    def _report_found(self) -> None:
+        """Name the edits that were kept. Where that fails it is a warning: what the run itself came to counts."""
+        try:
+            self.result["warnings"] += self.journal.found.report(mark=not self.check_mode)
+        except Exception as error:  # whatever it is, the lock has to be released
+            self.result["warnings"].append(f"kept edits in {self.journal.found.folder} cannot be listed: {error}")
 
     def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
         failure = dict(fault._asdict(), phase=self.phase)

@@ -395,3 +395,11 @@ def test_fake_servers_can_do_what_real_ones_can():
     """Else these tests would prove nothing about the real class."""
     public = {name for name in vars(FakeServer) if not name.startswith("_")}
     assert public <= {name for name in vars(_server.Server) if not name.startswith("_")}
+
+
+def test_kept_edits_that_cannot_be_listed_do_not_hide_the_error_of_the_run(bed, monkeypatch):
+    monkeypatch.setattr(bed.journal.found, "report", full)
+    bed.server.happens = [lambda: (False, "[emerg] it will not")]
+    message, result = bed.fails()
+    assert message == "reload failed, everything is back as it was: [emerg] it will not"
+    assert "cannot be listed" in result["warnings"][-1] and not bed.lock.exists()
