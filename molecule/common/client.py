@@ -8,6 +8,7 @@ client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND]]
 
 Each request becomes one line of LOG: when it began (seconds since the epoch), how long it took (milliseconds), and what
 was wrong with the answer, if anything. Every second request has no server name, and half of them ask for a page of PHP.
+Every fifth is a client that knows TLS 1.2 at most and prefers HTTP/2; it begins a session where it gets that.
 It ends by itself after SECONDS, or with a line on standard input or its end.
 """
 
@@ -24,12 +25,22 @@ from concurrent.futures import ThreadPoolExecutor
 TIMEOUT = 10.0
 PATHS = ("/", "/webapp/")  # a file and a page of PHP
 DONE = b"HTTP/1.1 "
+# RFC 9113: what a client sends first (3.4, with empty SETTINGS), and what the server sends first (6.5).
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+FRAME_HEADER, SETTINGS = 9, 4
 
 
 def context() -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+def http2_context() -> ssl.SSLContext:
+    made = context()
+    made.maximum_version = ssl.TLSVersion.TLSv1_2
+    made.set_alpn_protocols(["h2", "http/1.1"])
     return made
 
 
@@ -41,6 +52,10 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
             socket.create_connection((address, 443), TIMEOUT) as connection,
             tls.wrap_socket(connection, server_hostname=name) as secure,
         ):
+            if secure.selected_alpn_protocol() == "h2":
+                secure.sendall(PREFACE)
+                frame = secure.recv(FRAME_HEADER)
+                return "" if frame[3:4] == bytes([SETTINGS]) else f"frame {frame!r}"
             secure.sendall(request)
             answer = b"".join(iter(lambda: secure.recv(1 << 16), b""))
     except OSError as error:
@@ -56,14 +71,15 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
 def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "20") -> None:
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
-    tls = context()
+    tls, http2 = context(), http2_context()
     begin = time.monotonic()
 
     with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(int(float(rate) * TIMEOUT)) as pool:
 
         def one(number: int) -> None:
             started, clock = time.time(), time.monotonic()
-            wrong = ask(address, name if number % 2 else None, PATHS[number // 2 % len(PATHS)], tls)
+            shown = name if number % 2 else None
+            wrong = ask(address, shown, PATHS[number // 2 % len(PATHS)], tls if number % 5 else http2)
             lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
 
         for number in itertools.count():

@@ -13,12 +13,13 @@ transaction.
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _config
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, Change, Changeset, State
 from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout, Slot
 
 KINDS = ("modules", "confs", "sites")
@@ -63,6 +64,15 @@ def enable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str]
                 _link(changes, layout, slot, kind, needed)
         else:
             _link(changes, layout, slot, kind, name)
+
+
+def new_modules(layout: Layout, changes: t.Iterable[Change]) -> list[Change]:
+    """Those of the changes by which Apache loads a module that it does not load yet."""
+    slot = layout.modules
+    if layout.server != "apache" or slot is None:
+        return []
+    loads = os.path.join(slot.enabled_dir, "*" + slot.suffixes[0])
+    return [change for change in changes if change.before.kind == ABSENT and fnmatch.fnmatch(change.path, loads)]
 
 
 def disable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str]) -> None:

@@ -347,18 +347,20 @@ class Journal:
             raise JournalError(f"cannot save the replaced files in {folder}: {error}") from error
         return record
 
-    def swap(self, record: Record, changes: list[Change]) -> None:
-        """Put the changes of the record in place. Raises ChangeError; what is done by then is for undo().
+    def swap(self, record: Record, changes: list[Change], later: t.Sequence[Change] = ()) -> None:
+        """Put these changes of the record in place. Raises ChangeError; what is done by then is for undo().
 
-        A path that somebody has written since it was read stops it. That one and those after it are noted, so that a
-        rollback leaves them as they are.
+        A path that somebody has written since it was read stops it. That one and those after it, the C(later) changes
+        of the record among them, are noted, so that a rollback leaves them as they are.
         """
+        if later or record.data.get("untouched"):
+            record.save(SWAPPING, untouched=[change.path for change in later])
         try:
             if record.data.get("restores"):
                 self._keep_edits(record, changes)
             _changeset.apply(changes)
         except BaseException:
-            record.data["untouched"] = [change.path for change in changes if not change.touched]
+            record.data["untouched"] = [change.path for change in (*changes, *later) if not change.touched]
             with contextlib.suppress(JournalError):  # after a crash such a path is restored, and what it was is kept
                 record.save(record.state)
             raise

@@ -687,12 +687,17 @@ def _handshake13(peer: Peer, suites: t.Sequence[int], signatures: t.Sequence[int
 
 @_guarded
 def ask_renegotiation(peer: Peer, suites: t.Sequence[int]) -> Answer:
-    """Do a TLS 1.2 handshake, then ask for another one inside it: accepted, refused or silent."""
+    """Do a TLS 1.2 handshake, then ask for another one inside it: accepted, refused or silent.
+
+    The handshake is finished, so HTTP/2 is not offered in it: nothing here speaks it, and an Apache into which a reload
+    has loaded mod_http2 loses the worker that begins an HTTP/2 session in TLS 1.2.
+    """
+    protocols = tuple(name for name in peer.alpn if name != "h2")
     hello = wire.client_hello(
         0x0303,
         suites,
         server_name=peer.sni,
-        alpn=peer.alpn,
+        alpn=protocols,
         groups=crypto.Share.GROUPS,
         signatures=data.ALL_SIGNATURES,
         random=os.urandom(32),
@@ -707,6 +712,8 @@ def ask_renegotiation(peer: Peer, suites: t.Sequence[int]) -> Answer:
         for event in events:
             if isinstance(event, wire.Alert):
                 answer = _by_alert(*event)
+                if answer.words == _NO_ALPN and protocols != peer.alpn:
+                    return Answer(UNTRIED, "it takes HTTP/2 only")
                 return answer if answer.lost else Answer(UNTRIED, answer.words)
             if not isinstance(event, wire.Message):
                 return Answer(GARBAGE, "no handshake")
@@ -742,7 +749,7 @@ def ask_renegotiation(peer: Peer, suites: t.Sequence[int]) -> Answer:
             0x0303,
             suites,
             server_name=peer.sni,
-            alpn=peer.alpn,
+            alpn=protocols,
             groups=crypto.Share.GROUPS,
             signatures=data.ALL_SIGNATURES,
             renegotiation=verify,

@@ -270,12 +270,7 @@ class _Transaction:
             raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
         record.save(_journal.SWAPPING)
         self.swapped = True
-        self.journal.swap(record, changes)
-        _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
-        _journal.clean_staging(record)
-
-        self._enter("reload")
-        self._reload(server, live, running)
+        self._swap(server, live, changes, running)
 
         self._enter("probe")
         self._probe_live(server, asked, known, before[len(endpoints) :])
@@ -588,6 +583,31 @@ class _Transaction:
         if self.params["confirm_timeout"]:
             record.save(_journal.STAGED, timer=True)
             _guard.start_timer(record, self.params["confirm_timeout"])
+
+    def _swap(self, server: Server, live: _config.Config | None, changes: list[Change], running: bool) -> None:
+        """Put the changes in place, and have the server read them.
+
+        At its start Apache runs a module's post_config hook twice, at a reload once, and modules such as mod_http2 do
+        nothing in their first run: configured by the reload that loads it, mod_http2 loses the worker process at each
+        client that speaks HTTP/2 in TLS 1.2. So new modules are loaded first, by a reload of their own. Where what was
+        there does not bear them, they are loaded with the rest, and one more reload follows.
+        """
+        assert self.record is not None
+        modules = _fragments.new_modules(server.layout, changes) if running else []
+        rest = [change for change in changes if change not in modules]
+        if modules:
+            self.journal.swap(self.record, modules, later=rest)
+            loaded = server.check()[0]
+            if loaded:
+                self._reload(server, live, running)
+        self.journal.swap(self.record, rest)
+        _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
+        _journal.clean_staging(self.record)
+
+        self._enter("reload")
+        self._reload(server, live, running)
+        if modules and not loaded:
+            self._reload(server, live, running)
 
     def _reload(self, server: Server, live: _config.Config | None, running: bool) -> None:
         ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
