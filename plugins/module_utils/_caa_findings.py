@@ -17,6 +17,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver imp
 
 STEP = 4
 
+MAX_LISTED, MAX_TEXT = 100, 1000
+"""Records of one name server that are listed, and characters of one."""
+
 
 class Entry(NamedTuple):
     """A kind of finding: checklist step, severity (fail, warn, info, unknown), message, and the fix in general words.
@@ -335,11 +338,17 @@ def _of_servers(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
     for level in lookup.levels:
         views = comparison.views.get(level.owner, {})
         if len(set(views.values())) > 1:
-            texts = {server: ", ".join(map(str, sorted(view))) or "none" for server, view in views.items()}
-            evidence = "\n".join(f"{server}: {text}" for server, text in sorted(texts.items()))
+            evidence = "\n".join(f"{server}: {_listed(view)}" for server, view in sorted(views.items()))
             yield finding("caa.servers.disagree", level.owner, evidence)
     for server, words in sorted(comparison.faults.items()):
         yield finding("caa.servers.faulty", comparison.zone.name, f"{server}: {words}")
+
+
+def _listed(view: Iterable[Property]) -> str:
+    """A server's records in a line, of which the length is bounded, unlike what a server may send."""
+    texts = [str(record)[:MAX_TEXT] for record in sorted(view)]
+    cut = texts[MAX_LISTED:]
+    return ", ".join(texts[:MAX_LISTED]) + (f" and {len(cut)} more" if cut else "") or "none"
 
 
 def seen_by_servers(lookup: Lookup, survey: Survey) -> Iterator[Sequence[Property]]:

@@ -55,6 +55,9 @@ REFUSED = "refused"
 MALFORMED = "malformed"
 """The answer cannot be read."""
 
+EXCESSIVE = "excessive"
+"""The name has more records than are read."""
+
 INVALID = "invalid"
 """The name cannot be asked for."""
 
@@ -64,6 +67,8 @@ PAYLOAD = 1232
 
 MAX_ALIASES = 16
 """Steps of a chain of aliases that are followed here, where the resolver does not."""
+MAX_RECORDS, MAX_BYTES = 100, 20000
+"""Records of a name, and bytes in their values, from which a verdict is made: a zone may have thousands."""
 MAX_SERVERS, MAX_ADDRESSES = 16, 8
 """Name servers of a zone, and addresses of one, that are queried: a zone may name thousands."""
 
@@ -172,6 +177,23 @@ def _mailbox(rname: dns.name.Name, zone: dns.name.Name) -> str:
     return f"{rname.labels[0].decode('ascii', 'replace')}@{_text(rname.parent())}"
 
 
+def _is_response(wire: bytes, query: dns.message.Message) -> bool:
+    """Has the packet the query's id and question (RFC 5452, 9.1)? Others come from elsewhere and decide nothing."""
+    try:
+        return bool(query.is_response(dns.message.from_wire(wire, question_only=True, ignore_trailing=True)))
+    except (dns.exception.DNSException, ValueError):
+        return False
+
+
+def _bounded(name: dns.name.Name, records: tuple[Property, ...]) -> tuple[Property, ...]:
+    """The records, unless there are too many; raises Problem, as those that are not read could forbid anything."""
+    size = sum(len(record.value) for record in records)
+    if len(records) > MAX_RECORDS or size > MAX_BYTES:
+        words = f"{_text(name)} has {len(records)} CAA records with {size} bytes"
+        raise Problem(EXCESSIVE, f"{words}; no more than {MAX_RECORDS} with {MAX_BYTES} bytes are read")
+    return records
+
+
 def _extended_errors(reply: dns.message.Message) -> list[tuple[int, str]]:
     """The extended DNS errors of a reply: codes, and words with the server's own text."""
     errors = []
@@ -201,6 +223,7 @@ class Client:
         self._heard: set[Server] = set()
         self._authentic: set[Server] = set()
         self._late: set[Server] = set()
+        self._strays: set[Server] = set()
         self._dead: dict[Server, Problem] = {}
 
     # One question
@@ -224,14 +247,22 @@ class Client:
         return reply
 
     async def _send(self, server: Server, query: dns.message.Message, seconds: float) -> dns.message.Message:
-        family = dns.inet.af_for_address(server.address)
-        # Connected: takes packets from this server only, and learns at once when nobody listens.
-        peer = (server.address, server.port)
-        async with await self._backend.make_socket(family, socket.SOCK_DGRAM, 0, None, peer) as sock:
-            reply, _tcp = await dns.asyncquery.udp_with_fallback(
-                query, server.address, seconds, server.port, udp_sock=sock, backend=self._backend
-            )
-        return reply
+        loop = asyncio.get_running_loop()
+        # A plain socket: the kernel keeps what comes while a packet is read, which asyncio's datagrams would lose.
+        with socket.socket(dns.inet.af_for_address(server.address), socket.SOCK_DGRAM) as sock:
+            sock.setblocking(False)
+            # Connected: takes packets from this server only, and learns at once when nobody listens.
+            sock.connect((server.address, server.port))
+            await loop.sock_sendall(sock, query.to_wire())
+            wire = await loop.sock_recv(sock, 65535)
+            while not _is_response(wire, query):
+                self._strays.add(server)
+                # Reading what is there already lets nothing else run, not even the deadline.
+                await asyncio.sleep(0)
+                wire = await loop.sock_recv(sock, 65535)
+        with contextlib.suppress(dns.message.Truncated):
+            return dns.message.from_wire(wire, raise_on_truncation=True)
+        return await dns.asyncquery.tcp(query, server.address, seconds, server.port, backend=self._backend)
 
     async def ask(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:
         """The resolvers' answer; the same question is asked once. C(aliases) led to the name. Raises Problem."""
@@ -372,13 +403,18 @@ class Client:
                 pass
             except Problem as problem:
                 lookup.problem = problem
+        if lookup.problem and lookup.problem.kind == SILENT and self._strays:
+            servers = ", ".join(sorted(map(str, self._strays)))
+            words = f"{lookup.problem.words}; what comes from {servers} cannot be read as a response to the query"
+            lookup.problem = Problem(SILENT, words)
         return lookup
 
     async def _climb(self, lookup: Lookup) -> None:
         name = node = dns.name.from_text(lookup.name)
         while node != dns.name.root:
             answer = await self.ask(node, "CAA")
-            level = Level(_text(node), _text(answer.owner), properties(answer.rdatas), answer)
+            records = _bounded(answer.owner, properties(answer.rdatas))
+            level = Level(_text(node), _text(answer.owner), records, answer)
             lookup.levels.append(level)
             if level.records:
                 break

@@ -207,14 +207,14 @@ def test_names(size, tmp_path, monkeypatch):
     names = names_of(size)
     asked: list[tuple[str, ...]] = []
     expected = right(names)
-    ask = dns_asyncquery.udp_with_fallback
+    ask = _caa_resolver.Client._send
 
-    async def counted(query, server, *arguments, **more):
-        asked.append((server, query.question[0].to_text()))
-        return await ask(query, server, *arguments, **more)
+    async def counted(self, server, query, seconds):
+        asked.append((server.address, query.question[0].to_text()))
+        return await ask(self, server, query, seconds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(dns_asyncquery, "udp_with_fallback", counted)
+        patch.setattr(_caa_resolver.Client, "_send", counted)
         assert call(names)[0] == expected
     ways = {
         "call": call,

@@ -14,6 +14,8 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +29,7 @@ from . import caa_bed
 dns_message = pytest.importorskip("dns.message", reason="dnspython is not installed")
 import dns.edns  # noqa: E402
 import dns.flags  # noqa: E402
+import dns.name  # noqa: E402
 import dns.rcode  # noqa: E402
 import dns.rrset  # noqa: E402
 
@@ -172,12 +175,15 @@ ZONES = {
     + "".join(f"h{number} A 127.0.0.1\n" for number in range(500)),
     "other.test.": OTHER,
     "plain.test.": f'@ CAA 0 issue "{LE}"\n@ NS ns2\nns2 A {caa_bed.SECOND}\n@ NS ns3\nns3 A {caa_bed.RESOLVER}\n',
-    "split.test.": f'@ CAA 0 issue "{LE}"\nns2 A {caa_bed.SECOND}\nns3 A {caa_bed.SILENT}\nns5 A {caa_bed.SILENT}\n'
+    "split.test.": f'@ CAA 0 issue "{LE}"\ncrowd CAA 0 issue "{LE}"\n'
+    f"ns2 A {caa_bed.SECOND}\nns3 A {caa_bed.SILENT}\nns5 A {caa_bed.SILENT}\n"
     + "".join(f"@ NS ns{number}\n" for number in (2, 3, 4, 5)),
     "bogus.test.": f'@ CAA 0 issue "{LE}"\nhost CAA 0 issue "{LE}"\n',
     "expired.test.": f'@ CAA 0 issue "{LE}"\n',
 }
-SECOND_ZONES = {"split.test.": '@ CAA 0 issue "digicert.com"\n'}
+# The last of them is critical, and no CA knows it.
+CROWD = "".join(f'crowd CAA 0 x{number} "y"\n' for number in range(1500)) + 'crowd CAA 128 zzz "y"\n'
+SECOND_ZONES = {"split.test.": f'@ CAA 0 issue "digicert.com"\ncrowd CAA 0 issue "{LE}"\n{CROWD}'}
 
 
 @pytest.fixture(scope="module")
@@ -431,6 +437,130 @@ def test_strange_answers_are_errors(bed, what, change, words):
     assert ids(answer) == {"caa.lookup.failed"}
 
 
+@contextlib.contextmanager
+def stray(bed, make):
+    """A resolver whose every response comes after packets that are none to the query: C(make(wire)) gives them."""
+    address, port = bed.resolver.split(":")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.bind(("127.0.0.1", 0))
+        own.settimeout(0.1)
+        over = threading.Event()
+
+        def serve():
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    query, client = own.recvfrom(65535)
+                    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+                        sock.settimeout(5)
+                        sock.sendto(query, (address, int(port)))
+                        response = sock.recv(65535)
+                    for packet in (*make(response), response):
+                        own.sendto(packet, client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield own.getsockname()[1]
+        over.set()
+        thread.join()
+
+
+def another_id(wire):
+    return bytes([wire[0] ^ 1]) + wire[1:]
+
+
+def another_name(wire):
+    reply = dns_message.from_wire(wire)
+    reply.question[0].name = dns.name.from_text("other.test")
+    reply.answer = []
+    return reply.to_wire()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda wire: [another_id(wire)],
+        lambda wire: [another_name(wire)],
+        lambda wire: [b"", b"x", b"not DNS at all"],
+        lambda wire: [wire[:2] + bytes([wire[2] & 0x7F]) + wire[3:]],
+        lambda wire: [another_id(wire)] * 200,
+    ],
+    ids=["another id", "another question", "no DNS", "a query", "very many"],
+)
+def test_packets_that_are_no_response_to_the_query_are_ignored(bed, make):
+    """RFC 5452, 9.1: any host can send such packets, so that they must not decide anything."""
+    with stray(bed, make) as port:
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=3)
+    (result,) = answer["results"]
+    assert (result["verdict"], result["error"]) == (P, None)
+
+
+def test_a_flood_of_stray_packets_does_not_outlast_the_deadline():
+    """They come as fast as they are read, and no response among them."""
+    over = threading.Event()
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
+        own.bind(("127.0.0.1", 0))
+
+        def serve():
+            _query, client = own.recvfrom(65535)
+            while not over.is_set():
+                with contextlib.suppress(OSError):
+                    own.sendto(b"x" * 20, client)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        started = time.monotonic()
+        result = one("kopano.test", f"127.0.0.1:{own.getsockname()[1]}", issuer=LE, timeout=1)
+        seconds = time.monotonic() - started
+        over.set()
+        thread.join()
+    assert result["verdict"] == E
+    assert "cannot be read" in result["error"]
+    assert seconds < 3
+
+
+def many_records(count, size=0):
+    """A change that gives a name as many CAA records, each with so many bytes more."""
+
+    def change(wire):
+        reply = dns_message.from_wire(wire)
+        (question,) = reply.question
+        if question.rdtype == dns.rdatatype.CAA:
+            records = [f'0 issue "{LE}"', *(f'0 x{number} "{"y" * size}"' for number in range(count - 1))]
+            reply.answer = [dns.rrset.from_text(question.name, 60, "IN", "CAA", *records)]
+            reply.authority = []
+            reply.flags &= ~dns.flags.TC
+        return reply.to_wire(max_size=65000)
+
+    return change
+
+
+@pytest.mark.parametrize(("count", "size", "verdict"), [(100, 0, P), (101, 0, E), (3000, 0, E), (60, 600, E)])
+def test_very_many_records_are_no_policy(bed, count, size, verdict):
+    """What is not read could forbid it, so that there is no verdict; and the result is bounded."""
+    with forwarder(bed, many_records(count, size)) as port:
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=3)
+    (result,) = answer["results"]
+    assert result["verdict"] == verdict
+    if verdict == E:
+        assert f"{count} CAA records" in result["error"]
+        assert (result["records"], answer["record_sets"]) == ([], [])
+        assert ids(answer) == {"caa.lookup.failed"}
+        assert len(json.dumps(answer)) < 5000
+
+
+def test_very_many_records_of_one_of_the_name_servers(bed):
+    """All of them count for the verdict; what is returned of them is bounded, and says that it was cut."""
+    answer = ask("crowd.split.test", bed.resolver, issuer=LE, timeout=2)
+    (result,) = answer["results"]
+    assert (result["verdict"], result["issue"]) == (F, [LE])
+    (finding,) = [
+        one for one in answer["findings"] if one["id"] == "caa.servers.disagree" and "crowd" in one["subject"]
+    ]
+    assert "and 1402 more" in finding["evidence"]
+    assert len(json.dumps(answer)) < 20000
+
+
 def test_a_lost_packet_is_asked_for_again(bed):
     seen = []
 
@@ -636,11 +766,10 @@ MEASURE = textwrap.dedent(
     started = caa_bed.clock()
     from ansible_collections.kopano.hardening.plugins.module_utils import _caa_resolver
     from ansible_collections.kopano.hardening.plugins.modules import caa_info
-    import dns.asyncquery
 
     params, _caa_resolver.AUTHORITY_PORT = json.load(sys.stdin)
     under_way = most = total = 0
-    ask = dns.asyncquery.udp_with_fallback
+    ask = _caa_resolver.Client._send
 
     async def counted(*arguments, **more):
         global under_way, most, total
@@ -651,7 +780,7 @@ MEASURE = textwrap.dedent(
         finally:
             under_way -= 1
 
-    dns.asyncquery.udp_with_fallback = counted
+    _caa_resolver.Client._send = counted
     answer = caa_info.run(params)
     print(json.dumps({
         "seconds": caa_bed.clock() - started,
