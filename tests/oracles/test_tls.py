@@ -5,16 +5,12 @@
 """Agreement with testssl.sh and sslyze on the servers of the bed: protocols, suites, groups, letter.
 
 Slow, hence apart from the unit tests: `pytest tests/oracles -k sslyze` takes seconds a server, `-k testssl` a minute.
-Every difference that is allowed is written down here with its reason.
+Every difference that is allowed is written down here, or in `compared.py`, with its reason.
 """
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -23,25 +19,9 @@ from tests.unit import test_tls_bed as expected
 from tests.unit import tls_bed as bed
 from tests.unit.test_tls_bed import pki, sites, trust  # noqa: F401 - fixtures
 
-CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from . import compared, scanners
 
 # sslyze asks with OpenSSL 1.0.2e and 1.1.1w. It never sees suites that neither has, nor those of TLS 1.3 beside these.
-SSLYZE_PROTOCOLS = {
-    "SSLv2": "ssl_2_0",
-    "SSLv3": "ssl_3_0",
-    "TLSv1.0": "tls_1_0",
-    "TLSv1.1": "tls_1_1",
-    "TLSv1.2": "tls_1_2",
-    "TLSv1.3": "tls_1_3",
-}
-TESTSSL_PROTOCOLS = {
-    "SSLv2": "SSLv2",
-    "SSLv3": "SSLv3",
-    "TLSv1.0": "TLS1",
-    "TLSv1.1": "TLS1_1",
-    "TLSv1.2": "TLS1_2",
-    "TLSv1.3": "TLS1_3",
-}
 TESTSSL_SUITES = {"ssl3": "SSLv3", "tls1": "TLSv1.0", "tls1_1": "TLSv1.1", "tls1_2": "TLSv1.2", "tls1_3": "TLSv1.3"}
 TESTSSL_GROUPS = {"prime256v1": "secp256r1", "X25519": "x25519", "X448": "x448"}
 
@@ -55,15 +35,15 @@ NEVER = (
 )
 # It counts 3DES by the length of its key; SSL Labs, and we, by what it is worth, 112 bits.
 TRIPLE_DES = 168
-# What it says of a server that greets in SSL 2.0 and has no suite for it, and it gives an F for that. SSL Labs keeps
-# such a server apart (v2SuitesDisabled); for us it is unclear whether it offers SSL 2.0, and no A+.
-GREETING = "offered, no cipher"
 OURS_ALONE = {
     # 2009r brought TLS 1.3, and HSTS that is switched off or invalid; a second header it never looks at.
     "2009q": (*NEVER, "tls.protocol.no_tls13", "tls.hsts.disabled", "tls.hsts.invalid"),
     # A known bug: without any header it gives A+.
     "2009r": (*NEVER, "tls.hsts.absent"),
 }
+
+# The version of the guide that the letters in compared.py are of.
+WRITTEN_FOR = "2009q"
 
 SERVERS = list(expected.NGINX) + list(expected.OLD) + ["Debian 11"]
 
@@ -111,24 +91,12 @@ def suites(result, drop=()):
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
-def test_sslyze(server, trust, tmp_path):  # noqa: F811
+def test_sslyze(server, pki, trust, tmp_path):  # noqa: F811
     name, port = server
-    program = os.path.join(CHECKOUT, ".venv-oracles", "bin", "sslyze")
-    if not os.path.exists(program):
-        program = shutil.which("sslyze") or pytest.skip("sslyze is not installed here: make oracles")
-    answer = tmp_path / "sslyze.json"
-    commands = ["--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3"]
-    where = f"good.test:{port}{{127.0.0.1}}"
-    subprocess.run(
-        [program, *commands, "--mozilla_config", "disable", "--json_out", str(answer), where],
-        stdout=subprocess.DEVNULL,
-        timeout=120,
-        check=False,
-    )
-    (scan,) = json.loads(answer.read_text())["server_scan_results"]
+    scan = scanners.sslyze(port, pki.path("root.pem"), tmp_path)
     assert scan["connectivity_status"] == "COMPLETED", scan["connectivity_error_trace"]
     theirs = {}
-    for protocol, key in SSLYZE_PROTOCOLS.items():
+    for protocol, key in scanners.SSLYZE_PROTOCOLS.items():
         attempt = scan["scan_result"][key + "_cipher_suites"]
         assert attempt["status"] == "COMPLETED", (protocol, attempt["error_trace"])
         accepted = [one["cipher_suite"]["name"] for one in attempt["result"]["accepted_cipher_suites"]]
@@ -140,26 +108,12 @@ def test_sslyze(server, trust, tmp_path):  # noqa: F811
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
 def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     name, port = server
-    program = bed.program("testssl", "testssl.sh")
-    answer = tmp_path / "testssl.json"
-    options = ("--quiet", "--color", "0", "--warnings", "off", "--nodns=none", "--ip", "127.0.0.1")
-    subprocess.run(
-        [program, *options, "--add-ca", pki.path("root.pem"), "--jsonfile", str(answer), f"good.test:{port}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        timeout=1800,
-        check=False,
-    )
-    entries = json.loads(answer.read_text())
-    theirs = {entry["id"]: entry["finding"] for entry in entries}
-    result = _tls_grade.grade(as_testssl_sees(expected.look(port, trust)))
+    theirs = scanners.testssl(port, pki.path("root.pem"), tmp_path, scanners.RATED, scanners.RATED_LIMIT)
+    observation = expected.look(port, trust)
+    result = _tls_grade.grade(as_testssl_sees(observation))
 
-    offered = [
-        one
-        for one, key in TESTSSL_PROTOCOLS.items()
-        if theirs[key].startswith(("offered", "vulnerable")) and theirs[key] != GREETING
-    ]
-    assert result["protocols"] == offered, name
+    offered = scanners.protocols_by_testssl(theirs)
+    assert " ".join(result["protocols"]) == offered, name
 
     found: dict[str, list[str]] = {}
     for key, words in theirs.items():
@@ -174,7 +128,12 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     assert {group for group in result["groups"] if not group.startswith("ffdhe")} == groups, name
 
     grade = letter(result, theirs["rating_spec"])
-    assert theirs["overall_grade"] == ("F" if theirs["SSLv2"] == GREETING else grade), name
+    assert theirs["overall_grade"] == ("F" if theirs["SSLv2"] == scanners.GREETING else grade), name
+    if WRITTEN_FOR in theirs["rating_spec"]:
+        real = _tls_grade.grade(observation)["grade"]
+        difference = compared.LETTERS.get(name)
+        assert theirs["overall_grade"] == (difference.value if difference else real), name
+        assert difference is None or difference.value != real, name
 
 
 def letter(result, specification):

@@ -22,7 +22,9 @@ import pytest
 
 from .ports import free_ports as free_ports
 
-OPENSSL_EXTENSIONS = "basicConstraints=CA:{ca}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+OPENSSL_EXTENSIONS = "basicConstraints={ca}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+# What RFC 5280 (4.2.1.3, 4.2.1.9) demands of an authority, and strict verifiers look for.
+AUTHORITY = "critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign,digitalSignature"
 
 
 def program(*names):
@@ -143,7 +145,7 @@ class Pki:
         if os.path.exists(self.path(name + ".pem")):
             return name
         self.key(name, key)
-        extensions = OPENSSL_EXTENSIONS.format(ca="TRUE" if ca else "FALSE") + more
+        extensions = OPENSSL_EXTENSIONS.format(ca=AUTHORITY if ca else "CA:FALSE") + more
         if names:
             extensions += "subjectAltName=" + ",".join("DNS:" + one for one in names) + "\n"
         with open(self.path(name + ".ext"), "w") as stream:
