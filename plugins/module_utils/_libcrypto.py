@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import ctypes.util
+import functools
 import ssl
 import sys
 import typing as t
@@ -180,21 +181,26 @@ class Store:
             )
 
 
+@functools.lru_cache(maxsize=None)
+def _private_key(data: bytes) -> t.Any:
+    """Decoded once and kept: a process has one key of each group, and decoding takes as long as agreeing."""
+    return _parsed("d2i_AutoPrivateKey", data)
+
+
 def agree(private: bytes, public: bytes, size: int) -> bytes | None:
     """The secret of C(size) bytes that two keys share, given as DER; None if the other's key makes no sense."""
     with _cleaning() as stack:
-        keys = []
-        for function, data in (("d2i_AutoPrivateKey", private), ("d2i_PUBKEY", public)):
-            keys.append(_parsed(function, data))
-            if not keys[-1]:
-                return None
-            stack.callback(LIBRARY.EVP_PKEY_free, keys[-1])
-        context = LIBRARY.EVP_PKEY_CTX_new(keys[0], None)
+        own, peer = _private_key(private), _parsed("d2i_PUBKEY", public)
+        if peer:
+            stack.callback(LIBRARY.EVP_PKEY_free, peer)
+        if not own or not peer:
+            return None
+        context = LIBRARY.EVP_PKEY_CTX_new(own, None)
         stack.callback(LIBRARY.EVP_PKEY_CTX_free, context)
         secret, length = ctypes.create_string_buffer(size), ctypes.c_size_t(size)
         if (
             LIBRARY.EVP_PKEY_derive_init(context) == 1
-            and LIBRARY.EVP_PKEY_derive_set_peer(context, keys[1]) == 1
+            and LIBRARY.EVP_PKEY_derive_set_peer(context, peer) == 1
             and LIBRARY.EVP_PKEY_derive(context, secret, ctypes.byref(length)) == 1
         ):
             return secret.raw[: length.value]

@@ -163,7 +163,7 @@ def client_hello(
     body += vector(1, os.urandom(32) if version >= 0x0304 else b"")
     body += vector(2, _numbers(suites)) + vector(1, bytes(compressions))
     if extensions:
-        body += vector(2, b"".join(struct.pack("!H", kind) + vector(2, data) for kind, data in extensions))
+        body += vector(2, b"".join(struct.pack("!HH", kind, len(data)) + data for kind, data in extensions))
     return message(CLIENT_HELLO, body)
 
 
