@@ -135,7 +135,7 @@ def _get(name: str, address: str, path: str, limit: Limit, port: int) -> tuple[i
         goal = (address, parts.port or (443 if secure else port))
         try:
             with socket.create_connection(goal, limit.left()) as plain, _secured(plain, name, secure, limit) as sock:
-                connection = http.client.HTTPConnection(address)
+                connection = http.client.HTTPConnection(address, goal[1])
                 connection.sock = _Socket(sock, limit)
                 connection.request("GET", parts.path or "/", headers={"Host": name})
                 answer = connection.getresponse()

@@ -452,6 +452,11 @@ def test_a_name_that_answers_with_the_file_is_reached(web, monkeypatch):
     assert web.asked == [(TOKEN, "mail.example.org")]
 
 
+def test_an_address_of_ipv6_is_no_name_with_a_port(web, monkeypatch):
+    web.pages[TOKEN] = (200, {}, b"content")
+    assert look(web, monkeypatch, "::ffff:127.0.0.1")["error"] is None
+
+
 @pytest.mark.parametrize(
     ("page", "words"),
     [
