@@ -12,7 +12,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role, _report, _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role, _report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import SEVERITIES, STEPS
 
 Info = dict[str, t.Any]
@@ -21,53 +21,20 @@ LOST = "It failed or was lost earlier in this run; the messages above say where.
 LEFT_OUT = "It was not among the hosts of this run."
 
 
-class Gatherer:
-    """Reads the variables of hosts one after the other.
-
-    The answers that are for all hosts of a batch are one object in each host's variables; they are sorted once.
-    """
-
-    def __init__(self) -> None:
-        self._graded: dict[int, dict[t.Any, list[Info]]] = {}
-        self._kept: list[t.Any] = []  # so that no other object gets the same identity
-
-    def of(self, variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
-        """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
-        given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
-        for part in (_updates, _certificate, _frontend, self._verify, _caa):
-            part(given, variables)
-        given["failures"] = list(variables.get("__report_failures") or [])
-        reached = variables.get("__report_reached")
-        if isinstance(reached, dict) and not reached.get("reached", True):
-            given.update(state="unreachable", message=_told(reached.get("msg")), failures=[])
-        elif given["failures"]:
-            given.update(state="failed", message=given["failures"][0]["message"])
-        elif not is_active:
-            given.update(state="failed", message=LOST)
-        return given
-
-    def _verify(self, given: Info, variables: t.Mapping[str, t.Any]) -> None:
-        wanted = variables.get("__verify_wanted") or {}
-        asked, answer = variables.get("__verify_asked"), variables.get("__verify_result")
-        if not asked:
-            return
-        given["asked"] += [2, 3, 5]
-        given["minimum_grade"] = wanted.get("grade", "")
-        given["ignore_trust"] = bool(wanted.get("ignore_trust"))
-        given["pending"] = bool(wanted.get("pending"))
-        if _is_answer(answer):
-            graded = self._by_endpoint(answer)
-            given["results"] = [one for endpoint in asked["endpoints"] for one in graded.get(_verify.key(endpoint), [])]
-
-    def _by_endpoint(self, answer: Info) -> dict[t.Any, list[Info]]:
-        results = answer.get("results") or []
-        found = self._graded.get(id(results))
-        if found is None:
-            found = self._graded[id(results)] = {}
-            self._kept.append(results)
-            for result in results:
-                found.setdefault(_verify.key(result), []).append(result)
-        return found
+def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
+    """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
+    given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
+    for part in (_updates, _certificate, _frontend, _verify, _caa):
+        part(given, variables)
+    given["failures"] = list(variables.get("__report_failures") or [])
+    reached = variables.get("__report_reached")
+    if isinstance(reached, dict) and not reached.get("reached", True):
+        given.update(state="unreachable", message=_told(reached.get("msg")), failures=[])
+    elif given["failures"]:
+        given.update(state="failed", message=given["failures"][0]["message"])
+    elif not is_active:
+        given.update(state="failed", message=LOST)
+    return given
 
 
 def _told(words: t.Any) -> str:
@@ -129,6 +96,19 @@ def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
         given["asked"].append(2)
 
 
+def _verify(given: Info, variables: t.Mapping[str, t.Any]) -> None:
+    wanted = variables.get("__verify_wanted") or {}
+    asked, answer = variables.get("__verify_asked"), variables.get("__verify_result")
+    if not asked:
+        return
+    given["asked"] += [2, 3, 5]
+    given["minimum_grade"] = wanted.get("grade", "")
+    given["ignore_trust"] = bool(wanted.get("ignore_trust"))
+    given["pending"] = bool(wanted.get("pending"))
+    if _is_answer(answer):
+        given["results"] = answer.get("results") or []
+
+
 def _caa(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     wish, answer = variables.get("__caa_asked"), variables.get("__caa_answer")
     if not wish:
@@ -147,8 +127,7 @@ def gather(
     hostvars: t.Any, names: t.Iterable[str], expected: t.Iterable[str], active: t.Container[str]
 ) -> dict[str, Info]:
     """The module's option C(hosts) for the play's hosts, and for those that were expected beside them."""
-    gatherer = Gatherer()
-    found = {name: gatherer.of(hostvars.raw_get(name), name in active) for name in names}
+    found = {name: of_host(hostvars.raw_get(name), name in active) for name in names}
     for name in expected:
         found.setdefault(name, {"state": "left_out", "message": LEFT_OUT})
     return found

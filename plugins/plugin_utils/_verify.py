@@ -48,7 +48,8 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
     """What to ask of a host: C(endpoints) for tls_grade_info, and C(inside), those that nobody outside can reach.
 
     info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
-    names, and without one only if it has none. virtual_hosts: whether they are asked at all.
+    names, and without one only if it has none. virtual_hosts: whether they are asked at all. Where one of the user's
+    own endpoints is one of theirs, the user's counts.
     """
     running = [server["server"] for server in info["servers"] if server["running"]]
     endpoints: list[Info] = []
@@ -69,6 +70,7 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
                 endpoints.append({**endpoint, **({"server_groups": groups} if groups else {})})
         inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
+    endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
 
 
@@ -84,9 +86,6 @@ def _same(one: Info, other: Info) -> bool:
 
 # --- what the answers say --------------------------------------------------------------------------------------------
 
-# What of a result every line is made of. The findings are most of it, and are read where something is to be done.
-
-
 # What is told of a result; the rest of it is long, and slow to read where Ansible hands it over.
 TOLD = (
     *("host", "port", "server_name", "address", "named", "error", "trust_unknown", "grade", "grade_trust_ignored"),
@@ -94,28 +93,18 @@ TOLD = (
 )
 
 
-def endpoints(wishes: t.Iterable[t.Sequence[Info]]) -> list[Info]:
-    """What is asked about all hosts, in their order, each once."""
-    return list({key(endpoint): endpoint for asked, _wanted in wishes for endpoint in asked["endpoints"]}.values())
-
-
-def reports(results: t.Iterable[Info], wishes: t.Any) -> dict[str, Info]:
-    """What the results say of hosts, by their names, from what is asked about each and what is wanted of it."""
-    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
-    for result in results:
-        of_key.setdefault(key(result), []).append(result)
-    return {wanted["host"]: report(of_key, asked, wanted) for asked, wanted in plain(wishes)}
-
-
-def report(of_key: t.Mapping[tuple[t.Any, ...], list[Info]], asked_for: Info, wanted: Info) -> Info:
-    """What the results by their L(key) say of one host: C(lines), one for each endpoint and then what to do, and
-    C(bad), what it fails for.
+def report(results: t.Iterable[Info], asked_for: Info, wanted: Info) -> Info:
+    """What the results say of a host: C(lines), each endpoint's and then what to do, and C(bad), what it fails for.
 
     wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
     C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
     the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
     known of it.
     """
+    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
+    for result in results:
+        of_key.setdefault(key(result), []).append(result)
+    asked_for, wanted = plain(asked_for), plain(wanted)
     minimum, trust_ignored = str(wanted["grade"]), wanted["ignore_trust"]
     lines: list[str] = []
     fixes: list[str] = []

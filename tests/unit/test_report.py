@@ -804,7 +804,7 @@ def endpoint(name):
 
 
 def test_each_host_gets_its_own_part_of_the_answers_for_all():
-    graded = {"results": [bed.result("a.example"), bed.result("b.example", "B", "tls.protocol.tls10")]}
+    graded = {"a": bed.result("a.example"), "b": bed.result("b.example", "B", "tls.protocol.tls10")}
     caa = {
         "results": [
             {"name": "a.example", "verdict": "permitted", "findings": []},
@@ -819,7 +819,7 @@ def test_each_host_gets_its_own_part_of_the_answers_for_all():
         key: {
             "__verify_asked": {"endpoints": [endpoint(f"{key}.example")]},
             "__verify_wanted": {"grade": "A+", "ignore_trust": key == "b"},
-            "__verify_result": graded,
+            "__verify_result": {"results": [graded[key]]},
             "__caa_asked": {"names": [f"{key}.example"]},
             "__caa_answer": caa,
         }

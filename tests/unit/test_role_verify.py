@@ -103,6 +103,11 @@ def test_a_server_that_is_stopped_does_not_count_beside_one_that_runs():
     assert places(asked(*both, apache=False, nginx=False)) == [(HERE, 443, "old.example"), (HERE, 443, "mail.example")]
 
 
+def test_an_endpoint_that_the_user_names_too_is_asked_once_and_as_the_user_names_it():
+    more = {"port": 443, "server_name": "mail.example", "addresses": ["192.0.2.99"]}
+    assert asked(vhost(), more=[more, more])["endpoints"] == [{"host": HERE, **more}]
+
+
 def test_the_users_endpoints_are_on_the_host_unless_they_say_otherwise():
     found = asked(more=[{"port": 993}, {"host": "mail.example"}])
     assert found["endpoints"] == [{"host": HERE, "port": 993}, {"host": "mail.example"}]
@@ -151,14 +156,14 @@ def broken(words: str, **values: t.Any) -> dict[str, t.Any]:
 
 
 def wanted(minimum: str = "A+", ignore: bool = False, pending: bool = False, fail: bool = True) -> dict[str, t.Any]:
-    return {"host": "web1", "grade": minimum, "ignore_trust": ignore, "pending": pending, "fail": fail}
+    return {"grade": minimum, "ignore_trust": ignore, "pending": pending, "fail": fail}
 
 
 def report(*results: dict[str, t.Any], endpoints: t.Any = None, **more: t.Any) -> t.Any:
     inside = more.pop("inside", [])
     entry = {"host": HERE, "port": 443, "server_name": "mail.example"}
     asked = {"endpoints": endpoints or [entry], "inside": inside}
-    return _verify.reports(list(results), [(asked, wanted(**more))])["web1"]
+    return _verify.report(list(results), asked, wanted(**more))
 
 
 MISSED = "1 of 1 endpoints are below {}"
@@ -237,28 +242,8 @@ def test_what_has_no_grade_never_passes(minimum, ignore):
     assert found["lines"][1] == "no grade  mail.example:443 (192.0.2.10): cannot connect: timed out"
     assert found["bad"] == [MISSED.format(minimum)] and todo(found) == ["make it reachable"]
     assert report(minimum=minimum, ignore=ignore)["bad"]
-    nothing = _verify.reports([], [({"endpoints": [], "inside": []}, wanted(minimum, ignore))])["web1"]
+    nothing = _verify.report([], {"endpoints": [], "inside": []}, wanted(minimum, ignore))
     assert nothing["bad"] and todo(nothing) == ["Name in verify_endpoints what serves TLS, or leave the host out."]
-
-
-def test_each_host_gets_its_own_report():
-    of_other = result(OLD, host="192.0.2.11", address="192.0.2.11")
-    entry = {"port": 443, "server_name": "mail.example"}
-    wishes = [
-        ({"endpoints": [{**entry, "host": HERE}], "inside": []}, wanted()),
-        ({"endpoints": [{**entry, "host": "192.0.2.11"}], "inside": []}, {**wanted("B"), "host": "web2"}),
-        ({"endpoints": [{**entry, "host": "192.0.2.11"}], "inside": []}, {**wanted("A"), "host": "web3"}),
-    ]
-    found = _verify.reports([result(), of_other], wishes)
-    assert {host: len(report["bad"]) for host, report in found.items()} == {"web1": 0, "web2": 0, "web3": 1}
-    assert found["web1"]["lines"] == ["A+  mail.example:443 (192.0.2.10)"]
-    assert found["web2"]["lines"][0].startswith("B   mail.example:443 (192.0.2.11): ")
-
-
-def test_an_endpoint_that_two_hosts_have_is_asked_once():
-    one, other = {"host": HERE, "port": 443, "server_name": "mail.example"}, {"host": HERE, "port": 444}
-    asked = [({"endpoints": endpoints}, wanted()) for endpoints in ([one, other], [dict(one)], [])]
-    assert _verify.endpoints(asked) == [one, other]
 
 
 def test_results_of_other_hosts_say_nothing():

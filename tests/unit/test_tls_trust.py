@@ -262,9 +262,9 @@ def test_a_site_that_has_just_been_set_up(kind, mode, pki):
     assert "self-signed certificate" in found["evidence"]
     for chosen, is_good in (([0, 1], True), ([0, 2], False)):
         asked = {"endpoints": [(named, nameless, wrong)[number] for number in chosen], "inside": []}
-        wanted = {"host": "web1", "grade": "A+", "ignore_trust": False, "pending": False, "fail": True}
+        wanted = {"grade": "A+", "ignore_trust": False, "pending": False, "fail": True}
         some = [results[number] for number in chosen]
-        verdict = _verify.reports(some, [(asked, wanted)])["web1"]
+        verdict = _verify.report(some, asked, wanted)
         given = {"results": some, "asked": [5], "minimum_grade": "A+", "ignore_trust": False}
         report = _report.host("web1", given, _report_policy.Policy([]), "2026-11-27T00:00:00Z", {})
         assert (verdict["bad"] == []) is is_good
@@ -274,9 +274,7 @@ def test_a_site_that_has_just_been_set_up(kind, mode, pki):
         assert report["steps"]["5"] == ("pass" if is_good else "fail")
     assert any(
         "no name: trust and name do not count" in line
-        for line in _verify.reports(results[:2], [({"endpoints": [named, nameless], "inside": []}, wanted)])["web1"][
-            "lines"
-        ]
+        for line in _verify.report(results[:2], {"endpoints": [named, nameless], "inside": []}, wanted)["lines"]
     )
 
 

@@ -1,0 +1,85 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role verify in a play for several hosts: each is graded with its own options."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from . import tls_bed as bed
+
+ROOT = Path(__file__).parents[2]
+# One server, whose certificate is a private authority's; each host has an opinion of its own about that authority.
+HOSTS = {
+    "distrusts": {},
+    "trusts": {"verify_ca_file": "root.pem"},
+    "mistyped": {"verify_ca_file": "nowhere.pem"},
+    "ignores": {"verify_ignore_trust": True, "verify_mode": "quick"},
+}
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """What the role's last task reported, by host."""
+    folder = tmp_path_factory.mktemp("verify")
+    pki = bed.Pki(folder)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "verify_virtual_hosts": False,
+        "verify_minimum_grade": "A",
+        "verify_endpoints": [{"host": "good.test", "addresses": ["127.0.0.1"], "port": port}],
+    }
+    hosts = {
+        name: {key: pki.path(value) if key == "verify_ca_file" else value for key, value in values.items()}
+        for name, values in HOSTS.items()
+    }
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": hosts}}))
+    play = {"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.verify"]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    with bed.nginx(folder, [bed.nginx_site(port, ["good"])], port):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+            env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
+                 "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+                 "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
+            cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    found = {}
+    for match in re.finditer(r"^(ok|fatal): \[(\w+)(?: -> localhost)?\].* => (?=\{)", done.stdout, re.MULTILINE):
+        shown = json.JSONDecoder().raw_decode(done.stdout[match.end() :])[0]
+        found[match[2]] = (match[1], shown["msg"])  # the last one counts
+    assert found.keys() == HOSTS.keys(), done.stdout + done.stderr
+    return found
+
+
+def test_a_private_authority_counts_for_the_host_that_names_it(reports):
+    status, lines = reports["trusts"]
+    assert status == "ok" and "A" in lines[0].split()[0], lines
+
+
+def test_and_for_no_other(reports):
+    status, lines = reports["distrusts"]
+    assert status == "fatal" and any(line.startswith("T ") for line in lines), lines
+
+
+def test_whether_trust_counts_is_each_hosts_own_matter(reports):
+    status, lines = reports["ignores"]
+    assert status == "ok" and "trust ignored (T)" in lines[0], lines
+
+
+def test_a_file_that_is_not_there_fails_its_host_alone(reports):
+    status, message = reports["mistyped"]
+    assert status == "fatal" and "nowhere.pem" in str(message)
