@@ -39,7 +39,7 @@ MODULE_SECONDS = 120
 
 def module(params: dict, check: bool = False, strace: list | None = None) -> dict:
     """Run the transaction in a process of its own, under strace with these arguments if there are any."""
-    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", *strace] if strace else []
+    tracer = ["strace", "-qq", "-o", "/dev/null", *strace] if strace else []
     started = time.time()
     process = subprocess.Popen(
         [*tracer, sys.executable, "-B", os.path.abspath(__file__), "transaction"],
@@ -57,7 +57,7 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
         result = json.loads(out)
     except ValueError:
         result = {"failed": True, "msg": None, "stderr": err.decode("utf-8", "replace")[-2000:]}
-    # What was killed has left its lock, which says how far it was.
+    # What was killed has left its lock, which tells how far it was.
     with contextlib.suppress(OSError), open(LOCK) as lock:
         result["lock"] = lock.read()
     return dict(result, status=process.returncode, started=started, ended=time.time())
@@ -147,7 +147,7 @@ def host_state() -> dict:
         with contextlib.suppress(OSError):
             with open("/proc/%s/cmdline" % pid, "rb") as text:
                 words = text.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-            # A process that is ending has no words. Workers of a server come and go with its load.
+            # A process that is ending has no command line. Workers of a server come and go with its load.
             if words and program(pid) != program(parent(pid)):
                 processes[pid] = words
             spaces.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in NAMESPACES)
@@ -172,7 +172,7 @@ def lines_since(path: str, length: int) -> list:
 
 
 def is_of_live_server(line: str) -> bool:
-    """Whether a line of an error log is from a process of this host's web server, which is asked for pages."""
+    """Whether a line of an error log is from a process of this host's web server, which pages are requested from."""
     found = re.search(r"\[pid (\d+)|\] (\d+)#\d+: ", line)
     with contextlib.suppress(OSError):
         return found is not None and os.path.basename(program(found[1] or found[2])) in ("apache2", "nginx")
@@ -189,7 +189,7 @@ def journal() -> list:
     return states
 
 
-# --- what the driver asks for ----------------------------------------------------------------------------------------
+# --- what the driver calls -------------------------------------------------------------------------------------------
 
 
 def state() -> dict:
