@@ -34,7 +34,7 @@ PLACE = "/usr/local/lib/kopano-failure"  # on the host
 SECONDS = 240  # for any one command on a host
 KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS}
 # Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time.
-CLIENT_LIMITS = (4 * 3600, 20, 4)
+CLIENT_LIMITS = (4 * 3600, 10, 2)
 PATIENCE = 60  # seconds, for what has to happen by itself
 # Requested before and after each fault: a static page, a page of PHP, one that needs credentials, one that is absent.
 PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")

@@ -439,15 +439,15 @@ class Kill:
     """A run that ends by SIGKILL, and what the next one finds."""
 
     name: str
-    # Arguments for strace for when it is killed; some depend on how many renames the swap has.
+    # When it is killed: arguments for strace, which can depend on how many renames the swap has.
     strace: tuple[str, ...] | Callable[[int], tuple[str, ...]]
     state: str | None  # in which the journal has it then
     recovered: str | None  # what the next run reports that it did with the journal
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     rehearse: str = "auto"
-    # Which it must have been in. Python sleeps, and selects, as well where it waits for a program to end; a run that
-    # was killed there is killed again.
-    phase: str = ""
+    # Instead of strace: before or after which function of Python's. Python makes the same system calls elsewhere.
+    dies: tuple[str, str] | None = None
+    phase: str = ""  # which it must have been in
     # How the next run, which changes nothing of its own, is killed in turn; another one then repairs the host.
     again: tuple[str, ...] = ()
 
@@ -458,7 +458,7 @@ KILLS = (
     Kill("stage", entering("stage"), None, None),
     Kill("stage, journal is there", inject("mkdirat", 1), "staged", "undone"),
     Kill("rehearse", entering("rehearse"), "staged", "undone"),
-    Kill("rehearse, waiting for it", inject("select,pselect6", 1), "staged", "undone", phase="rehearse"),
+    Kill("rehearse, waiting for it", (), "staged", "undone", dies=("before", "select.select"), phase="rehearse"),
     Kill("swap", entering("swap"), "staged", "undone"),
     # Paths are exchanged (renameat2), the journal's records renamed. Only the run itself is counted: a rehearsal, which
     # exchanges paths of its own, is another process.
@@ -477,10 +477,11 @@ KILLS = (
     Kill("reload, before the signal", inject("kill", 1), "swapping", "undone", rehearse="off"),
     Kill(
         "reload, after the signal",
-        inject("clock_nanosleep,select,pselect6", 1),
+        (),
         "swapping",
         "undone",
         rehearse="off",
+        dies=("after", "os.kill"),
         phase="reload",
     ),
     Kill("probe", entering("probe"), "swapping", "undone"),

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -37,8 +38,11 @@ MODULE_SECONDS = 120
 # --- the module ------------------------------------------------------------------------------------------------------
 
 
-def module(params: dict, check: bool = False, strace: list | None = None) -> dict:
-    """Run the transaction in a process of its own, under strace with these arguments if there are any."""
+def module(params: dict, check: bool = False, strace: list | None = None, dies: list | None = None) -> dict:
+    """Run the transaction in a process of its own, under strace with these arguments if there are any.
+
+    dies: arguments for die(), if the process is to kill itself.
+    """
     tracer = ["strace", "-qq", "-o", "/dev/null", *strace] if strace else []
     started = time.time()
     process = subprocess.Popen(
@@ -49,7 +53,7 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(json.dumps([params, check]).encode(), MODULE_SECONDS)
+        out, err = process.communicate(json.dumps([params, check, dies]).encode(), MODULE_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
@@ -63,12 +67,28 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
     return dict(result, status=process.returncode, started=started, ended=time.time())
 
 
+def die(when: str, name: str) -> None:
+    """Kill this process when it first calls a function, such as os.kill: before it or after it."""
+    library, _dot, function = name.rpartition(".")
+    module_of_it, kill = importlib.import_module(library), os.kill
+    original = getattr(module_of_it, function)
+
+    def deadly(*arguments: object) -> None:
+        if when == "after":
+            original(*arguments)
+        kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module_of_it, function, deadly)
+
+
 def transaction() -> dict:
     """What the module's main() does, without Ansible around it."""
     sys.path.insert(0, HERE)
     from ansible_collections.kopano.hardening.plugins.module_utils import _prediction, _transaction
 
-    params, check = json.load(sys.stdin)
+    params, check, dies = json.load(sys.stdin)
+    if dies:
+        die(*dies)
     try:
         return _transaction.run(params, check, _prediction)
     except _transaction.TransactionError as error:

@@ -172,7 +172,7 @@ def _run_until_stopped(host: Host, change: dict[str, Any], strace: list[str], st
         [*host.ssh, command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps([change, False]).encode())
+    process.stdin.write(json.dumps([change, False, None]).encode())
     process.stdin.close()
     try:
         host.wait(stops)
