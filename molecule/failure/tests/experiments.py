@@ -238,13 +238,14 @@ OTHERS = (
     *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
     *(Case(f"killed: {case.name}", partial(kill, case), privileged) for case in KILLS),
 )
+CASES = (*QUIET, *PLAYED, *OTHERS)
 Plan = dict[str, list[Host]]  # by the name of a case
 
 
 def plan(hosts: Sequence[Host]) -> Plan:
     """Which case runs on which of these hosts."""
     found: Plan = {}
-    for number, case in enumerate((*QUIET, *PLAYED, *OTHERS)):
+    for number, case in enumerate(CASES):
         applicable = [host for host in hosts if case.applies_to(host)]
         found[case.name] = applicable if case.everywhere else chosen(number, applicable, case.kind)
     return found

@@ -10,7 +10,7 @@ import re
 
 import pytest
 from bench import hosts
-from experiments import TRACE, WORKS, Observation, plan
+from experiments import CASES, TRACE, WORKS, Observation, plan
 from faults import FAULTS, KILLS, MET, PAGE, Fault, Kill, Met, expected, of, policy
 
 HOSTS = hosts()
@@ -167,6 +167,14 @@ def test_kills_hit_every_state_of_the_journal():
 def test_half_a_swap_is_a_part_of_the_change(seen, host):
     halves, whole = look(seen, "killed: swap, half done", host), look(seen, WORKS, host)
     assert 0 < len(halves.results[1]["recovered"]["files"]) < len(whole.results[0]["diff"])
+
+
+def test_the_spread_loses_no_case_and_no_host():
+    for case in CASES:
+        kinds = {case.kind(host) for host in HOSTS if case.applies_to(host)}
+        assert {case.kind(host) for host in PLAN[case.name]} == kinds, case.name
+    met = [host.name for case in CASES if not case.everywhere for host in PLAN[case.name]]
+    assert set(met) == {host.name for host in HOSTS}
 
 
 # --- the rest --------------------------------------------------------------------------------------------------------
