@@ -108,7 +108,7 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint unit molecule oldest oracles benchmark
+.PHONY: test lint unit molecule faults oldest oracles benchmark
 test: setup ## Lint, unit tests and all Molecule scenarios, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
@@ -122,6 +122,9 @@ unit: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/tls-oracles ## Unit tests
 
 molecule: setup ## All Molecule scenarios, or SCENARIO=name
 	@$(BIN)/python tests/run.py $(if $(SCENARIO),$(addprefix molecule:,$(SCENARIO)),molecule)
+
+faults: setup ## Every fault, kill and reboot on every host; the other rules spread them over the hosts (slow)
+	@FAULTS=all MINUTES=120 $(BIN)/python tests/run.py molecule:failure molecule:reboot
 
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest

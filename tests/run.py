@@ -27,7 +27,7 @@ CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
-LIMIT = 25 * 60  # seconds for one check
+LIMIT = 60 * int(os.environ.get("MINUTES", "25"))  # seconds for one check
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
 

@@ -4,12 +4,13 @@
 
 """A client that never stops asking over HTTPS, each time on a new connection.
 
-client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND]]
+client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND [AT_A_TIME]]]
 
 Each request becomes one line of LOG: when it began (seconds since the epoch), how long it took (milliseconds), and what
 was wrong with the answer, if anything. Every second request has no server name, and half of them ask for a page of PHP.
 Every fifth is a client that knows TLS 1.2 at most and prefers HTTP/2; it begins a session where it gets that.
-It ends by itself after SECONDS, or with a line on standard input or its end.
+It ends by itself after SECONDS, or with a line on standard input or its end. No more than AT_A_TIME requests are under
+way, so on a busy machine there are fewer: each of them is a thread, and hundreds would keep all others from running.
 """
 
 from __future__ import annotations
@@ -68,25 +69,33 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
     return f"{len(body)} bytes of {int(lengths[0])}" if lengths and int(lengths[0]) != len(body) else ""
 
 
-def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "20") -> None:
+def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "20", at_a_time: str = "200") -> None:
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     tls, http2 = context(), http2_context()
-    begin = time.monotonic()
+    due = time.monotonic()
+    end = due + float(seconds)
+    free = threading.Semaphore(int(at_a_time))
 
-    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(int(float(rate) * TIMEOUT)) as pool:
+    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(int(at_a_time)) as pool:
 
         def one(number: int) -> None:
             started, clock = time.time(), time.monotonic()
             shown = name if number % 2 else None
-            wrong = ask(address, shown, PATHS[number // 2 % len(PATHS)], tls if number % 5 else http2)
+            try:
+                wrong = ask(address, shown, PATHS[number // 2 % len(PATHS)], tls if number % 5 else http2)
+            finally:
+                free.release()
             lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
 
         for number in itertools.count():
-            due = begin + number / float(rate)
-            if due > begin + float(seconds) or stop.wait(max(0.0, due - time.monotonic())):
+            if not free.acquire(blocking=False):
+                free.acquire()
+                due = max(due, time.monotonic())
+            if due > end or stop.wait(max(0.0, due - time.monotonic())):
                 break
             pool.submit(one, number)
+            due += 1 / float(rate)
 
 
 if __name__ == "__main__":

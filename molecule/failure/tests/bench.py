@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lab hosts as the tests of this scenario see them, and the client that keeps asking each."""
+"""The lab hosts as the tests of this scenario see them, and the client that keeps sending requests to each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import shlex
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,10 +33,12 @@ from kopano_lab import model  # noqa: E402
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
 SECONDS = 240  # for any one command on a host
 KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS}
+# Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time.
+CLIENT_LIMITS = (4 * 3600, 10, 2)
 PATIENCE = 60  # seconds, for what has to happen by itself
-# Asked before and after each fault: a static page, a page of PHP, one that wants credentials, one that is not there.
+# Requested before and after each fault: a static page, a page of PHP, one that needs credentials, one that is absent.
 PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")
-# Headers that differ from answer to answer.
+# Headers that differ from response to response.
 VOLATILE = ("date", "set-cookie", "expires", "last-modified", "etag")
 
 
@@ -62,10 +63,9 @@ class Host:
     ssh: list[str]
     unprivileged: bool
     texts: dict[str, str] = field(default_factory=dict)
-    renames: dict[tuple[str, ...], int] = field(default_factory=dict)  # in a change's swap, by what is not good in it
 
     def shell(self, script: str, *, check: bool = True) -> str:
-        """Run a script there; its output. Raises CalledProcessError, whose text has the script's own words."""
+        """Run a script there; its output. Raises CalledProcessError, whose text has the script's own output."""
         done = subprocess.run([*self.ssh, "sh -eu"], input=script, check=False, **KEPT)
         if check and done.returncode:
             raise RuntimeError(f"{self.name}: exit status {done.returncode}: {done.stderr.strip()}\n{script}")
@@ -101,7 +101,7 @@ class Host:
         return self.texts[path]
 
     def answers(self) -> dict[str, Any]:
-        """What the server answers to a client outside, by question, without what differs each time."""
+        """How the server responds to a client outside, by request, without what differs each time."""
         targets = [
             {"address": self.address, "port": 443, "server_name": name, "path": path}
             for name in (None, self.lab_name)
@@ -127,7 +127,7 @@ def hosts() -> list[Host]:
     for name, values in content["hosts"].items():
         if wanted and name not in wanted:
             continue
-        # The connection is Ansible's own where there is one. A new one would stay, and whoever waits for the end of
+        # The connection is Ansible's own where there is one. A new one would stay, and what waits for the end of
         # this command's output would wait for its end.
         kept = ("ControlMaster=no", f"ControlPath={values['ansible_control_path']}")
         ssh = [
@@ -149,23 +149,31 @@ def complete(params: dict[str, Any]) -> dict[str, Any]:
 
 
 class Client:
-    """The client that never stops asking one host, and its log."""
+    """The client that never stops sending requests to one host, and its log."""
 
     def __init__(self, host: Host) -> None:
         REPORTS.mkdir(parents=True, exist_ok=True)
         self.log = REPORTS / f"failure-client-{host.name}.log"
         self._process = subprocess.Popen(
-            [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log)],
+            [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log), *map(str, CLIENT_LIMITS)],
             stdin=subprocess.PIPE,
         )
 
     def stop(self) -> None:
         self._process.communicate(timeout=60)
 
-    def requests(self, started: float, ended: float) -> Iterator[tuple[float, float, str]]:
-        """Of each request of that time: when it began (seconds since the epoch), milliseconds, what was wrong."""
+    def requests(self, started: float, ended: float) -> list[tuple[float, float, str]]:
+        """Of each request of that time, in order: when it began and ended (seconds since the epoch), what was wrong."""
         with self.log.open() as lines:
-            for line in lines:
-                found = re.match(r"(\S+) (\S+) (.*)", line)
-                if found and started <= float(found[1]) < ended:
-                    yield float(found[1]), float(found[2]), found[3]
+            found = [re.match(r"(\S+) (\S+) (.*)", line) for line in lines]
+        times = [(float(line[1]), float(line[1]) + float(line[2]) / 1000, line[3]) for line in found if line]
+        return sorted(entry for entry in times if entry[0] < ended and entry[1] > started)
+
+
+def unwatched(requests: list[tuple[float, float, str]], started: float, ended: float) -> float:
+    """The longest time, in seconds, without a request under way."""
+    longest, covered = 0.0, started
+    for begin, end, _wrong in [*requests, (ended, ended, "")]:
+        longest = max(longest, begin - covered)
+        covered = max(covered, end)
+    return longest

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Makes everything happen on the hosts and writes down what was seen. Judging is left to the tests."""
+"""Makes everything happen on the hosts and records what was seen. Judging is left to the tests."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory
+from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory, unwatched
 from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, WHERE, Fault, Kill, change, inject, policy_path
+from spread import Kind, by_rehearsal, by_server, chosen
 
 CONFIRM_SECONDS = 3
 PLAY_SECONDS = 900
-# With more hosts at a time their clients would keep two cores busy.
-SIDE_BY_SIDE = 4
-KILL_TRIES = 20  # on a busy machine a run often sleeps before that, where it waits for a program to end
+SIDE_BY_SIDE = 4  # hosts; more would only wait for two cores
 CIPHERS = (GOOD["ciphers"], "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "HIGH")
 
 Params = dict[str, Any]
@@ -45,6 +44,7 @@ class Observation:
     answers: dict[str, Any] = field(default_factory=dict)  # of the server, afterwards
     error: str = ""  # why the experiment itself did not work
     requests: int = 0
+    unwatched: float = 0.0  # the longest time, in seconds, without a request under way
     lost: list[tuple[float, str]] = field(default_factory=list)  # when it began, and what was wrong
 
 
@@ -65,9 +65,10 @@ def trial(host: Host, *runs: dict[str, Any]) -> Observation:
     return Observation(**host.call("trial", runs=list(runs)))
 
 
-def count_renames(host: Host, values: Iterable[str], result: dict[str, Any]) -> None:
-    """Remember how many renames the swap of a change has: one for each path that is there afterwards."""
-    host.renames[tuple(values)] = sum("(absent)" not in entry["after_header"] for entry in result.get("diff", []))
+def count_renames(host: Host, values: Mapping[str, str]) -> int:
+    """How many renames the swap of a change has: one for each path that is there afterwards. A dry run tells."""
+    planned = host.call("module", params=params(host, dict(values), rehearse="off"), check=True)
+    return sum("(absent)" not in entry["after_header"] for entry in planned["diff"])
 
 
 def variables(host: Host) -> str:
@@ -81,13 +82,11 @@ def variables(host: Host) -> str:
 def meet(fault: Fault, host: Host) -> Observation:
     """Two runs with the fault there."""
     if fault.stops:
-        time.sleep(0.5)  # what was asked before is answered before
+        time.sleep(0.5)  # requests that were sent before have their responses
     host.shell(variables(host) + fault.prepare)
     try:
         run = {"params": params(host, dict(fault.values), **fault.options), "strace": list(fault.strace)}
-        seen = trial(host, run, run)
-        count_renames(host, fault.values, seen.results[0])
-        return seen
+        return trial(host, run, run)
     finally:
         host.shell(variables(host) + fault.repair)
 
@@ -95,17 +94,14 @@ def meet(fault: Fault, host: Host) -> Observation:
 def kill(case: Kill, host: Host) -> Observation:
     """A killed run, and the next one, which changes nothing of its own. What is then finished is restored."""
     killed = params(host, dict(case.values), rehearse=case.rehearse)
-    renames = host.renames[tuple(case.values)]
-    runs = [{"params": killed, "strace": list(case.strace(renames))}]
+    strace = case.strace(count_renames(host, case.values)) if callable(case.strace) else case.strace
+    runs = [{"params": killed, "strace": list(strace), "dies": case.dies}]
     if case.again:
-        runs.append({"params": params(host), "strace": list(case.again(renames))})
+        runs.append({"params": params(host), "strace": list(case.again)})
     runs.append({"params": params(host)})
     if case.recovered == "finished":
         runs.append({"params": back(host)})
-    for _try in range(KILL_TRIES):
-        seen = trial(host, *runs)
-        if not case.phase or f"phase {case.phase}\n" in seen.results[0].get("lock", ""):
-            break
+    seen = trial(host, *runs)
     seen.more["strays"] = host.call("strays")
     return seen
 
@@ -120,11 +116,9 @@ def trace(host: Host) -> Observation:
 
 
 def works(host: Host) -> Observation:
-    """A change that works, the same again, and back twice. Counts the renames of its swap for the kills."""
+    """A change that works, the same once more, and back twice."""
     run = {"params": params(host, {})}
-    seen = trial(host, run, run, {"params": back(host)}, {"params": back(host)})
-    count_renames(host, (), seen.results[0])
-    return seen
+    return trial(host, run, run, {"params": back(host)}, {"params": back(host)})
 
 
 def restores(host: Host) -> Observation:
@@ -145,12 +139,12 @@ def stopping(phase: str) -> list[str]:
 
 
 def stopped(host: Host, phase: str) -> str:
-    """Wait until a run has said that it entered this phase; its process id."""
+    """Wait until a run has reported that it entered this phase; its process id."""
     return host.wait(f"grep -s 'phase {phase}' {LOCK}").split(",")[0].removeprefix("pid ")
 
 
 def at_the_same_time(host: Host) -> Observation:
-    """A run is stopped in its rehearsal, two others come and go, then it goes on; its change is taken back."""
+    """A run is stopped in its rehearsal, two others come and go, then it goes on; its change is rolled back."""
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(host.call, "module", params=params(host, {}), strace=stopping("rehearse"))
         pid = stopped(host, "rehearse")
@@ -164,15 +158,15 @@ def at_the_same_time(host: Host) -> Observation:
 
 
 def lost_connection(host: Host) -> Observation:
-    """The connection is cut right after the swap. There is nobody to tell; the run has to end well by itself."""
+    """The connection is cut right after the swap. The run cannot report to anything and has to end well by itself."""
     host.call("mark", name="lost")
-    command = " ".join(["strace -f -qq -o /dev/null", *stopping("reload"), f"python3 {PLACE}/remote.py transaction"])
+    command = " ".join(["strace -qq -o /dev/null", *stopping("reload"), f"python3 {PLACE}/remote.py transaction"])
     process = subprocess.Popen(
         [host.ssh[0], "-o", "ControlPath=none", *host.ssh[1:], command],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdin is not None
-    process.stdin.write(json.dumps([params(host, {}), False]).encode())
+    process.stdin.write(json.dumps([params(host, {}), False, None]).encode())
     process.stdin.close()
     pid = stopped(host, "reload")
     process.kill()
@@ -188,7 +182,7 @@ def lost_connection(host: Host) -> Observation:
 
 
 def unconfirmed(host: Host) -> Observation:
-    """A change that nobody confirms; another run comes while it waits; somebody confirms too late."""
+    """A change without a confirmation; another run comes while it waits; the confirmation comes too late."""
     host.call("mark", name="unconfirmed")
     waiting = params(host, {}, confirm_timeout=CONFIRM_SECONDS)
     seen = trial(host, {"params": waiting}, {"params": params(host, {})})
@@ -205,32 +199,64 @@ def unconfirmed(host: Host) -> Observation:
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 TRACE = "check mode leaves no trace"
-# works() comes first: it counts for the kills.
-SINGLE: dict[str, Experiment] = {
-    "change that works": works,
-    "restore by id": restores,
-    "second run at the same time": at_the_same_time,
-    "connection is lost": lost_connection,
-    "not confirmed": unconfirmed,
-}
-NEED_STRACE = ("second run at the same time", "connection is lost")
+WORKS = "change that works"
 
 
-def of_host(host: Host) -> dict[str, Experiment]:
-    """The experiments of a host beside those through Ansible, by name, in their order."""
-    found = {name: run for name, run in SINGLE.items() if not (host.unprivileged and name in NEED_STRACE)}
-    found.update((fault.name, partial(meet, fault)) for fault in FAULTS if fault.met_by(host))
-    if not host.unprivileged:
-        found.update((f"killed: {case.name}", partial(kill, case)) for case in KILLS)
+def anywhere(_host: Host) -> bool:
+    return True
+
+
+def privileged(host: Host) -> bool:
+    """Whether it may make namespaces and trace processes."""
+    return not host.unprivileged
+
+
+@dataclass(frozen=True)
+class Case:
+    """An experiment, and the hosts that it applies to. run: None where the play makes it, through Ansible."""
+
+    name: str
+    run: Experiment | None
+    applies_to: Callable[[Host], bool] = anywhere
+    kind: Kind = by_server  # of hosts, of which each kind has to make it
+    everywhere: bool = False  # on every such host, even where the others are spread
+
+
+# While no client sends requests.
+QUIET = (Case(TRACE, trace, privileged),)
+PLAYED = (
+    *(Case(met.name, None, met.applies_to) for met in MET),
+    Case("confirmed", None),
+    Case("killed: through Ansible", None, privileged),
+)
+OTHERS = (
+    Case(WORKS, works, everywhere=True),
+    Case("restore by id", restores),
+    Case("second run at the same time", at_the_same_time, privileged),
+    Case("connection is lost", lost_connection, privileged),
+    Case("not confirmed", unconfirmed),
+    *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
+    *(Case(f"killed: {case.name}", partial(kill, case), privileged) for case in KILLS),
+)
+CASES = (*QUIET, *PLAYED, *OTHERS)
+Plan = dict[str, list[Host]]  # by the name of a case
+
+
+def plan(hosts: Sequence[Host]) -> Plan:
+    """Which case runs on which of these hosts."""
+    found: Plan = {}
+    for number, case in enumerate(CASES):
+        applicable = [host for host in hosts if case.applies_to(host)]
+        found[case.name] = applicable if case.everywhere else chosen(number, applicable, case.kind)
     return found
 
 
-def run_play(hosts: list[Host]) -> Observations:
+def run_play(hosts: list[Host], where: Plan) -> Observations:
     """What is met through Ansible, on all hosts in one run."""
     variables = {
         "out": str(REPORTS),
         "cases": [case.variables() for case in MET],
-        "unprivileged": [host.name for host in hosts if host.unprivileged],
+        "planned": {host.name: [case.name for case in PLAYED if host in where[case.name]] for host in hosts},
         "killed_changes": {host.name: change(host, {}) for host in hosts},
     }
     for host in hosts:
@@ -271,48 +297,40 @@ def observe(host: Host, name: str, experiment: Experiment, say: Callable[[str], 
 
 
 def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations, dict[str, Any]]:
-    """Everything on all hosts. Also what each server answered, and had on its disk, before and after."""
-    found: Observations = {}
-    around: dict[str, Any] = {}
-    for start in range(0, len(hosts), SIDE_BY_SIDE):
-        some_found, some_around = run_some(hosts[start : start + SIDE_BY_SIDE], say)
-        found.update(some_found)
-        around.update(some_around)
-    return found, around
-
-
-def run_some(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations, dict[str, Any]]:
-    """Everything on these hosts, side by side."""
+    """All cases on their hosts. Also what each server responded with, and had on its disk, before and after."""
     found: Observations = {}
     around: dict[str, Any] = {}
     clients: dict[str, Client] = {}
+    where = plan(hosts)
+
+    def run_cases(host: Host, cases: Sequence[Case]) -> None:
+        for case in cases:
+            if case.run and host in where[case.name]:
+                found[case.name, host.name] = observe(host, case.name, case.run, say)
 
     def begin(host: Host) -> None:
         host.deploy()
         host.call("mark", name="first")
         around[host.name] = {"before": host.answers()}
-        if not host.unprivileged:
-            # While nobody asks the server for anything.
-            found[TRACE, host.name] = observe(host, TRACE, trace, say)
+        run_cases(host, QUIET)
         clients[host.name] = Client(host)
 
     def go_on(host: Host) -> None:
-        for name, experiment in of_host(host).items():
-            found[name, host.name] = observe(host, name, experiment, say)
+        run_cases(host, OTHERS)
         around[host.name].update(after=host.answers(), changed=host.call("compare", name="first"))
 
     try:
-        with ThreadPoolExecutor(len(hosts)) as pool:
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             list(pool.map(begin, hosts))
-            found.update(run_play(hosts))
+            found.update(run_play(hosts, where))
             say("what is met through Ansible has been met")
             list(pool.map(go_on, hosts))
     finally:
         for client in clients.values():
             client.stop()
     for (_name, host_name), seen in found.items():
-        for when, _milliseconds, wrong in clients[host_name].requests(seen.started, seen.ended):
-            seen.requests += 1
-            if wrong:
-                seen.lost.append((when, wrong))
+        requests = clients[host_name].requests(seen.started, seen.ended)
+        seen.requests = len(requests)
+        seen.unwatched = unwatched(requests, seen.started, seen.ended)
+        seen.lost = [(begin, wrong) for begin, _end, wrong in requests if wrong and begin >= seen.started]
     return found, around

@@ -20,7 +20,7 @@ LOCK = "/run/kopano-hardening.lock"
 PORT = 8443
 PAGE = "/webapp/client/style.css"
 
-# --- a change that works, in the words of each server ----------------------------------------------------------------
+# --- a change that works, as each server spells it -------------------------------------------------------------------
 
 GOOD = {
     "ciphers": "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256",
@@ -28,7 +28,7 @@ GOOD = {
     "groups": "X25519:prime256v1",
 }
 OPTIONS = {"ciphers": "frontend_tls_ciphers", "suites": "frontend_tls_ciphersuites", "groups": "frontend_tls_groups"}
-SAID = {
+LINES = {
     "apache": {
         "protocols": "SSLProtocol -all +TLSv1.2 +TLSv1.3",
         "ciphers": "SSLCipherSuite {}",
@@ -70,7 +70,7 @@ WHERE: dict[str, dict[str, Any]] = {
 EXTRA = {
     "apache": {
         "port": f"Listen {PORT}\n",
-        # Nobody listens there; a rehearsal cannot know, because it has no way to the host's loopback.
+        # Nothing listens there; a rehearsal cannot know, because it has no way to the host's loopback.
         "backend": f"ProxyPass {PAGE} http://127.0.0.1:9/\n",
     },
     "nginx": {
@@ -88,12 +88,12 @@ def policy_path(host: Host) -> str:
 def policy(host: Host, values: Mapping[str, str]) -> str:
     """The text of the policy, each line under the name of its option as the role writes it."""
     lines = []
-    for key, words in SAID[host.server].items():
+    for key, line in LINES[host.server].items():
         if key == "suites" and host.name in NO_CONF_COMMAND:
             continue
         if key in OPTIONS:
             lines.append(f"# option: {OPTIONS[key]}")
-        lines.append(words.format(values.get(key, GOOD.get(key, ""))))
+        lines.append(line.format(values.get(key, GOOD.get(key, ""))))
     if "backend" in values:
         lines.append(EXTRA[host.server]["backend"])
     return "\n".join(lines) + "\n"
@@ -102,7 +102,7 @@ def policy(host: Host, values: Mapping[str, str]) -> str:
 def change(host: Host, values: Mapping[str, str]) -> dict[str, Any]:
     """The module's options for the good change, with these values instead of the good ones.
 
-    values: ciphers, suites, groups: what the policy says; certificate, key: paths that the site names; port, backend:
+    values: ciphers, suites, groups: values of the policy; certificate, key: paths that the site names; port, backend:
     whether there is that extra.
     """
     where = WHERE[host.server]
@@ -130,10 +130,10 @@ def with_paths(host: Host, values: Mapping[str, str]) -> str:
     lines = []
     for line in host.read(WHERE[host.server]["site"]).splitlines():
         indent = line[: len(line) - len(line.lstrip())]
-        for key, said in PATHS[host.server].items():
-            if key in values and line.split()[:1] == said.split()[:1]:
+        for key, template in PATHS[host.server].items():
+            if key in values and line.split()[:1] == template.split()[:1]:
                 lines.append(f"{indent}# option: {PATH_OPTIONS[key]}")
-                line = indent + said.format(values[key])
+                line = indent + template.format(values[key])
         lines.append(line)
     return "\n".join(lines) + "\n"
 
@@ -147,7 +147,7 @@ class Fault:
 
     name: str
     phase: str  # in which the run ends
-    says: str | Mapping[str, str]  # a regular expression, or one for each server, that is found in the message
+    message: str | Mapping[str, str]  # a regular expression, or one for each server, that is found in the message
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     blames: str | Mapping[str, str] = ""  # the value whose file, line, directive and option the failure names
     options: Mapping[str, Any] = field(default_factory=dict)  # of the module, in place of those of change()
@@ -160,7 +160,7 @@ class Fault:
     # Met on unprivileged hosts too. There the rehearsal is not in namespaces and sees less.
     everywhere: bool = False
 
-    def met_by(self, host: Host) -> bool:
+    def applies_to(self, host: Host) -> bool:
         return host.name not in self.not_on and (self.everywhere or not host.unprivileged)
 
 
@@ -171,15 +171,18 @@ def expected(host: Host, fault: Fault) -> dict[str, Any]:
         return {}
     path, text = blamed_text(host, fault, key)
     if key == "port":
-        said, option = EXTRA[host.server]["port"].splitlines()[-1 if host.server == "apache" else 1].strip(), None
+        spelled, option = (
+            EXTRA[host.server]["port"].splitlines()[-1 if host.server == "apache" else 1].strip(),
+            None,
+        )
     elif key in OPTIONS:
-        said, option = SAID[host.server][key].format(fault.values[key]), OPTIONS[key]
+        spelled, option = LINES[host.server][key].format(fault.values[key]), OPTIONS[key]
     else:
-        said, option = PATHS[host.server][key].format(fault.values[key]), PATH_OPTIONS[key]
-    line = next(number for number, line in enumerate(text.splitlines(), 1) if line.strip() == said)
-    directive, _, value = said.rstrip(";").partition(" ")
+        spelled, option = PATHS[host.server][key].format(fault.values[key]), PATH_OPTIONS[key]
+    line = next(number for number, line in enumerate(text.splitlines(), 1) if line.strip() == spelled)
+    directive, _, value = spelled.rstrip(";").partition(" ")
     place = {"file": path, "line": line, "directive": directive, "value": value, "option": option}
-    return {name: word for name, word in place.items() if word is not None}
+    return {name: part for name, part in place.items() if part is not None}
 
 
 def blamed_text(host: Host, fault: Fault, key: str) -> tuple[str, str]:
@@ -192,9 +195,9 @@ def blamed_text(host: Host, fault: Fault, key: str) -> tuple[str, str]:
     return where["site"].replace("-available", "-enabled"), with_paths(host, fault.values)
 
 
-def of(host: Host, said: str | Mapping[str, str]) -> str:
-    """What is said for every server, or for that of the host."""
-    return said if isinstance(said, str) else said[host.server]
+def of(host: Host, text: str | Mapping[str, str]) -> str:
+    """The text for every server, or that for the host's."""
+    return text if isinstance(text, str) else text[host.server]
 
 
 def inject(calls: str, when: int, signal: str = "KILL", path: str = "") -> tuple[str, ...]:
@@ -208,7 +211,7 @@ def inject(calls: str, when: int, signal: str = "KILL", path: str = "") -> tuple
     )
 
 
-# The module says in the lock file which phase it enters: the write number N is that of phase N.
+# The module writes into the lock file which phase it enters: the write number N is that of phase N.
 PHASES = ("read", "stage", "rehearse", "swap", "reload", "probe", "commit")
 
 
@@ -266,7 +269,7 @@ FAULTS = (
         "rehearse",
         {"apache": "do not match|mismatch", "nginx": "key values mismatch"},
         values={"certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "key": "/etc/ssl/private/other.key"},
-        # Apache's words have both paths, and the certificate's comes first.
+        # Apache's message has both paths, and the certificate's comes first.
         blames={"apache": "certificate", "nginx": "key"},
         prepare="openssl genrsa -out /etc/ssl/private/other.key 2048 2>/dev/null",
         repair="rm /etc/ssl/private/other.key",
@@ -357,7 +360,7 @@ FAULTS = (
         everywhere=True,
     ),
     Fault(
-        "backend that does not answer",
+        "backend that does not respond",
         "probe",
         f"{PAGE}: status 200 before, 50[23] now",
         values={"backend": "dead"},
@@ -365,7 +368,7 @@ FAULTS = (
         everywhere=True,
     ),
     Fault(
-        "answer that is not expected",
+        "response that is not expected",
         "rehearse",
         "status 40[14] where 200 is expected",
         options={"probes": [{"path": "/Microsoft-Server-ActiveSync", "expect": {"status": [200]}}]},
@@ -378,8 +381,8 @@ FAULTS = (
             strace=entering(phase, name),
             rolled_back=phase in ("reload", "probe", "commit"),
         )
-        for name, number in (("HUP", 1), ("TERM", 15))
         for phase in ("rehearse", "reload", "commit")
+        for name, number in (("HUP", 1), ("TERM", 15))
     ),
 )
 
@@ -393,7 +396,7 @@ class Met:
 
     name: str
     phase: str
-    says: str
+    message: str
     option: str = ""  # of the role, which the failure names
     ciphers: tuple[str, ...] = ()
     suites: tuple[str, ...] = ()
@@ -401,11 +404,13 @@ class Met:
     template: str | None = None
     not_on: tuple[str, ...] = ()
 
+    def applies_to(self, host: Host) -> bool:
+        return host.name not in self.not_on
+
     def variables(self) -> dict[str, Any]:
         """What met.yml needs of it."""
-        return {
-            key: value for key, value in asdict(self).items() if value is not None and key not in ("says", "option")
-        }
+        unused = ("message", "option", "not_on")
+        return {key: value for key, value in asdict(self).items() if value is not None and key not in unused}
 
 
 MET = (
@@ -434,49 +439,62 @@ class Kill:
     """A run that ends by SIGKILL, and what the next one finds."""
 
     name: str
-    strace: Callable[[int], tuple[str, ...]]  # when it is killed; asked with how many renames the swap has
-    recovered: str | None  # what the next run says that it did with the journal
+    # When it is killed: arguments for strace, which can depend on how many renames the swap has.
+    strace: tuple[str, ...] | Callable[[int], tuple[str, ...]]
+    state: str | None  # in which the journal has it then
+    recovered: str | None  # what the next run reports that it did with the journal
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     rehearse: str = "auto"
-    # Which it must have been in. Python sleeps, and selects, as well where it waits for a program to end; a run that
-    # was killed there is killed again.
-    phase: str = ""
-    # How the next run, which changes nothing of its own, is killed in turn; another one then puts things right.
-    again: Callable[[int], tuple[str, ...]] | None = None
+    # Instead of strace: before or after which function of Python's. Python makes the same system calls elsewhere.
+    dies: tuple[str, str] | None = None
+    phase: str = ""  # which it must have been in
+    # How the next run, which changes nothing of its own, is killed in turn; another one then repairs the host.
+    again: tuple[str, ...] = ()
 
 
 KILLS = (
-    Kill("lock", lambda renames: inject("flock", 1), None),
-    Kill("read", lambda renames: entering("read"), None),
-    Kill("stage", lambda renames: entering("stage"), None),
-    Kill("stage, journal is there", lambda renames: inject("mkdirat", 1), "undone"),
-    Kill("rehearse", lambda renames: entering("rehearse"), "undone"),
-    Kill("rehearse, waiting for it", lambda renames: inject("select,pselect6", 1), "undone", phase="rehearse"),
-    Kill("swap", lambda renames: entering("swap"), "undone"),
-    # Paths are exchanged (renameat2), the journal's records renamed. Each process is counted for itself, and a
-    # rehearsal exchanges paths of its own.
-    Kill("swap, before the first file", lambda renames: inject("renameat2", 1), "undone", rehearse="off"),
-    Kill("swap, half done", lambda renames: inject("renameat2", 1 + renames // 2), "undone", rehearse="off"),
-    Kill("swap, before the last file", lambda renames: inject("renameat2", renames), "undone", rehearse="off"),
-    Kill("reload", lambda renames: entering("reload"), "undone"),
-    Kill("reload, before the signal", lambda renames: inject("kill", 1), "undone", rehearse="off"),
+    Kill("lock", inject("flock", 1), None, None),
+    Kill("read", entering("read"), None, None),
+    Kill("stage", entering("stage"), None, None),
+    Kill("stage, journal is there", inject("mkdirat", 1), "staged", "undone"),
+    Kill("rehearse", entering("rehearse"), "staged", "undone"),
+    Kill("rehearse, waiting for it", (), "staged", "undone", dies=("before", "select.select"), phase="rehearse"),
+    Kill("swap", entering("swap"), "staged", "undone"),
+    # Paths are exchanged (renameat2), the journal's records renamed. Only the run itself is counted: a rehearsal, which
+    # exchanges paths of its own, is another process.
+    Kill("swap, before the first file", inject("renameat2", 1), "swapping", "undone", rehearse="off"),
     Kill(
-        "reload, after the signal",
-        lambda renames: inject("clock_nanosleep,select,pselect6", 1),
+        "swap, half done",
+        lambda renames: inject("renameat2", 1 + renames // 2),
+        "swapping",
         "undone",
         rehearse="off",
+    ),
+    Kill(
+        "swap, before the last file", lambda renames: inject("renameat2", renames), "swapping", "undone", rehearse="off"
+    ),
+    Kill("reload", entering("reload"), "swapping", "undone"),
+    Kill("reload, before the signal", inject("kill", 1), "swapping", "undone", rehearse="off"),
+    Kill(
+        "reload, after the signal",
+        (),
+        "swapping",
+        "undone",
+        rehearse="off",
+        dies=("after", "os.kill"),
         phase="reload",
     ),
-    Kill("probe", lambda renames: entering("probe"), "undone"),
-    Kill("commit", lambda renames: entering("commit"), "undone"),
+    Kill("probe", entering("probe"), "swapping", "undone"),
+    Kill("commit", entering("commit"), "swapping", "undone"),
     # The record is saved as staged, swapping and proven before.
-    Kill("commit, found good", lambda renames: inject("rename", 4), "finished"),
+    Kill("commit, found good", inject("rename", 4), "proven", "finished"),
     Kill(
         "rollback",
         lambda renames: inject("renameat2", renames + 1),
+        "swapping",
         "undone",
         values={"backend": "dead"},
         rehearse="off",
     ),
-    Kill("recovery", lambda renames: entering("probe"), "undone", again=lambda renames: inject("renameat2", 1)),
+    Kill("recovery", entering("probe"), "swapping", "undone", again=inject("renameat2", 1)),
 )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import re
@@ -37,9 +38,12 @@ MODULE_SECONDS = 120
 # --- the module ------------------------------------------------------------------------------------------------------
 
 
-def module(params: dict, check: bool = False, strace: list | None = None) -> dict:
-    """Run the transaction in a process of its own, under strace with these arguments if there are any."""
-    tracer = ["strace", "-f", "-qq", "-o", "/dev/null", *strace] if strace else []
+def module(params: dict, check: bool = False, strace: list | None = None, dies: list | None = None) -> dict:
+    """Run the transaction in a process of its own, under strace with these arguments if there are any.
+
+    dies: arguments for die(), if the process is to kill itself.
+    """
+    tracer = ["strace", "-qq", "-o", "/dev/null", *strace] if strace else []
     started = time.time()
     process = subprocess.Popen(
         [*tracer, sys.executable, "-B", os.path.abspath(__file__), "transaction"],
@@ -49,7 +53,7 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(json.dumps([params, check]).encode(), MODULE_SECONDS)
+        out, err = process.communicate(json.dumps([params, check, dies]).encode(), MODULE_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
@@ -57,10 +61,24 @@ def module(params: dict, check: bool = False, strace: list | None = None) -> dic
         result = json.loads(out)
     except ValueError:
         result = {"failed": True, "msg": None, "stderr": err.decode("utf-8", "replace")[-2000:]}
-    # What was killed has left its lock, which says how far it was.
+    # What was killed has left its lock, which tells how far it was.
     with contextlib.suppress(OSError), open(LOCK) as lock:
         result["lock"] = lock.read()
     return dict(result, status=process.returncode, started=started, ended=time.time())
+
+
+def die(when: str, name: str) -> None:
+    """Kill this process when it first calls a function, such as os.kill: before it or after it."""
+    library, _dot, function = name.rpartition(".")
+    module_of_it, kill = importlib.import_module(library), os.kill
+    original = getattr(module_of_it, function)
+
+    def deadly(*arguments: object) -> None:
+        if when == "after":
+            original(*arguments)
+        kill(os.getpid(), signal.SIGKILL)
+
+    setattr(module_of_it, function, deadly)
 
 
 def transaction() -> dict:
@@ -68,7 +86,9 @@ def transaction() -> dict:
     sys.path.insert(0, HERE)
     from ansible_collections.kopano.hardening.plugins.module_utils import _prediction, _transaction
 
-    params, check = json.load(sys.stdin)
+    params, check, dies = json.load(sys.stdin)
+    if dies:
+        die(*dies)
     try:
         return _transaction.run(params, check, _prediction)
     except _transaction.TransactionError as error:
@@ -147,7 +167,7 @@ def host_state() -> dict:
         with contextlib.suppress(OSError):
             with open("/proc/%s/cmdline" % pid, "rb") as text:
                 words = text.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-            # A process that is ending has no words. Workers of a server come and go with its load.
+            # A process that is ending has no command line. Workers of a server come and go with its load.
             if words and program(pid) != program(parent(pid)):
                 processes[pid] = words
             spaces.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in NAMESPACES)
@@ -172,7 +192,7 @@ def lines_since(path: str, length: int) -> list:
 
 
 def is_of_live_server(line: str) -> bool:
-    """Whether a line of an error log is from a process of this host's web server, which is asked for pages."""
+    """Whether a line of an error log is from a process of this host's web server, which pages are requested from."""
     found = re.search(r"\[pid (\d+)|\] (\d+)#\d+: ", line)
     with contextlib.suppress(OSError):
         return found is not None and os.path.basename(program(found[1] or found[2])) in ("apache2", "nginx")
@@ -189,7 +209,7 @@ def journal() -> list:
     return states
 
 
-# --- what the driver asks for ----------------------------------------------------------------------------------------
+# --- what the driver calls -------------------------------------------------------------------------------------------
 
 
 def state() -> dict:

@@ -22,7 +22,7 @@ def phase(seen: Observation) -> str:
 
 
 def outcome(result: dict[str, Any]) -> str:
-    """One word or two for a run."""
+    """What became of a run, in short."""
     recovered = result.get("recovered")
     if result.get("status", 0) < 0:
         return "killed"
@@ -38,7 +38,7 @@ def cells(seen: Observation) -> tuple[str, ...]:
     if seen.error:
         return ("did not work", "", "", "")
     first = seen.results[0] if seen.results else {}
-    lost = str(len(seen.lost)) if seen.requests else "not asked"
+    lost = str(len(seen.lost)) if seen.requests else "none sent"
     if seen.lost:
         times = [when for when, _ in seen.lost]
         lost += f" ({max(times) - min(times):.1f} s)"
@@ -68,13 +68,13 @@ def table(observations: Observations) -> list[str]:
 
 
 def text(observations: Observations, seconds: float) -> str:
-    """The report in Markdown, with what each failed run said."""
+    """The report in Markdown, with what each failed run reported."""
     lines = ["# Faults", "", f"{len(observations)} experiments in {seconds:.0f} s.", ""]
     lines += ["| " + " | ".join(line) + " |" for line in (HEAD, ("---",) * len(HEAD), *rows(observations))]
     requests = sum(seen.requests for seen in observations.values())
-    lines += ["", f"{requests} requests of the clients in all.", "", "## What the first run said", ""]
+    lines += ["", f"{requests} requests of the clients in all.", "", "## What the first run reported", ""]
     for (name, host), seen in observations.items():
-        said = seen.error or (seen.results[0].get("msg") if seen.results else None)
-        if said:
-            lines += [f"- {name}, {host}:", "", *(f"      {line}" for line in said.splitlines()), ""]
+        message = seen.error or (seen.results[0].get("msg") if seen.results else None)
+        if message:
+            lines += [f"- {name}, {host}:", "", *(f"      {line}" for line in message.splitlines()), ""]
     return "\n".join(lines) + "\n"

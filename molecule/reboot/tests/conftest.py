@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Every host goes through all of its reboots before the first test; the tests judge what was seen."""
+"""Every host goes through its reboots before the first test; the tests judge what was seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "failure" / "tests"))
 
 import reboots
-from bench import hosts
+from bench import Host, hosts
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +27,11 @@ def seen(pytestconfig):
         with capture.global_and_fixture_disabled():
             print(line, flush=True)
 
-    chosen = hosts()
-    with ThreadPoolExecutor(len(chosen)) as pool:
-        results = pool.map(lambda host: reboots.run_all(host, report), chosen)
-        return dict(zip((host.name for host in chosen), results, strict=True))
+    found = hosts()
+    plan = reboots.plan(found)
+
+    def run(host: Host) -> dict[tuple[str, bool], reboots.Seen]:
+        return reboots.run_all(host, [variant for variant, where in plan if host in where], report)
+
+    with ThreadPoolExecutor(len(found)) as pool:
+        return {host.name: seen for host, seen in zip(found, pool.map(run, list(found)), strict=True)}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stops a run somewhere, cuts the host's power, and writes down in what state the host comes up."""
+"""Stops a run somewhere, cuts the host's power, and records in what state the host comes up."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bench import PATIENCE, PLACE, PROJECT, Host, lab_set
+from bench import PLACE, PROJECT, Host, lab_set
 from experiments import params, stopping
 from faults import LOCK, PHASES, inject
+from spread import chosen
 
 from kopano_lab import model
 
+BOOT_SECONDS = 180  # on a busy machine, with other hosts that boot at the same time
 CONFIRM_SECONDS = 600  # longer than all of this takes: what rolls back is the boot
 UNIT = "kopano-hardening-rollback.service"
 SERVICE = f"/etc/systemd/system/{UNIT}"
@@ -31,11 +33,11 @@ ENABLED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 class Case:
     """Where the power is cut, and what has to come of it.
 
-    strace: when the run is stopped; empty: it comes to its end. stops: a condition in shell that says that it was.
+    strace: when the run is stopped; None: it comes to its end. stops: a condition in shell, true when it was stopped.
     """
 
     name: str
-    strace: Callable[[], list[str]] | None
+    strace: list[str] | None
     stops: str
     journal: list[str]  # the states of the transactions after the boot
     recovered: str | None  # what the run after the boot still has to do with them
@@ -50,7 +52,7 @@ class Case:
 
 
 def _phase(phase: str, journal: list[str], recovered: str | None, **more: Any) -> Case:
-    return Case(phase, lambda: stopping(phase), f"grep -s 'phase {phase}' {LOCK}", journal, recovered, **more)
+    return Case(phase, stopping(phase), f"grep -s 'phase {phase}' {LOCK}", journal, recovered, **more)
 
 
 def _stopped_in(phase: str) -> str:
@@ -66,7 +68,7 @@ CASES = (
     _phase("swap", ["staged"], "undone"),
     Case(
         "swap, half done",
-        lambda: list(inject("renameat2", 2, "STOP")),
+        list(inject("renameat2", 2, "STOP")),
         _stopped_in("swap"),
         ["undone"],
         None,
@@ -99,18 +101,23 @@ class Seen:
     error: str = ""
 
 
-def variants() -> list[tuple[Case, bool]]:
-    """Every case, without a confirmation and with one where both make sense."""
-    return [(case, confirming) for case in CASES for confirming in case.with_confirmation]
+Variant = tuple[Case, bool]
+# Every case, without a confirmation and with one where both make sense.
+VARIANTS: tuple[Variant, ...] = tuple((case, confirming) for case in CASES for confirming in case.with_confirmation)
 
 
-def run_all(host: Host, report: Callable[[str], None]) -> dict[tuple[str, bool], Seen]:
+def plan(hosts: Sequence[Host]) -> list[tuple[Variant, list[Host]]]:
+    """Which variant runs on which of these hosts."""
+    return [(variant, chosen(number, hosts)) for number, variant in enumerate(VARIANTS)]
+
+
+def run_all(host: Host, variants: Iterable[Variant], report: Callable[[str], None]) -> dict[tuple[str, bool], Seen]:
     """All reboots of a host, one after the other."""
     # The connection that Ansible keeps open ends with the power.
     host.ssh[1:1] = ["-o", "ControlPath=none", "-o", "ConnectTimeout=5"]
     host.deploy()
     found = {}
-    for case, confirming in variants():
+    for case, confirming in variants:
         started = time.monotonic()
         try:
             seen = _reboot_in(host, case, confirming)
@@ -127,7 +134,7 @@ def _reboot_in(host: Host, case: Case, confirming: bool) -> Seen:
     host.shell("rm -rf /var/lib/kopano-hardening")
     change = params(host, {}, rehearse=case.rehearse, confirm_timeout=CONFIRM_SECONDS if confirming else 0)
     if case.strace:
-        _run_until_stopped(host, change, case.strace(), case.stops)
+        _run_until_stopped(host, change, case.strace, case.stops)
     else:
         done = host.call("module", params=change)
         assert done["changed"], done
@@ -138,15 +145,7 @@ def _reboot_in(host: Host, case: Case, confirming: bool) -> Seen:
     seen.answers = host.answers()
     seen.changed = host.call("compare", name="reboot")
     seen.journal = host.call("journal")
-    seen.enabled = host.shell(f"ls {ENABLED} 2>/dev/null || true")
-    seen.failed_units = host.shell("systemctl list-units --failed --plain --no-legend")
-    seen.order = [
-        int(host.shell(f"systemctl show --property={name} {unit}").strip().partition("=")[2] or 0)
-        for name, unit in (
-            ("ExecMainExitTimestampMonotonic", UNIT),
-            ("ExecMainStartTimestampMonotonic", "apache2" if host.server == "apache" else "nginx"),
-        )
-    ]
+    seen.enabled, seen.failed_units, seen.order = _units(host)
     seen.following = host.call("module", params=params(host))
     seen.left = host.shell(f"ls {SERVICE} 2>/dev/null || true")
     if case.stays:
@@ -155,13 +154,25 @@ def _reboot_in(host: Host, case: Case, confirming: bool) -> Seen:
     return seen
 
 
+def _units(host: Host) -> tuple[str, str, list[int]]:
+    """What Seen has as enabled, failed_units and order."""
+    server = "apache2" if host.server == "apache" else "nginx"
+    texts = host.shell(
+        f"ls {ENABLED} 2>/dev/null || true; echo ---; systemctl list-units --failed --plain --no-legend; echo ---;"
+        f"systemctl show --value --property=ExecMainExitTimestampMonotonic {UNIT};"
+        f"systemctl show --value --property=ExecMainStartTimestampMonotonic {server}"
+    ).split("---\n")
+    enabled, failed, order = (text.strip() for text in texts)
+    return enabled, failed, [int(word) for word in order.split()]
+
+
 def _run_until_stopped(host: Host, change: dict[str, Any], strace: list[str], stops: str) -> None:
-    command = " ".join(["strace -f -qq -o /dev/null", *strace, f"python3 -B {PLACE}/remote.py transaction"])
+    command = " ".join(["strace -qq -o /dev/null", *strace, f"python3 -B {PLACE}/remote.py transaction"])
     process = subprocess.Popen(
         [*host.ssh, command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     assert process.stdin is not None
-    process.stdin.write(json.dumps([change, False]).encode())
+    process.stdin.write(json.dumps([change, False, None]).encode())
     process.stdin.close()
     try:
         host.wait(stops)
@@ -175,8 +186,8 @@ def _cut_power(host: Host) -> None:
     container = model.Lab(PROJECT, lab_set()).container(host.name)
     podman = [sys.executable, str(PROJECT / "lab" / "lab.py"), "--set", lab_set(), "podman"]
     for words in (["kill", "--signal=KILL", container], ["wait", container], ["start", container]):
-        subprocess.run([*podman, *words], check=True, capture_output=True, timeout=PATIENCE)
-    deadline = time.monotonic() + PATIENCE
+        subprocess.run([*podman, *words], check=True, capture_output=True, timeout=BOOT_SECONDS)
+    deadline = time.monotonic() + BOOT_SECONDS
     while True:
         state = host.shell("systemctl is-system-running --wait || true", check=False).strip()
         if state in ("running", "degraded"):

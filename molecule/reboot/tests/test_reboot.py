@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import pytest
 from bench import hosts
-from reboots import Case, variants
-
-HOSTS = hosts()
+from reboots import Case, plan
 
 
-@pytest.mark.parametrize("host", HOSTS, ids=[host.name for host in HOSTS])
 @pytest.mark.parametrize(
-    ("case", "confirming"),
-    [pytest.param(case, confirming, id=case.name + ", to confirm" * confirming) for case, confirming in variants()],
+    ("case", "confirming", "host"),
+    [
+        pytest.param(case, confirming, host, id=f"{case.name}{', to confirm' * confirming}-{host.name}")
+        for (case, confirming), where in plan(hosts())
+        for host in where
+    ],
 )
 def test_reboot(seen, case: Case, confirming: bool, host):
     found = seen[host.name][case.name, confirming]
