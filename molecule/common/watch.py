@@ -23,6 +23,7 @@ import yaml
 CLIENT = Path(__file__).resolve().parent / "client.py"
 SECONDS = "300"  # a client whose run does not end, ends by itself
 RATE = "5"  # requests a second; the scenario failure asks more often
+AT_A_TIME = "10"  # requests under way, where a busy machine makes them slow
 PATIENCE = 20  # seconds that a client gets to finish its last requests
 
 
@@ -47,6 +48,7 @@ def begin(folder: Path, kind: str, inventory: Path) -> None:
                     run / f"{host}.log",
                     SECONDS,
                     RATE,
+                    AT_A_TIME,
                 ],
                 stdin=descriptor,
                 stdout=words,
