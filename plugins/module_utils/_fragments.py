@@ -13,7 +13,6 @@ transaction.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import re
 import typing as t
@@ -27,6 +26,12 @@ KINDS = ("modules", "confs", "sites")
 # Where Debian's Apache keeps the marks, by kind. Source: a2enmod(8) and the script behind it.
 _MARKS = {"modules": "module", "confs": "conf", "sites": "site"}
 _MARK_DIRECTORY = "/var/lib/apache2"
+
+
+# At its start Apache runs each module's post_config hook twice, at a reload once, and mod_http2 does nothing in the
+# first run. Configured by the reload that loads it, it loses the worker process at each client that speaks HTTP/2 in
+# TLS 1.2. Others must not be loaded before they are configured: mod_ssl without a session cache ends Apache where it had one.
+_LOADED_FIRST = ("http2",)
 
 
 class FragmentError(Exception):
@@ -66,13 +71,13 @@ def enable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str]
             _link(changes, layout, slot, kind, name)
 
 
-def new_modules(layout: Layout, changes: t.Iterable[Change]) -> list[Change]:
-    """Those of the changes by which Apache loads a module that it does not load yet."""
+def loaded_first(layout: Layout, changes: t.Iterable[Change]) -> list[Change]:
+    """Those of the changes by which Apache loads a module that has to be there before it is configured."""
     slot = layout.modules
     if layout.server != "apache" or slot is None:
         return []
-    loads = os.path.join(slot.enabled_dir, "*" + slot.suffixes[0])
-    return [change for change in changes if change.before.kind == ABSENT and fnmatch.fnmatch(change.path, loads)]
+    paths = {os.path.join(slot.enabled_dir, name + slot.suffixes[0]) for name in _LOADED_FIRST}
+    return [change for change in changes if change.before.kind == ABSENT and change.path in paths]
 
 
 def disable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str]) -> None:

@@ -587,13 +587,11 @@ class _Transaction:
     def _swap(self, server: Server, live: _config.Config | None, changes: list[Change], running: bool) -> None:
         """Put the changes in place, and have the server read them.
 
-        At its start Apache runs a module's post_config hook twice, at a reload once, and modules such as mod_http2 do
-        nothing in their first run: configured by the reload that loads it, mod_http2 loses the worker process at each
-        client that speaks HTTP/2 in TLS 1.2. So new modules are loaded first, by a reload of their own. Where what was
-        there does not bear them, they are loaded with the rest, and one more reload follows.
+        Modules that have to be there before they are configured are loaded first, by a reload of their own. Where what
+        was there does not bear them, they are loaded with the rest, and one more reload follows.
         """
         assert self.record is not None
-        modules = _fragments.new_modules(server.layout, changes) if running else []
+        modules = _fragments.loaded_first(server.layout, changes) if running else []
         rest = [change for change in changes if change not in modules]
         if modules:
             self.journal.swap(self.record, modules, later=rest)

@@ -115,7 +115,18 @@ def test_http2_works_after_the_run_that_loads_it(apache):
         process.wait(20)
 
 
-def test_new_modules_are_loaded_before_what_uses_them(apache):
+def test_other_modules_are_loaded_with_their_configuration(apache):
+    """Loaded without its session cache, mod_ssl ends an Apache that had one before."""
+    found: list[list[str]] = []
+    apache.server.happens = [lambda: found.append(sorted(os.listdir(apache.enabled))) and None] * 3
+    (apache.available.parent / "apache.conf").write_text("")
+    for name in ("ssl.load", "ssl.conf"):
+        (apache.available / name).write_text("")
+    apache.run(files=[], enable={"modules": ["http2", "ssl"]})
+    assert found == [["http2.load"], ["http2.conf", "http2.load", "ssl.conf", "ssl.load"]]
+
+
+def test_http2_is_loaded_before_what_uses_it(apache):
     """Each reload finds what it is for, and a second change of the same kind needs one reload only."""
     found: list[list[str]] = []
     apache.server.happens = [lambda: found.append(sorted(os.listdir(apache.enabled))) and None] * 3
@@ -126,7 +137,7 @@ def test_new_modules_are_loaded_before_what_uses_them(apache):
     assert len(found) == 3
 
 
-def test_modules_that_the_old_configuration_does_not_bear_are_loaded_with_the_new_one(apache):
+def test_a_module_that_the_old_configuration_does_not_bear_is_loaded_with_the_new_one(apache):
     found: list[list[str]] = []
     apache.server.happens = [lambda: found.append(sorted(os.listdir(apache.enabled))) and None] * 3
     (apache.available.parent / "apache.conf").write_text("")
