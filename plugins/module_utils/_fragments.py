@@ -30,7 +30,8 @@ _MARK_DIRECTORY = "/var/lib/apache2"
 
 # At its start Apache runs each module's post_config hook twice, at a reload once, and mod_http2 does nothing in the
 # first run. Configured by the reload that loads it, it loses the worker process at each client that speaks HTTP/2 in
-# TLS 1.2. Others must not be loaded before they are configured: mod_ssl without a session cache ends Apache where it had one.
+# TLS 1.2. Others must not be loaded before they are configured: mod_ssl without a session cache ends an Apache that had
+# one before.
 _LOADED_FIRST = ("http2",)
 
 
