@@ -19,6 +19,8 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils import _namespace
 
+from .slow_bed import SLACK
+
 
 def _refused() -> str:
     try:
@@ -166,13 +168,14 @@ def test_a_big_log_is_neither_seen_nor_copied():
     assert entries == sorted(name for name in os.listdir("/var/log") if os.path.isdir("/var/log/" + name))
 
 
-def test_nothing_is_forked_beside_a_thread_in_its_last_moment():
+def test_nothing_is_forked_beside_a_thread_in_its_last_moment(monkeypatch):
     """Python knows nothing any more of such a thread, and nothing at all of one that C code has started."""
+    monkeypatch.setattr(_namespace, "THREAD_PATIENCE", 20.0)
     libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
-    libc.pthread_create(ctypes.byref(thread), None, libc.usleep, ctypes.c_void_p(400_000))
     started = time.monotonic()
+    libc.pthread_create(ctypes.byref(thread), None, libc.usleep, ctypes.c_void_p(400_000))
     libc.pthread_detach(thread)
-    assert _namespace.call(lambda: len(os.listdir("/proc/self/task")), 10) == 1
+    assert _namespace.call(lambda: len(os.listdir("/proc/self/task")), 60) == 1
     assert 0.3 < time.monotonic() - started < _namespace.THREAD_PATIENCE
 
 
@@ -192,7 +195,7 @@ def test_work_that_hangs_is_ended_in_time():
     started = time.monotonic()
     with pytest.raises(_namespace.TimedOut):
         _namespace.call(lambda: time.sleep(60), 0.3)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 0.3 + SLACK
 
 
 def test_what_work_raises_comes_back_as_text():

@@ -21,6 +21,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._beside import Be
 from . import tls_bed as bed
 from . import tls_cases as cases
 from . import tls_peers as peers
+from .slow_bed import SLACK
+
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -144,7 +148,7 @@ def test_what_cannot_be_interrupted_is_left_behind(servers, trust, monkeypatch, 
     stuck, good = _tls_prober.probe_all(
         endpoints, "quick", 1.0, trust=trust, judge=_tls_grade.grade, processes=processes
     )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1 + SLACK
     assert (stuck["grade"], stuck["error"]) == (None, "it kept the prober busy beyond the time limit")
     assert good["grade"] == "A+"
 
@@ -153,7 +157,7 @@ def test_a_process_that_does_not_end_is_ended():
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="it ended without an answer"):
         Beside(lambda: time.sleep(30)).result(0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 0.3 + SLACK
     assert Beside(lambda: 1).result(5) == 1
 
 

@@ -23,6 +23,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_model im
 
 from .updates_bed import RpmBed, Rpms, missing
 
+# Package managers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 LACKING = missing("dnf", "rpm", "rpmbuild", "createrepo_c", "modifyrepo_c")
 real = pytest.mark.skipif(LACKING is not None, reason=f"{LACKING} is not installed")
 
