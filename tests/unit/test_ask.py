@@ -289,9 +289,9 @@ def test_what_comes_before_the_response_is_not_taken_for_it(interim: bytes) -> N
 
 
 class Backend(socketserver.StreamRequestHandler):
-    """An ordinary server whose backend takes its time, for each request."""
+    """An ordinary server whose backend takes more than half of the time that a request may take, for each request."""
 
-    seconds = 0.28
+    timeout, seconds = 0.8, 0.45
 
     def handle(self) -> None:
         while self.rfile.readline():
@@ -304,10 +304,10 @@ class Backend(socketserver.StreamRequestHandler):
 def test_slow_backends_are_waited_for_however_many_requests_there_are() -> None:
     with answering(Backend) as port:
         targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(60)]
-        answers = _ask.ask_all(targets, 2 * TIMEOUT)
+        answers = _ask.ask_all(targets, Backend.timeout)
     assert all(answer["ok"] for answer in answers)
-    # Those of a connection take longer than one of them may.
-    assert _ask.REQUESTS_A_CONNECTION * Backend.seconds > _ask.WAITS * 2 * TIMEOUT
+    # Together they take longer than any one of them may.
+    assert len(targets) / _ask.CONCURRENCY * Backend.seconds > _ask.WAITS * Backend.timeout
 
 
 def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() -> None:

@@ -42,9 +42,7 @@ def rpms(tmp_path_factory):
 
 @pytest.fixture
 def bed(tmp_path, rpms):
-    bed = RpmBed(tmp_path, rpms)
-    bed.install(*INSTALLED)
-    return bed
+    return RpmBed(tmp_path, rpms, INSTALLED)
 
 
 def moment(seconds=0.0):
