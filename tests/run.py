@@ -28,8 +28,8 @@ LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
 LIMIT = 25 * 60  # seconds for one check
-# More workers than cores, as many tests wait for time limits; those of a group share what one worker has made for them.
-UNIT = ["-n", "4", "--dist", "loadgroup", "tests/unit"]
+# More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
+UNIT = ["-n", "4", "--dist", "loadscope", "tests/unit"]
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
 

@@ -30,8 +30,6 @@ WRONG = [
     ("caa_info", {"names": ["a.test"], "timeout": -1}, "timeout: must be above 0 and at most 600 seconds"),
 ]
 
-pytestmark = pytest.mark.xdist_group("on_controller")
-
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):

@@ -31,9 +31,6 @@ INVENTORY = {
 # Options of which one host each has a value that cannot work: the step that the option is for, and the others' value.
 WRONG = {"updates_apply": ("1", "none"), "caa_timeout": ("4", "5"), "verify_mode": ("5", "quick")}
 
-# One worker makes the tarball, and runs what comes from it.
-pytestmark = pytest.mark.xdist_group("packaging")
-
 
 def run(*command, **environment):
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))}

@@ -21,8 +21,6 @@ import yaml
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 HOSTS = ("web1", "web2", "web3")
-# Tests of one run are on one worker, which makes it once.
-together = pytest.mark.xdist_group("playbooks")
 # Of a host that nothing more than its web server is known of.
 LEFT_ALONE = ["-", "?", "-", "-", "-"]
 REACH = "kopano.hardening.reach"
@@ -145,7 +143,6 @@ def one_fails(harden):
     return harden({"web2"}, **said)
 
 
-@together
 def test_a_host_that_fails_ends_nothing_for_the_others(one_fails):
     card = one_fails.card
     assert (one_fails.failed, one_fails.seen) == ({"web2"}, set(HOSTS))
@@ -155,13 +152,11 @@ def test_a_host_that_fails_ends_nothing_for_the_others(one_fails):
     assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
-@together
 def test_a_host_that_fails_is_told_of_its_updates_and_not_of_its_certificates(one_fails):
     """What these have to be good for is only known of a host that is graded."""
     assert [one_fails.output.count(f"on {role}") for role in ("updates", "certificate", "caa")] == [3, 2, 2]
 
 
-@together
 def test_options_that_can_work_are_what_the_question_is_made_of(one_fails):
     assert one_fails.asked == ["asked"] * len(HOSTS)
 
@@ -245,7 +240,6 @@ def refused(harden):
     return harden(set(of_hosts), of_hosts, hosts=list(of_hosts))
 
 
-@together
 @pytest.mark.parametrize("number", range(len(REFUSED)))
 def test_options_are_refused_before_a_host_is_asked(refused, number):
     assert refused.asked == [] and "reached" not in refused.output

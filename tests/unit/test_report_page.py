@@ -18,11 +18,7 @@ from . import report_bed as bed
 
 playwright = pytest.importorskip("playwright.sync_api")
 PROGRAM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
-pytestmark = [
-    pytest.mark.skipif(PROGRAM is None, reason="no Chromium is here"),
-    # One worker starts the browser, and makes the page.
-    pytest.mark.xdist_group("report_page"),
-]
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is here")
 
 WIDTHS = (375, 1440)
 THEMES = ("light", "dark")

@@ -19,8 +19,6 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import _options
 from . import plays, role_frontend
 from .conftest import COLLECTIONS
 
-pytestmark = pytest.mark.xdist_group("role_actions")
-
 VERDICTS = [
     ({"lines": ["a", "b"], "bad": []}, {"failed": False, "changed": False, "msg": ["a", "b"]}),
     (

@@ -30,10 +30,7 @@ CERTIFICATE = "kopano.hardening.certificate"
 # Each stands for a test: a host knows nothing of what the plays of the others have left.
 HOSTS = ("include", "import", "options", "frontend")
 
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs namespaces"),
-    pytest.mark.xdist_group("role_certificate_play"),
-]
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs namespaces")
 
 
 @pytest.fixture(scope="module")
