@@ -29,7 +29,7 @@ SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
 LIMIT = 25 * 60  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
-UNIT = ["-n", "4", "--dist", "loadscope", "tests/unit"]
+UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
 

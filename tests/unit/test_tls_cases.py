@@ -40,7 +40,7 @@ def trust(servers):
     return _tls_prober.Trust(servers.pki.path("root.pem"))
 
 
-def grade(where, trust, mode, timeout=10.0, **options):
+def grade(where, trust, mode, timeout=30.0, **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", **where}
     return _tls_grade.grade(_tls_prober.probe(endpoint, mode, timeout, trust=trust, **options))
 
@@ -237,7 +237,7 @@ def test_a_server_that_closes_on_all_that_it_refuses_shows_every_certificate(ser
         bed.nginx(servers.folder, [bed.nginx_site(port, ["ec", "good"])], port),
         peers.gated(port, lambda offer: without_alerts if offer.version in (0x0303, 0x0304) else None) as proxy,
     ):
-        result = grade({"port": proxy}, trust, mode)
+        result = grade({"port": proxy}, trust, mode, 20.0)
     assert (result["error"], result["grade"]) == (None, "A+")
     assert len(result["certificate"]["others"]) == 1
 

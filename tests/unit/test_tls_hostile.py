@@ -24,7 +24,7 @@ from .slow_bed import SLACK
 # Servers, and nothing of ansible-core.
 pytestmark = pytest.mark.slow
 
-TIMEOUT = 1.5
+TIMEOUT = 3.0
 # What the words of the error must contain, for those where they matter to a reader.
 WORDS = {
     "hangs": "no answer in time",
