@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
@@ -29,3 +30,26 @@ import ansible_collections  # noqa: E402 - only now on the path
 _mine = str(COLLECTIONS / "ansible_collections")
 if _mine not in ansible_collections.__path__:
     ansible_collections.__path__.insert(0, _mine)
+
+# Files whose tests judge what is made once for all of them and takes seconds: a play, a tarball, a page in a browser.
+TOGETHER = (
+    "test_on_controller.py",
+    "test_packaging.py",
+    "test_playbooks.py",
+    "test_report_page.py",
+    "test_role_actions.py",
+    "test_role_certificate_play.py",
+)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """With --dist loadscope, each of these files is one worker's, and every other test that of the next free one."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = nodeid.partition("::")[0]
+            return file if file.endswith(TOGETHER) else nodeid
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None

@@ -29,7 +29,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certbot import C
 from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, acme_reach_info
 
-from .slow_bed import slow
+from .slow_bed import SLACK, slow
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
 DIRECTORY = "https://acme.example.org/dir"
@@ -432,7 +432,7 @@ def test_a_directory_that_never_ends_is_an_error_in_time(secure, tmp_path, monke
     began = time.monotonic()
     with pytest.raises(CertbotError, match=r"/drip cannot be reached from this host: .* 1 s"):
         _certbot.fetch_directory(secure.url + "/drip", str(tmp_path / "ca.pem"))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 1 + SLACK
 
 
 # --- would the names be reached --------------------------------------------------------------------------------------
@@ -518,18 +518,18 @@ def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, the
     with slow(first, then) as port:
         began = time.monotonic()
         (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
-        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + 1
+        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + SLACK
     assert "does not answer" in entry["error"] and "timed out" in entry["error"]
 
 
-@pytest.mark.parametrize("addresses", [("127.0.0.1",) * 40, ("127.0.0.1",)])
+@pytest.mark.parametrize("addresses", [("127.0.0.1",) * 400, ("127.0.0.1",)])
 def test_neither_many_addresses_nor_redirects_to_slow_ones_take_longer(web, monkeypatch, addresses):
     with slow(b"", b"") as port:  # it accepts, and sends nothing
         web.pages[TOKEN] = (302, {"Location": f"http://mail.example.org:{port}/there"}, b"")
         monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (list(addresses), None))
         began = time.monotonic()
         (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
-        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + 1
+        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + SLACK
     assert "timed out" in entry["error"]
 
 
@@ -539,7 +539,7 @@ def test_every_redirect_gets_its_time_but_not_more_than_all_may_take(web, monkey
     web.pages[TOKEN] = (302, {"Location": TOKEN + "/again"}, b"")
     web.pages[TOKEN + "/again"] = (200, {}, b"content")
     monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (["127.0.0.1"] * 2, None))
-    (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.2, port=web.server_port)
+    (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.5, port=web.server_port)
     assert entry["error"] is None
 
 
@@ -555,7 +555,7 @@ def test_a_name_server_that_drips_is_no_address():
         threading.Thread(target=names.serve_forever, args=(0.01,), daemon=True).start()
         began = time.monotonic()
         (entry,) = _acme_reach.look(["mail.example.org"], [_name_servers.Server("127.0.0.1", port)], "", "", 0.5)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 0.5 + SLACK
         names.shutdown()
     assert "it cannot be resolved" in entry["error"]
 

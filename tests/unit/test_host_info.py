@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 
 import pytest
 import yaml
@@ -23,7 +24,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import (
 )
 from ansible_collections.kopano.hardening.plugins.modules import host_info
 
-from .test_caa_module import ansible
+from . import plays
 
 # Long enough ago for every list of packages to be new.
 NOW = "2020-01-01T00:00:00Z"
@@ -122,14 +123,16 @@ def test_a_process_of_updates_that_is_killed_loses_no_other(monkeypatch):
 
 
 def test_a_run_through_ansible(tmp_path):
-    status, answer = ansible(tmp_path, "host_info", frontend={}, certificates={})
-    assert status == 0, answer
+    queries = [{"frontend": {}, "certificates": {}}, {"updates": {"max_metadata_age": 0}}, {"certificates": {}}]
+    tasks = {number: {"kopano.hardening.host_info": query} for number, query in enumerate(queries)}
+    done = plays.run(tmp_path, tasks, "--check", "-e", f"ansible_python_interpreter={sys.executable}")
+    answer, no_hour, no_frontend = (done[number].result for number in tasks)
+    assert answer["failed"] is False, answer
     assert answer["changed"] is False
     assert set(answer) >= {"frontend", "certificates"} and "updates" not in answer
-    status, answer = ansible(tmp_path, "host_info", updates={"max_metadata_age": 0})
-    assert (status, answer["msg"]) == (2, "max_metadata_age: 0 is less than 1 hour")
-    status, answer = ansible(tmp_path, "host_info", certificates={})
-    assert (status, answer["msg"]) == (2, "missing parameter(s) required by 'certificates': frontend")
+    assert (no_hour["failed"], no_hour["msg"]) == (True, "max_metadata_age: 0 is less than 1 hour")
+    words = "missing parameter(s) required by 'certificates': frontend"
+    assert (no_frontend["failed"], no_frontend["msg"]) == (True, words)
 
 
 @pytest.mark.parametrize(

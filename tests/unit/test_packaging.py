@@ -28,6 +28,8 @@ INVENTORY = {
         "vars": {"ansible_host": "127.0.0.1", "ansible_ssh_common_args": "-F none", "ansible_user": "nobody"},
     }
 }
+# Options of which one host each has a value that cannot work: the step that the option is for, and the others' value.
+WRONG = {"updates_apply": ("1", "none"), "caa_timeout": ("4", "5"), "verify_mode": ("5", "quick")}
 
 
 def run(*command, **environment):
@@ -90,10 +92,18 @@ def test_only_what_users_need_is_in_the_tarball(installed):
         assert (collection / "plugins" / "plugin_utils" / name).exists()
 
 
+@pytest.fixture(scope="module")
+def syntax(installed, tmp_path_factory):
+    """One check of all playbooks."""
+    names = [f"kopano.hardening.{name}" for name in PLAYBOOKS]
+    return run(BIN / "ansible-playbook", "--inventory", "web1,", "--syntax-check", *names,
+               PWD=tmp_path_factory.mktemp("syntax"), ANSIBLE_COLLECTIONS_PATH=str(installed))  # fmt: skip
+
+
 @pytest.mark.parametrize("name", PLAYBOOKS)
-def test_each_playbook_can_be_read_from_there(installed, place, name):
-    done = play(installed, place, name, "--syntax-check")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_each_playbook_can_be_read_from_there(installed, syntax, name):
+    assert syntax.returncode == 0, syntax.stdout + syntax.stderr
+    assert f"playbook: {installed}/ansible_collections/kopano/hardening/playbooks/{name}.yml\n" in syntax.stdout
 
 
 @pytest.mark.parametrize(
@@ -140,15 +150,28 @@ def test_a_waiver_that_cannot_be_meant_is_refused_by_name(installed, place):
     )
 
 
-@pytest.mark.parametrize("name", ["audit", "harden"])
-@pytest.mark.parametrize(("option", "step"), [("updates_apply", "1"), ("caa_timeout", "4"), ("verify_mode", "5")])
-def test_an_option_that_cannot_work_fails_the_step_that_it_is_for(installed, place, name, option, step):
-    done = play(installed, place, name, "-e", f"{option}=never")
+@pytest.fixture(scope="module", params=["audit", "harden"])
+def wrong(installed, tmp_path_factory, request):
+    """What is reported of hosts with options that cannot work, by the option."""
+    place = tmp_path_factory.mktemp("wrong")
+    hosts = {option: {"ansible_port": 1} for option in WRONG}
+    (place / "inventory.yml").write_text(yaml.safe_dump({"all": {**INVENTORY["all"], "hosts": hosts}}))
+    options = {
+        option: f"{{{{ 'never' if inventory_hostname == '{option}' else '{good}' }}}}"
+        for option, (_step, good) in WRONG.items()
+    }
+    done = play(installed, place, request.param, "-e", json.dumps(options))
     assert done.returncode == 2
     report = json.loads((place / "kopano-hardening-report" / "report.json").read_text())
-    for host in report["hosts"]:
-        assert {key: value for key, value in host["steps"].items() if value == "fail"} == {step: "fail"}
-        assert option in host["message"]
+    return {host["name"]: host for host in report["hosts"]}
+
+
+@pytest.mark.parametrize(("option", "step"), [(option, step) for option, (step, _good) in WRONG.items()])
+def test_an_option_that_cannot_work_fails_the_step_that_it_is_for(wrong, option, step):
+    assert set(wrong) == set(WRONG)
+    host = wrong[option]
+    assert {key: value for key, value in host["steps"].items() if value == "fail"} == {step: "fail"}
+    assert option in host["message"]
 
 
 def test_ansible_runner_drives_it_as_awx_does(installed, place):

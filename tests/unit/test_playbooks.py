@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -96,92 +97,111 @@ def collections(tmp_path_factory):
     return top
 
 
-@pytest.fixture
-def harden(collections, tmp_path):
-    """Runs harden.yml where some hosts fail: the run, the hosts of its recap that failed, and the scorecard's lines."""
+class Run(t.NamedTuple):
+    """A run of harden.yml."""
 
-    def run(failing, of_hosts=None, passes=None, tags="all", **variables):
+    output: str
+    failed: set[str]
+    seen: set[str]  # the hosts of its recap
+    card: dict[str, tuple[list[str], str]]  # the scorecard's lines: steps and message
+    asked: list[str]
+
+
+@pytest.fixture(scope="module")
+def harden(collections, tmp_path_factory):
+    """Runs harden.yml where some hosts fail."""
+
+    def run(failing, of_hosts=None, passes=None, tags="all", hosts=HOSTS, **variables):
+        folder = tmp_path_factory.mktemp("run")
         here = {"ansible_connection": "local", "ansible_become": False, "is_updated": False, "updates_work": True}
         here["ansible_python_interpreter"] = sys.executable
-        hosts = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in HOSTS}
-        (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+        listed = {name: {**here, "fails": name in failing, **(of_hosts or {}).get(name, {})} for name in hosts}
+        (folder / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": listed}}))
+        asked = folder / "asked"
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
         done = subprocess.run(
             [BIN / "ansible-playbook", "-i", "inventory.yml", "-e", json.dumps({**SEEN, **variables}),
              "--tags", tags, "kopano.hardening.harden"],
             env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_NOCOLOR": "1",
-                 "ASKED": str(tmp_path / "asked")},
-            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                 "ASKED": str(asked)},
+            cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
         )  # fmt: skip
         passes = not failing if passes is None else passes
         assert done.returncode == (0 if passes else 2), done.stdout + done.stderr
         before, _, recap = done.stdout.partition("PLAY RECAP")
         cards = re.findall(r"(?m)^(web\d)((?: +(?:FAIL|ok|[?-])(?= )){5})  *(.*)$", before)
-        hosts_of = {
-            pattern: set(re.findall(rf"(?m)^(web\d) .*{pattern}", recap)) for pattern in ("failed=[1-9]", "ok=")
-        }
-        return done.stdout, hosts_of["failed=[1-9]"], hosts_of["ok="], {name: (s.split(), w) for name, s, w in cards}
+        failed, seen = (set(re.findall(rf"(?m)^(web\d) .*{word}", recap)) for word in ("failed=[1-9]", "ok="))
+        card = {name: (steps.split(), words) for name, steps, words in cards}
+        return Run(done.stdout, failed, seen, card, asked.read_text().split() if asked.exists() else [])
 
     return run
 
 
-def test_a_host_that_fails_ends_nothing_for_the_others(harden):
-    _output, failed, seen, card = harden({"web2"})
-    assert (failed, seen) == ({"web2"}, set(HOSTS))
+@pytest.fixture(scope="module")
+def one_fails(harden):
+    said = {f"__{role}_report": {"lines": [f"on {role}"], "bad": []} for role in ("updates", "certificate", "caa")}
+    return harden({"web2"}, **said)
+
+
+def test_a_host_that_fails_ends_nothing_for_the_others(one_fails):
+    card = one_fails.card
+    assert (one_fails.failed, one_fails.seen) == ({"web2"}, set(HOSTS))
     steps, words = card["web2"]
     assert steps == ["?", "FAIL", "?", "?", "?"]
     assert words == "Looking at the host failed: Make the policy effective: port 443 is taken"
     assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
-def test_a_host_that_fails_is_told_of_its_updates_and_not_of_its_certificates(harden):
+def test_a_host_that_fails_is_told_of_its_updates_and_not_of_its_certificates(one_fails):
     """What these have to be good for is only known of a host that is graded."""
-    said = {f"__{role}_report": {"lines": [f"on {role}"], "bad": []} for role in ("updates", "certificate", "caa")}
-    output, _failed, _seen, _card = harden({"web2"}, **said)
-    assert [output.count(f"on {role}") for role in ("updates", "certificate", "caa")] == [3, 2, 2]
+    assert [one_fails.output.count(f"on {role}") for role in ("updates", "certificate", "caa")] == [3, 2, 2]
+
+
+def test_options_that_can_work_are_what_the_question_is_made_of(one_fails):
+    assert one_fails.asked == ["asked"] * len(HOSTS)
 
 
 def test_when_all_fail_all_are_reported(harden):
-    output, failed, _seen, card = harden(HOSTS)
-    assert failed == set(card) == set(HOSTS)
-    assert "0 of 3 hosts pass, 3 failed" in output
+    run = harden(HOSTS)
+    assert run.failed == set(run.card) == set(HOSTS)
+    assert "0 of 3 hosts pass, 3 failed" in run.output
 
 
 def test_a_batch_in_which_all_fail_ends_the_run_with_a_report(harden):
-    _output, failed, seen, card = harden(HOSTS, harden_serial=1)
-    assert failed == seen == {"web1"}
-    assert card["web1"][0][1] == "FAIL"
-    assert card["web2"][0] == LEFT_ALONE
+    run = harden(HOSTS, harden_serial=1)
+    assert run.failed == run.seen == {"web1"}
+    assert run.card["web1"][0][1] == "FAIL"
+    assert run.card["web2"][0] == LEFT_ALONE
 
 
 def test_a_batch_in_which_some_fail_does_not(harden):
-    _output, failed, seen, card = harden({"web1"}, harden_serial=2)
-    assert (failed, seen) == ({"web1"}, set(HOSTS))
-    assert card["web1"][0][1] == "FAIL"
+    run = harden({"web1"}, harden_serial=2)
+    assert (run.failed, run.seen) == ({"web1"}, set(HOSTS))
+    assert run.card["web1"][0][1] == "FAIL"
 
 
 def test_a_limit_of_failed_hosts_ends_the_run(harden):
-    _output, failed, seen, card = harden({"web1"}, harden_serial=2, harden_max_fail_percentage=40)
-    assert (failed, seen) == ({"web1"}, {"web1", "web2"})
-    assert card["web1"][0][1] == "FAIL"
+    run = harden({"web1"}, harden_serial=2, harden_max_fail_percentage=40)
+    assert (run.failed, run.seen) == ({"web1"}, {"web1", "web2"})
+    assert run.card["web1"][0][1] == "FAIL"
 
 
 def test_what_is_not_as_it_has_to_be_fails_its_own_step_only(harden):
     """Of one message for all steps."""
-    report = {"lines": ["updates: 1 pending"], "bad": ["openssl has a security update"]}
-    output, failed, _seen, card = harden(set(), passes=False, __updates_report={"step": 1, **report})
-    assert failed == set(HOSTS) and "updates: 1 pending" in output
-    steps, words = card["web1"]
+    updates = {"step": 1, "lines": ["updates: 1 pending"], "bad": ["openssl has a security update"]}
+    caa = {"step": 4, "lines": [], "bad": ["forbidden: a"]}
+    of_hosts = {"web1": {"updates_of_host": updates}, "web2": {"updates_of_host": updates, "caa_of_host": caa}}
+    reports = {f"__{role}_report": f"{{{{ {role}_of_host | default({NOTHING}) }}}}" for role in ("updates", "caa")}
+    run = harden(set(), of_hosts, passes=False, **reports)
+    assert run.failed == {"web1", "web2"}
+    assert run.output.count('"updates: 1 pending"') == 2
+    steps, words = run.card["web1"]
     assert steps[0] == "FAIL" and "FAIL" not in steps[1:]
     assert words == "Looking at the host failed: Say how the host is doing: openssl has a security update"
-    both = {
-        "__updates_report": {"step": 1, **report},
-        "__caa_report": {"step": 4, "lines": [], "bad": ["forbidden: a"]},
-    }
-    _output, _failed, _seen, card = harden(set(), passes=False, **both)
-    steps, words = card["web2"]
+    steps, words = run.card["web2"]
     assert (steps[0], steps[3]) == ("FAIL", "FAIL") and "FAIL" not in (steps[1], steps[2], steps[4])
     assert words.endswith("openssl has a security update (and 1 more)")
+    assert "FAIL" not in run.card["web3"][0]
 
 
 @pytest.mark.parametrize(
@@ -195,54 +215,54 @@ def test_what_is_not_as_it_has_to_be_fails_its_own_step_only(harden):
 )
 def test_a_host_that_was_changed_is_asked_again(harden, tags, asked_again):
     """What was asked in the beginning counts only where nothing has been done since, or was tried."""
-    output, failed, _seen, _card = harden(
-        set(), {"web2": {"is_updated": True}, "web3": {"updates_work": False}}, tags=tags, report_fail=False
-    )
-    asked = output.partition("Reach the host")[2].split("TASK [")
+    run = harden(set(), {"web2": {"is_updated": True}, "web3": {"updates_work": False}}, tags=tags, report_fail=False)
+    asked = run.output.partition("Reach the host")[2].split("TASK [")
     again = [part for part in asked if part.startswith("Reach the host")]
     assert {name for part in again for name in re.findall(r"ok: \[(web\d)\]", part)} == asked_again
     assert len(again) == bool(asked_again)
-    assert failed == set()
+    assert run.failed == set()
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"updates_apply": "some"}, "value of updates_apply must be one of: none, security, all, got: some"),
-        ({"updates_max_metadata_age": 0}, "updates_max_metadata_age"),
-        ({"frontend_tls_profile": "best"}, "frontend_tls_profile"),
-        ({"certificate_source": "magic"}, "value of certificate_source must be one of"),
-        ({"verify_minimum_grade": "Z"}, "value of verify_minimum_grade must be one of"),
-        ({"caa_timeout": 0}, "caa_timeout"),
-    ],
-)
-def test_options_are_refused_before_a_host_is_asked(harden, tmp_path, options, words):
-    output, failed, _seen, card = harden(HOSTS, **options)
-    assert not (tmp_path / "asked").exists() and "reached" not in output
-    assert words in card["web1"][1] and "Reach the host, and ask it" in card["web1"][1]
-    assert failed == set(HOSTS)
+REFUSED = [
+    ({"updates_apply": "some"}, "value of updates_apply must be one of: none, security, all, got: some"),
+    ({"updates_max_metadata_age": 0}, "updates_max_metadata_age"),
+    ({"frontend_tls_profile": "best"}, "frontend_tls_profile"),
+    ({"certificate_source": "magic"}, "value of certificate_source must be one of"),
+    ({"verify_minimum_grade": "Z"}, "value of verify_minimum_grade must be one of"),
+    ({"caa_timeout": 0}, "caa_timeout"),
+]
 
 
-def test_options_that_can_work_are_what_the_question_is_made_of(harden, tmp_path):
-    harden(set())
-    assert (tmp_path / "asked").read_text().split() == ["asked"] * len(HOSTS)
+@pytest.fixture(scope="module")
+def refused(harden):
+    """Each option is one host's."""
+    of_hosts = {f"web{number}": options for number, (options, _words) in enumerate(REFUSED)}
+    return harden(set(of_hosts), of_hosts, hosts=list(of_hosts))
 
 
-def test_options_of_the_report_are_refused_twice(harden, tmp_path):
+@pytest.mark.parametrize("number", range(len(REFUSED)))
+def test_options_are_refused_before_a_host_is_asked(refused, number):
+    assert refused.asked == [] and "reached" not in refused.output
+    host, (_options, words) = f"web{number}", REFUSED[number]
+    assert words in refused.card[host][1] and "Reach the host, and ask it" in refused.card[host][1]
+    assert host in refused.failed
+
+
+def test_options_of_the_report_are_refused_twice(harden):
     """Before anything is done, and before a report that could not fail anybody."""
-    output, failed, _seen, card = harden(HOSTS, report_fail="maybe")
-    assert output.count("argument 'report_fail' is of type") >= 2
-    assert not (tmp_path / "asked").exists()
-    assert (failed, card) == ({"web1"}, {})  # which ends the play for all of them
+    run = harden(HOSTS, report_fail="maybe")
+    assert run.output.count("argument 'report_fail' is of type") >= 2
+    assert run.asked == []
+    assert (run.failed, run.card) == ({"web1"}, {})  # which ends the play for all of them
 
 
 def test_hosts_that_cannot_be_asked_are_reported(harden):
     """Reached, but without an interpreter."""
     broken = {name: {"ansible_python_interpreter": "/nowhere/python"} for name in HOSTS}
-    output, failed, _seen, card = harden(HOSTS, broken)
-    assert failed == set(card) == set(HOSTS)
-    assert "Looking at the host failed: Reach the host, and ask it" in card["web1"][1]
-    assert "Make the policy effective" not in output
+    run = harden(HOSTS, broken)
+    assert run.failed == set(run.card) == set(HOSTS)
+    assert "Looking at the host failed: Reach the host, and ask it" in run.card["web1"][1]
+    assert "Make the policy effective" not in run.output
     del broken["web1"]
-    _output, failed, _seen, card = harden({"web2", "web3"}, broken)
-    assert failed == {"web2", "web3"} and card["web1"][0] == LEFT_ALONE
+    run = harden({"web2", "web3"}, broken)
+    assert run.failed == {"web2", "web3"} and run.card["web1"][0] == LEFT_ALONE

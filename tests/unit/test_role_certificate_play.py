@@ -27,25 +27,34 @@ ROOT = Path(__file__).parents[2]
 ALONE = [shutil.which("unshare"), "--mount", "--pid", "--net", "--fork", "--mount-proc"]
 STATE = "mount -t tmpfs none /var/lib && exec "
 CERTIFICATE = "kopano.hardening.certificate"
+# Each stands for a test: a host knows nothing of what the plays of the others have left.
+HOSTS = ("include", "import", "options", "frontend")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs namespaces")
 
 
-@pytest.fixture
-def play(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Where the certificates are installed."""
+    return tmp_path_factory.mktemp("certificates")
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
     """Runs plays on this machine; what the tasks called `Show` have shown, in their order."""
 
     def run(*plays, check=False):
-        here = {"hosts": "localhost", "connection": "local", "gather_facts": False}
-        (tmp_path / "plays.yml").write_text(yaml.safe_dump([{**here, **play} for play in plays]))
+        folder = tmp_path_factory.mktemp("plays")
+        here = {"connection": "local", "gather_facts": False}
+        (folder / "plays.yml").write_text(yaml.safe_dump([{**here, **play} for play in plays]))
         clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
-        command = [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "plays.yml"]
+        command = [Path(sys.executable).parent / "ansible-playbook", "-i", ",".join(HOSTS), "plays.yml"]
         command += ["-e", f"ansible_python_interpreter={sys.executable}", *(["--check"] if check else [])]
         done = subprocess.run(
             [*ALONE, "sh", "-c", STATE + shlex.join(map(str, command))],
             env={**clean, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
                  "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
-            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+            cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         assert "PRIVATE KEY" not in done.stdout
@@ -70,25 +79,8 @@ def names(path):
     return _x509.read_certificate(ssl.PEM_cert_to_DER_cert(path.read_text())).dns_names
 
 
-@pytest.mark.parametrize("way", ["include_role", "import_role"])
-def test_two_calls_in_a_play_bring_two_certificates(play, tmp_path, way):
-    play({"tasks": [call(tmp_path, name, way) for name in ("one.test", "two.test")]})
-    for name in ("one.test", "two.test"):
-        assert names(tmp_path / f"{name}.pem") == [name]
-
-
-def test_a_call_changes_no_option_of_another_role_or_of_a_later_play(play, tmp_path):
-    option = "frontend_tls_certificate | default('')"
-    own = {"frontend_tls_certificate": "/own.pem", "frontend_tls_certificate_key": "/own.key"}
-    shown = play(
-        {"tasks": [call(tmp_path, "one.test"), show(option)]},
-        {"tasks": [show(option)], "vars": own},
-        {"tasks": [call(tmp_path, "two.test")], "vars": own},
-    )
-    assert shown == ["", "/own.pem"]
-    assert names(tmp_path / "one.test.pem") == ["one.test"]
-
-
+OPTION = "frontend_tls_certificate | default('')"
+OWN = {"frontend_tls_certificate": "/own.pem", "frontend_tls_certificate_key": "/own.key"}
 FRONTEND = [
     {"name": "Read", "ansible.builtin.include_vars": {"file": str(ROOT / "roles" / "frontend" / part)}}
     for part in ("vars/main/plan.yml", "vars/main/components.yml")
@@ -96,21 +88,62 @@ FRONTEND = [
 DEFAULTS = yaml.safe_load((ROOT / "roles" / "frontend" / "defaults" / "main.yml").read_text())
 
 
-@pytest.mark.parametrize("check", [False, True])
-def test_the_site_of_the_role_frontend_reads_what_was_installed_unless_an_option_names_another(play, tmp_path, check):
-    path = {"certificate_path": f"{tmp_path}/one.pem", "certificate_key_path": f"{tmp_path}/one.key"}
+def two_calls(folder, way):
+    calls = [call(folder, f"{number}.{way}.test", f"{way}_role") for number in ("one", "two")]
+    return {"hosts": way, "tasks": calls}
+
+
+def other_options(folder):
+    """Of another role, and of later plays."""
+    return [
+        {"hosts": "options", "tasks": [call(folder, "one.test"), show(OPTION)]},
+        {"hosts": "options", "tasks": [show(OPTION)], "vars": OWN},
+        {"hosts": "options", "tasks": [call(folder, "two.test")], "vars": OWN},
+    ]
+
+
+def site_of_the_frontend(folder):
+    path = {"certificate_path": f"{folder}/site.pem", "certificate_key_path": f"{folder}/site.key"}
     place = {"frontend_tls_certificate": "", "frontend_tls_certificate_key": ""}
-    own = {"frontend_tls_certificate": "/own.pem", "frontend_tls_certificate_key": "/own.key"}
-    shown = play(
-        {"tasks": [call(tmp_path, "one.test", **path, **place), *FRONTEND, show("__frontend_options")],
-         "vars": DEFAULTS},
-        {"tasks": [show("__frontend_options"), show("__frontend_stand_ins | map(attribute='path')")],
-         "vars": {**DEFAULTS, **own}},
-        check=check,
+    installs = call(folder, "site.test", **path, **place)
+    stand_ins = show("__frontend_stand_ins | map(attribute='path')")
+    return [
+        {"hosts": "frontend", "tasks": [installs, *FRONTEND, show("__frontend_options")], "vars": DEFAULTS},
+        {"hosts": "frontend", "tasks": [show("__frontend_options"), stand_ins], "vars": {**DEFAULTS, **OWN}},
+    ]
+
+
+@pytest.fixture(scope="module")
+def shown(play, folder):
+    """What is shown in the plays of all tests, which are one run, but for those in check mode."""
+    return play(
+        two_calls(folder, "include"), two_calls(folder, "import"),
+        *other_options(folder), *site_of_the_frontend(folder),
     )  # fmt: skip
-    first, second, stand_ins = shown
-    assert _frontend.with_installed(first)["tls_certificate"] == f"{tmp_path}/one.pem"
-    assert _frontend.with_installed(first)["tls_certificate_key"] == f"{tmp_path}/one.key"
-    assert _frontend.with_installed(second)["tls_certificate"] == "/own.pem"
+
+
+@pytest.mark.parametrize("way", ["include", "import"])
+def test_two_calls_in_a_play_bring_two_certificates(shown, folder, way):
+    for number in ("one", "two"):
+        name = f"{number}.{way}.test"
+        assert names(folder / f"{name}.pem") == [name]
+
+
+def test_a_call_changes_no_option_of_another_role_or_of_a_later_play(shown, folder):
+    assert shown[:2] == ["", "/own.pem"]
+    assert names(folder / "one.test.pem") == ["one.test"]
+
+
+@pytest.mark.parametrize("check", [False, True])
+def test_the_site_of_the_role_frontend_reads_what_was_installed_unless_an_option_names_another(
+    shown, play, folder, tmp_path, check
+):
+    if check:
+        folder, shown = tmp_path, play(*site_of_the_frontend(tmp_path), check=True)
+    first, second, stand_ins = shown[-3:]
+    pair = [f"{folder}/site.pem", f"{folder}/site.key"]
+    for options, paths in ((first, pair), (second, ["/own.pem", "/own.key"])):
+        installed = _frontend.with_installed(options)
+        assert [installed["tls_certificate"], installed["tls_certificate_key"]] == paths
     # What a rehearsal in a dry run has in their place. A run that writes has nothing of the kind.
-    assert stand_ins == ([f"{tmp_path}/one.pem", f"{tmp_path}/one.key"] if check else [])
+    assert stand_ins == (pair if check else [])

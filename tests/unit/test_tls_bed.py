@@ -16,6 +16,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade
 
 from . import tls_bed as bed
 
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 ALL12 = "ALL:!aNULL:!eNULL:@SECLEVEL=0"
 NO_HSTS = ""
 

@@ -21,6 +21,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._beside import Be
 from . import tls_bed as bed
 from . import tls_cases as cases
 from . import tls_peers as peers
+from .slow_bed import SLACK
+
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,7 +40,7 @@ def trust(servers):
     return _tls_prober.Trust(servers.pki.path("root.pem"))
 
 
-def grade(where, trust, mode, timeout=10.0, **options):
+def grade(where, trust, mode, timeout=30.0, **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", **where}
     return _tls_grade.grade(_tls_prober.probe(endpoint, mode, timeout, trust=trust, **options))
 
@@ -144,7 +148,7 @@ def test_what_cannot_be_interrupted_is_left_behind(servers, trust, monkeypatch, 
     stuck, good = _tls_prober.probe_all(
         endpoints, "quick", 1.0, trust=trust, judge=_tls_grade.grade, processes=processes
     )
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1 + SLACK
     assert (stuck["grade"], stuck["error"]) == (None, "it kept the prober busy beyond the time limit")
     assert good["grade"] == "A+"
 
@@ -153,7 +157,7 @@ def test_a_process_that_does_not_end_is_ended():
     started = time.monotonic()
     with pytest.raises(RuntimeError, match="it ended without an answer"):
         Beside(lambda: time.sleep(30)).result(0.3)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 0.3 + SLACK
     assert Beside(lambda: 1).result(5) == 1
 
 
@@ -233,7 +237,7 @@ def test_a_server_that_closes_on_all_that_it_refuses_shows_every_certificate(ser
         bed.nginx(servers.folder, [bed.nginx_site(port, ["ec", "good"])], port),
         peers.gated(port, lambda offer: without_alerts if offer.version in (0x0303, 0x0304) else None) as proxy,
     ):
-        result = grade({"port": proxy}, trust, mode)
+        result = grade({"port": proxy}, trust, mode, 20.0)
     assert (result["error"], result["grade"]) == (None, "A+")
     assert len(result["certificate"]["others"]) == 1
 

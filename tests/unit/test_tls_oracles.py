@@ -18,6 +18,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire 
 from . import tls_bed as bed
 from . import tls_peers as peers
 
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 serialization = pytest.importorskip(
     "cryptography.hazmat.primitives.serialization", reason="cryptography is not installed here"
 )

@@ -189,6 +189,7 @@ def rules_of(result):
     return sorted(entry["id"] for entry in result["caps"] + result["warnings"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
 def test_letter(case, pki, trust):
     """Quick and full come to the letter of the guide, by the same rules."""
@@ -206,6 +207,7 @@ def test_letter(case, pki, trust):
             assert "is not sent and cannot be fetched" in found["evidence"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["TLSv1.2", "TLSv1.3"])
 @pytest.mark.parametrize("stapled", cases.STAPLED, ids=lambda stapled: stapled.name)
 def test_what_a_staple_counts_for(stapled, protocol, pki, trust):

@@ -27,7 +27,11 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_model im
 from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
 
 _LACKING = missing("apt-get", "apt-cache", "apt-config", "dpkg-query", "gpg")
-pytestmark = pytest.mark.skipif(_LACKING is not None, reason=f"{_LACKING} is not installed")
+pytestmark = [
+    # Package managers, and nothing of ansible-core.
+    pytest.mark.slow,
+    pytest.mark.skipif(_LACKING is not None, reason=f"{_LACKING} is not installed"),
+]
 
 INSTALLED = {"base": "1.0", "web": "2.0", "tls:amd64": "3.0-1", "old": "1.0"}
 MAIN = {"base": "1.0", "web": "2.1", "tls:amd64": "3.0-1"}

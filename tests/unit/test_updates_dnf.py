@@ -23,6 +23,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates_model im
 
 from .updates_bed import RpmBed, Rpms, missing
 
+# Package managers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 LACKING = missing("dnf", "rpm", "rpmbuild", "createrepo_c", "modifyrepo_c")
 real = pytest.mark.skipif(LACKING is not None, reason=f"{LACKING} is not installed")
 
@@ -39,9 +42,7 @@ def rpms(tmp_path_factory):
 
 @pytest.fixture
 def bed(tmp_path, rpms):
-    bed = RpmBed(tmp_path, rpms)
-    bed.install(*INSTALLED)
-    return bed
+    return RpmBed(tmp_path, rpms, INSTALLED)
 
 
 def moment(seconds=0.0):

@@ -20,7 +20,11 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _updates_f
 from .updates_bed import RpmBed, Rpms, missing
 
 LACKING = missing("zypper", "rpm", "rpmbuild", "createrepo_c", "modifyrepo_c")
-pytestmark = pytest.mark.skipif(LACKING is not None, reason=f"{LACKING} is not installed")
+pytestmark = [
+    # Package managers, and nothing of ansible-core.
+    pytest.mark.slow,
+    pytest.mark.skipif(LACKING is not None, reason=f"{LACKING} is not installed"),
+]
 
 INSTALLED = ("web-1.0-1", "tls-3.0-1", "base-1.0-1")
 OFFERED = ("web-1.1-1", "tls-3.0-2", "tls-3.0-3", "base-1.0-1")
@@ -36,9 +40,7 @@ def rpms(tmp_path_factory):
 
 @pytest.fixture
 def bed(tmp_path, rpms):
-    bed = RpmBed(tmp_path, rpms)
-    bed.install(*INSTALLED)
-    return bed
+    return RpmBed(tmp_path, rpms, INSTALLED)
 
 
 def moment(seconds=0.0):

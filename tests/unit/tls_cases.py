@@ -39,7 +39,7 @@ class Case(t.NamedTuple):
     serve: t.Callable[[Servers], t.ContextManager[dict[str, t.Any]]]
     lossy: bool = False
     error: str = ""
-    timeout: float = 10.0
+    timeout: float = 30.0
 
 
 ALL12 = bed.GOOD12 + ":ECDHE-RSA-AES128-SHA:AES128-SHA"

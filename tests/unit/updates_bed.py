@@ -237,11 +237,31 @@ class Rpms:
             run("rpmbuild", "-bb", "--quiet", *words, str(self.spec))
         return path
 
+    def repository(self, *packages):
+        """The folder of a repository of these packages, made once, to be copied."""
+        place = self.folder / "repositories" / "+".join(("of", *packages))
+        if not place.exists():
+            place.mkdir(parents=True)
+            for package in packages:
+                shutil.copy(self.path(package), place)
+            run("createrepo_c", "--quiet", str(place))
+        return place
+
+    def install(self, root, *packages):
+        """Have these installed in a root that has nothing yet, as they were in the first one."""
+        first = self.folder / "roots" / "+".join(("with", *packages))
+        if not first.exists():
+            first.mkdir(parents=True)
+            run("rpm", "--root", str(first), "--initdb")
+            if packages:
+                run("rpm", "--root", str(first), "--install", "--nodeps", *(str(self.path(one)) for one in packages))
+        shutil.copytree(first, root, symlinks=True, dirs_exist_ok=True)
+
 
 class RpmBed:
     """A dnf and a zypper with a root of their own, and repositories in folders."""
 
-    def __init__(self, folder, rpms):
+    def __init__(self, folder, rpms, installed=()):
         self.folder = folder
         self.rpms = rpms
         self.root = folder / "root"
@@ -257,7 +277,7 @@ class RpmBed:
         for path in glob.glob("/usr/lib/python3*/*-packages/dnf-plugins/versionlock.py"):
             (plugins / "versionlock.py").symlink_to(path)
         self.configure("")
-        self.rpm("--initdb")
+        rpms.install(self.root, *installed)
         self.host = Host(
             root=str(self.root),
             options={
@@ -279,17 +299,11 @@ class RpmBed:
     def rpm(self, *words):
         return run("rpm", "--root", str(self.root), *words)
 
-    def install(self, *packages):
-        self.rpm("--install", "--nodeps", *(str(self.rpms.path(package)) for package in packages))
-
     def repository(self, name, packages, *advisories, url=None, more="gpgcheck=1\nrepo_gpgcheck=0"):
         """Make a repository with these packages and advisories, as (name, kind, packages), and configure it."""
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
-        place.mkdir()
-        for package in packages:
-            shutil.copy(self.rpms.path(package), place)
-        run("createrepo_c", "--quiet", str(place))
+        shutil.copytree(self.rpms.repository(*packages), place)
         if advisories:
             text = "".join(
                 _ADVISORY.format(
