@@ -20,6 +20,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _ask
 from . import web_bed
 from .slow_bed import SLACK, answering, slow
 
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 BOTH = [
     pytest.param("apache", marks=web_bed.needs_apache),
     pytest.param("nginx", marks=web_bed.needs_nginx),

@@ -33,6 +33,9 @@ import dns.name  # noqa: E402
 import dns.rcode  # noqa: E402
 import dns.rrset  # noqa: E402
 
+# Servers, and nothing of ansible-core.
+pytestmark = pytest.mark.slow
+
 LE = "letsencrypt.org"
 ACCOUNT = "https://acme.example/acct/7"
 OTHER_ACCOUNT = "https://acme.example/acct/8"

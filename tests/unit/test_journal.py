@@ -106,6 +106,7 @@ def recover(journal: Journal) -> None:
         record.save(_journal.UNDONE)
 
 
+@pytest.mark.slow
 def test_killed_before_every_change_to_the_disk(conf, tmp_path):
     before = tree(conf)
     number, after = 0, None
