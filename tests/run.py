@@ -27,7 +27,7 @@ CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
-LIMIT = 60 * int(os.environ.get("MINUTES", "25"))  # seconds for one check
+LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
 UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
 SOURCES = ["plugins", "lab", "tests", "molecule"]
