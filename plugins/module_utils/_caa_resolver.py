@@ -251,7 +251,7 @@ class Client:
         # A plain socket: the kernel keeps what comes while a packet is read, which asyncio's datagrams would lose.
         with socket.socket(dns.inet.af_for_address(server.address), socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)
-            # Connected: takes packets from this server only, and learns at once when nobody listens.
+            # Connected: receives packets of this server only, and an error at once when its port is closed.
             sock.connect((server.address, server.port))
             await loop.sock_sendall(sock, query.to_wire())
             wire = await loop.sock_recv(sock, 65535)
