@@ -612,6 +612,8 @@ class _Transaction:
         if ok and not running:
             ok, words = server.start(), f"{server.layout.unit} could not be started"
         elif ok and server.main_pid() is None:
+            if self.signalled:  # by the reload that loaded a module
+                raise self._refused(server, server.ended(0))
             raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
         elif ok:
             self.signalled = True

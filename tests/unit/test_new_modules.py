@@ -165,3 +165,14 @@ def test_an_edit_between_the_two_reloads_is_kept(apache):
     message, _result = apache.fails(files=files, enable={"modules": ["http2"]})
     assert "was changed by somebody else meanwhile" in message and "everything is back as it was" in message
     assert site.read_text() == "by hand" and os.listdir(apache.enabled) == []
+
+
+def test_an_apache_that_the_new_module_ended_a_moment_later_is_not_taken_for_one_that_was_stopped(apache):
+    def end_later():
+        apache.server.pid = None
+
+    apache.server.happens = [end_later]
+    (apache.available.parent / "apache.conf").write_text("")
+    message, result = apache.fails(files=[], enable={"modules": ["http2"]})
+    assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
+    assert result["rolled_back"] and apache.server.pid == 1
