@@ -5,8 +5,8 @@
 """Runs the project's checks: run.py [lint|unit|oldest|oracles|molecule|GROUP:NAME]…
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
-goes to .cache/logs/NAME.log; the end of a failed one is shown. The last line counts what really ran: each program once,
-and for pytest each test as its own report has it.
+goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
+really ran: each program once, and for pytest each test as its own report has it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
+SHOWN_CHARACTERS = 500  # of a failed test's message
 LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
 UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
@@ -183,7 +184,7 @@ def main(names: list[str]) -> int:
                 results.append(result)
                 print(line(result), flush=True)
                 if not result.ok:
-                    print(tail(result.check.log), flush=True)
+                    print(failures(result.check.report) or tail(result.check.log), flush=True)
     print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
     for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
         print(f"  {line(result)}")
@@ -197,6 +198,16 @@ def line(result: Result) -> str:
     tests = result.passed + result.failed + result.skipped
     words = f"{result.passed} passed, {result.failed} failed, {result.skipped} skipped" if tests > 1 else ""
     return f"{'ok    ' if result.ok else 'FAILED'} {result.check.name:<28} {result.seconds:7.1f} s  {words}".rstrip()
+
+
+def failures(report: Path) -> str:
+    """Each failed test of a JUnit report with the beginning of its message; empty where no test failed."""
+    rows = []
+    for case in ET.parse(report).iter("testcase") if report.exists() else ():
+        for failed in (entry for entry in case if entry.tag in ("failure", "error")):
+            rows.append(f"{case.get('name')}: {failed.get('message', '')}"[:SHOWN_CHARACTERS])
+    shown = rows[:SHOWN_LINES] + [f"and {len(rows) - SHOWN_LINES} more"] * (len(rows) > SHOWN_LINES)
+    return "\n".join(f"    | {line}" for row in shown for line in row.splitlines())
 
 
 def tail(log: Path) -> str:

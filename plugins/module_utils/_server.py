@@ -51,8 +51,8 @@ _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFi
 _SHOWN_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
-# Old workers that serve long polls may stay for an hour; after new ones are there, wait no longer than this for the
-# old ones to stop accepting. Seconds.
+# Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
+# until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
 OLD_WORKER_PATIENCE = 1.5
 RELOAD_TIMEOUT = 20.0
 START_TIMEOUT = 30
@@ -138,6 +138,13 @@ def listens(pid: int, port: int) -> bool:
     """Whether the process itself listens on this TCP port."""
     own = _sockets_of(pid) or set()
     return any(inode in own and where[1] == port for inode, where in tcp_listeners().items())
+
+
+def _listening(pids: t.Iterable[int]) -> dict[int, bool]:
+    """Which of the processes listen: True; or might, since this process may not see their sockets: False."""
+    listeners = set(tcp_listeners())
+    opened = {pid: _sockets_of(pid) for pid in pids}
+    return {pid: inodes is not None for pid, inodes in opened.items() if inodes is None or inodes & listeners}
 
 
 def _processes() -> t.Iterator[tuple[int, str, int]]:
@@ -435,8 +442,8 @@ class Server:
         except ProcessLookupError:
             return False, f"{self.layout.unit} ended before it could be reloaded"
         deadline = time.monotonic() + RELOAD_TIMEOUT
-        patience: float | None = None
-        pause = 0.002
+        progress: t.Any = None
+        patience, pause = 0.0, 0.002
         while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
@@ -448,10 +455,18 @@ class Server:
                 if "[emerg]" in words and not _is_still_binding(words):
                     return False, words
                 continue
-            patience = patience or time.monotonic() + OLD_WORKER_PATIENCE
-            if time.monotonic() > patience or not self._accepting(workers & old):
+            listening = _listening(workers & old)
+            if not listening:
                 return True, ""
-        return False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT
+            if progress != (workers, listening):
+                progress = (workers, listening)
+                patience = time.monotonic() + OLD_WORKER_PATIENCE
+            # An old worker of nginx that listens is certain to stop, but accepts connections until then: after all new
+            # ones have been started, which takes seconds where there are many, or the host is busy.
+            will_stop = self.layout.server == "nginx" and all(listening.values())
+            if time.monotonic() > patience and not will_stop:
+                return True, ""
+        return (True, "") if progress else (False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
 
     def ended(self, patience: float) -> str:
         """What the server said if it has ended since the last reload, or ends within so many seconds; else nothing.
@@ -467,13 +482,6 @@ class Server:
                 return ""
             time.sleep(0.02)
         return _since(self._positions) or "the main process ended at the reload"
-
-    @staticmethod
-    def _accepting(pids: t.Iterable[int]) -> bool:
-        """Whether one of the processes listens, or could: where its sockets cannot be seen, nobody knows."""
-        listeners = set(tcp_listeners())
-        opened = [_sockets_of(pid) for pid in pids]
-        return any(inodes is None or inodes & listeners for inodes in opened)
 
 
 def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIMEOUT) -> str | None:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _server
 
 from . import web_bed
 from .ports import free_ports
+
+WORKERS = 3  # of nginx
 
 
 @pytest.fixture
@@ -56,13 +60,16 @@ def nginx(server, tmp_path, monkeypatch):
 
     def listen(*ports):
         servers = "".join(f"server {{ listen 127.0.0.1:{port}; }}\n" for port in ports)
-        conf.write_text(f"pid {tmp_path}/pid;\nerror_log {log};\nevents {{ }}\nhttp {{\naccess_log off;\n{servers}}}\n")
+        conf.write_text(
+            f"pid {tmp_path}/pid;\nerror_log {log};\nworker_processes {WORKERS};\n"
+            f"events {{ }}\nhttp {{\naccess_log off;\n{servers}}}\n"
+        )
 
     listen(own)
     subprocess.run(["nginx", "-c", str(conf), "-e", str(log)], check=True, timeout=10)
     main = int((tmp_path / "pid").read_text())
     # The number is written first; a worker that comes after a reload has begun would look like a new one.
-    while not server.workers(main):
+    while len(server.workers(main)) < WORKERS:
         time.sleep(0.01)
     monkeypatch.setattr(server, "main_pid", lambda: main)
     yield log, own, more, listen
@@ -88,6 +95,44 @@ def test_a_port_that_is_given_up_in_time_is_no_refusal(server, nginx):
     listen(own, more)
     assert server.reload([str(log)]) == (True, "")
     socket.create_connection(("127.0.0.1", more), 5).close()
+
+
+def test_nginx_is_waited_for_until_no_old_worker_accepts_connections(server, nginx):
+    """Else clients, and the probes after a change, get responses of the old configuration."""
+    log, own, _more, _listen = nginx
+    main = server.main_pid()
+    old, *_others = server.workers(main)
+    os.kill(old, signal.SIGSTOP)  # as busy as a worker can be
+    seconds = _server.OLD_WORKER_PATIENCE + 1
+    timer = threading.Timer(seconds, os.kill, (old, signal.SIGCONT))
+    timer.start()
+    started = time.monotonic()
+    assert server.reload([str(log)]) == (True, "")
+    assert time.monotonic() - started >= seconds and not _server.listens(old, own)
+    timer.join()
+
+
+def test_a_slow_server_is_waited_for_as_long_as_its_old_workers_end(server, nginx, monkeypatch):
+    """Apache's may keep their sockets without a use, so the last one is not waited for."""
+    log, own, _more, _listen = nginx
+    server.layout = server.layout._replace(server="apache")
+    monkeypatch.setitem(_server.RELOAD_SIGNALS, "apache", signal.SIGHUP)
+    *others, last = server.workers(server.main_pid())
+    timers = [
+        threading.Timer(number * 0.7 * _server.OLD_WORKER_PATIENCE, os.kill, (pid, signal.SIGCONT))
+        for number, pid in enumerate(others, 1)
+    ]
+    for pid in (*others, last):
+        os.kill(pid, signal.SIGSTOP)
+    for timer in timers:
+        timer.start()
+    started = time.monotonic()
+    assert server.reload([str(log)]) == (True, "")
+    took = time.monotonic() - started
+    listening = {pid: _server.listens(pid, own) for pid in (*others, last)}
+    os.kill(last, signal.SIGCONT)
+    assert listening == {**dict.fromkeys(others, False), last: True}
+    assert 2.4 * _server.OLD_WORKER_PATIENCE <= took < _server.RELOAD_TIMEOUT
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What tests/run.py shows of a check that failed: enough to know which test it was, and why."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests import run
+
+TESTS = """
+import pytest
+
+@pytest.fixture
+def broken():
+    raise OSError("no host")
+
+@pytest.mark.parametrize("number", range(3))
+def test_numbers(number):
+    assert number < 1, "x" * 9999
+
+def test_of_a_broken_fixture(broken):
+    pass
+"""
+
+
+def test_failed_tests_are_shown_with_their_messages(tmp_path):
+    (tmp_path / "test_it.py").write_text(TESTS)
+    report = tmp_path / "report.xml"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", str(tmp_path)]
+    subprocess.run(command, capture_output=True, cwd=tmp_path, check=False, timeout=60)
+    assert run.count(report) == (1, 3, 0)
+    shown = run.failures(report).splitlines()
+    heads = [line for line in shown if "test_" in line]
+    assert [line.split(":")[0] for line in heads] == [
+        "    | test_numbers[1]", "    | test_numbers[2]", "    | test_of_a_broken_fixture",
+    ]  # fmt: skip
+    assert "AssertionError: xxx" in heads[0] and "no host" in heads[2]
+    assert max(map(len, shown)) < 2 * run.SHOWN_CHARACTERS
+
+
+def test_without_failed_tests_the_end_of_the_log_is_shown(tmp_path):
+    assert run.failures(tmp_path / "absent.xml") == ""
+    check = run.Check("program", [sys.executable, "-c", "print('why'); exit(3)"])
+    run.LOGS.mkdir(parents=True, exist_ok=True)
+    result = run.run(check)
+    assert not result.ok and (result.passed, result.failed) == (0, 1)
+    assert run.tail(check.log) == "    | why"
+    check.log.unlink()
+
+
+@pytest.mark.parametrize("name", ["nonsense", "molecule:nonsense"])
+def test_a_check_that_is_not_there_is_named(name):
+    with pytest.raises(SystemExit, match=f"{name}: no such check"):
+        run.choose([name])
