@@ -50,9 +50,9 @@ import sys
 
 sys.path.insert(0, "{home}")
 
-from {package} import _certificate_hook
+from {module} import main
 
-sys.exit(_certificate_hook.main())
+sys.exit(main())
 """
 
 _DROP_IN = """# The role certificate of the Ansible collection kopano.hardening has put this here.
@@ -130,7 +130,7 @@ def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
         interpreter=_own_code.interpreter(),
         settings=SETTINGS,
         home=HOME,
-        package=_own_code.PACKAGE.replace(os.sep, "."),
+        module=__name__,
     )
     wanted.want(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
     wanted.want(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))

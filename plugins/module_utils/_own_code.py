@@ -26,16 +26,16 @@ def sources() -> dict[str, bytes]:
             names = [name for name in archive.namelist() if _wanted(name)]
             return {name: archive.read(name) for name in names}
     found = {}
-    for name in sorted(os.listdir(os.path.join(origin, PACKAGE))):
-        path = os.path.join(PACKAGE, name)
-        if _wanted(path):
-            with open(os.path.join(origin, path), "rb") as stream:
-                found[path] = stream.read()
-    return found
+    for folder, _folders, files in os.walk(os.path.join(origin, PACKAGE)):
+        for path in (os.path.relpath(os.path.join(folder, name), origin) for name in files):
+            if _wanted(path):
+                with open(os.path.join(origin, path), "rb") as stream:
+                    found[path] = stream.read()
+    return dict(sorted(found.items()))
 
 
 def _wanted(path: str) -> bool:
-    return os.path.dirname(path) == PACKAGE and os.path.basename(path).startswith("_") and path.endswith(".py")
+    return path.startswith(os.path.join(PACKAGE, "_")) and path.endswith(".py")
 
 
 def interpreter() -> str:
@@ -47,14 +47,15 @@ def interpreter() -> str:
 def keep(path: str, module: str, function: str) -> None:
     """Write a program (zipapp in the manual of Python) that calls a function of a module with its own arguments.
 
-    The sources lie in it, so that one file is all that has to reach the disk.
+    The module is named by its path below C(PACKAGE), with dots. The sources lie in it, so that one file is all that has
+    to reach the disk.
     """
     packages = [os.path.join(*PACKAGE.split(os.sep)[:count]) for count in range(1, PACKAGE.count(os.sep) + 2)]
     content = dict(sources())
     content.update((os.path.join(package, "__init__.py"), b"") for package in packages)
     package = PACKAGE.replace(os.sep, ".")
     content["__main__.py"] = (
-        f"import sys\n\nfrom {package} import {module}\n\nsys.exit({module}.{function}(*sys.argv[1:]))\n"
+        f"import sys\n\nfrom {package}.{module} import {function}\n\nsys.exit({function}(*sys.argv[1:]))\n"
     ).encode()
     # For root alone, and never through a link: it is going to run as root.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
