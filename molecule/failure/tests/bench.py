@@ -86,8 +86,9 @@ class Host:
         with tarfile.open(fileobj=buffer, mode="w") as archive:
             archive.add(HERE / "remote.py", "remote.py")
             archive.add(HERE / "killed-python", "killed-python")
-            for path in sorted((PROJECT / "plugins" / "module_utils").glob("*.py")):
-                archive.add(path, f"{package}/{path.name}")
+            modules = PROJECT / "plugins" / "module_utils"
+            for path in sorted(modules.rglob("*.py")):
+                archive.add(path, f"{package}/{path.relative_to(modules)}")
         command = [*self.ssh, f"mkdir -p {PLACE} && tar -C {PLACE} -x --no-same-owner"]
         subprocess.run(command, input=buffer.getvalue(), check=True, timeout=SECONDS)
 
