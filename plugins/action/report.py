@@ -33,8 +33,8 @@ ARGUMENTS = {
     "formats": {
         "type": "list",
         "elements": "str",
-        "choices": list(_report_files.FILES),
-        "default": list(_report_files.FILES),
+        "choices": list(_report_files.FORMATS),
+        "default": list(_report_files.FORMATS),
     },
     "hosts": {"type": "dict"},
     "expected": {"type": "list", "elements": "str", "default": []},

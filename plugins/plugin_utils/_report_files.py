@@ -9,36 +9,41 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import tempfile
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _report
+from ansible_collections.kopano.hardening.plugins.plugin_utils import (
+    _report,
+    _report_html,
+    _report_junit,
+    _report_prometheus,
+    _report_sarif,
+)
 
 Info = dict[str, t.Any]
 
 DATA = "report.json"
-FILES = {
-    "html": "index.html",
-    "json": DATA,
-    "junit": "junit.xml",
-    "sarif": "report.sarif",
-    "prometheus": "kopano_hardening.prom",
+
+
+def _json(report: Info) -> str:
+    return json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+
+
+# Each format: its file, and what makes its text of the report.
+FORMATS: dict[str, tuple[str, t.Callable[[Info], str]]] = {
+    "html": ("index.html", _report_html.render),
+    "json": (DATA, _json),
+    "junit": ("junit.xml", _report_junit.render),
+    "sarif": ("report.sarif", _report_sarif.render),
+    "prometheus": ("kopano_hardening.prom", _report_prometheus.render),
 }
 
 
 def render(report: Info, formats: t.Iterable[str]) -> dict[str, str]:
     """The text of each file, by its name."""
-    return {FILES[name]: _render(report, name) for name in FILES if name in set(formats)}
-
-
-def _render(report: Info, name: str) -> str:
-    if name == "json":
-        return json.dumps(report, ensure_ascii=False, indent=1) + "\n"
-    module = importlib.import_module(f"{__name__}_{name}".replace("_report_files_", "_report_"))
-    return str(module.render(report))
+    return {file: make(report) for name, (file, make) in FORMATS.items() if name in set(formats)}
 
 
 def read_previous(folder: str) -> tuple[Info | None, str]:

@@ -354,7 +354,7 @@ def report(request):
 
 @pytest.fixture(scope="module")
 def texts(report):
-    return _report_files.render(report, _report_files.FILES)
+    return _report_files.render(report, _report_files.FORMATS)
 
 
 def test_every_format_has_its_file(texts):
@@ -766,7 +766,7 @@ from tests.unit import conftest, report_bed as bed
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _report_files
 hosts, previous = bed.fleet(500), bed.build(bed.fleet(500))
 began = time.process_time()
-texts = _report_files.render(bed.build(hosts, previous), _report_files.FILES)
+texts = _report_files.render(bed.build(hosts, previous), _report_files.FORMATS)
 _report_files.write({folder!r}, texts)
 seconds = time.process_time() - began
 # Not getrusage(2), which counts what the process had been before it ran this program.
