@@ -70,7 +70,7 @@ class Result:
 
 def lint() -> Iterator[Check]:
     """Static checks of what is in the checkout."""
-    targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).glob("*.py"))]
+    targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).rglob("*.py"))]
     collection = ".cache/collections/ansible_collections/kopano/hardening"
     typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py"]
     yield Check("lint:ruff", ["ruff", "check", "."])

@@ -22,6 +22,8 @@ import typing as t
 
 R = t.TypeVar("R")
 
+PACKAGE = "ansible_collections.kopano.hardening.plugins.plugin_utils"
+
 
 def plain(value: t.Any) -> t.Any:
     """A copy in dictionaries, lists and text of Python's own."""
@@ -43,10 +45,13 @@ def on_plain(function: t.Callable[..., R]) -> t.Callable[..., R]:
 
 
 def deferred(module: str, name: str, plainly: bool = False) -> t.Callable[..., t.Any]:
-    """The function of a module beside this one, which is imported when it is called. plainly: with plain values."""
+    """A function of a module, which is imported when the function is called. plainly: with plain values.
+
+    The module is named by its path below plugin_utils, with dots.
+    """
 
     def called(*arguments: t.Any) -> t.Any:
-        function = getattr(importlib.import_module(f"{__package__}.{module}"), name)
+        function = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
         return function(*(map(plain, arguments) if plainly else arguments))
 
     return called

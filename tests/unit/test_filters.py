@@ -14,10 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
-
 PACKAGE = "ansible_collections.kopano.hardening.plugins"
-NAMES = sorted(path.stem for path in (Path(_plain.__file__).parent.parent / "filter").glob("[a-z]*.py"))
+NAMES = sorted(path.stem for path in (Path(__file__).parents[2] / "plugins" / "filter").glob("[a-z]*.py"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -27,7 +27,7 @@ ENTRIES = list(_findings.catalogue().values())
 SOURCES = [
     path
     for folder in ("module_utils", "plugin_utils", "modules")
-    for path in sorted((ROOT / "plugins" / folder).glob("*.py"))
+    for path in sorted((ROOT / "plugins" / folder).rglob("*.py"))
     if re.search(r"^CATALOGUE\b", path.read_text(), re.MULTILINE)
 ]
 PREFIXES = "|".join(sorted({entry.id.partition(".")[0] for entry in ENTRIES}))
@@ -38,9 +38,10 @@ def of_code():
     """Every finding of the code by its id: step and severity."""
     found = {}
     for path in SOURCES:
-        module = importlib.import_module(f"ansible_collections.kopano.hardening.plugins.{path.parent.name}.{path.stem}")
+        place = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        module = importlib.import_module(f"ansible_collections.kopano.hardening.{place}")
         for key, entry in module.CATALOGUE.items():
-            assert key not in found, f"{key} is in two places, one is {path.name}"
+            assert key not in found, f"{key} is in two places, one is {place}"
             found[key] = (entry.step, entry.severity)
     return found
 
@@ -51,7 +52,8 @@ def of_catalogue():
 
 def test_the_code_has_findings():
     """Else the tests below would compare nothing."""
-    assert {"_frontend_findings.py", "_tls_rules.py", "_caa_findings.py"} <= {path.name for path in SOURCES}
+    wanted = ["module_utils/_frontend_findings.py", "module_utils/_tls_rules.py", "module_utils/_caa_findings.py"]
+    assert {ROOT / "plugins" / name for name in wanted} <= set(SOURCES)
 
 
 def test_every_finding_of_the_code_is_in_the_catalogue():
@@ -63,7 +65,7 @@ def test_every_finding_of_the_catalogue_is_in_the_code():
     assert sorted(set(of_catalogue()) - set(of_code())) == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
 def test_words_that_look_like_a_finding_are_one(path):
     """A finding that is emitted without an entry has a text like this somewhere."""
     emitted = {

@@ -58,7 +58,7 @@ def test_grades_are_compared_endpoint_by_endpoint(site):
     assert new["now"] is None
 
 
-PLUGINS = Path(_prediction.__file__).parent.parent
+PLUGINS = Path(__file__).parents[2] / "plugins"
 _SHARED = "ansible_collections.kopano.hardening.plugins.module_utils"
 
 
@@ -67,10 +67,13 @@ def shipped_with(path: Path, seen: set[str]) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(_SHARED):
             continue
-        names = [alias.name for alias in node.names] if node.module == _SHARED else [node.module.rpartition(".")[2]]
-        for name in set(names) - seen:
-            seen.add(name)
-            shipped_with(PLUGINS / "module_utils" / f"{name}.py", seen)
+        below = node.module[len(_SHARED) + 1 :]
+        # What is imported from a package is a module, and from a module a part of it.
+        for name in {below, *(f"{below}.{alias.name}".lstrip(".") for alias in node.names)} - seen:
+            file = PLUGINS.joinpath("module_utils", *name.split(".")).with_suffix(".py")
+            if file.is_file():
+                seen.add(name)
+                shipped_with(file, seen)
     return seen
 
 

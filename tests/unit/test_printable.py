@@ -63,7 +63,7 @@ def test_no_module_leaves_the_collection_by_another_way():
     """Whoever adds a module gets the filter, as it is in the only AnsibleModule that the collection uses."""
     for path in sorted((CHECKOUT / "plugins").rglob("*.py")):
         text = path.read_text()
-        if path.name != "_module.py" and "AnsibleModule" in text:
+        if path != CHECKOUT / "plugins" / "module_utils" / "_module.py" and "AnsibleModule" in text:
             assert not re.search(r"from ansible\.module_utils\.basic import .*\bAnsibleModule\b", text), path
 
 
