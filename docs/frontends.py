@@ -17,7 +17,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "roles" / "frontend" / "vars" / "main" / "components.yml"
 PAGE = ROOT / "docs" / "frontend.md"
-FINDER = ROOT / "plugins" / "module_utils" / "_components.py"
+FINDER = ROOT / "plugins" / "module_utils" / "_webserver" / "components.py"
 BEGIN, END = "<!-- frontends: made by docs/frontends.py -->\n", "<!-- end of frontends -->\n"
 COLUMNS = (
     "component",
@@ -40,7 +40,7 @@ def code(values: Any) -> str:
 
 def found_by() -> dict[str, str]:
     """For each component the packages and paths that it is recognised by."""
-    spec = importlib.util.spec_from_file_location("_components", FINDER)
+    spec = importlib.util.spec_from_file_location("components", FINDER)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

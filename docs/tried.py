@@ -15,7 +15,7 @@ BEGIN, END = "<!-- made by docs/tried.py from tests/unit -->\n", "<!-- end -->\n
 
 sys.path.insert(0, str(ROOT))
 import tests.unit.conftest  # noqa: E402, F401 - makes the checkout importable as a collection
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules as rules  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules  # noqa: E402
 from tests.unit import test_tls_bed as bed  # noqa: E402
 from tests.unit import tls_cases as cases  # noqa: E402
 from tests.unit import tls_peers as peers  # noqa: E402

@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Makes the collection's data on how long distributions are maintained: plugins/module_utils/_support_data.py.
+"""Makes the collection's data on how long distributions are maintained: plugins/module_utils/_updates/support_data.py.
 
 support_data.py --distro-info FOLDER --distro-info-date DATE --endoflife FILE --endoflife-date DATE [--json] OUTPUT
 
@@ -27,7 +27,7 @@ from types import ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-READER = ROOT / "plugins" / "module_utils" / "_support.py"
+READER = ROOT / "plugins" / "module_utils" / "_updates" / "support.py"
 OLDEST = "2010-01-01"  # releases from before that are of no use
 
 DISTRO_INFO, ENDOFLIFE, RED_HAT = "distro-info-data", "endoflife.date", "access.redhat.com"
@@ -93,7 +93,7 @@ import typing as t
 
 def reader() -> ModuleType:
     """The module that reads the same files on hosts."""
-    specification = importlib.util.spec_from_file_location("_support", READER)
+    specification = importlib.util.spec_from_file_location("support", READER)
     assert specification and specification.loader
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)

@@ -16,9 +16,10 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
-from ansible_collections.kopano.hardening.plugins.module_utils import _printable, _web_options
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
-from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
+from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 DEFAULTS: dict[str, t.Any] = {"state": "present", "stand_ins": [], "rehearse": "auto", "done": None}
 NEEDED = ("info", "options", "profiles", "data")
@@ -59,8 +60,8 @@ class ActionModule(WebConfig):
 
     def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         if self._done and time.monotonic() - self._done["asked"] < FRESH:
-            params = _web_options.understood(plain(arguments))
-            if params is not None and _web_options.digest(params) == self._done["digest"]:
+            params = _transaction_options.understood(plain(arguments))
+            if params is not None and _transaction_options.digest(params) == self._done["digest"]:
                 # JSON has escaped whatever the module would have made printable.
                 answer: dict[str, t.Any] = _printable.result(json.loads(self._done["answer"]))
                 return answer

@@ -18,13 +18,11 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import (
-    _report,
-    _report_files,
-    _report_gather,
-    _report_policy,
-    _report_scorecard,
-)
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
 
 display = Display()
 
@@ -33,8 +31,8 @@ ARGUMENTS = {
     "formats": {
         "type": "list",
         "elements": "str",
-        "choices": list(_report_files.FORMATS),
-        "default": list(_report_files.FORMATS),
+        "choices": list(_files.FORMATS),
+        "default": list(_files.FORMATS),
     },
     "hosts": {"type": "dict"},
     "expected": {"type": "list", "elements": "str", "default": []},
@@ -63,28 +61,28 @@ class ActionModule(ActionBase):
             result["changed"] = False
             return result
         try:
-            policy = _report_policy.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
+            policy = _policy.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
             hosts = options["hosts"]
             if hosts is None:
-                hosts = _report_gather.gather(
+                hosts = _gather.gather(
                     task_vars["hostvars"],
                     task_vars["ansible_play_hosts_all"],
                     options["expected"],
                     task_vars["ansible_play_hosts"],
                 )
             else:
-                _report_gather.check(hosts)
+                _gather.check(hosts)
         except ValueError as error:
             raise AnsibleActionFail(str(error)) from error
         folder = os.path.abspath(os.path.expanduser(options["path"]))
-        previous, trouble = _report_files.read_previous(folder)
+        previous, trouble = _files.read_previous(folder)
         if trouble:
             result.setdefault("warnings", []).append(trouble)
-        now = datetime.datetime.now(_report_policy.UTC)
-        report = _report.build(hosts, policy, now, previous, _version(), options["title"])
-        texts = _report_files.render(report, options["formats"])
+        now = datetime.datetime.now(_policy.UTC)
+        report = _build.build(hosts, policy, now, previous, _version(), options["title"])
+        texts = _files.render(report, options["formats"])
         files = [] if self._task.check_mode else _write(folder, texts)
-        lines = _report_scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
+        lines = _scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
         if options["scorecard"]:
             _show(lines)
         summary = report["summary"]
@@ -103,7 +101,7 @@ class ActionModule(ActionBase):
 
 def _write(folder: str, texts: dict[str, str]) -> list[str]:
     try:
-        return _report_files.write(folder, texts)
+        return _files.write(folder, texts)
     except OSError as error:
         raise AnsibleActionFail(f"path: {folder}: {error}") from error
 

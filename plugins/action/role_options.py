@@ -18,13 +18,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.plugins.loader import filter_loader
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import (  # noqa: F401
-    _caa_role,
-    _certificate_role,
-    _frontend,
-    _updates,
-    _verify,
-)
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify  # noqa: F401
 
 # All of the collection's filters come with any.
 filter_loader.get("kopano.hardening.updates_plan")

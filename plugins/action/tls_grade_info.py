@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
-from ansible_collections.kopano.hardening.plugins.plugin_utils._on_controller import OnController
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.controller import OnController
 
 
 class ActionModule(OnController):

@@ -11,8 +11,8 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _printable
-from ansible_collections.kopano.hardening.plugins.plugin_utils._plain import plain
+from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 
 
 class ActionModule(ActionBase):

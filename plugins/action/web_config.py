@@ -13,7 +13,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
 # A confirmation that does not arrive undoes a good change, and a second one does no harm.
@@ -135,15 +135,16 @@ def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.An
     reached is tried again for as many seconds as patience says: after a failover or a restart a neighbour on the way
     may have an address at its old place, with IPv6 for most of a minute.
     """
-    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
-    trust = _tls_prober.Trust()
+    trust = _prober.Trust()
     end = time.monotonic() + patience
     first = list({(endpoint["host"], endpoint["port"]): endpoint for endpoint in reversed(endpoints)}.values())
     for some in (first, [endpoint for endpoint in endpoints if endpoint not in first]):
         while some:
-            seen = _tls_prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
-            results = [_tls_grade.grade(one) for one in seen]
+            seen = _prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
+            results = [_grade.grade(one) for one in seen]
             objections = _verify.unreachable(results, expected)
             if not objections:
                 break

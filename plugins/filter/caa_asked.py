@@ -45,11 +45,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as caa_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"caa_asked": _plain.deferred("_caa_role", "asked", plainly=True)}
+        return {"caa_asked": _plain.deferred("_roles.caa", "asked", plainly=True)}

@@ -38,11 +38,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as caa_errors."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"caa_errors": _plain.deferred("_caa_role", "option_errors")}
+        return {"caa_errors": _plain.deferred("_roles.caa", "option_errors")}

@@ -35,11 +35,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as caa_zone_lines."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"caa_zone_lines": _plain.deferred("_caa_role", "zone_lines")}
+        return {"caa_zone_lines": _plain.deferred("_roles.caa", "zone_lines")}

@@ -51,11 +51,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_asked": _plain.deferred("_certificate_role", "asked", plainly=True)}
+        return {"certificate_asked": _plain.deferred("_roles.certificate", "asked", plainly=True)}

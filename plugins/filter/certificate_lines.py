@@ -36,11 +36,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_lines."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_lines": _plain.deferred("_certificate_role", "finding_lines")}
+        return {"certificate_lines": _plain.deferred("_roles.certificate", "finding_lines")}

@@ -35,11 +35,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_names."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_names": _plain.deferred("_certificate_role", "served_names")}
+        return {"certificate_names": _plain.deferred("_roles.certificate", "served_names")}

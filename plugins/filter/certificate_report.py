@@ -44,11 +44,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_report."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_report": _plain.deferred("_certificate_role", "report", plainly=True)}
+        return {"certificate_report": _plain.deferred("_roles.certificate", "report", plainly=True)}

@@ -47,11 +47,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as certificate_stand_ins."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"certificate_stand_ins": _plain.deferred("_certificate_role", "stand_ins")}
+        return {"certificate_stand_ins": _plain.deferred("_roles.certificate", "stand_ins")}

@@ -47,11 +47,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as chosen_tags."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"chosen_tags": _plain.deferred("_options", "chosen_tags")}
+        return {"chosen_tags": _plain.deferred("_ansible.options", "chosen_tags")}

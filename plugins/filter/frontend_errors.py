@@ -43,11 +43,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as frontend_errors."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"frontend_errors": _plain.deferred("_frontend", "option_errors", plainly=True)}
+        return {"frontend_errors": _plain.deferred("_roles.frontend", "option_errors", plainly=True)}

@@ -36,11 +36,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as predicted_grades."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"predicted_grades": _plain.deferred("_verify", "predicted")}
+        return {"predicted_grades": _plain.deferred("_roles.verify", "predicted")}

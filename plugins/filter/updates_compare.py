@@ -42,11 +42,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as updates_compare."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"updates_compare": _plain.deferred("_updates", "compare", plainly=True)}
+        return {"updates_compare": _plain.deferred("_roles.updates", "compare", plainly=True)}

@@ -38,11 +38,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as updates_errors."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"updates_errors": _plain.deferred("_updates", "option_errors", plainly=True)}
+        return {"updates_errors": _plain.deferred("_roles.updates", "option_errors", plainly=True)}

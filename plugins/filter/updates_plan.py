@@ -39,11 +39,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as updates_plan."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"updates_plan": _plain.deferred("_updates", "plan", plainly=True)}
+        return {"updates_plan": _plain.deferred("_roles.updates", "plan", plainly=True)}

@@ -43,11 +43,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as updates_report."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"updates_report": _plain.deferred("_updates", "report", plainly=True)}
+        return {"updates_report": _plain.deferred("_roles.updates", "report", plainly=True)}

@@ -39,11 +39,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as updates_window."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"updates_window": _plain.deferred("_updates", "window_open", plainly=True)}
+        return {"updates_window": _plain.deferred("_roles.updates", "window_open", plainly=True)}

@@ -49,11 +49,11 @@ _value:
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import plain as _plain
 
 
 class FilterModule:
     """Named in the collection as verify_asked."""
 
     def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        return {"verify_asked": _plain.deferred("_verify", "asked", plainly=True)}
+        return {"verify_asked": _plain.deferred("_roles.verify", "asked", plainly=True)}

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _questions
-from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside, Failed
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside, Failed
 
 Info = t.Dict[str, t.Any]
 
@@ -45,7 +45,7 @@ class _Unread(Exception):
 def _part(ask: t.Callable[[], t.Any]) -> t.Any:
     try:
         return ask()
-    except _questions.OptionError:
+    except _host_options.OptionError:
         raise
     except (_Unread, Failed) as error:
         return {"failed": True, "msg": str(error)}
@@ -57,27 +57,28 @@ def _part(ask: t.Callable[[], t.Any]) -> t.Any:
 
 
 def _updates(params: Info, check_mode: bool) -> Info:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _update_status_info
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
 
-    return _update_status_info.run(params, check_mode)
+    return _status.run(params, check_mode)
 
 
 def _frontend(params: Info) -> Info:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 
-    return _frontend_info.run(params)
+    return _webserver_info.run(params)
 
 
 def _certificates(params: Info, frontend: Info) -> Info:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _served
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 
     if frontend.get("failed"):
         raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
-    question = {**dict.fromkeys(_questions.CERTIFICATES), **params, "names": []}
-    return _certificate_info.run({**question, "certificates": _served.certificates(frontend["vhosts"])})
+    question = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
+    return _certificate_info.run({**question, "certificates": _names.certificates(frontend["vhosts"])})
 
 
 def _web_config() -> Info | None:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _again
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
 
-    return _again.look()
+    return _replay.look()

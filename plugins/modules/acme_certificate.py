@@ -163,9 +163,11 @@ certificates:
 import os
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certbot, _certificate_deploy, _changeset
-from ansible_collections.kopano.hardening.plugins.module_utils._certbot import CertbotError, Order
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import certbot as _certbot
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -241,7 +243,7 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         changes = _certbot.credentials(dns["server"], dns["key_name"], dns["key_secret"], dns["key_algorithm"])
         result["changed"] = result["changed"] or bool(changes)
         if not check_mode:
-            _certificate_deploy.apply(changes)
+            _deploy.apply(changes)
     if reason:
         meta = _certbot.fetch_directory(params["directory"], params["ca_file"]).get("meta") or {}
         result["caa_identities"] = [str(item) for item in meta.get("caaIdentities") or []]

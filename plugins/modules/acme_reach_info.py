@@ -95,8 +95,9 @@ from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _acme_reach, _name_servers
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import acme_preflight as _acme_preflight
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
 ARGUMENTS: dict[str, Any] = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -114,11 +115,11 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     if not 0 < params["timeout"] <= 600:
         raise ValueError("timeout: must be above 0 and at most 600 seconds")
     try:
-        servers = _name_servers.resolvers(params["nameservers"], trusted=False)
+        servers = _nameservers.resolvers(params["nameservers"], trusted=False)
     except ValueError as error:
         raise ValueError(f"nameservers: {error}") from error
     path, content = params["path"] or "", params["content"] or ""
-    return {"results": _acme_reach.look(params["names"], servers, path, content, params["timeout"])}
+    return {"results": _acme_preflight.look(params["names"], servers, path, content, params["timeout"])}
 
 
 def main() -> None:
@@ -127,8 +128,8 @@ def main() -> None:
         supports_check_mode=True,
         required_together=[("path", "content")],
     )
-    if _acme_reach.DNSPYTHON_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("dnspython"), exception=_acme_reach.DNSPYTHON_IMPORT_ERROR)
+    if _acme_preflight.DNSPYTHON_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("dnspython"), exception=_acme_preflight.DNSPYTHON_IMPORT_ERROR)
     try:
         result = run(module.params)
     except ValueError as error:

@@ -298,24 +298,17 @@ from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _caa,
-    _caa_findings,
-    _caa_issuers,
-    _caa_resolver,
-    _caa_sets,
-    _name_servers,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._caa import Request
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_findings import Case, Claim
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver import (
-    Lookup,
-    Problem,
-    Server,
-    Survey,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_sets import RecordSet
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import record_sets as _record_sets
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Lookup, Problem, Server, Survey
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import RecordSet
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Request
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
 ARGUMENTS = {
     "names": {"type": "list", "elements": "str", "required": True},
@@ -349,18 +342,20 @@ def check(params: dict[str, Any]) -> None:
     if not 1 <= params["concurrency"] <= 64:
         raise ValueError("concurrency: must be from 1 to 64")
     for name, domains in params["issuers"].items():
-        if not isinstance(domains, list) or not all(isinstance(item, str) and _caa.is_domain(item) for item in domains):
+        if not isinstance(domains, list) or not all(
+            isinstance(item, str) and _records.is_domain(item) for item in domains
+        ):
             raise ValueError(f"issuers: {name}: must be a list of CA domains, which may be empty")
 
 
 def check_expected(wish: dict[str, Any], where: str) -> None:
     """Raise ValueError for the first of the options that may differ from name to name that has no meaning."""
     issuer, account, method, wildcard = (wish[key] for key in EXPECTED)
-    if issuer is not None and not (isinstance(issuer, str) and _caa.is_domain(issuer)):
+    if issuer is not None and not (isinstance(issuer, str) and _records.is_domain(issuer)):
         raise ValueError(f"{where}issuer: {issuer!r} is not a CA's domain, such as letsencrypt.org")
-    if method is not None and not (isinstance(method, str) and _caa.is_method(method)):
+    if method is not None and not (isinstance(method, str) and _records.is_method(method)):
         raise ValueError(f"{where}validation_method: {method!r} is not a label, such as http-01")
-    if account is not None and not (isinstance(account, str) and _caa.is_account(account)):
+    if account is not None and not (isinstance(account, str) and _records.is_account(account)):
         raise ValueError(f"{where}account_uri: {account!r} is not a URI")
     if not isinstance(wildcard, bool):
         raise ValueError(f"{where}wildcard: {wildcard!r} is neither true nor false")
@@ -369,7 +364,7 @@ def check_expected(wish: dict[str, Any], where: str) -> None:
 def resolvers(params: dict[str, Any]) -> list[Server]:
     """The servers to ask; raises ValueError."""
     try:
-        return _name_servers.resolvers(params["nameservers"], params["trust_ad"])
+        return _nameservers.resolvers(params["nameservers"], params["trust_ad"])
     except ValueError as error:
         raise ValueError(f"nameservers: {error}") from error
 
@@ -377,14 +372,14 @@ def resolvers(params: dict[str, Any]) -> list[Server]:
 def by_name(params: dict[str, Any], option: str) -> dict[tuple[str, bool], Any]:
     """An option's values by name and "is it a wildcard?"; raises ValueError."""
     try:
-        return {_caa.host_name(name): value for name, value in params[option].items()}
+        return {_records.host_name(name): value for name, value in params[option].items()}
     except ValueError as error:
         raise ValueError(f"{option}: a key is not a host name: {error}") from error
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
-    if _caa_resolver.DNSPYTHON_IMPORT_ERROR:
+    if _lookup.DNSPYTHON_IMPORT_ERROR:
         raise ValueError(missing_required_lib("dnspython"))
     check(params)
     servers = resolvers(params)
@@ -393,14 +388,14 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     lookups: dict[str, Lookup] = {}
     for text in params["names"]:
         try:
-            key = _caa.host_name(text)
+            key = _records.host_name(text)
         except ValueError as error:
             key = (text, False)
-            problem = Problem(_caa_resolver.INVALID, f"{text!r} is not a host name: {error}")
+            problem = Problem(_lookup.INVALID, f"{text!r} is not a host name: {error}")
             lookups[text] = Lookup(text, problem=problem)
         subjects.setdefault(key, text)
     names = [name for name, _wildcard in subjects if name not in lookups]
-    survey = _caa_resolver.survey(names, servers, params["timeout"], params["concurrency"])
+    survey = _lookup.survey(names, servers, params["timeout"], params["concurrency"])
     lookups.update(survey.lookups)
 
     cases = []
@@ -412,9 +407,9 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     found = _caa_findings.of_cases(cases, survey)
     results = [{**result(case, survey), "findings": findings} for case, findings in zip(cases, found)]
     findings = [item for entry in results for item in entry["findings"]]
-    if any(entry["dnssec"] == _caa_resolver.UNVERIFIED and entry["error"] is None for entry in results):
+    if any(entry["dnssec"] == _lookup.UNVERIFIED and entry["error"] is None for entry in results):
         findings.append(_caa_findings.finding("caa.dnssec.unverified", ", ".join(map(str, servers))))
-    sets = [record_set(entry) for entry in _caa_sets.record_sets(cases, survey)]
+    sets = [record_set(entry) for entry in _record_sets.record_sets(cases, survey)]
     return {"results": results, "record_sets": sets, "findings": _caa_findings.unique(findings)}
 
 
@@ -429,20 +424,20 @@ def judge(text: str, lookup: Lookup, wildcard: bool, pem: str | None, params: di
             params["validation_method"] or "",
             literal,
         )
-        return Claim(name, request, _caa.evaluate(lookup.records, request))
+        return Claim(name, request, _records.evaluate(lookup.records, request))
 
     identity, unreadable = None, ""
     if pem is not None:
         try:
-            identity = _caa_issuers.identify(pem, params["issuers"])
+            identity = _issuers.identify(pem, params["issuers"])
         except ValueError as error:
             unreadable = f"the certificate cannot be read: {error}"
     served = None
     if identity and identity.domains:
-        literal = _caa_issuers.find(identity.domains[0], params["issuers"]).literal
+        literal = _issuers.find(identity.domains[0], params["issuers"]).literal
         served = claim(identity.name, identity.domains, literal)
     if params["issuer"]:
-        issuer = _caa_issuers.find(params["issuer"], params["issuers"])
+        issuer = _issuers.find(params["issuer"], params["issuers"])
         expected = claim(issuer.name, issuer.domains, issuer.literal)
         return Case(text, lookup, expected, served, "", unreadable, expected=True)
     return Case(text, lookup, served or claim("", (), False), served, identity.kind if identity else "", unreadable)
@@ -482,16 +477,16 @@ def record_set(entry: RecordSet) -> dict[str, Any]:
 def decide(case: Case, survey: Survey) -> tuple[str, str | None]:
     """The verdict, and the words where something stands in its way. What is in doubt is not permitted."""
     problem = case.lookup.problem
-    if case.kind == _caa_issuers.PRIVATE:
-        return _caa.NOT_APPLICABLE, problem.words if problem else None
+    if case.kind == _issuers.PRIVATE:
+        return _records.NOT_APPLICABLE, problem.words if problem else None
     if problem:
-        return _caa.FORBIDDEN if problem.kind == _caa_resolver.BOGUS else _caa.ERROR, problem.words
+        return _records.FORBIDDEN if problem.kind == _lookup.BOGUS else _records.ERROR, problem.words
     if case.unreadable and not case.expected:
-        return _caa.ERROR, case.unreadable
+        return _records.ERROR, case.unreadable
     request = case.claim.request
     views = _caa_findings.seen_by_servers(case.lookup, survey)
-    if any(_caa.evaluate(records, request).verdict == _caa.FORBIDDEN for records in views):
-        return _caa.FORBIDDEN, None
+    if any(_records.evaluate(records, request).verdict == _records.FORBIDDEN for records in views):
+        return _records.FORBIDDEN, None
     return case.claim.judgement.verdict, None
 
 

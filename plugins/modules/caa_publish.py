@@ -154,16 +154,14 @@ from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _caa,
-    _caa_publish,
-    _caa_resolver,
-    _caa_sets,
-    _name_servers,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._caa import Property
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_publish import Failure, View
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import publish as _publish
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import record_sets as _record_sets
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import Failure, View
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
@@ -172,7 +170,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "server": {"type": "str", "required": True},
     "key_name": {"type": "str", "required": True},
     "key_secret": {"type": "str", "required": True, "no_log": True},
-    "key_algorithm": {"type": "str", "choices": list(_caa_publish.ALGORITHMS), "default": "hmac-sha256"},
+    "key_algorithm": {"type": "str", "choices": list(_publish.ALGORITHMS), "default": "hmac-sha256"},
     "ttl": {"type": "int", "default": 3600},
     "nameservers": {"type": "list", "elements": "str", "default": []},
     "timeout": {"type": "float", "default": 5},
@@ -181,7 +179,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def texts(records: Iterable[Property]) -> list[str]:
-    return [str(record) for record in _caa_sets.in_order(records)]
+    return [str(record) for record in _record_sets.in_order(records)]
 
 
 def lines(name: str, records: Iterable[Property]) -> str:
@@ -192,7 +190,7 @@ def lines(name: str, records: Iterable[Property]) -> str:
 def owner_name(text: str) -> str:
     """The name in its plain form; raises ValueError."""
     try:
-        name, wildcard = _caa.host_name(text)
+        name, wildcard = _records.host_name(text)
     except ValueError as error:
         raise ValueError(f"name: {text!r} is not a host name: {error}") from error
     if wildcard:
@@ -220,13 +218,13 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     An answer with `msg` is one of a change that did not arrive everywhere.
     """
     name = owner_name(params["name"])
-    wanted = option("records", _caa_publish.properties, params["records"])
+    wanted = option("records", _publish.properties, params["records"])
     replaces = params["replaces"]
     if replaces is not None:
-        replaces = option("replaces", lambda: frozenset(map(_caa.parse_record, replaces)))
-    server = option("server", _name_servers.parse_server, params["server"], False)
-    resolvers = option("nameservers", _name_servers.resolvers, params["nameservers"], False)
-    key = _caa_publish.key(params["key_name"], params["key_secret"], params["key_algorithm"])
+        replaces = option("replaces", lambda: frozenset(map(_records.parse_record, replaces)))
+    server = option("server", _nameservers.parse_server, params["server"], False)
+    resolvers = option("nameservers", _nameservers.resolvers, params["nameservers"], False)
+    key = _publish.key(params["key_name"], params["key_secret"], params["key_algorithm"])
     if not 0 < params["timeout"] <= 600:
         raise ValueError("timeout: must be above 0 and at most 600 seconds")
     if not 0 <= params["wait"] <= 86400:
@@ -234,8 +232,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
     if not 0 <= params["ttl"] < 2**31:
         raise ValueError("ttl: must be from 0 to 2147483647 seconds")
 
-    primary = _caa_publish.Primary(server, params["timeout"])
-    owner = _caa_publish.absolute(name)
+    primary = _publish.Primary(server, params["timeout"])
+    owner = _publish.absolute(name)
     found = primary.read(owner)
     changed = found.records != wanted
     if changed and replaces is not None and found.records != replaces:
@@ -252,11 +250,11 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
         now = primary.read(owner).records
         if now != wanted:
             raise Failure(f"{server} took the update for {name}, and still has {', '.join(texts(now)) or 'no records'}")
-        zone = _caa_publish.relative(found.zone)
-        seen = _caa_publish.wait(zone, name, wanted, resolvers, params["timeout"], params["wait"])
+        zone = _publish.relative(found.zone)
+        seen = _publish.wait(zone, name, wanted, resolvers, params["timeout"], params["wait"])
     answer: dict[str, Any] = {
         "changed": changed,
-        "zone": _caa_publish.relative(found.zone),
+        "zone": _publish.relative(found.zone),
         "records": texts(wanted),
         "previous": texts(found.records),
         "servers": [{"server": view.server, "state": state(view, wanted), "fault": view.fault} for view in seen],
@@ -277,8 +275,8 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    if _caa_resolver.DNSPYTHON_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("dnspython"), exception=_caa_resolver.DNSPYTHON_IMPORT_ERROR)
+    if _lookup.DNSPYTHON_IMPORT_ERROR:
+        module.fail_json(msg=missing_required_lib("dnspython"), exception=_lookup.DNSPYTHON_IMPORT_ERROR)
     try:
         answer = run(module.params, module.check_mode)
     except (ValueError, Failure) as error:

@@ -322,13 +322,14 @@ findings:
 """
 
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_info, _questions
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=_questions.CERTIFICATES, supports_check_mode=True, **_questions.CERTIFICATES_RULES
+        argument_spec=_host_options.CERTIFICATES, supports_check_mode=True, **_host_options.CERTIFICATES_RULES
     )
     try:
         answer = _certificate_info.run(module.params)

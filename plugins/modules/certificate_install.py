@@ -232,16 +232,16 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _certificate_deploy,
-    _certificate_hook,
-    _certificate_kept,
-    _certificate_self_signed,
-    _changeset,
-    _journal,
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
+    replaced_certificates as _replaced_certificates,
 )
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError, Pair
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {
@@ -319,24 +319,24 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     reasons: list[str] = []
     warnings: list[str] = []
     if params["self_signed"]:
-        pairs, reasons, warnings = _certificate_self_signed.choose(entries, params["self_signed"], params["server"])
+        pairs, reasons, warnings = _self_signed.choose(entries, params["self_signed"], params["server"])
     elif entries[0]["chain_file"]:
-        pairs = _certificate_hook.read_pairs(entries)
+        pairs = _renewal_hook.read_pairs(entries)
     else:
         pairs = [
             Pair(entry["path"], entry["key_path"], _whole(entry["chain"]), _whole(entry["key"])) for entry in entries
         ]
-    result = dict(_certificate_deploy.deploy(pairs, settings, check_mode), reason="; ".join(reasons))
+    result = dict(_deploy.deploy(pairs, settings, check_mode), reason="; ".join(reasons))
     result["warnings"] += warnings
     result["missing"] = [path for pair in pairs for path in (pair.path, pair.key_path) if not os.path.exists(path)]
     if params["renewal"]:
         keys = ("path", "key_path", "chain_file", "key_file")
         certificates = [{key: entry[key] for key in keys} for entry in entries]
-        changes = _certificate_hook.pending(dict(settings, certificates=certificates), params["ca_file"])
+        changes = _renewal_hook.pending(dict(settings, certificates=certificates), params["ca_file"])
         result["diff"] += _changeset.diff(changes)
-        result["changed"] = result["changed"] or bool(changes) or not _certificate_hook.timer_runs()
+        result["changed"] = result["changed"] or bool(changes) or not _renewal_hook.timer_runs()
         if not check_mode:
-            _certificate_hook.install(changes)
+            _renewal_hook.install(changes)
     elif params["renewal"] is False:
         _end_renewals(result, check_mode)
     return result
@@ -344,10 +344,10 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
 
 def _restored(identifier: str, settings: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     """What was replaced is brought back, and stays: no renewal replaces it."""
-    record = _certificate_kept.find(identifier)
-    result = dict(_certificate_deploy.restore(record, settings, check_mode), reason="", missing=[])
+    record = _replaced_certificates.find(identifier)
+    result = dict(_deploy.restore(record, settings, check_mode), reason="", missing=[])
     paths = {path for pair in record.data["certificates"]["pairs"] for path in pair}
-    if _certificate_hook.brings_to(paths):
+    if _renewal_hook.brings_to(paths):
         _end_renewals(result, check_mode)
         result["warnings"].append(
             f"certbot's renewals no longer replace {', '.join(sorted(paths))}; the role certificate brings them back"
@@ -356,11 +356,11 @@ def _restored(identifier: str, settings: dict[str, t.Any], check_mode: bool) -> 
 
 
 def _end_renewals(result: dict[str, t.Any], check_mode: bool) -> None:
-    changes = _certificate_hook.leftovers()
+    changes = _renewal_hook.leftovers()
     result["diff"] += _changeset.diff(changes)
     result["changed"] = result["changed"] or bool(changes)
     if not check_mode:
-        _certificate_hook.put(changes)
+        _renewal_hook.put(changes)
 
 
 def _whole(text: str) -> str:
@@ -386,7 +386,13 @@ def main() -> None:
         for warning in error.result.pop("warnings"):
             module.warn(warning)
         module.fail_json(msg=str(error), **dict(error.result, changed=False))
-    except (_changeset.ChangeError, _certificate_kept.KeptError, _journal.JournalError, ValueError, OSError) as error:
+    except (
+        _changeset.ChangeError,
+        _replaced_certificates.KeptError,
+        _journal.JournalError,
+        ValueError,
+        OSError,
+    ) as error:
         module.fail_json(msg=str(error))
     for warning in result.pop("warnings"):
         module.warn(warning)

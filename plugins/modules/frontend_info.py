@@ -364,13 +364,14 @@ findings:
 """
 
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info, _questions
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_questions.FRONTEND, supports_check_mode=True)
-    module.exit_json(changed=False, **_frontend_info.run(module.params))
+    module = AnsibleModule(argument_spec=_host_options.FRONTEND, supports_check_mode=True)
+    module.exit_json(changed=False, **_webserver_info.run(module.params))
 
 
 if __name__ == "__main__":

@@ -137,13 +137,14 @@ web_config:
 """
 
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _host_info, _questions
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils import _host_info
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=_questions.HOST,
+        argument_spec=_host_options.HOST,
         required_by={"certificates": ("frontend",)},
         supports_check_mode=True,
     )

@@ -455,8 +455,9 @@ findings:
 import os
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "endpoints": {
@@ -499,10 +500,10 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         if params[name] <= 0:
             raise ValueError(f"{name} must be greater than 0")
     try:
-        trust = _tls_prober.Trust(params["ca_file"], params["fetch_issuers"])
+        trust = _prober.Trust(params["ca_file"], params["fetch_issuers"])
     except OSError as error:
         raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
-    results = _tls_prober.probe_all(
+    results = _prober.probe_all(
         params["endpoints"],
         params["mode"],
         params["timeout"],
@@ -510,7 +511,7 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         http=params["http"],
         concurrency=params["concurrency"],
         processes=max(1, min(_processors(), len(params["endpoints"]) // WORTH_A_PROCESS)),
-        judge=lambda observation: _tls_grade.grade(observation, groups=observation["server_groups"]),
+        judge=lambda observation: _grade.grade(observation, groups=observation["server_groups"]),
     )
     return {"results": results, "findings": [finding for result in results for finding in result["findings"]]}
 

@@ -382,14 +382,15 @@ findings:
 """
 
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _questions, _update_status_info
-from ansible_collections.kopano.hardening.plugins.module_utils._module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=_questions.UPDATES, supports_check_mode=True)
+    module = AnsibleModule(argument_spec=_host_options.UPDATES, supports_check_mode=True)
     try:
-        answer = _update_status_info.run(module.params, module.check_mode)
+        answer = _status.run(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, **answer)

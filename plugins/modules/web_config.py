@@ -491,11 +491,11 @@ failure:
     words: "AH01898: Unable to configure permitted SSL ciphers"
 """
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _web_config
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import frame as _frame
 
 
 def main() -> None:
-    _web_config.main(prediction=None)
+    _frame.main(prediction=None)
 
 
 if __name__ == "__main__":

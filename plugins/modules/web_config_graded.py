@@ -36,11 +36,12 @@ EXAMPLES = r"""
 
 RETURN = r""" # """
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _prediction, _web_config
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import frame as _frame
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
 
 
 def main() -> None:
-    _web_config.main(_prediction)
+    _frame.main(_prediction)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa_resolver
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 from tests.unit import caa_bed
 
@@ -92,7 +92,7 @@ def bed(tmp_path_factory):
             trial.bind((caa_bed.RESOLVER, 53))
     except OSError as error:
         pytest.skip(f"port 53 of {caa_bed.RESOLVER} cannot be had: {error}")
-    assert _caa_resolver.AUTHORITY_PORT == 53
+    assert _lookup.AUTHORITY_PORT == 53
     with caa_bed.bed(tmp_path_factory.mktemp("bed"), ZONES, SECOND_ZONES, 53) as started:
         yield started
 
@@ -207,14 +207,14 @@ def test_names(size, tmp_path, monkeypatch):
     names = names_of(size)
     asked: list[tuple[str, ...]] = []
     expected = right(names)
-    ask = _caa_resolver.Client._send
+    ask = _lookup.Client._send
 
     async def counted(self, server, query, seconds):
         asked.append((server.address, query.question[0].to_text()))
         return await ask(self, server, query, seconds)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_caa_resolver.Client, "_send", counted)
+        patch.setattr(_lookup.Client, "_send", counted)
         assert call(names)[0] == expected
     ways = {
         "call": call,

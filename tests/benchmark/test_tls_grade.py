@@ -21,7 +21,8 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from tests.unit import tls_bed as bed
 from tests.unit import tls_peers as peers
 
@@ -63,13 +64,13 @@ def site(tmp_path_factory):
 @pytest.mark.parametrize(("mode", "distance"), list(GOALS))
 def test_one(site, mode, distance):
     pki, port, _names = site
-    trust = _tls_prober.Trust(pki.path("root.pem"))
+    trust = _prober.Trust(pki.path("root.pem"))
     seconds, connections = GOALS[mode, distance]
     with peers.delaying(port, ROUND_TRIP / 2) as far:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port if distance == "loopback" else far}
         best = None
         for _turn in range(7):
-            result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust))
+            result = _grade.grade(_prober.probe(endpoint, mode, trust=trust))
             assert (result["error"], result["grade"]) == (None, "A+")
             if best is None or result["duration_ms"] < best["duration_ms"]:
                 best = result
@@ -81,12 +82,12 @@ def test_one(site, mode, distance):
 @pytest.mark.parametrize("mode", list(COMPUTING))
 def test_computing(site, mode):
     pki, port, _names = site
-    trust = _tls_prober.Trust(pki.path("root.pem"))
+    trust = _prober.Trust(pki.path("root.pem"))
     endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
     best = math.inf
     for _turn in range(COMPUTING_TURNS):
         started = time.process_time()
-        result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust))
+        result = _grade.grade(_prober.probe(endpoint, mode, trust=trust))
         best = min(best, time.process_time() - started)
         assert (result["error"], result["grade"]) == (None, "A+")
     TABLE.append((f"{mode}, loopback, computing", f"{best * 1000:.1f} ms"))

@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from tests.unit import tls_cases
 from tests.unit.test_tls_cases import servers  # noqa: F401 - fixtures
 from tests.unit.test_tls_trust import pki  # noqa: F401
@@ -32,7 +33,7 @@ def on_a_port(case, made):
 
 def look(port, ca_file):
     endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
-    return _tls_prober.probe(endpoint, "full", trust=_tls_prober.Trust(ca_file, fetch_issuers=True))
+    return _prober.probe(endpoint, "full", trust=_prober.Trust(ca_file, fetch_issuers=True))
 
 
 def protocols(observation):
@@ -71,7 +72,7 @@ def test_protocols(one, servers):  # noqa: F811
     with on_a_port(one.case, servers) as port:
         observation = look(port, servers.pki.path("root.pem"))
     assert protocols(observation) == one.ours
-    assert (_tls_grade.grade(observation)["grade"] or tls_cases.NONE) == one.case.letter
+    assert (_grade.grade(observation)["grade"] or tls_cases.NONE) == one.case.letter
 
 
 @PROTOCOLS
@@ -91,7 +92,7 @@ def test_protocols_by_testssl(one, servers, tmp_path):  # noqa: F811
 @TRUST
 def test_trust(one, pki):  # noqa: F811
     with on_a_port(one.case, pki) as port:
-        result = _tls_grade.grade(look(port, pki.path("root.pem")))
+        result = _grade.grade(look(port, pki.path("root.pem")))
     assert (result["grade"], trust(result)) == (one.case.letter, one.ours)
 
 

@@ -14,7 +14,8 @@ import re
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_rules
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
 from tests.unit import test_tls_bed as expected
 from tests.unit import tls_bed as bed
 from tests.unit.test_tls_bed import pki, sites, trust  # noqa: F401 - fixtures
@@ -63,7 +64,7 @@ def server(request, pki, sites):  # noqa: F811
 
 
 def ours(port, trust):  # noqa: F811
-    return _tls_grade.grade(expected.look(port, trust))
+    return _grade.grade(expected.look(port, trust))
 
 
 def as_testssl_sees(observation):
@@ -110,7 +111,7 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     name, port = server
     theirs = scanners.testssl(port, pki.path("root.pem"), tmp_path, scanners.RATED, scanners.RATED_LIMIT)
     observation = expected.look(port, trust)
-    result = _tls_grade.grade(as_testssl_sees(observation))
+    result = _grade.grade(as_testssl_sees(observation))
 
     offered = scanners.protocols_by_testssl(theirs)
     assert " ".join(result["protocols"]) == offered, name
@@ -130,7 +131,7 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     grade = letter(result, theirs["rating_spec"])
     assert theirs["overall_grade"] == ("F" if theirs["SSLv2"] == scanners.GREETING else grade), name
     if WRITTEN_FOR in theirs["rating_spec"]:
-        real = _tls_grade.grade(observation)["grade"]
+        real = _grade.grade(observation)["grade"]
         difference = compared.LETTERS.get(name)
         assert theirs["overall_grade"] == (difference.value if difference else real), name
         assert difference is None or difference.value != real, name
@@ -147,10 +148,10 @@ def letter(result, specification):
     scores = dict(result["scores"])
     names = {name for protocol, names in result["ciphers"].items() if protocol != "SSLv2" for name in names}
     if names and all("3DES" in name for name in names):
-        scores["cipher"] = next(score for limit, score in _tls_rules.CIPHER_SCORE if limit > TRIPLE_DES)
+        scores["cipher"] = next(score for limit, score in _rules.CIPHER_SCORE if limit > TRIPLE_DES)
     if "tls.cipher.anonymous" in [entry["id"] for entry in held]:
         # Which is what makes the key exchange, and by it the whole, zero.
         scores["key_exchange"] = 90
-    score = _tls_grade.total(scores)
-    by_score = next(letter for limit, letter in _tls_rules.LETTERS if score >= limit)
-    return max([*grades, "A+" if by_score == "A" else by_score], key=_tls_rules.GRADES.index)
+    score = _grade.total(scores)
+    by_score = next(letter for limit, letter in _rules.LETTERS if score >= limit)
+    return max([*grades, "A+" if by_score == "A" else by_score], key=_rules.GRADES.index)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings, _report, _report_policy
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
 
 Info = dict[str, t.Any]
 
-MOMENT = datetime.datetime(2026, 11, 25, 3, 30, tzinfo=_report_policy.UTC)
+MOMENT = datetime.datetime(2026, 11, 25, 3, 30, tzinfo=_policy.UTC)
 TODAY = MOMENT.date()
 # What breaks out of a text, an attribute, a script, a style, a comment, XML, a label or a terminal.
 HOSTILE = (
@@ -44,8 +46,8 @@ def certificate(name: str, days: int = 60, **changes: t.Any) -> Info:
         "subject": f"CN={name}",
         "issuer": "C=US, O=Let's Encrypt, CN=E7",
         "names": [name],
-        "not_before": _report.rfc3339(end - datetime.timedelta(days=90)),
-        "not_after": _report.rfc3339(end),
+        "not_before": _build.rfc3339(end - datetime.timedelta(days=90)),
+        "not_after": _build.rfc3339(end),
         "sha256": f"{name}/{days}",
         "others": [],
         **changes,
@@ -55,7 +57,7 @@ def certificate(name: str, days: int = 60, **changes: t.Any) -> Info:
 def result(name: str = "mail.example.com", grade: str = "A+", *ids: str, **changes: t.Any) -> Info:
     """The result of an endpoint with the findings of these rules; the grade is the trusted one's."""
     subject = f"{name}:443 (192.0.2.10)"
-    rules = [rule for rule in _tls_rules.RULES if rule.id in ids]
+    rules = [rule for rule in _rules.RULES if rule.id in ids]
     caps = [{"id": r.id, "grade": r.grade, "revision": r.revision, "rule": r.text, "evidence": "seen"} for r in rules]
     beside = [rule.grade for rule in rules if rule.grade in ("T", "M")]
     return {
@@ -92,7 +94,7 @@ def fine(name: str = "mail.example.com") -> Info:
 def fleet(number: int) -> dict[str, Info]:
     """Hosts with all that a host can have: 14 findings, three endpoints, and some that could not be looked at."""
     keys = list(_findings.catalogue())
-    rules = [rule.id for rule in _tls_rules.RULES]
+    rules = [rule.id for rule in _rules.RULES]
     hosts: dict[str, Info] = {}
     for index in range(number):
         name = f"mail{index}.example.com"
@@ -141,6 +143,4 @@ def hostile() -> dict[str, Info]:
 
 
 def build(hosts: dict[str, Info], previous: Info | None = None, moment: t.Any = MOMENT, **policy: t.Any) -> Info:
-    return _report.build(
-        hosts, _report_policy.Policy(today=moment.date(), **policy), moment, previous, "0.1.0", "of the tests"
-    )
+    return _build.build(hosts, _policy.Policy(today=moment.date(), **policy), moment, previous, "0.1.0", "of the tests")

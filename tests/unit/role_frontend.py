@@ -14,8 +14,8 @@ import jinja2
 import yaml
 from ansible.plugins.filter.core import FilterModule
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _layout
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 ROLE = Path(__file__).parents[2] / "roles" / "frontend"
 

@@ -19,14 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _acme_reach,
-    _certbot,
-    _certificate_self_signed,
-    _name_servers,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._certbot import CertbotError, Order
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ChangeError
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import acme_preflight as _acme_preflight
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import certbot as _certbot
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, acme_reach_info
 
 from .slow_bed import SLACK, slow
@@ -112,7 +110,7 @@ def told(folder):
 
 
 def have_lineage(folder, renewal=RENEWAL, names=NAMES, days=90):
-    chain, key = _certificate_self_signed.make(names, days)
+    chain, key = _self_signed.make(names, days)
     for path, content in (
         ("renewal/kopano.conf", renewal),
         ("live/kopano/fullchain.pem", chain),
@@ -384,7 +382,7 @@ def web():
 @pytest.fixture
 def secure(web, tmp_path):
     """The same over TLS; the file has the certificate that it is trusted by."""
-    chain, key = _certificate_self_signed.make(["localhost"], 1)
+    chain, key = _self_signed.make(["localhost"], 1)
     (tmp_path / "ca.pem").write_text(chain)
     (tmp_path / "both.pem").write_text(key + chain)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -441,8 +439,8 @@ TOKEN = "/.well-known/acme-challenge/token"
 
 
 def look(web, monkeypatch, *addresses, error=None):
-    monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (list(addresses), error))
-    (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 2, port=web.server_port)
+    monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (list(addresses), error))
+    (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 2, port=web.server_port)
     return entry
 
 
@@ -486,14 +484,14 @@ def test_every_address_has_to_answer_but_those_that_nobody_here_can_reach(web, m
         in look(web, monkeypatch, "127.0.0.1", "127.0.0.2")["error"]
     )
 
-    get = _acme_reach._get
+    get = _acme_preflight._get
 
     def without_ipv6(name, address, *more):
         if ":" in address:
-            raise _acme_reach.Unreached
+            raise _acme_preflight.Unreached
         return get(name, address, *more)
 
-    monkeypatch.setattr(_acme_reach, "_get", without_ipv6)
+    monkeypatch.setattr(_acme_preflight, "_get", without_ipv6)
     assert look(web, monkeypatch, "127.0.0.1", "2001:db8::1")["error"] is None
     assert "no way from the controller" in look(web, monkeypatch, "2001:db8::1")["error"]
 
@@ -514,11 +512,11 @@ def test_a_name_without_an_address_is_asked_for_nothing(web, monkeypatch):
     ],
 )
 def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, then):
-    monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (["127.0.0.1"], None))
+    monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (["127.0.0.1"], None))
     with slow(first, then) as port:
         began = time.monotonic()
-        (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
-        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + SLACK
+        (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
+        assert time.monotonic() - began < _acme_preflight.WAITS * 0.1 + SLACK
     assert "does not answer" in entry["error"] and "timed out" in entry["error"]
 
 
@@ -526,10 +524,10 @@ def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, the
 def test_neither_many_addresses_nor_redirects_to_slow_ones_take_longer(web, monkeypatch, addresses):
     with slow(b"", b"") as port:  # it accepts, and sends nothing
         web.pages[TOKEN] = (302, {"Location": f"http://mail.example.org:{port}/there"}, b"")
-        monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (list(addresses), None))
+        monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (list(addresses), None))
         began = time.monotonic()
-        (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
-        assert time.monotonic() - began < _acme_reach.WAITS * 0.1 + SLACK
+        (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
+        assert time.monotonic() - began < _acme_preflight.WAITS * 0.1 + SLACK
     assert "timed out" in entry["error"]
 
 
@@ -538,8 +536,8 @@ def test_every_redirect_gets_its_time_but_not_more_than_all_may_take(web, monkey
     web.delay = 0.15
     web.pages[TOKEN] = (302, {"Location": TOKEN + "/again"}, b"")
     web.pages[TOKEN + "/again"] = (200, {}, b"content")
-    monkeypatch.setattr(_acme_reach, "_addresses", lambda *_arguments: (["127.0.0.1"] * 2, None))
-    (entry,) = _acme_reach.look(["mail.example.org"], [], TOKEN, "content", 0.5, port=web.server_port)
+    monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (["127.0.0.1"] * 2, None))
+    (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.5, port=web.server_port)
     assert entry["error"] is None
 
 
@@ -554,14 +552,14 @@ def test_a_name_server_that_drips_is_no_address():
     with slow(b"\x40\x00", b"\0") as port, socketserver.ThreadingUDPServer(("127.0.0.1", port), Truncates) as names:
         threading.Thread(target=names.serve_forever, args=(0.01,), daemon=True).start()
         began = time.monotonic()
-        (entry,) = _acme_reach.look(["mail.example.org"], [_name_servers.Server("127.0.0.1", port)], "", "", 0.5)
+        (entry,) = _acme_preflight.look(["mail.example.org"], [_nameservers.Server("127.0.0.1", port)], "", "", 0.5)
         assert time.monotonic() - began < 0.5 + SLACK
         names.shutdown()
     assert "it cannot be resolved" in entry["error"]
 
 
 def test_a_resolver_that_does_not_answer_is_no_address(web):
-    (entry,) = _acme_reach.look(["a.example.org"], [_name_servers.Server("127.0.0.1", 1)], "", "", 0.3)
+    (entry,) = _acme_preflight.look(["a.example.org"], [_nameservers.Server("127.0.0.1", 1)], "", "", 0.3)
     assert "it cannot be resolved" in entry["error"]
 
 

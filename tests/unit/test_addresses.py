@@ -24,8 +24,10 @@ import typing as t
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.action import web_config
-from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _namespace, _rehearsal
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server
 
 from . import web_bed
 from .slow_bed import SLACK
@@ -114,7 +116,7 @@ def within(host: subprocess.Popen[bytes], work: t.Callable[[], t.Any]) -> t.Any:
 
 
 def ask(address: str, timeout: float = 10) -> dict[str, t.Any]:
-    return _ask.ask({"address": address, "port": 443, "tls": False}, timeout)
+    return _client.ask({"address": address, "port": 443, "tls": False}, timeout)
 
 
 def flags(address: str) -> list[bool]:

@@ -16,9 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _apache, _config, _nginx
-from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, Files
-from ansible_collections.kopano.hardening.plugins.module_utils._layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, Files
 
 from . import web_bed
 
@@ -61,7 +64,7 @@ class Site:
             name = self.layout.server if name == "main" else name.replace("__", "/")
             path = self.folder / (name + ".conf")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_config.encode(text))
+            path.write_bytes(_webserver_model.encode(text))
         return self
 
     def load(self, files: Files | None = None) -> Config:
@@ -73,18 +76,18 @@ class Site:
     def apply(self, changes: dict[str, str]) -> None:
         for path, text in changes.items():
             assert os.path.realpath(path) == path
-            Path(path).write_bytes(_config.encode(text))
+            Path(path).write_bytes(_webserver_model.encode(text))
 
     def adopted(self, **policy: t.Any) -> dict[str, str]:
         """Adopts for real, and checks what holds whatever the configuration is."""
         before = {path: Path(path).read_bytes() for path in self.load().files}
         changes = self.adopt(**policy)
         for path, text in changes.items():
-            assert _config.encode(_adopt.unadopt(text)) == Path(path).read_bytes()
+            assert _webserver_model.encode(_adopt.unadopt(text)) == Path(path).read_bytes()
         self.apply(changes)
         assert self.adopt(**policy) == {}
-        again = {path: _adopt.unadopt(_config.decode(Path(path).read_bytes())) for path in before}
-        assert {path: _config.encode(text) for path, text in again.items()} == before
+        again = {path: _adopt.unadopt(_webserver_model.decode(Path(path).read_bytes())) for path in before}
+        assert {path: _webserver_model.encode(text) for path, text in again.items()} == before
         return {os.path.basename(path)[:-5]: text for path, text in changes.items()}
 
 
@@ -295,7 +298,7 @@ def test_other_headers_of_more_set_headers_are_kept(nginx: Site, directive: str,
     for text in ("http { server {\nlisten 443 ssl;\n    %s\n} }", "http { server { listen 443 ssl; %s } }"):
         nginx.write(main=text % directive)
         changed = nginx.adopted()["nginx"]
-        found = [item for item in _config.walk(_nginx.parse(changed, "x")) if item.name == "more_set_headers"]
+        found = [item for item in _webserver_model.walk(_nginx.parse(changed, "x")) if item.name == "more_set_headers"]
         assert [item.args for item in found] == ([_nginx.parse(kept, "x")[0].args] if kept else [])
         nginx.apply({nginx.layout.main_config: _adopt.unadopt(changed)})
 

@@ -15,15 +15,13 @@ from unittest import mock
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.action import frontend, web_config
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _again,
-    _diagnose,
-    _journal,
-    _rehearsal,
-    _transaction,
-    _web_config,
-    _web_options,
-)
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import frame as _frame
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
 
 from .test_transaction import Bed, bed  # noqa: F401, a fixture
 
@@ -39,17 +37,17 @@ def wanted(bed: Bed, **more):  # noqa: F811
 def state(bed):  # noqa: F811
     """The state directory of a host, on which a run that has nothing to change was made."""
     folder = bed.journal.folder
-    _again.remember(_web_options.understood(wanted(bed)), True, folder)
+    _replay.remember(_transaction_options.understood(wanted(bed)), True, folder)
     return folder
 
 
 def kept(folder):
-    return os.path.exists(os.path.join(folder, _again.FILE))
+    return os.path.exists(os.path.join(folder, _replay.FILE))
 
 
 def test_it_is_what_the_module_would_answer(bed, state):  # noqa: F811
-    again = _again.look(state)
-    assert again["digest"] == _web_options.digest(_web_options.understood(wanted(bed)))
+    again = _replay.look(state)
+    assert again["digest"] == _transaction_options.digest(_transaction_options.understood(wanted(bed)))
     answer = bed.run(**wanted(bed))
     assert answer["changed"] is False and answer.pop("warnings") == []
     told = json.loads(again["answer"])
@@ -59,7 +57,7 @@ def test_it_is_what_the_module_would_answer(bed, state):  # noqa: F811
 
 
 def test_only_root_can_read_what_is_kept(state):
-    assert os.stat(os.path.join(state, _again.FILE)).st_mode & 0o7777 == 0o600
+    assert os.stat(os.path.join(state, _replay.FILE)).st_mode & 0o7777 == 0o600
     assert os.stat(state).st_mode & 0o7777 == 0o700
 
 
@@ -76,67 +74,69 @@ def test_only_root_can_read_what_is_kept(state):
     ],
 )
 def test_other_options_have_another_digest(bed, state, differing):  # noqa: F811
-    other = _web_options.understood(wanted(bed, **differing))
+    other = _transaction_options.understood(wanted(bed, **differing))
     assert other is not None
-    assert _web_options.digest(other) != _again.look(state)["digest"]
+    assert _transaction_options.digest(other) != _replay.look(state)["digest"]
 
 
 def test_defaults_make_no_difference(bed):  # noqa: F811
-    given = _web_options.understood({**wanted(bed), "server": "auto", "probes": [], "policy": None, "keep": 5})
-    assert _web_options.digest(given) == _web_options.digest(_web_options.understood(wanted(bed)))
+    given = _transaction_options.understood({**wanted(bed), "server": "auto", "probes": [], "policy": None, "keep": 5})
+    assert _transaction_options.digest(given) == _transaction_options.digest(
+        _transaction_options.understood(wanted(bed))
+    )
 
 
 def test_what_has_changed_since_is_left_to_the_module(bed, state):  # noqa: F811
     (bed.conf / "site").write_text("somebody's")
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
     (bed.conf / "site").write_text("old")
     os.chmod(bed.conf / "site", 0o600)
-    assert _again.look(state) is not None  # no mode was asked for
+    assert _replay.look(state) is not None  # no mode was asked for
     (bed.conf / "site").unlink()
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
 
 
 def test_so_is_what_fails(bed, state):  # noqa: F811
     bed.server.pid = None
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
     bed.server.pid = 1
-    assert _again.look(state) is not None
+    assert _replay.look(state) is not None
     bed.layouts = []
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
 
 
 def test_so_is_what_an_interrupted_run_has_left(bed, state):  # noqa: F811
     bed.run(files=[{"path": str(bed.conf / "more"), "content": "more"}])
-    assert _again.look(state) is not None
+    assert _replay.look(state) is not None
     bed.journal.records()[0].save(_journal.SWAPPING)
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
     assert bed.states() == ["swapping"]  # nothing was put right on the way
 
 
 def test_so_is_what_another_run_holds(bed, state):  # noqa: F811
     other = _journal.Lock(str(bed.lock))
     other.acquire()
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
     other.release()
-    assert _again.look(state) is not None
+    assert _replay.look(state) is not None
 
 
 def test_so_is_a_rehearsal_that_fails_or_could_not_go_all_the_way(bed, state, monkeypatch):  # noqa: F811
-    _again.remember(_web_options.understood(wanted(bed, rehearse="auto")), True, state)
+    _replay.remember(_transaction_options.understood(wanted(bed, rehearse="auto")), True, state)
     result = {"method": "namespace", "ok": True, "ms": 1.0, "start_ms": 1.0, "grading_ms": 0.0, "refused": None,
               "endpoints": [], "answers": [], "grades": [], "listening": []}  # fmt: skip
     monkeypatch.setattr(_rehearsal, "conflicts", lambda *_arguments: [])
     bed.server.listening = bed.server.foreign_listening = list
     monkeypatch.setattr(_rehearsal, "rehearse", lambda *_arguments: result)
-    assert json.loads(_again.look(state)["answer"])["rehearsal"]["ok"] is True
+    assert json.loads(_replay.look(state)["answer"])["rehearsal"]["ok"] is True
     result["method"], result["refused"] = "syntax", "unshare: Operation not permitted"
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
 
     def fails(*_arguments):
         raise _rehearsal.Failure(_diagnose.Fault("it does not start"), result)
 
     monkeypatch.setattr(_rehearsal, "rehearse", fails)
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
 
 
 @pytest.mark.parametrize(
@@ -144,18 +144,18 @@ def test_so_is_a_rehearsal_that_fails_or_could_not_go_all_the_way(bed, state, mo
     ["", "{", "[]", "null", '{"keep": "many"}', '{"files": [{"path": "etc"}]}', '{"unknown": 1}', '{"keep": 0}'],
 )
 def test_what_cannot_be_understood_is_no_run(state, text):
-    with open(os.path.join(state, _again.FILE), "w") as stream:
+    with open(os.path.join(state, _replay.FILE), "w") as stream:
         stream.write(text)
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
 
 
 def test_a_host_where_nothing_is_kept(tmp_path):
-    assert _again.look(str(tmp_path / "none")) is None
+    assert _replay.look(str(tmp_path / "none")) is None
 
 
 def test_a_run_that_changes_something_makes_it_forgotten(bed, state):  # noqa: F811
     assert kept(state)
-    _again.remember(_web_options.understood(wanted(bed)), False, state)
+    _replay.remember(_transaction_options.understood(wanted(bed)), False, state)
     assert not kept(state)
 
 
@@ -169,27 +169,27 @@ def test_a_run_that_changes_something_makes_it_forgotten(bed, state):  # noqa: F
     ],
 )
 def test_what_is_not_kept(bed, state, secret):  # noqa: F811
-    _again.remember(_web_options.understood(wanted(bed, **secret)), True, state)
+    _replay.remember(_transaction_options.understood(wanted(bed, **secret)), True, state)
     assert not kept(state)
 
 
 def test_a_run_that_is_kept_already_is_not_written_again(bed, state):  # noqa: F811
-    path = os.path.join(state, _again.FILE)
+    path = os.path.join(state, _replay.FILE)
     os.utime(path, (1, 1))
-    _again.remember(_web_options.understood(wanted(bed)), True, state)
+    _replay.remember(_transaction_options.understood(wanted(bed)), True, state)
     assert os.stat(path).st_mtime == 1
-    _again.remember(_web_options.understood(wanted(bed, keep=6)), True, state)
+    _replay.remember(_transaction_options.understood(wanted(bed, keep=6)), True, state)
     assert os.stat(path).st_mtime > 1 and json.loads(Path(path).read_text())["keep"] == 6
 
 
 @pytest.mark.parametrize("fragments", [{}, {"enable": {"modules": []}, "disable": None}])
 def test_a_run_that_only_asks_leaves_what_is_kept(bed, state, fragments):  # noqa: F811
     """As the role updates does before and after what it installs."""
-    before = _again.look(state)["digest"]
-    _again.remember(_web_options.understood({"probes": [{"path": "/"}], **fragments}), True, state)
-    assert _again.look(state)["digest"] == before
-    _again.remember(_web_options.understood({"disable": {"sites": ["default"]}}), True, state)
-    assert json.loads(Path(state, _again.FILE).read_text())["disable"]["sites"] == ["default"]
+    before = _replay.look(state)["digest"]
+    _replay.remember(_transaction_options.understood({"probes": [{"path": "/"}], **fragments}), True, state)
+    assert _replay.look(state)["digest"] == before
+    _replay.remember(_transaction_options.understood({"disable": {"sites": ["default"]}}), True, state)
+    assert json.loads(Path(state, _replay.FILE).read_text())["disable"]["sites"] == ["default"]
 
 
 @pytest.mark.parametrize(
@@ -206,19 +206,19 @@ def test_a_run_that_only_asks_leaves_what_is_kept(bed, state, fragments):  # noq
 )
 def test_what_the_module_remembers(monkeypatch, answer, check, confirm, remembered):
     seen = []
-    module = mock.Mock(params={**_web_options.understood({}), "confirm": confirm}, check_mode=check)
-    monkeypatch.setattr(_web_config, "AnsibleModule", lambda **_options: module)
-    monkeypatch.setattr(_web_config.os, "geteuid", lambda: 0)
-    monkeypatch.setattr(_transaction, "run", lambda *_arguments: {"changed": False, "warnings": [], **answer})
-    monkeypatch.setattr(_again, "remember", lambda _params, unchanged: seen.append(unchanged))
-    _web_config.main(None)
+    module = mock.Mock(params={**_transaction_options.understood({}), "confirm": confirm}, check_mode=check)
+    monkeypatch.setattr(_frame, "AnsibleModule", lambda **_options: module)
+    monkeypatch.setattr(_frame.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(_engine, "run", lambda *_arguments: {"changed": False, "warnings": [], **answer})
+    monkeypatch.setattr(_replay, "remember", lambda _params, unchanged: seen.append(unchanged))
+    _frame.main(None)
     assert seen == remembered
     assert module.exit_json.call_count == 1 and module.warn.call_count == len(answer.get("warnings", []))
 
 
 def test_where_it_cannot_be_kept_nothing_is_lost(bed, tmp_path):  # noqa: F811
     (tmp_path / "file").write_text("")
-    _again.remember(_web_options.understood(wanted(bed)), True, str(tmp_path / "file" / "state"))
+    _replay.remember(_transaction_options.understood(wanted(bed)), True, str(tmp_path / "file" / "state"))
 
 
 # --- whom it counts for ----------------------------------------------------------------------------------------------
@@ -232,7 +232,7 @@ def action(monkeypatch):
 
 
 def done(arguments, seconds_ago=1.0):
-    digest = _web_options.digest(_web_options.understood(arguments))
+    digest = _transaction_options.digest(_transaction_options.understood(arguments))
     return {"digest": digest, "asked": time.monotonic() - seconds_ago, "answer": '{"changed": false}'}
 
 
@@ -262,6 +262,6 @@ def test_everybody_else_asks_the_host(action, given, arguments):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_options_that_others_could_have_written_are_not_used(bed, state):  # noqa: F811
     os.chmod(state, 0o777)
-    assert _again.look(state) is None
+    assert _replay.look(state) is None
     os.chmod(state, 0o700)
-    assert _again.look(state) is not None
+    assert _replay.look(state) is not None

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config
-from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, ConfigError, Directive
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, ConfigError, Directive
 
 from . import web_bed
 
@@ -60,7 +61,7 @@ def test_words_are_those_that_apache_reads(tmp_path: Path, text: str) -> None:
     host = "Define V 'a b'\n<VirtualHost 192.0.2.1:80>\nServerName x\nServerAlias -%s\n</VirtualHost>\n" % text
     write(tmp_path, host + "<VirtualHost 192.0.2.1:80>\nServerName y\n</VirtualHost>\n")
     understood = re.findall(r"(?m)^ {16} alias (.*)\n", dump(tmp_path).replace("\r", "^M"))
-    (alias,) = [item for item in _config.walk(load(tmp_path).root) if item.key == "serveralias"]
+    (alias,) = [item for item in _webserver_model.walk(load(tmp_path).root) if item.key == "serveralias"]
     assert [word.replace("\r", "^M") for word in alias.args] == understood
 
 
@@ -322,7 +323,7 @@ def bodies(draw: t.Any, depth: int = 3) -> str:
 def test_spans_hold_just_what_the_directive_is(tmp_path: Path, text: str, cut: bool) -> None:
     text = text.rstrip("\r\n") if cut else text
     layout = web_bed.layout("apache", tmp_path)
-    config = _apache.load(layout, files=_config.Files({layout.main_config: text}))
+    config = _apache.load(layout, files=_webserver_model.Files({layout.main_config: text}))
 
     def check(items: list[Directive], start: int, end: int) -> None:
         position = start
@@ -348,13 +349,13 @@ def test_spans_hold_just_what_the_directive_is(tmp_path: Path, text: str, cut: b
 @settings(same_folder, max_examples=300)
 def test_any_bytes_are_parsed_or_refused(tmp_path: Path, data: bytes) -> None:
     layout = web_bed.layout("apache", tmp_path)
-    files = _config.Files({layout.main_config: _config.decode(data)})
+    files = _webserver_model.Files({layout.main_config: _webserver_model.decode(data)})
     try:
         config = _apache.load(layout, files=files)
     except ConfigError as error:
         assert error.line is None or 1 <= error.line <= data.count(b"\n") + 1
     else:
-        assert _config.encode(config.files[layout.main_config]) == data
+        assert _webserver_model.encode(config.files[layout.main_config]) == data
 
 
 # --- the environment -------------------------------------------------------------------------------------------------
@@ -367,7 +368,7 @@ def test_variables_come_from_the_envvars_file(tmp_path: Path) -> None:
     write(tmp_path, "ErrorLog ${LOGS}/e.log\nCustomLog ${NONE}/a.log x\n<IfDefine TWO>\nListen 81\n</IfDefine>\n")
     layout = web_bed.layout("apache", tmp_path)._replace(envvars=str(tmp_path / "envvars"))
     config = _apache.load(layout)
-    assert _config.log_files(config) == [str(tmp_path / "error.log"), "/var/log/apache2-x/e.log"]
+    assert _webserver_model.log_files(config) == [str(tmp_path / "error.log"), "/var/log/apache2-x/e.log"]
     assert [vhost.port for vhost in config.vhosts] == [81]
 
 
@@ -410,8 +411,8 @@ Listen 192.0.2.1:83
 </VirtualHost>
 """)  # fmt: skip
     config = load(tmp_path)
-    assert _config.unix_sockets(config) == ["/run/b.sock", "/run/php/php-fpm.sock", "/run/ws.sock"]
-    assert _config.host_names(config) == ["web.example", "host.example", "app.example", "one.example"]
-    assert _config.log_files(config) == [
+    assert _webserver_model.unix_sockets(config) == ["/run/b.sock", "/run/php/php-fpm.sock", "/run/ws.sock"]
+    assert _webserver_model.host_names(config) == ["web.example", "host.example", "app.example", "one.example"]
+    assert _webserver_model.log_files(config) == [
         str(tmp_path / "error.log"), str(tmp_path / "logs/e.log"), "/var/log/a.log", str(tmp_path / "logs/t.log"),
     ]  # fmt: skip

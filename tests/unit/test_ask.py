@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _ask
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 
 from . import web_bed
 from .slow_bed import SLACK, answering, slow
@@ -54,7 +54,7 @@ def pages() -> t.Iterator[Path]:
         place = Path(folder)
         place.chmod(0o755)
         (place / "short").write_text("short")
-        (place / "long").write_bytes(b"long" * _ask.MAX_BODY)
+        (place / "long").write_bytes(b"long" * _client.MAX_BODY)
         for page in place.iterdir():  # Apache has another ETag for a file that may change within the same second
             os.utime(page, (1e9, 1e9))
         yield place
@@ -105,15 +105,15 @@ def test_a_shared_connection_brings_the_same_answers(server: str, tmp_path: Path
         ]
     ]
 
-    def told(answer: _ask.Answer) -> t.Any:
+    def told(answer: _client.Answer) -> t.Any:
         headers = {name: value for name, value in answer["headers"].items() if name not in FLEETING}
         return {**answer, "headers": headers, "ms": None}
 
     with answering(Program) as program:
         serve(server, tmp_path, port, pages, program)
         with web_bed.running(server, tmp_path, port):
-            alone = [_ask.ask(target, 10) for target in targets]
-            together = _ask.ask_all(targets, 10)
+            alone = [_client.ask(target, 10) for target in targets]
+            together = _client.ask_all(targets, 10)
     assert [told(answer) for answer in together] == [told(answer) for answer in alone]
     statuses = [answer["status"] for answer in alone]
     assert statuses[:9] == [200, 200, 401, 200, 204, 404, 301, 413, 401]
@@ -186,7 +186,7 @@ def rude() -> t.Iterator[dict[str, t.Any]]:
 
 @pytest.mark.parametrize("word", [*ANSWERS, "ends"])
 def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any], word: str) -> None:
-    first, second, third = _ask.ask_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
+    first, second, third = _client.ask_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
     assert first["ok"] and second["ok"] and third["ok"]
     assert second["status"] == third["status"] == 200
     assert first["headers"].get("content-length") != ["4"] or word in ("good", "twice")
@@ -198,7 +198,7 @@ def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any],
 def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dict[str, t.Any]) -> None:
     paths = ["/good/1", "/hang", "/good/2", "/good/3"]
     began = time.monotonic()
-    answers = _ask.ask_all([dict(rude, path=path) for path in paths], 0.5)
+    answers = _client.ask_all([dict(rude, path=path) for path in paths], 0.5)
     assert [answer["ok"] for answer in answers] == [True, False, True, True]
     assert answers[1]["error"] == "timed out"
     assert time.monotonic() - began < SLACK
@@ -207,7 +207,7 @@ def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dic
 
 def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) -> None:
     targets = [dict(rude, path="/ends"), dict(rude, path="/good/1", method="POST"), dict(rude, path="/good/2")]
-    assert all(answer["ok"] for answer in _ask.ask_all(targets, 5))
+    assert all(answer["ok"] for answer in _client.ask_all(targets, 5))
     by_line = {line: connection for connection, line in Rude.seen}
     assert sum(line.startswith("POST") for _connection, line in Rude.seen) == 1
     assert by_line["POST /good/1"] not in (by_line["GET /ends"], by_line["GET /good/2"])
@@ -217,26 +217,26 @@ def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) 
 def test_a_body_that_is_not_sent_is_the_last_of_its_connection(rude, pages, bodies, connections) -> None:
     targets = [dict(rude, path="/good/1", method="POST", body_size=1 << 20) for _number in range(bodies)]
     targets += [dict(rude, path="/good/2") for _number in range(pages)]
-    assert all(answer["ok"] for answer in _ask.ask_all(targets, 5))
+    assert all(answer["ok"] for answer in _client.ask_all(targets, 5))
     by_connection: dict[int, str] = {}
     for connection, line in Rude.seen:
         by_connection[connection] = by_connection.get(connection, "") + line[0]
     assert len(by_connection) == connections
     for words in by_connection.values():
-        assert len(words) <= _ask.REQUESTS_A_CONNECTION and "P" not in words[:-1]
+        assert len(words) <= _client.REQUESTS_A_CONNECTION and "P" not in words[:-1]
 
 
 def test_few_requests_share_a_connection_and_only_those_of_one_name(rude: dict[str, t.Any]) -> None:
-    count = 3 * _ask.REQUESTS_A_CONNECTION - 1
+    count = 3 * _client.REQUESTS_A_CONNECTION - 1
     targets = [dict(rude, path=f"/good/{number}", server_name=f"name{number % 2}") for number in range(2 * count)]
-    answers = _ask.ask_all(targets, 5)
+    answers = _client.ask_all(targets, 5)
     assert all(answer["ok"] for answer in answers) and len(answers) == 2 * count
     by_connection: dict[int, set[int]] = {}
     for connection, line in Rude.seen:
         by_connection.setdefault(connection, set()).add(int(line.rsplit("/", 1)[1]))
     assert len(by_connection) == 6
     assert all(len({number % 2 for number in numbers}) == 1 for numbers in by_connection.values())
-    assert max(len(numbers) for numbers in by_connection.values()) == _ask.REQUESTS_A_CONNECTION
+    assert max(len(numbers) for numbers in by_connection.values()) == _client.REQUESTS_A_CONNECTION
 
 
 # --- servers that take their time ------------------------------------------------------------------------------------
@@ -259,16 +259,16 @@ DRIPS = [
 def test_a_server_that_sends_on_and_on_is_an_error_in_time(tls: bool, first: bytes, then: bytes) -> None:
     with slow(first, then) as port:
         began = time.monotonic()
-        answer = _ask.ask({"address": "127.0.0.1", "port": port, "server_name": "a.example", "tls": tls}, TIMEOUT)
+        answer = _client.ask({"address": "127.0.0.1", "port": port, "server_name": "a.example", "tls": tls}, TIMEOUT)
         took = time.monotonic() - began
     assert not answer["ok"] and answer["error"] == "timed out"
-    assert TIMEOUT < took < _ask.WAITS * TIMEOUT + SLACK
+    assert TIMEOUT < took < _client.WAITS * TIMEOUT + SLACK
 
 
 @pytest.mark.parametrize("then", [b"HTTP/1.1 102 Processing\r\n\r\n" * 1000, b"X-A: b\r\n" * 1000])
 def test_a_server_that_sends_on_at_once_is_an_error_by_its_size(then: bytes) -> None:
     with slow(b"HTTP/1.1 103 Early Hints\r\n", then, pause=0) as port:
-        answer = _ask.ask({"address": "127.0.0.1", "port": port, "tls": False}, 20)
+        answer = _client.ask({"address": "127.0.0.1", "port": port, "tls": False}, 20)
     assert not answer["ok"] and "more than" in answer["error"]
 
 
@@ -276,8 +276,8 @@ def test_a_body_that_drips_costs_its_connection_and_little_time() -> None:
     with slow(OK_HEAD + b"\r\n", b"x") as port:
         began = time.monotonic()
         targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(4)]
-        answers = _ask.ask_all(targets, 10)
-        assert time.monotonic() - began < 4 * _ask.BODY_SECONDS + SLACK
+        answers = _client.ask_all(targets, 10)
+        assert time.monotonic() - began < 4 * _client.BODY_SECONDS + SLACK
     assert [answer["status"] for answer in answers] == [200] * 4
 
 
@@ -287,10 +287,10 @@ def test_a_body_that_drips_costs_its_connection_and_little_time() -> None:
 def test_what_comes_before_the_response_is_not_taken_for_it(interim: bytes) -> None:
     with slow(interim * 2 + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"") as port:
         target = {"address": "127.0.0.1", "port": port, "tls": False}
-        answer = _ask.ask(target, 5)
+        answer = _client.ask(target, 5)
         assert (answer["ok"], answer["status"], answer["headers"]) == (True, 500, {"content-length": ["0"]})
         # Whether a body would be taken is what a 100 says.
-        body = _ask.ask(dict(target, method="POST", body_size=1 << 20), 5)
+        body = _client.ask(dict(target, method="POST", body_size=1 << 20), 5)
     assert body["status"] == (100 if b" 100 " in interim else 500)
 
 
@@ -310,10 +310,10 @@ class Backend(socketserver.StreamRequestHandler):
 def test_slow_backends_are_waited_for_however_many_requests_there_are() -> None:
     with answering(Backend) as port:
         targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(60)]
-        answers = _ask.ask_all(targets, Backend.timeout)
+        answers = _client.ask_all(targets, Backend.timeout)
     assert all(answer["ok"] for answer in answers)
     # Together they take longer than any one of them may.
-    assert len(targets) / _ask.CONCURRENCY * Backend.seconds > _ask.WAITS * Backend.timeout
+    assert len(targets) / _client.CONCURRENCY * Backend.seconds > _client.WAITS * Backend.timeout
 
 
 def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() -> None:
@@ -324,10 +324,10 @@ def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() 
         ]
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:\d+ \(name\d+\.example\) /p.*200 requests.* 1 s"):
-            _ask.ask_all(targets, TIMEOUT, seconds=1.0)
+            _client.ask_all(targets, TIMEOUT, seconds=1.0)
         assert time.monotonic() - began < 1 + SLACK  # and not the 30 s of 200 requests
         # Without a limit of its own it ends as well.
         began = time.monotonic()
-        answers = _ask.ask_all(targets[:16], TIMEOUT)
-        assert time.monotonic() - began < _ask.WAITS * TIMEOUT * 2 + SLACK
+        answers = _client.ask_all(targets[:16], TIMEOUT)
+        assert time.monotonic() - began < _client.WAITS * TIMEOUT * 2 + SLACK
     assert {answer["error"] for answer in answers} == {"timed out"}

@@ -21,7 +21,9 @@ from typing import NamedTuple
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_resolver, _name_servers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
 from . import caa_bed
@@ -143,7 +145,7 @@ ROWS = [
 ]
 
 # Every byte that there is, written as this module writes it.
-BYTES = _caa.Property(0, "issue", bytes(range(256)))
+BYTES = _records.Property(0, "issue", bytes(range(256)))
 LARGE = "\n".join(f'large CAA 0 issue "{"x" * 60}{number}.example"' for number in range(40))
 KOPANO = f"""
 @ CAA 0 issue "{LE}"
@@ -198,7 +200,7 @@ def bed(tmp_path_factory):
         caa_bed.bed(tmp_path_factory.mktemp("bed"), ZONES, SECOND_ZONES) as started,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr(_caa_resolver, "AUTHORITY_PORT", started.port)
+        patch.setattr(_lookup, "AUTHORITY_PORT", started.port)
         yield started
 
 
@@ -325,9 +327,9 @@ def test_another_resolver_does_not_make_bogus_good(bed):
 
 
 def test_the_ad_bit_counts_only_from_a_trusted_resolver(bed):
-    server = _name_servers.parse_server(bed.resolver, False)
+    server = _nameservers.parse_server(bed.resolver, False)
     for trusted, expected in ((True, "secure"), (False, "unverified")):
-        survey = _caa_resolver.survey(["kopano.test"], [server._replace(trusted=trusted)], 5, 64)
+        survey = _lookup.survey(["kopano.test"], [server._replace(trusted=trusted)], 5, 64)
         assert survey.lookups["kopano.test"].dnssec == expected
 
 
@@ -705,7 +707,7 @@ def test_very_many_name_servers_are_not_all_queried(bed):
 
     with forwarder(bed, many) as port:
         answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=2)
-    assert len({name for name in asked if name.startswith("ns")}) == _caa_resolver.MAX_SERVERS
+    assert len({name for name in asked if name.startswith("ns")}) == _lookup.MAX_SERVERS
     words = [finding["evidence"] for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
     assert any("60 name servers" in evidence for evidence in words)
 
@@ -748,7 +750,7 @@ def test_lame_servers_among_good_ones(bed):
 
 
 def test_servers_that_cannot_be_reached_from_here(bed, monkeypatch):
-    monkeypatch.setattr(_caa_resolver, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
+    monkeypatch.setattr(_lookup, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
     answer = ask("kopano.test", bed.resolver, issuer=LE)
     assert answer["results"][0]["verdict"] == P
     (finding,) = [finding for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
@@ -767,12 +769,12 @@ MEASURE = textwrap.dedent(
     import json, re, sys
     import caa_bed
     started = caa_bed.clock()
-    from ansible_collections.kopano.hardening.plugins.module_utils import _caa_resolver
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
     from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
-    params, _caa_resolver.AUTHORITY_PORT = json.load(sys.stdin)
+    params, _lookup.AUTHORITY_PORT = json.load(sys.stdin)
     under_way = most = total = 0
-    ask = _caa_resolver.Client._send
+    ask = _lookup.Client._send
 
     async def counted(*arguments, **more):
         global under_way, most, total
@@ -783,7 +785,7 @@ MEASURE = textwrap.dedent(
         finally:
             under_way -= 1
 
-    _caa_resolver.Client._send = counted
+    _lookup.Client._send = counted
     answer = caa_info.run(params)
     print(json.dumps({
         "seconds": caa_bed.clock() - started,

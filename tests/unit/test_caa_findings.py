@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_findings, _caa_issuers, _caa_resolver
-from ansible_collections.kopano.hardening.plugins.module_utils._caa import Property, Request
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_findings import Case, Claim
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver import (
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import (
     Comparison,
     Level,
     Lookup,
@@ -21,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver imp
     Survey,
     Zone,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property, Request
 
 rdata = pytest.importorskip("dns.rdata", reason="dnspython is not installed")
 
@@ -45,7 +48,7 @@ def lookup(name, records=(), found_at=None, zone=ZONE, problem=None):
 
 def case(looked_up, request=BOULDER, expected=True, **more):
     issuer = "Let's Encrypt" if request.domains else ""
-    claim = Claim(issuer, request, _caa.evaluate(looked_up.records, request))
+    claim = Claim(issuer, request, _records.evaluate(looked_up.records, request))
     return Case(looked_up.name, looked_up, claim, None if expected else claim, expected=expected, **more)
 
 
@@ -99,12 +102,12 @@ def test_the_fixes_heal_every_record_set(records, wildcard, account, method):
     healed = tuple(records)
     for _run in range(2):  # a critical record hides what else keeps the CA away
         healed = apply(healed, [item["fix"] for item in found(healed) if item["severity"] in ("fail", "warn")])
-    assert _caa.evaluate(healed, request).verdict == _caa.PERMITTED
+    assert _records.evaluate(healed, request).verdict == _records.PERMITTED
     rest = found(healed)
     assert {item["severity"] for item in rest} <= {"info", "unknown"}
     # And who follows the advice that is only information does not lose the permission.
     advice = [item["fix"] for item in rest if item["severity"] == "info"]
-    assert _caa.evaluate(apply(healed, advice), request).verdict == _caa.PERMITTED
+    assert _records.evaluate(apply(healed, advice), request).verdict == _records.PERMITTED
 
 
 def test_a_zone_without_records_gets_a_set_for_all_that_is_in_it():
@@ -188,8 +191,8 @@ def test_both_the_expected_ca_and_the_served_one_are_judged():
     records = (record('0 issue "digicert.com"'),)
     looked_up = lookup("kopano.test", records, "kopano.test")
     digicert = Request(("digicert.com",))
-    expected = Claim("DigiCert", digicert, _caa.evaluate(records, digicert))
-    served = Claim("Let's Encrypt", BOULDER, _caa.evaluate(records, BOULDER))
+    expected = Claim("DigiCert", digicert, _records.evaluate(records, digicert))
+    served = Claim("Let's Encrypt", BOULDER, _records.evaluate(records, BOULDER))
     found = findings(Case("kopano.test", looked_up, expected, served, expected=True))
     assert "caa.renewal.refused" in found
     assert "caa.forbidden" not in found
@@ -203,8 +206,8 @@ def test_records_that_let_nobody_issue():
 @pytest.mark.parametrize(
     ("more", "expected"),
     [
-        ({"kind": _caa_issuers.PRIVATE}, {"caa.not_applicable"}),
-        ({"kind": _caa_issuers.UNKNOWN}, {"caa.issuer.unknown", "caa.none"}),
+        ({"kind": _issuers.PRIVATE}, {"caa.not_applicable"}),
+        ({"kind": _issuers.UNKNOWN}, {"caa.issuer.unknown", "caa.none"}),
         ({"unreadable": "no PEM"}, {"caa.certificate.unreadable", "caa.none"}),
     ],
 )
@@ -215,10 +218,10 @@ def test_certificates_that_name_no_ca(more, expected):
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (_caa_resolver.BOGUS, "caa.dnssec.bogus"),
-        (_caa_resolver.INVALID, "caa.name.invalid"),
-        (_caa_resolver.SILENT, "caa.lookup.failed"),
-        (_caa_resolver.FAILED, "caa.lookup.failed"),
+        (_lookup.BOGUS, "caa.dnssec.bogus"),
+        (_lookup.INVALID, "caa.name.invalid"),
+        (_lookup.SILENT, "caa.lookup.failed"),
+        (_lookup.FAILED, "caa.lookup.failed"),
     ],
 )
 def test_problems(kind, expected):
@@ -244,7 +247,7 @@ def test_mail_domain_and_autodiscover_have_to_be_covered_too():
     assert set(findings(mail, related=[domain, autodiscover])) == {"caa.related.uncovered"}
     # Names that were asked for have findings of their own.
     assert findings(mail, case(domain), case(autodiscover)) == {}
-    broken = lookup("autodiscover.kopano.test", problem=Problem(_caa_resolver.FAILED, "down"))
+    broken = lookup("autodiscover.kopano.test", problem=Problem(_lookup.FAILED, "down"))
     assert findings(mail, related=[domain, broken])["caa.lookup.failed"]["subject"] == "autodiscover.kopano.test"
 
 

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_issuers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 
 ROOTS = Path("/usr/share/ca-certificates/mozilla")
 KEY = ec.generate_private_key(ec.SECP256R1())
@@ -76,7 +77,7 @@ def sct_list():
     ],
 )
 def test_identify(certificate, overrides, expected):
-    identity = _caa_issuers.identify(certificate, overrides)
+    identity = _issuers.identify(certificate, overrides)
     assert identity.kind == expected[0]
     assert expected[1] in (identity.name, None)
     assert expected[2] in (identity.domains, None)
@@ -84,15 +85,15 @@ def test_identify(certificate, overrides, expected):
 
 def test_a_chain_is_followed_when_the_leaf_says_nothing():
     chain = pem("Subordinate of someone") + pem("Internet Security Research Group")
-    assert _caa_issuers.identify(chain, {}).name == "Let's Encrypt"
+    assert _issuers.identify(chain, {}).name == "Let's Encrypt"
     # The nearest issuer decides: a CA's certificate signed by another CA's root does not make the other one the issuer.
-    assert _caa_issuers.identify(pem("Buypass AS") + pem("IdenTrust"), {}).name == "Buypass"
+    assert _issuers.identify(pem("Buypass AS") + pem("IdenTrust"), {}).name == "Buypass"
 
 
 @pytest.mark.parametrize("text", ["", "no certificate", pem("X")[:200], pem("X").replace("M", "N", 3)])
 def test_what_is_no_certificate_is_an_error(text):
     with pytest.raises(ValueError, match=r"."):
-        _caa_issuers.identify(text, {})
+        _issuers.identify(text, {})
 
 
 @pytest.mark.skipif(not ROOTS.is_dir(), reason="Debian's ca-certificates is not installed")
@@ -105,11 +106,11 @@ def test_real_roots():
             root = x509.load_pem_x509_certificate(path.read_bytes())
             organizations = root.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
             if organizations:
-                assert _caa_issuers.identify(path.read_text(), {}).kind != _caa_issuers.PRIVATE, path
+                assert _issuers.identify(path.read_text(), {}).kind != _issuers.PRIVATE, path
                 for extension in root.extensions:
                     if isinstance(extension.value, x509.SubjectKeyIdentifier):
                         seen[extension.value.digest.hex()] = organizations[0].value
-    known = {key: issuer for issuer in _caa_issuers.ISSUERS for key in issuer.keys}
+    known = {key: issuer for issuer in _issuers.ISSUERS for key in issuer.keys}
     present = known.keys() & seen.keys()
     assert len(present) > len(known) / 2  # roots come and go, but not so many at once
     for key in present:
@@ -121,22 +122,22 @@ def test_real_roots():
     [("letsencrypt.org", "Let's Encrypt"), ("PKI.goog", "Google Trust Services"), ("amazonaws.com", "Amazon")],
 )
 def test_find_by_identifier(domain, name):
-    issuer = _caa_issuers.find(domain, {})
+    issuer = _issuers.find(domain, {})
     assert issuer.name == name
     assert domain.lower() in issuer.domains
 
 
 def test_find_with_overrides_and_unknown_names():
-    assert _caa_issuers.find("ca.example", {}).domains == ("ca.example",)
-    other = _caa_issuers.find("ca.example", {"Mine": ["www.ca.example", "CA.example"]})
+    assert _issuers.find("ca.example", {}).domains == ("ca.example",)
+    other = _issuers.find("ca.example", {"Mine": ["www.ca.example", "CA.example"]})
     assert (other.name, other.domains) == ("Mine", ("www.ca.example", "ca.example"))
     # Whatever it is called in the option, it still is the CA that compares letter by letter.
-    assert _caa_issuers.find("letsencrypt.org", {"LE": ["letsencrypt.org"]}).literal
+    assert _issuers.find("letsencrypt.org", {"LE": ["letsencrypt.org"]}).literal
 
 
 def test_the_table_can_be_used_as_it_is():
-    domains = [domain for issuer in _caa_issuers.ISSUERS for domain in issuer.domains]
-    assert all(_caa.is_domain(domain) and domain == domain.lower() for domain in domains)
-    keys = [key for issuer in _caa_issuers.ISSUERS for key in issuer.keys]
+    domains = [domain for issuer in _issuers.ISSUERS for domain in issuer.domains]
+    assert all(_records.is_domain(domain) and domain == domain.lower() for domain in domains)
+    keys = [key for issuer in _issuers.ISSUERS for key in issuer.keys]
     assert len(keys) == len(set(keys))
     assert all(len(bytes.fromhex(key)) == 20 and key == key.lower() for key in keys)

@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa_findings, _caa_resolver, _name_servers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
 from . import caa_bed
@@ -41,7 +43,7 @@ def bed(tmp_path_factory):
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("bed")
     with caa_bed.bed(directory, ZONES, {"split.test.": ""}) as started, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_caa_resolver, "AUTHORITY_PORT", started.port)
+        patch.setattr(_lookup, "AUTHORITY_PORT", started.port)
         yield started
 
 
@@ -111,24 +113,24 @@ def test_options_without_meaning_are_one_clear_error(changes, words):
     ],
 )
 def test_name_servers(text, server):
-    assert _name_servers.parse_server(text, False) == server
-    assert _name_servers.parse_server(text, True).trusted
-    assert _name_servers.parse_server(str(_name_servers.parse_server(text, False)), False) == server
+    assert _nameservers.parse_server(text, False) == server
+    assert _nameservers.parse_server(text, True).trusted
+    assert _nameservers.parse_server(str(_nameservers.parse_server(text, False)), False) == server
 
 
 def test_the_machines_own_name_servers(tmp_path):
     path = tmp_path / "resolv.conf"
     path.write_text("# comment\nsearch example.org\nnameserver 192.0.2.53\nnameserver ::1\n\nnameserver\n")
-    servers = _name_servers.system_servers(False, str(path))
+    servers = _nameservers.system_servers(False, str(path))
     assert servers == [("192.0.2.53", 53, False), ("::1", 53, True)]
     path.write_text("nameserver 192.0.2.53\noptions edns0 trust-ad\n")
-    assert _name_servers.system_servers(False, str(path))[0].trusted
+    assert _nameservers.system_servers(False, str(path))[0].trusted
     for wrong, words in (("options edns0\n", "names no name server"), ("nameserver dns.example\n", "dns.example")):
         path.write_text(wrong)
         with pytest.raises(ValueError, match=words):
-            _name_servers.system_servers(False, str(path))
+            _nameservers.system_servers(False, str(path))
     with pytest.raises(ValueError, match="cannot be read"):
-        _name_servers.system_servers(False, str(tmp_path / "absent"))
+        _nameservers.system_servers(False, str(tmp_path / "absent"))
 
 
 def test_no_names_no_questions():

@@ -12,8 +12,10 @@ import json
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa_publish, _caa_resolver, _name_servers
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_publish import Failure
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import publish as _publish
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import Failure
 from ansible_collections.kopano.hardening.plugins.modules import caa_info, caa_publish
 
 from . import caa_bed
@@ -45,7 +47,7 @@ def bed(tmp_path_factory):
         pytest.skip(reason)
     directory = tmp_path_factory.mktemp("bed")
     with caa_bed.bed(directory, ZONES, SECOND_ZONES) as started, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_caa_resolver, "AUTHORITY_PORT", started.port)
+        patch.setattr(_lookup, "AUTHORITY_PORT", started.port)
         yield started
 
 
@@ -71,7 +73,7 @@ def publish(bed, name, records, check_mode=False, **changes):
 def there(bed, name):
     """What the server has, and the serial number of its zone: any change at all changes that."""
     address, port = bed.authority.split(":")
-    primary = _caa_publish.Primary(_name_servers.Server(address, int(port)), 5)
+    primary = _publish.Primary(_nameservers.Server(address, int(port)), 5)
     found = primary.read(dns.name.from_text(name))
     reply = dns.query.tcp(dns_message.make_query(found.zone, "SOA"), address, 5, int(port))
     return caa_publish.texts(found.records), found.ttl, reply.answer[0][0].serial
@@ -146,12 +148,12 @@ def test_what_somebody_else_has_changed_is_not_overwritten(bed, monkeypatch):
         publish(bed, "part.plain.test", WHOLE, replaces=[])
     assert OTHER[0] in str(caught.value)
     # In the moment between reading and writing, too.
-    read = _caa_publish.Primary.read
+    read = _publish.Primary.read
     stale = frozenset()
-    monkeypatch.setattr(_caa_publish.Primary, "read", lambda self, owner: read(self, owner)._replace(records=stale))
+    monkeypatch.setattr(_publish.Primary, "read", lambda self, owner: read(self, owner)._replace(records=stale))
     with pytest.raises(Failure, match="changed meanwhile"):
         publish(bed, "part.plain.test", WHOLE)
-    stale = _caa_publish.properties(WHOLE[:1])
+    stale = _publish.properties(WHOLE[:1])
     with pytest.raises(Failure, match="changed meanwhile"):
         publish(bed, "part.plain.test", WHOLE)
     monkeypatch.undo()
@@ -170,7 +172,7 @@ def test_a_name_server_that_stays_behind_is_a_failure_every_time(bed):
 
 
 def test_servers_that_cannot_be_asked_are_no_confirmation(bed, monkeypatch):
-    monkeypatch.setattr(_caa_resolver, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
+    monkeypatch.setattr(_lookup, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
     answer = publish(bed, "new.plain.test", WHOLE, wait=0, timeout=1)
     assert [entry["state"] for entry in answer["servers"]] == ["faulty"]
     assert "none of the zone's name servers could be asked" in answer["msg"]

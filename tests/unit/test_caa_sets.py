@@ -12,15 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _caa, _caa_findings, _caa_sets
-from ansible_collections.kopano.hardening.plugins.module_utils._caa import Request
-from ansible_collections.kopano.hardening.plugins.module_utils._caa_resolver import (
-    BOGUS,
-    Level,
-    Problem,
-    Survey,
-    Zone,
-)
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import record_sets as _record_sets
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import BOGUS, Level, Problem, Survey, Zone
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Request
 
 from .test_caa_findings import BOULDER, LE, RECORDS, ZONE, case, lookup, record
 
@@ -29,7 +25,7 @@ WHOLE = ['0 issue "letsencrypt.org"', '0 issuewild ";"', '0 iodef "mailto:dns@ko
 
 def sets(*cases, related=()):
     lookups = {found.name: found for found in (*related, *(case.lookup for case in cases))}
-    return {entry.place: entry for entry in _caa_sets.record_sets(cases, Survey(lookups, {}, ()))}
+    return {entry.place: entry for entry in _record_sets.record_sets(cases, Survey(lookups, {}, ()))}
 
 
 def texts(records):
@@ -52,9 +48,9 @@ def test_whatever_is_there_the_wanted_set_permits_and_leaves_nothing_to_do(recor
         lookup("kopano.test"), levels=[Level("kopano.test", "kopano.test", tuple(records), None)]
     )
     entry = sets(case(climb, request))["kopano.test"]
-    assert entry.current == _caa_sets.in_order(records)
+    assert entry.current == _record_sets.in_order(records)
     assert entry.wanted, "there is always something to publish"
-    assert _caa.evaluate(entry.wanted, request).verdict == _caa.PERMITTED
+    assert _records.evaluate(entry.wanted, request).verdict == _records.PERMITTED
     healed = case(lookup("kopano.test", entry.wanted, "kopano.test"), request)
     rest = _caa_findings.of_cases([healed], Survey({}, {}, ()))[0]
     assert [item["id"] for item in rest if item["severity"] in ("fail", "warn")] == []

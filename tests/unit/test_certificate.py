@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _certificate_findings, _x509
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate import Missing
-from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
-from ansible_collections.kopano.hardening.plugins.module_utils._readers import Access
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import findings as _certificate_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Missing
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.permissions import Access
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 from . import tls_bed as bed
 
@@ -91,7 +93,7 @@ def files(pki):
 
 
 def judge(chain, key, names=NAMES, now=None, **options):
-    return _certificate.judge(chain, key, list(names), time.time() if now is None else now, **options)
+    return _checks.judge(chain, key, list(names), time.time() if now is None else now, **options)
 
 
 def ids(result):
@@ -115,14 +117,14 @@ def test_a_good_one(files, name):
 
 
 def test_what_is_returned(files):
-    one = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(files("stapled").decode()))
+    one = _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(files("stapled").decode()))
     result = judge(files("stapled", "middle"), files.key("stapled"), now=one.not_before + 60 * DAY)
     assert result["certificate"] == {
         "subject": "O=Bed, CN=stapled",
         "issuer": "O=Bed, CN=middle",
         "names": list(NAMES),
-        "not_before": _x509.date(one.not_before),
-        "not_after": _x509.date(one.not_after),
+        "not_before": _x509_certificate.date(one.not_before),
+        "not_after": _x509_certificate.date(one.not_after),
         "lifetime_seconds": 90 * DAY,
         "left_seconds": 30 * DAY,
         "fraction_left": 0.3333,
@@ -247,10 +249,10 @@ def test_nothing_of_a_key_gets_out(files, name, capfd):
     chain, key = of(files, name)
     answer = judge(chain, key)
     public = "".join(link.pop("pem") for link in answer["chain"])  # which has some numbers of the key's
-    assert {part.label for part in _certificate.blocks(public.encode())} <= {"CERTIFICATE"}
+    assert {part.label for part in _checks.blocks(public.encode())} <= {"CERTIFICATE"}
     said = json.dumps(answer) + "".join(capfd.readouterr())
     for secret in (chain, key):
-        for part in _certificate.blocks(secret or b"") if isinstance(secret, bytes) else []:
+        for part in _checks.blocks(secret or b"") if isinstance(secret, bytes) else []:
             if part.is_key:
                 assert not [line for line in part.lines if len(line) > 8 and line.decode() in said]
 
@@ -302,7 +304,7 @@ def test_older_servers_do_not_see_what_comes_after_a_byte_order_mark(files, pki)
 
 
 def anchors(files, *names):
-    return _certificate.read_anchors(files(*names))
+    return _checks.read_anchors(files(*names))
 
 
 @pytest.mark.parametrize(
@@ -327,7 +329,7 @@ def test_given_authorities(files, chain, given, expected):
 @pytest.mark.parametrize("data", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"])
 def test_authorities_that_are_none(data):
     with pytest.raises(ParseError):
-        _certificate.read_anchors(data)
+        _checks.read_anchors(data)
 
 
 def test_missing_intermediate_says_where_it_is(files):
@@ -399,7 +401,7 @@ def test_a_chain_too_long_for_its_authority():
     chain = make("leaf", keys[0], "lower", keys[1], NAMES) + make("lower", keys[1], "upper", keys[2], ca=True)
     chain += make("upper", keys[2], "root", keys[2], ca=True, path_length=0)
     root = make("upper", keys[2], "upper", keys[2], ca=True, path_length=0)
-    result = judge(chain, text(keys[0]), anchors=_certificate.read_anchors(root))
+    result = judge(chain, text(keys[0]), anchors=_checks.read_anchors(root))
     assert ids(result) == ["chain.refused"]
     assert "path length" in only(result, "chain.refused")["evidence"]
 
@@ -427,7 +429,7 @@ def test_what_openssl_cannot_serve(kind, monkeypatch):
     leaf, middle = kind(), new_key()
     chain = make("leaf", leaf, "middle", middle, NAMES) + make("middle", middle, "root", middle, ca=True)
     if isinstance(leaf, rsa.RSAPrivateKey):
-        context = _certificate._context
+        context = _checks._context
 
         def strict(protocol):
             made = context(protocol)
@@ -436,14 +438,14 @@ def test_what_openssl_cannot_serve(kind, monkeypatch):
                 made.set_ciphers("ECDHE-ECDSA-AES128-GCM-SHA256")
             return made
 
-        monkeypatch.setattr(_certificate, "_context", strict)
+        monkeypatch.setattr(_checks, "_context", strict)
     result = judge(chain, text(leaf))
     assert "unusable" in ids(result)
     assert not result["usable"]
 
 
 def test_a_signature_of_an_unknown_kind(files, monkeypatch):
-    monkeypatch.delitem(_x509.SIGNATURES, "1.2.840.10045.4.3.2")
+    monkeypatch.delitem(_x509_certificate.SIGNATURES, "1.2.840.10045.4.3.2")
     result = judge(files(*GOOD), files.key("good"))
     assert ids(result) == ["signature.unknown"] * 2
     assert result["usable"] is True
@@ -454,7 +456,7 @@ def test_a_signature_of_an_unknown_kind(files, monkeypatch):
 
 def test_the_clock_of_this_machine_does_not_matter(files):
     """What has expired was fine once, and what is fine will be over."""
-    one = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(files("past").decode()))
+    one = _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(files("past").decode()))
     now = one.not_before + DAY
     early = judge(files("past", "middle"), files.key("past"), now=now)
     assert ids(early) == ["chain.expired"]  # the intermediate was made later
@@ -484,7 +486,7 @@ def test_lifetimes(days):
     start = 1_800_000_000
     end = start + days * DAY
     key = new_key()
-    one = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(make("x", key, names=NAMES).decode()))
+    one = _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(make("x", key, names=NAMES).decode()))
     one = one._replace(not_before=start, not_after=end)
     for now, expected, renew in (
         (start - 1, "not_yet_valid", False),
@@ -499,20 +501,20 @@ def test_lifetimes(days):
         (end + 1, "expired", True),
     ):
         report = _certificate_findings.Report("x", names=NAMES, chain="c", key="k", ca="a")
-        chain = _certificate._Chain([(_certificate.Block(1, "CERTIFICATE", [], True), one)], [])
-        _certificate._judge_time(chain, now, report)
+        chain = _checks._Chain([(_checks.Block(1, "CERTIFICATE", [], True), one)], [])
+        _checks._judge_time(chain, now, report)
         found = [finding["id"].partition(".")[2] for finding in report.findings]
-        assert (found, _certificate.is_due(one, now)) == ([expected] if expected else [], renew), now
+        assert (found, _checks.is_due(one, now)) == ([expected] if expected else [], renew), now
     severities = {key: _certificate_findings.CATALOGUE["certificate." + key].severity for key in ELSEWHERE}
     assert (severities["expiring"], severities["expiring.urgent"]) == ("warn", "fail")
 
 
 def test_an_end_before_the_beginning():
-    one = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(make("x", new_key()).decode()))
+    one = _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(make("x", new_key()).decode()))
     one = one._replace(not_before=2000, not_after=1000)
-    assert _certificate.lifetime(one) == 1
-    assert [_certificate.is_due(one, now) for now in (500, 1500, 2500)] == [False, True, True]
-    assert _certificate._described(one, 1500)["fraction_left"] == 0.0
+    assert _checks.lifetime(one) == 1
+    assert [_checks.is_due(one, now) for now in (500, 1500, 2500)] == [False, True, True]
+    assert _checks._described(one, 1500)["fraction_left"] == 0.0
 
 
 # Names
@@ -651,7 +653,7 @@ def private_keys(folder):
     """The public halves of all private keys in a folder."""
     found = set()
     for path in folder.iterdir():
-        for part in _certificate.blocks(path.read_bytes()):
+        for part in _checks.blocks(path.read_bytes()):
             if part.is_key and part.ended:
                 pem = "-----BEGIN {0}-----\n{1}\n-----END {0}-----\n".format(
                     part.label, b"\n".join(part.lines).decode()

@@ -16,7 +16,9 @@ import pytest
 import yaml
 from ansible.module_utils.common.parameters import PASS_VARS
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate, _certificate_info, _questions
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.modules import certificate_info
 
 from . import tls_bed as bed
@@ -43,7 +45,7 @@ def files(pki, tmp_path):
 
 
 def params(**given):
-    return {**{name: spec.get("default") for name, spec in _questions.CERTIFICATES.items()}, **given}
+    return {**{name: spec.get("default") for name, spec in _host_options.CERTIFICATES.items()}, **given}
 
 
 def look(files, **given):
@@ -215,13 +217,13 @@ def test_options_without_meaning_are_one_clear_error(files, given, words):
     ],
 )
 def test_times(text, seconds):
-    assert _certificate.moment(text) == seconds
+    assert _checks.moment(text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "2026-11-25", "2026-11-25 12:00:00Z", "2026-11-25T12:00:00", "1795608000"])
 def test_no_times(text):
     with pytest.raises(ValueError, match="is not a time"):
-        _certificate.moment(text)
+        _checks.moment(text)
 
 
 # As Ansible runs it
@@ -318,10 +320,10 @@ def test_documented_options_are_the_accepted_ones():
             for name, spec in specs.items()
         }
 
-    accepted = without(_questions.CERTIFICATES, "options", "no_log")
+    accepted = without(_host_options.CERTIFICATES, "options", "no_log")
     accepted["certificates"]["suboptions"] = accepted["certificates"].pop("options")
     assert without(documented, "suboptions", "description") == accepted
-    assert {name for name, spec in _questions.CERTIFICATES.items() if spec.get("no_log")} == {
+    assert {name for name, spec in _host_options.CERTIFICATES.items() if spec.get("no_log")} == {
         "chain_content",
         "key_content",
     }
@@ -331,6 +333,6 @@ def test_what_is_said_of_lifetimes_is_done():
     """The figures of the documentation, out of the rule."""
     said = " ".join(yaml.safe_load(certificate_info.DOCUMENTATION)["description"])
     for days in (200, 100, 90, 47):
-        due, urgent = round(days / _certificate.DUE), round(days / _certificate.URGENT)
+        due, urgent = round(days / _checks.DUE), round(days / _checks.URGENT)
         assert f"{due} and {urgent} of {days}" in said.replace("67 and 20 days of 200", "67 and 20 of 200")
-    assert f"{_certificate.LONGEST // _certificate.DAY} days" in said
+    assert f"{_checks.LONGEST // _checks.DAY} days" in said

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _certificate_deploy,
-    _certificate_hook,
-    _certificate_kept,
-    _certificate_self_signed,
-    _journal,
-    _transaction,
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import DeployError
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
+    replaced_certificates as _replaced_certificates,
 )
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate_deploy import DeployError
 from ansible_collections.kopano.hardening.plugins.modules import certificate_install
 
 from .test_certificate_install import (
@@ -126,7 +126,7 @@ def test_a_pair_whose_key_only_the_server_can_open_stays(host, place, adopted):
         (lambda folder: (folder / "chain.pem").write_text("nothing"), "no PEM certificate"),
         (lambda folder: (folder / "key.pem").write_text("nothing"), "no PEM key"),
         (
-            lambda folder: (folder / "key.pem").write_text(_certificate_self_signed.make(NAMES, 1)[1]),
+            lambda folder: (folder / "key.pem").write_text(_self_signed.make(NAMES, 1)[1]),
             "key.pem: OpenSSL: ",
         ),
     ],
@@ -136,7 +136,7 @@ def test_where_no_pair_is_one_is_made_and_what_was_there_is_kept(host, place, sp
     before = texts(place)
     result = bootstrap(entry(place))
     assert reason in result["reason"] and len(result["kept"]) == 1
-    record = _certificate_kept.find(result["kept"][0])
+    record = _replaced_certificates.find(result["kept"][0])
     there = {Path(path).name: state.content.decode() for path, state in record.before().items() if state.content}
     assert there == before
     # The next run has nothing to do.
@@ -172,13 +172,13 @@ def test_beside_a_valid_pair_no_self_signed_one_is_served(host, place):
 
 def test_what_no_client_can_use_is_installed_nowhere(host, place, made):
     before = tree(place)
-    other = _certificate_self_signed.make(NAMES, 1)
+    other = _self_signed.make(NAMES, 1)
     with pytest.raises(DeployError, match=r"chain\.pem: what is to be installed there cannot be used: .*KEY_VALUES"):
         install(place, made[0], other[1])
     assert tree(place) == before
-    now = _certificate_self_signed.time.time() + 40 * 86400
+    now = _self_signed.time.time() + 40 * 86400
     with pytest.MonkeyPatch.context() as later, pytest.raises(DeployError, match="it is not valid now"):
-        later.setattr(_certificate_deploy.time, "time", lambda: now)
+        later.setattr(_deploy.time, "time", lambda: now)
         install(place, *made)
     assert tree(place) == before
 
@@ -189,17 +189,17 @@ def test_what_the_running_server_has_in_its_memory_is_not_replaced_by_a_bootstra
     folder.mkdir()
     shutil.copy(adopted / "chain.pem", pair.path)
     Path(pair.key_path).write_text(pair.key)
-    served = _certificate_deploy.leaf_sha256(Path(pair.path).read_text(), "")
+    served = _deploy.leaf_sha256(Path(pair.path).read_text(), "")
     serve(web, monkeypatch, pair, served)
     before = tree(folder)
     result = bootstrap(entry(folder), rehearse="off")
     assert tree(folder) == before and web.server.calls == []
     assert "still serves what it has read before" in result["warnings"][0]
     # One that has expired is of no more use than any other.
-    now = _certificate_self_signed.time.time() + 100 * 86400
+    now = _self_signed.time.time() + 100 * 86400
     with monkeypatch.context() as later:
-        later.setattr(_certificate_self_signed.time, "time", lambda: now)
-        later.setattr(_certificate_self_signed, "make", lambda *_arguments: pytest.fail("made"))
+        later.setattr(_self_signed.time, "time", lambda: now)
+        later.setattr(_self_signed, "make", lambda *_arguments: pytest.fail("made"))
         with pytest.raises(pytest.fail.Exception, match="made"):
             bootstrap(entry(folder), rehearse="off")
 
@@ -211,7 +211,7 @@ def test_what_is_replaced_is_kept_for_root_alone_and_comes_back_by_its_id(host, 
     before = tree(place)
     result = install(place, *made)
     (identifier,) = result["kept"]
-    record = _certificate_kept.find(identifier)
+    record = _replaced_certificates.find(identifier)
     assert record.data["certificates"]["not_after"] and record.data["certificates"]["unit"] is None
     kept = {path: stat.S_IMODE(path.stat().st_mode) for path in Path(record.folder).rglob("*") if path.name in "01"}
     assert set(kept.values()) == {0o600} and len(kept) == 2
@@ -231,14 +231,14 @@ def test_the_newest_comes_back_where_no_id_is_given_and_an_unknown_one_is_answer
 ):
     before = texts(place)
     (identifier,) = install(place, *made)["kept"]
-    with pytest.raises(_certificate_kept.KeptError, match=rf"'nothing'.*kept: {identifier} \(.*chain\.pem, for"):
+    with pytest.raises(_replaced_certificates.KeptError, match=rf"'nothing'.*kept: {identifier} \(.*chain\.pem, for"):
         restore("nothing")
     restore("latest")
     assert texts(place) == before
 
 
 def test_where_nothing_is_kept_that_is_said(host):
-    with pytest.raises(_certificate_kept.KeptError, match="kept: none"):
+    with pytest.raises(_replaced_certificates.KeptError, match="kept: none"):
         restore("latest")
 
 
@@ -248,16 +248,16 @@ def test_a_key_that_stays_is_kept_with_the_certificate_that_goes(host, place, ad
     request = ["openssl", "x509", "-in", adopted / "chain.pem", "-signkey", adopted / "key.pem", "-days", "9"]
     again = subprocess.run(request, capture_output=True, text=True, check=True).stdout
     first = install(place, again, before["key.pem"])["kept"][0]
-    install(place, *_certificate_self_signed.make(NAMES, 1))
+    install(place, *_self_signed.make(NAMES, 1))
     restore(first)
     assert texts(place) == before
 
 
 def test_one_half_is_not_restored_and_an_expired_one_is_not_either(host, place, made):
     whole = install(place, *made)["kept"][0]
-    now = _certificate_self_signed.time.time() + 100 * 86400
+    now = _self_signed.time.time() + 100 * 86400
     with pytest.MonkeyPatch.context() as later, pytest.raises(DeployError, match="it is not valid now"):
-        later.setattr(_certificate_deploy.time, "time", lambda: now)
+        later.setattr(_deploy.time, "time", lambda: now)
         restore(whole)
     (place / "chain.pem").unlink()
     half = bootstrap(entry(place))["kept"][0]
@@ -267,20 +267,20 @@ def test_one_half_is_not_restored_and_an_expired_one_is_not_either(host, place, 
 
 def test_the_number_is_bounded_and_what_has_expired_goes_first(host, place, made, monkeypatch):
     own = texts(place)
-    for _number in range(_certificate_kept.KEPT + 3):
-        install(place, *_certificate_self_signed.make(NAMES, 1))
-    records = _certificate_kept.records()
-    assert len(records) == _certificate_kept.KEPT
+    for _number in range(_replaced_certificates.KEPT + 3):
+        install(place, *_self_signed.make(NAMES, 1))
+    records = _replaced_certificates.records()
+    assert len(records) == _replaced_certificates.KEPT
     assert own["chain.pem"] not in [state.content.decode() for record in records for state in record.before().values()]
     # An administrator's own one outlives those that are renewed every few weeks.
     install(place, own["chain.pem"], own["key.pem"])
     install(place, *made)
-    now = _certificate_kept.time.time() + 20 * 86400
-    monkeypatch.setattr(_certificate_kept, "time", types.SimpleNamespace(time=lambda: now))
-    for _number in range(_certificate_kept.KEPT + 3):
-        install(place, *_certificate_self_signed.make(NAMES, 1))
-    kept = [state.content.decode() for record in _certificate_kept.records() for state in record.before().values()]
-    assert len(kept) == 2 * _certificate_kept.KEPT and own["chain.pem"] in kept and own["key.pem"] in kept
+    now = _replaced_certificates.time.time() + 20 * 86400
+    monkeypatch.setattr(_replaced_certificates, "time", types.SimpleNamespace(time=lambda: now))
+    for _number in range(_replaced_certificates.KEPT + 3):
+        install(place, *_self_signed.make(NAMES, 1))
+    kept = [state.content.decode() for record in _replaced_certificates.records() for state in record.before().values()]
+    assert len(kept) == 2 * _replaced_certificates.KEPT and own["chain.pem"] in kept and own["key.pem"] in kept
 
 
 def test_the_same_pair_is_kept_once(host, place, made):
@@ -288,13 +288,13 @@ def test_the_same_pair_is_kept_once(host, place, made):
     for _number in range(3):
         install(place, *made)
         install(place, own["chain.pem"], own["key.pem"])
-    assert len(_certificate_kept.records()) == 2
+    assert len(_replaced_certificates.records()) == 2
 
 
 def test_permissions_alone_replace_nothing(host, place):
     own = texts(place)
     result = install(place, own["chain.pem"], own["key.pem"])
-    assert result["changed"] and result["kept"] == [] and _certificate_kept.records() == []
+    assert result["changed"] and result["kept"] == [] and _replaced_certificates.records() == []
 
 
 def test_nothing_is_replaced_that_cannot_be_kept(host, place, made, monkeypatch, tmp_path):
@@ -311,7 +311,7 @@ def test_a_daemons_own_certificate_is_kept_and_comes_back(host, daemons, pair, a
     shutil.copy(adopted / "chain.pem", folder / "cert.pem")
     shutil.copy(adopted / "key.pem", folder / "privkey.pem")
     before = tree(folder)
-    result = _certificate_deploy.deploy([pair], SETTINGS)
+    result = _deploy.deploy([pair], SETTINGS)
     (identifier,) = result["kept"]
     told = host[0]
     told.clear()
@@ -331,9 +331,9 @@ def test_a_restored_certificate_is_replaced_by_no_renewal(hooked, host, adopted)
     options = {**OPTIONS, "certificates": [given], "self_signed": None, "renewal": True}
     (identifier,) = certificate_install.run(options, False)["kept"]
     result = restore(identifier)
-    assert texts(goal) == before and not os.path.lexists(_certificate_hook.HOOK)
+    assert texts(goal) == before and not os.path.lexists(_renewal_hook.HOOK)
     assert "renewals no longer replace" in result["warnings"][0]
-    assert _certificate_hook.main() == 1 and texts(goal) == before
+    assert _renewal_hook.main() == 1 and texts(goal) == before
 
 
 # --- with a web server -----------------------------------------------------------------------------------------------
@@ -346,7 +346,7 @@ def serving(web, monkeypatch, pair, adopted):
     folder.mkdir()
     for name in ("chain.pem", "key.pem"):
         shutil.copy(adopted / name, folder / name)
-    digest = _certificate_deploy.leaf_sha256(Path(pair.path).read_text(), "")
+    digest = _deploy.leaf_sha256(Path(pair.path).read_text(), "")
     serve(web, monkeypatch, pair, digest, digest, pair.sha256)
     return folder, digest
 
@@ -354,7 +354,7 @@ def serving(web, monkeypatch, pair, adopted):
 def test_a_transaction_moves_what_it_replaced_to_its_own_place(web, serving, pair, monkeypatch):
     folder, digest = serving
     before = texts(folder)
-    result = _certificate_deploy.deploy([pair], QUICK)
+    result = _deploy.deploy([pair], QUICK)
     assert result["kept"] == [result["transaction"]] and web.states() == []
     # A restore of another change leaves certificates alone.
     web.run()
@@ -371,20 +371,20 @@ def test_a_transaction_that_fails_keeps_nothing_and_replaces_nothing(web, servin
     before = tree(folder)
     web.server.happens = [lambda: (False, "[emerg] no")]
     with pytest.raises(DeployError, match="everything is back as it was"):
-        _certificate_deploy.deploy([pair], QUICK)
-    assert tree(folder) == before and _certificate_kept.records() == []
+        _deploy.deploy([pair], QUICK)
+    assert tree(folder) == before and _replaced_certificates.records() == []
 
 
 def test_a_crash_after_the_proof_loses_nothing(web, serving, pair, monkeypatch):
     folder, _digest = serving
     before = texts(folder)
     with monkeypatch.context() as crash:
-        crash.setattr(_transaction, "_finish", crashed)
+        crash.setattr(_engine, "_finish", crashed)
         with pytest.raises(KeyboardInterrupt):
-            _certificate_deploy.deploy([pair], QUICK)
+            _deploy.deploy([pair], QUICK)
     assert web.states() == [_journal.PROVEN]
     web.run()
-    (record,) = _certificate_kept.records()
+    (record,) = _replaced_certificates.records()
     assert {Path(path).name: state.content.decode() for path, state in record.before().items()} == before
 
 
@@ -397,15 +397,15 @@ def test_what_is_kept_of_a_transaction_is_what_it_replaced_and_not_what_was_ther
 ):
     """While a renewal waits for another run, that one installs a pair of its own."""
     folder, _digest = serving
-    between = _certificate_self_signed.make(NAMES, 1)
-    run = _transaction.run
+    between = _self_signed.make(NAMES, 1)
+    run = _engine.run
 
     def late(*arguments):
         (folder / "chain.pem").write_text(between[0])
         (folder / "key.pem").write_text(between[1])
         return run(*arguments)
 
-    monkeypatch.setattr(_transaction, "run", late)
-    (identifier,) = _certificate_deploy.deploy([pair], QUICK)["kept"]
-    record = _certificate_kept.find(identifier)
+    monkeypatch.setattr(_engine, "run", late)
+    (identifier,) = _deploy.deploy([pair], QUICK)["kept"]
+    record = _replaced_certificates.find(identifier)
     assert [state.content.decode() for state in record.before().values()] == list(between)

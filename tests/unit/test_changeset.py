@@ -14,8 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
+    ABSENT,
+    FILE,
+    LINK,
+    Changeset,
+    State,
+)
 
 
 def tree(folder) -> dict[str, tuple]:

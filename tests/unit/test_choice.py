@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _certificate_deploy, _layout
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server
 
 from . import web_bed
 
@@ -61,16 +62,16 @@ def test_a_certificate_is_for_the_server_that_reads_it(
         asked.append(settings["server"])
         return {"transaction": "1", "rehearsal": None, "warnings": []}
 
-    monkeypatch.setattr(_certificate_deploy, "_transact", transact)
-    monkeypatch.setattr(_certificate_deploy, "_have_served", lambda *_others: None)
-    monkeypatch.setattr(_certificate_deploy._certificate_kept, "records", list)
+    monkeypatch.setattr(_deploy, "_transact", transact)
+    monkeypatch.setattr(_deploy, "_have_served", lambda *_others: None)
+    monkeypatch.setattr(_deploy._replaced_certificates, "records", list)
     chain, key = (Path(path).read_text() for path in web_bed.make_certificate(tmp_path))
-    pair = _certificate_deploy.Pair(PAIR, "/somewhere/key.pem", chain, key)
+    pair = _deploy.Pair(PAIR, "/somewhere/key.pem", chain, key)
     settings = {"server": "auto", "rehearse": "off", "key_mode": "0600", "key_group": None, "kopano": False}
     if meant:
-        _certificate_deploy.deploy([pair], settings)
+        _deploy.deploy([pair], settings)
         assert asked == [meant]
         return
-    with pytest.raises(_certificate_deploy.DeployError, match="set frontend_server"):
-        _certificate_deploy.deploy([pair], settings)
+    with pytest.raises(_deploy.DeployError, match="set frontend_server"):
+        _deploy.deploy([pair], settings)
     assert asked == []

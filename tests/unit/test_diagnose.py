@@ -11,8 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config, _diagnose, _nginx, _openssl
-from ansible_collections.kopano.hardening.plugins.module_utils._rehearsal import read_text
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import read_text
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 
 from . import web_bed
 
@@ -23,7 +27,7 @@ GOOD = {
     "certificate": "cert.pem",
     "key": "key.pem",
 }
-LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
 
 class Site:
@@ -81,7 +85,7 @@ class Site:
         assert done.returncode != 0
         return done.stdout + done.stderr + read_text(str(self.folder / "error.log"))
 
-    def config(self) -> _config.Config:
+    def config(self) -> _webserver_model.Config:
         return LOADERS[self.server](self.layout)
 
     def openssl(self) -> _openssl.OpenSSL | None:

@@ -36,4 +36,6 @@ def test_filters_load_nothing_but_themselves():
     )  # fmt: skip
     loaded = [name for name in done.stdout.split() if name.startswith(PACKAGE)]
     assert f"{PACKAGE}.filter.{NAMES[0]}" in loaded
-    assert [name for name in loaded if "_utils." in name] == [f"{PACKAGE}.plugin_utils._plain"]
+    assert [name for name in loaded if "_utils." in name] == [
+        f"{PACKAGE}.plugin_utils._ansible{module}" for module in ("", ".plain")
+    ]

@@ -52,7 +52,7 @@ def of_catalogue():
 
 def test_the_code_has_findings():
     """Else the tests below would compare nothing."""
-    wanted = ["module_utils/_frontend_findings.py", "module_utils/_tls_rules.py", "module_utils/_caa_findings.py"]
+    wanted = ["module_utils/_webserver/findings.py", "module_utils/_tls/rules.py", "module_utils/_caa/findings.py"]
     assert {ROOT / "plugins" / name for name in wanted} <= set(SOURCES)
 
 

@@ -19,19 +19,17 @@ import dns.rdata
 import dns.zone
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _caa,
-    _caa_findings,
-    _caa_resolver,
-    _certificate,
-    _certificate_findings,
-    _printable,
-    _support,
-    _updates_apt,
-    _updates_automatic,
-    _updates_findings,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import findings as _certificate_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Metadata,
     Package,
     Reading,
@@ -123,9 +121,9 @@ def desk(tmp_path):
 def test_the_fields_of_a_release_file_stay_what_they_are(desk, field, evil):
     fields = {"Origin": "Debian", "Codename": "bookworm-security", "Suite": "stable-security", field: evil}
     sources = [Source("http://mirror.example/ bookworm-security", security=True, fields=fields)]
-    automatic = _updates_automatic.Automatic(enabled=True)
+    automatic = _automatic.Automatic(enabled=True)
     found = Reading("apt", Updates([], True, True), Metadata(stale=False, sources=sources))
-    assert _updates_automatic._covers(automatic, {}, found, BOOKWORM) is False
+    assert _automatic._covers(automatic, {}, found, BOOKWORM) is False
     assert desk.paste(automatic.fix) == []
     # What is written is one pattern with just these fields, or nothing.
     written = "".join(desk.files().values())
@@ -140,9 +138,9 @@ def test_the_fields_of_a_release_file_stay_what_they_are(desk, field, evil):
 def test_what_is_written_for_an_ordinary_source_is_what_apt_reads(desk):
     fields = {"Origin": "Univention Corporate Server (UCS)", "Codename": "ucs_5-0", "Suite": "deb.example:stable/x~1+b"}
     sources = [Source("http://mirror.example/ x", security=True, fields=fields)]
-    automatic = _updates_automatic.Automatic(enabled=True)
+    automatic = _automatic.Automatic(enabled=True)
     found = Reading("apt", Updates([], True, True), Metadata(stale=False, sources=sources))
-    _updates_automatic._covers(automatic, {}, found, BOOKWORM)
+    _automatic._covers(automatic, {}, found, BOOKWORM)
     desk.paste(automatic.fix)
     done = subprocess.run(
         ["apt-config", "dump"], env={**os.environ, "APT_CONFIG": str(desk.folder / "99auto-upgrades")},
@@ -154,7 +152,7 @@ def test_what_is_written_for_an_ordinary_source_is_what_apt_reads(desk):
 
 @pytest.mark.parametrize("evil", EVIL)
 def test_what_is_no_codename_comes_into_no_command(evil):
-    lack = _updates_apt._security_lack({"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": evil}, {})
+    lack = _apt._security_lack({"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": evil}, {})
     assert lack["id"] == "updates.security.unknown" and lack["fix"] == _updates_findings.CATALOGUE[lack["id"]].fix
     assert _printable.printable(lack["evidence"]) == lack["evidence"]
 
@@ -164,7 +162,7 @@ def test_what_is_no_codename_comes_into_no_command(evil):
 )
 def test_the_line_of_a_security_suite_is_written(desk, distribution, codename):
     release = {"ID": distribution, "VERSION_ID": "12", "VERSION_CODENAME": codename}
-    assert desk.paste(_updates_apt._security_lack(release, {})["fix"]) == [["apt-get", "update"]]
+    assert desk.paste(_apt._security_lack(release, {})["fix"]) == [["apt-get", "update"]]
     (line,) = desk.files().values()
     assert re.fullmatch(rf"deb http://\S+ {codename}\S+ main[a-z ]*\n", line)
 
@@ -201,8 +199,8 @@ def test_a_package_that_is_left_out_is_a_name(desk, evil):
         "unattended-upgrade::origins-pattern": ["o=a"],
         "unattended-upgrade::package-blacklist": [re.escape(evil)],
     }
-    automatic = _updates_automatic.Automatic(enabled=True)
-    _updates_automatic._covers(automatic, options, found, BOOKWORM)
+    automatic = _automatic.Automatic(enabled=True)
+    _automatic._covers(automatic, options, found, BOOKWORM)
     (call,) = desk.paste(automatic.fix)
     assert call[:3] == ["apt-get", "install", "--only-upgrade"] and call[-1] == _printable.printable(evil)
     assert call[3:-1] == (["--"] if evil.startswith("-") else [])
@@ -238,8 +236,8 @@ def test_a_file_is_taken_apart_by_its_name(evil, tmp_path):
     """By the real programs, which take names such as a=b and -rf for something else."""
     if "\n" in evil or evil != _printable.printable(evil):
         pytest.skip("its name is shown, and cannot be pasted")
-    blocks = _certificate.blocks(b"".join(PEM % number for number in range(2)))
-    chain = _certificate._Chain.__new__(_certificate._Chain)
+    blocks = _checks.blocks(b"".join(PEM % number for number in range(2)))
+    chain = _checks._Chain.__new__(_checks._Chain)
     chain._parts = blocks
     ones = [type("One", (), {"der": bytes([number])}) for number in range(2)]
     chain._block = {one.der: block for one, block in zip(ones, blocks, strict=True)}
@@ -273,22 +271,22 @@ def test_zone_file_lines_are_the_records_that_they_are_meant_to_be(evil):
     """As a zone's own names, mailbox and records come: by the wire, where a label may hold any byte."""
     label = evil.encode("utf-8")[:60]
     owner = dns.name.Name([label, b"hostile", b"test", b""])
-    mailbox = _caa_resolver._mailbox(dns.name.Name([label, b"hostile", b"test", b""]), owner)
+    mailbox = _lookup._mailbox(dns.name.Name([label, b"hostile", b"test", b""]), owner)
     lines = [
-        _caa_findings._report(_caa_resolver._text(owner), mailbox),
-        _caa_findings.line(_caa_resolver._text(owner), _caa.Property(0, "issue", evil.encode())),
+        _caa_findings._report(_lookup._text(owner), mailbox),
+        _caa_findings.line(_lookup._text(owner), _records.Property(0, "issue", evil.encode())),
     ]
-    lines.append(_caa_findings._remove("hostile.test", _caa.Property(0, "issue", label)))
+    lines.append(_caa_findings._remove("hostile.test", _records.Property(0, "issue", label)))
     text = _printable.result("\n".join(lines))
     zone = dns.zone.from_text("@ 60 IN SOA a. b. 1 1 1 1 1\n@ 60 IN NS a.\n$TTL 60\n" + text, "hostile.test.")
     found = {(name.derelativize(zone.origin), data.tag, data.value)
              for name, _ttl, data in zone.iterate_rdatas("CAA")}  # fmt: skip
     assert found == {
-        (dns.name.from_text(_caa_resolver._text(owner)), b"iodef", f"mailto:{mailbox}".encode()),
-        (dns.name.from_text(_caa_resolver._text(owner)), b"issue", evil.encode()),
+        (dns.name.from_text(_lookup._text(owner)), b"iodef", f"mailto:{mailbox}".encode()),
+        (dns.name.from_text(_lookup._text(owner)), b"issue", evil.encode()),
     }
     assert {name for name, _dataset in zone.iterate_rdatasets()} <= {dns.name.empty, owner.relativize(zone.origin),
-        dns.name.from_text(_caa_resolver._text(owner)).relativize(zone.origin)}  # fmt: skip
+        dns.name.from_text(_lookup._text(owner)).relativize(zone.origin)}  # fmt: skip
 
 
 # --- all of them -----------------------------------------------------------------------------------------------------

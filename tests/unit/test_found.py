@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal, _transaction
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Changeset, State
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import FILE, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock
 
 from .test_changeset import tree
 from .test_transaction import Bed
@@ -173,7 +175,7 @@ def test_a_virtual_host_that_is_edited_while_its_new_text_is_computed_is_not_los
         "adopt": True,
         "policy": {"tls": policy},
     }
-    adopt = _transaction._adopt.adopt
+    adopt = _engine._adopt.adopt
 
     def edited(*arguments):
         texts = adopt(*arguments)
@@ -181,7 +183,7 @@ def test_a_virtual_host_that_is_edited_while_its_new_text_is_computed_is_not_los
         return texts
 
     with monkeypatch.context() as patch:
-        patch.setattr(_transaction._adopt, "adopt", edited)
+        patch.setattr(_engine._adopt, "adopt", edited)
         message, _result = bed.fails(**options)
     assert str(config) in message and EDIT in config.read_text() and "include" not in config.read_text()
     assert bed.run(**options)["changed"] and EDIT in config.read_text()
@@ -403,8 +405,8 @@ def test_a_full_disk_loses_no_edit_and_does_not_stop_the_rollback(bed, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_journal._found._changeset, "write_file", full)
-        patch.setattr(_journal._found.Found, "_save", full)
+        patch.setattr(_journal._edits._changeset, "write_file", full)
+        patch.setattr(_journal._edits.Found, "_save", full)
         result = bed.run(files=[])
     assert (bed.conf / "site").read_text() == "old"
     assert copies(result) == {str(bed.conf / "site"): EDIT}
@@ -413,12 +415,12 @@ def test_a_full_disk_loses_no_edit_and_does_not_stop_the_rollback(bed, monkeypat
 def test_a_full_disk_stops_a_restore_that_would_lose_an_edit(bed, monkeypatch):
     bed.run()
     replace(bed.conf / "site")
-    copy = _journal._found.Found._copy
-    monkeypatch.setattr(_journal._found.Found, "_copy", lambda *_arguments: False)
+    copy = _journal._edits.Found._copy
+    monkeypatch.setattr(_journal._edits.Found, "_copy", lambda *_arguments: False)
     message, result = bed.fails(files=[], restore="latest")
     assert str(bed.conf / "site") in message and result["warnings"] == []
     assert (bed.conf / "site").read_text() == EDIT and (bed.conf / "deep" / "policy").read_text() == "policy"
-    monkeypatch.setattr(_journal._found.Found, "_copy", copy)
+    monkeypatch.setattr(_journal._edits.Found, "_copy", copy)
     assert bed.run(files=[], restore="latest")["changed"]
 
 
@@ -430,7 +432,7 @@ def test_a_full_disk_does_not_lose_an_edit_that_a_killed_swap_had_in_its_hands(b
     staged.parent.mkdir(mode=0o700)
     staged.write_text(EDIT)
     with monkeypatch.context() as patch:
-        patch.setattr(_journal._found.Found, "_copy", lambda *_arguments: False)
+        patch.setattr(_journal._edits.Found, "_copy", lambda *_arguments: False)
         result = bed.run(files=[])
     assert (bed.conf / "site").read_text() == "old" and not staged.exists()
     assert copies(result) == {str(bed.conf / "site"): EDIT}
@@ -479,7 +481,7 @@ def test_a_rollback_that_is_repeated_keeps_one_copy(tmp_path):
 
 
 def test_the_bound_is_on_transactions_and_the_newest_stay(bed, monkeypatch):
-    monkeypatch.setattr(_journal._found, "KEPT", 2)
+    monkeypatch.setattr(_journal._edits, "KEPT", 2)
     for number in range(4):
         killed(bed)
         replace(bed.conf / "site", f"{EDIT} {number}")

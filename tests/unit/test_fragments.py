@@ -14,16 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _apache,
-    _changeset,
-    _fragments,
-    _layout,
-    _rehearsal,
-    _transaction,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, Changeset, State
-from ansible_collections.kopano.hardening.plugins.module_utils._layout import Slot
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import FILE, Changeset, State
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Slot
 
 from . import web_bed
 
@@ -74,7 +72,7 @@ def names(config: t.Any) -> list[str]:
 def test_fragments_of_the_same_change_can_be_enabled(tmp_path: Path, moved: str) -> None:
     layout = host(tmp_path, moved)
     changes = change(layout)
-    foreseen = _apache.load(layout, files=_transaction._overlay(changes))
+    foreseen = _apache.load(layout, files=_engine._overlay(changes))
     assert names(_apache.load(layout)) == ["old.example"]
     _changeset.apply(changes.pending())
     found = _apache.load(layout)
@@ -93,7 +91,7 @@ def test_they_can_be_disabled(tmp_path: Path, moved: str) -> None:
     layout = host(tmp_path, moved)
     changes = Changeset()
     _fragments.disable(changes, layout, "sites", ["old"])
-    assert names(_apache.load(layout, files=_transaction._overlay(changes))) == []
+    assert names(_apache.load(layout, files=_engine._overlay(changes))) == []
     _changeset.apply(changes.pending())
     assert names(_apache.load(layout)) == []
 

@@ -17,17 +17,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _apache,
-    _components,
-    _config,
-    _frontend_findings,
-    _frontend_info,
-    _layout,
-    _namespace,
-    _nginx,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._server import Server
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import findings as _webserver_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server
 from ansible_collections.kopano.hardening.plugins.modules import frontend_info
 
 from . import web_bed
@@ -60,7 +58,7 @@ class Host:
         self.layouts: list[_layout.Layout] = []
         web_bed.make_certificate(folder)
         monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
-        monkeypatch.setattr(_frontend_info, "_running", lambda server: True)
+        monkeypatch.setattr(_webserver_info, "_running", lambda server: True)
         # other tests may run servers at the same time
         monkeypatch.setattr(Server, "arguments", lambda server: [])
         # the binaries know other places than these
@@ -70,9 +68,9 @@ class Host:
         }
         questions = {
             name: tuple(places[name] + words for words in several)
-            for name, several in _frontend_info._QUESTIONS.items()
+            for name, several in _webserver_info._QUESTIONS.items()
         }
-        monkeypatch.setattr(_frontend_info, "_QUESTIONS", questions)
+        monkeypatch.setattr(_webserver_info, "_QUESTIONS", questions)
 
     def add(self, server: str, text: str) -> Host:
         head = {
@@ -84,7 +82,7 @@ class Host:
         return self
 
     def survey(self) -> Info:
-        result = _frontend_info.run({"server": "auto"})
+        result = _webserver_info.run({"server": "auto"})
         assert json.loads(json.dumps(result)) == result
         return result
 
@@ -230,11 +228,11 @@ def test_the_documentation_lists_what_is_returned(host: Host) -> None:
 # --- findings ---------------------------------------------------------------------------------------------------------
 
 
-def parse(tmp_path: Path, server: str, text: str, name: str = "site.conf") -> _config.Config:
+def parse(tmp_path: Path, server: str, text: str, name: str = "site.conf") -> _webserver_model.Config:
     """A configuration that stands in an included file."""
     layout = web_bed.layout(server, tmp_path)
     include = "Include %s\n" if server == "apache" else "http { include %s; }"
-    files = _config.Files({layout.main_config: include % name, str(tmp_path / name): text})
+    files = _webserver_model.Files({layout.main_config: include % name, str(tmp_path / name): text})
     return (_apache if server == "apache" else _nginx).load(layout, files=files)
 
 
@@ -272,7 +270,7 @@ MACRO_DUMP = '*:80   m.example (macro \'vh\' (defined on line 2 of "/m") used on
     ],
 )  # fmt: skip
 def test_findings_of_a_configuration(tmp_path: Path, server: str, text: str, expected: list[str]) -> None:
-    found = _frontend_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
+    found = _webserver_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
     assert [item["id"] for item in found] == expected
     for item in found:
         assert item["severity"] in ("fail", "warn", "info", "unknown") and item["step"] in (2, 3)
@@ -311,7 +309,7 @@ NGINX = "%s server { listen 443 ssl; %s }"
 )  # fmt: skip
 def test_an_old_protocol_is_found_where_it_is_allowed(tmp_path: Path, text: str, evidence: str | None) -> None:
     server = "nginx" if "listen" in text else "apache"
-    found = _frontend_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
+    found = _webserver_findings.of(parse(tmp_path, server, text), web_bed.layout(server, tmp_path))
     old = [item for item in found if item["id"] == "frontend.tls.old_protocol"]
     assert [item["evidence"] for item in old] == [evidence] * (evidence is not None)
     for item in old:
@@ -329,29 +327,31 @@ def test_the_packaged_virtual_host(tmp_path: Path, server: str, name: str) -> No
         "nginx": "server { listen 443 ssl; ssl_certificate /etc/ssl/certs/%s; }",
     }[server]
     layout = web_bed.layout(server, tmp_path)
-    found = _frontend_findings.of(parse(tmp_path, server, text % "ssl-cert-snakeoil.pem", name), layout)
+    found = _webserver_findings.of(parse(tmp_path, server, text % "ssl-cert-snakeoil.pem", name), layout)
     assert [item["id"] for item in found] == ["frontend.vhost.packaged"]
     # with a certificate of the administrator's it is a site like any other
-    assert _frontend_findings.of(parse(tmp_path, server, text % "mail.pem", name), layout) == []
+    assert _webserver_findings.of(parse(tmp_path, server, text % "mail.pem", name), layout) == []
 
 
 def test_a_virtual_host_that_nothing_is_known_about(tmp_path: Path) -> None:
     layout = web_bed.layout("apache", tmp_path)
-    files = _config.Files({layout.main_config: "Listen 80\n"})
-    found = _frontend_findings.of(_apache.load(layout, MACRO_DUMP, files=files), layout)
+    files = _webserver_model.Files({layout.main_config: "Listen 80\n"})
+    found = _webserver_findings.of(_apache.load(layout, MACRO_DUMP, files=files), layout)
     assert [(item["id"], item["severity"]) for item in found] == [("frontend.vhost.unknown", "unknown")]
 
 
 def test_tls_that_nginx_ends_outside_of_http(tmp_path: Path) -> None:
     layout = web_bed.layout("nginx", tmp_path)
     text = "http { %s }\nmail { server { listen 993 ssl; listen 143; } }" % TLS
-    found = _frontend_findings.of(_nginx.load(layout, files=_config.Files({layout.main_config: text})), layout)
+    found = _webserver_findings.of(
+        _nginx.load(layout, files=_webserver_model.Files({layout.main_config: text})), layout
+    )
     assert [(item["id"], item["evidence"]) for item in found] == [("frontend.nginx.other_tls", "listen 993 ssl")]
 
 
 def test_every_finding_of_the_module_is_in_the_catalogue() -> None:
-    source = Path(_frontend_info.__file__).read_text() + Path(_frontend_findings.__file__).read_text()
-    for key in _frontend_findings.CATALOGUE:
+    source = Path(_webserver_info.__file__).read_text() + Path(_webserver_findings.__file__).read_text()
+    for key in _webserver_findings.CATALOGUE:
         assert source.count('"%s"' % key) > 1, "%s is never given" % key
 
 
@@ -364,7 +364,7 @@ def test_components_by_package_and_by_path(tmp_path: Path) -> None:
     (webapp / "version").write_text("5.3.2+1234\n")
     z_push.mkdir()
     (z_push / "version.php").write_text("<?php\ndefine(\"ZPUSH_VERSION\", '2.7.1');\n")
-    found = {item["name"]: item for item in _components.find({"kopano-konnectd": "0.34-1"}, str(tmp_path))}
+    found = {item["name"]: item for item in _webserver_components.find({"kopano-konnectd": "0.34-1"}, str(tmp_path))}
     assert found == {
         "webapp": {"name": "webapp", "flavour": "kopano", "version": "5.3.2+1234", "path": "/usr/share/kopano-webapp"},
         "z-push": {"name": "z-push", "flavour": "z-push", "version": "2.7.1", "path": "/usr/share/z-push"},
@@ -385,7 +385,7 @@ def test_components_by_package_and_by_path(tmp_path: Path) -> None:
 )
 def test_the_package_tells_the_flavour(tmp_path: Path, package: str, name: str, flavour: str) -> None:
     (tmp_path / "usr/share/kopano-webapp").mkdir(parents=True)
-    found = {item["name"]: item for item in _components.find({package: "1"}, str(tmp_path))}
+    found = {item["name"]: item for item in _webserver_components.find({package: "1"}, str(tmp_path))}
     assert (found[name]["flavour"], found[name]["version"]) == (flavour, "1")
 
 
@@ -400,14 +400,14 @@ def test_one_call_of_the_package_manager(tmp_path: Path, monkeypatch: pytest.Mon
     program.write_text("#!/bin/sh\necho x >>%s/calls\ncat <<'E'\n%sE\nexit 1\n" % (tmp_path, answers[family]))
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert _components.packages(family) == {"kopano-webapp": "5.3.2"}
+    assert _webserver_components.packages(family) == {"kopano-webapp": "5.3.2"}
     assert (tmp_path / "calls").read_text() == "x\n"
 
 
 def test_without_a_package_manager_nothing_is_claimed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    assert _components.packages("debian") == {}
-    assert _components.packages(None) == {}
+    assert _webserver_components.packages("debian") == {}
+    assert _webserver_components.packages(None) == {}
 
 
 KWEB = [{"name": "kweb", "flavour": "kopano", "version": "1", "path": ""}]
@@ -434,27 +434,27 @@ def test_managed_by(
     config: str | None,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(_frontend_info, "_KWEB_CONFIG", str(tmp_path / "kwebd.cfg"))
+    monkeypatch.setattr(_webserver_info, "_KWEB_CONFIG", str(tmp_path / "kwebd.cfg"))
     if config is not None:
         (tmp_path / "kwebd.cfg").write_text(config)
-    vhost = _config.Vhost("nginx", [], "*", tls_port, "x", 1)
+    vhost = _webserver_model.Vhost("nginx", [], "*", tls_port, "x", 1)
     vhost.tls = True
-    assert _frontend_info._managed_by(os_id, components, [vhost] if tls_port else []) == expected
+    assert _webserver_info._managed_by(os_id, components, [vhost] if tls_port else []) == expected
 
 
 def test_php_socket_is_one_that_exists_and_is_used_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used, usual = tmp_path / "php-own.sock", tmp_path / "php8.4-fpm.sock"
     (tmp_path / "php-gone.sock").write_text("no socket")
-    monkeypatch.setattr(_frontend_info, "_PHP_SOCKETS", (str(tmp_path / "php*-fpm.sock"),))
+    monkeypatch.setattr(_webserver_info, "_PHP_SOCKETS", (str(tmp_path / "php*-fpm.sock"),))
     config = parse(
         tmp_path, "nginx", "server { fastcgi_pass unix:%s/php-gone.sock; fastcgi_pass unix:%s; }" % (tmp_path, used)
     )
-    assert _frontend_info._php([config]) == {"module": False, "socket": None}
+    assert _webserver_info._php([config]) == {"module": False, "socket": None}
     sockets = []
     for path in (usual, used):
         sockets.append(socket.socket(socket.AF_UNIX))
         sockets[-1].bind(str(path))
-        assert _frontend_info._php([config]) == {"module": False, "socket": str(path)}
+        assert _webserver_info._php([config]) == {"module": False, "socket": str(path)}
     for item in sockets:
         item.close()
 
@@ -464,25 +464,25 @@ def test_php_socket_is_one_that_exists_and_is_used_first(tmp_path: Path, monkeyp
 
 def asked(name, *scripts):
     """How a server is run whose program is a shell script."""
-    return _frontend_info._Query(
+    return _webserver_info._Query(
         types.SimpleNamespace(server=name), [["/bin/sh", "-c", script] for script in scripts], dict(os.environ)
     )
 
 
 def test_a_test_that_was_killed_refuses_nothing():
     """Out of memory, say: a lost result is no refusal."""
-    assert _frontend_info._run([asked("apache", "true", "exit 1"), asked("nginx", "kill -9 $$")]) == {
+    assert _webserver_info._run([asked("apache", "true", "exit 1"), asked("nginx", "kill -9 $$")]) == {
         "apache": [False, "", ""]
     }
 
 
 def test_tests_that_hang_end_together_and_leave_nothing_behind(tmp_path, monkeypatch):
-    monkeypatch.setattr(_frontend_info, "TEST_TIMEOUT", 4)
+    monkeypatch.setattr(_webserver_info, "TEST_TIMEOUT", 4)
     pids = tmp_path / "pids"
     started = time.monotonic()
     sleep = f"echo $$ >> {pids}; exec sleep 30"
     with pytest.raises(subprocess.TimeoutExpired):
-        _frontend_info._run([asked("apache", "sleep 2.5; " + sleep, sleep), asked("nginx", sleep)])
+        _webserver_info._run([asked("apache", "sleep 2.5; " + sleep, sleep), asked("nginx", sleep)])
     assert time.monotonic() - started < 4 + 2.5
     assert len(pids.read_text().split()) == 3
     assert [pid for pid in pids.read_text().split() if os.path.exists(f"/proc/{pid}")] == []

@@ -19,8 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _guard, _journal, _server, _transaction
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
 from .test_changeset import tree
@@ -201,7 +204,7 @@ def test_a_recovery_starts_a_server_unless_it_was_stopped(bed, stopped, calls):
     bed.journal.records()[0].save(_journal.SWAPPING)
     bed.server.calls.clear()
     bed.server.pid, bed.server.stopped = None, stopped
-    action, paths = _transaction.recover(bed.journal, bed.journal.records()[0])
+    action, paths = _engine.recover(bed.journal, bed.journal.records()[0])
     assert (action, len(paths), bed.server.calls) == ("undone", 2, calls)
 
 
@@ -210,7 +213,7 @@ def test_a_server_that_did_not_run_before_the_change_does_not_run_after_its_roll
     record = bed.journal.records()[0]
     record.save(_journal.SWAPPING, running=False)
     bed.server.calls.clear()
-    _transaction.recover(bed.journal, record)
+    _engine.recover(bed.journal, record)
     assert (bed.server.calls, bed.server.pid) == (["stop"], None)
 
 
@@ -271,7 +274,7 @@ def test_a_confirmation_does_not_depend_on_the_service_manager(bed, systemd, sys
     systemd.does("systemctl", systemctl)
     assert bed.run(files=[], confirm=record.id)["changed"] and bed.states() == ["committed"]
     # The timer that could not be stopped finds nothing to do.
-    assert _transaction.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 0
+    assert _engine.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 0
     assert bed.states() == ["committed"] and (bed.conf / "site").read_text() == "new"
 
 
@@ -281,8 +284,8 @@ def test_the_guard_rolls_back_and_the_next_run_and_a_late_confirmation_report_it
 ):
     before = tree(bed.conf)
     record = waiting(bed)
-    monkeypatch.setattr(_transaction, "Journal", lambda *folder: bed.journal)
-    assert _transaction.roll_back_unfinished(bed.journal.folder, record.id, occasion) == 0
+    monkeypatch.setattr(_engine, "Journal", lambda *folder: bed.journal)
+    assert _engine.roll_back_unfinished(bed.journal.folder, record.id, occasion) == 0
     assert tree(bed.conf) == before and bed.states() == ["undone"] and systemd.guards() == []
     message, result = bed.fails(files=[], confirm=record.id)
     assert message == (
@@ -300,17 +303,17 @@ def test_at_a_boot_the_web_server_is_left_to_the_service_manager(bed, systemd):
     record = waiting(bed)
     bed.server.pid = None
     bed.server.calls.clear()
-    _transaction.roll_back_unfinished(bed.journal.folder, record.id, "boot")
+    _engine.roll_back_unfinished(bed.journal.folder, record.id, "boot")
     assert (bed.server.calls, bed.server.pid) == ([], None)
     assert (bed.conf / "site").read_text() == "old"
 
 
 def test_the_timer_waits_for_a_run_that_holds_the_lock(bed, systemd, monkeypatch):
-    monkeypatch.setattr(_transaction, "LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(_engine, "LOCK_PAUSE", 0.01)
     record = waiting(bed)
     lock = Lock(str(bed.lock))
     lock.acquire()
-    timer = threading.Thread(target=_transaction.roll_back_unfinished, args=(bed.journal.folder, record.id, "timer"))
+    timer = threading.Thread(target=_engine.roll_back_unfinished, args=(bed.journal.folder, record.id, "timer"))
     timer.start()
     time.sleep(0.3)
     assert timer.is_alive() and (bed.conf / "site").read_text() == "new"
@@ -322,21 +325,21 @@ def test_the_timer_waits_for_a_run_that_holds_the_lock(bed, systemd, monkeypatch
 def test_a_rollback_that_fails_is_tried_again(bed, systemd, monkeypatch, capsys):
     record = waiting(bed)
     pauses: list[float] = []
-    monkeypatch.setattr(_transaction.time, "sleep", pauses.append)
+    monkeypatch.setattr(_engine.time, "sleep", pauses.append)
     with monkeypatch.context() as patch:
         patch.setattr(_journal._changeset, "put", full)
-        patch.setattr(_transaction.time, "sleep", lambda pause: (pauses.append(pause), patch.undo()))
-        assert _transaction.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 0
+        patch.setattr(_engine.time, "sleep", lambda pause: (pauses.append(pause), patch.undo()))
+        assert _engine.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 0
     assert pauses[:1] == [1] and (bed.conf / "site").read_text() == "old"
     assert f"the rollback of {record.id} failed: " in capsys.readouterr().err
 
 
 def test_a_guard_that_never_succeeds_fails_and_leaves_the_rest_to_the_next_run(bed, systemd, monkeypatch):
     record = waiting(bed)
-    monkeypatch.setattr(_transaction.time, "sleep", lambda _pause: None)
+    monkeypatch.setattr(_engine.time, "sleep", lambda _pause: None)
     with monkeypatch.context() as patch:
         patch.setattr(_journal._changeset, "put", full)
-        assert _transaction.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 1
+        assert _engine.roll_back_unfinished(bed.journal.folder, record.id, "timer") == 1
     assert bed.states() == ["confirming"] and len(systemd.guards()) == 2
 
 

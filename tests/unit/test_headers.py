@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _apache, _config, _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 
 from . import web_bed
 from .role_frontend import host, plan, render, vhost
@@ -100,7 +103,7 @@ def adopted(
         )
         text += "<Location /meet>\nHeader set Cache-Control no-cache\n</Location>\n</VirtualHost>\n"
     Path(layout.main_config).write_text(text)
-    load: t.Callable[..., _config.Config] = {"apache": _apache.load, "nginx": _nginx.load}[server]
+    load: t.Callable[..., _webserver_model.Config] = {"apache": _apache.load, "nginx": _nginx.load}[server]
     for path, changed in _adopt.adopt(load(layout), layout, wanted["policy"]).texts.items():
         Path(path).write_text(changed)
     return port, plain

@@ -13,15 +13,13 @@ import sys
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _again,
-    _beside,
-    _certificate_info,
-    _frontend_info,
-    _host_info,
-    _questions,
-    _update_status_info,
-)
+from ansible_collections.kopano.hardening.plugins.module_utils import _host_info
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
+from ansible_collections.kopano.hardening.plugins.module_utils._host import background as _background
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 from ansible_collections.kopano.hardening.plugins.modules import host_info
 
 from . import plays
@@ -43,10 +41,10 @@ def ask(**parts):
 
 def test_the_options_are_those_of_the_modules():
     documented = yaml.safe_load(host_info.DOCUMENTATION)["options"]
-    assert set(documented) == set(_questions.HOST)
-    assert _questions.HOST["web_config"].items() <= documented["web_config"].items()
+    assert set(documented) == set(_host_options.HOST)
+    assert _host_options.HOST["web_config"].items() <= documented["web_config"].items()
     for part in ("updates", "frontend", "certificates"):
-        spec = _questions.HOST[part]
+        spec = _host_options.HOST[part]
         told = {name: {key: value for key, value in entry.items() if key != "description"}
                 for name, entry in documented[part]["suboptions"].items()}  # fmt: skip
         assert told == spec["options"], part
@@ -57,17 +55,17 @@ def test_nothing_is_asked_that_nobody_wants():
 
 
 def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
-    monkeypatch.setattr(_again, "look", lambda: {"digest": "0", "answer": {}})
+    monkeypatch.setattr(_replay, "look", lambda: {"digest": "0", "answer": {}})
     assert ask(web_config=True) == {"web_config": {"digest": "0", "answer": {}}}
 
 
 def test_each_part_is_what_its_module_says(monkeypatch):
     # Servers of other tests may start or end in between.
-    monkeypatch.setattr(_frontend_info.Server, "main_pid", lambda server: None)
+    monkeypatch.setattr(_webserver_info.Server, "main_pid", lambda server: None)
     answer = ask(updates=UPDATES, frontend=FRONTEND, certificates=CERTIFICATES)
     assert set(answer) == {"updates", "frontend", "certificates"}
-    assert answer["frontend"] == _frontend_info.run(FRONTEND)
-    of_updates = _update_status_info.run(UPDATES, check_mode=True)
+    assert answer["frontend"] == _webserver_info.run(FRONTEND)
+    of_updates = _status.run(UPDATES, check_mode=True)
     for part in ("distribution", "support", "updates", "automatic"):
         assert answer["updates"][part] == json.loads(json.dumps(of_updates[part])), part
     served = {vhost["certificate"] for vhost in answer["frontend"]["vhosts"] if vhost["tls"]} - {None}
@@ -94,16 +92,16 @@ def explode(*_arguments):
 
 
 PARTS = {
-    "updates": (_update_status_info, "run"),
-    "frontend": (_frontend_info, "run"),
+    "updates": (_status, "run"),
+    "frontend": (_webserver_info, "run"),
     "certificates": (_certificate_info, "run"),
-    "web_config": (_again, "look"),
+    "web_config": (_replay, "look"),
 }
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_crashes_loses_no_other(monkeypatch, part):
-    monkeypatch.setattr(_again, "look", lambda: {"digest": "0", "answer": "{}"})
+    monkeypatch.setattr(_replay, "look", lambda: {"digest": "0", "answer": "{}"})
     monkeypatch.setattr(*PARTS[part], explode)
     answer = ask(updates=UPDATES, frontend=FRONTEND, certificates=CERTIFICATES, web_config=True)
     lost = {part, "certificates"} if part == "frontend" else {part}
@@ -117,7 +115,7 @@ def test_a_part_that_crashes_loses_no_other(monkeypatch, part):
 
 
 def test_a_process_of_updates_that_is_killed_loses_no_other(monkeypatch):
-    monkeypatch.setattr(_update_status_info, "run", lambda *_arguments: os._exit(9))
+    monkeypatch.setattr(_status, "run", lambda *_arguments: os._exit(9))
     answer = ask(updates=UPDATES, frontend=FRONTEND)
     assert answer["updates"]["failed"] is True and "servers" in answer["frontend"]
 
@@ -144,7 +142,7 @@ def test_a_run_through_ansible(tmp_path):
     ],
 )
 def test_a_process_that_fails_is_no_answer(function, words):
-    beside = _beside.Beside(function)
+    beside = _background.Beside(function)
     with pytest.raises(RuntimeError, match=words):
         beside.result()
     with pytest.raises(ChildProcessError):  # nothing of it is left
@@ -157,7 +155,7 @@ def test_the_other_process_is_beside_this_one():
     def function():
         return {"read": os.read(reader, 9).decode()}
 
-    beside = _beside.Beside(function)
+    beside = _background.Beside(function)
     os.write(writer, b"it runs")
     assert beside.result() == {"read": "it runs"}
     os.close(reader)

@@ -23,7 +23,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _frontend_info, _layout, _namespace, _server
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
 from .ports import free_ports
@@ -181,7 +184,7 @@ def test_the_main_process_of_the_unit_may_be_another_users(host: Host, monkeypat
 @pytest.mark.parametrize(("prefix", "runs"), [((), True), (AS_USER, False)])
 def test_who_is_not_root_sees_the_same(host: Host, prefix: tuple[str, ...], runs: bool) -> None:
     pid = host.start("nginx", *prefix)
-    assert as_user(lambda: _frontend_info._running(host.server("nginx"))) is runs
+    assert as_user(lambda: _webserver_info._running(host.server("nginx"))) is runs
     assert as_user(lambda: host.server("nginx").main_pid()) == (pid if runs else None)
 
 
@@ -211,7 +214,7 @@ def test_frontend_info_runs_nothing_of_a_users(host: Host, monkeypatch: pytest.M
         raise _namespace.Refused("no")
 
     monkeypatch.setattr(_namespace, "call", refuse)
-    words = str(_frontend_info._ask([host.server("apache")], []))
+    words = str(_webserver_info._ask([host.server("apache")], []))
     assert str(theirs) not in words and missing not in words
 
 

@@ -14,9 +14,16 @@ import textwrap
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK, Changeset, State
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, JournalError, Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
+    ABSENT,
+    FILE,
+    LINK,
+    Changeset,
+    State,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, JournalError, Lock
 
 from .test_changeset import tree
 
@@ -24,9 +31,10 @@ from .test_changeset import tree
 RUN = textwrap.dedent(
     """
     import os, signal, sys
-    from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
-    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK
-    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import Changeset, State
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import ABSENT, FILE, LINK
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import Changeset, State
 
     conf, state, left = sys.argv[1], sys.argv[2], int(sys.argv[3])
 
@@ -203,7 +211,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     path = str(tmp_path / "lock")
     script = (
         "import os, signal\n"
-        "from ansible_collections.kopano.hardening.plugins.module_utils._journal import Lock\n"
+        "from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Lock\n"
         f"lock = Lock({path!r}); lock.acquire(); lock.say('swap'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(

@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _adopt, _apache, _config, _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 
 from . import web_bed
 from .role_frontend import host, plan, render, vhost
@@ -26,7 +29,7 @@ SERVERS = [
     pytest.param("apache", marks=web_bed.needs_apache),
     pytest.param("nginx", marks=web_bed.needs_nginx),
 ]
-LOADERS: dict[str, t.Callable[..., _config.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 MODULES = ("ssl", "socache_shmcb", "headers", "alias", "rewrite", "proxy", "proxy_http")
 
 
@@ -69,7 +72,9 @@ class Bed:
         }
         load = LOADERS[self.server]
         before = _adopt.unadopt(self.main.read_text())
-        result = _adopt.adopt(load(self.layout, files=_config.Files(texts)), self.layout, wanted["policy"], sent)
+        result = _adopt.adopt(
+            load(self.layout, files=_webserver_model.Files(texts)), self.layout, wanted["policy"], sent
+        )
         for path, text in {**texts, **result.texts}.items():
             assert path in texts or path == str(self.main)
             Path(path).parent.mkdir(parents=True, exist_ok=True)

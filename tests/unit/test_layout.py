@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 DEBIAN = 'PRETTY_NAME="Debian GNU/Linux 13 (trixie)"\n# a comment = here\nID=debian\nVERSION_ID="13"\n'
 UBUNTU = "ID=ubuntu\nID_LIKE=debian\n"

@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _libcrypto as libcrypto
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_crypto as crypto
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_trust, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import trust as _trust
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import libcrypto
 
 from . import tls_bed as bed
 
@@ -143,5 +144,7 @@ def test_without_a_library_nothing_is_claimed(pki, monkeypatch):
     secret = share.agree(share.public)
     monkeypatch.setattr(libcrypto, "LIBRARY", None)
     assert share.agree(share.public) == secret
-    judgement = _tls_trust.Trust(pki.path("root.pem")).judge([_x509.read_certificate(der(pki, "good"))], "127.0.0.1", 1)
+    judgement = _trust.Trust(pki.path("root.pem")).judge(
+        [_x509_certificate.read_certificate(der(pki, "good"))], "127.0.0.1", 1
+    )
     assert judgement.trusted is None and "no OpenSSL library" in judgement.reason

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import JournalError, Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import JournalError, Lock
 
 from .test_identity import AS_USER, needs_root
 
@@ -36,7 +36,7 @@ sys.stdin.read()
 COMPETE = """
 import os, sys, time
 sys.path[:0] = [sys.argv[1]]
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import JournalError, Lock
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import JournalError, Lock
 def there(lock, stream, really=Lock._is_there):
     found = really(lock, stream)
     time.sleep(0.002)  # so that others come between this and what follows from it

@@ -17,7 +17,7 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 
 from .slow_bed import SLACK
 
@@ -217,7 +217,7 @@ def test_it_ends_with_a_killed_parent(tmp_path):
     marker = tmp_path / "pid"
     script = (
         "import os, subprocess, time\n"
-        "from ansible_collections.kopano.hardening.plugins.module_utils import _namespace\n"
+        "from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace\n"
         "def work():\n"
         f"    subprocess.Popen(['sleep', '{OWN_SECONDS}'])\n"
         "    time.sleep(60)\n"

@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _config, _nginx
-from ansible_collections.kopano.hardening.plugins.module_utils._config import Config, ConfigError, Directive
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, ConfigError, Directive
 
 from . import web_bed
 
@@ -76,8 +77,8 @@ def test_spans_hold_just_what_the_directive_is(text: str) -> None:
 @given(st.one_of(st.binary(max_size=200), st.text("ab{};\"'\\#$\n \t\r()", max_size=60).map(str.encode)))
 @settings(deadline=None, max_examples=300)
 def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
-    text = _config.decode(data)
-    assert _config.encode(text) == data
+    text = _webserver_model.decode(data)
+    assert _webserver_model.encode(text) == data
     try:
         _nginx.parse(text, "x")
     except ConfigError as error:
@@ -87,7 +88,7 @@ def test_any_bytes_are_parsed_or_refused(data: bytes) -> None:
 def test_deep_nesting_is_no_problem() -> None:
     depth = 20000
     directive = _nginx.parse("a{" * depth + "}" * depth, "x")
-    assert sum(1 for _ in _config.walk(directive)) == depth
+    assert sum(1 for _ in _webserver_model.walk(directive)) == depth
 
 
 # --- nginx itself as the judge ---------------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ def test_listen(tmp_path: Path, listen: str, address: str, port: int | None, tls
 
 def load(tmp_path: Path, **texts: str | None) -> Config:
     files = {str(tmp_path / (name.replace("__", "/") + ".conf")): text for name, text in texts.items()}
-    return _nginx.load(web_bed.layout("nginx", tmp_path), files=_config.Files(files))
+    return _nginx.load(web_bed.layout("nginx", tmp_path), files=_webserver_model.Files(files))
 
 
 def test_only_server_blocks_of_http_are_vhosts(tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_a_missing_main_configuration(tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_read_is_noted(tmp_path: Path) -> None:
-    class Locked(_config.Files):
+    class Locked(_webserver_model.Files):
         def read(self, path: str) -> str:
             if path.endswith("secret.conf"):
                 raise PermissionError(13, "Permission denied", path)
@@ -347,11 +348,11 @@ def test_backends_and_logs(tmp_path: Path) -> None:
         stream { server { listen 1; proxy_pass db.example:5; } }
     """)  # fmt: skip
     config.base = "/usr/share/nginx"
-    assert _config.unix_sockets(config) == ["/run/up.sock", "/run/php.sock", "/run/b.sock"]
-    assert _config.host_names(config) == [
+    assert _webserver_model.unix_sockets(config) == ["/run/up.sock", "/run/php.sock", "/run/b.sock"]
+    assert _webserver_model.host_names(config) == [
         "app.example", "dns.example", "web.example", "log.example", "back.example", "php.example", "db.example",
     ]  # fmt: skip
-    assert _config.log_files(config) == ["/usr/share/nginx/logs/e.log", "/var/log/a.log"]
+    assert _webserver_model.log_files(config) == ["/usr/share/nginx/logs/e.log", "/var/log/a.log"]
 
 
 def test_files_laid_over_the_disk(tmp_path: Path) -> None:
@@ -359,7 +360,7 @@ def test_files_laid_over_the_disk(tmp_path: Path) -> None:
         (tmp_path / name).write_text("disk")
     (tmp_path / "on").mkdir()
     (tmp_path / "on/a").symlink_to("../a")
-    files = _config.Files(
+    files = _webserver_model.Files(
         {str(tmp_path / "a"): "new", str(tmp_path / "b"): None, str(tmp_path / "d"): "made"},
         links={str(tmp_path / "on/d"): "../d"},
     )
@@ -382,10 +383,10 @@ def test_patterns_match_laid_over_files_as_the_disk_does(tmp_path: Path, pattern
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         path.unlink()
-    laid_over = _config.Files({str(folder / name): "" for name in names}).glob(str(folder / pattern))
+    laid_over = _webserver_model.Files({str(folder / name): "" for name in names}).glob(str(folder / pattern))
     for name in names:
         (folder / name).touch()
-    on_disk = _config.Files().glob(str(folder / pattern))
+    on_disk = _webserver_model.Files().glob(str(folder / pattern))
     assert laid_over == on_disk
 
 
@@ -398,4 +399,4 @@ def test_a_text_that_is_read_twice_gives_two_trees() -> None:
     first[0].children.clear()
     second = _nginx.parse(text, "other")
     assert shape(second) == before
-    assert {item.file for item in _config.walk(second)} == {"other"}
+    assert {item.file for item in _webserver_model.walk(second)} == {"other"}

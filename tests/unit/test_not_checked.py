@@ -56,7 +56,7 @@ REASON = "MemoryError: of the \\x1b test"
 
 
 def test_a_crash_of_the_certificates(audit):
-    output, host = audit("_certificate_info")
+    output, host = audit("_certificate/info")
     (finding,) = [item for item in host["findings"] if item["id"] == "certificate.not_checked"]
     assert (finding["step"], finding["severity"], finding["evidence"]) == (5, "unknown", REASON)
     assert host["steps"]["5"] == "unknown" and host["state"] == "ok"
@@ -65,7 +65,7 @@ def test_a_crash_of_the_certificates(audit):
 
 
 def test_a_crash_of_the_updates(audit):
-    output, host = audit("_update_status_info")
+    output, host = audit("_updates/status")
     (finding,) = [item for item in host["findings"] if item["id"] == "updates.not_checked"]
     assert (finding["step"], finding["severity"], finding["evidence"]) == (1, "unknown", REASON)
     assert host["steps"]["1"] == "unknown" and host["state"] == "ok"
@@ -74,7 +74,7 @@ def test_a_crash_of_the_updates(audit):
 
 
 def test_a_crash_of_the_frontend_fails_the_host_and_loses_nothing_else(audit):
-    _output, host = audit("_frontend_info")
+    _output, host = audit("_webserver/info")
     assert host["state"] == "failed" and host["steps"]["2"] == "fail"
     (failed,) = [item for item in host["findings"] if item["id"] == "report.host.failed"]
     assert failed["step"] == 2 and REASON in failed["evidence"]

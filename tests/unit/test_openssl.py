@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _openssl
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 
 from . import web_bed
 

@@ -10,9 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal, _original
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import ABSENT, FILE, LINK, Changeset, State
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import original as _original
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
+    ABSENT,
+    FILE,
+    LINK,
+    Changeset,
+    State,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal
 
 MARKED = "server {\n    # kopano.hardening begin\n    include %s;\n    # kopano.hardening end\n    listen 443 ssl;\n}\n"
 BARE = "server {\n    listen 443 ssl;\n}\n"

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _own_code
+from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from ansible_collections.kopano.hardening.plugins.module_utils import _own_code
-_own_code.keep(sys.argv[2], "_shapes.round", "describe")
+from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
+_shipped_code.keep(sys.argv[2], "_shapes.round", "describe")
 """
 
 
@@ -38,13 +38,13 @@ def call(*command):
 def origin(request, tmp_path):
     """What goes into sys.path for the collection with one more package: a directory, or the zip file of a module."""
     folder = tmp_path / "origin"
-    place = folder / _own_code.PACKAGE
+    place = folder / _shipped_code.PACKAGE
     shutil.copytree(ROOT / "plugins" / "module_utils", place, ignore=shutil.ignore_patterns("__pycache__"))
     (place / "_shapes").mkdir()
     (place / "_shapes" / "__init__.py").write_text('"""Shapes."""\n')
     (place / "_shapes" / "size.py").write_text("RADIUS = 7\n")
     (place / "_shapes" / "round.py").write_text(
-        f"from {_own_code.PACKAGE.replace('/', '.')}._shapes import size as _size\n\n\n"
+        f"from {_shipped_code.PACKAGE.replace('/', '.')}._shapes import size as _size\n\n\n"
         "def describe(*arguments):\n    print(_size.RADIUS, *arguments)\n"
     )
     (place / "_shapes" / "notes.txt").write_text("not code")
@@ -72,7 +72,7 @@ def test_modules_are_kept_and_nothing_else(origin, tmp_path):
     with zipfile.ZipFile(kept) as archive:
         names = set(archive.namelist())
     utils = ROOT / "plugins" / "module_utils"
-    modules = {f"{_own_code.PACKAGE}/{path.relative_to(utils)}" for path in utils.rglob("*.py")}
-    modules |= {f"{_own_code.PACKAGE}/_shapes/{name}.py" for name in ("__init__", "round", "size")}
-    folders = [Path(_own_code.PACKAGE), *list(Path(_own_code.PACKAGE).parents)[:4]]
+    modules = {f"{_shipped_code.PACKAGE}/{path.relative_to(utils)}" for path in utils.rglob("*.py")}
+    modules |= {f"{_shipped_code.PACKAGE}/_shapes/{name}.py" for name in ("__init__", "round", "size")}
+    folders = [Path(_shipped_code.PACKAGE), *list(Path(_shipped_code.PACKAGE).parents)[:4]]
     assert names == modules | {f"{folder}/__init__.py" for folder in folders} | {"__main__.py"}

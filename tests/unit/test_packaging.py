@@ -88,7 +88,7 @@ def test_only_what_users_need_is_in_the_tarball(installed):
     names = {path.name for path in collection.iterdir()}
     assert {"playbooks", "plugins", "roles", "docs", "meta", "MANIFEST.json"} <= names
     assert {"tests", "molecule", "lab", "Makefile", "execution-environment.yml"} & names == set()
-    for name in ("findings.yml", "report.html.j2", "report.css", "report.js"):
+    for name in ("findings.yml", "_report/report.html.j2", "_report/report.css", "_report/report.js"):
         assert (collection / "plugins" / "plugin_utils" / name).exists()
 
 

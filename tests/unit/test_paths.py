@@ -22,14 +22,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
-from ansible_collections.kopano.hardening.plugins.module_utils._changeset import (
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
     FILE,
     ChangeError,
     Changeset,
     State,
 )
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal
 
 from .test_changeset import tree
 
@@ -63,8 +64,10 @@ def staged(changes: list[_changeset.Change]) -> t.Iterator[list[str]]:
 MOUNTED = textwrap.dedent(
     """
     import json, os, subprocess, sys
-    from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _journal
-    from ansible_collections.kopano.hardening.plugins.module_utils._changeset import FILE, LINK, Changeset, State
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import FILE, LINK, Changeset
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import State
     from tests.unit.test_changeset import tree
 
     top = sys.argv[1]
@@ -158,7 +161,7 @@ def test_a_mount_point_that_cannot_be_changed_is_refused_before_anything_is(tmp_
     script = textwrap.dedent(
         """
         import json, subprocess, sys
-        from ansible_collections.kopano.hardening.plugins.module_utils._changeset import *
+        from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import *
         path, case = sys.argv[1:]
         open(path, "w").write("old")
         subprocess.run(["mount", "--bind", path, path], check=True)
@@ -184,8 +187,10 @@ def test_a_rehearsal_shows_a_change_of_a_file_that_is_a_mount_point(tmp_path):
     script = textwrap.dedent(
         """
         import json, subprocess, sys
-        from ansible_collections.kopano.hardening.plugins.module_utils import _changeset, _namespace, _rehearsal
-        from ansible_collections.kopano.hardening.plugins.module_utils._changeset import *
+        from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+        from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+        from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+        from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import *
         path = sys.argv[1]
         open(path, "w").write("old")
         subprocess.run(["mount", "--bind", path, path], check=True)
@@ -369,7 +374,7 @@ def test_what_a_killed_run_left_in_a_directory_is_removed(tmp_path):
     script = textwrap.dedent(
         """
         import os, signal, sys
-        from ansible_collections.kopano.hardening.plugins.module_utils import _changeset
+        from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
         _changeset._rename = lambda *arguments, **more: os.kill(os.getpid(), signal.SIGKILL)
         _changeset.put(sys.argv[1], _changeset.State("file", content=b"new"))
         """

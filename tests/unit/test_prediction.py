@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _prediction
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
 
 from . import tls_bed as bed
 
@@ -81,6 +81,6 @@ def shipped_with(path: Path, seen: set[str]) -> set[str]:
 def test_the_prober_is_sent_to_hosts_where_something_changes(module, graded):
     """Each run would wait for it to be packed."""
     found = shipped_with(PLUGINS / "modules" / f"{module}.py", set())
-    assert "_transaction" in found
-    assert ({"_prediction", "_tls_prober", "_x509"} <= found) is graded
-    assert any(name.startswith("_tls_") for name in found) is graded
+    assert "_transaction.engine" in found
+    assert ({"_transaction.prediction", "_tls.prober", "_x509.certificate"} <= found) is graded
+    assert any(name.startswith("_tls.") for name in found) is graded

@@ -14,14 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _probe
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 
 from . import web_bed
 
 COOKIE = "__Secure-KOPANO_WEBAPP=abc; path=/; Secure; HttpOnly"
 
 
-def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _ask.Answer:
+def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _client.Answer:
     """An answer with headers by name, underscores for hyphens, a list for one that comes more often than once."""
     named = {name.replace("_", "-"): value if isinstance(value, list) else [value] for name, value in headers.items()}
     return {"ok": True, "status": status, "location": location, "headers": named, "error": None}
@@ -55,8 +56,8 @@ def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> 
         (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("path=/", "path=/x")), "path"),
     ],
 )
-def test_worse(before: _ask.Answer, after: _ask.Answer, named: str) -> None:
-    reason = _probe.worse(before, after)
+def test_worse(before: _client.Answer, after: _client.Answer, named: str) -> None:
+    reason = _probes.worse(before, after)
     assert reason is not None
     assert named in reason
 
@@ -78,25 +79,25 @@ def test_worse(before: _ask.Answer, after: _ask.Answer, named: str) -> None:
         (answer(set_cookie=[COOKIE, "lang=de"]), answer(set_cookie=["lang=en", COOKIE, "new=1"])),
     ],
 )
-def test_not_worse(before: _ask.Answer, after: _ask.Answer) -> None:
-    assert _probe.worse(before, after) is None
+def test_not_worse(before: _client.Answer, after: _client.Answer) -> None:
+    assert _probes.worse(before, after) is None
 
 
 def test_a_header_that_is_to_be_kept_may_neither_come_nor_go_nor_change() -> None:
     same = answer(x_frame_options="SAMEORIGIN")
     for before, after in ((answer(), same), (same, answer()), (same, answer(x_frame_options="ALLOW-FROM x"))):
-        assert "x-frame-options" in (_probe.worse(before, after, keep=["X-Frame-Options"]) or "")
-        assert _probe.worse(before, after) is None
-    assert _probe.worse(same, same, keep=["X-Frame-Options"]) is None
+        assert "x-frame-options" in (_probes.worse(before, after, keep=["X-Frame-Options"]) or "")
+        assert _probes.worse(before, after) is None
+    assert _probes.worse(same, same, keep=["X-Frame-Options"]) is None
 
 
 def test_a_nonce_is_new_each_time() -> None:
     before, after = (answer(content_security_policy=f"style-src 'nonce-{nonce}' 'self'") for nonce in ("a1_", "b-2"))
-    assert _probe.worse(before, after, keep=["Content-Security-Policy"]) is None
+    assert _probes.worse(before, after, keep=["Content-Security-Policy"]) is None
     before, after = (answer(401, www_authenticate=f'Digest realm="x", nonce="{nonce}"') for nonce in ("a", "b"))
-    assert _probe.worse(before, after, keep=["WWW-Authenticate"]) is None
+    assert _probes.worse(before, after, keep=["WWW-Authenticate"]) is None
     other = answer(401, www_authenticate='Digest realm="y", nonce="a"')
-    assert _probe.worse(before, other, keep=["WWW-Authenticate"])
+    assert _probes.worse(before, other, keep=["WWW-Authenticate"])
 
 
 # --- real servers ----------------------------------------------------------------------------------------------------
@@ -165,13 +166,13 @@ def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_
     for more in bad:
         serve(server, tmp_path, port, backend, more)
         with web_bed.running(server, tmp_path, port):
-            answers.append(_ask.ask_all([target, upload], 10))
+            answers.append(_client.ask_all([target, upload], 10))
     (page, taken), (denied, still_taken), (_page, refused) = answers
     assert (page["status"], taken["status"], refused["status"]) == (204, 100, 413)
     assert taken["ms"] < 3000
-    assert "frame" in (_probe.worse(page, denied) or "")
-    assert "413" in (_probe.worse(taken, refused) or "")
-    assert _probe.worse(taken, still_taken) is None
+    assert "frame" in (_probes.worse(page, denied) or "")
+    assert "413" in (_probes.worse(taken, refused) or "")
+    assert _probes.worse(taken, still_taken) is None
 
 
 def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
@@ -179,9 +180,9 @@ def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
         return types.SimpleNamespace(names=names, address=address, port=443, tls=True, file="/site", line=line)
 
     one, other = [vhost(address, 1, "mail.test") for address in ("192.0.2.1", "[2001:db8::1]")], vhost("192.0.2.2", 9)
-    endpoints = _probe.targets_of([*one, other])
-    shown = [(target["address"], target["again"]) for target in _probe.targets_for({"path": "/"}, endpoints)]
+    endpoints = _probes.targets_of([*one, other])
+    shown = [(target["address"], target["again"]) for target in _probes.targets_for({"path": "/"}, endpoints)]
     assert shown == [("192.0.2.1", False), ("2001:db8::1", True), ("192.0.2.2", False)]
     # Which virtual host a name leads to that none of them has, the server decides at each address anew.
-    elsewhere = _probe.targets_for({"path": "/", "server_name": "other.test"}, endpoints)
+    elsewhere = _probes.targets_for({"path": "/", "server_name": "other.test"}, endpoints)
     assert [target["again"] for target in elsewhere] == [False, False, False]

@@ -11,9 +11,9 @@ import shutil
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _provenance
-from ansible_collections.kopano.hardening.plugins.module_utils._restart import Process
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.restarts import Process
 
 SSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
 needs_apt = pytest.mark.skipif(shutil.which("apt-cache") is None, reason="apt is not here")

@@ -13,7 +13,7 @@ import struct
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _readers
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import permissions as _permissions
 
 ACCOUNTS = {"root": (0, 0), "www-data": (33, 33), "kopano": (112, 118), "alice": (1000, 100), "bob": (1001, 1001)}
 GROUPS = {
@@ -64,7 +64,7 @@ def look(tmp_path, monkeypatch):
 
         monkeypatch.setattr(os, "getxattr", read, raising=False)
         with path.open() as stream:
-            return _readers.access(stream.fileno())
+            return _permissions.access(stream.fileno())
 
     return at
 
@@ -129,7 +129,7 @@ def test_a_real_list(tmp_path):
     except OSError as error:
         pytest.skip(f"no access control lists here: {error}")
     with path.open() as stream:
-        found = _readers.access(stream.fileno())
+        found = _permissions.access(stream.fileno())
     assert (found.readers, found.people, found.acl) == (["user kopano"], [], True)
     assert found.mode == 0o640
 
@@ -139,4 +139,4 @@ def test_where_people_begin(monkeypatch, tmp_path, text, first):
     path = tmp_path / "login.defs"
     path.write_text(text)
     monkeypatch.setattr("builtins.open", lambda *_words, real=open, **options: real(path, **options))
-    assert _readers._first_person() == first
+    assert _permissions._first_person() == first

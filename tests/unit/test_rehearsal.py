@@ -18,7 +18,10 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _apache, _config, _rehearsal, _server
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
 from .ports import free_ports
@@ -45,7 +48,7 @@ def test_another_program_at_the_port_of_a_trial_does_not_pass_for_it(tmp_path, m
     )
     target = {"address": "127.0.0.1", "port": port, "server_name": None, "path": "/", "tls": False}
     with web_bed.running("nginx", tmp_path, port):
-        assert _rehearsal._ask.ask(target, 5.0)["status"] == 204
+        assert _rehearsal._client.ask(target, 5.0)["status"] == 204
         assert _rehearsal._first_answer(sleeper, target) is None
 
 
@@ -80,6 +83,8 @@ def test_an_environment_that_never_comes_is_an_error_with_its_file(tmp_path, mon
     (tmp_path / "envvars").write_text("exec sleep 30\n")
     layout = web_bed.layout("apache", tmp_path)._replace(envvars=str(tmp_path / "envvars"))
     started = time.monotonic()
-    with pytest.raises(_config.ConfigError, match=r"its variables cannot be read: .*timed out.* in .*/envvars"):
+    with pytest.raises(
+        _webserver_model.ConfigError, match=r"its variables cannot be read: .*timed out.* in .*/envvars"
+    ):
         _apache.environment(layout)
     assert time.monotonic() - started < 20

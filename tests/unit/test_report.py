@@ -21,15 +21,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils._tls_rules import GRADES
-from ansible_collections.kopano.hardening.plugins.plugin_utils import (
-    _findings,
-    _report,
-    _report_files,
-    _report_gather,
-    _report_policy,
-    _report_scorecard,
-)
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
 
 from . import report_bed as bed
 
@@ -107,11 +105,11 @@ def test_what_makes_a_server_worthless_is_fixed_first():
     ]
     host = one(findings(*items))
     assert [item["id"] for item in host["findings"]][:2] == ["tls.protocol.sslv2", "caa.none"]
-    assert _report.first_fix(host)["id"] == "tls.protocol.sslv2"
+    assert _build.first_fix(host)["id"] == "tls.protocol.sslv2"
 
 
 def test_what_is_only_worth_knowing_is_not_to_be_fixed():
-    assert _report.first_fix(one(findings(bed.finding("tls.tickets")))) is None
+    assert _build.first_fix(one(findings(bed.finding("tls.tickets")))) is None
 
 
 # --- the policy ------------------------------------------------------------------------------------------------------
@@ -264,7 +262,7 @@ def test_a_grade_that_only_waived_findings_cost_is_good_enough():
 )
 def test_a_policy_without_a_meaning_is_refused_by_name(option, value, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        _report_policy.Policy(**{option: value})
+        _policy.Policy(**{option: value})
 
 
 # --- the trend -------------------------------------------------------------------------------------------------------
@@ -273,7 +271,7 @@ def test_a_policy_without_a_meaning_is_refused_by_name(option, value, words):
 def next_one(before, after, **policy):
     """The report after another one."""
     first = json.loads(json.dumps(bed.build(before)))
-    assert _report.check_previous(first) == ""
+    assert _build.check_previous(first) == ""
     return bed.build(after, first, LATER, **policy)
 
 
@@ -285,7 +283,7 @@ def test_findings_are_new_gone_or_as_old_as_they_are():
     assert [item["id"] for item in changes["new"]] == ["tls.hsts.absent"]
     assert [item["id"] for item in changes["gone"]] == ["tls.compression"]
     since = {item["id"]: item["since"] for item in report["hosts"][0]["findings"]}
-    assert since["caa.none"] == changes["previous"] == _report.rfc3339(bed.MOMENT)
+    assert since["caa.none"] == changes["previous"] == _build.rfc3339(bed.MOMENT)
     assert since["tls.hsts.absent"] == report["generated"]
     assert [entry["fail"] for entry in changes["history"]] == [2, 2]
 
@@ -319,9 +317,9 @@ def test_a_finding_is_as_old_as_it_is_after_a_look_at_something_else():
 
 def test_the_trend_does_not_grow_for_ever():
     report = bed.build({"web1": bed.fine()})
-    for _number in range(_report.HISTORY + 5):
+    for _number in range(_build.HISTORY + 5):
         report = bed.build({"web1": bed.fine()}, report)
-    assert len(report["trend"]["history"]) == _report.HISTORY
+    assert len(report["trend"]["history"]) == _build.HISTORY
 
 
 @pytest.mark.parametrize(
@@ -330,15 +328,15 @@ def test_the_trend_does_not_grow_for_ever():
 )
 def test_a_file_that_is_no_report_is_not_compared_with(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
-    previous, trouble = _report_files.read_previous(str(tmp_path))
+    previous, trouble = _files.read_previous(str(tmp_path))
     assert previous is None
     assert trouble.startswith(f"{tmp_path}/report.json cannot be compared with: ")
 
 
 def test_a_hostile_earlier_report_is_only_data(tmp_path):
     report = bed.build(bed.hostile(), bed.build(bed.hostile()), LATER)
-    _report_files.write(str(tmp_path), _report_files.render(report, ["json"]))
-    previous, trouble = _report_files.read_previous(str(tmp_path))
+    _files.write(str(tmp_path), _files.render(report, ["json"]))
+    previous, trouble = _files.read_previous(str(tmp_path))
     assert (previous, trouble) == (report, "")
 
 
@@ -349,17 +347,17 @@ def test_a_hostile_earlier_report_is_only_data(tmp_path):
 def report(request):
     hosts = {"fine": {"web1": bed.fine()}, "fleet": bed.fleet(60), "hostile": bed.hostile(), "empty": {}}[request.param]
     waivers = [waiver(id="tls.*", reason=bed.HOSTILE)] if request.param == "hostile" else [waiver()]
-    return bed.build(hosts, bed.build(hosts), LATER, waivers=_report.clean(waivers))
+    return bed.build(hosts, bed.build(hosts), LATER, waivers=_build.clean(waivers))
 
 
 @pytest.fixture(scope="module")
 def texts(report):
-    return _report_files.render(report, _report_files.FORMATS)
+    return _files.render(report, _files.FORMATS)
 
 
 def test_every_format_has_its_file(texts):
     assert set(texts) == {"index.html", "report.json", "junit.xml", "report.sarif", "kopano_hardening.prom"}
-    assert list(_report_files.render(bed.build({}), ["sarif"])) == ["report.sarif"]
+    assert list(_files.render(bed.build({}), ["sarif"])) == ["report.sarif"]
 
 
 def test_the_data_keep_to_their_schema(texts):
@@ -374,7 +372,7 @@ def test_the_schema_has_the_grades_severities_and_version():
     schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
     assert schema["$defs"]["grade"]["enum"] == [*GRADES, "T", "M"]
     assert schema["$defs"]["finding"]["properties"]["severity"]["enum"] == list(_findings.SEVERITIES)
-    assert re.match(schema["properties"]["schema"]["pattern"], _report.SCHEMA)
+    assert re.match(schema["properties"]["schema"]["pattern"], _build.SCHEMA)
 
 
 def test_junit_counts_what_it_has(report, texts):
@@ -561,7 +559,7 @@ def test_sarif_has_file_and_line_where_they_are_known():
         bed.finding("frontend.tls.override", "/etc/apache2/sites-enabled/a b.conf:12"),
         bed.finding("caa.none", "mail.example.com:443 (192.0.2.1)"),
     ]
-    log = json.loads(_report_files.render(bed.build({"web1": findings(*items)}), ["sarif"])["report.sarif"])
+    log = json.loads(_files.render(bed.build({"web1": findings(*items)}), ["sarif"])["report.sarif"])
     places = {item["ruleId"]: item["locations"][0] for item in log["runs"][0]["results"]}
     assert places["frontend.tls.override"]["physicalLocation"] == {
         "artifactLocation": {"uri": "file://web1/etc/apache2/sites-enabled/a%20b.conf"},
@@ -631,7 +629,7 @@ class Page(HTMLParser):
 def test_hostile_text_stays_text(texts):
     page = Page(texts["index.html"])
     assert [tag for tag, _attributes in page.tags if tag in ("img", "iframe", "object", "embed", "link", "base")] == []
-    script = (ROOT / "plugins" / "plugin_utils" / "report.js").read_text()
+    script = (ROOT / "plugins" / "plugin_utils" / "_report" / "report.js").read_text()
     assert page.scripts == [script]
     for tag, attributes in page.tags:
         assert [name for name in attributes if name.startswith("on") or name == "style"] == [], tag
@@ -655,7 +653,7 @@ def test_control_characters_are_nowhere(texts):
 
 
 def text_of(report, width=None, files=()):
-    return "\n".join("".join(text for text, _colour in line) for line in _report_scorecard.lines(report, files, width))
+    return "\n".join("".join(text for text, _colour in line) for line in _scorecard.lines(report, files, width))
 
 
 def test_hostile_text_does_not_move_the_cursor():
@@ -665,7 +663,7 @@ def test_hostile_text_does_not_move_the_cursor():
 
 def test_a_flood_of_text_is_cut():
     item = one(findings(bed.finding("caa.none", evidence="x" * 1_000_000)))["findings"][0]
-    assert len(item["evidence"]) < _report.TEXT_LIMIT + 10
+    assert len(item["evidence"]) < _build.TEXT_LIMIT + 10
 
 
 # --- the terminal ----------------------------------------------------------------------------------------------------
@@ -702,7 +700,7 @@ def test_reasons_without_a_finding_are_shown():
 
 def test_hosts_of_the_bed_are_what_the_module_takes():
     for hosts in (bed.fleet(60), bed.hostile(), {"web1": bed.fine()}, {"web1": {}}):
-        _report_gather.check(hosts)
+        _gather.check(hosts)
 
 
 @pytest.mark.parametrize(
@@ -723,7 +721,7 @@ def test_hosts_of_the_bed_are_what_the_module_takes():
 )
 def test_hosts_that_are_not_what_they_have_to_be_are_refused_by_name(given, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        _report_gather.check({"web1": given})
+        _gather.check({"web1": given})
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -731,9 +729,9 @@ def test_hosts_that_are_not_what_they_have_to_be_are_refused_by_name(given, word
 
 def test_files_are_replaced_whole(tmp_path):
     folder = tmp_path / "new" / "report"
-    paths = _report_files.write(str(folder), {"a.txt": "one", "b.txt": "two"})
+    paths = _files.write(str(folder), {"a.txt": "one", "b.txt": "two"})
     before = os.stat(paths[0]).st_ino
-    assert _report_files.write(str(folder), {"a.txt": "three"}) == paths[:1]
+    assert _files.write(str(folder), {"a.txt": "three"}) == paths[:1]
     assert os.stat(paths[0]).st_ino != before, "the file was written into"
     assert sorted(path.name for path in folder.iterdir()) == ["a.txt", "b.txt"]
     assert (folder / "a.txt").read_text() == "three"
@@ -743,7 +741,7 @@ def test_files_are_replaced_whole(tmp_path):
 
 
 def test_when_one_file_cannot_be_written_all_stay_as_they_are(tmp_path, monkeypatch):
-    _report_files.write(str(tmp_path), {"a.txt": "old", "b.txt": "old"})
+    _files.write(str(tmp_path), {"a.txt": "old", "b.txt": "old"})
     calls = []
 
     def full(_descriptor):
@@ -753,7 +751,7 @@ def test_when_one_file_cannot_be_written_all_stay_as_they_are(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        _report_files.write(str(tmp_path), {"a.txt": "new", "b.txt": "new"})
+        _files.write(str(tmp_path), {"a.txt": "new", "b.txt": "new"})
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.txt": "old", "b.txt": "old"}
 
 
@@ -763,11 +761,11 @@ MEASURE = r"""
 import re, sys, time
 sys.path[:0] = {paths}
 from tests.unit import conftest, report_bed as bed
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _report_files
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 hosts, previous = bed.fleet(500), bed.build(bed.fleet(500))
 began = time.process_time()
-texts = _report_files.render(bed.build(hosts, previous), _report_files.FORMATS)
-_report_files.write({folder!r}, texts)
+texts = _files.render(bed.build(hosts, previous), _files.FORMATS)
+_files.write({folder!r}, texts)
 seconds = time.process_time() - began
 # Not getrusage(2), which counts what the process had been before it ran this program.
 peak = int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1]) * 1024
@@ -796,7 +794,7 @@ class HostVars:
 
 
 def gathered(_expected=(), _active=None, **hosts):
-    return _report_gather.gather(HostVars(**hosts), hosts, _expected, hosts if _active is None else _active)
+    return _gather.gather(HostVars(**hosts), hosts, _expected, hosts if _active is None else _active)
 
 
 def endpoint(name):

@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _report_files
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 
 from . import report_bed as bed
 
@@ -82,7 +82,7 @@ def address(tmp_path_factory):
         {"id": "tls.protocol.*", "reason": "Old phones", "until": "2026-10-01"},
     ]
     report = bed.build(hosts, json.loads(json.dumps(before)), bed.MOMENT + datetime.timedelta(days=1), waivers=waivers)
-    _report_files.write(str(folder), _report_files.render(report, ["html"]))
+    _files.write(str(folder), _files.render(report, ["html"]))
     return f"file://{folder}/index.html"
 
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _provenance, _restart
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as _restarts
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 
 from .test_identity import AS_USER, needs_root
 
@@ -32,7 +33,7 @@ def folder():
     """A folder that is not one of those for temporary files, which do not count; the checkout may be in one."""
     (ROOT / ".cache").mkdir(exist_ok=True)
     places = [ROOT / ".cache", Path.home(), Path("/srv")]
-    place = next(place for place in places if not str(place).startswith(_restart._NOT_PACKAGED))
+    place = next(place for place in places if not str(place).startswith(_restarts._NOT_PACKAGED))
     with tempfile.TemporaryDirectory(dir=place, prefix=".kopano-hardening-") as path:
         yield Path(path)
 
@@ -62,7 +63,7 @@ def host(tmp_path):
 
 
 def judge(host, running="6.1.0-32-amd64"):
-    return _restart.judge(host, _restart.scan(host), [], running)
+    return _restarts.judge(host, _restarts.scan(host), [], running)
 
 
 def test_a_process_that_runs_a_replaced_library_is_named_until_it_is_started_anew(folder):
@@ -78,7 +79,7 @@ def test_a_process_that_runs_a_replaced_library_is_named_until_it_is_started_ane
 
     def named(pid):
         started = time.process_time()
-        found = [process for process in _restart.scan(Host()).processes if process.pid == pid]
+        found = [process for process in _restarts.scan(Host()).processes if process.pid == pid]
         assert time.process_time() - started < 1
         return found[0].replaced
 
@@ -128,7 +129,7 @@ def test_what_a_user_has_removed_is_no_update(shared, place):
         program.unlink()
         if place == "gone":
             theirs.rmdir()
-        (found,) = (entry for entry in _restart.scan(Host()).processes if entry.pid == process.pid)
+        (found,) = (entry for entry in _restarts.scan(Host()).processes if entry.pid == process.pid)
         process.stdin.close()
     assert found.replaced == []
     assert not any(str(folder) in component.path for component in _provenance.in_use([found]))
@@ -136,8 +137,8 @@ def test_what_a_user_has_removed_is_no_update(shared, place):
 
 def test_who_may_not_look_does_not_know():
     program = (
-        "import json; from ansible_collections.kopano.hardening.plugins.module_utils import _restart as r;"
-        "from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host;"
+        "import json; from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as r;"
+        "from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host;"
         "seen = r.scan(Host()); answer = r.judge(Host(), seen, []);"
         "print(json.dumps([seen.hidden, answer.reboot_required, [f['id'] for f in r.findings(answer)]]))"
     )
@@ -180,7 +181,7 @@ def test_the_unit_of_a_process(host, cgroup, services):
     assert restart.services == services
     assert [process.pid for process in restart.processes] == [30]
     key = "updates.restart.services" if services else "updates.restart.processes"
-    (finding,) = _restart.findings(restart)
+    (finding,) = _restarts.findings(restart)
     assert (finding["id"], finding["step"], finding["severity"]) == (key, 1, "warn")
     assert "/usr/lib/libz.so.1.2" in finding["evidence"]
 
@@ -215,7 +216,7 @@ def test_the_first_process_needs_a_reboot(host):
     restart = judge(host)
     assert restart.reboot_required
     assert restart.services == []
-    assert [finding["id"] for finding in _restart.findings(restart)] == ["updates.reboot.required"]
+    assert [finding["id"] for finding in _restarts.findings(restart)] == ["updates.reboot.required"]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +267,7 @@ def test_hints(host):
     host.write("/run/reboot-required.pkgs", "linux-image-6.1.0-32-amd64\nlibc6\nlibc6\n")
     restart = judge(host)
     assert restart.reasons == ["/run/reboot-required for libc6 linux-image-6.1.0-32-amd64"]
-    (finding,) = _restart.findings(restart)
+    (finding,) = _restarts.findings(restart)
     assert finding["id"] == "updates.reboot.required"
     assert "libc6" in finding["evidence"]
 
@@ -304,18 +305,18 @@ def test_what_other_programs_say(tmp_path, host, manager, program, script, requi
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     host.environment["PATH"] = f"{path.parent}:/usr/bin:/bin"
-    (tool,) = _restart.tools(host, manager)
+    (tool,) = _restarts.tools(host, manager)
     assert (tool.reboot_required, tool.services) == (required, services), tool
     if required is None and services is None:
         assert tool.problem
-    restart = _restart.judge(host, _restart.scan(host), [tool], "6.1")
+    restart = _restarts.judge(host, _restarts.scan(host), [tool], "6.1")
     assert restart.reboot_required is bool(required)
     # They are named, but nothing here has seen why.
-    ids = [finding["id"] for finding in _restart.findings(restart)]
+    ids = [finding["id"] for finding in _restarts.findings(restart)]
     assert ("updates.restart.differs" in ids) is bool(services)
     assert restart.services == []
 
 
 def test_other_programs_that_are_not_there(tmp_path, host):
     host.environment["PATH"] = str(tmp_path)
-    assert _restart.tools(host, "apt") == []
+    assert _restarts.tools(host, "apt") == []

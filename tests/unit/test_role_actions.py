@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import options as _ansible_options
 
 from . import plays, role_frontend
 from .conftest import COLLECTIONS
@@ -238,5 +238,5 @@ def run_by_tags(tmp_path_factory):
 @pytest.mark.parametrize("number", range(len(TAGS)))
 def test_the_chosen_tags_are_those_whose_tasks_ansible_runs(run_by_tags, number):
     run, skip, chosen = TAGS[number]
-    assert _options.chosen_tags(["updates", "caa"], run, skip) == chosen
+    assert _ansible_options.chosen_tags(["updates", "caa"], run, skip) == chosen
     assert [tag for tag in ("updates", "caa") if f"runs {tag}" in run_by_tags[number]] == chosen, run_by_tags[number]

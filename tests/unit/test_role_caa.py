@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ansible_collections.kopano.hardening.plugins.modules import caa_info, caa_publish
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _caa_role
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 
 from .role_frontend import host, vhost
 
@@ -101,7 +101,7 @@ def test_options_are_those_of_the_modules():
 def test_the_secret_is_told_to_nobody():
     assert [name for name, entry in SPEC.items() if entry.get("no_log")] == ["caa_publish_key_secret"]
     bad = options(publish=True, publish_server="nowhere", publish_key_secret="c2VjcmV0", timeout=0)
-    assert "c2VjcmV0" not in " ".join(_caa_role.option_errors(bad))
+    assert "c2VjcmV0" not in " ".join(_roles_caa.option_errors(bad))
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_the_secret_is_told_to_nobody():
     ],
 )
 def test_a_bad_option_is_refused_by_name_and_value(changes, words):
-    (error,) = _caa_role.option_errors(options(**changes))
+    (error,) = _roles_caa.option_errors(options(**changes))
     assert all(word in error for word in words)
 
 
 def test_good_options_are_taken():
-    assert _caa_role.option_errors(options()) == []
-    assert _caa_role.option_errors(options(issuer=LE, nameservers="192.0.2.1,[::1]:53", timeout="7")) == []
+    assert _roles_caa.option_errors(options()) == []
+    assert _roles_caa.option_errors(options(issuer=LE, nameservers="192.0.2.1,[::1]:53", timeout="7")) == []
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
@@ -139,17 +139,17 @@ def test_names_are_those_of_tls_virtual_hosts_of_the_options_and_of_a_site_to_co
         mail(names=["plain.example.com"], tls=False),
         mail(names=["srv1.example.com"], named=False),
     )
-    wish = _caa_role.asked(served, [], options(names=["example.com"], server_names=["webapp.example.com"]))
+    wish = _roles_caa.asked(served, [], options(names=["example.com"], server_names=["webapp.example.com"]))
     assert wish["names"] == ["mail.example.com", "~^www", "webapp.example.com", "example.com"]
     # What is no host name is asked for, so that somebody hears of it, and nothing is expected of it.
     assert set(wish["expect"]) == {"mail.example.com", "webapp.example.com", "example.com"}
-    assert "www.example.com" in _caa_role.asked(served, [], options(names_off=[]))["names"]
+    assert "www.example.com" in _roles_caa.asked(served, [], options(names_off=[]))["names"]
 
 
 def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
     served = info(mail(), mail(names=["old.example.com"], certificate="/old.pem"), mail(names=["x.example.com"]))
     files = [read("/c.pem", "NEW"), read("/old.pem", "")]
-    wish = _caa_role.asked(served, files, options(names=["example.com", "a..b"]))
+    wish = _roles_caa.asked(served, files, options(names=["example.com", "a..b"]))
     assert wish["certificates"] == {
         "mail.example.com": "NEW",
         "old.example.com": "",  # cannot be read, which is said
@@ -157,7 +157,7 @@ def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
         "example.com": "NEW",
     }
     assert wish["expect"]["mail.example.com"]["issuer"] is None
-    named = _caa_role.asked(served, files, options(issuer=LE, wildcard="yes"))
+    named = _roles_caa.asked(served, files, options(issuer=LE, wildcard="yes"))
     assert named["certificates"] == {}
     assert named["expect"]["mail.example.com"] == {
         "issuer": LE,
@@ -168,17 +168,17 @@ def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
 
 
 def test_a_host_without_tls_has_only_its_own_names_and_no_certificate():
-    wish = _caa_role.asked(info(), [], options(names=["example.com"]))
+    wish = _roles_caa.asked(info(), [], options(names=["example.com"]))
     assert (wish["names"], wish["certificates"]) == (["example.com"], {})
 
 
 def test_one_question_for_all_hosts():
     wishes = [
-        _caa_role.asked(info(mail()), [read("/c.pem", "ONE")], options(names=["example.com"])),
-        _caa_role.asked(info(mail(names=["MAIL.example.com."])), [read("/c.pem", "TWO")], options(host="mail2")),
-        _caa_role.asked(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
+        _roles_caa.asked(info(mail()), [read("/c.pem", "ONE")], options(names=["example.com"])),
+        _roles_caa.asked(info(mail(names=["MAIL.example.com."])), [read("/c.pem", "TWO")], options(host="mail2")),
+        _roles_caa.asked(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
     ]
-    question = _caa_role.question(wishes)
+    question = _roles_caa.question(wishes)
     assert question["names"] == ["mail.example.com", "example.com", "b.example.com"]
     assert question["certificates"] == {"mail.example.com": "ONE", "example.com": "ONE"}
     assert {name: entry["issuer"] for name, entry in question["expect"].items()} == {
@@ -191,32 +191,32 @@ def test_one_question_for_all_hosts():
 
 
 def test_two_hosts_that_expect_different_things_of_a_name_are_told():
-    wishes = [_caa_role.asked(info(mail()), [], options(host=name, issuer=ca)) for name, ca in (("a", LE), ("b", ""))]
-    (error,) = _caa_role.question(wishes)["errors"]
+    wishes = [_roles_caa.asked(info(mail()), [], options(host=name, issuer=ca)) for name, ca in (("a", LE), ("b", ""))]
+    (error,) = _roles_caa.question(wishes)["errors"]
     assert error == "mail.example.com is a name of a and of b: caa_issuer differs"
 
 
 def test_one_question_has_one_set_of_options_and_the_secret_is_remembered_nowhere():
     same = options(publish=True, publish_key_secret="c2VjcmV0")
     wishes = [
-        _caa_role.asked(info(), [], same),
-        _caa_role.asked(info(), [], {**same, "host": "mail2", "publish": False}),
+        _roles_caa.asked(info(), [], same),
+        _roles_caa.asked(info(), [], {**same, "host": "mail2", "publish": False}),
     ]
-    assert _caa_role.question(wishes)["errors"] == ["caa_publish differs between mail1 and mail2"]
+    assert _roles_caa.question(wishes)["errors"] == ["caa_publish differs between mail1 and mail2"]
     others = [{**wishes[1], "host": f"mail{number}"} for number in range(3, 40)]
-    assert _caa_role.question([*wishes, *others])["errors"] == [
+    assert _roles_caa.question([*wishes, *others])["errors"] == [
         "caa_publish differs between mail1 and mail2 and 37 more hosts"
     ]
-    assert _caa_role.question(wishes[:1] * 2)["errors"] == []
+    assert _roles_caa.question(wishes[:1] * 2)["errors"] == []
     assert "c2VjcmV0" not in repr(wishes)
-    assert {f"caa_{name}" for name in _caa_role.SHARED} <= set(DEFAULTS)
+    assert {f"caa_{name}" for name in _roles_caa.SHARED} <= set(DEFAULTS)
 
 
 # --- what the answer says --------------------------------------------------------------------------------------------
 
 
 def report(found, *names, publish=False, published=()):
-    return _caa_role.report(found, {"names": list(names)}, publish, published, must_permit=True)
+    return _roles_caa.report(found, {"names": list(names)}, publish, published, must_permit=True)
 
 
 def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
@@ -258,7 +258,7 @@ def test_findings_come_once_for_all_that_they_are_about_and_the_worst_first():
         "info: caa.iodef.none (example.com): Words.",
     ]
     assert said["bad"] == ["forbidden: a.example.com", "forbidden: b.example.com"]
-    assert _caa_role.report(found, {"names": names})["bad"] == []
+    assert _roles_caa.report(found, {"names": names})["bad"] == []
 
 
 def test_what_was_said_already_is_not_said_again():
@@ -307,5 +307,5 @@ def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
 
 def test_zone_lines_are_those_of_sets_that_are_not_as_wanted():
     sets = [record_set("a.example"), record_set("b.example", changed=False), record_set("c.example", complete=False)]
-    lines = _caa_role.zone_lines(answer(sets=sets))
+    lines = _roles_caa.zone_lines(answer(sets=sets))
     assert [line.partition(".")[0] for line in lines] == ["a", "c"]

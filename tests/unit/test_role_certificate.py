@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _web_options, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, certificate_install
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _certificate_role
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 
 from .role_frontend import host, vhost
 
@@ -64,7 +65,7 @@ def info(*vhosts):
     ],
 )
 def test_options_that_work_are_not_refused(changes):
-    assert _certificate_role.option_errors(options(**changes), SITE) == []
+    assert _roles_certificate.option_errors(options(**changes), SITE) == []
 
 
 @pytest.mark.parametrize(
@@ -98,21 +99,21 @@ def test_options_that_work_are_not_refused(changes):
     ],
 )
 def test_options_that_cannot_work_are_named(changes, words):
-    found = _certificate_role.option_errors(options(**changes), SITE)
+    found = _roles_certificate.option_errors(options(**changes), SITE)
     assert len(found) == 1 and words in found[0], found
 
 
 def test_certbots_own_files_are_no_place_to_install_at():
     goal = {"certificate": "/etc/letsencrypt/live/a/fullchain.pem", "key": "/etc/letsencrypt/live/a/privkey.pem"}
-    found = _certificate_role.option_errors(options(**ACME), goal)
+    found = _roles_certificate.option_errors(options(**ACME), goal)
     assert [line.partition(":")[0] for line in found] == ["certificate_path", "certificate_key_path"]
     # Who has nothing installed may have them served.
-    assert _certificate_role.option_errors(options(), goal) == []
+    assert _roles_certificate.option_errors(options(), goal) == []
 
 
 def test_no_secret_is_in_what_is_said_of_options():
     secret = "two words\n"
-    found = _certificate_role.option_errors(
+    found = _roles_certificate.option_errors(
         options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret}), SITE
     )
     assert len(found) == 2 and not any("two words" in line for line in found)
@@ -143,7 +144,7 @@ def test_the_modules_are_told_options_that_they_have(file):
 
 
 def test_names_are_those_that_somebody_could_ask_for():
-    found = _certificate_role.served_names(
+    found = _roles_certificate.served_names(
         info(
             vhost("nginx", names=["mail.example.org", "*.example.org", "_"]),
             vhost("nginx", names=["unknown.invalid", "www.example.com", "MAIL.example.org", "localhost"]),
@@ -154,7 +155,7 @@ def test_names_are_those_that_somebody_could_ask_for():
 
 
 def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for():
-    found = _certificate_role.asked(
+    found = _roles_certificate.asked(
         info(
             vhost("nginx", names=["a.example.org"], certificate="/a.pem", key="/a.key"),
             vhost("nginx", names=["b.example.org"], certificate="/b.pem", key=None),
@@ -171,38 +172,38 @@ def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for(
 
 
 def test_of_certificates_that_were_installed_here_only_those_are_looked_at():
-    places = _certificate_role.places(SITE, ["ecdsa", "rsa"])
-    found = _certificate_role.asked({"skipped": True}, {}, places, ["mail.example.org"])
+    places = _roles_certificate.places(SITE, ["ecdsa", "rsa"])
+    found = _roles_certificate.asked({"skipped": True}, {}, places, ["mail.example.org"])
     assert [item["chain"] for item in found] == [place["path"] for place in places]
     assert found[0] == {"chain": SITE["certificate"], "key": SITE["key"], "names": ["mail.example.org"]}
 
 
 def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
-    places = _certificate_role.places(SITE, ["ecdsa"])
-    assert _certificate_role.stand_ins(places, [], ["mail.example.org"]) == []
-    files = _certificate_role.stand_ins(places, [SITE["key"]], ["mail.example.org"])
+    places = _roles_certificate.places(SITE, ["ecdsa"])
+    assert _roles_certificate.stand_ins(places, [], ["mail.example.org"]) == []
+    files = _roles_certificate.stand_ins(places, [SITE["key"]], ["mail.example.org"])
     assert [entry["path"] for entry in files] == list(SITE.values()) and files[1]["mode"] == "0600"
-    known = _web_options.ARGUMENT_SPEC["files"]["options"]
+    known = _transaction_options.ARGUMENT_SPEC["files"]["options"]
     assert all(set(entry) <= set(known) for entry in files)
-    certificate = _x509.read_certificate(ssl.PEM_cert_to_DER_cert(files[0]["content"]))
+    certificate = _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(files[0]["content"]))
     assert certificate.dns_names == ["mail.example.org"]
     (tmp_path / "both").write_text(files[1]["content"] + files[0]["content"])
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "both")
 
 
 def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_stand_in_of_its_kind():
-    places = _certificate_role.places({**SITE, "key": "/etc/tls.d/key"}, ["ecdsa", "rsa"])
+    places = _roles_certificate.places({**SITE, "key": "/etc/tls.d/key"}, ["ecdsa", "rsa"])
     assert [(place["path"], place["key_path"]) for place in places] == [
         ("/etc/tls/chain.pem", "/etc/tls.d/key"),
         ("/etc/tls/chain-rsa.pem", "/etc/tls.d/key-rsa"),
     ]
     # Or where the role frontend has a place for it.
     named = {**SITE, "certificate_rsa": "/etc/rsa.pem", "key_rsa": "/etc/rsa.key"}
-    assert _certificate_role.places(named, ["ecdsa", "rsa"])[1]["path"] == "/etc/rsa.pem"
-    assert _certificate_role.places(named, ["rsa"])[0]["path"] == SITE["certificate"]
-    chain, _key = _certificate_role.stand_ins(places, [places[1]["path"]], [])
+    assert _roles_certificate.places(named, ["ecdsa", "rsa"])[1]["path"] == "/etc/rsa.pem"
+    assert _roles_certificate.places(named, ["rsa"])[0]["path"] == SITE["certificate"]
+    chain, _key = _roles_certificate.stand_ins(places, [places[1]["path"]], [])
     assert chain["path"] == places[1]["path"]
-    assert _x509.read_certificate(ssl.PEM_cert_to_DER_cert(chain["content"])).key.type == "RSA"
+    assert _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(chain["content"])).key.type == "RSA"
 
 
 # --- before an order -------------------------------------------------------------------------------------------------
@@ -238,13 +239,13 @@ def verdict(word, error=None, **more):
     ],
 )
 def test_records_that_forbid_or_are_not_known_speak_against_an_order(answer, words):
-    found = _certificate_role.objections({"results": [answer]}, {})
+    found = _roles_certificate.objections({"results": [answer]}, {})
     assert found == ([words] if words else [])
 
 
 def test_names_that_are_not_reached_speak_against_an_order_once_for_each_reason():
     reach = [("a.test", None), ("b.test", "no address"), ("c.test", "elsewhere"), ("d.test", "no address")]
-    found = _certificate_role.objections(
+    found = _roles_certificate.objections(
         {"skipped": True}, {"results": [{"name": name, "error": error} for name, error in reach]}
     )
     assert found == ["b.test d.test: no address", "c.test: elsewhere"]
@@ -265,7 +266,7 @@ def looked(path="/a.pem", usable=True, **more):
 
 
 def said_of(*results, outcome=None):
-    return _certificate_role.report({"results": list(results)}, [], outcome or {})
+    return _roles_certificate.report({"results": list(results)}, [], outcome or {})
 
 
 def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_first():
@@ -281,13 +282,13 @@ def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_f
 
 def test_what_could_not_be_looked_at_is_unknown_and_what_was_not_there_is_said():
     # Not failed: the role goes on with the others.
-    report = _certificate_role.report(
+    report = _roles_certificate.report(
         {"failed": False, "msg": "no openssl"}, [{"chain": "/a.pem"}, {"chain": "/b.pem"}], {}
     )
     assert report["lines"] == ["unknown: /a.pem: no openssl", "unknown: /b.pem: no openssl"]
-    assert _certificate_role.report({"skipped": True}, [], {})["lines"] == ["no certificate to look at"]
+    assert _roles_certificate.report({"skipped": True}, [], {})["lines"] == ["no certificate to look at"]
     # The playbooks name none: the host is asked for those that it serves.
-    report = _certificate_role.report({"failed": True, "msg": "no openssl"}, [], {})
+    report = _roles_certificate.report({"failed": True, "msg": "no openssl"}, [], {})
     assert report["lines"] == ["unknown: certificate.not_checked: no openssl"]
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _x509
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 ROOT = Path(__file__).parents[2]
 ALONE = [shutil.which("unshare"), "--mount", "--pid", "--net", "--fork", "--mount-proc"]
@@ -76,7 +76,7 @@ def show(expression):
 
 
 def names(path):
-    return _x509.read_certificate(ssl.PEM_cert_to_DER_cert(path.read_text())).dns_names
+    return _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(path.read_text())).dns_names
 
 
 OPTION = "frontend_tls_certificate | default('')"

@@ -11,8 +11,10 @@ import re
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _components, _web_options
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend, _frontend_components
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, host, load, options, plan, render, vhost
 
@@ -20,13 +22,13 @@ from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, host, load,
 
 
 def test_every_component_of_the_data_can_be_found_on_a_host():
-    assert set(COMPONENTS) <= {component.name for component in _components.COMPONENTS}
+    assert set(COMPONENTS) <= {component.name for component in _webserver_components.COMPONENTS}
 
 
 def test_the_data_itself_is_without_fault():
     """The same rules as for the user's own changes."""
     for name, entry in COMPONENTS.items():
-        assert not list(_frontend_components.entry_errors(name, entry))
+        assert not list(_roles_components.entry_errors(name, entry))
         assert set(DATA["defaults"]) >= set(entry) - {"title", "paths", "backend"}
     assert _frontend.option_errors(options(), DATA) == []
 
@@ -36,8 +38,8 @@ def test_the_plan_is_told_of_every_option_it_reads():
     for name, variable in told.items():
         # What the role certificate returns is the one thing of another role.
         assert variable in (f"frontend_{name}", f"ansible_{name}") or name == variable == "certificate_result"
-    code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend.py").read_text()
-    code += (ROLE.parents[1] / "plugins" / "plugin_utils" / "_frontend_components.py").read_text()
+    code = (ROLE.parents[1] / "plugins" / "plugin_utils" / "_roles" / "frontend.py").read_text()
+    code += (ROLE.parents[1] / "plugins" / "plugin_utils" / "_roles" / "components.py").read_text()
     read = set(re.findall(r"""options\[["'](\w+)["']\]""", code))
     assert "hsts_max_age" in read
     assert read <= set(told)
@@ -530,7 +532,7 @@ def test_plan_fits_the_module_s_own_specification(shape):
     wanted = plan(host(*shape), server_names=["mail.example.com"], probes=[{"path": "/status"}])
     assert wanted["error"] == ""
     json.dumps(wanted)
-    spec = _web_options.ARGUMENT_SPEC
+    spec = _transaction_options.ARGUMENT_SPEC
     for item in wanted["files"]:
         assert set(item) <= set(spec["files"]["options"])
     for probe in wanted["probes"]:

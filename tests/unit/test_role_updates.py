@@ -16,8 +16,8 @@ import jinja2
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _transaction
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _updates
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 
 ROLE = Path(__file__).parents[2] / "roles" / "updates"
 SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
@@ -56,22 +56,22 @@ def done(**changes: t.Any) -> dict[str, t.Any]:
 
 
 def test_defaults_are_fine_and_only_report():
-    assert _updates.option_errors(options()) == []
+    assert _roles_updates.option_errors(options()) == []
     packages = [package("a", security=True), package("b")]
     restart = {"services": ["apache2.service"], "reboot_required": True, "processes": [{"pid": 1}]}
-    plan = _updates.plan(info(updates={"packages": packages}, restart=restart), options())
+    plan = _roles_updates.plan(info(updates={"packages": packages}, restart=restart), options())
     assert (plan["install"], plan["services"], plan["reexec"], plan["reboot"]) == ([], [], False, False)
 
 
 @pytest.mark.parametrize("window", ["2:00-5:00", "02:00", "24:00-25:00", "02:00-05:60", "night"])
 def test_a_window_that_is_none(window):
-    (error,) = _updates.option_errors(options(reboot_window=window))
+    (error,) = _roles_updates.option_errors(options(reboot_window=window))
     assert error.startswith("updates_reboot_window:") and repr(window) in error
 
 
 @pytest.mark.parametrize("name", ["max_metadata_age", "reboot_timeout"])
 def test_a_time_that_is_none(name):
-    assert _updates.option_errors(options(**{name: 0})) == [f"updates_{name}: 0 is less than 1"]
+    assert _roles_updates.option_errors(options(**{name: 0})) == [f"updates_{name}: 0 is less than 1"]
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_time_that_is_none(name):
     ],
 )
 def test_windows(window, clock, is_open):
-    assert _updates.window_open(window, clock) is is_open
+    assert _roles_updates.window_open(window, clock) is is_open
 
 
 # --- what to do ------------------------------------------------------------------------------------------------------
@@ -98,7 +98,7 @@ def test_windows(window, clock, is_open):
 @pytest.mark.parametrize(("apply", "names"), [("none", []), ("security", ["libssl3"]), ("all", ["libssl3", "bash"])])
 def test_what_is_installed(apply, names):
     packages = [package("libssl3", security=True), package("bash"), package("nginx", security=True, held=True)]
-    plan = _updates.plan(info(updates={"packages": packages}), options(apply=apply))
+    plan = _roles_updates.plan(info(updates={"packages": packages}), options(apply=apply))
     assert plan["install"] == [{"name": name, "version": "2", "from": "1"} for name in names]
 
 
@@ -114,7 +114,7 @@ def test_what_is_installed(apply, names):
     ],
 )
 def test_nothing_to_install_is_not_the_same_as_nothing_known(apply, known, is_sure):
-    unsure = _updates.plan(info(updates=known), options(apply=apply))["unsure"]
+    unsure = _roles_updates.plan(info(updates=known), options(apply=apply))["unsure"]
     assert (unsure == "") is is_sure
     assert is_sure or unsure.endswith("no suite")
 
@@ -124,7 +124,7 @@ def test_what_is_restarted_and_in_which_order():
                 "ssh.service", "user@1000.service", "kopano-server.service"]  # fmt: skip
     wanted = options(restart_services=True)
     wanted["restart_exclude"] = [*wanted["restart_exclude"], "kopano-*.service"]
-    plan = _updates.plan(info(restart={"services": services, "processes": [{"pid": 7}]}), wanted)
+    plan = _roles_updates.plan(info(restart={"services": services, "processes": [{"pid": 7}]}), wanted)
     assert plan["services"] == [
         {"name": "php8.2-fpm.service", "state": "reloaded"},
         {"name": "ssh.service", "state": "reloaded"},
@@ -137,7 +137,7 @@ def test_what_is_restarted_and_in_which_order():
 
 
 def test_nginx_is_exchanged_while_it_serves():
-    plan = _updates.plan(info(restart={"services": ["nginx.service"]}), options(restart_services=True))
+    plan = _roles_updates.plan(info(restart={"services": ["nginx.service"]}), options(restart_services=True))
     assert plan["services"] == [{"name": "nginx.service", "state": "exchanged"}]
     assert plan["web"] == ["nginx.service"]
 
@@ -147,7 +147,7 @@ def test_nginx_is_exchanged_while_it_serves():
     [("never", True, False), ("if_needed", True, True), ("if_needed", False, False), ("if_needed", None, False)],
 )
 def test_when_to_reboot(wish, required, reboot):
-    assert _updates.plan(info(restart={"reboot_required": required}), options(reboot=wish))["reboot"] is reboot
+    assert _roles_updates.plan(info(restart={"reboot_required": required}), options(reboot=wish))["reboot"] is reboot
 
 
 def answer(**changes: t.Any) -> dict[str, t.Any]:
@@ -155,7 +155,7 @@ def answer(**changes: t.Any) -> dict[str, t.Any]:
     target = {"address": "127.0.0.1", "port": 443, "server_name": "a", "path": "/"}
     said = {"ok": True, "status": 200, "location": None, "error": None, "headers": {"strict-transport-security": ["a"]}}
     return {
-        **_transaction._shown(target, {**dict.fromkeys(("protocol", "cipher", "certificate", "ms")), **said}),
+        **_engine._shown(target, {**dict.fromkeys(("protocol", "cipher", "certificate", "ms")), **said}),
         **changes,
     }
 
@@ -175,7 +175,7 @@ def answer(**changes: t.Any) -> dict[str, t.Any]:
     ],
 )
 def test_a_web_server_that_answers_worse(before, after, words):
-    found = _updates.compare(before, after)
+    found = _roles_updates.compare(before, after)
     assert len(found) == len(words)
     assert all(expected in text for expected, text in zip(words, found, strict=True))
 
@@ -214,15 +214,15 @@ def test_the_policy_is_about_the_web_server_and_php_for_an_hour(policy, words, s
 
 def test_updates_that_could_not_be_checked_are_unknown_and_nothing_is_done():
     crashed = {"failed": True, "msg": "MemoryError: too many"}
-    report = _updates.report(crashed, done())
+    report = _roles_updates.report(crashed, done())
     assert report == {"step": 1, "lines": ["unknown: updates.not_checked: MemoryError: too many"], "bad": []}
-    assert _updates.report(crashed, done(), all_must_be_well=True)["bad"] == ["updates.not_checked"]
+    assert _roles_updates.report(crashed, done(), all_must_be_well=True)["bad"] == ["updates.not_checked"]
     with pytest.raises(ValueError, match="could not be checked: MemoryError: too many"):
-        _updates.plan(crashed, options())
+        _roles_updates.plan(crashed, options())
 
 
 def test_a_host_without_fault():
-    assert _updates.report(info(), done()) == {
+    assert _roles_updates.report(info(), done()) == {
         "step": 1,
         "lines": [
             "support: full until 2028-08-09 (distro-info-data)",
@@ -242,7 +242,7 @@ def test_what_is_not_known_is_never_said_to_be_none():
         restart={"reboot_required": None},
         automatic={"enabled": None, "covers_security": None, "works": None, "mechanism": ""},
     )
-    lines = _updates.report(unknown, done())["lines"]
+    lines = _roles_updates.report(unknown, done())["lines"]
     assert lines == [
         "support: unknown",
         "updates: unknown (no lists)",
@@ -253,7 +253,7 @@ def test_what_is_not_known_is_never_said_to_be_none():
 
 def test_some_found_where_there_may_be_more():
     updates = {"pending": 1, "security": None, "held": None, "packages": [package("a")], "security_known": False}
-    line = _updates.report(info(updates=updates, metadata={"age_hours": None}), done())["lines"][1]
+    line = _roles_updates.report(info(updates=updates, metadata={"age_hours": None}), done())["lines"][1]
     assert line == ("updates: 1 pending, an unknown number for security, an unknown number held; lists of unknown age")
 
 
@@ -267,7 +267,7 @@ def test_some_found_where_there_may_be_more():
     ],
 )
 def test_automatic_updates(automatic, line):
-    assert _updates.report(info(automatic=automatic), done())["lines"][3] == line
+    assert _roles_updates.report(info(automatic=automatic), done())["lines"][3] == line
 
 
 def found(severity: str, key: str = "updates.x", **more: str) -> dict[str, t.Any]:
@@ -282,7 +282,7 @@ def test_findings_with_the_same_words_share_a_line_and_the_worst_come_first():
         found("unknown", "updates.error"),
         found("fail", "support.eol"),
     ]
-    report = _updates.report(info(findings=findings), done(), all_must_be_well=True)
+    report = _roles_updates.report(info(findings=findings), done(), all_must_be_well=True)
     assert report["lines"][4:] == [
         "fail: support.eol (apt): M.",
         "warn: updates.x (a.service [/x], b.service [/y]): M. Restart it.",
@@ -290,12 +290,12 @@ def test_findings_with_the_same_words_share_a_line_and_the_worst_come_first():
         "info: support.lts (apt): M.",
     ]
     assert report["bad"] == ["updates.error (apt)", "support.eol (apt)"]
-    assert _updates.report(info(findings=findings), done())["bad"] == []
+    assert _roles_updates.report(info(findings=findings), done())["bad"] == []
 
 
 def test_what_was_done():
     did = done(installed=["a=2"], restarted=["b.service"], left=["dbus.service"], words=["rebooted"], wrong=["c"])
-    report = _updates.report(info(), did)
+    report = _roles_updates.report(info(), did)
     assert report["lines"][4:] == [
         "installed: a=2",
         "restarted: b.service",
@@ -304,7 +304,7 @@ def test_what_was_done():
         "wrong: c",
     ]
     assert report["bad"] == ["c"]
-    lines = _updates.report(info(), {**did, "check": True})["lines"]
+    lines = _roles_updates.report(info(), {**did, "check": True})["lines"]
     assert "would be installed: a=2" in lines and "would be restarted: b.service" in lines
-    many = _updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["lines"]
+    many = _roles_updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["lines"]
     assert many[-1].startswith("installed: p0 ") and many[-1].endswith(" p29 and 1 more")

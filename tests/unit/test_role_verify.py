@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _probe, _tls_rules
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 ROLE = Path(__file__).parents[2] / "roles" / "verify"
 SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
@@ -27,7 +28,7 @@ GROUPS = ["x25519"]
 
 
 def test_every_grade_may_be_wanted():
-    assert SPEC["verify_minimum_grade"]["choices"] == list(_tls_rules.GRADES)
+    assert SPEC["verify_minimum_grade"]["choices"] == list(_rules.GRADES)
 
 
 def test_an_endpoint_has_the_module_s_options():
@@ -127,8 +128,8 @@ OLD = {"id": "tls.protocol.tls10", "grade": "B", "rule": "No TLS 1.0.", "evidenc
 
 def result(*limits: dict[str, t.Any], name: str | None = "mail.example", **values: t.Any) -> dict[str, t.Any]:
     """What tls_grade_info returns, with as much as is read of it."""
-    letters = [limit["grade"] for limit in limits if limit["grade"] in _tls_rules.GRADES]
-    ignored = max(letters or ["A+"], key=_tls_rules.GRADES.index)
+    letters = [limit["grade"] for limit in limits if limit["grade"] in _rules.GRADES]
+    ignored = max(letters or ["A+"], key=_rules.GRADES.index)
     beside = [limit["grade"] for limit in limits if limit["grade"] == "T"]
     return {
         "host": HERE,
@@ -235,7 +236,7 @@ def test_trust_that_is_not_known_is_no_grade():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("minimum", _tls_rules.GRADES)
+@pytest.mark.parametrize("minimum", _rules.GRADES)
 @pytest.mark.parametrize("ignore", [True, False])
 def test_what_has_no_grade_never_passes(minimum, ignore):
     found = report(broken("cannot connect: timed out"), minimum=minimum, ignore=ignore)
@@ -323,5 +324,5 @@ def test_an_f_from_outside_counts_unless_the_host_is_one_by_itself():
 
 def test_what_listens_on_the_loopback_only_is_out_of_reach():
     targets = [{"port": port, "outside": True} for port in (443, 444, 445)]
-    _probe.mark_inside(targets, {("127.0.0.1", 443), ("127.0.0.1", 444), ("0.0.0.0", 444)})
+    _probes.mark_inside(targets, {("127.0.0.1", 443), ("127.0.0.1", 444), ("0.0.0.0", 444)})
     assert [target["outside"] for target in targets] == [False, True, True]

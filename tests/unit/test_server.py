@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _server
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
 from .ports import free_ports

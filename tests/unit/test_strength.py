@@ -10,7 +10,8 @@ import typing as t
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _strength, _transaction
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import strength as _strength
 
 from . import web_bed
 from .test_transaction import ENDPOINT, Bed, answered
@@ -35,9 +36,9 @@ class Host:
         self.sent: list[t.Any] = []
         (bed.conf / "nginx.conf").write_text("events { }\n" + SITE)
         (bed.conf / "kopano-hardening").mkdir()
-        monkeypatch.setattr(_transaction._ask, "ask_all", self.respond)
-        monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [SHOP])
-        monkeypatch.setattr(_transaction._adopt._probe, "targets_of", self.targets_of)
+        monkeypatch.setattr(_engine._client, "ask_all", self.respond)
+        monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [SHOP])
+        monkeypatch.setattr(_engine._adopt._probes, "targets_of", self.targets_of)
 
     @staticmethod
     def targets_of(vhosts: t.Iterable[t.Any]) -> list[dict[str, t.Any]]:

@@ -13,15 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _apache,
-    _config,
-    _layout,
-    _nginx,
-    _policy_items,
-    _stronger,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._stronger import Hsts
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import policy_items as _policy_items
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import stronger as _stronger
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.stronger import Hsts
 
 # --- Strict-Transport-Security ---------------------------------------------------------------------------------------
 
@@ -186,10 +184,10 @@ def test_a_cipher_string_is_what_openssl_makes_of_it() -> None:
 LAYOUTS = {layout.server: layout for layout in _layout.LAYOUTS}
 
 
-def read(server: str, text: str) -> list[_config.Directive]:
+def read(server: str, text: str) -> list[_webserver_model.Directive]:
     if server == "nginx":
         return _nginx.parse(text, "x")
-    config = _config.Config("apache", _config.Files({"x": text}, disk=False))
+    config = _webserver_model.Config("apache", _webserver_model.Files({"x": text}, disk=False))
     return _apache.read(config, LAYOUTS["apache"], "x")
 
 
@@ -345,7 +343,7 @@ def test_a_weaker_response_is_known(name: str, now: str, was: str, weaker: bool)
 
 
 def test_the_module_and_the_comparison_know_the_same_groups() -> None:
-    from ansible_collections.kopano.hardening.plugins.module_utils import _web_options
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 
-    spec: dict[str, t.Any] = _web_options.ARGUMENT_SPEC["policy"]["options"]["replace_stronger"]
+    spec: dict[str, t.Any] = _transaction_options.ARGUMENT_SPEC["policy"]["options"]["replace_stronger"]
     assert tuple(spec["choices"]) == _stronger.GROUPS

@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _layout, _support, _support_data
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import support_data as _support_data
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 DATA = _support.Data(_support_data.DATES, _support_data.RELEASES)
 TOOL = Path(__file__).parents[2] / "tools" / "support_data.py"

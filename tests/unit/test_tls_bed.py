@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
 from . import tls_bed as bed
 
@@ -155,7 +156,7 @@ def pki(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trust(pki):
-    return _tls_prober.Trust(pki.path("root.pem"))
+    return _prober.Trust(pki.path("root.pem"))
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +173,7 @@ def sites(pki):
 
 def look(port, trust, mode="full", **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
-    return _tls_prober.probe(endpoint, mode, trust=trust, **options)
+    return _prober.probe(endpoint, mode, trust=trust, **options)
 
 
 def rules_of(result):
@@ -184,7 +185,7 @@ def rules_of(result):
 def test_nginx(sites, trust, name, mode):
     _options, grade, ignored, rules = NGINX[name]
     observation = look(sites[name], trust, mode)
-    result = _tls_grade.grade(observation)
+    result = _grade.grade(observation)
     assert result["error"] is None
     assert observation["unclear"] == []
     assert (result["grade"], result["grade_trust_ignored"], rules_of(result)) == (grade, ignored, sorted(rules))
@@ -236,7 +237,7 @@ def test_post_quantum(sites, trust, mode):
     if not openssl_has("X25519MLKEM768"):
         pytest.skip("this OpenSSL has no X25519MLKEM768")
     on, off = (
-        _tls_grade.grade(look(sites[name], trust, mode), groups=["x25519", "X25519MLKEM768"])
+        _grade.grade(look(sites[name], trust, mode), groups=["x25519", "X25519MLKEM768"])
         for name in ("modern", "post-quantum off")
     )
     assert (on["post_quantum"], off["post_quantum"]) == (True, False)
@@ -252,7 +253,7 @@ def test_every_group_of_the_local_openssl(pki, trust):
     names = subprocess.run(command, stdout=subprocess.PIPE, check=False).stdout.decode().strip().split(":")
     if len(names) < 2:
         pytest.skip("this openssl does not list its groups")
-    known = {name.lower(): name for name in _tls_prober.data.GROUP_NAMED}
+    known = {name.lower(): name for name in _prober.data.GROUP_NAMED}
     ports = bed.free_ports(len(names))
     for name, port in zip(names, ports):  # noqa: B905 - Python 3.7
         arguments = (*bed.shown("ec"), "-groups", name, "-tls1_3")
@@ -261,7 +262,7 @@ def test_every_group_of_the_local_openssl(pki, trust):
         assert [group.lower() for group in observation["groups"]] == [name.lower()]
         assert name.lower() in known
         # Certificates of a server that speaks TLS 1.3 alone need a group that this code or the local library uses.
-        result = _tls_grade.grade(observation)
+        result = _grade.grade(observation)
         assert bool(observation["certificates"]) == (result["grade"] is not None)
         if name in ("x25519", "secp256r1", "X25519MLKEM768"):
             assert result["grade"] == "A"
@@ -316,7 +317,7 @@ def test_client_order_and_renegotiation(pki, trust):
         observation = look(port, trust)
     assert observation["cipher_order"] == {"TLSv1.2": "client"}
     assert observation["features"]["client_renegotiation"] is True
-    findings = [finding["id"] for finding in _tls_grade.grade(observation)["findings"]]
+    findings = [finding["id"] for finding in _grade.grade(observation)["findings"]]
     assert "tls.renegotiation.client" in findings and "tls.cipher.client_order" in findings
 
 
@@ -364,7 +365,7 @@ def test_stapled_ocsp(pki, trust):
             (port,) = bed.free_ports()
             more = ("-status_file", status + ".ocsp") if status else ()
             with bed.s_server(pki.folder, port, *bed.shown("stapled"), version, *more):
-                result = _tls_grade.grade(look(port, trust))
+                result = _grade.grade(look(port, trust))
             assert result["certificate"]["ocsp_status"] == status
             assert result["grade"][0] == grade
             ids = [finding["id"] for finding in result["findings"]]
@@ -376,19 +377,19 @@ def test_a_missing_intermediate_or_an_unknown_root(sites, pki):
 
     Where it was not, as here, whether the certificate is trusted is not known.
     """
-    nobody = _tls_prober.Trust()
-    result = _tls_grade.grade(look(sites["incomplete chain"], nobody))
+    nobody = _prober.Trust()
+    result = _grade.grade(look(sites["incomplete chain"], nobody))
     assert (result["grade"], result["grade_trust_ignored"]) == ("T", "A+")
     assert "tls.chain.incomplete" in [entry["id"] for entry in result["not_tested"]]
     pki.leaf("fetchable", more="authorityInfoAccess=caIssuers;URI:http://ca.test/ca.der\n")
     (port,) = bed.free_ports()
     with bed.s_server(pki.folder, port, "-cert", "fetchable.pem", "-key", "fetchable.key"):
-        result = _tls_grade.grade(look(port, nobody))
+        result = _grade.grade(look(port, nobody))
     assert (result["grade"], result["grade_trust_ignored"]) == (None, "B")
     # With the intermediate sent, the chain is as long as it can be.
     (port,) = bed.free_ports()
     with bed.s_server(pki.folder, port, "-cert", "fetchable.pem", "-key", "fetchable.key", "-cert_chain", "middle.pem"):
-        result = _tls_grade.grade(look(port, nobody))
+        result = _grade.grade(look(port, nobody))
     assert (result["grade"], result["grade_trust_ignored"]) == ("T", "A")
 
 
@@ -399,7 +400,7 @@ def test_chain_in_disorder(pki, trust):
                 chain.write(stream.read())
     (port,) = bed.free_ports()
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"]).replace("good.chain", "disorder.pem")], port):
-        result = _tls_grade.grade(look(port, trust))
+        result = _grade.grade(look(port, trust))
     ids = [finding["id"] for finding in result["findings"]]
     assert result["grade"] == "A+"
     assert "tls.chain.order" in ids and "tls.chain.anchor" in ids
@@ -427,7 +428,7 @@ def test_redirect(pki, sites, trust, answer, status):
     with bed.nginx(pki.folder, [site], port):
         observation = look(sites["modern"], trust, "quick", http_port=port)
     assert observation["redirect"]["status"] == status
-    found = "tls.http.no_redirect" in [finding["id"] for finding in _tls_grade.grade(observation)["findings"]]
+    found = "tls.http.no_redirect" in [finding["id"] for finding in _grade.grade(observation)["findings"]]
     assert found == (status in ("none", "http", "https_elsewhere"))
 
 
@@ -437,7 +438,7 @@ def test_nothing_on_the_http_port(sites, trust):
 
 
 def test_without_http_there_is_no_a_plus(sites, trust):
-    result = _tls_grade.grade(look(sites["modern"], trust, http=False))
+    result = _grade.grade(look(sites["modern"], trust, http=False))
     assert (result["grade"], rules_of(result)) == ("A", ["tls.hsts.unknown"])
     untested = {entry["id"] for entry in result["not_tested"]}
     assert {"tls.hsts.absent", "tls.hsts.short", "tls.hsts.invalid", "tls.hsts.disabled"} <= untested
@@ -452,12 +453,12 @@ def test_names_choose_the_virtual_host(pki, trust):
     with bed.nginx(pki.folder, sites, port):
         for name, grade in (("good.test", "A+"), ("bad.test", "A+"), ("other.test", "M")):
             endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port, "server_name": name}
-            assert _tls_grade.grade(_tls_prober.probe(endpoint, trust=trust))["grade"] == grade
+            assert _grade.grade(_prober.probe(endpoint, trust=trust))["grade"] == grade
         # By its address alone there is no name to match, and the result says so.
         endpoint = {"host": "127.0.0.1", "address": "127.0.0.1", "port": port}
-        result = _tls_grade.grade(_tls_prober.probe(endpoint, "quick", trust=trust))
+        result = _grade.grade(_prober.probe(endpoint, "quick", trust=trust))
         assert (result["grade"], result["named"]) == ("A+", False)
-        result = _tls_grade.grade(_tls_prober.probe(dict(endpoint, server_name="127.0.0.1"), "quick", trust=trust))
+        result = _grade.grade(_prober.probe(dict(endpoint, server_name="127.0.0.1"), "quick", trust=trust))
         assert (result["grade"], result["named"]) == ("M", True)
 
 
@@ -476,7 +477,7 @@ def test_every_address_of_both_families(pki, trust, monkeypatch):
         endpoints = [{"host": "good.test", "port": port}]
         # create_connection looks addresses up as well.
         monkeypatch.setattr("socket.create_connection", _connect)
-        seen = [_tls_grade.grade(one) for one in _tls_prober.probe_all(endpoints, "quick", trust=trust)]
+        seen = [_grade.grade(one) for one in _prober.probe_all(endpoints, "quick", trust=trust)]
     assert [(one["address"], one["grade"]) for one in seen] == [("127.0.0.1", "A+"), ("::1", "M")]
 
 
@@ -524,7 +525,7 @@ def test_apache(pki, trust, name, mode):
     identity = f"SSLCertificateFile {pki.path('good.chain')}", f"SSLCertificateKeyFile {pki.path('good.key')}"
     with bed.apache(pki.folder, port, "\n".join((*identity, *directives))):
         observation = look(port, trust, mode)
-    result = _tls_grade.grade(observation)
+    result = _grade.grade(observation)
     assert (result["error"], observation["unclear"]) == (None, [])
     assert (result["grade"], result["grade_trust_ignored"], rules_of(result)) == (grade, ignored, sorted(rules))
     if name == "the checklist":
@@ -541,7 +542,7 @@ def test_apache(pki, trust, name, mode):
 
 def test_compression_and_no_secure_renegotiation(trust):
     """A recorded answer, changed: DEFLATE chosen, extensions left out."""
-    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
 
     from . import tls_peers
     from .tls_recorded import RECORDED
@@ -560,7 +561,7 @@ def test_compression_and_no_secure_renegotiation(trust):
     with tls_peers.serving(handle) as port:
         observation = look(port, trust, "quick", http=False)
     assert (observation["features"]["compression"], observation["features"]["secure_renegotiation"]) == (True, False)
-    result = _tls_grade.grade(observation)
+    result = _grade.grade(observation)
     assert {"tls.compression", "tls.renegotiation.unsupported"} <= set(rules_of(result))
     assert result["grade_trust_ignored"] == "C"
     assert "tls.renegotiation.insecure" in [entry["id"] for entry in result["not_tested"]]
@@ -576,7 +577,7 @@ def test_starttls(pki, sites, trust, protocol, mode):
 
     with tls_peers.starttls(protocol, sites["modern"]) as port:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port, "starttls": protocol}
-        result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust))
+        result = _grade.grade(_prober.probe(endpoint, mode, trust=trust))
     assert (result["error"], result["grade"]) == (None, "A+")
     assert result["hsts"]["status"] == "not_applicable"
     assert result["protocols"] == ["TLSv1.3"]
@@ -643,7 +644,7 @@ def test_old_openssl(pki, trust, name, mode):
     *_options, grade, rules = OLD[name]
     (port,) = bed.free_ports()
     with old_server(pki, port, name):
-        result = _tls_grade.grade(look(port, trust, mode))
+        result = _grade.grade(look(port, trust, mode))
     # Whether the local library can still speak to it, to read HSTS, is another matter.
     assert [rule for rule in rules_of(result) if rule != "tls.hsts.unknown"] == sorted(rules)
     assert (result["grade"], result["grade_trust_ignored"]) == (grade, grade)
@@ -656,7 +657,7 @@ def test_a_greeting_in_ssl2_is_no_refusal(pki, trust, mode):
         observation = look(port, trust, mode)
     assert observation["protocols"]["SSLv2"] is None
     assert observation["unclear"] == [{"question": "SSLv2", "answer": "it greets in SSL 2.0 but names no suite"}]
-    result = _tls_grade.grade(observation)
+    result = _grade.grade(observation)
     assert "SSLv2" not in result["protocols"]
     assert "tls.protocol.sslv2" in [entry["id"] for entry in result["not_tested"]]
 
@@ -673,7 +674,7 @@ def debian_11_server(pki, port, *more):
 def test_debian_11(pki, trust, mode):
     (port,) = bed.free_ports()
     with debian_11_server(pki, port):
-        result = _tls_grade.grade(look(port, trust, mode))
+        result = _grade.grade(look(port, trust, mode))
     assert result["protocols"] == ["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"]
     assert (result["grade"], rules_of(result)) == (
         "B",

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober
-from ansible_collections.kopano.hardening.plugins.module_utils._beside import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
 from . import tls_bed as bed
 from . import tls_cases as cases
@@ -37,12 +38,12 @@ def servers(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trust(servers):
-    return _tls_prober.Trust(servers.pki.path("root.pem"))
+    return _prober.Trust(servers.pki.path("root.pem"))
 
 
 def grade(where, trust, mode, timeout=30.0, **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", **where}
-    return _tls_grade.grade(_tls_prober.probe(endpoint, mode, timeout, trust=trust, **options))
+    return _grade.grade(_prober.probe(endpoint, mode, timeout, trust=trust, **options))
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=[case.name for case in cases.CASES])
@@ -123,7 +124,7 @@ def test_a_flood_does_not_hold_up_the_batch(servers, trust, case):
             for port in (where["port"], servers.ports["A+"])
         ]
         started = time.monotonic()
-        flood, good = _tls_prober.probe_all(endpoints, "quick", 3, trust=trust, judge=_tls_grade.grade)
+        flood, good = _prober.probe_all(endpoints, "quick", 3, trust=trust, judge=_grade.grade)
         assert time.monotonic() - started < 2 * 3
     assert good["grade"] == "A+"
     assert flood["grade"] != "A+"
@@ -133,21 +134,19 @@ def test_a_flood_does_not_hold_up_the_batch(servers, trust, case):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_what_cannot_be_interrupted_is_left_behind(servers, trust, monkeypatch, processes):
     """As if the library looped: that endpoint has no grade, in time, and the others have theirs."""
-    real = _tls_prober.Observer.run
+    real = _prober.Observer.run
 
     def run(self):
         if self._peer.name == "stuck.test":
             time.sleep(30)
         real(self)
 
-    monkeypatch.setattr(_tls_prober.Observer, "run", run)
+    monkeypatch.setattr(_prober.Observer, "run", run)
     endpoints = [
         {"host": name, "port": servers.ports["A+"], "addresses": ["127.0.0.1"]} for name in ("stuck.test", "good.test")
     ]
     started = time.monotonic()
-    stuck, good = _tls_prober.probe_all(
-        endpoints, "quick", 1.0, trust=trust, judge=_tls_grade.grade, processes=processes
-    )
+    stuck, good = _prober.probe_all(endpoints, "quick", 1.0, trust=trust, judge=_grade.grade, processes=processes)
     assert time.monotonic() - started < 1 + SLACK
     assert (stuck["grade"], stuck["error"]) == (None, "it kept the prober busy beyond the time limit")
     assert good["grade"] == "A+"
@@ -166,8 +165,8 @@ def test_threads_of_an_endpoint_do_not_keep_the_process(servers):
     script = (
         "import sys, time\n"
         f"sys.path[:0] = {[path for path in sys.path if path]!r}\n"
-        "from ansible_collections.kopano.hardening.plugins.module_utils import _tls_prober\n"
-        "try:\n    _tls_prober.within(0.2, lambda: _tls_prober.together([lambda: time.sleep(30)]))\n"
+        "from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober\n"
+        "try:\n    _prober.within(0.2, lambda: _prober.together([lambda: time.sleep(30)]))\n"
         "except TimeoutError:\n    print('left')\n"
     )
     started = time.monotonic()
@@ -245,7 +244,7 @@ def test_a_server_that_closes_on_all_that_it_refuses_shows_every_certificate(ser
 def test_oracles_are_looked_for_with_the_names_that_the_server_insists_on(servers, trust):
     (case,) = [case for case in cases.DEMANDING if case.name == "ALPN demanded"]
     with case.serve(servers) as where:
-        seen = _tls_prober.probe({"host": "good.test", "address": "127.0.0.1", **where}, "quick", trust=trust)
+        seen = _prober.probe({"host": "good.test", "address": "127.0.0.1", **where}, "quick", trust=trust)
     assert seen["oracles"]["rsa"] is False
 
 

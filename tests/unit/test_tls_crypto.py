@@ -10,7 +10,7 @@ import os
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_crypto as crypto
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto
 
 
 def hexes(text):

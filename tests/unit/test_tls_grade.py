@@ -15,10 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade as grading
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_rules as rules
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_trust, _weak_keys, _x509
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as grading
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import trust as _trust
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import weak_keys as _weak_keys
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 
 NOW = 1790000000
 DAY = 86400
@@ -27,7 +29,7 @@ GOOD12 = ["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_256_G
 
 
 # One that the list of predictable keys has, see listed().
-PREDICTABLE = _x509.Key("RSA", 4096, modulus=7)
+PREDICTABLE = _x509_certificate.Key("RSA", 4096, modulus=7)
 
 
 def _line(modulus):
@@ -55,7 +57,7 @@ def certificate(**changes):
         "issuer_der": b"ca",
         "not_before": NOW - 30 * DAY,
         "not_after": NOW + 60 * DAY - 1,
-        "key": _x509.Key("EC", 256, "secp256r1"),
+        "key": _x509_certificate.Key("EC", 256, "secp256r1"),
         "key_sha256": "00",
         "signature": "ecdsa-with-SHA256",
         "digest": "sha256",
@@ -68,7 +70,7 @@ def certificate(**changes):
         "issuer_urls": [],
         "must_staple": False,
     }
-    return _x509.Certificate(**dict(values, **changes))
+    return _x509_certificate.Certificate(**dict(values, **changes))
 
 
 CA = certificate(
@@ -79,8 +81,8 @@ CA = certificate(
 def entry(*chain, trusted=True, code=0, reason=None, ocsp=None, **more):
     """A certificate as the prober has it; with none but the leaf, the authority follows it."""
     chain = list(chain) if len(chain) != 1 else [*chain, CA]
-    judgement = _tls_trust.Judgement(
-        trusted, code, reason, more.get("path", _x509.chain_of(chain)), more.get("fetched", ())
+    judgement = _trust.Judgement(
+        trusted, code, reason, more.get("path", _x509_certificate.chain_of(chain)), more.get("fetched", ())
     )
     return {"chain": chain, "whole": True, "trust": judgement, "ocsp": ocsp, "ocsp_reason": more.get("ocsp_reason")}
 
@@ -205,9 +207,14 @@ CASES = {
     "tls.certificate.sha1": (leaf(digest="sha1"), (), "T", "A+"),
     "tls.certificate.name_mismatch": (leaf(dns_names=["bad.test"]), (), "M", "A+"),
     "tls.certificate.md5": (leaf(digest="md5"), (), "F", "F"),
-    "tls.certificate.key_very_weak": (leaf(key=_x509.Key("RSA", 1023)), ("tls.certificate.key_weak",), "F", "F"),
-    "tls.certificate.key_weak": (leaf(key=_x509.Key("RSA", 2047)), (), "B", "B"),
-    "tls.certificate.exponent_1": (leaf(key=_x509.Key("RSA", 2048, exponent=1)), (), "F", "F"),
+    "tls.certificate.key_very_weak": (
+        leaf(key=_x509_certificate.Key("RSA", 1023)),
+        ("tls.certificate.key_weak",),
+        "F",
+        "F",
+    ),
+    "tls.certificate.key_weak": (leaf(key=_x509_certificate.Key("RSA", 2047)), (), "B", "B"),
+    "tls.certificate.exponent_1": (leaf(key=_x509_certificate.Key("RSA", 2048, exponent=1)), (), "F", "F"),
     "tls.chain.incomplete": (
         entries(alone(trusted=False, code=20, reason="no issuer")),
         ("tls.certificate.untrusted",),
@@ -353,8 +360,8 @@ def test_mail_has_no_hsts():
         # The examples of the guide: the mean of best and worst protocol and cipher, 30/30/40 percent.
         ({"protocols": protocols("TLSv1.0", "TLSv1.1", *BOTH)}, (95, 100, 90), 94),
         ({"protocols": protocols("SSLv3", *BOTH)}, (90, 100, 90), 93),
-        (leaf(key=_x509.Key("RSA", 2048)), (100, 90, 90), 93),
-        (leaf(key=_x509.Key("RSA", 4096)), (100, 100, 90), 96),
+        (leaf(key=_x509_certificate.Key("RSA", 2048)), (100, 90, 90), 93),
+        (leaf(key=_x509_certificate.Key("RSA", 4096)), (100, 100, 90), 96),
         ({"features__dh_bits": 1024}, (100, 80, 90), 90),
         ({"groups": ["x25519", "ffdhe2048"]}, (100, 90, 90), 93),
         ({"groups": ["x25519", "secp192r1"]}, (100, 90, 90), 93),
@@ -444,7 +451,7 @@ def test_an_untested_chain_has_no_letter():
 
 def test_the_worst_certificate_counts():
     """A good ECDSA certificate hides nothing that is wrong with the RSA one beside it."""
-    rsa = certificate(der=b"rsa", key=_x509.Key("RSA", 3072))
+    rsa = certificate(der=b"rsa", key=_x509_certificate.Key("RSA", 3072))
     for other, letter, rule in (
         (entry(rsa, trusted=False, code=18, reason="self-signed certificate"), "T", "tls.certificate.untrusted"),
         (entry(rsa._replace(not_after=NOW - 1)), "T", "tls.certificate.expired"),
@@ -502,7 +509,7 @@ def test_attacks_are_excluded_or_not_tested_and_never_passed():
         {"ciphers__TLSv1.2": [*GOOD12, CBC]},
         {"features__heartbeat": True},
         {"protocols": protocols("TLSv1.2"), "ciphers": {"TLSv1.2": GOOD12}},
-        leaf(key=_x509.Key("RSA", 3072)),
+        leaf(key=_x509_certificate.Key("RSA", 3072)),
     ):
         untested, excluded = attacks(grade(good(**changes)))
         assert untested and untested | excluded == everything and not untested & excluded
@@ -529,20 +536,20 @@ def test_attacks_that_were_tested_are_neither_excluded_nor_untested():
 @pytest.mark.parametrize("mode", ["quick", "full"])
 def test_an_rsa_key_makes_no_step_unknown(mode):
     """What only exploit traffic could tell is told as such, and leaves the step as it is."""
-    result = grade(good(mode=mode, **leaf(key=_x509.Key("RSA", 3072))))
+    result = grade(good(mode=mode, **leaf(key=_x509_certificate.Key("RSA", 3072))))
     assert attacks(result)[0] == {"debian_weak_key"}
     assert not [one for one in result["findings"] if one["severity"] not in ("info",)]
 
 
 def test_predictable_keys(listed):
     """By the list of such keys, where there is one; else by who issued the certificate."""
-    assert attacks(grade(good(**leaf(key=_x509.Key("RSA", 3072, modulus=7)))))[0] == {"debian_weak_key"}
-    assert attacks(grade(good(**leaf(key=_x509.Key("RSA", 4096, modulus=5)))))[0] == set()
+    assert attacks(grade(good(**leaf(key=_x509_certificate.Key("RSA", 3072, modulus=7)))))[0] == {"debian_weak_key"}
+    assert attacks(grade(good(**leaf(key=_x509_certificate.Key("RSA", 4096, modulus=5)))))[0] == set()
     result = grade(good(**leaf(key=PREDICTABLE)))
     assert (result["grade"], held(result)) == ("F", ["tls.certificate.key_predictable"])
     assert _weak_keys.is_listed(PREDICTABLE, str(listed / "none")) is None
     # Of another size, and of an authority that logs what it issues; one that is not trusted proves nothing.
-    logged = certificate(key=_x509.Key("RSA", 2048, modulus=5), logged=True)
+    logged = certificate(key=_x509_certificate.Key("RSA", 2048, modulus=5), logged=True)
     assert attacks(grade(good(certificates=[entry(logged)])))[0] == set()
     assert attacks(grade(good(certificates=[entry(logged, trusted=False, reason="x")])))[0] == {"debian_weak_key"}
 
@@ -550,7 +557,7 @@ def test_predictable_keys(listed):
 NOTES = {
     "tls.group.no_post_quantum": {"groups": ["x25519"]},
     "tls.certificate.expires_soon": leaf(not_before=NOW - 70 * DAY, not_after=NOW + 20 * DAY),
-    "tls.certificate.rsa_2048": leaf(key=_x509.Key("RSA", 2048)),
+    "tls.certificate.rsa_2048": leaf(key=_x509_certificate.Key("RSA", 2048)),
     "tls.certificate.must_staple": leaf(must_staple=True),
     "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
     "tls.certificate.staple_invalid": entries(ocsp="invalid", ocsp_reason="it is for another certificate"),

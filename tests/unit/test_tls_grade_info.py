@@ -16,7 +16,7 @@ import pytest
 pytest.importorskip("ansible.module_utils.basic", reason="ansible-core is not installed here")
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed here")
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_prober  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober  # noqa: E402
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info  # noqa: E402
 
 from . import tls_bed as bed  # noqa: E402
@@ -162,16 +162,16 @@ def test_what_the_servers_library_has_is_told_from_what_its_configuration_offers
 def test_a_mistake_of_ours_costs_one_endpoint_its_grade(site, monkeypatch):
     """Whatever goes wrong in the prober itself is an error of that endpoint."""
     pki, port = site
-    real = _tls_prober.Observer.run
+    real = _prober.Observer.run
 
     def run_or_not(self):
         if self._peer.name == "bad.test":
             raise KeyError("surprise")
         real(self)
 
-    monkeypatch.setattr(_tls_prober.Observer, "run", run_or_not)
+    monkeypatch.setattr(_prober.Observer, "run", run_or_not)
     endpoints = [{"host": name, "port": port, "addresses": ["127.0.0.1"]} for name in ("bad.test", "good.test")]
-    bad, good = _tls_prober.probe_all(endpoints, "quick", trust=_tls_prober.Trust(pki.path("root.pem")))
+    bad, good = _prober.probe_all(endpoints, "quick", trust=_prober.Trust(pki.path("root.pem")))
     assert bad["error"] == "KeyError: 'surprise'"
     assert good["error"] is None
 

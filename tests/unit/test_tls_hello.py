@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
 
 messages = pytest.importorskip("tlslite.messages", reason="tlslite-ng is not installed here")
 constants = pytest.importorskip("tlslite.constants", reason="tlslite-ng is not installed here")
@@ -89,7 +89,8 @@ def test_the_names_are_those_of_tlslite():
 # Handshakes with the server of tlslite-ng
 
 api = pytest.importorskip("tlslite.api", reason="tlslite-ng is not installed here")
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_prober  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober  # noqa: E402
 
 from . import tls_bed as bed  # noqa: E402
 from . import tls_peers as peers  # noqa: E402
@@ -124,7 +125,7 @@ def probe(identity, settings, mode="full"):
 
     with peers.serving(handle) as port:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
-        return _tls_prober.probe(endpoint, mode, 30, trust=_tls_prober.Trust(pki.path("root.pem")))
+        return _prober.probe(endpoint, mode, 30, trust=_prober.Trust(pki.path("root.pem")))
 
 
 def test_every_old_protocol_of_tlslite(identity):
@@ -142,7 +143,7 @@ def test_every_old_protocol_of_tlslite(identity):
     }
     found = {protocol: set(names) for protocol, names in observation["ciphers"].items()}
     assert found == dict.fromkeys(("SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2"), expected)
-    assert _tls_grade.grade(observation)["grade_trust_ignored"] == "C"
+    assert _grade.grade(observation)["grade_trust_ignored"] == "C"
 
 
 @pytest.mark.parametrize("group", ["x25519", "secp256r1", "secp384r1", "x448", "ffdhe2048"])

@@ -15,7 +15,9 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ask, _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
 from . import tls_bed as bed
 from . import tls_peers as peers
@@ -43,7 +45,7 @@ WORDS = {
 
 @pytest.fixture(scope="module")
 def trust():
-    return _tls_prober.Trust()
+    return _prober.Trust()
 
 
 def endpoint(port, **more):
@@ -65,10 +67,10 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
     with contextlib.ExitStack() as stack:
         stack.enter_context(bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port))
         ports = [stack.enter_context(peers.serving(handle)) for handle in peers.HOSTILE.values()]
-        own = _tls_prober.Trust(pki.path("root.pem"))
+        own = _prober.Trust(pki.path("root.pem"))
         endpoints = [endpoint(one, host=f"h{one}.test") for one in ports] + [endpoint(port)]
-        observations = _tls_prober.probe_all(endpoints, "quick", TIMEOUT, trust=own)
-    results = [_tls_grade.grade(observation) for observation in observations]
+        observations = _prober.probe_all(endpoints, "quick", TIMEOUT, trust=own)
+    results = [_grade.grade(observation) for observation in observations]
     assert results[-1]["grade"] == "A+"
     for name, result in zip(peers.HOSTILE, results):  # noqa: B905 - Python 3.7
         check_error(result)
@@ -80,15 +82,15 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
 def test_full_mode_ends_as_well(trust, name):
     with peers.serving(peers.HOSTILE[name]) as port:
         started = time.monotonic()
-        observation = _tls_prober.probe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
+        observation = _prober.probe(dict(endpoint(port), address="127.0.0.1"), "full", 0.6, trust=trust)
     assert time.monotonic() - started < 0.6 + SLACK
-    check_error(_tls_grade.grade(observation))
+    check_error(_grade.grade(observation))
 
 
 def test_nobody_there(trust):
     (port,) = bed.free_ports()
-    (observation,) = _tls_prober.probe_all([endpoint(port)], trust=trust)
-    result = _tls_grade.grade(observation)
+    (observation,) = _prober.probe_all([endpoint(port)], trust=trust)
+    result = _grade.grade(observation)
     check_error(result)
     assert result["error"] == "cannot connect: connection refused"
     # One refusal is enough; only questions that were under way at that moment were asked in vain.
@@ -96,8 +98,8 @@ def test_nobody_there(trust):
 
 
 def test_no_such_name(trust):
-    observations = _tls_prober.probe_all([{"host": "no-such-name.invalid", "port": 443}], trust=trust)
-    (result,) = [_tls_grade.grade(observation) for observation in observations]
+    observations = _prober.probe_all([{"host": "no-such-name.invalid", "port": 443}], trust=trust)
+    (result,) = [_grade.grade(observation) for observation in observations]
     check_error(result)
     assert result["error"].startswith("the name does not resolve")
     assert result["address"] == ""
@@ -106,9 +108,9 @@ def test_no_such_name(trust):
 def test_a_resolver_that_hangs(trust, monkeypatch):
     monkeypatch.setattr("socket.getaddrinfo", lambda *_args, **_options: time.sleep(60) or [])
     started = time.monotonic()
-    observations = _tls_prober.probe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
+    observations = _prober.probe_all([{"host": "slow.test", "port": 443}], timeout=0.3, trust=trust)
     assert time.monotonic() - started < 0.3 + SLACK
-    check_error(_tls_grade.grade(observations[0]))
+    check_error(_grade.grade(observations[0]))
 
 
 @pytest.mark.parametrize(
@@ -122,8 +124,8 @@ def test_starttls_that_comes_to_nothing(trust, words):
 
     with peers.serving(handle) as port:
         where = dict(endpoint(port, starttls="imap"), address="127.0.0.1")
-        observation = _tls_prober.probe(where, "quick", 1.0, trust=trust)
-    check_error(_tls_grade.grade(observation))
+        observation = _prober.probe(where, "quick", 1.0, trust=trust)
+    check_error(_grade.grade(observation))
 
 
 @pytest.mark.parametrize("how", ["silence", "closing", "resetting"])
@@ -146,7 +148,7 @@ def test_a_server_that_stops_answering(tmp_path, trust, how):
 
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
         where = dict(endpoint(proxy), address="127.0.0.1")
-        result = _tls_grade.grade(_tls_prober.probe(where, "full", 1.0, trust=trust))
+        result = _grade.grade(_prober.probe(where, "full", 1.0, trust=trust))
     check_error(result)
 
 
@@ -166,8 +168,8 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
 
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
         where = dict(endpoint(proxy), address="127.0.0.1")
-        own = _tls_prober.Trust(pki.path("root.pem"))
-        result = _tls_grade.grade(_tls_prober.probe(where, "quick", 2.0, trust=own))
+        own = _prober.Trust(pki.path("root.pem"))
+        result = _grade.grade(_prober.probe(where, "quick", 2.0, trust=own))
     assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
     assert result["error"] == "no letter without a clear result for SSLv3: no answer in time"
     assert result["unclear"] == [{"query": "SSLv3", "result": "no answer in time"}]
@@ -202,8 +204,8 @@ def test_what_is_not_http_inside_tls(tmp_path, answer, status):
 
     with peers.serving(handle) as port:
         where = dict(endpoint(port), address="127.0.0.1")
-        own = _tls_prober.Trust(pki.path("root.pem"))
-        result = _tls_grade.grade(_tls_prober.probe(where, "quick", 5.0, trust=own))
+        own = _prober.Trust(pki.path("root.pem"))
+        result = _grade.grade(_prober.probe(where, "quick", 5.0, trust=own))
     assert (result["error"], result["hsts"]["status"]) == (None, status)
     assert result["grade"] == ("A+" if status == "not_applicable" else "A")
 
@@ -219,7 +221,7 @@ def test_a_proxy_that_flips_bytes(tmp_path_factory, trust, seed):
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.flipping(port, seed) as proxy:
         started = time.monotonic()
         where = dict(endpoint(proxy), address="127.0.0.1")
-        result = _tls_grade.grade(_tls_prober.probe(where, "full", 1.0, trust=trust))
+        result = _grade.grade(_prober.probe(where, "full", 1.0, trust=trust))
     assert time.monotonic() - started < 1 + SLACK
     assert result["error"] or result["grade"] == "T"
 
@@ -230,7 +232,7 @@ def test_never_more_than_eight_at_a_time(tmp_path, trust, monkeypatch):
     pki.leaf("good", key="ec")
     (port,) = bed.free_ports()
     lock, now, peak = threading.Lock(), collections.Counter(), collections.Counter()
-    real = _tls_ask.Peer.connect
+    real = _handshake.Peer.connect
 
     @contextlib.contextmanager
     def counting(self, port=None):
@@ -248,12 +250,12 @@ def test_never_more_than_eight_at_a_time(tmp_path, trust, monkeypatch):
             with lock:
                 now.subtract(keys)
 
-    monkeypatch.setattr(_tls_ask.Peer, "connect", counting)
+    monkeypatch.setattr(_handshake.Peer, "connect", counting)
     addresses = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
     sites = [bed.nginx_site(port, ["good"], address=address) for address in addresses]
     with bed.nginx(pki.folder, sites, port):
         endpoints = [endpoint(port, server_name=f"n{number}.test", addresses=addresses) for number in range(3)]
-        observations = _tls_prober.probe_all(endpoints, "full", trust=trust)
+        observations = _prober.probe_all(endpoints, "full", trust=trust)
     assert [observation["error"] for observation in observations] == [None] * 9
     assert [peak[address] for address in addresses] == [8, 8, 8]
     assert peak["all"] > 8
@@ -278,8 +280,8 @@ def judged(observation):
 
 
 def test_processes_share_the_addresses_out(three, trust):
-    alone = _tls_prober.probe_all(three, "quick", trust=trust, judge=judged)
-    shared = _tls_prober.probe_all(three, "quick", trust=trust, judge=judged, processes=2)
+    alone = _prober.probe_all(three, "quick", trust=trust, judge=judged)
+    shared = _prober.probe_all(three, "quick", trust=trust, judge=judged, processes=2)
     assert [one[:3] for one in shared] == [one[:3] for one in alone]
     assert {one[3] for one in alone} == {os.getpid()} and {one[2] for one in alone} == {None}
     by_address = collections.defaultdict(set)
@@ -303,7 +305,7 @@ def test_what_a_lost_process_was_to_ask_has_no_grade(three, trust, monkeypatch):
             os.kill(os.getpid(), signal.SIGKILL)
         return judged(observation)
 
-    seen = _tls_prober.probe_all(three, "quick", trust=trust, judge=ends, processes=3)
+    seen = _prober.probe_all(three, "quick", trust=trust, judge=ends, processes=3)
     errors = {address: {one[2] for one in seen if one[1] == address} for address in ("127.0.0.1", "127.0.0.2")}
     assert errors == {"127.0.0.1": {None}, "127.0.0.2": {"not asked: it ended without an answer"}}
     assert len(seen) == 9
@@ -314,7 +316,7 @@ def test_what_a_lost_process_was_to_ask_has_no_grade(three, trust, monkeypatch):
 
 
 def test_names_that_do_not_resolve_and_more_processes_than_addresses(trust):
-    seen = _tls_prober.probe_all(
+    seen = _prober.probe_all(
         [{"host": "no-such-name.invalid", "port": 443}], trust=trust, judge=lambda one: one["error"], processes=4
     )
     assert len(seen) == 1 and seen[0].startswith("the name does not resolve")

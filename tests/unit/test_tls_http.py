@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http as http
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http
 
 
 @pytest.mark.parametrize(

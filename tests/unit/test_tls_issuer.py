@@ -10,7 +10,9 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_grade, _tls_issuer, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer as _issuer
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
 from . import tls_bed as bed
 from . import tls_peers as peers
@@ -58,7 +60,7 @@ PUBLIC, PRIVATE, LOOPBACK = "93.184.215.14", "192.168.7.9", "127.0.0.1"
     ],
 )
 def test_where_to(address, port, endpoint, allowed):
-    assert _tls_issuer.is_allowed(address, port, endpoint) is allowed
+    assert _issuer.is_allowed(address, port, endpoint) is allowed
 
 
 @pytest.mark.parametrize(
@@ -76,8 +78,8 @@ def test_where_to(address, port, endpoint, allowed):
     ],
 )
 def test_only_plain_http(url):
-    with pytest.raises(_tls_issuer.NotFetched):
-        _tls_issuer.fetch(url, LOOPBACK, 1)
+    with pytest.raises(_issuer.NotFetched):
+        _issuer.fetch(url, LOOPBACK, 1)
 
 
 @pytest.fixture(scope="module")
@@ -90,22 +92,22 @@ def pki(tmp_path_factory):
 def test_what_is_fetched(pki):
     with files(pki.folder) as port:
         here = f"http://127.0.0.1:{port}"
-        (first,) = _tls_issuer.fetch(here + "/middle.der", LOOPBACK, 3)
-        assert _tls_issuer.fetch(here + "/middle.pem", LOOPBACK, 3) == [first]
+        (first,) = _issuer.fetch(here + "/middle.der", LOOPBACK, 3)
+        assert _issuer.fetch(here + "/middle.pem", LOOPBACK, 3) == [first]
         # Nothing that a server says leads on from there.
         for path, words in (("/elsewhere", "302"), ("/endless", "longer than"), ("/root.key", "certificate")):
-            with pytest.raises(_tls_issuer.NotFetched, match=words):
-                _tls_issuer.fetch(here + path, LOOPBACK, 3)
-        with pytest.raises(_tls_issuer.NotFetched, match="no business"):
-            _tls_issuer.fetch(here + "/middle.der", PUBLIC, 3)
+            with pytest.raises(_issuer.NotFetched, match=words):
+                _issuer.fetch(here + path, LOOPBACK, 3)
+        with pytest.raises(_issuer.NotFetched, match="no business"):
+            _issuer.fetch(here + "/middle.der", PUBLIC, 3)
 
 
 @pytest.mark.parametrize("name", ["hangs", "drips", "half a record, then nothing"])
 def test_how_long(name):
     with peers.serving(peers.HOSTILE[name]) as port:
         started = time.monotonic()
-        with pytest.raises(_tls_issuer.NotFetched):
-            _tls_issuer.fetch(f"http://127.0.0.1:{port}/", LOOPBACK, 0.5)
+        with pytest.raises(_issuer.NotFetched):
+            _issuer.fetch(f"http://127.0.0.1:{port}/", LOOPBACK, 0.5)
         assert time.monotonic() - started < 0.5 + SLACK
 
 
@@ -120,8 +122,8 @@ def test_nothing_is_fetched_unless_it_may_be(pki):
         pki.leaf("lost", more=f"authorityInfoAccess=caIssuers;URI:http://127.0.0.1:{port}/middle.der\n")
         (tls,) = bed.free_ports()
         with bed.nginx(pki.folder, [bed.nginx_site(tls, ["lost"], chain="pem")], tls):
-            result = _tls_grade.grade(look(tls, _tls_prober.Trust(pki.path("root.pem"))))
+            result = _grade.grade(look(tls, _prober.Trust(pki.path("root.pem"))))
             assert (result["grade"], asked) == (None, [])
             assert "fetch_issuers is off" in result["trust_unknown"]
-            _tls_grade.grade(look(tls, _tls_prober.Trust(pki.path("root.pem"), fetch_issuers=True)))
+            _grade.grade(look(tls, _prober.Trust(pki.path("root.pem"), fetch_issuers=True)))
             assert len(asked) == 1 and asked[0].startswith(b"GET /middle.der HTTP/1.0\r\n")

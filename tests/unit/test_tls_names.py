@@ -12,8 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _idna, _tls_ask, _x509
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http as http
+from ansible_collections.kopano.hardening.plugins.module_utils._common import idna as _idna
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 
 
 @pytest.mark.parametrize(
@@ -40,7 +42,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils import _tls_http 
 )
 def test_a_labels(name, wanted):
     assert _idna.to_ascii(name) == wanted
-    assert _x509.ascii_name(name) == wanted
+    assert _x509_certificate.ascii_name(name) == wanted
 
 
 @pytest.mark.parametrize(
@@ -61,9 +63,9 @@ def test_a_labels(name, wanted):
 def test_names_that_cannot_be(name, cause):
     with pytest.raises(ValueError, match=f"^{re.escape(cause)}"):
         _idna.to_ascii(name)
-    assert _x509.ascii_name(name) == name
+    assert _x509_certificate.ascii_name(name) == name
     if name:
-        peer = _tls_ask.Peer({"host": "127.0.0.1", "address": "127.0.0.1", "port": 1, "server_name": name}, 1)
+        peer = _handshake.Peer({"host": "127.0.0.1", "address": "127.0.0.1", "port": 1, "server_name": name}, 1)
         assert peer.fault and peer.sni is None
 
 
@@ -79,13 +81,13 @@ def test_arbitrary_text_has_a_form_or_a_cause(text):
 
 
 def test_a_name_that_cannot_be_is_not_looked_up():
-    assert "a label of 64 characters" in _tls_ask.resolve("a" * 64 + ".test", 443, 1)
+    assert "a label of 64 characters" in _handshake.resolve("a" * 64 + ".test", 443, 1)
 
 
 def test_the_converted_name_is_looked_up(monkeypatch):
     asked = []
     monkeypatch.setattr("socket.getaddrinfo", lambda host, *_rest, **_options: asked.append(host) or [])
-    assert _tls_ask.resolve("faß.test", 443, 1) == []
+    assert _handshake.resolve("faß.test", 443, 1) == []
     assert asked == ["xn--fa-hia.test"]
 
 

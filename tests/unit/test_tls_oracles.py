@@ -12,8 +12,11 @@ import ssl
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_ask, _tls_grade, _tls_oracles, _tls_prober
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import oracles as _oracles
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
 
 from . import tls_bed as bed
 from . import tls_peers as peers
@@ -37,7 +40,7 @@ def pki(tmp_path_factory):
 
 
 def peer(port):
-    return _tls_ask.Peer({"host": "good.test", "address": "127.0.0.1", "port": port}, 10)
+    return _handshake.Peer({"host": "good.test", "address": "127.0.0.1", "port": port}, 10)
 
 
 def alert(description):
@@ -97,44 +100,44 @@ def is_well_formed(block):
 
 def test_a_server_that_tells_bad_padding(pki):
     with responder(pki, lambda block: alert(20 if is_well_formed(block) else 47)) as port:
-        found = _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
+        found = _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
     assert "well formed: alert 20" in found and "another block type: alert 47" in found
 
 
 def test_a_server_that_tells_another_version(pki):
     with responder(pki, lambda block: alert(70 if block[-48:-46] == b"\x02\x02" else 20)) as port:
-        assert "another version: alert 70" in _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
+        assert "another version: alert 70" in _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
 
 
 def test_a_server_that_hangs_up_on_bad_padding(pki):
     with responder(pki, lambda block: alert(20) if is_well_formed(block) else b"") as port:
-        assert "no end of padding: closed" in _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
+        assert "no end of padding: closed" in _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
 
 
 def test_one_that_tells_nothing(pki):
     with responder(pki, lambda _block: alert(20)) as port:
-        assert _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is False
+        assert _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is False
 
 
 def test_what_differs_by_chance_is_no_oracle(pki):
     count = itertools.count()
     with responder(pki, lambda _block: alert(20 if next(count) % 3 else 51)) as port:
-        assert _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is None
+        assert _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is None
 
 
 @pytest.mark.parametrize("name", sorted(set(peers.HOSTILE) - {"hangs", "drips", "SSH", "only warnings"}))
 def test_what_is_lost_is_no_response(name):
     with peers.serving(peers.HOSTILE[name]) as port:
-        assert _tls_oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is None
-        assert _tls_oracles.cbc(peer(port), [0xC013]) is None
+        assert _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is None
+        assert _oracles.cbc(peer(port), [0xC013]) is None
 
 
 def test_an_oracle_is_an_f(pki):
-    trust = _tls_prober.Trust(pki.path("root.pem"))
+    trust = _prober.Trust(pki.path("root.pem"))
     with responder(pki, lambda block: alert(20 if is_well_formed(block) else 47)) as port:
         endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port}
         for mode in ("quick", "full"):
-            result = _tls_grade.grade(_tls_prober.probe(endpoint, mode, trust=trust, http=False))
+            result = _grade.grade(_prober.probe(endpoint, mode, trust=trust, http=False))
             assert result["grade_trust_ignored"] == "F"
             (found,) = [one for one in result["findings"] if one["id"] == "tls.attack.robot"]
             assert (found["step"], found["severity"]) == (2, "fail") and "alert 47" in found["evidence"]
@@ -157,19 +160,19 @@ def test_openssl_tells_nothing(pki, name):
     """Each handshake comes to its end, so that it is the damaged record that is refused."""
     (port,) = bed.free_ports()
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"], protocols="TLSv1.2", ciphers=name)], port):
-        assert _tls_oracles.cbc(peer(port), [CBC[name]]) is False
+        assert _oracles.cbc(peer(port), [CBC[name]]) is False
         if not name.startswith("ECDHE"):
-            assert _tls_oracles.rsa(peer(port), "TLSv1.2", [CBC[name]]) is False
+            assert _oracles.rsa(peer(port), "TLSv1.2", [CBC[name]]) is False
 
 
 def test_an_undamaged_record_is_taken(pki, monkeypatch):
     """The other responses are to the damage, then, and not to something that is wrong with all of them."""
     (port,) = bed.free_ports()
     request = b"GET / HTTP/1.0\r\n\r\n"
-    monkeypatch.setitem(_tls_oracles._CBC_VARIANTS, "wrong MAC", (request, {}))
+    monkeypatch.setitem(_oracles._CBC_VARIANTS, "wrong MAC", (request, {}))
     site = bed.nginx_site(port, ["good"], protocols="TLSv1.2", ciphers="ECDHE-RSA-AES128-SHA")
     with bed.nginx(pki.folder, [site], port):
-        found = _tls_oracles.cbc(peer(port), [0xC013])
+        found = _oracles.cbc(peer(port), [0xC013])
     assert found.startswith("wrong MAC: record 23 of ") and "wrong padding: record 21 of " in found
 
 
@@ -214,12 +217,12 @@ def test_a_server_that_does_not_look_at_padding(pki, monkeypatch):
 
         return lax
 
-    monkeypatch.setattr(_tls_oracles, "PATIENCE", 1.0)
+    monkeypatch.setattr(_oracles, "PATIENCE", 1.0)
     with lenient(pki, monkeypatch, check) as port:
-        found = _tls_oracles.cbc(peer(port), [0x002F])
+        found = _oracles.cbc(peer(port), [0x002F])
     assert "wrong MAC: record 21 of " in found and "; wrong padding: silent" in found
 
 
 def test_a_server_in_python_that_tells_nothing(pki, monkeypatch):
     with lenient(pki, monkeypatch, lambda real: real) as port:
-        assert _tls_oracles.cbc(peer(port), [0x002F]) is False
+        assert _oracles.cbc(peer(port), [0x002F]) is False

@@ -15,9 +15,13 @@ import threading
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data, _tls_grade, _tls_prober
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as _constants
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _report, _report_policy, _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 from . import tls_bed as bed
 from . import tls_trust_cases as cases
@@ -177,12 +181,12 @@ def staples(pki):
 
 @pytest.fixture(scope="module")
 def trust(pki):
-    return _tls_prober.Trust(pki.path("root.pem"), fetch_issuers=True)
+    return _prober.Trust(pki.path("root.pem"), fetch_issuers=True)
 
 
 def look(port, trust, mode="full", **options):
     endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port, **options}
-    return _tls_prober.probe(endpoint, mode, trust=trust)
+    return _prober.probe(endpoint, mode, trust=trust)
 
 
 def rules_of(result):
@@ -194,7 +198,7 @@ def rules_of(result):
 def test_letter(case, pki, trust):
     """Quick and full come to the letter of the guide, by the same rules."""
     with case.serve(pki) as port:
-        results = {mode: _tls_grade.grade(look(port, trust, mode)) for mode in ("quick", "full")}
+        results = {mode: _grade.grade(look(port, trust, mode)) for mode in ("quick", "full")}
     # s_server has no HSTS to be read where it can be.
     extra = {"tls.hsts.absent"} if case.server == "s_server" and cases.UNREAD not in case.rules else set()
     for mode, result in results.items():
@@ -212,7 +216,7 @@ def test_letter(case, pki, trust):
 @pytest.mark.parametrize("stapled", cases.STAPLED, ids=lambda stapled: stapled.name)
 def test_what_a_staple_counts_for(stapled, protocol, pki, trust):
     with stapled.serve(pki, protocols=protocol) as port:
-        result = _tls_grade.grade(look(port, trust, "quick"))
+        result = _grade.grade(look(port, trust, "quick"))
     assert result["certificate"]["ocsp_status"] == stapled.status
     untested = {entry["id"] for entry in result["not_tested"]}
     # Only a verified response says that it is not revoked.
@@ -268,7 +272,7 @@ def test_a_site_that_has_just_been_set_up(kind, mode, pki):
         some = [results[number] for number in chosen]
         verdict = _verify.report(some, asked, wanted)
         given = {"results": some, "asked": [5], "minimum_grade": "A+", "ignore_trust": False}
-        report = _report.host("web1", given, _report_policy.Policy([]), "2026-11-27T00:00:00Z", {})
+        report = _build.host("web1", given, _policy.Policy([]), "2026-11-27T00:00:00Z", {})
         assert (verdict["bad"] == []) is is_good
         assert report["failed"] is not is_good
         assert report["grade"] == ("A+" if is_good else "T")
@@ -282,7 +286,7 @@ def test_a_site_that_has_just_been_set_up(kind, mode, pki):
 
 def test_kinds_of_certificates():
     """Which suites go with a certificate of which kind."""
-    kinds = {suite.name: suite.authentication for suite in _tls_data.SUITES.values()}
+    kinds = {suite.name: suite.authentication for suite in _constants.SUITES.values()}
     for name, kind in (
         ("TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "RSA"),
         ("TLS_RSA_WITH_AES_128_CBC_SHA", "RSA"),
@@ -303,7 +307,7 @@ def test_without_cryptography_a_staple_is_not_tested(pki, trust, monkeypatch):
         monkeypatch.setitem(sys.modules, name, None)
     for stapled in cases.STAPLED[:4]:
         with stapled.serve(pki) as port:
-            result = _tls_grade.grade(look(port, trust, "quick"))
+            result = _grade.grade(look(port, trust, "quick"))
         assert (result["grade"], result["certificate"]["ocsp_status"]) == ("A+", "not_tested")
         (reason,) = [one["reason"] for one in result["not_tested"] if one["id"] == "tls.certificate.revoked"]
         assert "cryptography" in reason

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_issuer, _tls_ocsp
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
-from ansible_collections.kopano.hardening.plugins.module_utils import _x509 as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer as _issuer
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import ocsp as _ocsp
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 
 from .tls_recorded import RECORDED
 
@@ -132,8 +133,8 @@ PARSERS = [
     events,
     lambda body: events(body, 1),
     x509.read_certificate,
-    _tls_ocsp.read,
-    _tls_issuer.read,
+    _ocsp.read,
+    _issuer.read,
 ]
 
 
@@ -198,8 +199,8 @@ def test_an_error_of_ssl2_is_no_hello():
 
 
 def test_no_hello_has_more_suites_than_every_server_reads():
-    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_data as data
-    from ansible_collections.kopano.hardening.plugins.module_utils import _tls_prober as prober
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober
 
     for protocol in ("SSLv3", "TLSv1.0", "TLSv1.1"):
         # The signalling suite of SSL 3.0 is one more.

@@ -22,17 +22,15 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _ask,
-    _guard,
-    _journal,
-    _layout,
-    _prediction,
-    _transaction,
-    _web_options,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._journal import Journal, Lock, Record
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _frontend
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 from . import web_bed
 from .slow_bed import SLACK
@@ -104,9 +102,9 @@ class Bed:
         self.layouts = [self.server.layout]
         self.prediction: t.Any = _prediction
         monkeypatch.setattr(_layout, "detect", lambda wanted: self.layouts)
-        monkeypatch.setattr(_transaction, "Server", lambda layout: self.server)
-        monkeypatch.setattr(_transaction, "Journal", lambda folder="": self.journal)
-        monkeypatch.setattr(_transaction, "Lock", lambda: Lock(str(self.lock)))
+        monkeypatch.setattr(_engine, "Server", lambda layout: self.server)
+        monkeypatch.setattr(_engine, "Journal", lambda folder="": self.journal)
+        monkeypatch.setattr(_engine, "Lock", lambda: Lock(str(self.lock)))
 
     def run(self, check: bool = False, **options: t.Any) -> dict[str, t.Any]:
         """Two files are changed, unless options say something else."""
@@ -115,12 +113,12 @@ class Bed:
             {"path": str(self.conf / "site"), "content": "new"},
         ]
         asked = {"files": files, "rehearse": "off", **options}
-        validated = ArgumentSpecValidator(_web_options.ARGUMENT_SPEC).validate(asked)
+        validated = ArgumentSpecValidator(_transaction_options.ARGUMENT_SPEC).validate(asked)
         assert not validated.error_messages
-        return _transaction.run(dict(validated.validated_parameters), check, self.prediction)
+        return _engine.run(dict(validated.validated_parameters), check, self.prediction)
 
     def fails(self, **options: t.Any) -> tuple[str, dict[str, t.Any]]:
-        with pytest.raises(_transaction.TransactionError) as caught:
+        with pytest.raises(_engine.TransactionError) as caught:
             self.run(**options)
         return str(caught.value), caught.value.result
 
@@ -242,7 +240,7 @@ def test_a_rollback_that_fails_says_so_and_the_next_run_repairs(bed, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(_journal._changeset, "put", full)
         # The swap itself goes well.
-        patch.setattr(_transaction._changeset, "apply", apply_by_hand)
+        patch.setattr(_engine._changeset, "apply", apply_by_hand)
         message, result = bed.fails()
     assert "NOT everything could be restored" in message and not result["rolled_back"]
     assert result["warnings"] and "No space left" in result["warnings"][0]
@@ -307,7 +305,7 @@ def both(bed, tmp_path, monkeypatch):
     servers = {name: FakeServer(web_bed.layout(name, bed.conf if name == "nginx" else apache)) for name in SERVERS}
     bed.layouts = [server.layout for server in servers.values()]
     monkeypatch.setattr(_layout, "detect", lambda wanted: [i for i in bed.layouts if wanted in ("auto", i.server)])
-    monkeypatch.setattr(_transaction, "Server", lambda layout: servers[layout.server])
+    monkeypatch.setattr(_engine, "Server", lambda layout: servers[layout.server])
 
     def are(**states):
         for name, (runs, tls) in states.items():
@@ -347,7 +345,7 @@ def test_module_and_role_choose_the_same_server(both, apache, nginx, meant):
     }
 
     def by_module():
-        return _transaction._choose_layout("auto", set()).server
+        return _engine._choose_layout("auto", set()).server
 
     def by_role():
         return _frontend.choose_server(info)["server"]
@@ -356,7 +354,7 @@ def test_module_and_role_choose_the_same_server(both, apache, nginx, meant):
         assert (by_module(), by_role()) == (meant, meant)
         return
     refusals = []
-    for choose, error in ((by_module, _transaction._Stop), (by_role, _frontend.Refused)):
+    for choose, error in ((by_module, _engine._Stop), (by_role, _frontend.Refused)):
         with pytest.raises(error, match=r"frontend_server.* apache and nginx") as caught:
             choose()
         refusals.append(str(caught.value))
@@ -446,10 +444,10 @@ def test_a_stopped_server_stays_stopped_when_its_repair_is_taken_back(bed, monke
 
 def test_an_interrupted_run_is_not_repaired_in_check_mode(bed):
     bed.server.happens = [lambda: (False, "it will not")]
-    with contextlib.suppress(_transaction.TransactionError):
+    with contextlib.suppress(_engine.TransactionError):
         bed.run()
     bed.journal.records()[0].save(_journal.SWAPPING)
-    with pytest.raises(_transaction.TransactionError, match=r"was interrupted \(swapping\)"):
+    with pytest.raises(_engine.TransactionError, match=r"was interrupted \(swapping\)"):
         bed.run(check=True)
     assert bed.states() == ["swapping"]
 
@@ -473,8 +471,8 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
     def answers(targets, timeout):
         return [answered(bed.server.pid is not None) for _target in targets]
 
-    monkeypatch.setattr(_transaction._ask, "ask_all", answers)
-    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    monkeypatch.setattr(_engine._client, "ask_all", answers)
+    monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     bed.server.happens = [lambda: setattr(bed.server, "pid", None)]
     message, result = bed.fails()
     assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
@@ -483,15 +481,15 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
 
 
 def test_nobody_waits_for_the_end_of_a_server_that_refuses_what_it_refused_before(bed, monkeypatch):
-    monkeypatch.setattr(_transaction._ask, "ask_all", lambda targets, timeout: [answered(False) for _ in targets])
-    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    monkeypatch.setattr(_engine._client, "ask_all", lambda targets, timeout: [answered(False) for _ in targets])
+    monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     assert bed.run()["changed"]
     assert "reload" in bed.server.calls and "ended" not in bed.server.calls
 
 
 def test_a_run_without_changes_says_what_each_endpoint_answers(bed, monkeypatch):
-    monkeypatch.setattr(_transaction._ask, "ask_all", lambda targets, timeout: [answered(True) for _ in targets])
-    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: [ENDPOINT])
+    monkeypatch.setattr(_engine._client, "ask_all", lambda targets, timeout: [answered(True) for _ in targets])
+    monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     shown = bed.run(files=[])["probes"]
     assert [(entry["address"], entry["port"], entry["status"]) for entry in shown] == [("127.0.0.1", 443, 200)]
 
@@ -512,8 +510,8 @@ def test_where_nothing_changes_a_virtual_host_is_asked_for_a_path_at_one_of_its_
     def asked(path: str) -> list[list[str]]:
         return [[address for about, address in some if about == path] for some in questions]
 
-    monkeypatch.setattr(_transaction._ask, "ask_all", ask_all)
-    monkeypatch.setattr(_transaction._probe, "targets_of", lambda vhosts: endpoints)
+    monkeypatch.setattr(_engine._client, "ask_all", ask_all)
+    monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: endpoints)
     options = {"probes": [{"path": "/probed"}]}
     # Before the change, which is compared with the answers after it.
     assert bed.run(**options)["changed"]
@@ -546,7 +544,7 @@ class Dripping(socketserver.StreamRequestHandler):
 
 @pytest.fixture
 def dripping(monkeypatch):
-    monkeypatch.setattr(_transaction, "REQUEST_TIMEOUT", 0.3)
+    monkeypatch.setattr(_engine, "REQUEST_TIMEOUT", 0.3)
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as server:
         server.daemon_threads, server.block_on_close, server.drips = True, False, threading.Event()
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -572,7 +570,7 @@ def test_a_server_that_drips_after_the_change_is_rolled_back_in_time(bed, drippi
 def test_requests_that_no_time_is_left_for_fail_the_change(bed, dripping, monkeypatch):
     before = tree(bed.conf)
     bed.server.happens = [dripping.drips.set, dripping.drips.clear]
-    monkeypatch.setattr(_ask, "_enough", lambda count, timeout: 0.5)
+    monkeypatch.setattr(_client, "_enough", lambda count, timeout: 0.5)
     message, result = bed.fails(probes=probes(dripping, 40))
     assert "probe failed" in message and "the 40 requests to the server together took more than" in message
     assert result["rolled_back"] is True and tree(bed.conf) == before

@@ -13,8 +13,9 @@ import sys
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _questions, _update_status_info
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 from ansible_collections.kopano.hardening.plugins.modules import update_status_info
 
 
@@ -27,26 +28,26 @@ from ansible_collections.kopano.hardening.plugins.modules import update_status_i
     ],
 )
 def test_times(text, moment):
-    assert _update_status_info.moment(text).isoformat() == moment
+    assert _status.moment(text).isoformat() == moment
 
 
 @pytest.mark.parametrize("text", ["tomorrow", "2026-13-01", "2026-11-25T10:30:00", "2026-11-25 25:00:00Z"])
 def test_times_that_are_none(text):
     with pytest.raises(ValueError, match=f"now: '{text}'"):
-        _update_status_info.moment(text)
+        _status.moment(text)
 
 
 OURS = {"dates": {"ours": "2026-10-01"}, "releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}
 
 
 def test_own_data_come_before_the_collections():
-    data = _update_status_info.support_data(
+    data = _status.support_data(
         {"dates": OURS["dates"], "releases": {**OURS["releases"], "debian": {"12": {"full": {"ours": "2026-01-01"}}}}}
     )
     assert data.releases["ucs"]["5.2"] == {"full": {"ours": "2028-03-31"}}
     assert data.releases["debian"]["12"] == {"full": {"ours": "2026-01-01"}}
     assert data.releases["debian"]["13"]["lts"]
-    assert _update_status_info.support_data({}).releases["debian"]["12"]["lts"]
+    assert _status.support_data({}).releases["debian"]["12"]["lts"]
 
 
 @pytest.mark.parametrize(
@@ -62,13 +63,13 @@ def test_own_data_come_before_the_collections():
 )
 def test_own_data_that_are_none(given, words):
     with pytest.raises(ValueError, match=f"support_data: .*{words}"):
-        _update_status_info.support_data(given)
+        _status.support_data(given)
 
 
 def test_every_option_is_documented():
     documented = yaml.safe_load(update_status_info.DOCUMENTATION)["options"]
-    assert set(documented) == set(_questions.UPDATES)
-    for name, entry in _questions.UPDATES.items():
+    assert set(documented) == set(_host_options.UPDATES)
+    for name, entry in _host_options.UPDATES.items():
         assert (documented[name]["type"], documented[name].get("default")) == (entry["type"], entry.get("default"))
 
 
@@ -89,8 +90,8 @@ def fits(value, documented):
 @pytest.fixture(scope="module")
 def answer():
     """What is said of the machine that the tests run on, whatever it is."""
-    plain = {name: entry.get("default") for name, entry in _questions.UPDATES.items()}
-    return _update_status_info.run(plain, check_mode=True)
+    plain = {name: entry.get("default") for name, entry in _host_options.UPDATES.items()}
+    return _status.run(plain, check_mode=True)
 
 
 def test_the_documentation_lists_what_is_returned(answer):
@@ -106,8 +107,8 @@ def test_a_host_that_nothing_is_known_of(tmp_path):
     host = Host(str(tmp_path), environment={"PATH": str(tmp_path)})
     (tmp_path / "proc" / "self" / "ns").mkdir(parents=True)
     (tmp_path / "proc" / "self" / "ns" / "pid").symlink_to("pid:[1]")
-    plain = {name: entry.get("default") for name, entry in _questions.UPDATES.items()}
-    answer = _update_status_info.run(plain, check_mode=True, host=host)
+    plain = {name: entry.get("default") for name, entry in _host_options.UPDATES.items()}
+    answer = _status.run(plain, check_mode=True, host=host)
     assert answer["support"]["level"] == "unknown"
     assert answer["updates"]["pending"] is None and answer["updates"]["security"] is None
     assert answer["metadata"]["stale"] is None
@@ -118,20 +119,18 @@ def test_a_host_that_nothing_is_known_of(tmp_path):
 
 def test_an_age_that_is_none():
     with pytest.raises(ValueError, match="max_metadata_age: 0"):
-        _update_status_info.run(
-            {"now": None, "support_data": {}, "max_metadata_age": 0, "refresh": False}, check_mode=True
-        )
+        _status.run({"now": None, "support_data": {}, "max_metadata_age": 0, "refresh": False}, check_mode=True)
 
 
 def test_what_a_host_does_not_have_is_not_imported():
     package = "ansible_collections.kopano.hardening.plugins.module_utils"
     done = subprocess.run(
-        [sys.executable, "-c", f"import sys, {package}._update_status_info; print(*sys.modules)"],
+        [sys.executable, "-c", f"import sys, {package}._updates.status; print(*sys.modules)"],
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
         stdout=subprocess.PIPE,
         check=True,
         text=True,
     )
     imported = {name.removeprefix(f"{package}.") for name in done.stdout.split()}
-    assert "_updates_packages" in imported
-    assert not imported & {"_updates_apt", "_updates_dnf", "_updates_zypper"}
+    assert "_updates.managers" in imported
+    assert not imported & {"_updates.apt", "_updates.dnf", "_updates.zypper"}

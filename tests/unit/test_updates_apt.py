@@ -21,8 +21,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _provenance, _updates_apt, _updates_findings
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host, rfc3339
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, rfc3339
 
 from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
 
@@ -64,7 +66,7 @@ def security(bed, packages=None, date=None, **more):
 
 def read(bed, release=BOOKWORM, now=NOW, **more):
     """The reading with what follows from it; the automatic updates are another reader's."""
-    reading = _updates_findings.complete(_updates_apt.read(bed.host, release, now, 48, **more))
+    reading = _updates_findings.complete(_apt.read(bed.host, release, now, 48, **more))
     reading.findings = [item for item in reading.findings if not item["id"].startswith("updates.automatic")]
     return reading
 
@@ -613,9 +615,9 @@ def test_a_lock_alone_keeps_nothing_from_being_read(bed, lock):
 
 
 def test_asking_for_locks_takes_none(bed):
-    place = _updates_apt.Place("", str(bed.status), "", "amd64")
+    place = _apt.Place("", str(bed.status), "", "amd64")
     (bed.admin / "lock").touch()
-    assert _updates_apt._at_work(place) == 0
+    assert _apt._at_work(place) == 0
     with (bed.admin / "lock").open("w") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
@@ -626,7 +628,7 @@ def test_asking_for_locks_takes_none(bed):
 @settings(max_examples=300)
 @given(st.text(alphabet=st.sampled_from("MonTue, 0123456789Nov:UTC+-GMT\n"), max_size=40) | st.text(max_size=40))
 def test_a_date_is_a_date_in_utc_or_none(text):
-    date = _updates_apt._date(text)
+    date = _apt._date(text)
     assert date is None or date.utcoffset() == datetime.timedelta(0)
 
 
@@ -643,7 +645,7 @@ def test_a_date_is_a_date_in_utc_or_none(text):
     ],
 )
 def test_dates_of_release_files(text, date):
-    assert rfc3339(_updates_apt._date(text)) == date
+    assert rfc3339(_apt._date(text)) == date
 
 
 @pytest.mark.parametrize(

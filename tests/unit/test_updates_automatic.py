@@ -14,12 +14,10 @@ import os
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import (
-    _updates_automatic,
-    _updates_findings,
-    _updates_packages,
-)
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import (
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import managers as _managers
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Host,
     Metadata,
     Package,
@@ -134,7 +132,7 @@ def reading(manager="apt", fields=SECURITY, pending=()):
 def read(machine, of=None, release=BOOKWORM):
     """What is found, and the findings that follow."""
     of = of or reading()
-    of.automatic = _updates_automatic.read(machine.host, of, release, NOW)
+    of.automatic = _automatic.read(machine.host, of, release, NOW)
     findings = list(_updates_findings.of_automatic(of.manager, of.automatic))
     return of.automatic, [item["id"].partition("automatic.")[2] for item in findings]
 
@@ -459,11 +457,11 @@ def test_yasts_online_update_is_known(machine, settings, state_of_it, found):
 def test_the_distribution_decides_which_manager_is_asked(tmp_path, programs, release, name):
     for program in programs.split():
         (tmp_path / program).touch(mode=0o755)
-    assert _updates_packages.manager(Host(environment={"PATH": str(tmp_path)}), release) == name
+    assert _managers.manager(Host(environment={"PATH": str(tmp_path)}), release) == name
 
 
 def test_a_host_without_a_package_manager_is_unknown():
-    collected = _updates_packages.collect(Host(environment={"PATH": "/nonexistent"}), {}, NOW, 48)
+    collected = _managers.collect(Host(environment={"PATH": "/nonexistent"}), {}, NOW, 48)
     assert [(item["id"], item["severity"]) for item in collected.findings] == [("updates.manager.none", "unknown")]
     assert [collected.updates.returned()[key] for key in ("pending", "security", "held")] == [None] * 3
 
@@ -471,6 +469,6 @@ def test_a_host_without_a_package_manager_is_unknown():
 def test_a_collection_has_all_that_was_read(debian):
     """A package manager that fails does not keep the automatic updates from being told."""
     debian.program("dpkg-query", "echo broken >&2; exit 2")
-    collected = _updates_packages.collect(debian.host, BOOKWORM, NOW, 48)
+    collected = _managers.collect(debian.host, BOOKWORM, NOW, 48)
     assert collected.automatic.mechanism == "unattended-upgrades"
     assert {"updates.error", "updates.automatic.unknown"} <= {item["id"] for item in collected.findings}

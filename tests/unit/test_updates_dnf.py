@@ -18,8 +18,9 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _updates_dnf, _updates_findings
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import dnf as _dnf
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 
 from .updates_bed import RpmBed, Rpms, missing
 
@@ -52,7 +53,7 @@ def moment(seconds=0.0):
 
 def read(bed, now=None, release=None, **more):
     """The reading with what follows from it; the automatic updates are another reader's."""
-    reading = _updates_findings.complete(_updates_dnf.read(bed.host, release or {}, now or moment(), 48, **more))
+    reading = _updates_findings.complete(_dnf.read(bed.host, release or {}, now or moment(), 48, **more))
     reading.findings = [item for item in reading.findings if not item["id"].startswith("updates.automatic")]
     return reading
 

@@ -15,7 +15,8 @@ import time
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _updates_findings, _updates_zypper
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import zypper as _zypper
 
 from .updates_bed import RpmBed, Rpms, missing
 
@@ -50,7 +51,7 @@ def moment(seconds=0.0):
 
 def read(bed, now=None, **more):
     """The reading with what follows from it; the automatic updates are another reader's."""
-    reading = _updates_findings.complete(_updates_zypper.read(bed.host, {}, now or moment(), 48, **more))
+    reading = _updates_findings.complete(_zypper.read(bed.host, {}, now or moment(), 48, **more))
     reading.findings = [item for item in reading.findings if not item["id"].startswith("updates.automatic")]
     return reading
 

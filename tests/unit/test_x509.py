@@ -13,8 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_issuer, _tls_ocsp, _x509
-from ansible_collections.kopano.hardening.plugins.module_utils._parse_error import ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer as _issuer
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import ocsp as _ocsp
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 # Made for this test: ECDSA P-256, CN=recorded.test, 2026-01-01 to 2026-04-01, DNS and IPv4 and IPv6 names,
 # OCSP and CA issuers URIs, must-staple.
@@ -33,11 +35,11 @@ NO8gk6Uxcie6yg0wwy+loMDEdH9c
 
 
 def test_recorded_certificate():
-    one = _x509.read_certificate(RECORDED)
+    one = _x509_certificate.read_certificate(RECORDED)
     assert one.subject == "C=DE, O=Recorded, CN=recorded.test"
     assert one.subject == one.issuer
     assert (one.not_before, one.not_after) == (1767225600, 1775001600)
-    assert one.key == _x509.Key("EC", 256, "secp256r1")
+    assert one.key == _x509_certificate.Key("EC", 256, "secp256r1")
     assert (one.signature, one.digest) == ("ecdsa-with-SHA256", "sha256")
     assert one.dns_names == ["recorded.test", "*.recorded.test"]
     assert one.addresses == ["192.0.2.1", "2001:db8::1"]
@@ -63,18 +65,18 @@ def test_recorded_certificate():
     ],
 )
 def test_names(name, expected):
-    assert _x509.matches(_x509.read_certificate(RECORDED), name) is expected
+    assert _x509_certificate.matches(_x509_certificate.read_certificate(RECORDED), name) is expected
 
 
 def test_a_wildcard_needs_two_labels():
-    one = _x509.read_certificate(RECORDED)._replace(dns_names=["*.test"])
-    assert not _x509.matches(one, "recorded.test")
+    one = _x509_certificate.read_certificate(RECORDED)._replace(dns_names=["*.test"])
+    assert not _x509_certificate.matches(one, "recorded.test")
 
 
 @settings(max_examples=400)
 @given(st.binary(max_size=300))
 def test_arbitrary_bytes(data):
-    for read in (_x509.read_certificate, _tls_ocsp.read, _tls_issuer.read):
+    for read in (_x509_certificate.read_certificate, _ocsp.read, _issuer.read):
         with contextlib.suppress(ParseError):
             read(data)
 
@@ -86,14 +88,14 @@ def test_flipped_and_cut_bytes(at, value, end):
     data[at] = value
     for damaged in (bytes(data), bytes(data[:end])):
         try:
-            one = _x509.read_certificate(damaged)
+            one = _x509_certificate.read_certificate(damaged)
         except ParseError:
             continue
-        _x509.matches(one, "recorded.test")
-        _x509.chain_of([one, one])
+        _x509_certificate.matches(one, "recorded.test")
+        _x509_certificate.chain_of([one, one])
 
 
 def test_names_cannot_move_the_cursor():
     evil = RECORDED.replace(b"Recorded", b"\x1b[2J\r\n<b")
-    assert _x509.read_certificate(evil).subject == "C=DE, O=\\x1b[2J\\x0d\\x0a<b, CN=recorded.test"
-    assert _x509.printable("a\u202eb\u200bc") == "a\\x202eb\\x200bc"
+    assert _x509_certificate.read_certificate(evil).subject == "C=DE, O=\\x1b[2J\\x0d\\x0a<b, CN=recorded.test"
+    assert _x509_certificate.printable("a\u202eb\u200bc") == "a\\x202eb\\x200bc"

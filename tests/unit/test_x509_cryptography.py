@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _x509
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 
 x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not installed here")
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
@@ -67,11 +67,11 @@ def make(key, subject="one.test", issuer=None, signer=None, days=90, extensions=
 @pytest.mark.parametrize("kind", sorted(KEYS))
 def test_keys_and_signatures(kind):
     der = make(KEYS[kind]())
-    one, other = _x509.read_certificate(der), x509.load_der_x509_certificate(der)
+    one, other = _x509_certificate.read_certificate(der), x509.load_der_x509_certificate(der)
     assert (one.key.type, one.key.bits, one.key.curve) == TYPES[kind]
     if kind.startswith("rsa"):
         assert one.key.exponent == other.public_key().public_numbers().e
-    assert _x509.SIGNATURES[other.signature_algorithm_oid.dotted_string][0] == one.signature
+    assert _x509_certificate.SIGNATURES[other.signature_algorithm_oid.dotted_string][0] == one.signature
     assert one.sha256 == other.fingerprint(hashes.SHA256()).hex()
     assert int(one.serial, 16) == other.serial_number
     public = other.public_key().public_bytes(
@@ -85,7 +85,7 @@ def test_keys_and_signatures(kind):
 def test_pss_names_its_digest():
     key = KEYS["rsa3"]()
     der = make(key, rsa_padding=padding.PSS(padding.MGF1(hashes.SHA256()), 32))
-    assert _x509.read_certificate(der).digest == "sha256"
+    assert _x509_certificate.read_certificate(der).digest == "sha256"
 
 
 @settings(max_examples=60, deadline=None)
@@ -108,7 +108,7 @@ def test_times_and_names(moment, text):
         .sign(key, hashes.SHA256())
         .public_bytes(serialization.Encoding.DER)
     )
-    one = _x509.read_certificate(der)
+    one = _x509_certificate.read_certificate(der)
     assert one.not_before == int(moment.timestamp())
     assert one.not_after - one.not_before == 86400
     assert one.subject == "O=" + text
@@ -129,7 +129,7 @@ def chain():
         ]
 
     return [
-        _x509.read_certificate(der)
+        _x509_certificate.read_certificate(der)
         for der in (
             make(leaf, "leaf.test", "middle", middle, extensions=ids(leaf, middle, False)),
             make(middle, "middle", "root", root, extensions=ids(middle, root, True)),
@@ -142,8 +142,8 @@ def test_paths():
     leaf, middle, root = chain()
     assert [one.self_signed for one in (leaf, middle, root)] == [False, False, True]
     assert [one.authority for one in (leaf, middle, root)] == [False, True, True]
-    assert _x509.chain_of([leaf, root, middle]) == [leaf, middle, root]
-    assert _x509.chain_of([leaf, root]) == [leaf]
-    assert _x509.chain_of([]) == []
+    assert _x509_certificate.chain_of([leaf, root, middle]) == [leaf, middle, root]
+    assert _x509_certificate.chain_of([leaf, root]) == [leaf]
+    assert _x509_certificate.chain_of([]) == []
     # The same name with another key is another issuer.
-    assert _x509.chain_of([leaf, chain()[1]]) == [leaf]
+    assert _x509_certificate.chain_of([leaf, chain()[1]]) == [leaf]

@@ -20,7 +20,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _tls_wire as wire
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
 
 from . import tls_bed as bed
 from . import tls_peers as peers

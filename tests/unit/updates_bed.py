@@ -15,7 +15,7 @@ import os
 import shutil
 import subprocess
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates_model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 
 NOW = datetime.datetime(2026, 11, 25, 12, 0, tzinfo=datetime.UTC)
 BOOKWORM = {"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": "bookworm"}

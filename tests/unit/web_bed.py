@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 from .ports import free_ports as free_ports
 

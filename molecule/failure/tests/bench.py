@@ -27,7 +27,8 @@ CLIENT = PROJECT / "molecule" / "common" / "client.py"
 REPORTS = PROJECT / ".cache" / "reports"
 sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
 
-from ansible_collections.kopano.hardening.plugins.module_utils import _ask, _web_options  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client  # noqa: E402
 from kopano_lab import model  # noqa: E402
 
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
@@ -110,7 +111,7 @@ class Host:
         ]
         targets.append({"address": self.address, "port": 80, "server_name": self.lab_name, "path": "/", "tls": False})
         found = {}
-        for target, answer in zip(targets, _ask.ask_all(targets, 20.0), strict=True):
+        for target, answer in zip(targets, _client.ask_all(targets, 20.0), strict=True):
             question = f"{target['server_name'] or ''}:{target['port']}{target['path']}"
             headers = {key: value for key, value in answer["headers"].items() if key not in VOLATILE}
             kept = {key: answer[key] for key in ("status", "protocol", "cipher", "certificate", "location", "error")}
@@ -143,7 +144,7 @@ def hosts() -> list[Host]:
 
 def complete(params: dict[str, Any]) -> dict[str, Any]:
     """The module's options with their defaults, as Ansible would hand them to the module. Raises ValueError."""
-    validated = ArgumentSpecValidator(_web_options.ARGUMENT_SPEC).validate(params)
+    validated = ArgumentSpecValidator(_transaction_options.ARGUMENT_SPEC).validate(params)
     if validated.error_messages:
         raise ValueError("; ".join(validated.error_messages))
     return dict(validated.validated_parameters)

@@ -84,14 +84,15 @@ def die(when: str, name: str) -> None:
 def transaction() -> dict:
     """What the module's main() does, without Ansible around it."""
     sys.path.insert(0, HERE)
-    from ansible_collections.kopano.hardening.plugins.module_utils import _prediction, _transaction
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
 
     params, check, dies = json.load(sys.stdin)
     if dies:
         die(*dies)
     try:
-        return _transaction.run(params, check, _prediction)
-    except _transaction.TransactionError as error:
+        return _engine.run(params, check, _prediction)
+    except _engine.TransactionError as error:
         return dict(error.result, failed=True, msg=str(error))
 
 

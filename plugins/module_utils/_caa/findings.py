@@ -1,0 +1,372 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""From lookups and verdicts to findings, and the zone-file lines that repair them. No input or output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Lookup, Survey
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Grant, Judgement, Property, Request
+
+STEP = 4
+
+MAX_LISTED, MAX_TEXT = 100, 1000
+"""Records of one name server that are listed, and characters of one."""
+
+
+class Entry(NamedTuple):
+    """A kind of finding: checklist step, severity (fail, warn, info, unknown), message, and the fix in general words.
+
+    Where records have to change, a finding's own fix is zone-file lines instead; comments there say what to remove.
+    """
+
+    step: int
+    severity: str
+    message: str
+    fix: str = ""
+
+
+_DNSSEC = "Repair the zone's signatures or its DS record at the registry; until then no CA may issue."
+_SERVERS = "Bring all name servers of the zone to the same state, or take the faulty one out of its NS records."
+
+CATALOGUE = {
+    "caa.none": Entry(STEP, "fail", "No CAA record covers the name: every CA may issue for it."),
+    "caa.issue.none": Entry(STEP, "fail", "The CAA records restrict nobody: every CA may issue for the name."),
+    "caa.forbidden": Entry(STEP, "fail", "The CAA records do not let the expected CA issue for the name."),
+    "caa.nobody": Entry(STEP, "warn", "The CAA records let no CA issue for the name."),
+    "caa.renewal.refused": Entry(STEP, "warn", "The CA of the served certificate may not issue for the name any more."),
+    "caa.critical": Entry(STEP, "fail", "A critical CAA record that CAs do not understand keeps them from issuing."),
+    "caa.terms.unchecked": Entry(
+        STEP,
+        "unknown",
+        "The CA may issue only for a certain account or by certain validation methods, which could not be compared.",
+        "Set account_uri and validation_method to what the certificate client uses.",
+    ),
+    "caa.issuer.unknown": Entry(
+        STEP,
+        "unknown",
+        "The certificate's CA is a public one, but its names in CAA records are not known here.",
+        "Name them in the option issuers, or the expected CA in issuer.",
+    ),
+    "caa.not_applicable": Entry(
+        STEP, "info", "Not applicable: the certificate comes from a private CA, which CAA does not bind."
+    ),
+    "caa.certificate.unreadable": Entry(
+        STEP,
+        "unknown",
+        "The certificate given for the name cannot be read.",
+        "Pass the served certificate as PEM text.",
+    ),
+    "caa.name.invalid": Entry(STEP, "unknown", "This is no host name.", "Correct the name, or take it out of names."),
+    "caa.lookup.failed": Entry(
+        STEP,
+        "unknown",
+        "The CAA records could not be looked up; a CA that fares the same refuses to issue.",
+        "Make the zone's name servers answer questions for the type CAA, and the resolver reachable from here.",
+    ),
+    "caa.dnssec.bogus": Entry(STEP, "fail", "DNSSEC validation fails for the name: CAs must refuse to issue.", _DNSSEC),
+    "caa.dnssec.unverified": Entry(
+        STEP,
+        "unknown",
+        "DNSSEC could not be verified: the resolver does not validate, or is not trusted to say so.",
+        "Use a validating resolver on this machine, or declare the way to it safe with trust_ad.",
+    ),
+    "caa.value.malformed": Entry(STEP, "warn", "A CAA record is malformed, so it authorises nobody."),
+    "caa.domain.uppercase": Entry(
+        STEP, "warn", "A CAA record names its CA in upper case; Let's Encrypt does not accept its name that way."
+    ),
+    "caa.flags.unknown": Entry(STEP, "info", "A CAA record has flags other than 0 and 128."),
+    "caa.wildcard.unrestricted": Entry(
+        STEP,
+        "info",
+        "Wildcard certificates are not restricted separately: who may issue for the name may issue them too.",
+    ),
+    "caa.iodef.none": Entry(STEP, "info", "No iodef record: a CA has nowhere to report requests that it refused."),
+    "caa.iodef.invalid": Entry(STEP, "warn", "An iodef record is neither a mailto: nor an http(s): address."),
+    "caa.related.uncovered": Entry(
+        STEP, "warn", "The mail domain or its autodiscover name is not covered the way the name is."
+    ),
+    "caa.servers.disagree": Entry(
+        STEP,
+        "fail",
+        "The zone's name servers give different CAA records: the CA's answer is a matter of chance.",
+        _SERVERS,
+    ),
+    "caa.servers.faulty": Entry(STEP, "warn", "A name server of the zone gives no authoritative answer.", _SERVERS),
+    "caa.servers.unchecked": Entry(
+        STEP,
+        "unknown",
+        "The zone's name servers could not be asked themselves, so they were not compared.",
+        "Let this machine reach them on port 53, UDP and TCP.",
+    ),
+}
+
+
+_PROBLEMS = {_lookup.BOGUS: "caa.dnssec.bogus", _lookup.INVALID: "caa.name.invalid"}
+
+
+class Claim(NamedTuple):
+    """A CA that wants to issue (without a name: any CA), and the judgement about it."""
+
+    issuer: str
+    request: Request
+    judgement: Judgement
+
+
+class Case(NamedTuple):
+    """A name and what was judged about it: the `claim` that the verdict is about, which is of the expected CA where one
+    was named, and the claim of the CA that issued the `served` certificate, where that is known. `kind` is what else
+    the certificate says about its CA (see _caa.issuers), `unreadable` why it says nothing."""
+
+    name: str
+    lookup: Lookup
+    claim: Claim
+    served: Claim | None = None
+    kind: str = ""
+    unreadable: str = ""
+    expected: bool = False
+
+
+def finding(key: str, subject: str, evidence: str = "", fix: str = "") -> dict[str, Any]:
+    """A finding as modules return it; `fix` goes before the catalogue's general words."""
+    entry = CATALOGUE[key]
+    return {
+        "id": key,
+        "step": entry.step,
+        "severity": entry.severity,
+        "subject": subject,
+        "message": entry.message,
+        "evidence": evidence,
+        "fix": fix or entry.fix,
+    }
+
+
+def line(owner: str, record: Property) -> str:
+    """A record as a zone-file line."""
+    return f"{owner}. IN CAA {record}"
+
+
+def _remove(owner: str, record: Property) -> str:
+    return f"; remove {line(owner, record)}"
+
+
+def _lines(owner: str, records: Iterable[Property]) -> str:
+    return "\n".join(line(owner, record) for record in records)
+
+
+def _replace(owner: str, old: Property, new: Property) -> str:
+    return f"{_remove(owner, old)}\n{line(owner, new)}"
+
+
+def _permission(owner: str, request: Request, tag: str = "issue") -> str:
+    """The line that lets the request's CA issue, on the request's terms."""
+    if not request.domains:
+        # A wrong line would keep the next certificate away, so this one is left for a human to complete.
+        return (
+            f'; {owner}. IN CAA 0 {tag} "DOMAIN"  ; one for each CA in use, with the domain that it documents for CAA'
+        )
+    terms = (("accounturi", request.account_uri), ("validationmethods", request.validation_method))
+    grant = Grant(request.domains[0], tuple((name, value) for name, value in terms if value))
+    return line(owner, Property(0, tag, str(grant).encode()))
+
+
+def _report(owner: str, mailbox: str) -> str:
+    return line(owner, Property(0, "iodef", f"mailto:{mailbox}".encode()))
+
+
+def _proposal(place: str, mailbox: str, cases: Sequence[Case]) -> str:
+    """A complete set for a place that has none yet, with every CA that the cases there need."""
+    # The terms may differ from host to host, and another client's account must not be kept out.
+    requests = {case.claim.request._replace(account_uri="", validation_method="", wildcard=False) for case in cases}
+    lines = sorted({_permission(place, request) for request in requests})
+    if not any(case.claim.request.wildcard for case in cases):
+        lines.append(line(place, Property(0, "issuewild", b";")))
+    return "\n".join([*lines, _report(place, mailbox)])
+
+
+def place_for(lookup: Lookup) -> tuple[str, str]:
+    """Where records for a name belong, and the mailbox for reports: its zone's apex, unless a registry keeps that."""
+    zone = lookup.zone
+    if zone and zone.private:
+        return zone.name, zone.mailbox
+    return lookup.name, f"hostmaster@{lookup.name}"
+
+
+class Run(NamedTuple):
+    """What findings about one name have to know of the others: the names that were asked for, a complete record set for
+    each place that serves all names there, and the places of record sets that wildcard certificates depend on."""
+
+    survey: Survey
+    asked: frozenset[str]
+    proposals: dict[str, str]
+    wildcards: frozenset[str | None]
+
+
+def of_cases(cases: Sequence[Case], survey: Survey) -> list[list[dict[str, Any]]]:
+    """The findings about each name."""
+    places: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        if case.kind != _issuers.PRIVATE:
+            places.setdefault(place_for(case.lookup), []).append(case)
+    run = Run(
+        survey,
+        frozenset(case.lookup.name for case in cases),
+        {place: _proposal(place, mailbox, there) for (place, mailbox), there in places.items()},
+        frozenset(case.lookup.found_at for case in cases if case.claim.request.wildcard),
+    )
+    return [_of_case(case, run) for case in cases]
+
+
+def _of_case(case: Case, run: Run) -> list[dict[str, Any]]:
+    if case.kind == _issuers.PRIVATE:
+        return [finding("caa.not_applicable", case.name)]
+    unreadable = [finding("caa.certificate.unreadable", case.name, case.unreadable)] if case.unreadable else []
+    problem = case.lookup.problem
+    if problem:
+        return [finding(_PROBLEMS.get(problem.kind, "caa.lookup.failed"), case.name, problem.words), *unreadable]
+    return [
+        *unreadable,
+        *_of_verdict(case, run),
+        *_of_records(case.lookup, run),
+        *_of_related(case, run),
+        *_of_servers(case.lookup, run),
+    ]
+
+
+def _of_verdict(case: Case, run: Run) -> Iterator[dict[str, Any]]:
+    lookup, (_issuer, request, judgement), served = case.lookup, case.claim, case.served
+    found_at = lookup.found_at
+    if case.kind == _issuers.UNKNOWN:
+        yield finding("caa.issuer.unknown", case.name)
+    if found_at is None:
+        yield finding("caa.none", case.name, "", run.proposals[place_for(lookup)[0]])
+        return
+    if judgement.verdict == _records.UNRESTRICTED:
+        evidence = _lines(found_at, lookup.records)
+        yield finding("caa.issue.none", case.name, evidence, _permission(found_at, request))
+    for record in judgement.blockers:
+        harmless = record.kind in _records.CONTACTS
+        fix = _replace(found_at, record, record._replace(flags=0)) if harmless else _remove(found_at, record)
+        yield finding("caa.critical", case.name, line(found_at, record), fix)
+    if judgement.blockers:
+        return
+    if judgement.verdict == _records.FORBIDDEN and not request.domains:
+        yield finding("caa.nobody", case.name, *_refusal(case.claim, lookup))
+    if judgement.verdict == _records.FORBIDDEN and case.expected:
+        yield finding("caa.forbidden", case.name, *_refusal(case.claim, lookup))
+    if served and served.judgement.verdict == _records.FORBIDDEN and not (case.expected and served.request == request):
+        yield finding("caa.renewal.refused", case.name, *_refusal(served, lookup))
+    if judgement.unchecked:
+        yield finding(
+            "caa.terms.unchecked", case.name, "; ".join(f"{tag}={value}" for tag, value in judgement.unchecked)
+        )
+
+
+def _refusal(claim: Claim, lookup: Lookup) -> tuple[str, str]:
+    """Evidence and fix for a CA that may not issue."""
+    found_at = lookup.found_at or lookup.name
+    reasons = [f"{line(found_at, record)}  ; {reason}" for record, reason in claim.judgement.refusals]
+    tag = claim.judgement.refusals[0][0].kind if claim.judgement.refusals else "issue"
+    return "\n".join([f"{claim.issuer or 'any CA'}:", *reasons]), _permission(found_at, claim.request, tag)
+
+
+def _of_records(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
+    """What is wrong or missing in the record set itself, whoever wants to issue."""
+    records, found_at = lookup.records, lookup.found_at
+    if found_at is None:
+        return
+    kinds = {record.kind for record in records}
+    blockers = _records.blockers(records, literal=True)
+    for record in records:
+        here = line(found_at, record)
+        if record.kind in ("issue", "issuewild"):
+            grant = _records.parse_grant(record.value)
+            if grant is None:
+                yield finding("caa.value.malformed", found_at, here, _remove(found_at, record))
+            elif grant.domain != grant.domain.lower():
+                lower = record._replace(value=str(grant._replace(domain=grant.domain.lower())).encode())
+                yield finding("caa.domain.uppercase", found_at, here, _replace(found_at, record, lower))
+        if record.kind == "iodef" and not _records.reports_to(record):
+            yield finding("caa.iodef.invalid", found_at, here, _remove(found_at, record))
+        if record.flags not in (0, _records.CRITICAL) and record not in blockers:
+            flags = record.flags & _records.CRITICAL
+            yield finding("caa.flags.unknown", found_at, here, _replace(found_at, record, record._replace(flags=flags)))
+    if "iodef" not in kinds:
+        mailbox = lookup.home.mailbox if lookup.home else f"hostmaster@{found_at}"
+        yield finding("caa.iodef.none", found_at, "", _report(found_at, mailbox))
+    if "issue" in kinds and "issuewild" not in kinds and found_at not in run.wildcards:
+        yield finding("caa.wildcard.unrestricted", found_at, "", line(found_at, Property(0, "issuewild", b";")))
+
+
+def _of_related(case: Case, run: Run) -> Iterator[dict[str, Any]]:
+    """The domain that the name is in, and its autodiscover name: is what protects the name protecting them too?"""
+    zone = case.lookup.zone
+    if zone is None or not case.lookup.found_at:
+        return
+    for name in (zone.name, f"autodiscover.{zone.name}"):
+        related = run.survey.lookups.get(name)
+        if related is None or name in run.asked:
+            continue
+        if related.problem:
+            yield finding(_PROBLEMS.get(related.problem.kind, "caa.lookup.failed"), name, related.problem.words)
+        elif not related.records:
+            yield finding("caa.related.uncovered", name, "", run.proposals[place_for(case.lookup)[0]])
+        elif name != zone.name and related.found_at != case.lookup.found_at:
+            # The domain itself often has another CA for its web site; the autodiscover name is served from here.
+            request = case.claim.request._replace(wildcard=False)
+            claim = Claim(case.claim.issuer, request, _records.evaluate(related.records, request))
+            if claim.judgement.verdict == _records.FORBIDDEN:
+                yield finding("caa.related.uncovered", name, *_refusal(claim, related))
+
+
+def _of_servers(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
+    """What the zone's own servers say."""
+    comparison = run.survey.comparisons.get(lookup.home.name) if lookup.home else None
+    if comparison is None:
+        return
+    if not comparison.views:
+        evidence = "\n".join(f"{server}: {words}" for server, words in sorted(comparison.faults.items()))
+        yield finding("caa.servers.unchecked", comparison.zone.name, evidence)
+        return
+    for level in lookup.levels:
+        views = comparison.views.get(level.owner, {})
+        if len(set(views.values())) > 1:
+            evidence = "\n".join(f"{server}: {_listed(view)}" for server, view in sorted(views.items()))
+            yield finding("caa.servers.disagree", level.owner, evidence)
+    for server, words in sorted(comparison.faults.items()):
+        yield finding("caa.servers.faulty", comparison.zone.name, f"{server}: {words}")
+
+
+def _listed(view: Iterable[Property]) -> str:
+    """A server's records in a line, of which the length is bounded, unlike what a server may send."""
+    texts = [str(record)[:MAX_TEXT] for record in sorted(view)]
+    cut = texts[MAX_LISTED:]
+    return ", ".join(texts[:MAX_LISTED]) + (f" and {len(cut)} more" if cut else "") or "none"
+
+
+def seen_by_servers(lookup: Lookup, survey: Survey) -> Iterator[Sequence[Property]]:
+    """The deciding records as a CA finds them that happens to ask a certain name server of the zone."""
+    comparison = survey.comparisons.get(lookup.home.name) if lookup.home else None
+    if comparison is None:
+        return
+    for server in {server for views in comparison.views.values() for server in views}:
+        for level in lookup.levels:
+            view = comparison.views.get(level.owner, {}).get(server)
+            records = level.records if view is None else tuple(sorted(view))
+            if records:
+                yield records
+                break
+
+
+def unique(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each finding once, in order: names in one zone share what is wrong with it."""
+    return list({tuple(item.values()): item for item in findings}.values())

@@ -1,0 +1,108 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the module certificate_info does: reads certificates and keys and has them judged."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import permissions as _permissions
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Missing
+from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
+
+# More than any chain or bundle of authorities has, in bytes.
+LARGEST = 4 * 1024 * 1024
+
+
+def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
+    """A file's content and who can read it. Whatever is no file of a sensible size is as good as missing."""
+    try:
+        # A pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return Missing("it is no regular file"), None
+            content = stream.read(LARGEST + 1)
+            if len(content) > LARGEST:
+                return Missing(f"it is larger than {LARGEST // 1024 // 1024} MiB"), None
+            return content, _permissions.access(descriptor)
+    except OSError as error:
+        return Missing(error.strerror or str(error)), None
+
+
+def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The module's answer; raises OptionError for options that have no meaning."""
+    try:
+        now = time.time() if params["now"] is None else _checks.moment(params["now"])
+    except ValueError as error:
+        raise OptionError(f"now: {error}") from None
+    anchors = _anchors(params["ca_file"])
+    if params["certificates"] is None:
+        return _judge(params, now, anchors)
+    if params["names"]:
+        raise OptionError("names: each of certificates has its own")
+    results = [
+        dict(_judge({**params, **item}, now, anchors, f"certificates[{number}]."), path=item["chain"])
+        for number, item in enumerate(params["certificates"])
+    ]
+    return {"results": results}
+
+
+def _judge(
+    params: dict[str, t.Any], now: float, anchors: list[_checks.Certificate] | None, where: str = ""
+) -> dict[str, t.Any]:
+    """What is said of one certificate; raises OptionError for options that have no meaning."""
+    if not all(name.strip() for name in params["names"]):
+        raise OptionError(f"{where}names: a name is empty")
+    chain = _content(params, "chain")[0]
+    assert chain is not None
+    key, access = _content(params, "key")
+    answer = _checks.judge(
+        chain,
+        key,
+        params["names"],
+        now,
+        anchors=anchors,
+        self_signed_ok=params["self_signed_ok"],
+        access=access,
+        files={name: params[option] for name, option in _FILES.items() if params[option] is not None},
+    )
+    who = None
+    if access:
+        who = {name: getattr(access, name) for name in ("owner", "group", "readers", "people")}
+        who["mode"] = f"{access.mode:04o}"
+    return dict(answer, key=who)
+
+
+# What the judgement calls a file, and the option with its path.
+_FILES = {"chain": "chain", "key": "key", "ca": "ca_file"}
+
+
+def _content(params: dict[str, t.Any], option: str) -> tuple[bytes | Missing | None, _permissions.Access | None]:
+    """What an option gives, by path or as text."""
+    text = params[option + "_content"]
+    if text is not None:
+        return text.encode(errors="replace"), None
+    return (None, None) if params[option] is None else read(params[option])
+
+
+def _anchors(path: str | None) -> list[_checks.Certificate] | None:
+    if path is None:
+        return None
+    content = read(path)[0]
+    if isinstance(content, Missing):
+        raise OptionError(f"ca_file: {path}: {content}")
+    try:
+        return _checks.read_anchors(content)
+    except ParseError as error:
+        raise OptionError(f"ca_file: {path}: {error}") from None

@@ -1,0 +1,183 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""What stays on a host whose certificates certbot renews: this collection's own code, and who calls it.
+
+certbot calls the program as a deploy hook when it has renewed a certificate. A hook that fails is not called again
+before the next renewal, so its service calls the program too, whenever it ends: what has not been brought to the web
+server by then is brought to it half a day later, and a run with nothing to do takes no time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
+    ABSENT,
+    FILE,
+    LINK,
+    Change,
+    Changeset,
+    State,
+)
+
+HOME = "/usr/local/lib/kopano-hardening"
+PROGRAM = HOME + "/deploy-certificate"
+SETTINGS = "/etc/kopano-hardening/certificate.json"
+HOOK = "/etc/letsencrypt/renewal-hooks/deploy/kopano-hardening"
+UNIT_DIRECTORY = "/etc/systemd/system"
+# certbot's unit as Debian and SUSE name it, and as the packages for RHEL do.
+UNITS = ("certbot", "certbot-renew")
+PATIENCE = 120.0  # seconds that a renewal waits for another transaction to end
+
+_PROGRAM = """#!{interpreter} -IB
+# Brings certificates that certbot has renewed to the web server and Kopano's daemons, as {settings}
+# says. The role certificate of the Ansible collection kopano.hardening has put this here.
+import sys
+
+sys.path.insert(0, "{home}")
+
+from {module} import main
+
+sys.exit(main())
+"""
+
+_DROP_IN = """# The role certificate of the Ansible collection kopano.hardening has put this here.
+[Service]
+{environment}ExecStopPost={program}
+"""
+
+
+def read_pairs(certificates: t.Iterable[dict[str, t.Any]]) -> list[Pair]:
+    """The pairs of entries with C(path), C(key_path), C(chain_file) and C(key_file). Raises OSError, ValueError."""
+    found = []
+    for entry in certificates:
+        texts = []
+        for name in ("chain_file", "key_file"):
+            with open(entry[name], encoding="ascii") as stream:
+                texts.append(stream.read())
+        found.append(Pair(entry["path"], entry["key_path"], texts[0], texts[1]))
+    return found
+
+
+# --- on the host, later ----------------------------------------------------------------------------------------------
+
+
+def main() -> int:
+    """The program: bring every certificate of the settings to its place. Returns the exit status."""
+    try:
+        with open(SETTINGS) as stream:
+            settings = json.load(stream)
+        renewed = os.environ.get("RENEWED_LINEAGE")
+        folders = {os.path.dirname(entry["chain_file"]) for entry in settings["certificates"]}
+        if renewed and os.path.normpath(renewed) not in folders:
+            return 0
+        result = _deploy.deploy(read_pairs(settings["certificates"]), settings, patience=PATIENCE)
+    except (_deploy.DeployError, OSError, ValueError, KeyError) as error:
+        _tell(f"the renewed certificate is not in use: {error}")
+        return 1
+    for warning in result["warnings"]:
+        _tell(warning)
+    if result["changed"]:
+        sys.stdout.write(
+            "kopano-hardening: new certificate: {}\n".format(" ".join(result["served"] + result["units"]) or "not used")
+        )
+    return 0
+
+
+def _tell(message: str) -> None:
+    """Where certbot's user sees it, so without control codes of foreign origin."""
+    sys.stderr.write(f"kopano-hardening: {_printable.result(message)}\n")
+
+
+# --- now -------------------------------------------------------------------------------------------------------------
+
+
+def unit() -> str:
+    """certbot's systemd unit. Raises ValueError where there is none."""
+    for name in UNITS:
+        for folder in _deploy.UNIT_DIRECTORIES:
+            if os.path.exists(os.path.join(folder, name + ".timer")):
+                return name
+    raise ValueError("there is no timer of certbot's on this host, so nothing would be renewed")
+
+
+def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
+    """What has to change on the host for renewals. ca_file: what certbot trusts besides.
+
+    Raises ValueError, and ChangeError where somebody else could exchange the code that root is going to run.
+    """
+    for folder in (HOME, os.path.dirname(SETTINGS)):
+        _paths.check_own(folder)
+    environment = f'Environment="REQUESTS_CA_BUNDLE={ca_file}"\n' if ca_file else ""
+    wanted = Changeset()
+    for path, content in _shipped_code.sources().items():
+        wanted.want(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
+    program = _PROGRAM.format(
+        interpreter=_shipped_code.interpreter(),
+        settings=SETTINGS,
+        home=HOME,
+        module=__name__,
+    )
+    wanted.want(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
+    wanted.want(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
+    wanted.want(HOOK, State(LINK, target=PROGRAM))
+    drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
+    wanted.want(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
+    return wanted.pending()
+
+
+def brings_to(paths: t.Container[str]) -> bool:
+    """Whether renewals replace one of these files."""
+    try:
+        with open(SETTINGS) as stream:
+            entries = json.load(stream)["certificates"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return any(os.path.realpath(entry["path"]) in paths for entry in entries)
+
+
+def leftovers() -> list[Change]:
+    """What has to go, so that no renewal replaces a certificate from elsewhere. The code does nothing by itself."""
+    wanted = Changeset()
+    for path in (HOOK, SETTINGS, *map(drop_in_path, UNITS)):
+        if os.path.lexists(path):
+            wanted.want(path, State(ABSENT))
+    return wanted.pending()
+
+
+def drop_in_path(name: str) -> str:
+    return f"{UNIT_DIRECTORY}/{name}.service.d/kopano-hardening.conf"
+
+
+def timer_runs() -> bool:
+    """Whether certbot renews by itself, now and after the next boot."""
+    timer = unit() + ".timer"
+    return all(_deploy.systemctl(verb, "--quiet", timer)[0] for verb in ("is-enabled", "is-active"))
+
+
+def put(changes: list[Change]) -> None:
+    """Put them in place, and have the service manager know of them. Raises ChangeError."""
+    _deploy.apply(changes)
+    if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
+        _deploy.systemctl("daemon-reload")
+
+
+def install(changes: list[Change]) -> None:
+    """Put them in place, and have certbot's timer run. Raises ChangeError, ValueError."""
+    put(changes)
+    if not timer_runs():
+        ok, words = _deploy.systemctl("enable", "--now", unit() + ".timer")
+        if not ok:
+            raise ValueError(f"certbot's timer cannot be started: {words}")

@@ -1,0 +1,918 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Looks at a TLS endpoint from outside and writes down what is there. It judges nothing; C(_tls.grade) does.
+
+C(quick) offers only what no server should accept: a few refusals prove the absence of hundreds of suites. C(full)
+offers, takes what was chosen out of the offer, and repeats until it is refused. Such chains of queries (lanes) run in
+threads beside each other, with at most L(PEAK) connections at a time to one address. Both modes come to the same
+letter: where something was accepted that may lower it, C(quick) lists what C(full) lists.
+
+The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(probe)
+describes it. What could not be found out is None, never False.
+"""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import contextlib
+import functools
+import ssl
+import threading
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto, ocsp, oracles, wire
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as ask_
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as http_
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import (
+    ACCEPTED,
+    CLOSED,
+    GARBAGE,
+    REFUSED,
+    SILENT,
+    UNREACHABLE,
+    UNTRIED,
+    Answer,
+    Secured,
+    Stream,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import Judgement, Trust
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import read as read_certificate
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
+
+Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
+"""Endpoints of one address, each with the place of its answer among all."""
+
+# Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
+PEAK = 8
+OLD_PROTOCOLS = ("TLSv1.1", "TLSv1.0", "SSLv3")
+_CLASSICAL = tuple(data.groups_of("ec", "TLSv1.2"))
+_GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.groups_of(family, "TLSv1.3"))
+# Curves that TLS 1.3 has given up; a server that takes one takes it with TLS 1.2 or older.
+_GROUPS12_ONLY = tuple(code for code in _CLASSICAL if code not in _GROUPS13)
+_ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
+
+# Queries whose results no letter depends on.
+_HARMLESS = ("groups", "order")
+# Queries of TLS 1.3 that bring no key, and those whose loss says nothing once TLS 1.3 is known not to be there.
+_WITHOUT_KEY = ("TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
+_ABOUT_13 = (*_WITHOUT_KEY, "certificates TLSv1.3")
+
+
+def _wanted(suite: data.Suite) -> bool:
+    """What a TLS 1.2 server should accept and nothing else: ephemeral elliptic curves with authenticated encryption."""
+    return suite.exchange in _ECDHE and suite.aead and not suite.name.endswith("CCM_8")
+
+
+# Suites are asked for in lanes, so that long lists are walked in parallel. A lane is one kind of key exchange.
+_LANES = (
+    ("ecdhe", lambda suite: suite.exchange in _ECDHE),
+    ("dhe", lambda suite: suite.exchange in ("DHE_RSA", "DHE_DSS")),
+    ("rsa", lambda suite: suite.exchange == "RSA"),
+    ("other", lambda suite: True),
+)
+
+
+def lanes_of(suites: t.Iterable[data.Suite]) -> list[list[int]]:
+    """The code points of the suites, in lanes; every suite is in just one, and no lane is too long for a hello."""
+    lanes: dict[str, list[data.Suite]] = {name: [] for name, _fits in _LANES}
+    for suite in suites:
+        lanes[next(name for name, fits in _LANES if fits(suite))].append(suite)
+    return [[suite.code for suite in offer] for lane in lanes.values() for offer in data.offers_of(lane)]
+
+
+_ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_ECDSA"]
+_RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_RSA"]
+_UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _wanted(suite)]
+# Code points that stand for no suite, as many as there are unwanted ones.
+UNKNOWN = range(0xE000, 0xE000 + len(_UNWANTED12))
+_SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
+# Without encryption, with a short tag, or with ciphers of one country.
+_UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in (0x1301, 0x1302, 0x1303, 0x1304)]
+
+
+def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> tuple[int, ...]:
+    """The signature algorithms that the key of a certificate cannot be used with."""
+    try:
+        key = read_certificate(certificate).key
+    except wire.ParseError:
+        return signatures
+    usable = data.KEY_SIGNATURES.get(key.scheme or key.type, ())
+    if protocol == "TLSv1.3":
+        usable = data.KEY_SIGNATURES13.get(key.curve or key.scheme, usable)
+    return tuple(code for code in signatures if code not in usable)
+
+
+def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
+    """Run the lanes, L(PEAK) at a time, in the order in which they are given; raises what one of them has raised.
+
+    One thread is the caller's. The others end with the process, whatever they are doing: one that a server keeps busy
+    is to hold up nothing.
+    """
+    waiting = collections.deque(lanes)
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                lane = waiting.popleft()
+                try:
+                    lane()
+                except BaseException as error:
+                    raised.append(error)
+
+    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(PEAK, len(waiting)) - 1)]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
+class Observer:
+    """Plans the questions to one endpoint and gathers the answers. See L(probe)."""
+
+    def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
+        self._peer = peer
+        self._full = mode == "full"
+        # Without a key share the server saves its own, and its signature, but some take no such hello.
+        self._key_shares = not self._full
+        self._trust_store = trust
+        self._http = http and peer.starttls == "none"
+        self._http_port = http_port if self._http else None
+        self._lock = threading.Lock()
+        # Protocol to the suites of those offers that should have been refused and were not.
+        self._accepted: dict[str, list[data.Suite]] = {}
+        self._answers: list[Answer] = []
+        self._flights: list[Answer] = []
+        self._ciphers: dict[str, list[int]] = {}
+        self._ssl2_suites: list[str] = []
+        self._groups: list[int] = []
+        self._order: dict[str, str] = {}
+        # Every chain that was sent, with the OCSP responses that came with it.
+        self._chains: dict[tuple[bytes, ...], list[bytes]] = {}
+        self._shown: set[tuple[str, str]] = set()
+        # Certificates from elsewhere: the rest of each chain if it is needed, None if it cannot be had.
+        self._others: dict[bytes, t.Callable[[], t.Sequence[bytes]] | None] = {}
+        self._dh_bits: list[int] = []
+        self._simulations: list[dict[str, t.Any]] = []
+        self._unclear: list[dict[str, str]] = []
+        # Those of them on which the letter depends.
+        self._lost: list[dict[str, str]] = []
+        # Protocols whose hello was answered with an older one.
+        self._answered_older: set[str] = set()
+        # Queries that a server closed on which closes on everything that it refuses.
+        self._hung_up: dict[str, str] = {}
+        self._renegotiates: bool | None = None
+        self._oracles: dict[str, str | bool | None] = {}
+        self._tickets13: bool | None = None
+        self._hsts: dict[str, t.Any] = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
+        self._redirect: dict[str, t.Any] = {"status": "not_tested"}
+
+    # Questions
+
+    def _ask(
+        self,
+        protocol: str,
+        suites: t.Sequence[int],
+        flight: bool = False,
+        groups: t.Sequence[int] | None = None,
+        signatures: t.Sequence[int] = data.ALL_SIGNATURES,
+        **more: t.Any,
+    ) -> Answer:
+        """One ClientHello with everything that this protocol may be asked along with it."""
+        if protocol == "TLSv1.3" and self._key_shares:
+            # One for each group would be long, the first is enough.
+            offered = crypto.Share.GROUPS if groups is None else groups[:1]
+            shares = [(group, crypto.placeholder(group)) for group in offered]
+            more["key_shares"] = [(group, public) for group, public in shares if public]
+        answer = ask_.ask(
+            self._peer,
+            protocol,
+            suites,
+            flight=flight,
+            groups=(_GROUPS13 if protocol == "TLSv1.3" else _CLASSICAL) if groups is None else groups,
+            signatures=signatures,
+            compressions=(1, 0) if flight and protocol != "TLSv1.3" else (0,),
+            extras=flight,
+            **more,
+        )
+        with self._lock:
+            self._answers.append(answer)
+            if (
+                answer.outcome == ACCEPTED
+                and answer.hello
+                and answer.protocol != protocol
+                and not answer.hello.downgraded
+            ):
+                self._answered_older.add(protocol)
+            if answer.outcome == ACCEPTED and flight and answer.protocol:
+                self._flights.append(answer)
+                self._note_chain(answer)
+        return answer
+
+    def _note_chain(self, answer: Answer) -> None:
+        if answer.chain:
+            staples = self._chains.setdefault(tuple(answer.chain), [])
+            if answer.staple and answer.staple not in staples:
+                staples.append(answer.staple)
+            if answer.protocol and answer.hello:
+                self._shown.add((answer.protocol, data.SUITES[answer.suite].authentication))
+        if answer.exchange and answer.exchange.bits:
+            self._dh_bits.append(answer.exchange.bits)
+        if answer.exchange and answer.exchange.group in data.GROUPS and answer.exchange.group not in self._groups:
+            self._groups.append(answer.exchange.group)
+
+    def _note_suites(self, protocol: str, suites: t.Iterable[int]) -> None:
+        with self._lock:
+            known = self._ciphers.setdefault(protocol, [])
+            known.extend(suite for suite in suites if suite not in known)
+
+    def _note_groups(self, groups: t.Iterable[int]) -> None:
+        with self._lock:
+            self._groups.extend(group for group in groups if group not in self._groups)
+
+    def _took(self, answer: Answer, protocol: str, what: str) -> bool:
+        """Whether the offer was accepted with this very protocol. What was lost, and is no refusal, is noted."""
+        if answer.lost:
+            self._note_unclear(what, answer.words, lost=True)
+        elif answer.steady:
+            self._hung_up[what] = answer.words
+        return answer.outcome == ACCEPTED and answer.protocol == protocol
+
+    def _forget(self, questions: t.Container[str]) -> None:
+        """What was lost is known now in another way."""
+        self._unclear = [entry for entry in self._unclear if entry["question"] not in questions]
+        self._lost = [entry for entry in self._lost if entry["question"] not in questions]
+
+    def _note_unclear(self, what: str, words: str, lost: bool = False) -> None:
+        with self._lock:
+            self._unclear.append({"question": what, "answer": words})
+            if lost and not what.startswith(_HARMLESS):
+                self._lost.append(self._unclear[-1])
+
+    def _walk_suites(self, protocol: str, suites: t.Sequence[int], limit: int | None = None) -> list[int]:
+        """Offer, take out what was chosen, offer the rest, until refused: a lane's suites, in the server's order."""
+        left = list(suites)
+        chosen: list[int] = []
+        while left and (limit is None or len(chosen) < limit):
+            answer = self._ask(protocol, left, flight=not chosen)
+            if not self._took(answer, protocol, protocol):
+                break
+            chosen.append(answer.suite)
+            left.remove(answer.suite)
+            self._see_certificate(protocol, answer.suite)
+            if answer.hello and answer.hello.group in data.GROUPS:
+                self._note_groups([answer.hello.group])
+        self._note_suites(protocol, chosen)
+        return chosen
+
+    # Certificates
+
+    def _see_certificate(self, protocol: str, suite: int) -> None:
+        """Have the certificate shown that goes with a suite, unless one of its kind was shown with this protocol."""
+        kind = data.SUITES[suite].authentication
+        if protocol != "TLSv1.3" and kind and (protocol, kind) not in self._shown:
+            self._took(self._ask(protocol, [suite], flight=True), protocol, f"certificate {protocol}")
+
+    def _certificates12(self) -> None:
+        """Certificates that TLS 1.2 has beside those that go with its suites: leave out what their keys sign with."""
+        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if data.SUITES[code].forward_secrecy]
+        signatures = data.ALL_SIGNATURES
+        for answer in list(self._flights):
+            if answer.protocol == "TLSv1.2" and answer.chain:
+                signatures = _without(signatures, answer.chain[0], "TLSv1.2")
+        while suites:
+            answer = self._ask("TLSv1.2", suites, flight=True, signatures=signatures)
+            left = signatures
+            if self._took(answer, "TLSv1.2", "certificates TLSv1.2") and answer.chain:
+                left = _without(signatures, answer.chain[0], "TLSv1.2")
+            if left == signatures:
+                break
+            signatures = left
+
+    def _certificates13(
+        self, groups: t.Sequence[int] = crypto.Share.GROUPS, suites: t.Sequence[int] = tuple(crypto.CIPHERS13)
+    ) -> bool:
+        """The certificates that TLS 1.3 hides, one after the other: leave out what the keys of those seen sign with.
+
+        False if TLS 1.3 cannot be spoken like that.
+        """
+        signatures = data.ALL_SIGNATURES
+        seen: list[bytes] = []
+        while True:
+            answer = ask_.ask_tls13(self._peer, suites, signatures, groups)
+            took = self._took(answer, "TLSv1.3", "certificates TLSv1.3")
+            with self._lock:
+                self._answers.append(answer)
+                if took:
+                    self._flights.append(answer)
+                    self._note_chain(answer)
+            if not took or not answer.chain:
+                return bool(seen)
+            self._note_suites("TLSv1.3", [answer.suite])
+            self._note_groups([answer.hello.group] if answer.hello and answer.hello.group else [])
+            # One that is shown although its key cannot sign so: as TLS 1.2 has it, a curve binds nothing.
+            protocol = "TLSv1.2" if answer.chain[0] in seen else "TLSv1.3"
+            left = _without(signatures, answer.chain[0], protocol)
+            if left == signatures:
+                return True
+            signatures = left
+            seen.append(answer.chain[0])
+
+    def _certificates13_otherwise(self) -> None:
+        """The certificates of TLS 1.3 where the usual groups are not taken."""
+        groups = [group for group in crypto.Share.ALL if group in self._groups]
+        suites = [suite for suite in crypto.CIPHERS13 if suite in self._ciphers["TLSv1.3"]]
+        if not (groups and suites and self._certificates13(groups, suites)):
+            self._note_unclear("certificates TLSv1.3", "its groups or suites cannot be spoken here")
+
+    # Lanes
+
+    def _quick12(self) -> None:
+        """What TLS 1.2 takes, in three hellos.
+
+        A server that chooses a suite after so many unknown ones reads the list to its end, so that all unwanted suites
+        fit in one hello. Where that is not clear, everything is offered in parts.
+        """
+        rsa = self._ask("TLSv1.2", _RSA12, flight=True, unknown=UNKNOWN)
+        ecdsa = self._ask("TLSv1.2", _ECDSA12, flight=True, unknown=() if rsa.outcome == ACCEPTED else UNKNOWN)
+        answers = (rsa, ecdsa)
+        if any(answer.lost or answer.steady for answer in answers) or not any(answer.hello for answer in answers):
+            for lane in self._parts12(1):
+                lane()
+            return
+        self._note_suites("TLSv1.2", [one.suite for one in answers if self._took(one, "TLSv1.2", "TLSv1.2")])
+        self._unwanted("TLSv1.2", _UNWANTED12)
+
+    def _parts12(self, limit: int | None = None) -> list[t.Callable[[], t.Any]]:
+        """What TLS 1.2 takes, in hellos that every server reads to their end."""
+        wanted = [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
+        return wanted + [functools.partial(self._unwanted, "TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
+
+    def _quick13(self) -> None:
+        """Certificates of TLS 1.3; if none can be had, whether it is there at all, and with which group."""
+        if not self._certificates13():
+            self._walk_suites("TLSv1.3", _SUITES13, 1)
+
+    def _walk_groups(self, family: str, limit: int | None = None) -> list[int]:
+        """The groups of a family that TLS 1.3 takes, in the server's order."""
+        left = data.groups_of(family, "TLSv1.3")
+        chosen: list[int] = []
+        while left and (limit is None or len(chosen) < limit):
+            answer = self._ask("TLSv1.3", _SUITES13, groups=left)
+            group = answer.hello.group if answer.hello else None
+            if not self._took(answer, "TLSv1.3", "groups " + family) or group is None or group not in left:
+                break
+            self._note_suites("TLSv1.3", [answer.suite])
+            chosen.append(group)
+            left.remove(group)
+        self._note_groups(chosen)
+        return chosen
+
+    def _old_groups(self, groups: t.Sequence[int]) -> None:
+        """Curves before TLS 1.3, out of the server's parameters; a server that ignores the offer ends this.
+
+        A server has one list for TLS 1.2 and what is older, so that one protocol, the newest with such suites, tells.
+        """
+        left = list(groups)
+        ephemeral = {
+            protocol: [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange in _ECDHE]
+            for protocol in ("TLSv1.2", *OLD_PROTOCOLS)
+        }
+        protocol = next((name for name, suites in ephemeral.items() if suites), None)
+        while left and protocol:
+            answer = self._ask(protocol, ephemeral[protocol], flight=True, groups=left)
+            if (
+                not self._took(answer, protocol, f"groups {protocol}")
+                or not answer.exchange
+                or answer.exchange.group not in left
+            ):
+                break
+            self._note_groups([answer.exchange.group])
+            left.remove(answer.exchange.group)
+
+    def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> None:
+        """Suites (or a whole protocol) that should be refused: one question, and if it succeeds, all of them later.
+
+        A server without this protocol may choose an older one with these suites.
+        """
+        answer = self._ask(protocol, [suite.code for suite in suites], flight=True)
+        self._took(answer, protocol, protocol)
+        if answer.outcome == ACCEPTED and answer.protocol:
+            with self._lock:
+                known = self._accepted.setdefault(answer.protocol, [])
+                known += [suite for suite in suites if suite not in known]
+
+    def _accepted_lanes(self) -> list[t.Callable[[], t.Any]]:
+        """What lists the suites of a server that takes some that it should not: they decide on its score."""
+        wanted = [("TLSv1.2", _RSA12), ("TLSv1.2", _ECDSA12), ("TLSv1.3", _SUITES13)]
+        lanes = [(protocol, lane) for protocol, suites in self._accepted.items() for lane in lanes_of(suites)]
+        if lanes and not self._full:
+            lanes += [(name, suites) for name, suites in wanted if set(suites) & set(self._ciphers.get(name, ()))]
+        return [
+            functools.partial(self._walk_suites, protocol, [code for code in lane if code not in known])
+            for protocol, lane in lanes
+            for known in [self._ciphers.get(protocol, ())]
+        ]
+
+    def _ssl2(self) -> None:
+        answer = ask_.ask_ssl2(self._peer)
+        if answer.steady and answer.outcome in (CLOSED, GARBAGE) and answer.words != "alert internal_error":
+            # A server that knows TLS alone has no alert for this hello: it hangs up, or complains in its own way.
+            answer = answer._replace(outcome=REFUSED, steady=False)
+        took = self._took(answer, "SSLv2", "SSLv2")
+        with self._lock:
+            self._answers.append(answer)
+            if took:
+                self._ssl2_suites = answer.words.split()
+                # SSL 2.0 has no chains.
+                self._others.setdefault(answer.chain[0], None)
+        if took and not self._ssl2_suites:
+            # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
+            self._note_unclear("SSLv2", "it greets in SSL 2.0 but names no suite")
+
+    def _cipher_order(self, protocol: str) -> None:
+        """Whose preference decides: offer the accepted suites forwards and backwards.
+
+        A server may let ChaCha20 win when a client prefers it (and keep its own order otherwise), so that neither
+        offer begins with it.
+        """
+        suites = sorted(self._ciphers[protocol], key=lambda code: "CHACHA20" in data.SUITES[code].name)
+        plain = [code for code in suites if "CHACHA20" not in data.SUITES[code].name]
+        if len(plain) < 2:
+            return
+        rest = suites[len(plain) :]
+        answers = [self._ask(protocol, plain + rest), self._ask(protocol, plain[::-1] + rest)]
+        took = [self._took(answer, protocol, f"order {protocol}") for answer in answers]
+        if all(took):
+            self._order[protocol] = "server" if answers[0].suite == answers[1].suite else "client"
+
+    def _simulate(self, client: str) -> None:
+        suites = [int(code, 16) for code in data.REFERENCE_CLIENTS[client].split()]
+        answer = self._ask("TLSv1.2", suites, groups=data.REFERENCE_GROUPS)
+        if self._took(answer, answer.protocol or "", client):
+            with self._lock:
+                self._simulations.append(
+                    {"client": client, "protocol": answer.protocol, "suite": data.SUITES[answer.suite].name}
+                )
+
+    def _renegotiation(self) -> None:
+        suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
+        if suites:
+            answer = ask_.ask_renegotiation(self._peer, suites)
+            refused = answer.outcome == REFUSED or (answer.steady and answer.words == ask_.NO_RENEGOTIATION)
+            self._renegotiates = True if answer.outcome == ACCEPTED else False if refused else None
+
+    def _oracle_lanes(self) -> list[t.Callable[[], t.Any]]:
+        """ROBOT, by the newest protocol with RSA key exchange, and CBC padding; neither without such suites."""
+        lanes: list[t.Callable[[], t.Any]] = []
+        for protocol in ("TLSv1.2", "TLSv1.1", "TLSv1.0"):
+            rsa = [code for code in self._ciphers.get(protocol, ()) if data.SUITES[code].exchange == "RSA"]
+            if rsa:
+                lanes.append(functools.partial(self._find_oracle, "rsa", oracles.rsa, protocol, rsa))
+                break
+        cbc = oracles.cbc_suites(self._ciphers.get("TLSv1.2", ()))
+        return lanes + ([functools.partial(self._find_oracle, "cbc", oracles.cbc, cbc)] if cbc else [])
+
+    def _find_oracle(self, name: str, find: t.Callable[..., str | bool | None], *suites: t.Any) -> None:
+        self._oracles[name] = find(self._peer, *suites)
+
+    # A real client: HSTS, tickets
+
+    def _visit(self) -> None:
+        """Finish a handshake as a browser would, but for the chain, and ask for the start page."""
+        answer = self._visit_with(self._trust_store.blind)
+        if _names_alert(answer.words, "no application protocol"):
+            answer = self._visit_with(self._trust_store.without_alpn)
+        if answer.outcome != ACCEPTED and self._http:
+            self._hsts = {"status": "error", "reason": answer.words}
+
+    def _visit_with(self, context: ssl.SSLContext) -> Answer:
+        return self._peer.persist(functools.partial(self._visit_once, context))
+
+    def _visit_once(self, context: ssl.SSLContext) -> Answer:
+        try:
+            with self._peer.connect() as (sock, deadline):
+                secured = Secured(sock, deadline, context, self._peer.sni)
+                self._note_peer(secured.tls)
+                if self._http:
+                    self._read_page(secured)
+            return Answer(ACCEPTED)
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            return Answer(CLOSED, "connection closed")
+        except ssl.SSLError as error:
+            words = str(error.reason or error)
+            return Answer(CLOSED if _names_alert(words, "internal error") else REFUSED, words)
+        except http_.HttpError as error:
+            return Answer(CLOSED if error.cut else REFUSED, str(error))
+        except (OSError, ask_.Unreachable, wire.ParseError) as error:
+            answer = ask_.lost(error)
+            # Time is short when a server keeps silent here, and nothing but HSTS is at stake.
+            return answer._replace(outcome=UNTRIED) if answer.outcome in (SILENT, GARBAGE) else answer
+
+    def _note_peer(self, tls: ssl.SSLObject) -> None:
+        """The chain as the local library has it; before Python 3.10 it only tells the first certificate."""
+        read_chain = getattr(tls._sslobj, "get_unverified_chain", None)  # type: ignore[attr-defined]
+        leaf = tls.getpeercert(binary_form=True)
+        if leaf:
+            shown = read_chain() if read_chain else None
+            self._others[leaf] = (
+                (lambda: [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in shown[1:]]) if shown else None
+            )
+
+    def _read_page(self, secured: Secured) -> None:
+        try:
+            head = _get(secured, http_.request(self._peer.sni or self._peer.name, self._peer.port, 443))
+        except http_.HttpError as error:
+            if not error.other or self._peer.port == 443:
+                raise
+            self._hsts = {"status": "not_applicable"}
+            return
+        self._hsts = http_.read_hsts(head.values("strict-transport-security"))
+        session = secured.tls.session
+        if secured.tls.version() == "TLSv1.3" and session is not None:
+            self._tickets13 = session.has_ticket
+
+    def _plain_http(self) -> None:
+        """Ask for the start page without TLS, and see where it leads."""
+        assert self._http_port is not None
+        try:
+            with self._peer.connect(self._http_port) as (sock, deadline):
+                request = http_.request(self._peer.sni or self._peer.name, self._http_port, 80)
+                head = _get(Stream(sock, deadline), request)
+            self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
+        except ask_.Unreachable as error:
+            self._redirect = {"status": "closed", "reason": str(error)}
+        except (OSError, http_.HttpError, wire.ParseError) as error:
+            self._redirect = {"status": "error", "reason": str(error)}
+
+    # The plan
+
+    def run(self) -> None:
+        """Ask what everybody is asked, then what the answers call for."""
+        # The longest lanes go first.
+        lanes: list[t.Callable[[], t.Any]] = [self._visit]
+        full13: list[t.Callable[[], t.Any]] = []
+        full13 += [functools.partial(self._walk_groups, family) for family in ("ec", "pq", "ffdhe")]
+        full13.append(functools.partial(self._walk_suites, "TLSv1.3", _SUITES13))
+        if self._full:
+            lanes += [*full13, self._certificates13, *self._parts12()]
+        else:
+            lanes += [self._quick13, self._quick12, functools.partial(self._walk_groups, "pq", 1)]
+            lanes.append(functools.partial(self._unwanted, "TLSv1.3", _UNWANTED13))
+        lanes += [functools.partial(self._unwanted, name, data.old_suites(name)) for name in OLD_PROTOCOLS]
+        lanes.append(self._ssl2)
+        if self._http_port:
+            lanes.append(self._plain_http)
+        together(lanes)
+        if self._full and self._wants_key_shares():
+            self._forget(_WITHOUT_KEY)
+            self._key_shares = True
+            together(full13)
+        if not self._peer.failure:
+            together(self._accepted_lanes())
+            together(self._later())
+            self._settle()
+
+    def _wants_key_shares(self) -> bool:
+        """Whether TLS 1.3 was spoken when its certificates were fetched, and with no hello that brought no key."""
+        spoken = [answer for answer in self._answers if answer.outcome == ACCEPTED and answer.protocol == "TLSv1.3"]
+        return bool(spoken) and all(answer.chain for answer in spoken)
+
+    def _settle(self) -> None:
+        """Find out what losses and contradictions mean for whole protocols.
+
+        A server does not have a protocol that it answers with an older one, unless it marks that it was kept from a
+        newer one (RFC 8446, 4.1.3). Closing the connection may be its way to refuse suites, but where it closes on
+        everything that a protocol may offer, something else may do that, and the protocol is not known.
+        """
+        for protocol, words in self._hung_up.items():
+            if protocol in data.PROTOCOLS and not self._ciphers.get(protocol):
+                self._note_unclear(protocol, words, lost=True)
+        if self._protocols()["TLSv1.3"] is None:
+            suites = [*_SUITES13, *_RSA12, *_ECDSA12, *(suite.code for suite in data.old_suites("TLSv1.0"))]
+            self._ask("TLSv1.3", suites[: data.MAX_SUITES], older=(0x0303, 0x0302, 0x0301))
+        for protocol in self._answered_older:
+            self._forget(_ABOUT_13 if protocol == "TLSv1.3" else (protocol,))
+        chosen = {answer.protocol for answer in self._answers if answer.outcome == ACCEPTED}
+        for protocol, there in self._protocols().items():
+            if protocol in chosen and there is False:
+                words = "inconsistent ServerHellos: chosen for one hello, refused for another"
+                self._note_unclear(protocol, words, lost=True)
+
+    def _later(self) -> list[t.Callable[[], t.Any]]:
+        """Questions that depend on what was accepted."""
+        questions: list[t.Callable[[], t.Any]] = []
+        if any(not _wanted(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
+            questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
+        if self._ciphers.get("TLSv1.3") and ("TLSv1.3", "") not in self._shown:
+            questions.append(self._certificates13_otherwise)
+        questions += self._oracle_lanes()
+        if self._full or ("TLSv1.3", "") not in self._shown:
+            # Otherwise TLS 1.3 has shown keys of every kind.
+            questions.append(self._certificates12)
+        if self._full:
+            questions += [
+                functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
+            ]
+            questions.append(
+                functools.partial(self._old_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
+            )
+        if self._full or not self._features()["secure_renegotiation"]:
+            questions.append(self._renegotiation)
+        return questions
+
+    # What was seen
+
+    def observation(self) -> dict[str, t.Any]:
+        """See L(probe)."""
+        # Before the chains are judged: what that takes is not the endpoint's fault.
+        error = self._error()
+        certificates, broken = self._certificates()
+        return {
+            "error": error or broken,
+            "protocols": self._protocols(),
+            "ciphers": {
+                protocol: self._ssl2_suites
+                if protocol == "SSLv2"
+                else [data.SUITES[code].name for code in self._ciphers[protocol]]
+                for protocol in data.PROTOCOLS
+                if (self._ssl2_suites if protocol == "SSLv2" else self._ciphers.get(protocol))
+            },
+            "groups": [data.GROUPS[code].name for code in self._groups if code in data.GROUPS],
+            "cipher_order": self._order,
+            "certificates": certificates,
+            "ca_file": self._trust_store.given,
+            "features": self._features(),
+            "oracles": self._oracles,
+            "simulations": self._simulations,
+            "hsts": self._hsts,
+            "redirect": self._redirect,
+            "unclear": self._unclear,
+            "lost": self._lost,
+        }
+
+    def _error(self) -> str | None:
+        peer, answers = self._peer, self._answers
+        if not any(answer.outcome == ACCEPTED for answer in answers):
+            for outcome in (UNREACHABLE, GARBAGE, SILENT):
+                words = next((answer.words for answer in answers if answer.outcome == outcome), None)
+                if words and (outcome != UNREACHABLE or peer.failure):
+                    return peer.failure or words
+            return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing asked"))
+        if peer.deadline.passed:
+            return "too slow for the time limit"
+        if peer.failure:
+            return f"it stopped answering: {peer.failure}"
+        if not any(self._protocols().values()):
+            return self._lost[0]["answer"] if self._lost else "no protocol was accepted"
+        return None
+
+    def _protocols(self) -> dict[str, bool | None]:
+        unclear = {entry["question"] for entry in self._unclear}
+        seen = {name for name, suites in self._ciphers.items() if suites} | ({"SSLv2"} if self._ssl2_suites else set())
+        return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
+
+    def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
+        """What is known of each chain that was sent, and why one could not be read."""
+        known = {chain: (staples, True) for chain, staples in self._chains.items()}
+        for leaf, rest in self._others.items():
+            if leaf not in [chain[0] for chain in known]:
+                known[(leaf, *(rest() if rest else ()))] = [], rest is not None
+        certificates: list[dict[str, t.Any]] = []
+        for chain, (staples, whole) in known.items():
+            try:
+                parsed = [read_certificate(der) for der in chain]
+            except wire.ParseError as error:
+                return certificates, str(error)
+            trust = self._judge(parsed, whole)
+            staple = ocsp.judge(staples, trust.path)
+            certificates.append(
+                {"chain": parsed, "whole": whole, "trust": trust, "ocsp": staple.status, "ocsp_reason": staple.reason}
+            )
+        return certificates, None
+
+    def _judge(self, chain: t.Sequence[x509.Certificate], whole: bool) -> Judgement:
+        trust = self._trust_store.judge(chain, self._peer.address, self._peer.deadline.remaining)
+        if trust.trusted or whole:
+            return trust
+        return trust._replace(trusted=None, reason="only the first certificate of the chain could be read")
+
+    def _features(self) -> dict[str, t.Any]:
+        """What the ServerHellos said beside protocol and suite: the newest protocol that could speak of it counts."""
+        old = sorted(
+            (answer for answer in self._flights if answer.hello and answer.protocol != "TLSv1.3"),
+            key=lambda answer: data.PROTOCOLS.index(answer.protocol or ""),
+        )
+        hello = old[-1].hello if old else None
+        has = (lambda kind: kind in hello.extensions) if hello else (lambda kind: None)
+        alpn = [answer.alpn for answer in self._flights if answer.alpn]
+        return {
+            "compression": any(answer.hello.compression != 0 for answer in old if answer.hello)
+            if old
+            else False
+            if self._flights
+            else None,
+            "secure_renegotiation": has(wire.RENEGOTIATION_INFO),
+            "client_renegotiation": self._renegotiates,
+            "extended_master_secret": has(wire.EXTENDED_MASTER_SECRET),
+            "session_tickets": has(wire.SESSION_TICKET)
+            if self._tickets13 is None
+            else bool(has(wire.SESSION_TICKET)) or self._tickets13,
+            "heartbeat": has(wire.HEARTBEAT),
+            "alpn": alpn[0] if alpn else None,
+            "ocsp_stapled": any(self._chains.values()) if self._chains else None,
+            "dh_bits": min(self._dh_bits) if self._dh_bits else None,
+        }
+
+
+def _names_alert(words: str, alert: str) -> bool:
+    """Whether an error of the module ssl is this alert. Before Python 3.12 some have OpenSSL's text, not its name."""
+    return alert in words.lower().replace("_", " ")
+
+
+def _get(stream: Stream, request: bytes) -> http_.Head:
+    """Send a request, read the head of the final answer."""
+    stream.send(request)
+    received = b""
+    while True:
+        more = stream.receive()
+        received += more
+        head = http_.read_head(received, not more)
+        if head:
+            return head
+
+
+def probe(
+    endpoint: t.Mapping[str, t.Any],
+    mode: str = "full",
+    timeout: float = 10.0,
+    *,
+    trust: Trust | None = None,
+    http: bool = True,
+    http_port: int | None = None,
+) -> dict[str, t.Any]:
+    """Look at one endpoint at one address: C(host), C(address), C(port), and optionally C(server_name), C(starttls).
+
+    C(timeout) (seconds) bounds it all. C(http_port) is where plain HTTP is asked for, 80 beside port 443 by default.
+    It never raises for what the other side does. The observation:
+
+    C(host, address, port, server_name, starttls, mode, server_groups) as given; C(connections) opened, C(duration_ms);
+    C(error) words, or None if there is something to grade;
+    C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
+    mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
+    C(certificates) one for each chain that is served: C(chain) of C(_x509.certificate.Certificate) as sent,
+    C(whole) unless only the first could be read, C(trust) a C(_tls.trust.Judgement), C(ocsp) and C(ocsp_reason) what
+    C(_tls.ocsp) makes of the stapled responses; C(ca_file) whether one was given, C(named) whether there is a name to
+    be found in them;
+    C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
+    C(oracles) what C(_tls.oracles) finds: C(rsa) and C(cbc), False, words, or None for what could not be found out;
+    C(hsts) and C(redirect) as C(_tls.http) reads them; C(unclear) questions without a clear answer, and C(lost) those
+    of them that were lost and on which the letter depends.
+    """
+    started = time.monotonic()
+    peer = ask_.Peer(endpoint, timeout)
+    if peer.fault:
+        return failed(endpoint, mode, peer.fault, trust or Trust())
+    if http_port is None and peer.port == 443:
+        http_port = 80
+    observer = Observer(peer, mode, trust or Trust(), http, http_port)
+    observer.run()
+    return _written_down(endpoint, peer, mode, started, observer.observation())
+
+
+def _written_down(
+    endpoint: t.Mapping[str, t.Any], peer: ask_.Peer, mode: str, started: float, seen: dict[str, t.Any]
+) -> dict[str, t.Any]:
+    return dict(
+        seen,
+        server_groups=endpoint.get("server_groups") or [],
+        host=peer.host,
+        address=peer.address,
+        port=peer.port,
+        server_name=peer.name,
+        named=peer.named,
+        starttls=peer.starttls,
+        mode=mode,
+        connections=peer.connections,
+        duration_ms=int((time.monotonic() - started) * 1000 + 0.5),
+    )
+
+
+def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust) -> dict[str, t.Any]:
+    """The observation of an endpoint that could not be asked at all."""
+    peer = ask_.Peer(dict(endpoint, address=endpoint.get("address") or ""), 0)
+    observation = Observer(peer, mode, trust, False, None).observation()
+    return _written_down(endpoint, peer, mode, time.monotonic(), dict(observation, error=words))
+
+
+# What the deadline of an endpoint leaves for what cannot be interrupted, and for a busy machine: a factor, and seconds.
+OVERTIME, GRACE = 1.2, 0.5
+
+R = t.TypeVar("R")
+
+
+def within(seconds: float, function: t.Callable[[], R]) -> R:
+    """What the function returns or raises; TimeoutError if that takes longer. Its thread is then left behind."""
+    future: concurrent.futures.Future[R] = concurrent.futures.Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        return future.result(seconds)
+    except concurrent.futures.TimeoutError as error:
+        raise TimeoutError(f"not within {seconds} seconds") from error
+
+
+def probe_all(
+    endpoints: t.Sequence[t.Mapping[str, t.Any]],
+    mode: str = "full",
+    timeout: float = 10.0,
+    *,
+    trust: Trust,
+    http: bool = True,
+    concurrency: int = 32,
+    processes: int = 1,
+    judge: t.Callable[[dict[str, t.Any]], t.Any] = lambda observation: observation,
+) -> list[t.Any]:
+    """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(probe).
+
+    C(concurrency) addresses are looked at beside each other. Endpoints that share one take turns, so that nobody gets
+    more than L(PEAK) connections at a time, and a slow one costs its neighbours no time of theirs.
+
+    What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
+    addresses are shared out, this has to be something that JSON can carry.
+
+    Each has a deadline, and all together have one, that nothing in here can miss, be it in a loop of the TLS library: a
+    thread or a process that does is left behind, and its endpoints have no grade.
+    """
+    threads = max(1, concurrency // processes)
+    allowance = timeout * OVERTIME + GRACE
+
+    def resolve() -> list[str | list[str]]:
+        with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
+            return list(
+                pool.map(lambda one: one.get("addresses") or ask_.resolve(one["host"], one["port"], timeout), endpoints)
+            )
+
+    def look(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
+        def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
+            return [(place, look_at(endpoint)) for place, endpoint in queue]
+
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return [seen for queue in pool.map(take_turns, queues) for seen in queue]
+
+    def look_at(endpoint: t.Mapping[str, t.Any]) -> t.Any:
+        try:
+            return within(allowance, lambda: judge(probe(endpoint, mode, timeout, trust=trust, http=http)))
+        except TimeoutError:
+            words = "it kept the prober busy beyond the time limit"
+        except Exception as error:
+            # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
+            words = f"{type(error).__name__}: {error}"
+        return judge(failed(endpoint, mode, words, trust))
+
+    # While others are forked there must be no threads here, so names are then resolved elsewhere too.
+    resolved = Beside(resolve).result() if processes > 1 else resolve()
+    found: list[t.Any] = []
+    turns: dict[str, list[tuple[int, dict[str, t.Any]]]] = {}
+    for endpoint, addresses in zip(endpoints, resolved):
+        if isinstance(addresses, str):
+            found.append(judge(failed(endpoint, mode, addresses, trust)))
+            continue
+        for address in addresses:
+            turns.setdefault(address, []).append((len(found), dict(endpoint, address=address)))
+            found.append(None)
+    queues = list(turns.values())
+    if processes == 1:
+        seen = look(queues)
+    else:
+        shares = [queues[number::processes] for number in range(processes)]
+        others = [Beside(functools.partial(look, share)) for share in shares]
+        seen = []
+        for share, other in zip(shares, others):
+            try:
+                # As threads take the next queue when they are free, no one waits for more than this.
+                turns_at_most = sum(map(len, share)) / threads + max(map(len, share), default=0)
+                seen += other.result(turns_at_most * allowance)
+            except (RuntimeError, ValueError) as error:
+                lost = [one for queue in share for one in queue]
+                seen += [(place, judge(failed(one, mode, f"not asked: {error}", trust))) for place, one in lost]
+    for place, value in seen:
+        found[place] = value
+    return found

@@ -1,0 +1,928 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""The seven steps of a change, in order: read, stage, rehearse, swap, reload, probe, commit, all under one lock.
+
+Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. Whatever goes wrong from I(swap) on
+puts every path back and has the server read it again. What a crash leaves is put right by the next run, from the
+journal. docs/architecture.md shows the map.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
+    replaced_certificates as _replaced_certificates,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
+    ABSENT,
+    FILE,
+    Change,
+    Changeset,
+    State,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import strength as _strength
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError, error_logs
+
+END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
+REQUEST_TIMEOUT = 10.0
+LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
+# Seconds until the guard tries a rollback again that did not succeed, for example on a full disk.
+GUARD_PAUSES = (1, 5, 30, 60, 300)
+RESTORECON_TIMEOUT = 30
+
+# Why the guard has rolled a transaction back by itself.
+GUARD_REASONS = {
+    "timer": "by its timer, since it was not confirmed in time",
+    "boot": "at the boot of the host, since it was not complete before",
+}
+
+# Why a transaction cannot be confirmed, by its state; None: the journal does not have it.
+_UNCONFIRMABLE: dict[str | None, str] = {
+    _journal.UNDONE: "confirm: transaction {0!r} was not confirmed in time, the host has already rolled it back",
+    None: "confirm: transaction {0!r} does not wait for a confirmation on this host",
+}
+
+# What each of these raises is the user's or the host's fault, and its text says what to do.
+EXPECTED = (
+    _changeset.ChangeError,
+    _webserver_model.ConfigError,
+    _fragments.FragmentError,
+    _guard.GuardError,
+    _journal.JournalError,
+    ServerError,
+    OSError,
+)
+
+
+class TransactionError(Exception):
+    """The transaction did not happen, or was rolled back. result is what the module returns beside the message."""
+
+    def __init__(self, message: str, result: dict[str, t.Any]) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+class _Stop(Exception):
+    """A reason to stop, with what is known about it."""
+
+    def __init__(self, fault: _diagnose.Fault, message: str | None = None) -> None:
+        super().__init__(message or fault.message())
+        self.fault = fault
+
+
+def _stop(words: str) -> _Stop:
+    return _Stop(_diagnose.Fault(words))
+
+
+class _Interrupted(BaseException):
+    """Somebody wants the run to end."""
+
+
+def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> dict[str, t.Any]:
+    """Do what the module's options say; return what the module returns. Raises TransactionError.
+
+    prediction: the module C(_transaction.prediction), which brings the prober with it. With None a run that is about to
+    rehearse a change does not, and returns C(ungraded); the same run with the prober then does everything.
+    """
+    return _Transaction(params, check_mode, prediction).run()
+
+
+class _Transaction:
+    def __init__(self, params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> None:
+        self.params = params
+        self.check_mode = check_mode
+        self.prediction = prediction
+        self.lock = Lock()
+        self.journal = Journal()
+        self.changeset = Changeset()
+        self.record: Record | None = None
+        self.own_addresses: frozenset[bytes] | None = None
+        self.strength: _strength.Strength
+        self.responses: dict[int, tuple[_client.Target, _client.Answer]] = {}  # of the live server, by id of the target
+        self.swapped = False
+        self.signalled = False
+        self.phase = "lock"
+        self._phase_started = self._started = time.monotonic()
+        self.result: dict[str, t.Any] = {
+            "changed": False,
+            "diff": [],
+            "transaction": None,
+            "rehearsal": None,
+            "phase": "lock",
+            "rolled_back": False,
+            "recovered": None,
+            "adopted": [],
+            "kept": [],
+            "weakened": [],
+            "probes": [],
+            "timings": {},
+            "warnings": [],
+        }
+
+    # --- the frame ---
+
+    def _enter(self, phase: str) -> None:
+        now = time.monotonic()
+        self.result["timings"][self.phase] = round((now - self._phase_started) * 1000, 1)
+        self.phase = self.result["phase"] = phase
+        self._phase_started = now
+        self.lock.say(phase)
+
+    def run(self) -> dict[str, t.Any]:
+        # A lost connection or a stop of the play must take the change back like any other failure.
+        _on_signals(_interrupted)
+        try:
+            self.lock.acquire()
+            try:
+                self._steps()
+            except BaseException:
+                self._roll_back()
+                raise
+            finally:
+                self._report_found()
+                self._enter(self.phase)
+                self.lock.release()
+        except _Stop as error:
+            raise self._error(str(error), error.fault) from error
+        except EXPECTED as error:
+            fault = _diagnose.Fault(str(error), getattr(error, "file", None), getattr(error, "line", None))
+            raise self._error(str(error), fault) from error
+        except _Interrupted as error:
+            raise self._error(str(error), _diagnose.Fault(str(error))) from error
+        except Exception as error:  # a defect of this collection; what became of the host is reported all the same
+            words = f"unexpected {type(error).__name__}: {error}"
+            self.result["exception"] = traceback.format_exc()
+            raise self._error(words, _diagnose.Fault(words)) from error
+        finally:
+            self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
+        return self.result
+
+    def _report_found(self) -> None:
+        """Name the edits that were kept. Where that fails it is a warning: what the run itself came to counts."""
+        try:
+            self.result["warnings"] += self.journal.found.report(mark=not self.check_mode)
+        except Exception as error:  # whatever it is, the lock has to be released
+            self.result["warnings"].append(f"kept edits in {self.journal.found.folder} cannot be listed: {error}")
+
+    def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
+        failure = dict(fault._asdict(), phase=self.phase)
+        if self.result["rolled_back"]:
+            outcome = "everything is back as it was"
+        elif self.record is not None and self.record.state in (_journal.PROVEN, _journal.COMMITTED):
+            outcome = "the change is in place and good, the next run finishes its record"
+        elif self.record is not None and self.swapped:
+            outcome = "NOT everything could be restored; the next run tries again"
+        else:
+            outcome = "nothing was changed"
+        result = dict(self.result, failure=failure, changed=False)
+        return TransactionError(f"{self.phase} failed, {outcome}: {message}", result)
+
+    def _roll_back(self) -> None:
+        """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
+        _on_signals(_unheard)
+        if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
+            return
+        try:
+            # A server that ended without a signal of this run was ended by somebody else, who may want it so.
+            _undo(self.journal, self.record, may_start=lambda _server: self.signalled)
+        except Exception as error:  # whatever it is: the error that led here is the one to report
+            self.result["warnings"].append(f"rollback: {error}")
+            return
+        self.result["rolled_back"] = self.swapped
+
+    # --- the steps ---
+
+    def _steps(self) -> None:
+        if self.params["confirm"]:
+            self._confirm(self.params["confirm"])
+            return
+        self._enter("read")
+        self._recover()
+        restored = _servers_to_restore(self.journal, self.params["restore"])
+        server = Server(_choose_layout(self.params["server"], restored))
+        server.prepare()
+        running = server.main_pid() is not None
+        if not running and not self._repairs(server):
+            raise _stop(
+                "%s is not running, so nothing can be compared with it; start it (systemctl start %s) or find "
+                "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
+            )
+        live, unreadable = self._live(server)
+        self.own_addresses = _own_addresses()
+        endpoints = _probes.targets_of(live.vhosts) if live else []
+        probes = self._probes(endpoints)
+        self.strength = _strength.Strength(server.layout, self.params["policy"], endpoints)
+        self.result.update(kept=self.strength.kept, weakened=self.strength.weakened)
+        if self.params["adopt"]:
+            self._query([*endpoints, *_once(probes)])  # what virtual hosts send has a say in what they come to
+        self._want(server, live, unreadable)
+        changes = self.changeset.pending()
+        if changes and self.prediction is None and self.params["rehearse"] != "off":
+            self.result["ungraded"] = True
+            return
+        # Where everything is as it is wanted, a virtual host answers at one of its addresses as at all of them. A run
+        # that changes something compares all answers, and so does who asks for none: what such a run returns is
+        # compared with that of a later one.
+        asked = _once(probes) if self.changeset.desired and not changes else probes
+        before = self._query([*endpoints, *asked])
+        self._note_silence([*endpoints, *asked], before)
+        self.result["changed"] = bool(changes or self.result["recovered"])
+        self.result["diff"] = _changeset.diff(changes)
+
+        if changes and not self.check_mode:
+            self._enter("stage")
+            self._stage(server, changes, running)
+
+        self._enter("rehearse")
+        known = {_key(target): answer for target, answer in zip(endpoints, before)}
+        self._rehearse(server, live, changes, asked, known, before[len(endpoints) :])
+        if self.check_mode or not changes:
+            shown = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], before)]
+            self._judge_unchanged(asked, before[len(endpoints) :], bool(changes), shown)
+            return
+        assert self.record is not None
+        record = self.record
+
+        self._enter("swap")
+        _changeset.verify(changes)
+        self._guard(record)
+        if running and server.main_pid() is None:
+            raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
+        record.save(_journal.SWAPPING)
+        self.swapped = True
+        self._swap(server, live, changes, running)
+
+        self._enter("probe")
+        self._probe_live(server, asked, known, before[len(endpoints) :])
+
+        self._enter("commit")
+        if record.data.get("timer"):
+            record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
+            return
+        _on_signals(_unheard)  # too late to take it back
+        record.save(_journal.PROVEN)
+        _finish(self.journal, record, self.params["keep"])
+
+    def _repairs(self, server: Server) -> bool:
+        """Whether a stopped server is what the change is for: its own configuration keeps it from running."""
+        return bool(self.params["adopt"] and self.params["policy"]["repair_ssl_on"] and not server.check()[0])
+
+    # --- read ---
+
+    def _recover(self) -> None:
+        """Put right what an interrupted run has left, before anything is compared with it."""
+        self._report_guard()
+        record = self.journal.unfinished()
+        if record is None:
+            if not self.check_mode:
+                _guard.remove_service()
+            return
+        if record.state == _journal.CONFIRMING and _guard.is_waiting(record):
+            raise _stop(
+                f"transaction {record.id} waits for its confirmation; confirm it, or wait until it is rolled back"
+            )
+        if self.check_mode:
+            raise _stop(
+                f"transaction {record.id} was interrupted ({record.state}); a run without check mode repairs it first"
+            )
+        action, paths = recover(self.journal, record)
+        kept = self.journal.found.entries(record.id)
+        self.result["recovered"] = {"transaction": record.id, "action": action, "files": paths, "kept": kept}
+
+    def _report_guard(self) -> None:
+        """Report once what the host has rolled back by itself since the last run."""
+        for record in self.journal.records():
+            occasion = record.data.get("rolled_back_by")
+            if occasion and record.state == _journal.UNDONE and not record.data.get("reported"):
+                self.result["warnings"].append(f"transaction {record.id} was rolled back {GUARD_REASONS[occasion]}")
+                if not self.check_mode:
+                    record.save(_journal.UNDONE, reported=True)
+
+    def _live(self, server: Server) -> tuple[_webserver_model.Config | None, _diagnose.Fault | None]:
+        """The configuration as it lies there; one that cannot be read is not fatal yet, a change may repair it."""
+        try:
+            if server.layout.server == "apache" and self.params["adopt"]:
+                # Which virtual hosts there are, Apache itself has to say, when every one of them is to be edited.
+                ok, dump = server.dump_vhosts()
+                if ok:
+                    return _apache.load(server.layout, vhost_dump=dump), None
+            return _rehearsal.LOADERS[server.layout.server](server.layout), None
+        except _webserver_model.ConfigError as error:
+            return None, _diagnose.Fault(error.words, error.file, error.line)
+
+    def _want(self, server: Server, live: _webserver_model.Config | None, unreadable: _diagnose.Fault | None) -> None:
+        """Put what the options ask for into the changeset."""
+        params, changeset = self.params, self.changeset
+        if params["restore"]:
+            for path, state in self._restored(params["restore"], live).items():
+                changeset.want(path, state)
+            return
+        for item in params["files"]:
+            changeset.want(item["path"], file_state(item))
+        for kind in _fragments.KINDS:
+            _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
+        for kind in _fragments.KINDS:
+            _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
+        if params["adopt"]:
+            if live is None:
+                assert unreadable is not None
+                raise _Stop(unreadable, f"the configuration was already broken before this run: {unreadable.message()}")
+            self._adopt(server, live)
+
+    def _adopt(self, server: Server, live: _webserver_model.Config) -> None:
+        """Want the policy in every virtual host that will be there after the other changes."""
+        lost = [vhost for vhost in live.vhosts if vhost.block is None and vhost.tls is not False]
+        if lost:
+            raise _stop(
+                f"adopt: the virtual host at {lost[0].file}:{lost[0].line} has no text that this collection can edit"
+            )
+        config = self._changed_config(server)
+        current = {config.source.real(path): text for path, text in config.files.items()}
+        sent = self.strength.sent(self.responses.values())
+        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)
+        self.strength.adopt(adopted)
+        for path, text in adopted.texts.items():
+            basis = _webserver_model.encode(current[path])
+            self.changeset.want(path, State(FILE, content=_webserver_model.encode(text), basis=basis))
+        self.result["adopted"] = [
+            {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
+            for vhost in config.vhosts
+            if vhost.tls
+        ]
+
+    def _changed_config(self, server: Server) -> _webserver_model.Config:
+        """The configuration as it will be after the changes."""
+        return _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(self.changeset))
+
+    def _restored(self, wanted: str, live: _webserver_model.Config | None) -> dict[str, State]:
+        records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
+        if wanted == "original":
+            from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
+                original as _original,  # needed for this alone
+            )
+
+            self.params = dict(self.params, restore=_journal.ORIGINAL)
+            states, said = _original.states(records, live)
+            self.result["warnings"] += said
+            return states
+        records = [record for record in records if not record.data.get("original_only")]
+        if wanted == "latest":
+            open_ones = [r for r in records if not r.data.get("restores") and not r.data.get("restored_by")]
+            if not open_ones:
+                raise _stop("restore: there is no committed transaction on this host that could be taken back")
+            wanted = open_ones[-1].id
+        if wanted not in [record.id for record in records]:
+            known = ", ".join(record.id for record in records) or "none"
+            raise _stop(f"restore: no transaction {wanted!r} is kept on this host (kept: {known})")
+        self.params = dict(self.params, restore=wanted)
+        return _journal.replaced_since(records, wanted)
+
+    def _probes(self, endpoints: t.Sequence[_client.Target]) -> list[_client.Target]:
+        """What the probes query: every endpoint that each is for."""
+        return [
+            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or (), policy=probe.get("policy"))
+            for probe in self.params["probes"]
+            for target in _probes.targets_for(probe, endpoints)
+        ]
+
+    def _note_silence(self, targets: t.Sequence[_client.Target], answers: t.Sequence[_client.Answer]) -> None:
+        """Where the server does not answer in time now, a later failure is not the change's. It is reported."""
+        for target, answer in zip(targets, answers):
+            if answer["error"] == _client.TIMED_OUT:
+                self.result["warnings"].append(
+                    f"{_client.place(target)}: {answer['error']} before any change; not compared"
+                )
+
+    def _query(self, targets: t.Sequence[_client.Target]) -> list[_client.Answer]:
+        """The live server's responses from before the change. What it has responded to already is not sent again."""
+        new = [target for target in targets if id(target) not in self.responses]
+        if new:
+            pairs = zip(new, _client.ask_all(new, REQUEST_TIMEOUT))
+            self.responses.update((id(target), (target, answer)) for target, answer in pairs)
+        return [self.responses[id(target)][1] for target in targets]
+
+    # --- stage, rehearse ---
+
+    def _stage(self, server: Server, changes: list[Change], running: bool) -> None:
+        more = {
+            "family": server.layout.family,
+            "restores": self.params["restore"] or None,
+            "running": running,
+            "certificates": self.params.get("certificates"),
+        }
+        saved = _replaced_certificates.whole(changes, self.params.get("certificates"))
+        self.record = self.journal.begin(server.layout.server, saved, **more)
+        self.result["transaction"] = self.record.id
+        _changeset.stage(
+            changes,
+            ".kopano-hardening-" + self.record.id,
+            t.cast("list[str]", self.record.data["new_directories"]),
+        )
+
+    def _rehearse(
+        self,
+        server: Server,
+        live: _webserver_model.Config | None,
+        changes: list[Change],
+        asked: list[_client.Target],
+        known: dict[t.Any, _client.Answer],
+        before: list[_client.Answer],
+    ) -> None:
+        if self.params["rehearse"] == "off":
+            return
+        # Of a run that changes nothing the rehearsal shows whether the server would start again; what it answers the
+        # live one has just said. One virtual host answers the same at all of its addresses.
+        once = [number for number, target in enumerate(asked) if changes and not target["again"]]
+        asked, before = [asked[number] for number in once], [before[number] for number in once]
+        try:
+            result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"], self._grade_all)
+        except _rehearsal.Failure as error:
+            self._report_rehearsal(error.result)
+            if not error.conclusive:
+                raise _Stop(error.fault) from error
+            raise self._blame(server, error.fault, bool(changes)) from error
+        self._report_rehearsal(result)
+        for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
+            words = f"another program on this host already listens on {address} port {port}"
+            raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
+        if result["method"] == "namespace":
+            endpoints = result["endpoints"]
+            self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
+        self.result["rehearsal"]["grades"] = self._beside_now(result["grades"], known)
+        for grade in self.result["rehearsal"]["grades"]:
+            reason = self.strength.weaker_grade(grade)
+            if reason:
+                raise _stop("%s: %s" % (_client.endpoint(grade), reason))
+
+    def _grade_all(self, targets: t.Sequence[_client.Target]) -> list[dict[str, t.Any]]:
+        return self.prediction.grade_all(targets) if self.prediction else []
+
+    def _beside_now(self, grades: list[dict[str, t.Any]], known: t.Container[t.Any]) -> list[dict[str, t.Any]]:
+        """The grades of a rehearsed server, each with that of the live one, asked now, if it has the endpoint."""
+        there = [entry for entry in grades if _key(entry) in known]
+        return self.prediction.compared(grades, self._grade_all(there)) if grades else []
+
+    def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
+        self.result["timings"]["rehearsal"] = result["ms"]
+        self.result["timings"]["server_start"] = result["start_ms"]
+        self.result["timings"]["grading"] = result["grading_ms"]
+        self.result["rehearsal"] = {
+            "method": result["method"],
+            "ok": result["ok"],
+            "ms": result["ms"],
+            "refused": result["refused"],
+            "endpoints": [_shown(endpoint, endpoint) for endpoint in result["endpoints"]],
+            "grades": result["grades"],
+        }
+        if result["refused"] and result["method"]:
+            self.result["warnings"].append(
+                "the rehearsal could go no further than {!r}: {}".format(result["method"], result["refused"])
+            )
+
+    def _blame(self, server: Server, fault: _diagnose.Fault, changing: bool) -> _Stop:
+        """Say whether the change is at fault, or what was there before it."""
+        if not changing:
+            return _Stop(fault, f"the live configuration is broken, a restart would fail: {fault.message()}")
+        ok, words = server.check()
+        if not ok:
+            earlier = _diagnose.find(words, None, None, _rehearsal.read_text)
+            return _Stop(earlier, f"the configuration was already broken before this run: {earlier.message()}")
+        return _Stop(fault)
+
+    def _compare(
+        self,
+        server: Server,
+        endpoints: t.Sequence[_client.Target],
+        answers: t.Sequence[_client.Answer],
+        asked: t.Sequence[_client.Target],
+        asked_answers: t.Sequence[_client.Answer],
+        known: dict[t.Any, _client.Answer],
+        before: t.Sequence[_client.Answer],
+        live_now: bool,
+    ) -> None:
+        """Raise for the first answer that is worse than before, or not what a probe expects.
+
+        An endpoint has to shake hands and must not fail where it did not; what its root page shows may change. A probe
+        is a path that somebody depends on, so it is compared strictly.
+        """
+        for target, answer in zip(endpoints, answers):
+            earlier = known.get(_key(target))
+            if earlier is not None and earlier["ok"]:
+                reason = _probes.worse(earlier, answer, strict=False)
+            else:
+                # New here: it has to shake hands, unless it is there to refuse unknown names.
+                refused = "unrecognized name" in (answer["error"] or "").lower().replace("_", " ")
+                reason = None if answer["ok"] or refused or earlier is not None else answer["error"]
+            reason = reason or self.strength.weaker(target, earlier, answer)
+            self._stop_if(server, reason, target, answer, live_now)
+        for target, answer, earlier in zip(asked, asked_answers, before):
+            reason = _probes.unmet(target.get("expect"), answer) if target.get("expect") else None
+            reason = reason or _probes.worse(earlier, answer, target.get("tls", True), target.get("keep") or ())
+            reason = reason or self.strength.weaker(target, earlier, answer)
+            self.strength.note(target, answer)
+            self._stop_if(server, reason, target, answer, live_now)
+
+    def _stop_if(
+        self, server: Server, reason: str | None, target: _client.Target, answer: _client.Answer, live_now: bool
+    ) -> None:
+        if reason is not None and live_now and self._has_lost(target, answer):
+            self.result["warnings"].append(f"{_client.place(target)}: {reason}; the host no longer has that address")
+            return
+        # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
+        if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
+            return
+        words = f"{_client.place(target)}: {reason}"
+        if target.get("tls", True) and not answer["protocol"]:
+            raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
+        raise _stop(words)
+
+    def _has_lost(self, target: _client.Target, answer: _client.Answer) -> bool:
+        """Whether the host itself has lost an address during the run, as those of IPv6 expire. No change did that."""
+        if not _client.is_unreached(answer):
+            return False
+        own, before, now = _namespace.packed(target["address"]), self.own_addresses, _own_addresses()
+        return before is not None and now is not None and own in before - now
+
+    def _judge_unchanged(
+        self, asked: list[_client.Target], answers: list[_client.Answer], changing: bool, shown: list[dict[str, t.Any]]
+    ) -> None:
+        """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
+        self._enter("probe")
+        self.result["probes"] = shown
+        for target, answer in zip(asked, answers):
+            reason = None if changing else _probes.unmet(target.get("expect"), answer)
+            if not changing:
+                self.strength.note(target, answer)
+            if reason:
+                raise _stop("%s:%d %s: %s" % (target["address"], target["port"], target["path"], reason))
+        self._enter("commit")
+
+    # --- swap, reload, probe ---
+
+    def _guard(self, record: Record) -> None:
+        """Have the host roll the change back by itself, should this run not come to its end."""
+        _guard.install(record)
+        if self.params["confirm_timeout"]:
+            record.save(_journal.STAGED, timer=True)
+            _guard.start_timer(record, self.params["confirm_timeout"])
+
+    def _swap(self, server: Server, live: _webserver_model.Config | None, changes: list[Change], running: bool) -> None:
+        """Put the changes in place, and have the server read them.
+
+        Modules that have to be there before they are configured are loaded first, by a reload of their own. Where what
+        was there does not bear them, they are loaded with the rest, and one more reload follows.
+        """
+        assert self.record is not None
+        modules = _fragments.loaded_first(server.layout, changes) if running else []
+        rest = [change for change in changes if change not in modules]
+        if modules:
+            self.journal.swap(self.record, modules, later=rest)
+            loaded = server.check()[0]
+            if loaded:
+                self._reload(server, live, running)
+        self.journal.swap(self.record, rest)
+        _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
+        _journal.clean_staging(self.record)
+
+        self._enter("reload")
+        self._reload(server, live, running)
+        if modules and not loaded:
+            self._reload(server, live, running)
+
+    def _reload(self, server: Server, live: _webserver_model.Config | None, running: bool) -> None:
+        ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
+        if ok and not running:
+            ok, words = server.start(), f"{server.layout.unit} could not be started"
+        elif ok and server.main_pid() is None:
+            if self.signalled:  # by the reload that loaded a module
+                raise self._refused(server, server.ended(0))
+            raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
+        elif ok:
+            self.signalled = True
+            ok, words = server.reload(error_logs(server.layout, live))
+        if not ok:
+            raise self._refused(server, words)
+
+    def _refused(self, server: Server, words: str) -> _Stop:
+        openssl = _rehearsal.openssl_of(server.layout)
+        return _Stop(_diagnose.find(words, self._live(server)[0], openssl, _rehearsal.read_text))
+
+    def _probe_live(
+        self,
+        server: Server,
+        asked: list[_client.Target],
+        known: dict[t.Any, _client.Answer],
+        before: list[_client.Answer],
+    ) -> None:
+        config = _rehearsal.LOADERS[server.layout.server](server.layout)
+        endpoints = _probes.targets_of(config.vhosts)
+        if self.params["confirm_timeout"]:
+            _probes.mark_inside(endpoints, server.listening())
+        answers = _client.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
+        self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
+        earlier = [*(known.get(_key(target)) for target in endpoints), *before]
+        # One that refuses unknown names was as silent before, and is no reason to wait for the server's end.
+        if any(answer["status"] is None and (was is None or was["status"]) for answer, was in zip(answers, earlier)):
+            words = server.ended(END_PATIENCE)
+            if words:
+                self._enter("reload")
+                raise self._refused(server, words)
+        self._compare(server, endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
+
+    # --- confirm ---
+
+    def _confirm(self, wanted: str) -> None:
+        self._enter("commit")
+        record = next((record for record in self.journal.records() if record.id == wanted), None)
+        state = record.state if record else None
+        if record is None or state not in (_journal.CONFIRMING, _journal.COMMITTED):
+            self.result["rolled_back"] = state == _journal.UNDONE
+            raise _stop(_UNCONFIRMABLE.get(state, _UNCONFIRMABLE[None]).format(wanted))
+        self.result["transaction"] = record.id
+        if state == _journal.COMMITTED:
+            return  # confirmed before, by a run whose result was lost on its way
+        if not self.check_mode:
+            _on_signals(_unheard)
+            record.save(_journal.PROVEN)
+            _finish(self.journal, record, self.params["keep"])
+        self.result["changed"] = True
+
+
+# --- shared by the steps and the recovery ----------------------------------------------------------------------------
+
+
+def _on_signals(action: t.Any) -> None:
+    for name in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(name, action)
+
+
+def _unheard(_number: int, _frame: t.Any) -> None:
+    """Unlike SIG_IGN it is not passed on to a server that the rollback starts."""
+
+
+def _interrupted(number: int, _frame: t.Any) -> None:
+    _on_signals(_unheard)  # one is enough, more would disturb the rollback
+    raise _Interrupted("interrupted by signal %d" % number)
+
+
+def _restore_contexts(paths: list[str]) -> None:
+    """Give new files the SELinux context of their place; a replaced file has kept its own (restorecon(8))."""
+    if paths and os.path.isdir("/sys/fs/selinux"):
+        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(
+                ["/usr/sbin/restorecon", *paths],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=RESTORECON_TIMEOUT,
+                check=False,
+            )
+
+
+def _own_addresses() -> frozenset[bytes] | None:
+    """None where the kernel does not tell."""
+    try:
+        return _namespace.usable_addresses()
+    except OSError:
+        return None
+
+
+def _once(targets: t.Iterable[_client.Target]) -> list[_client.Target]:
+    """Each virtual host at one of its addresses only."""
+    return [target for target in targets if not target["again"]]
+
+
+def _key(target: _client.Target) -> tuple[t.Any, ...]:
+    return target["address"], target["port"], target["server_name"]
+
+
+def _shown(target: _client.Target, answer: _client.Answer) -> dict[str, t.Any]:
+    """One answer as the module returns it."""
+    return {
+        "address": target["address"],
+        "port": target["port"],
+        "server_name": target.get("server_name"),
+        "outside": target.get("outside", True),
+        "path": target.get("path"),
+        "ok": answer["ok"],
+        "protocol": answer["protocol"],
+        "cipher": answer["cipher"],
+        "certificate": answer["certificate"],
+        "status": answer["status"],
+        "location": answer["location"],
+        "hsts": answer["headers"].get("strict-transport-security", []),
+        "error": answer["error"],
+        "ms": answer["ms"],
+    }
+
+
+def file_state(item: dict[str, t.Any]) -> State:
+    """What one entry of web_config's files says of its path. Raises ChangeError for an unknown owner or group."""
+    if item["state"] == "absent":
+        return State(ABSENT)
+    return State(
+        FILE,
+        content=item["content"].encode("utf-8", "surrogateescape"),
+        mode=int(item["mode"], 8) if item["mode"] else None,
+        uid=_changeset.owner_id(item["owner"]),
+        gid=_changeset.group_id(item["group"]),
+    )
+
+
+def _overlay(changeset: Changeset) -> _webserver_model.Files:
+    """The host's files with the changes laid over them."""
+    texts: dict[str, str | None] = {}
+    links = {}
+    for path, state in changeset.desired.items():
+        if state.kind == _changeset.LINK:
+            links[path] = state.target
+        else:
+            texts[path] = _webserver_model.decode(state.content) if state.kind == FILE else None
+    return _webserver_model.Files(texts, links)
+
+
+def _choose_layout(wanted: str, restored: t.Container[str]) -> _layout.Layout:
+    """The layout of the server that is wanted. restored: of a restore, the servers that it is about."""
+    layouts = {layout.server: layout for layout in _layout.detect(wanted)}
+    if not layouts:
+        raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if wanted == "auto" else wanted))
+
+    def runs(name: str) -> bool:
+        return Server(layouts[name]).main_pid() is not None
+
+    def serves_tls(name: str) -> bool:
+        return bool(tls_vhosts(layouts[name]))
+
+    try:
+        return layouts[_layout.choose([*layouts], runs, restored.__contains__, serves_tls)]
+    except _layout.Ambiguous as error:
+        raise _stop(str(error)) from error
+
+
+def tls_vhosts(layout: _layout.Layout) -> list[_webserver_model.Vhost]:
+    """The virtual hosts with TLS of a server's configuration; none where it cannot be read."""
+    try:
+        return [vhost for vhost in _rehearsal.LOADERS[layout.server](layout).vhosts if vhost.tls]
+    except _webserver_model.ConfigError:
+        return []
+
+
+def _servers_to_restore(journal: Journal, restore: str | None) -> set[str]:
+    """The servers whose files a restore puts back, as the records have them."""
+    if not restore:
+        return set()
+    committed = [record for record in journal.records() if record.state == _journal.COMMITTED]
+    if restore == "original":
+        records = _journal.since_original(committed)
+    elif restore == "latest":
+        records = [r for r in committed if not r.data.get("restores") and not r.data.get("restored_by")][-1:]
+    else:
+        records = [record for record in committed if record.id >= restore]
+    return {str(record.data["server"]) for record in records}
+
+
+def _server_of(record: Record) -> Server | None:
+    """The server that a transaction was of; None if it is no longer installed."""
+    layouts = _layout.detect(record.data["server"])
+    return Server(layouts[0]) if layouts else None
+
+
+def _finish(journal: Journal, record: Record, keep: int) -> None:
+    """Commit what was proven good, and forget what is too old. That of certificates has a place of its own."""
+    if record.data.get("certificates"):
+        _guard.remove(record)  # its program lies in the folder that is moved; the next run finishes what is proven
+        _replaced_certificates.set_aside(journal, record)
+        return
+    restored = record.data.get("restores")
+    if restored:
+        for other in journal.records():
+            if restored <= other.id < record.id and other.state == _journal.COMMITTED:
+                _journal.remove_new_directories(other)
+                other.save(_journal.COMMITTED, restored_by=record.id)
+    record.save(_journal.COMMITTED, committed=_journal.now())
+    _guard.remove(record)
+    journal.prune(keep)
+
+
+def _undo(
+    journal: Journal, record: Record, may_start: t.Callable[[Server], bool], rolled_back_by: str | None = None
+) -> list[str]:
+    """Restore the files and have the server serve them; returns the paths that were not as before.
+
+    The files come first: nothing that can fail or hang comes before them. may_start: whether a server is started again
+    that no longer runs.
+    """
+    paths = _journal.undo(record)
+    if record.state == _journal.STAGED:
+        journal.discard(record)
+    else:
+        server = _server_of(record)
+        if server is not None:
+            _serve_again(server, record.data.get("running", True), may_start)
+        # When the disk is full the record stays open, and the next run finds nothing left to restore.
+        with contextlib.suppress(_journal.JournalError):
+            record.save(_journal.UNDONE, rolled_back_by=rolled_back_by)
+    _guard.remove(record)
+    return paths
+
+
+def _serve_again(server: Server, was_running: bool, may_start: t.Callable[[Server], bool]) -> None:
+    """Have the server run as it did before the change, with its old configuration. Raises ChangeError."""
+    unit = server.layout.unit
+    if not was_running:
+        if server.main_pid() is not None and not server.stop():
+            raise _changeset.ChangeError(f"{unit} did not run before the change, and cannot be stopped again")
+        return
+    words = ""
+    if server.main_pid() is not None:
+        ok, words = server.reload(error_logs(server.layout, None))
+        if ok:
+            return
+    elif not may_start(server):
+        return
+    if not server.start():
+        raise _changeset.ChangeError(f"{unit} could not be started again{words and ': ' + words}")
+
+
+def _unless_stopped(server: Server) -> bool:
+    return not server.was_stopped()
+
+
+def _never(_server: Server) -> bool:
+    """At a boot: the service manager starts the web server itself, after the guard."""
+    return False
+
+
+def recover(
+    journal: Journal,
+    record: Record,
+    may_start: t.Callable[[Server], bool] = _unless_stopped,
+    rolled_back_by: str | None = None,
+) -> tuple[str, list[str]]:
+    """Undo or finish an interrupted transaction; returns which, and the paths that were restored."""
+    if record.state == _journal.PROVEN:
+        _finish(journal, record, keep=max(1, len(journal.records())))
+        return "finished", []
+    return "undone", _undo(journal, record, may_start, rolled_back_by)
+
+
+def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
+    """The guard's own run: undo or finish the transaction if it is still open; returns the exit status.
+
+    occasion: C(boot) or C(timer). A run that holds the lock is waited for without a limit, since no change may stay
+    unconfirmed; only root's runs can hold it, and the lock ends with them.
+    """
+    journal, lock = Journal(folder), Lock()
+    for pause in (*GUARD_PAUSES, None):
+        _wait_for(lock)
+        try:
+            for record in journal.records():
+                if record.id != identifier:
+                    continue
+                if record.state in _journal.OPEN:
+                    recover(journal, record, _never if occasion == "boot" else _unless_stopped, occasion)
+                else:
+                    _guard.remove(record)  # a crash kept the run from that
+            return 0
+        except Exception as error:  # whatever it is, the next attempt may succeed
+            sys.stderr.write(f"kopano-hardening: the rollback of {identifier} failed: {error}\n")
+        finally:
+            lock.release()
+        if pause is not None:
+            time.sleep(pause)
+    return 1
+
+
+def _wait_for(lock: Lock) -> None:
+    while True:
+        try:
+            lock.acquire()
+            return
+        except _journal.JournalError:
+            time.sleep(LOCK_PAUSE)

@@ -1,0 +1,647 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Try a changed configuration with a real server before the live one sees a byte of it.
+
+C(namespace)
+    The complete configuration, started in a private copy-on-write view of the host (see C(_host.namespace)).
+C(instance)
+    Where namespaces are refused: the server's own test of a copy of the configuration, then a server on a loopback port
+    with the TLS directives of every virtual host in that copy.
+C(syntax)
+    Where there is nothing to start (no TLS virtual host): the server's own test of that copy alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import Change
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import environment as _environment
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, listens, tcp_listeners
+
+# From targets to a grade for each, as _transaction.prediction.grade_all has them.
+Grader = t.Callable[[t.Sequence[_client.Target]], t.List[t.Dict[str, t.Any]]]
+
+LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
+
+TIMEOUT = 60.0  # seconds, for everything together
+REQUEST_TIMEOUT = 10.0
+END_TIMEOUT = 5.0  # seconds that a trial instance gets to end by itself
+
+# A backend on the host's loopback cannot be reached from the private network: that path is then not rehearsed.
+UNREACHABLE_BACKEND = (502, 503, 504)
+
+
+class Failure(Exception):
+    """The changed configuration does not work; fault says what the server said about it.
+
+    conclusive is False where nothing was found out about the configuration, for want of time or of rights.
+    """
+
+    def __init__(self, fault: _diagnose.Fault, result: dict[str, t.Any], conclusive: bool = True) -> None:
+        super().__init__(fault.message())
+        self.fault = fault
+        self.result = result
+        self.conclusive = conclusive
+
+
+def rehearse(
+    server: Server,
+    changes: t.Sequence[Change],
+    live: _webserver_model.Config | None,
+    asked: t.Sequence[_client.Target],
+    mode: str,
+    grade_all: Grader,
+) -> dict[str, t.Any]:
+    """Start the server with the changes and ask it every TLS endpoint and every target of asked.
+
+    live: the configuration that runs now, if it could be read. mode: C(auto) or C(required). grade_all: grades the
+    endpoints, asked when there are changes.
+    Returns C({method, ok, ms, start_ms, grading_ms, endpoints, answers, listening, refused, grades}); answers are in
+    the order of asked, and ms does not count the grading.
+    Raises Failure, and with C(required) also when only a fallback was possible.
+    """
+    started = time.monotonic()
+    result: dict[str, t.Any] = {
+        "method": "namespace",
+        "ok": False,
+        "ms": 0.0,
+        "start_ms": 0.0,
+        "grading_ms": 0.0,
+        "endpoints": [],
+        "answers": [],
+        "listening": [],
+        "refused": None,
+        "grades": [],
+    }
+    environment, arguments = server.environment(), server.arguments()
+    logs = _webserver_model.log_files(live) if live else []
+    conclusive = True
+    texts = [change.after.content.decode("utf-8", "replace") for change in changes]
+    try:
+        seen = _namespace.call(
+            lambda: _in_namespace(server, changes, live, asked, environment, arguments, logs, grade_all),
+            TIMEOUT,
+            _environment.sockets(live, texts),
+            _environment.hosts_text(live, texts),
+        )
+        result.update(seen["result"])
+        fault = seen["fault"] and _diagnose.Fault(*seen["fault"])
+        conclusive = seen.get("conclusive", True)
+    except _namespace.Refused as error:
+        result["refused"] = str(error)
+        if mode == "required":
+            result["method"] = None
+            fault = _diagnose.Fault(f"rehearse: 'required', but namespaces are refused here: {error}")
+            raise Failure(fault, result, conclusive=False) from error
+        fault = _in_copy(server, changes, environment, arguments, result, grade_all)
+    except _namespace.TimedOut as error:
+        fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not answer")
+        raise Failure(fault, result, conclusive=False) from error
+    except _namespace.Failed as error:
+        raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
+    result["ms"] = round((time.monotonic() - started) * 1000 - result["grading_ms"], 1)
+    if fault:
+        raise Failure(fault, result, conclusive)
+    result["ok"] = True
+    return result
+
+
+# --- in the namespace ------------------------------------------------------------------------------------------------
+
+
+def _in_namespace(
+    server: Server,
+    changes: t.Sequence[Change],
+    live: _webserver_model.Config | None,
+    asked: t.Sequence[_client.Target],
+    environment: dict[str, str],
+    arguments: list[str],
+    logs: t.Sequence[str],
+    grade_all: Grader,
+) -> dict[str, t.Any]:
+    put_in_view(changes)
+    _empty_logs(logs)
+    layout = server.layout
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as output:
+        process = _spawn(server, environment, arguments, output)
+        # While the server starts. What nothing changes was read already.
+        config, unreadable = (live, None) if live and not changes else _load(layout)
+        up = _wait_for_workers(server, process)
+        endpoints = _probes.targets_of(config.vhosts) if config else []
+        # A server has started when it answers, so the first answer counts as part of its start.
+        answers = _client.ask_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
+        result: dict[str, t.Any] = {"start_ms": round((time.monotonic() - started) * 1000, 1)}
+        if not up:
+            output.seek(0)
+            words = output.read().decode("utf-8", "replace") + "\n" + _log_words()
+            fault = _diagnose.find(words, config, openssl_of(layout), read_text)
+            words = "; ".join([fault.words or "no worker came up", *filter(None, [_lost_addresses()])])
+            return {"result": result, "fault": fault._replace(words=words)}
+    if config is None:
+        return {"result": result, "fault": unreadable}
+    answers += _client.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
+    lost = _lost_addresses([*endpoints, *asked], answers)
+    if lost:
+        # Nothing was found out about the change there.
+        return {"result": result, "fault": _diagnose.Fault(lost), "conclusive": False}
+    result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
+    result["answers"] = answers[len(endpoints) :]
+    result["listening"] = sorted(set(tcp_listeners().values()))
+    if changes:
+        result.update(_graded(grade_all, endpoints))
+    return {"result": result, "fault": None}
+
+
+def _lost_addresses(
+    targets: t.Sequence[_client.Target] | None = None, answers: t.Sequence[_client.Answer] | None = None
+) -> str:
+    """What to report of the host's addresses that the view could not use: of those of the targets that could not be
+    reached, or of all. Empty for none."""
+    unusable = _namespace.unusable()
+    if targets is not None and answers is not None:
+        silent = [target for target, answer in zip(targets, answers) if _client.is_unreached(answer)]
+        keys = {_namespace.packed(target["address"]) for target in silent}
+        unusable = {key: text for key, text in unusable.items() if key in keys}
+    return f"in the rehearsal this host's {', '.join(unusable.values())} could not be used" if unusable else ""
+
+
+def put_in_view(changes: t.Iterable[Change]) -> None:
+    """Change the view's files. A mount point is read-only there, so what it covers is replaced in its place."""
+    for change in changes:
+        os.makedirs(os.path.dirname(change.path), exist_ok=True)
+        _namespace.uncover(change.path)
+        _changeset.put(change.path, change.after)
+
+
+def _graded(grade_all: Grader, targets: t.Sequence[_client.Target]) -> dict[str, t.Any]:
+    started = time.monotonic()
+    grades = grade_all(targets)
+    return {"grades": grades, "grading_ms": round((time.monotonic() - started) * 1000, 1)}
+
+
+def _load(layout: Layout) -> tuple[_webserver_model.Config | None, _diagnose.Fault | None]:
+    try:
+        return LOADERS[layout.server](layout), None
+    except _webserver_model.ConfigError as error:
+        return None, _diagnose.Fault(
+            "the server starts, but this collection cannot read its configuration to see what it serves: "
+            + error.words,
+            error.file,
+            error.line,
+        )
+
+
+def _spawn(
+    server: Server, environment: dict[str, str], arguments: list[str], output: t.IO[bytes]
+) -> subprocess.Popen[bytes]:
+    foreground = ["-DFOREGROUND"] if server.layout.server == "apache" else []
+    return subprocess.Popen(
+        server.command(*arguments, *foreground),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+    )
+
+
+def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+    deadline = time.monotonic() + TIMEOUT / 2
+    while time.monotonic() < deadline:
+        if server.workers():
+            return True
+        # nginx forks and its first process ends well; Apache stays in the foreground.
+        if process.poll() not in (None, 0) or (process.poll() == 0 and server.main_pid() is None):
+            return False
+        time.sleep(0.001)
+    return False
+
+
+def _log_words() -> str:
+    """Everything that was logged in the view, whose logs were empty at the start."""
+    words = []
+    for folder, _folders, names in os.walk("/var/log"):
+        for name in sorted(names):
+            if "access" not in name:
+                words.append(read_text(os.path.join(folder, name))[-8192:])
+    return "\n".join(words)
+
+
+def read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _empty_logs(paths: t.Iterable[str]) -> None:
+    """Logs outside /var/log start empty as well, so that none is copied into memory when it is opened for writing."""
+    for path in paths:
+        try:
+            found = os.stat(path)
+            if found.st_size and not path.startswith("/var/log/"):
+                os.unlink(path)
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, found.st_mode & 0o777)
+                os.fchown(descriptor, found.st_uid, found.st_gid)
+                os.close(descriptor)
+        except OSError:
+            continue
+
+
+def openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
+    path = os.path.join(layout.modules_dir or "", "mod_ssl.so") if layout.server == "apache" else layout.binary
+    try:
+        return _openssl.for_binary(path)
+    except OSError:
+        return None
+
+
+# --- what the server listens on ---------------------------------------------------------------------------------------
+
+
+def _declared(config: _webserver_model.Config) -> set[tuple[str, int]]:
+    """(address, port) that a configuration says it listens on, for when no server was started with all of it."""
+    if config.server == "apache":
+        places = [item.args[0].rpartition(":") for item in _webserver_model.direct(config.root, "listen") if item.args]
+        said = [(address.strip("[]") or "*", int(port)) for address, _colon, port in places if port.isdigit()]
+    else:
+        said = [(vhost.address.strip("[]"), vhost.port) for vhost in config.vhosts if vhost.port]
+    wildcard = "::" if config.server == "apache" else "0.0.0.0"
+    return {(wildcard if address == "*" else address, port) for address, port in said}
+
+
+def conflicts(
+    listening: t.Iterable[t.Sequence[t.Any]], live: set[tuple[str, int]], foreign: set[tuple[str, int]]
+) -> list[tuple[str, int]]:
+    """What the changed server listens on, the live one does not, and somebody else already does: (address, port)."""
+    wanted = {(str(address), int(port)) for address, port in listening}
+    taken = []
+    for address, port in sorted(wanted - live):
+        # Apache's "Listen 443" is one IPv6 socket for both families; a server with one for each has both.
+        both = address == "::" and ("0.0.0.0", port) not in wanted
+        for other, other_port in foreign:
+            same_family = (":" in address) == (":" in other)
+            wildcard = address in ("::", "0.0.0.0") or other in ("::", "0.0.0.0")
+            if port == other_port and (address == other or (wildcard and (same_family or both))):
+                taken.append((address, port))
+                break
+    return taken
+
+
+# --- the two fallbacks -----------------------------------------------------------------------------------------------
+
+
+class _Copy:
+    """A copy of the server's configuration directory with the changes in it, whose files refer to each other."""
+
+    def __init__(self, layout: Layout, changes: t.Sequence[Change], folder: str) -> None:
+        self.folder = folder
+        self.changing = bool(changes)
+        self._original = layout.config_dir.rstrip("/")
+        self._copy = os.path.join(folder, "config")
+        self._others: dict[str, str] = {}
+        # Directories, and what stands for each in the copy.
+        self._places = {self._original: self._copy, os.path.realpath(self._original): self._copy}
+        shutil.copytree(self._original, self._copy, symlinks=True, ignore_dangling_symlinks=True)
+        self._copy_linked({os.path.dirname(change.path) for change in changes})
+        self._relink()
+        for number, change in enumerate(changes):
+            path = self._inside(change.path)
+            if path is None:
+                path = self._others[change.path] = os.path.join(folder, "other-%d" % number)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            after = change.after
+            if after.kind == _changeset.LINK:
+                after = _changeset.State(_changeset.LINK, target=self._goal(change.path, after.target))
+            _changeset.put(path, after)
+        for current, _folders, names in os.walk(self._copy):
+            for name in names:
+                self._rewrite(os.path.join(current, name))
+        self.layout = layout._replace(
+            main_config=self._inside(layout.main_config) or layout.main_config,
+            config_dir=self._copy,
+        )
+
+    def _inside(self, path: str) -> str | None:
+        for original, copy in self._places.items():
+            if path.startswith(original + "/"):
+                return copy + path[len(original) :]
+        return None
+
+    def _copy_linked(self, changed: t.Collection[str]) -> None:
+        """A link to a directory elsewhere becomes a copy of it, if something changes there."""
+        for current, folders, _names in os.walk(self._copy):
+            for path in (os.path.join(current, name) for name in folders):
+                real = os.path.realpath(self._original + path[len(self._copy) :])
+                if not os.path.islink(path) or self._inside(real):
+                    continue
+                if any((folder + "/").startswith(real + "/") for folder in changed):
+                    os.unlink(path)
+                    shutil.copytree(real, path, symlinks=True, ignore_dangling_symlinks=True)
+                    self._places[real] = path
+
+    def _goal(self, link: str, target: str) -> str:
+        """A link inside the directory leads to the copy, one to the outside to the original."""
+        goal = os.path.normpath(os.path.join(os.path.realpath(os.path.dirname(link)), target))
+        return self._inside(goal) or self._others.get(goal) or goal
+
+    def _relink(self) -> None:
+        for current, folders, names in os.walk(self._copy):
+            for name in folders + names:
+                path = os.path.join(current, name)
+                if os.path.islink(path):
+                    goal = self._goal(self._original + path[len(self._copy) :], os.readlink(path))
+                    os.unlink(path)
+                    os.symlink(goal, path)
+
+    def _rewrite(self, path: str) -> None:
+        if os.path.islink(path):
+            return
+        text = read_text(path)
+        changed = text
+        for original, copy in self._places.items():
+            changed = re.sub(rf"(?<![\w.-]){re.escape(original)}(?=[/\"'\s;]|$)", copy, changed)
+        for original, copy in self._others.items():
+            changed = changed.replace(original, copy)
+        if changed != text:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.write(changed)
+
+    def back(self, fault: _diagnose.Fault) -> _diagnose.Fault:
+        """The same fault with the original paths."""
+
+        def original(text: str | None) -> str | None:
+            if text is None:
+                return None
+            for path, copy in self._others.items():
+                text = text.replace(copy, path)
+            return text.replace(self._copy, self._original)
+
+        return fault._replace(words=original(fault.words) or "", file=original(fault.file), value=original(fault.value))
+
+
+def _in_copy(
+    server: Server,
+    changes: t.Sequence[Change],
+    environment: dict[str, str],
+    arguments: list[str],
+    result: dict[str, t.Any],
+    grade_all: Grader,
+) -> _diagnose.Fault | None:
+    folder = tempfile.mkdtemp(prefix="kopano-hardening-")
+    try:
+        copy = _Copy(server.layout, changes, folder)
+        result["method"] = "syntax"
+        trial = Server(copy.layout)
+        where = {
+            "apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
+            "nginx": ["-c", copy.layout.main_config],
+        }[copy.layout.server]
+        config, unreadable = _load(copy.layout)
+        fault = _run_copy(trial, environment, [*arguments, *where, "-t"], config)
+        if fault or config is None:
+            return copy.back(fault or unreadable or _diagnose.Fault("unknown"))
+        result["listening"] = sorted(_declared(config))
+        tls = [vhost for vhost in config.vhosts if vhost.tls and vhost.block is not None]
+        if not tls:
+            return None
+        result["method"] = "instance"
+        return _instance(trial, config, tls, environment, folder, result, copy, grade_all)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run_copy(
+    trial: Server, environment: dict[str, str], arguments: list[str], config: _webserver_model.Config | None
+) -> _diagnose.Fault | None:
+    try:
+        done = subprocess.run(
+            trial.command(*arguments),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=TIMEOUT / 2,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return _diagnose.Fault(str(error))
+    if done.returncode == 0:
+        return None
+    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, openssl_of(trial.layout), read_text)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _tls_text(config: _webserver_model.Config, directives: t.Iterable[_webserver_model.Directive]) -> str:
+    """The TLS and header directives among these, in their own words."""
+    keep = []
+    for item in _webserver_model.direct(directives):
+        proxy = item.key.startswith(("sslproxy", "sslengine", "ssl_engine"))
+        if item.children is None and not proxy and (item.key.startswith("ssl") or item.key in ("header", "add_header")):
+            keep.append("  " + config.files[item.file][item.start : item.end])
+    return "\n".join(keep)
+
+
+def _apache_instance(
+    config: _webserver_model.Config, vhosts: t.Sequence[_webserver_model.Vhost], port: int, folder: str, user: str
+) -> str:
+    loads = [
+        config.files[item.file][item.start : item.end]
+        for item in _webserver_model.walk(config.root)
+        if item.key == "loadmodule"
+    ]
+    blocks = []
+    for vhost in vhosts:
+        names = vhost.names or ["localhost"]
+        blocks.append(
+            "<VirtualHost 127.0.0.1:%d>\n  ServerName %s\n%s  DocumentRoot %s\n  SSLEngine on\n%s\n</VirtualHost>"
+            % (
+                port,
+                names[0],
+                "".join(f"  ServerAlias {name}\n" for name in names[1:]),
+                folder,
+                _tls_text(config, vhost.block.children or ()) if vhost.block else "",
+            )
+        )
+    top = _tls_text(config, [item for item in config.root if item.key != "<virtualhost"])
+    return "\n".join(
+        [
+            *loads,
+            "ServerName localhost",
+            "Listen 127.0.0.1:%d" % port,
+            f"PidFile {folder}/pid",
+            f"ErrorLog {folder}/error.log",
+            f"DefaultRuntimeDir {folder}",
+            # mod_mime wants its file of types, which the distribution names in a configuration that is not used here.
+            "<IfModule mime_module>\nTypesConfig /dev/null\n</IfModule>",
+            f"User {user}",
+            f"Group {user}",
+            top,
+            *blocks,
+            "",
+        ]
+    )
+
+
+def _nginx_instance(
+    config: _webserver_model.Config, vhosts: t.Sequence[_webserver_model.Vhost], port: int, folder: str, user: str
+) -> str:
+    loads = [
+        config.files[item.file][item.start : item.end]
+        for item in _webserver_model.walk(config.root)
+        if item.key == "load_module"
+    ]
+    http = [item for item in _webserver_model.direct(config.root) if item.key == "http"]
+    blocks = {}
+    for vhost in vhosts:
+        if vhost.block is not None:
+            names = " ".join(vhost.names) or '""'
+            blocks[id(vhost.block)] = "server {\n listen 127.0.0.1:%d ssl;\n server_name %s;\n return 204;\n%s\n}" % (
+                port,
+                names,
+                _tls_text(config, vhost.block.children or ()),
+            )
+    temporary = "".join(
+        f" {name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    # Headers may be made of variables.
+    maps = [
+        config.files[item.file][item.start : item.end]
+        for block in http
+        for item in _webserver_model.direct(block.children or ())
+        if item.key == "map"
+    ]
+    top = "\n".join([*maps, *(_tls_text(config, block.children or ()) for block in http)])
+    return "\n".join(
+        [
+            *loads,
+            f"user {user};",
+            f"pid {folder}/pid;",
+            f"error_log {folder}/error.log;",
+            "events {}",
+            "http {",
+            temporary,
+            " access_log off;",
+            top,
+            *blocks.values(),
+            "}",
+            "",
+        ]
+    )
+
+
+_INSTANCES = {"apache": _apache_instance, "nginx": _nginx_instance}
+
+
+def _instance(
+    trial: Server,
+    config: _webserver_model.Config,
+    vhosts: t.Sequence[_webserver_model.Vhost],
+    environment: dict[str, str],
+    folder: str,
+    result: dict[str, t.Any],
+    copy: _Copy,
+    grade_all: Grader,
+) -> _diagnose.Fault | None:
+    port = _free_port()
+    path = os.path.join(folder, "instance.conf")
+    with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(_INSTANCES[trial.layout.server](config, vhosts, port, folder, trial.layout.user))
+    os.chmod(folder, 0o711)  # noqa: S103, the workers go through it
+    if trial.layout.server == "apache":
+        line = trial.command("-d", trial.layout.config_dir, "-f", path, "-DFOREGROUND")
+    else:
+        line = trial.command("-c", path, "-g", "daemon off;")
+    output = os.path.join(folder, "output")
+    started = time.monotonic()
+    with open(output, "wb") as stream_out:
+        process = subprocess.Popen(
+            line,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=stream_out,
+            stderr=stream_out,
+            start_new_session=True,
+        )
+    try:
+        targets = [
+            {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
+            for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
+        ]
+        answer = _first_answer(process, targets[0])
+        result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
+        if answer is None:
+            words = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
+            return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
+        answers = [answer, *_client.ask_all(targets[1:], REQUEST_TIMEOUT)]
+        result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
+        if copy.changing:
+            result.update(_graded(grade_all, targets))
+            result["grades"] = _at_their_places(result["grades"], vhosts)
+        return None
+    finally:
+        _end(process)
+
+
+def _at_their_places(
+    grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_webserver_model.Vhost]
+) -> list[dict[str, t.Any]]:
+    """What was graded at the trial's port, said of the endpoints that have these names."""
+    by_name = {entry["server_name"].lower(): entry for entry in grades if entry["server_name"]}
+    return [
+        dict(by_name[place["server_name"]], address=place["address"], port=place["port"])
+        for place in _probes.targets_of(vhosts)
+        if place["server_name"] in by_name
+    ]
+
+
+def _first_answer(process: subprocess.Popen[bytes], target: _client.Target) -> _client.Answer | None:
+    deadline = time.monotonic() + TIMEOUT / 2
+    while process.poll() is None and time.monotonic() < deadline:
+        # Any user of the host could have taken the port in the meantime, and respond in place of the trial.
+        if listens(process.pid, target["port"]):
+            answer = _client.ask(target, REQUEST_TIMEOUT)
+            if answer["ok"] or answer["protocol"]:
+                return answer
+        time.sleep(0.01)
+    return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a trial instance with everything that it has started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_TIMEOUT)
+            return

@@ -1,0 +1,99 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+
+"""A run of web_config that had nothing to change, done again within host_info.
+
+Most runs change nothing, and a call of a module costs more than such a run. So the host keeps the options of the last
+run that found everything as it was wanted, and host_info does all of that once more: compare, rehearse, probe. What
+comes of it counts for who has the very same options, which only the controller knows after host_info's answer. Whatever
+is not as it was, and all that goes wrong, is left to a run of web_config of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+
+Options = t.Dict[str, t.Any]
+
+FILE = "unchanged.json"
+
+# What these request headers say is nothing to lay down on a host.
+_CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
+
+
+def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRECTORY) -> None:
+    """Keep the options of a run that had nothing to change, and no warning; of any other one forget what was kept.
+
+    One that wants nothing, and only asks the server, leaves it as it is. A host on which this cannot be written is
+    asked twice the next time, no more.
+    """
+    if unchanged and not params["restore"] and not _wants_something(params):
+        return
+    path = os.path.join(folder, FILE)
+    with contextlib.suppress(OSError, _changeset.ChangeError):
+        if not unchanged or params["restore"] or _is_secret(params):
+            _changeset.put(path, _changeset.State(_changeset.ABSENT))
+            return
+        wanted = _changeset.State(_changeset.FILE, content=_as_given(params), mode=0o600)
+        _paths.make_private(folder)
+        found = _changeset.read(path)
+        if not wanted.wanted_over(found).same_as(found):
+            _changeset.put(path, wanted)
+
+
+def look(folder: str = _journal.STATE_DIRECTORY) -> Options | None:
+    """What the run that is kept comes to now, where it still has nothing to change; None in every other case.
+
+    C(digest) is of its options, C(answer) what web_config returns, as JSON text: every value that Ansible handles costs
+    it something, and most of these are only handed on.
+    """
+    try:
+        _paths.check_private(folder)
+        with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
+            params = _transaction_options.understood(json.load(stream))
+    except (OSError, ValueError, _paths.ChangeError):
+        return None
+    if params is None:
+        return None
+    try:
+        answer = _engine.run(params, True, None)
+    except _engine.TransactionError:
+        return None
+    warnings = answer.pop("warnings")
+    if answer["changed"] or answer.get("ungraded") or warnings:
+        return None
+    return {"digest": _transaction_options.digest(params), "answer": json.dumps(answer)}
+
+
+def _as_given(params: Options) -> bytes:
+    """The options as JSON, without those that have no value: two that exclude each other must not both be named."""
+
+    def given(value: t.Any) -> t.Any:
+        if isinstance(value, dict):
+            return {key: given(item) for key, item in value.items() if item is not None}
+        return [given(item) for item in value] if isinstance(value, list) else value
+
+    return json.dumps(given(params), sort_keys=True).encode()
+
+
+def _wants_something(params: Options) -> bool:
+    fragments = [names for name in ("enable", "disable") for names in (params[name] or {}).values()]
+    return bool(params["files"] or params["adopt"] or any(fragments))
+
+
+def _is_secret(params: Options) -> bool:
+    """Whether there is something among the options that the host has no other copy of for root alone."""
+    keys = any(_changeset.SECRET in (item["content"] or "").encode("utf-8", "replace") for item in params["files"])
+    return keys or any(name.lower() in _CREDENTIALS for probe in params["probes"] for name in probe["headers"])

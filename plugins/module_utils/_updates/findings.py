@@ -1,0 +1,245 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""The catalogue of findings about pending and automatic updates, and those that follow from a C(Reading)."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_words
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
+    STEP,
+    Automatic,
+    Busy,
+    Metadata,
+    Package,
+    Reading,
+    Refused,
+    Updates,
+)
+
+
+class Entry(t.NamedTuple):
+    """A kind of finding: step of the checklist, severity (fail, warn, info, unknown), message and fix."""
+
+    step: int
+    severity: str
+    message: str
+    fix: str = ""
+
+
+CATALOGUE = {
+    "updates.manager.none": Entry(
+        STEP,
+        "unknown",
+        "None of the package managers apt, dnf and zypper is on the host: its updates are not known.",
+        "Look after the updates of this host by other means.",
+    ),
+    "updates.error": Entry(
+        STEP,
+        "unknown",
+        "The package manager could not tell which updates are pending.",
+        "Correct what it complains of.",
+    ),
+    "updates.busy": Entry(
+        STEP,
+        "unknown",
+        "Packages are being installed right now, so what is pending was not found out.",
+        "Ask again when the program that is named has ended.",
+    ),
+    "updates.source.failed": Entry(
+        STEP,
+        "unknown",
+        "A package source cannot be used: updates from there are not known.",
+        "Correct the source, or take it out where it is not needed any more.",
+    ),
+    "updates.security.pending": Entry(STEP, "fail", "Security updates are not installed."),
+    "updates.security.unknown": Entry(
+        STEP,
+        "unknown",
+        "The package sources do not say which updates are for security.",
+        "Use sources that say so, or install all updates.",
+    ),
+    "updates.security.suite_missing": Entry(
+        STEP, "fail", "The package sources lack the release's security suite: its security updates never arrive."
+    ),
+    "updates.pending": Entry(STEP, "info", "Updates are not installed; none of them is known to be for security."),
+    "updates.held.security": Entry(
+        STEP, "warn", "Security updates are kept from being installed: their packages are on hold or pinned."
+    ),
+    "updates.metadata.stale": Entry(
+        STEP, "warn", "The package lists are stale: newer updates than those that are named may be pending."
+    ),
+    "updates.metadata.unknown": Entry(
+        STEP, "unknown", "How old the package lists are is not known, nor whether newer updates are pending."
+    ),
+    "updates.metadata.unsigned": Entry(
+        STEP,
+        "warn",
+        "A package source is not signed: who controls the way to it controls the host.",
+        "Use a signed source, with its key named in Signed-By.",
+    ),
+    "updates.packages.broken": Entry(
+        STEP, "fail", "Packages are not completely installed, which can keep updates from being installed."
+    ),
+    "updates.automatic.off": Entry(STEP, "warn", "The host does not install security updates by itself."),
+    "updates.automatic.no_security": Entry(
+        STEP, "warn", "The host installs updates by itself, but not all of those for security."
+    ),
+    "updates.automatic.idle": Entry(
+        STEP, "warn", "Automatic updates are switched on, but have not run lately or failed."
+    ),
+    "updates.automatic.unknown": Entry(
+        STEP, "unknown", "Whether the host installs security updates by itself could not be found out."
+    ),
+}
+
+_REFRESH = {
+    "apt": "apt-get update",
+    "dnf": "dnf makecache --refresh",
+    "dnf5": "dnf makecache --refresh",
+    "zypper": "zypper refresh --force",
+}
+_INSTALL_ALL = {
+    "apt": "apt-get update && apt-get dist-upgrade",
+    "dnf": "dnf upgrade --refresh",
+    "dnf5": "dnf upgrade --refresh",
+    "zypper": "zypper refresh && zypper update",
+}
+_INSTALL = {
+    "apt": "apt-get update && apt-get install --only-upgrade {}",
+    "dnf": "dnf upgrade --refresh --security",
+    "dnf5": "dnf upgrade --refresh --security",
+    "zypper": "zypper refresh && zypper patch --category security",
+}
+_RELEASE = {
+    "apt": "apt-mark unhold {0}  # what pins one that is not on hold: apt-cache policy {0}",
+    "dnf": "dnf versionlock delete {0}  # one that is not locked is in an exclude of dnf.conf or its repository",
+    "dnf5": "dnf versionlock delete {}",
+    "zypper": "zypper removelock {}",
+}
+_REPAIR = {
+    "apt": "dpkg --configure -a && apt-get --fix-broken install",
+}
+_NAMES_SHOWN = 20
+
+
+def finding(key: str, subject: str, evidence: str = "", fix: str = "") -> dict[str, t.Any]:
+    """A finding as modules return it; `fix` goes before the catalogue's general words."""
+    entry = CATALOGUE[key]
+    return {
+        "id": key,
+        "step": entry.step,
+        "severity": entry.severity,
+        "subject": subject,
+        "message": entry.message,
+        "evidence": evidence,
+        "fix": fix or entry.fix,
+    }
+
+
+def _named(packages: t.Sequence[Package]) -> str:
+    """The packages with their versions, not more than can be read."""
+    shown = [f"{p.name} {p.installed} -> {p.available}" if p.installed else p.name for p in packages[:_NAMES_SHOWN]]
+    more = len(packages) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _names(packages: t.Iterable[Package]) -> str:
+    return shell_words(package.name for package in packages)
+
+
+def of_updates(manager: str, updates: Updates) -> t.Iterator[dict[str, t.Any]]:
+    """What follows from the pending updates. That they could not be read is for the reader to say."""
+    security = updates.security
+    held = [package for package in security if package.held]
+    free = [package for package in security if not package.held]
+    if security:
+        fix = _INSTALL[manager].format(_names(free)) if free else _RELEASE[manager].format(_names(held))
+        yield finding("updates.security.pending", manager, _named(security), fix)
+    if held:
+        yield finding("updates.held.security", manager, _named(held), _RELEASE[manager].format(_names(held)))
+    others = [package for package in updates.packages or () if not package.security]
+    if others:
+        yield finding("updates.pending", manager, _named(others), _INSTALL_ALL[manager])
+
+
+def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]]:
+    """What follows from the age and the state of the lists. Those that were never read are for the reader to say."""
+    if metadata.stale:
+        yield finding("updates.metadata.stale", manager, metadata.reason, _REFRESH[manager])
+    elif metadata.stale is None and metadata.reason:
+        yield finding("updates.metadata.unknown", manager, metadata.reason, _REFRESH[manager])
+    silent = _updates_model.never_fetched(metadata.sources)
+    for source in metadata.sources:
+        if source.problem and not silent:
+            yield finding("updates.source.failed", source.name, source.problem)
+        if source.signed is False:
+            yield finding("updates.metadata.unsigned", source.name)
+
+
+def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[dict[str, t.Any]]:
+    """What follows from the automatic updates: the first thing that keeps them from being of use."""
+    key = ""
+    if automatic.enabled is False:
+        key = "updates.automatic.off"
+    elif automatic.covers_security is False:
+        key = "updates.automatic.no_security"
+    elif automatic.works is False:
+        key = "updates.automatic.idle"
+    elif not (automatic.enabled and automatic.covers_security and automatic.works):
+        key = "updates.automatic.unknown"
+    if key:
+        yield finding(key, automatic.mechanism or manager, automatic.reason, automatic.fix)
+
+
+def of_broken(manager: str, evidence: str) -> dict[str, t.Any]:
+    """Packages that an installation left half done."""
+    return finding("updates.packages.broken", manager, evidence, _REPAIR[manager])
+
+
+def refused(reading: Reading, refusal: Refused) -> Reading:
+    """The reading of a package manager that could not tell."""
+    reading.updates.reason = str(refusal)
+    kind = "updates.busy" if isinstance(refusal, Busy) else "updates.error"
+    reading.findings.append(finding(kind, reading.manager, str(refusal)))
+    return reading
+
+
+def conclude(reading: Reading, unread: list[str], lack: dict[str, t.Any] | None) -> Reading:
+    """The reading of a package manager that could tell.
+
+    `unread` says what it did not see, and `lack` is the finding that it does not know which updates are for security.
+    """
+    reading.updates.complete = not unread
+    reading.updates.security_known = lack is None
+    # That lists were never fetched says it all, but not that they would lack a suite.
+    if lack and not (lack["severity"] == "unknown" and _updates_model.never_fetched(reading.metadata.sources)):
+        reading.findings.append(lack)
+        unread = [*unread, lack["evidence"]]
+    reading.updates.reason = "; ".join(unread)
+    return reading
+
+
+def complete(reading: Reading) -> Reading:
+    """The reading with the findings that follow from it, after those that its reader had.
+
+    Lists that are stale, or may be, leave the updates incomplete.
+    """
+    if reading.manager:
+        if reading.metadata.stale is not False:
+            reading.updates.complete = False
+            reasons = dict.fromkeys((reading.updates.reason, reading.metadata.reason))
+            reading.updates.reason = "; ".join(filter(None, reasons))
+        reading.findings += of_updates(reading.manager, reading.updates)
+        reading.findings += of_metadata(reading.manager, reading.metadata)
+        reading.findings += of_automatic(reading.manager, reading.automatic)
+    else:
+        reading.findings.append(finding("updates.manager.none", "host"))
+    return reading

@@ -1,0 +1,441 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins/modules!
+
+"""Reads an Apache configuration into the model of _webserver.model.
+
+Apache decides while it reads: Define, LoadModule, Include and the <If…> sections act in the order of the text. So
+reading, including and deciding are one pass here too. <Macro> is not expanded: virtual hosts that come from one are
+known from Apache's own dump only, and have no block.
+"""
+
+from __future__ import annotations
+
+import operator
+import os
+import re
+import subprocess
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import (
+    Config,
+    ConfigError,
+    Directive,
+    Vhost,
+)
+
+# One line as Apache sees it: a backslash in front of the newline joins the next line, also in a comment.
+_LINE = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*")
+_JOINT = re.compile(r"\\\r?\n")
+_SPACE = " \t\r\n\f\v"
+_WORD = re.compile(r'"((?:\\["\\]|[^"])*)"?|\'((?:\\[\'\\]|[^\'])*)\'?|(\S+)', re.ASCII)
+_ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r"\\(\\)"))
+_VARIABLE = re.compile(r"\$\{([^}]+)\}")
+
+# Sections that Apache decides while it reads
+_CONDITIONS = ("ifmodule", "ifdefine", "iffile", "ifversion", "ifdirective", "ifsection")
+_INCLUDES = ("include", "includeoptional")
+ENVIRONMENT_TIMEOUT = 10  # seconds for the shell that reads the server's environment
+_MAX_DEPTH = 64  # of includes; a file that includes itself would never end
+
+# Modules are named by identifier (ssl_module) or by source file (mod_ssl.c); here both become 'ssl'.
+_SOURCE_FILES = {
+    "core.c": "core",
+    "http_core.c": "http",
+    "prefork.c": "mpm_prefork",
+    "worker.c": "mpm_worker",
+    "event.c": "mpm_event",
+}
+
+_COMPARISONS: dict[str, t.Callable[[t.Any, t.Any], bool]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+def module_name(name: str) -> str:
+    """The short name of a module from its identifier or the name of its source file."""
+    if name in _SOURCE_FILES:
+        return _SOURCE_FILES[name]
+    return re.sub(r"^mod_(.*)\.c$|^(.*)_module$", r"\1\2", name)
+
+
+def environment(layout: Layout) -> dict[str, str]:
+    """The variables that the server's unit or wrapper sets for it, from the layout's envvars file.
+
+    The file is shell (Debian, SUSE) or a subset of it (systemd's EnvironmentFile), so a shell reads it.
+    """
+    if not layout.envvars or not os.path.exists(layout.envvars):
+        return {}
+    words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
+    try:
+        result = subprocess.run(
+            ["/bin/sh", "-c", words, layout.envvars],
+            env={"PATH": os.defpath},
+            timeout=ENVIRONMENT_TIMEOUT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(layout.envvars, None, f"its variables cannot be read: {error}") from error
+    pairs = (item.partition("=") for item in _webserver_model.decode(result.stdout).split("\0") if item)
+    return {name: value for name, _found, value in pairs if name not in ("PWD", "_", "SHLVL", "OLDPWD")}
+
+
+def flags(variables: t.Mapping[str, str]) -> list[str]:
+    """The names that the unit or wrapper defines on the command line (-D NAME), from the server's environment."""
+    words = " ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS"))
+    return re.findall(r"(?:^|\s)-D\s*(\S+)", words) + variables.get("APACHE_SERVER_FLAGS", "").split()
+
+
+def version(binary: str) -> str | None:
+    """The version of the server, read from the binary without running it."""
+    try:
+        with open(binary, "rb") as handle:
+            match = re.search(rb"Apache/(\d+\.\d+\.\d+)", handle.read())
+    except OSError:
+        return None
+    return match.group(1).decode() if match else None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in [*re.findall(r"\d+", text), "0", "0", "0"][:3])
+
+
+class _Reader:
+    """Reads files in Apache's order and keeps what later lines depend on."""
+
+    def __init__(self, config: Config, layout: Layout, modules: t.Iterable[str] | None) -> None:
+        self.config = config
+        self.layout = layout
+        self.environment = environment(layout)
+        self.variables: dict[str, str] = {}
+        self.defined = set(flags(self.environment))
+        self.fixed = modules is not None  # the set of modules is given and LoadModule adds nothing
+        self.modules = {module_name(name) for name in (layout.static_modules if modules is None else modules)}
+        self.version: str | None = None
+
+    def words(self, text: str) -> list[str]:
+        found = []
+        for match in _WORD.finditer(text):
+            kind = (match.lastindex or 1) - 1
+            word = match.group(kind + 1)
+            if "\\" in word:
+                word = _ESCAPES[kind].sub(r"\1", word)
+            if "${" in word:
+                word = _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), word)
+            found.append(word)
+        return found
+
+    def value(self, name: str, otherwise: str) -> str:
+        return self.variables.get(name, self.environment.get(name, otherwise))
+
+    # what a section is decided by
+
+    def holds(self, section: Directive) -> bool:
+        """Whether the content of a conditional section counts."""
+        if section.key == "ifversion":
+            return self.compare(section.args)
+        argument = section.args[0] if section.args else ""
+        name = argument.lstrip("!")
+        if section.key == "ifmodule":
+            result = module_name(name) in self.modules
+        elif section.key == "ifdefine":
+            result = name in self.defined
+        elif section.key == "iffile":
+            result = os.path.exists(self.config.absolute(name))
+        else:
+            return True  # which directives Apache knows cannot be told here; what counts is to overlook nothing
+        return result is not argument.startswith("!")
+
+    def compare(self, args: list[str]) -> bool:
+        """The condition of <IfVersion>: an optional sign, and a version or a pattern."""
+        if self.version is None:
+            self.version = version(self.layout.binary) or "2.4.0"
+        sign, wanted = (args[0], args[1]) if len(args) > 1 else ("=", "".join(args))
+        negative, sign = sign.startswith("!"), sign.lstrip("!")
+        if sign == "~" or re.fullmatch("/.*/", wanted):
+            try:
+                result = re.search(wanted if sign == "~" else wanted[1:-1], self.version) is not None
+            except re.error:
+                return False
+        else:
+            result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(wanted))
+        return result is not negative
+
+    # what a line does
+
+    def apply(self, directive: Directive) -> None:
+        """The effects that a directive has on the reading of what follows."""
+        args = directive.args
+        if directive.key == "serverroot" and args:
+            self.config.base = args[0]
+        elif directive.key == "define" and args:
+            self.defined.add(args[0])
+            self.variables.update(dict([args[:2]]) if len(args) > 1 else {})
+        elif directive.key == "undefine" and args:
+            self.defined.discard(args[0])
+            self.variables.pop(args[0], None)
+        elif directive.key == "loadmodule" and args and not self.fixed:
+            self.modules.add(module_name(args[0]))
+
+    def matches(self, directive: Directive) -> list[str]:
+        """The files that an Include means, in Apache's order: a directory means everything below it."""
+        path = self.config.absolute(directive.args[0])
+        source = self.config.source
+        found = []
+        for name in source.glob(path) if _webserver_model.is_pattern(path) else [path]:
+            found += source.below(name) if os.path.isdir(name) else [name]
+        return sorted(found, key=lambda name: name.split("/"))
+
+    def include(self, directive: Directive, depth: int) -> None:
+        directive.children = []
+        if depth >= _MAX_DEPTH:
+            raise ConfigError(directive.file, directive.line, "includes are nested too deep")
+        for path in self.matches(directive) if directive.args else []:
+            try:
+                directive.children += self.file(path, directive, depth + 1)
+            except OSError as exc:
+                if isinstance(exc, FileNotFoundError) and directive.key == "includeoptional":
+                    continue
+                words = "cannot read %s: %s" % (path, exc.strerror)
+                raise ConfigError(directive.file, directive.line, words) from exc
+
+    def file(self, path: str, parent: Directive | None, depth: int) -> list[Directive]:
+        """The directives of one file and of those that it includes."""
+        text = self.config.text(path) or ""
+        lines = _webserver_model.Lines(text)
+        top: list[Directive] = []
+        blocks: list[Directive] = []
+        off = 0  # how many sections around are switched off
+        position = 0
+        while position < len(text):
+            match = _LINE.match(text, position)
+            assert match is not None
+            raw, position = match.group(), match.end() + 1
+            line = (_JOINT.sub("", raw) if "\\" in raw else raw).strip(_SPACE)
+            if not line or line.startswith("#"):
+                continue
+            start = match.start() + len(raw) - len(raw.lstrip(_SPACE))
+            end = match.start() + len(raw.rstrip(_SPACE))
+            if line.startswith("</"):
+                name = line[2:].rstrip(">").lower()
+                if not blocks or name != blocks[-1].key:
+                    wanted = "</%s> expected" % blocks[-1].name if blocks else "nothing to close"
+                    raise ConfigError(path, lines.at(start), "unexpected %s: %s" % (line, wanted))
+                block = blocks.pop()
+                block.body_end, block.end = start, end
+                off -= not block.active
+                continue
+            section = line.startswith("<")
+            if section:
+                line = line[1 : line.rfind(">")] if ">" in line else line[1:]
+            words = self.words(line)
+            if not words:
+                raise ConfigError(path, lines.at(start), "incomplete section")
+            owner = blocks[-1] if blocks else parent
+            directive = Directive(words[0], words[1:], path, lines.at(start), start, end, owner)
+            siblings = blocks[-1].children if blocks else top
+            assert siblings is not None
+            siblings.append(directive)
+            if section:
+                directive.children, directive.body_start = [], end
+                blocks.append(directive)
+                if directive.key in _CONDITIONS:
+                    directive.inline = True
+                    directive.active = not off and self.holds(directive)
+                elif directive.key == "macro":
+                    directive.active = False
+                off += not directive.active
+            elif directive.key in _INCLUDES:
+                directive.inline = True
+                if not off:
+                    self.include(directive, depth)
+            elif not off:
+                self.apply(directive)
+        if blocks:
+            raise ConfigError(path, blocks[-1].line, "<%s> is not closed" % blocks[-1].name)
+        return top
+
+
+def _host_port(text: str) -> tuple[str, int | None]:
+    """Address and port of a Listen or VirtualHost argument; None for any port."""
+    match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>\d+|\*))?)", text)
+    host, after = (match.group("host"), match.group("after")) if match else (text, None)
+    if host in ("_default_", "0.0.0.0"):
+        host = "*"
+    return host, int(after) if after and after.isdigit() else None
+
+
+def _listen(text: str) -> tuple[str, int | None]:
+    return ("*", int(text)) if text.isdigit() else _host_port(text)
+
+
+def _bare(name: str) -> str:
+    """The host of a ServerName, which may have a scheme and a port."""
+    return re.sub(r"^[a-z]+://|:\d+$", "", name)
+
+
+def _value(levels: t.Iterable[t.Iterable[Directive]], key: str, first: bool = False) -> str | None:
+    """The argument of the directive that decides: at the innermost level that has one the last, or the first, of it."""
+    for level in levels:
+        values = [item.args[0] for item in _webserver_model.direct(level, key) if item.args]
+        if values:
+            return values[0 if first else -1]
+    return None
+
+
+class _Dumped(t.NamedTuple):
+    address: str
+    names: list[str]
+    file: str
+    line: int
+    default: bool
+
+
+def parse_vhost_dump(text: str) -> list[_Dumped]:
+    """The virtual hosts in the output of -t -D DUMP_VHOSTS, in Apache's order.
+
+    An address with one host has it on its own line; an address with several has a list below it.
+    """
+    found: list[_Dumped] = []
+    address = default = ""
+    for line in text.splitlines():
+        group = re.match(r"(\S+)\s+is a NameVirtualHost$", line)
+        single = re.match(r"(\S+)\s+(\S*) \((.+):(\d+)\)$", line)
+        first = re.match(r"\s+default server \S* \((.+:\d+)\)$", line)
+        member = re.match(r"\s+port \S+ namevhost (\S*) \((.+):(\d+)\)$", line)
+        alias = re.match(r"\s+(?:wild )?alias (\S+)$", line)
+        if group:
+            address, default = group.group(1), ""
+        elif first:
+            default = first.group(1)
+        elif single:
+            name, file, number = single.groups()[1:]
+            found.append(_Dumped(single.group(1), [name] if name else [], file, int(number), True))
+        elif member:
+            name, file, number = member.groups()
+            is_default = default == "%s:%s" % (file, number)
+            found.append(_Dumped(address, [name] if name else [], file, int(number), is_default))
+            default = "" if is_default else default
+        elif alias and found:
+            found[-1].names.append(alias.group(1))
+    return found
+
+
+def parse_module_dump(text: str) -> list[str]:
+    """The loaded modules in the output of -t -D DUMP_MODULES, by short name."""
+    return [module_name(name) for name in re.findall(r"(?m)^ (\S+_module) \((?:static|shared)\)$", text)]
+
+
+def _aliases(block: Directive) -> list[str]:
+    return [alias for item in _webserver_model.direct(block.children or [], "serveralias") for alias in item.args]
+
+
+def _from_tree(config: Config, blocks: list[Directive]) -> list[Vhost]:
+    main_name = _value([config.root], "servername")
+    vhosts = []
+    taken = set()
+    for block in blocks:
+        name = _value([block.children or []], "servername") or main_name
+        names = ([_bare(name)] if name else []) + _aliases(block)
+        for argument in block.args:
+            address, port = _host_port(argument)
+            vhost = Vhost("apache", names, address, port, block.file, block.line, block)
+            vhost.default = (address, port) not in taken
+            taken.add((address, port))
+            vhosts.append(vhost)
+    return vhosts
+
+
+def _from_dump(config: Config, blocks: list[Directive], dump: str) -> list[Vhost]:
+    # Apache counts the line on which the opening tag ends
+    lines = {path: _webserver_model.Lines(text) for path, text in config.files.items()}
+    places = {(block.file, lines[block.file].at(block.body_start or 0)): block for block in blocks}
+    vhosts = []
+    for item in parse_vhost_dump(dump):
+        address, port = _host_port(item.address)
+        block = places.get((item.file, item.line))
+        # Apache lists aliases only where it must choose between names
+        aliases = _aliases(block) if block else []
+        names = item.names + [name for name in aliases if name not in item.names]
+        line = block.line if block else item.line
+        vhosts.append(Vhost("apache", names, address, port, item.file, line, block))
+        vhosts[-1].default = item.default
+    return vhosts
+
+
+def _main_server(config: Config) -> list[Vhost]:
+    """The main server, once for each Listen that no virtual host covers."""
+    name = _value([config.root], "servername")
+    found = []
+    for item in _webserver_model.direct(config.root, "listen"):
+        address, port = _listen(item.args[0]) if item.args else ("*", None)
+        if not any(vhost.port in (port, None) and vhost.address in ("*", address) for vhost in config.vhosts):
+            found.append(Vhost("apache", [_bare(name)] if name else [], address, port, item.file, item.line))
+            found[-1].default = True
+    return found
+
+
+def _judge(config: Config, vhost: Vhost, layout: Layout) -> None:
+    """Fills in what the tree says about a virtual host: TLS, certificate, overriding directives."""
+    inner = vhost.block.children or [] if vhost.block else []
+    levels = [inner, config.root]
+    vhost.tls = (_value(levels, "sslengine") or "").lower() == "on"
+    if vhost.tls:
+        certificate = _value(levels, "sslcertificatefile", first=True)
+        key = _value(levels, "sslcertificatekeyfile", first=True)
+        vhost.certificate = certificate and config.absolute(certificate)
+        vhost.key = key and config.absolute(key)
+        vhost.overrides = _webserver_model.overrides(config, layout, inner) + shared_overrides(config, layout)
+
+
+def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
+    """Policy directives in sections outside virtual hosts: merged into every host, after the host's own directives."""
+    sections = [item for item in _webserver_model.direct(config.root) if item.children and item.key != "virtualhost"]
+    return _webserver_model.overrides(config, layout, sections)
+
+
+def read(config: Config, layout: Layout, path: str) -> list[Directive]:
+    """The directives of one file and of those that it includes. Raises ConfigError and OSError."""
+    return _Reader(config, layout, config.modules).file(path, None, 0)
+
+
+def load(
+    layout: Layout,
+    vhost_dump: str | None = None,
+    modules: t.Iterable[str] | None = None,
+    files: _webserver_model.Files | None = None,
+) -> Config:
+    """Reads the whole configuration of an Apache.
+
+    vhost_dump is the output of apache2 -t -D DUMP_VHOSTS and then decides which virtual hosts there are; without it the
+    tree does. modules are those that count as loaded (identifiers or short names); without them LoadModule decides.
+    files is the disk with changes laid over it. Raises ConfigError.
+    """
+    config = Config("apache", files or _webserver_model.Files())
+    config.base = layout.config_dir
+    reader = _Reader(config, layout, modules)
+    try:
+        config.root = reader.file(layout.main_config, None, 0)
+    except OSError as exc:
+        raise ConfigError(layout.main_config, None, "cannot read: %s" % exc.strerror) from exc
+    config.modules = frozenset(reader.modules)
+    blocks = [item for item in _webserver_model.walk(config.root) if item.key == "virtualhost"]
+    config.vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
+    main_server = _main_server(config)
+    for vhost in [vhost for vhost in config.vhosts if vhost.block] + main_server:
+        _judge(config, vhost, layout)
+    config.vhosts += main_server
+    return config

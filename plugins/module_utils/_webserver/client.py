@@ -1,0 +1,380 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""Requests to a web server over real connections.
+
+A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls, body_size}); an I(answer) is
+what came back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower
+case and every value in a list, because a doubled header is a fault that a mapping would hide.
+
+Most of what a request costs is its handshake, so a few requests to the same server name at the same address share a
+connection, one after the other (RFC 9112, section 9.3).
+
+A server can keep a client waiting without an end: one byte now and then is enough. So a request has a limit as a whole,
+and so have all of them together. Whatever reaches it is an error.
+
+Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import errno
+import functools
+import hashlib
+import io
+import math
+import re
+import socket
+import ssl
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
+
+Target = t.Dict[str, t.Any]
+Answer = t.Dict[str, t.Any]
+Headers = t.Dict[str, t.List[str]]
+
+USER_AGENT = "kopano.hardening"
+TIMED_OUT = "timed out"  # the error of what was waited for in vain
+CONCURRENCY = 8
+# Few enough that slow pages do not add up.
+REQUESTS_A_CONNECTION = 4
+MAX_HEADERS = 1 << 16
+MAX_QUOTE = 200  # characters of what is no HTTP, in an error
+# What a request waits for: the connection, the handshake, the response. Each may take the whole timeout.
+WAITS = 3
+DIALS = 2
+DIAL_PAUSE = 0.2  # seconds
+_NO_WAY = frozenset((errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.ETIMEDOUT))
+# A body can be a mailbox or a stream without an end. Just a short one is read, to use the connection again: octets,
+# seconds for its next part to come, and for all of it.
+MAX_BODY = 1 << 16
+BODY_PATIENCE = 0.2
+BODY_SECONDS = 1.0
+
+
+class Limit:
+    """How long may be waited: seconds for the next bytes, and until when for all of them (C(time.monotonic))."""
+
+    def __init__(self, silence: float, end: float) -> None:
+        self._silence = silence
+        self._end = end
+
+    def left(self) -> float:
+        """For the wait that begins now. Raises socket.timeout when there is no time left."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise socket.timeout(TIMED_OUT)
+        return min(self._silence, left)
+
+
+class Received(io.RawIOBase):
+    """What a socket receives, within C(limit), which may be exchanged for another one between two requests."""
+
+    def __init__(self, source: socket.socket, limit: Limit) -> None:
+        super().__init__()
+        self._source = source
+        self.limit = limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: t.Any) -> int:
+        self._source.settimeout(self.limit.left())
+        return self._source.recv_into(buffer)
+
+
+@functools.lru_cache(maxsize=None)
+def client_context() -> ssl.SSLContext:
+    """A client that accepts all that this OpenSSL can still do, to talk to what is not hardened yet."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    with contextlib.suppress(ValueError, ssl.SSLError):
+        context.minimum_version = ssl.TLSVersion.TLSv1
+    with contextlib.suppress(ssl.SSLError):
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    return context
+
+
+def ask(target: Target, timeout: float) -> Answer:
+    """One connection, one request. Never raises for what the other side does: error says it.
+
+    timeout: seconds for each wait; the request as a whole may take L(WAITS) times as long.
+    """
+    return _converse([target], timeout, math.inf)[0]
+
+
+def ask_all(targets: t.Sequence[Target], timeout: float, seconds: float | None = None) -> list[Answer]:
+    """Answers in the order of the targets, a few at a time. timeout: as of L(ask).
+
+    seconds: for all of them together, by default as many as a slow server needs that answers each request within the
+    timeout. Raises TimeoutError when they are over: a request that had no time must not count as one that was refused.
+    """
+    seconds = _enough(len(targets), timeout) if seconds is None else seconds
+    end = time.monotonic() + seconds
+    answers: dict[int, Answer] = {}
+    waiting = _conversations(targets)
+    while waiting and time.monotonic() < end:
+        with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
+            found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout, end), waiting)
+            for numbers, some in zip(waiting, found):
+                answers.update(zip(numbers, some))
+        waiting = [[number] for number in range(len(targets)) if number not in answers]
+    if waiting:
+        raise TimeoutError(
+            f"no response from {place(targets[waiting[0][0]])}: "
+            f"the {len(targets)} requests to the server together took more than {seconds:.0f} s"
+        )
+    return [answers[number] for number in range(len(targets))]
+
+
+def is_unreached(answer: Answer) -> bool:
+    """Whether nothing came back, not even from a handshake."""
+    return not answer["ok"] and answer["protocol"] is None and answer["status"] is None
+
+
+def endpoint(target: t.Mapping[str, t.Any]) -> str:
+    """An endpoint as messages name it."""
+    name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
+    return "%s:%d%s" % (target["address"], target["port"], name)
+
+
+def place(target: Target) -> str:
+    """A target as messages name it."""
+    return "{} {}".format(endpoint(target), target.get("path") or "/")
+
+
+def _enough(count: int, timeout: float) -> float:
+    """Seconds for so many requests over L(CONCURRENCY) connections at a time, of which the longest may begin last."""
+    return timeout * (-(-count // CONCURRENCY) + REQUESTS_A_CONNECTION + WAITS)
+
+
+def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
+    """Which targets, by their numbers, are asked over one connection, in their order; the longest first."""
+    places: dict[t.Any, list[int]] = {}
+    for number, target in enumerate(targets):
+        where = (target["address"], target["port"], target.get("tls", True), target.get("server_name"))
+        places.setdefault(where if _may_share(target) else number, []).append(number)
+    found = []
+    for numbers in places.values():
+        # A body that was said to come and is not sent leaves the connection of no more use.
+        last = [number for number in numbers if targets[number].get("body_size")]
+        others = [number for number in numbers if not targets[number].get("body_size")]
+        count = max(len(last), -(-len(numbers) // REQUESTS_A_CONNECTION))
+        shared = [others[start::count] for start in range(count)]
+        # From the end, as the first ones have one more where the others do not come out even.
+        for conversation, number in zip(reversed(shared), last):
+            conversation.append(number)
+        found += shared
+    return sorted(found, key=len, reverse=True)
+
+
+def _may_share(target: Target) -> bool:
+    """Whether it may be asked over a used connection, and so once more if that was closed: it must change nothing."""
+    safe = target.get("body_size") or (target.get("method") or "GET").upper() in ("GET", "HEAD", "OPTIONS")
+    return bool(safe) and not {name.lower() for name in target.get("headers") or ()} & {"connection", "upgrade"}
+
+
+def _converse(targets: t.Sequence[Target], timeout: float, end: float) -> list[Answer]:
+    """Ask over one connection, or over new ones where it does not last. After a request without an answer in time it
+    ends, with fewer answers than targets: the others should not wait for that one's backend. Neither is there an answer
+    to what is not done at the end."""
+    answers: list[Answer] = []
+    connection = None
+    for number, target in enumerate(targets):
+        used, last = connection is not None, number + 1 == len(targets)
+        limit = Limit(timeout, min(end, time.monotonic() + WAITS * timeout))
+        connection, answer = _exchange(connection, target, limit, last)
+        if used and answer["error"] and not answer["late"]:
+            # A server may close at any time what nobody uses.
+            connection, answer = _exchange(None, target, limit, last)
+        late = answer.pop("late")
+        if late and time.monotonic() >= end:
+            break
+        answers.append(answer)
+        if late:
+            break
+    return answers
+
+
+def _dial(goal: tuple[str, int], limit: Limit) -> socket.socket:
+    """Connect, in L(DIALS) tries that share the time of one wait.
+
+    A first packet may be lost. An IPv6 address that is new is checked for duplicates, which takes a second or two, and
+    what was sent to it before is not sent again: a second connection gets through where the first one would not.
+    """
+    for number in range(1, DIALS + 1):
+        try:
+            return socket.create_connection(goal, limit.left() / DIALS)
+        except OSError as error:
+            if number == DIALS or not (isinstance(error, socket.timeout) or error.errno in _NO_WAY):
+                raise
+        time.sleep(min(DIAL_PAUSE, limit.left()))
+    raise AssertionError("no try")
+
+
+class _Connection:
+    """A connection and what its handshake agreed on."""
+
+    def __init__(self, target: Target, limit: Limit) -> None:
+        self.facts: dict[str, str | None] = {}
+        self.socket = _dial((target["address"], target["port"]), limit)
+        try:
+            if target.get("tls", True):
+                self.socket.settimeout(limit.left())  # for the handshake as a whole
+                self._shake_hands(target.get("server_name"))
+            self._received = Received(self.socket, limit)
+            self.stream = io.BufferedReader(self._received)
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def _shake_hands(self, server_name: str | None) -> None:
+        secure = client_context().wrap_socket(self.socket, server_hostname=server_name)
+        self.socket = secure
+        self.facts["protocol"] = {"TLSv1": "TLSv1.0"}.get(secure.version() or "", secure.version())
+        self.facts["cipher"] = (secure.cipher() or (None,))[0]
+        certificate = secure.getpeercert(True)
+        self.facts["certificate"] = hashlib.sha256(certificate).hexdigest() if certificate else None
+
+    def send(self, data: bytes, limit: Limit) -> None:
+        self.await_within(limit)
+        self.socket.settimeout(limit.left())
+        self.socket.sendall(data)
+
+    def await_within(self, limit: Limit) -> None:
+        """From now on."""
+        self._received.limit = limit
+
+    def close(self) -> None:
+        self.stream.close()
+        self.socket.close()
+
+
+def _exchange(
+    connection: _Connection | None, target: Target, limit: Limit, last: bool
+) -> tuple[_Connection | None, Answer]:
+    """One request over a connection or, with None, a new one. Returns it if it can be used again, and the answer;
+    C(late) in it says that time ran out."""
+    started = time.monotonic()
+    answer: Answer = dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error"))
+    answer.update(ok=False, headers={}, late=False)
+    lasts = False
+    try:
+        connection = connection or _Connection(target, limit)
+        answer.update(connection.facts)
+        connection.send(_request(target, last), limit)
+        version = _read_response(connection.stream, answer, bool(target.get("body_size")))
+        answer["ok"] = True
+        lasts = not last and _skip_body(connection, target, version, answer)
+    except (OSError, ValueError) as error:
+        answer["late"] = isinstance(error, socket.timeout)
+        words = TIMED_OUT if answer["late"] else getattr(error, "strerror", None) or str(error)
+        answer["error"] = words or type(error).__name__
+    finally:
+        if connection is not None and not lasts:
+            connection.close()
+    answer["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return connection if lasts else None, answer
+
+
+def _request(target: Target, last: bool) -> bytes:
+    host = target.get("server_name") or target["address"]
+    if ":" in host:
+        host = f"[{host}]"
+    if target["port"] != (443 if target.get("tls", True) else 80):
+        host = "%s:%d" % (host, target["port"])
+    headers = {"Host": host, "User-Agent": USER_AGENT, "Accept": "*/*"}
+    if last:
+        headers["Connection"] = "close"
+    if target.get("body_size"):
+        # Whether so much would be taken is said before any of it is sent (RFC 9110, section 10.1.1).
+        headers.update({"Content-Length": str(target["body_size"]), "Expect": "100-continue"})
+        headers["Content-Type"] = "application/octet-stream"
+    headers.update(target.get("headers") or {})
+    lines = ["{} {} HTTP/1.1".format(target.get("method") or "GET", target.get("path") or "/")]
+    lines += ["{}: {}".format(*item) for item in headers.items()]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
+
+
+def _read_response(stream: t.BinaryIO, answer: Answer, is_offer: bool) -> str:
+    """Everything before the body, into answer. Returns the version of HTTP.
+
+    A response may come after interim ones (RFC 9110, section 15.2). Of these only one that ends HTTP is an answer, and
+    one to the offer of a body.
+    """
+    left = MAX_HEADERS
+    while True:
+        line, left = _read_line(stream, left)
+        found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
+        if not found:
+            raise ValueError(printable(line.strip())[:MAX_QUOTE] or "no answer")
+        headers, left = _read_headers(stream, left)
+        status = int(found.group(2))
+        if status // 100 != 1 or status == 101 or (status == 100 and is_offer):
+            break
+    answer["status"], answer["headers"] = status, headers
+    answer["location"] = headers["location"][0] if "location" in headers else None
+    return found.group(1)
+
+
+def _read_line(stream: t.BinaryIO, left: int) -> tuple[str, int]:
+    """A line of a header section, and how many bytes of it may follow."""
+    line = stream.readline(left)
+    if len(line) == left:
+        raise ValueError("more than %d bytes of headers" % MAX_HEADERS)
+    return line.decode("latin-1"), left - len(line)
+
+
+def _read_headers(stream: t.BinaryIO, left: int) -> tuple[Headers, int]:
+    """The header section (RFC 9112, section 5), up to its empty line, and how many bytes may follow in another one."""
+    headers: Headers = {}
+    while True:
+        line, left = _read_line(stream, left)
+        name, colon, value = line.partition(":")
+        if not line.strip():
+            return headers, left
+        if colon:
+            headers.setdefault(name.strip().lower(), []).append(value.strip())
+
+
+def _skip_body(connection: _Connection, target: Target, version: str, answer: Answer) -> bool:
+    """Read a short body to its end (RFC 9112, section 6.3). False: the connection cannot be used again."""
+    headers, status = answer["headers"], answer["status"]
+    if version != "1.1" or status < 200 or "close" in ",".join(headers.get("connection", ())).lower():
+        return False
+    if target.get("method") == "HEAD" or status in (204, 304):
+        return True
+    connection.await_within(Limit(BODY_PATIENCE, time.monotonic() + BODY_SECONDS))
+    try:
+        if "transfer-encoding" in headers:
+            ended = headers["transfer-encoding"] == ["chunked"] and _skip_chunks(connection.stream)
+        else:
+            lengths = headers.get("content-length", [])
+            size = int(lengths[0]) if len(lengths) == 1 else MAX_BODY + 1
+            ended = 0 <= size <= MAX_BODY and len(connection.stream.read(size)) == size
+        return ended
+    except (OSError, ValueError):
+        return False
+
+
+def _skip_chunks(stream: t.BinaryIO) -> bool:
+    """Read a chunked body (RFC 9112, section 7.1). False: it is too long, or none."""
+    left = MAX_BODY
+    while left > 0:
+        size = int(stream.readline(64).partition(b";")[0], 16)
+        if not 0 <= size <= left:
+            return False
+        if size == 0:
+            return not _read_headers(stream, MAX_HEADERS)[0]  # a trailer is nothing that is asked for
+        left -= size
+        if stream.read(size + 2)[-2:] != b"\r\n":
+            return False
+    return False

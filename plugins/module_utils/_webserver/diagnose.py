@@ -1,0 +1,218 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""From a server's own words to the file, line, directive and option that they are about.
+
+Servers name the file and line of what their parser refuses, but not of what OpenSSL refuses later: Apache logs C(no
+cipher match) without saying which of its cipher lists has none. There the directives that such words can be about are
+looked up in the parsed configuration, and those of them that the server's own libssl refuses are named.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.openssl import OpenSSL
+
+# Where a server says it itself.
+_PLACES = (
+    re.compile(r"(?:Syntax error )?on line (?P<line>\d+) of (?P<file>/[^\s:]+)"),
+    re.compile(r" in (?P<file>/[^\s:]+):(?P<line>\d+)"),
+)
+
+# Words, the directives (in lower case) that they can be about, and how libssl judges such a directive's value.
+_SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
+    (
+        r"ciphersuite|Ciphersuites|no cipher match|SSL ciphers|SSL_CTX_set_cipher_list",
+        ("sslciphersuite", "sslproxyciphersuite", "ssl_ciphers", "ssl_conf_command"),
+        "ciphers",
+    ),
+    (
+        r"curves|groups|SSL_CTX_set1|SSL_CONF|SSLOpenSSLConfCmd|ECDH|ecdh",
+        ("sslopensslconfcmd", "ssl_ecdh_curve", "ssl_conf_command"),
+        "groups",
+    ),
+    (r"[Ss]tapling", ("sslusestapling", "ssl_stapling"), ""),
+    (r"protocol", ("sslprotocol", "ssl_protocols"), ""),
+)
+
+# A port that somebody else has: Apache's words and nginx's.
+_TAKEN = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) failed \(98")
+
+# A line that this collection renders is preceded by the name of the option that decides it.
+_OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
+
+# Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
+_NOISE = re.compile(
+    r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
+    r"|AH00016: Configuration Failed|AH0231[12]: |still could not bind\(\)"
+    r"|nginx: configuration file \S+ test (?:failed|is successful)"
+    r"|\[client |, client: "
+)
+
+# What differs from one run to the next and tells nothing: time, process and thread in front of the words.
+_STAMP = re.compile(r"^(?:\[[A-Z][a-z]{2} [^]]+\] \[[\w.-]*:\w+\] \[pid [^]]+\] |\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )")
+_PROCESS = re.compile(r"^(\[\w+\]) \d+#\d+: (?:\*\d+ )?")
+
+
+class Fault(t.NamedTuple):
+    """What is wrong and where, as far as it could be found. words are the server's own."""
+
+    words: str
+    file: str | None = None
+    line: int | None = None
+    directive: str | None = None
+    value: str | None = None
+    option: str | None = None
+
+    def message(self) -> str:
+        place = f"{self.file}:{self.line}: " if self.file else ""
+        what = f"{self.directive} {self.value}: " if self.directive else ""
+        why = f" (set by the option {self.option})" if self.option else ""
+        return f"{place}{what}{self.words}{why}"
+
+
+def relevant(words: str) -> str:
+    """The server's words without greetings and time stamps, at most the last 12 lines, each once."""
+    lines = [line.strip() for line in words.splitlines() if line.strip()]
+    telling = [line for line in lines if not _NOISE.search(line)]
+    stripped = [_PROCESS.sub(r"\1 ", _STAMP.sub("", line)) for line in telling or lines]
+    return "\n".join(list(dict.fromkeys(stripped))[-12:])
+
+
+def find(
+    words: str,
+    config: _webserver_model.Config | None,
+    openssl: OpenSSL | None,
+    read: t.Callable[[str], str] | None = None,
+) -> Fault:
+    """What the words are about. config: what was tried; read: gives the text of a file for quoting."""
+    text = relevant(words)
+    for pattern in _PLACES:
+        found = pattern.search(text)
+        if found:
+            return _fault(text, found.group("file"), int(found.group("line")), config, read)
+    if config is None:
+        return Fault(text)
+    taken = _TAKEN.search(text)
+    if taken:
+        return listener(text, int(taken.group(1) or taken.group(2)), config)
+    directives = [item for item in _webserver_model.walk(config.root) if item.children is None]
+    faults = [
+        _fault(text, item.file, item.line, config, read, item)
+        for item in _named(text, directives) or _suspects(text, directives, openssl)
+    ]
+    # Several virtual hosts may name the same file. What is about to change is the likelier cause than what has worked.
+    return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
+
+
+def listener(words: str, port: int, config: _webserver_model.Config) -> Fault:
+    """The fault of a directive that listens on this port."""
+    for item in _webserver_model.walk(config.root):
+        if item.key == "listen" and item.args and re.search(r"(?:^|:)%d$" % port, item.args[0]):
+            return _fault(words, item.file, item.line, config, None, item)
+    return Fault(words)
+
+
+def unpaired(words: str, config: _webserver_model.Config, being_written: t.Iterable[str]) -> Fault:
+    """The fault of the first key that is not its certificate's.
+
+    nginx keeps one certificate for each kind of key, so it starts with the certificate of one kind and the key of
+    another, and then cannot shake hands. being_written: paths whose new content is not on the disk yet.
+    """
+    for vhost in config.vhosts:
+        certificate, key = vhost.certificate, vhost.key
+        if (
+            not certificate
+            or not key
+            or {certificate, key} & {*being_written}
+            or _is_pair(certificate, key) is not False
+        ):
+            continue
+        words += f"; {key} is not the key of {certificate}"
+        for item in _webserver_model.walk(config.root):
+            if item.children is None and item.args == [key]:
+                return _fault(words, item.file, item.line, config, None, item)
+    return Fault(words)
+
+
+def _is_pair(certificate: str, key: str) -> bool | None:
+    """Whether this is the certificate's key; None when that cannot be told."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+    except ssl.SSLError as error:
+        return False if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED") else None
+    except (OSError, ValueError):
+        return None
+    return True
+
+
+def _named(words: str, directives: t.Sequence[_webserver_model.Directive]) -> list[_webserver_model.Directive]:
+    """Directives one of whose arguments is a path that the words name."""
+    paths = set(re.findall(r"(?<![\w/])/[\w./@+-]+", words))
+    return [
+        item
+        for item in directives
+        if any(argument in paths for argument in item.args)
+        and item.key not in ("include", "includeoptional", "errorlog", "error_log")
+    ]
+
+
+def _suspects(
+    words: str, directives: t.Sequence[_webserver_model.Directive], openssl: OpenSSL | None
+) -> list[_webserver_model.Directive]:
+    """Directives that such words can be about, those that libssl refuses first."""
+    for pattern, names, judged in _SUSPECTS:
+        if re.search(pattern, words):
+            candidates = [item for item in directives if item.key in names]
+            refused = [item for item in candidates if judged and openssl and _refused(item, openssl)]
+            if refused:
+                return refused
+            if not judged and candidates:
+                return candidates
+    return []
+
+
+def _refused(item: _webserver_model.Directive, openssl: OpenSSL) -> bool:
+    arguments = list(item.args)
+    kind = arguments[0].lower() if len(arguments) > 1 else ""
+    value = arguments[-1] if arguments else ""
+    if item.key in ("sslopensslconfcmd", "ssl_conf_command"):
+        if kind in ("curves", "groups"):
+            return openssl.groups_ok(value) is False
+        if kind == "ciphersuites":
+            return openssl.ciphersuites_ok(value) is False
+        return False
+    if item.key == "ssl_ecdh_curve":
+        return value != "auto" and openssl.groups_ok(value) is False
+    if kind == "tlsv1.3":
+        return openssl.ciphersuites_ok(value) is False
+    return openssl.cipher_string_ok(value) is False
+
+
+def _fault(
+    words: str,
+    file: str,
+    line: int,
+    config: _webserver_model.Config | None,
+    read: t.Callable[[str], str] | None,
+    item: _webserver_model.Directive | None = None,
+) -> Fault:
+    text = (config.files.get(file) if config else None) or (read(file) if read else "")
+    lines = text.splitlines()
+    option = None
+    if 1 < line <= len(lines):
+        quoted = _OPTION.match(lines[line - 2])
+        option = quoted.group("option") if quoted else None
+    if item is not None:
+        return Fault(words, file, line, item.name, " ".join(item.args), option)
+    if 1 <= line <= len(lines):
+        directive, _space, value = lines[line - 1].strip().rstrip(";").partition(" ")
+        return Fault(words, file, line, directive, value.strip(), option)
+    return Fault(words, file, line)

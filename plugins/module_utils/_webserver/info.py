@@ -1,0 +1,407 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the module frontend_info does: the servers of a host, their virtual hosts, Kopano's components."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import re
+import stat
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import environment as _environment
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import findings as _webserver_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.findings import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
+
+TEST_TIMEOUT = 30  # seconds, for both servers together
+
+# What makes each server say how it understands its configuration, and test it. Apache's dump is no test: with it,
+# Apache does not look whether certificates are there.
+_QUESTIONS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
+
+# Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
+_SUITES = {
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
+}
+_TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
+
+_SNAKEOIL = (
+    ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key"),
+    ("/etc/pki/tls/certs/localhost.crt", "/etc/pki/tls/private/localhost.key"),
+)
+# Where the distributions put PHP-FPM's sockets, a pool made for WebApp first
+_PHP_SOCKETS = ("/run/php/php-fpm-kopano-webapp.sock", "/run/php/php*-fpm.sock", "/run/php-fpm/*.sock")
+
+_UCS = "/usr/sbin/univention-config-registry"
+_KWEB_CONFIG = "/etc/kopano/kwebd.cfg"
+
+
+class Answer(t.NamedTuple):
+    """What a server said. ok: it takes its configuration, None: not known; output: its dump, empty if it gave none."""
+
+    ok: bool | None
+    output: str
+    words: str
+
+
+class _Query(t.NamedTuple):
+    """How a server is run: the command lines, and their environment."""
+
+    layout: Layout
+    commands: list[list[str]]
+    environment: dict[str, str]
+
+
+def _query(server: Server) -> _Query:
+    """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
+    arguments = server.arguments()
+    commands = [server.command(*arguments, *question) for question in _QUESTIONS[server.layout.server]]
+    return _Query(server.layout, commands, server.environment())
+
+
+def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]:
+    """The answers of servers that are asked side by side, as lists that JSON can carry; none of one that was killed.
+
+    Raises subprocess.TimeoutExpired, and leaves no process behind.
+    """
+    deadline = time.monotonic() + TEST_TIMEOUT
+    started: dict[str, list[subprocess.Popen[bytes]]] = {}
+    if in_view:
+        # the wrapper that starts Apache makes these, so a stopped one may be without
+        for query in queries:
+            for name, path in _apache.environment(query.layout).items():
+                if re.fullmatch("APACHE_(RUN|LOCK)_DIR", name):
+                    os.makedirs(path, exist_ok=True)
+    try:
+        for query in queries:
+            processes = started.setdefault(query.layout.server, [])
+            for command in query.commands:
+                processes.append(
+                    subprocess.Popen(
+                        command,
+                        env=query.environment,
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                    )
+                )
+        answers = {name: _answer(processes, deadline) for name, processes in started.items()}
+    finally:
+        for process in (one for processes in started.values() for one in processes):
+            with process:
+                process.kill()
+    return {name: answer for name, answer in answers.items() if answer}
+
+
+def _answer(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[t.Any] | None:
+    """What a server's processes have to say by then; None if one was killed, which says nothing of the files."""
+    said = [
+        [_webserver_model.decode(data) for data in process.communicate(timeout=max(0, deadline - time.monotonic()))]
+        for process in processes
+    ]
+    if any(process.returncode < 0 for process in processes):
+        return None
+    failed = [index for index, process in enumerate(processes) if process.returncode]
+    return [not failed, "" if 0 in failed else said[0][0], said[failed[-1]][1] if failed else ""]
+
+
+def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
+    """A hosts file for namespaces without a network, where the configurations name hosts."""
+    return "".join(_environment.hosts_text(config, ()) or "" for config in configs) or None
+
+
+def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, Answer]:
+    """Has the servers test their configuration; not in the result is one that could not be asked.
+
+    In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
+    no such view, nginx is not asked. Apache's test writes nothing, but a refusal counts only from one that runs, and
+    with root's rights: others may lack directories and files that the running server had at its start.
+    """
+    is_root = os.geteuid() == 0
+    queries: list[_Query] = []
+    unknown: dict[str, Answer] = {}
+    for server in servers:
+        try:
+            queries.append(_query(server))
+        except ServerError as error:
+            unknown[server.layout.server] = Answer(None, "", str(error))
+    try:
+        if not is_root:
+            raise _namespace.Refused("not root")
+        answers = _namespace.call(lambda: _run(queries, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
+    except (_namespace.Refused, _namespace.Failed, _namespace.TimedOut):
+        try:
+            answers = _run([query for query in queries if query.layout.server == "apache"])
+        except (OSError, subprocess.SubprocessError):
+            return unknown
+        if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
+            answers = {name: answer for name, answer in answers.items() if answer[0]}
+    return {**unknown, **{name: Answer(*answer) for name, answer in answers.items()}}
+
+
+def _read(layout: Layout, answer: Answer | None) -> _webserver_model.Config:
+    if layout.server == "nginx":
+        return _nginx.load(layout, dump=(answer and answer.output) or None)
+    if answer and answer.output:
+        return _apache.load(layout, answer.output, _apache.parse_module_dump(answer.output))
+    return _apache.load(layout)
+
+
+def _openssl_of(layout: Layout, config: _webserver_model.Config | None) -> _openssl.OpenSSL | None:
+    if layout.server == "nginx":
+        return _openssl.for_binary(layout.binary)
+    path = os.path.join(layout.modules_dir or "", "mod_ssl.so")
+    for item in _webserver_model.walk(config.root) if config else ():
+        if item.key == "loadmodule" and item.args[0] == "ssl_module":
+            path = os.path.join(layout.config_dir, item.args[-1])
+    return _openssl.for_binary(path)
+
+
+def _openssl_answer(openssl: _openssl.OpenSSL | None) -> dict[str, t.Any]:
+    if openssl is None:
+        return {"version": None, "groups": [], "group_names": [], "cipher_suites": []}
+    known = set(openssl.groups(_openssl.GROUPS.values()) or ())
+    groups = {name: own for name, own in _openssl.GROUPS.items() if own in known}
+    suites = [name for name in _TLS13_SUITES if openssl.ciphersuites_ok(name)]
+    suites += [name for name, own in _SUITES.items() if openssl.cipher_string_ok(own)]
+    return {
+        "version": openssl.version,
+        "groups": list(groups),
+        "group_names": list(groups.values()),
+        "cipher_suites": suites,
+    }
+
+
+def _binary_facts(layout: Layout) -> tuple[str, list[str]]:
+    """Version and built-in modules, from the text in the binary: running it would tell the same."""
+    if layout.server == "apache":
+        return _apache.version(layout.binary) or "", list(layout.static_modules)
+    try:
+        with open(layout.binary, "rb") as handle:
+            data = handle.read()
+    except OSError:
+        return "", []
+    version = re.search(rb"nginx/(\d+\.\d+\.\d+)", data)
+    modules = re.findall(rb" --with-(\w+)_module(?![\w=])", data)
+    return version.group(1).decode() if version else "", list(dict.fromkeys(name.decode() for name in modules))
+
+
+def _modules(layout: Layout, config: _webserver_model.Config | None, built_in: list[str]) -> list[str]:
+    if config is None:
+        return sorted(built_in)
+    if layout.server == "apache":
+        return sorted(config.modules or built_in)
+    loaded = [item.args[0] for item in _webserver_model.walk(config.root) if item.name == "load_module" and item.args]
+    return sorted({*built_in, *(re.sub(r"^ngx_|_module\.so$", "", os.path.basename(path)) for path in loaded)})
+
+
+def _features(layout: Layout, version: str, modules: list[str], mpm: str | None) -> dict[str, bool]:
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version))
+    if layout.server == "nginx":
+        return {
+            "http2": "http_v2" in modules,
+            "http2_directive": "http_v2" in modules and numbers >= (1, 25, 1),
+            "ssl_conf_command": numbers >= (1, 19, 4),
+            "add_header_inherit": numbers >= (1, 29, 3),
+        }
+    module = os.path.join(layout.modules_dir or "", "mod_http2.so")
+    return {"http2": mpm != "prefork" and ("http2" in modules or os.path.exists(module))}
+
+
+def _running(server: Server) -> bool:
+    return server.main_pid() is not None
+
+
+def _os() -> dict[str, t.Any]:
+    release = _layout.os_release()
+    version = release.get("VERSION", "")
+    codename = re.search(r"\(([^)]*)\)", version)
+    try:
+        with open("/proc/net/if_inet6", "rb") as handle:
+            ipv6 = bool(handle.read(1))
+    except OSError:
+        ipv6 = False
+    return {
+        "id": release.get("ID", ""),
+        "version": version,
+        "version_id": release.get("VERSION_ID", ""),
+        "codename": release.get("VERSION_CODENAME") or (codename.group(1) if codename else ""),
+        "family": _layout.family(release),
+        "pretty_name": release.get("PRETTY_NAME", ""),
+        "python": platform.python_version(),
+        "ipv6": ipv6,
+    }
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _php(configs: t.Iterable[_webserver_model.Config]) -> dict[str, t.Any]:
+    configs = list(configs)
+    used = [path for config in configs for path in _webserver_model.unix_sockets(config) if "php" in path]
+    usual = [path for pattern in _PHP_SOCKETS for path in sorted(glob.glob(pattern), reverse=True)]
+    return {
+        "module": any(name.startswith("php") for config in configs for name in config.modules or ()),
+        "socket": next((path for path in used + usual if _is_socket(path)), None),
+    }
+
+
+def _snakeoil() -> dict[str, str] | None:
+    for certificate, key in _SNAKEOIL:
+        if os.path.exists(certificate):
+            return {"certificate": certificate, "key": key}
+    return None
+
+
+def _managed_by(os_id: str, components: list[dict[str, str]], vhosts: list[_webserver_model.Vhost]) -> str:
+    """What writes the frontends' configuration. kweb does where it ends TLS, which it does with a host name set."""
+    if os_id.startswith("univention") or os.path.exists(_UCS):
+        return "ucs"
+    has_tls = any(vhost.tls and vhost.port == 443 for vhost in vhosts)
+    if not has_tls and any(component["name"] == "kweb" for component in components):
+        try:
+            with open(_KWEB_CONFIG, encoding="utf-8", errors="replace") as handle:
+                if re.search(r"(?m)^\s*hostname\s*=\s*\S", handle.read()):
+                    return "kweb"
+        except OSError:
+            pass
+    return "none"
+
+
+def _server_answer(
+    server: Server,
+    config: _webserver_model.Config | None,
+    answer: Answer | None,
+    running: bool,
+    findings: list[dict[str, t.Any]],
+) -> dict[str, t.Any]:
+    layout = server.layout
+    version, built_in = _binary_facts(layout)
+    modules = _modules(layout, config, built_in)
+    mpm = next((name[4:] for name in modules if name.startswith("mpm_")), None) if layout.server == "apache" else None
+    openssl = _openssl_answer(_openssl_of(layout, config))
+    if not openssl["groups"]:
+        findings.append(finding("frontend.openssl.unknown", layout.server))
+    return {
+        "server": layout.server,
+        "version": version,
+        "running": running,
+        "main_config": layout.main_config,
+        "valid": answer.ok if answer else None,
+        "openssl": openssl,
+        "mpm": mpm,
+        "modules": modules,
+        "features": _features(layout, version, modules, mpm),
+        "family": layout.family,
+        "package": layout.package,
+        "unit": layout.unit,
+        "user": layout.user,
+        "binary": layout.binary,
+        "config_dir": layout.config_dir,
+        "policy_dir": layout.policy_dir,
+        "module_style": layout.module_style,
+        "confs": dict(layout.confs._asdict(), suffixes=list(layout.confs.suffixes)),
+        "sites": dict(layout.sites._asdict(), suffixes=list(layout.sites.suffixes)),
+    }
+
+
+def _try_to_read(
+    layout: Layout, answer: Answer | None = None
+) -> _webserver_model.Config | _webserver_model.ConfigError:
+    try:
+        return _read(layout, answer)
+    except _webserver_model.ConfigError as error:
+        return error
+
+
+def _verdict(
+    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, answer: Answer | None
+) -> t.Iterator[dict[str, t.Any]]:
+    """The findings about a configuration as a whole."""
+    ok, words = (answer.ok, answer.words) if answer else (None, "")
+    if ok is None:
+        yield finding("frontend.config.untested", layout.main_config, words)
+    elif not ok:
+        from ansible_collections.kopano.hardening.plugins.module_utils._webserver import (
+            diagnose as _diagnose,  # needed for this alone
+        )
+
+        fault = _diagnose.find(words, config if isinstance(config, _webserver_model.Config) else None, None)
+        place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
+        yield finding("frontend.config.broken", place, fault.words)
+    if isinstance(config, _webserver_model.ConfigError) and ok is not False:
+        place = config.file if config.line is None else "%s:%d" % (config.file, config.line)
+        key = "frontend.config.not_understood" if ok else "frontend.config.broken"
+        yield finding(key, place, config.words)
+
+
+def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    """The module's answer."""
+    findings: list[dict[str, t.Any]] = []
+    servers = [Server(layout) for layout in _layout.detect(params["server"])]
+    if not servers:
+        findings.append(finding("frontend.none", params["server"]))
+    for server in servers:
+        server.prepare()
+    first = {server.layout.server: _try_to_read(server.layout) for server in servers}
+    answers = _ask(servers, [config for config in first.values() if isinstance(config, _webserver_model.Config)])
+    configs: list[_webserver_model.Config] = []
+    described = []
+    running = {server.layout.server: _running(server) for server in servers}
+    for server in servers:
+        layout = server.layout
+        answer = answers.get(layout.server)
+        config = _try_to_read(layout, answer) if answer and answer.output else first[layout.server]
+        findings += _verdict(layout, config, answer)
+        readable = config if isinstance(config, _webserver_model.Config) else None
+        described.append(_server_answer(server, readable, answer, running[layout.server], findings))
+        if readable:
+            configs.append(readable)
+        if not running[layout.server]:
+            kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
+            findings.append(finding(kind, layout.server))
+        if readable and (running[layout.server] or not any(running.values())):
+            findings += _webserver_findings.of(readable, layout)
+    system = _os()
+    vhosts = [vhost for config in configs for vhost in config.vhosts]
+    components = _webserver_components.find(_webserver_components.packages(system["family"]))
+    managed_by = _managed_by(system["id"], components, vhosts)
+    if managed_by != "none":
+        findings.append(finding("frontend.managed", managed_by))
+    return {
+        "os": system,
+        "servers": described,
+        "vhosts": [vhost.as_dict() for vhost in vhosts],
+        "components": components,
+        "managed_by": managed_by,
+        "php": _php(configs),
+        "snakeoil": _snakeoil(),
+        "findings": findings,
+    }

@@ -1,0 +1,265 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""What a web server is to be asked, and whether a later answer is worse than an earlier one.
+
+Targets and answers are those of C(_webserver.client).
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Answer, Target
+
+
+def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
+    """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
+
+    vhosts: C(_webserver.model.Vhost) objects. A wildcard name is asked for by a name that it covers; a regular
+    expression cannot be asked for. C(outside) says whether other hosts can reach it, which they cannot on the loopback;
+    C(block) is the place of the virtual host, which may have several addresses.
+    """
+    asked: dict[tuple[str, int, str | None], Target] = {}
+    for vhost in vhosts:
+        address = connect_address(vhost.address)
+        if not vhost.tls or not vhost.port or address is None:
+            continue
+        names: list[str | None] = [None]
+        names.extend(_asked_name(name) for name in vhost.names)
+        for name in names:
+            if name == "":
+                continue
+            where = (address, vhost.port, name)
+            target = {"address": address, "port": vhost.port, "server_name": name, "path": "/"}
+            target = asked.setdefault(where, dict(target, block=(vhost.file, vhost.line)))
+            target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
+    return list(asked.values())
+
+
+def connect_address(address: str) -> str | None:
+    """Where to reach what listens on address from this very host; None for what is no internet address."""
+    if address in ("*", "", "_default_", "0.0.0.0"):
+        return "127.0.0.1"
+    address = address.strip("[]")
+    if address == "::":
+        return "::1"
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, address)
+            return address
+        except OSError:
+            continue
+    return None
+
+
+def is_loopback(address: str) -> bool:
+    """Whether just this very host is meant."""
+    return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
+
+
+def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, int]]) -> None:
+    """Note of the targets which of them others cannot reach: the server listens for them on the loopback only.
+
+    A virtual host for every address does not say so itself. listening: (address, port); none of a port: not known.
+    """
+    for target in targets:
+        addresses = [address for address, port in listening if port == target["port"]]
+        if addresses and all(is_loopback(address) for address in addresses):
+            target["outside"] = False
+
+
+def _asked_name(name: str) -> str:
+    name = name.lower().rstrip(".")
+    if name.startswith("*."):
+        name = "probe" + name[1:]
+    elif name.startswith("."):
+        name = name[1:]
+    return name if re.match(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$", name) and name != "_" else ""
+
+
+# --- probes: what the user wants asked -------------------------------------------------------------------------------
+
+
+def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[Target]:
+    """The targets of one probe: at its own server name, else at the first name of each endpoint.
+
+    C(again): the same virtual host at another of its addresses.
+    """
+    tls = probe.get("tls", True)
+    request = {key: probe.get(key) for key in ("path", "method", "headers", "body_size")}
+    request["tls"] = tls
+    name, port = probe.get("server_name"), probe.get("port")
+    if not tls:
+        return [dict(request, address="127.0.0.1", port=port or 80, server_name=name, again=False)]
+    places: dict[tuple[str, int], Target] = {}
+    for endpoint in endpoints:
+        if port and endpoint["port"] != port:
+            continue
+        place = (endpoint["address"], endpoint["port"])
+        better = endpoint["server_name"] and not (places.get(place) or {}).get("server_name")
+        if place not in places or (name is None and better):
+            asked = {"address": place[0], "port": place[1], "server_name": name or endpoint["server_name"]}
+            places[place] = dict(request, **asked, block=None)
+        if endpoint["server_name"] == places[place]["server_name"]:
+            places[place]["block"] = endpoint["block"]
+    blocks = set()
+    for target in places.values():
+        target["again"] = target["block"] in blocks
+        if target["block"]:  # else the server chooses a virtual host for this name
+            blocks.add(target["block"])
+    return list(places.values())
+
+
+def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
+    """Why an answer is not what a probe expects, or None.
+
+    expected: C(status), a list of status codes; C(headers), header name to a regular expression that its value matches
+    as a whole, each header present exactly once.
+    """
+    if not answer["ok"]:
+        return str(answer["error"])
+    if not expected:
+        return None
+    status = expected.get("status")
+    if status and answer["status"] not in status:
+        return "status {} where {} is expected".format(answer["status"], " or ".join(str(code) for code in status))
+    for name, pattern in (expected.get("headers") or {}).items():
+        values = answer["headers"].get(name.lower(), [])
+        if len(values) != 1:
+            return "%d headers %s where exactly one is expected" % (len(values), name)
+        if not re.match(f"(?:{pattern})\\Z", values[0]):
+            return f"header {name} is {values[0]!r} where {pattern!r} is expected"
+    return None
+
+
+def worse(before: Answer, after: Answer, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
+    """Why a later answer is worse than the earlier one to the same question, or None.
+
+    Not strict: only failures count. That is for plain connections, where a redirect to HTTPS or a refusal is what
+    hardening is for, and for root pages, which may come to lead elsewhere. keep: headers that nobody may touch.
+    """
+    if not before["ok"]:
+        return None
+    if not after["ok"]:
+        return "answered {} before, now: {}".format(before["status"], after["error"])
+    was, is_now = before["status"], after["status"]
+    changed = f"status {was} before, {is_now} now"
+    if is_now >= 500 and is_now // 100 != was // 100:
+        return changed
+    if not strict:
+        return None
+    if is_now == 413 and was != 413:
+        return f"{changed}: a request body of this size came through before"
+    if 100 in (was, is_now):
+        return None  # the server would have taken the body; who answered without reading it took it as well
+    if (was in (401, 403) and is_now != was) or (was // 100 == 2 and is_now // 100 != 2):
+        return changed
+    if was // 100 == 3 and (is_now // 100 != 3 or not _same_goal(before["location"], after["location"])):
+        return "{}, redirected to {} before, to {} now".format(changed, before["location"], after["location"])
+    return _worse_headers(before["headers"], after["headers"], [name.lower() for name in keep])
+
+
+Headers = t.Dict[str, t.List[str]]
+
+# A client that got one of these needs it: credentials are asked for, ActiveSync versions negotiated.
+REQUIRED_HEADERS = (
+    "www-authenticate",
+    "ms-server-activesync",
+    "ms-asprotocolversions",
+    "ms-asprotocolcommands",
+    "strict-transport-security",
+)
+
+# Who may read an answer from another site. Less breaks clients, more gives mails away.
+_CORS = "access-control-allow-"
+
+# What browsers take no notice of, or the strictest of, when it comes twice.
+_ONCE = (
+    "strict-transport-security",
+    "x-frame-options",
+    "x-content-type-options",
+    "referrer-policy",
+    "permissions-policy",
+    "content-security-policy",
+    "access-control-allow-origin",
+)
+
+
+def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | None:
+    lost = [name for name in REQUIRED_HEADERS if name in before and name not in after]
+    if lost:
+        return "lost the header {}".format(", ".join(lost))
+    cors = [name for name in {**before, **after} if name.startswith(_CORS)]
+    for name in (*cors, *keep):
+        if _lasting(before.get(name)) != _lasting(after.get(name)):
+            return f"header {name}: {_shown(before.get(name))} before, {_shown(after.get(name))} now"
+    for name in _ONCE:
+        if len(after.get(name, ())) > max(1, len(before.get(name, ()))):
+            return f"header {name} comes {len(after[name])} times: {_shown(after[name])}"
+    if _forbids_frames(after) and not _forbids_frames(before):
+        return (
+            "may no longer be shown in a frame of its own site: X-Frame-Options {}, Content-Security-Policy {}".format(
+                _shown(after.get("x-frame-options")), _shown(after.get("content-security-policy"))
+            )
+        )
+    return _worse_cookies(before.get("set-cookie", []), after.get("set-cookie", []))
+
+
+def _lasting(values: list[str] | None) -> list[str]:
+    """The values without what is new in each answer."""
+    return [re.sub(r"nonce-[^']*'|(?:nonce|opaque)=\"[^\"]*\"", "nonce", value) for value in values or ()]
+
+
+def _shown(values: list[str] | None) -> str:
+    return ", ".join(values) if values else "none"
+
+
+def _forbids_frames(headers: Headers) -> bool:
+    """Whether browsers show the answer in no frame at all, not even in one of the same site."""
+    if any(re.search(r"frame-ancestors\s+'none'", value) for value in headers.get("content-security-policy", ())):
+        return True
+    options = {part.strip().upper() for value in headers.get("x-frame-options", ()) for part in value.split(",")}
+    return "DENY" in options
+
+
+def _cookies(lines: list[str]) -> dict[str, dict[str, str]]:
+    """The cookies of an answer: by name their attributes in lower case."""
+    found = {}
+    for line in lines:
+        name, *attributes = line.split(";")
+        pairs = [attribute.strip().lower().partition("=") for attribute in attributes]
+        found[name.partition("=")[0].strip()] = {key: value for key, _equals, value in pairs if key}
+    return found
+
+
+def _worse_cookies(before: list[str], after: list[str]) -> str | None:
+    """A cookie that is gone, lost a flag, or is sent in other cases than before."""
+    now = _cookies(after)
+    for name, attributes in _cookies(before).items():
+        if name not in now:
+            return f"lost the cookie {name}"
+        for flag in ("secure", "httponly"):
+            if flag in attributes and flag not in now[name]:
+                return f"the cookie {name} lost its flag {flag}"
+        for key in ("path", "domain", "samesite"):
+            was, is_now = attributes.get(key), now[name].get(key)
+            # Lax is what browsers take anyway where nothing is said.
+            if was != is_now and not (key == "samesite" and {was, is_now} == {None, "lax"}):
+                return f"the cookie {name} had {key} {was}, now {is_now}"
+    return None
+
+
+def _same_goal(before: str | None, after: str | None) -> bool:
+    """The same place, whether by HTTP or HTTPS. Of a query the names count: a sign-in has new values in each answer."""
+    return _goal(before) == _goal(after)
+
+
+def _goal(location: str | None) -> tuple[str, list[str]]:
+    place, _mark, query = re.sub(r"^https?://", "", location or "").partition("?")
+    return place, [pair.partition("=")[0] for pair in query.split("&")]

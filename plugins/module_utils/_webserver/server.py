@@ -1,0 +1,538 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
+
+"""The live web server as a process: is it running, does it take its configuration, make it read it again.
+
+Any user can start the server's program, with an environment, a command line and a configuration of their own. So a
+process counts as the server only if it is root's, or what systemd names as the main process of the server's unit. What
+root runs to test a configuration is started by the layout's path, with the environment that the unit gives, never that
+of a process; of a command line only what Apache's manual knows is used, and only of a process of root's. One that root
+has started by hand counts too: whoever can do that needs no help to run anything as root.
+
+Both servers are reloaded with the signal that their manuals give for it, sent to the main process: SIGUSR1 (graceful)
+for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither closes a connection that is in use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import getopt
+import glob
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import time
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+
+RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
+CHECK_ARGUMENTS = {"apache": ["-t"], "nginx": ["-t", "-q"]}
+
+# Of the manager's protocol with its services; a server that is started for a rehearsal must not take part in it.
+MANAGER_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC")
+
+# The options of Apache httpd's command line as getopt(3) takes them; its manual, programs/httpd.html, lists them.
+_APACHE_OPTIONS = "C:c:D:d:E:e:f:hk:LlMn:R:SstTvVwX?"
+# Those that shape the configuration, and the names that only say how the process itself runs.
+_SHAPING = ("-C", "-c", "-D", "-d", "-f")
+_RUN_MODES = ("FOREGROUND", "NO_DETACH", "ONE_PROCESS", "DEBUG")
+
+_SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFiles")
+# A quoted or a plain word of a list that systemctl(1) shows, and the escapes in it.
+_SHOWN_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
+
+# Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
+# until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
+OLD_WORKER_PATIENCE = 1.5
+RELOAD_TIMEOUT = 20.0
+START_TIMEOUT = 30
+UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
+STOP_TIMEOUT = 100
+
+
+# Netlink's socket monitoring (sock_diag(7)): it lists the listening sockets alone, where /proc/net/tcp walks the table
+# of all connections, which takes milliseconds on a big host.
+_NETLINK_SOCK_DIAG, _SOCK_DIAG_BY_FAMILY = 4, 20
+_NLM_F_REQUEST, _NLM_F_DUMP = 0x1, 0x300
+_TCP_LISTEN = 10
+
+
+def tcp_listeners() -> dict[str, tuple[str, int]]:
+    """Listening TCP sockets of this network namespace: inode to (address, port)."""
+    found: dict[str, tuple[str, int]] = {}
+    try:
+        for family in (socket.AF_INET, socket.AF_INET6):
+            found.update(_diagnosed(family))
+    except OSError:
+        return _tabled()
+    return found
+
+
+def _diagnosed(family: int) -> t.Iterator[tuple[str, tuple[str, int]]]:
+    size = 4 if family == socket.AF_INET else 16
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_SOCK_DIAG) as link:
+        link.settimeout(2)
+        request = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, 1 << _TCP_LISTEN)
+        flags = _NLM_F_REQUEST | _NLM_F_DUMP
+        link.send(struct.pack("=IHHII", 16 + len(request), _SOCK_DIAG_BY_FAMILY, flags, 1, 0) + request)
+        while True:
+            for kind, body in _namespace.messages(link.recv(1 << 16)):
+                if kind == _namespace.NLMSG_DONE:
+                    return
+                if kind == _namespace.NLMSG_ERROR:
+                    raise OSError(-struct.unpack_from("=i", body)[0], "sock_diag")
+                # struct inet_diag_msg: four octets, ports in network order, addresses; the inode is last.
+                port = struct.unpack_from("!H", body, 4)[0]
+                inode = struct.unpack_from("=I", body, 68)[0]
+                yield str(inode), (socket.inet_ntop(family, body[8 : 8 + size]), port)
+
+
+def _tabled() -> dict[str, tuple[str, int]]:
+    """The same from /proc/net/tcp (proc_net_tcp.rst), for a kernel without the monitoring."""
+    found = {}
+    for table, family in (("/proc/net/tcp", socket.AF_INET), ("/proc/net/tcp6", socket.AF_INET6)):
+        try:
+            with open(table) as lines:
+                next(lines)
+                for line in lines:
+                    fields = line.split()
+                    if int(fields[3], 16) == _TCP_LISTEN:
+                        address, port = fields[1].split(":")
+                        # Addresses stand there as 32-bit words in the byte order of the host.
+                        words = [int(address[start : start + 8], 16) for start in range(0, len(address), 8)]
+                        packed = struct.pack("=%dI" % len(words), *words)
+                        found[fields[9]] = (socket.inet_ntop(family, packed), int(port, 16))
+        except (OSError, StopIteration):
+            continue
+    return found
+
+
+def _sockets_of(pid: int) -> set[str] | None:
+    """Inodes of the sockets that a process has open; None where this process may not look (ptrace(2))."""
+    inodes = set()
+    folder = "/proc/%d/fd" % pid
+    try:
+        for name in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError):
+                goal = os.readlink(os.path.join(folder, name))
+                if goal.startswith("socket:["):
+                    inodes.add(goal[8:-1])
+    except FileNotFoundError:
+        return set()  # it has ended
+    except OSError:
+        return None
+    return inodes
+
+
+def listens(pid: int, port: int) -> bool:
+    """Whether the process itself listens on this TCP port."""
+    own = _sockets_of(pid) or set()
+    return any(inode in own and where[1] == port for inode, where in tcp_listeners().items())
+
+
+def _listening(pids: t.Iterable[int]) -> dict[int, bool]:
+    """Which of the processes listen: True; or might, since this process may not see their sockets: False."""
+    listeners = set(tcp_listeners())
+    opened = {pid: _sockets_of(pid) for pid in pids}
+    return {pid: inodes is not None for pid, inodes in opened.items() if inodes is None or inodes & listeners}
+
+
+def _processes() -> t.Iterator[tuple[int, str, int]]:
+    """Every process as (pid, name, parent), which anybody may read of any process (proc_pid_stat(5))."""
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError), open(f"/proc/{name}/stat") as text:
+                front, _parenthesis, rest = text.read().rpartition(")")
+                yield int(name), front.partition("(")[2], int(rest.split()[1])
+
+
+class ServerError(Exception):
+    """The running server cannot be asked what its configuration is; the text says why, and what to do."""
+
+
+def shaping(line: t.Sequence[str], binary: str) -> list[str]:
+    """The options of Apache's command line that shape its configuration. Raises ServerError if it is not one."""
+    try:
+        options, rest = getopt.getopt(list(line), _APACHE_OPTIONS)
+        if rest:
+            raise getopt.GetoptError(f"{rest[0]!r} is no option")
+    except getopt.GetoptError as error:
+        raise ServerError(
+            f"the running {binary} has a command line that is not understood ({error}): {list(line)}; start it with "
+            "options of Apache's manual only"
+        ) from error
+    kept = [pair for pair in options if pair[0] in _SHAPING and pair[1] not in _RUN_MODES]
+    return [word for pair in kept for word in pair]
+
+
+class Server:
+    """One web server of this host, of whatever made it start."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._binary = os.path.realpath(layout.binary)
+        self._names = {os.path.basename(path) for path in (layout.binary, self._binary)}
+        self._shown: subprocess.Popen[bytes] | None = None
+        self._of_unit: dict[str, str] | None = None
+        # Of the last reload: the process that got the signal, and how long each log was.
+        self._reloaded: int | None = None
+        self._positions: dict[str, int] = {}
+
+    # --- processes ---
+
+    def _is_of_binary(self, program: str | None, name: str) -> bool:
+        if program is None:
+            # Without root's rights the programs of other users' processes cannot be seen, but their names can.
+            return name in self._names
+        # An upgraded package leaves the running program's file deleted.
+        return program in (self._binary, self._binary + " (deleted)")
+
+    def _of_binary(self) -> dict[int, int]:
+        """The processes of the binary, whoever runs them: parents by pid."""
+        found = {}
+        for pid, name, parent in _processes():
+            try:
+                program: str | None = os.readlink("/proc/%d/exe" % pid)
+            except PermissionError:
+                program = None
+            except OSError:
+                continue  # it has ended, or is the kernel's own
+            if self._is_of_binary(program, name):
+                found[pid] = parent
+        return found
+
+    def _observe(self, pid: int) -> _process.Process | None:
+        """A process of the binary outside containers."""
+        with contextlib.suppress(OSError), _process.folder_of(pid) as folder:
+            process = _process.observe(folder)
+            if self._is_of_binary(process.program, process.name) and not process.contained:
+                return process
+        return None
+
+    def main_pid(self) -> int | None:
+        """The process that signals go to. None: the server is not running.
+
+        It is root's, and not the child of another one of root's; or it is the main process of the unit, which may run
+        as another user. Of several the unit's own.
+        """
+        parents = self._of_binary()
+        observed: dict[int, _process.Process | None] = {}
+
+        def is_roots(pid: int) -> bool:
+            if pid not in observed:
+                observed[pid] = self._observe(pid)
+            process = observed[pid]
+            return process is not None and process.is_roots
+
+        # The parent comes first: of a server with many workers only its main process is observed.
+        mains = [
+            pid for pid, parent in parents.items() if not (parent in parents and is_roots(parent)) and is_roots(pid)
+        ]
+        if len(mains) != 1 and parents:
+            managed = self._managed_pid()
+            if managed in parents and self._observe(managed):
+                return managed
+        return min(mains) if mains else None
+
+    def _managed_pid(self) -> int | None:
+        answer = self._systemctl("show", "--property=MainPID", "--value")
+        return int(answer) if answer and answer.isdigit() else None
+
+    def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
+        return _output(self._start_systemctl(*arguments), timeout)
+
+    def _start_systemctl(self, *arguments: str) -> subprocess.Popen[bytes] | None:
+        if not os.path.isdir("/run/systemd/system"):
+            return None
+        try:
+            return subprocess.Popen(
+                ["systemctl", *arguments, self.layout.unit],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        except OSError:
+            return None
+
+    def workers(self, main: int | None = None) -> set[int]:
+        """The main process's children of the same name. Their program may not be read where their user is another."""
+        main = main or self.main_pid()
+        processes = list(_processes()) if main else []
+        own = [name for pid, name, _parent in processes if pid == main]
+        return {pid for pid, name, parent in processes if parent == main and name in own}
+
+    def listening(self) -> set[tuple[str, int]]:
+        """(address, port) of what the running server listens on."""
+        main = self.main_pid()
+        if main is None:
+            return set()
+        listeners, own = tcp_listeners(), _sockets_of(main) or set()
+        return {where for inode, where in listeners.items() if inode in own}
+
+    def foreign_listening(self) -> set[tuple[str, int]]:
+        """(address, port) of what anybody else listens on."""
+        main = self.main_pid()
+        own = (_sockets_of(main) if main else None) or set()
+        return {where for inode, where in tcp_listeners().items() if inode not in own}
+
+    # --- running it ---
+
+    def arguments(self) -> list[str]:
+        """What the running Apache was started with that shapes its configuration. Raises ServerError.
+
+        None of it is taken from a process that is not root's: its user can write there whatever root shall run.
+        """
+        main = self.main_pid()
+        if main is None or self.layout.server != "apache":
+            return []
+        try:
+            line, is_roots = self._command_line(main)
+        except OSError:
+            return []  # it has ended
+        arguments = shaping(line, self._binary)
+        if arguments and not is_roots:
+            raise ServerError(
+                f"{self.layout.unit} does not run as root and was started with {arguments}, which its own user could "
+                f"have written; set this in {self.layout.envvars or self.layout.main_config} instead"
+            )
+        return arguments
+
+    def _command_line(self, pid: int) -> tuple[list[str], bool]:
+        """The words after the program, and whether the process is root's. Raises OSError if it no longer is the server.
+
+        A process can become another program and another user's, so it is observed before and after. What remains is
+        one that does both, there and back, between these system calls, which needs the help of a program of root's.
+        """
+        with _process.folder_of(pid) as folder:
+            before = _process.observe(folder)
+            words = [os.fsdecode(word) for word in _process.read_in(folder, "cmdline").split(b"\0")[1:-1]]
+            if _process.observe(folder) != before or not self._is_of_binary(before.program, before.name):
+                raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+            return words, before.is_roots
+
+    def prepare(self) -> None:
+        """Request the unit's environment from systemd, which responds while this process does something else."""
+        self._shown = self._shown or self._start_systemctl(*_SHOW_ENVIRONMENT)
+
+    def environment(self) -> dict[str, str]:
+        """What the service manager gives the server, or a clean one; without the manager's own protocol."""
+        if self._of_unit is None:
+            self.prepare()
+            self._of_unit = self._unit_environment(_output(self._shown) or "")
+        environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"}
+        environment.update(self._of_unit)
+        return {name: value for name, value in environment.items() if name not in MANAGER_VARIABLES}
+
+    def _unit_environment(self, shown: str) -> dict[str, str]:
+        """The environment that the unit names (systemd.exec(5)), without that of the layout's file."""
+        environment: dict[str, str] = {}
+        for line in shown.splitlines():
+            kind, _equals, value = line.partition("=")
+            if kind == "Environment":
+                pairs = (word.partition("=") for word in _shown_words(value))
+                environment.update({name: text for name, _found, text in pairs})
+            elif kind == "EnvironmentFiles":
+                for path in sorted(glob.glob(value.rpartition(" (ignore_errors=")[0])):
+                    if path != self.layout.envvars:
+                        environment.update(_layout.assignments(path))
+        return environment
+
+    def command(self, *arguments: str) -> list[str]:
+        """The server's command line, after the file with its environment, which is a shell script."""
+        line = [self.layout.binary, *arguments]
+        if self.layout.envvars and os.path.exists(self.layout.envvars):
+            return ["/bin/sh", "-c", 'set -a; . "$0"; set +a; exec "$@"', self.layout.envvars, *line]
+        return line
+
+    def check(self) -> tuple[bool, str]:
+        """The server's own test of the configuration that lies there, and its words."""
+        return self._ask(*CHECK_ARGUMENTS[self.layout.server])
+
+    def dump_vhosts(self) -> tuple[bool, str]:
+        """Apache's own list of its virtual hosts. Not a whole test: modules that check at the end do not."""
+        return self._ask("-t", "-D", "DUMP_VHOSTS")
+
+    def _ask(self, *arguments: str) -> tuple[bool, str]:
+        try:
+            done = subprocess.run(
+                self.command(*self.arguments(), *arguments),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=START_TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return False, str(error)
+        return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()
+
+    def start(self) -> bool:
+        """Start a stopped server. True when it runs afterwards; never raises."""
+        if self.main_pid() is None and self._systemctl("reset-failed") is not None:
+            self._systemctl("start", timeout=UNIT_START_TIMEOUT)
+        if self.main_pid() is None:
+            self._start_directly()
+        return self.main_pid() is not None
+
+    def _start_directly(self) -> None:
+        """Start the server where no service manager does. One that stays in the foreground is left running there."""
+        arguments = ["-k", "start"] if self.layout.server == "apache" else []
+        try:
+            process = subprocess.Popen(
+                self.command(*arguments),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        except OSError:
+            return
+        deadline = time.monotonic() + START_TIMEOUT
+        while process.poll() is None and not self.workers() and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def stop(self) -> bool:
+        """Stop the server in good order. True when it no longer runs afterwards; never raises."""
+        self._systemctl("stop", timeout=STOP_TIMEOUT)
+        main = self.main_pid()
+        if main is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(main, signal.SIGTERM)
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self.main_pid() is not None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return self.main_pid() is None
+
+    def was_stopped(self) -> bool:
+        """Whether the service manager stopped the server because an administrator said so; False where it is not known.
+
+        One that ended by itself at a bad configuration has failed. One that was never started since the boot was not
+        stopped.
+        """
+        output = self._systemctl("show", "--property=ActiveState,Result,ActiveEnterTimestampMonotonic") or ""
+        state = dict(line.partition("=")[::2] for line in output.splitlines())
+        has_run = state.get("ActiveEnterTimestampMonotonic", "0") != "0"
+        return (state.get("ActiveState"), state.get("Result")) == ("inactive", "success") and has_run
+
+    def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
+        """Have the running server read its configuration, and wait until its workers run with it.
+
+        logs: error logs, read for the server's words when it refuses. Returns (True, "") or (False, words).
+        """
+        main = self.main_pid()
+        old = self.workers(main)
+        if main is None:
+            return False, f"{self.layout.unit} is not running"
+        self._reloaded = main
+        positions = self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
+        try:
+            os.kill(main, RELOAD_SIGNALS[self.layout.server])
+        except ProcessLookupError:
+            return False, f"{self.layout.unit} ended before it could be reloaded"
+        deadline = time.monotonic() + RELOAD_TIMEOUT
+        progress: t.Any = None
+        patience, pause = 0.0, 0.002
+        while time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.05)
+            if not os.path.exists("/proc/%d" % main):
+                return False, self.ended(0)
+            workers = self.workers(main)
+            if not workers - old:
+                words = _since(positions)
+                if "[emerg]" in words and not _is_still_binding(words):
+                    return False, words
+                continue
+            listening = _listening(workers & old)
+            if not listening:
+                return True, ""
+            if progress != (workers, listening):
+                progress = (workers, listening)
+                patience = time.monotonic() + OLD_WORKER_PATIENCE
+            # An old worker of nginx that listens is certain to stop, but accepts connections until then: after all new
+            # ones have been started, which takes seconds where there are many, or the host is busy.
+            will_stop = self.layout.server == "nginx" and all(listening.values())
+            if time.monotonic() > patience and not will_stop:
+                return True, ""
+        return (True, "") if progress else (False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
+
+    def ended(self, patience: float) -> str:
+        """What the server said if it has ended since the last reload, or ends within so many seconds; else nothing.
+
+        A busy Apache can start one more old worker, which looks like a new one, before it finds the new configuration
+        to be no good and ends.
+        """
+        if self._reloaded is None:
+            return ""  # it was started, not reloaded
+        deadline = time.monotonic() + patience
+        while os.path.exists("/proc/%d" % self._reloaded):
+            if time.monotonic() >= deadline:
+                return ""
+            time.sleep(0.02)
+        return _since(self._positions) or "the main process ended at the reload"
+
+
+def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIMEOUT) -> str | None:
+    """What a program prints, if it ends well in time."""
+    if process is None:
+        return None
+    try:
+        words = process.communicate(timeout=timeout)[0]
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return None
+    return words.decode("utf-8", "replace").strip() if process.returncode == 0 else None
+
+
+def _shown_words(text: str) -> list[str]:
+    """The words of a list as systemctl shows it."""
+    return [
+        re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape.group(1), escape.group(1)), quoted) if quoted else plain
+        for quoted, plain in _SHOWN_WORD.findall(text)
+    ]
+
+
+def _is_still_binding(words: str) -> bool:
+    """Whether nginx tries once more to listen on a port that is taken, as it does five times in two seconds.
+
+    It must not be left at that: if the port is given up meanwhile, it runs with a configuration that was taken back.
+    """
+    refused = [line for line in words.splitlines() if "[emerg]" in line]
+    return all("bind() to" in line and f"({errno.EADDRINUSE}:" in line for line in refused)
+
+
+def _since(positions: dict[str, int]) -> str:
+    """What was added to the logs since."""
+    words = []
+    for path, position in positions.items():
+        try:
+            with open(path, "rb") as log:
+                log.seek(position)
+                words.append(log.read(1 << 16).decode("utf-8", "replace"))
+        except OSError:
+            continue
+    return "\n".join(words).strip()
+
+
+def error_logs(layout: Layout, config: _webserver_model.Config | None) -> list[str]:
+    """The error logs of a configuration, the server's own one first."""
+    paths = [layout.error_log] if layout.error_log else []
+    if config is not None:
+        paths += [path for path in _webserver_model.log_files(config) if "error" in os.path.basename(path)]
+    return list(dict.fromkeys(paths))

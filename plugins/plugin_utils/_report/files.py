@@ -1,0 +1,83 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""The report's files: which there are, and how each is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _report_html
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import junit as _junit
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import prometheus as _prometheus
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import sarif as _sarif
+
+Info = dict[str, t.Any]
+
+DATA = "report.json"
+
+
+def _json(report: Info) -> str:
+    return json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+
+
+# Each format: its file, and what makes its text of the report.
+FORMATS: dict[str, tuple[str, t.Callable[[Info], str]]] = {
+    "html": ("index.html", _report_html.render),
+    "json": (DATA, _json),
+    "junit": ("junit.xml", _junit.render),
+    "sarif": ("report.sarif", _sarif.render),
+    "prometheus": ("kopano_hardening.prom", _prometheus.render),
+}
+
+
+def render(report: Info, formats: t.Iterable[str]) -> dict[str, str]:
+    """The text of each file, by its name."""
+    return {file: make(report) for name, (file, make) in FORMATS.items() if name in set(formats)}
+
+
+def read_previous(folder: str) -> tuple[Info | None, str]:
+    """The last report in a folder, and why there is none that can be compared with; both empty without a file."""
+    path = os.path.join(folder, DATA)
+    try:
+        with open(path, encoding="utf-8") as handle:
+            data = json.load(handle)
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError) as error:
+        return None, f"{path} cannot be compared with: {error}"
+    reason = _build.check_previous(data)
+    return (None, f"{path} cannot be compared with: {reason}") if reason else (data, "")
+
+
+def write(folder: str, texts: t.Mapping[str, str]) -> list[str]:
+    """Write the files, each of them whole or not at all; returns their paths. Raises OSError."""
+    os.makedirs(folder, exist_ok=True)
+    # Permissions as for any new file, which temporary files do not have.
+    mask = os.umask(0)
+    os.umask(mask)
+    staged: list[tuple[str, str]] = []
+    try:
+        for name, text in texts.items():
+            handle, temporary = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
+            staged.append((temporary, os.path.join(folder, name)))
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~mask)
+                os.fsync(file.fileno())
+        for temporary, path in staged:
+            os.replace(temporary, path)
+    finally:
+        for temporary, _path in staged:
+            if os.path.exists(temporary):
+                os.unlink(temporary)
+    return [path for _temporary, path in staged]

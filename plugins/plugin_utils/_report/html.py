@@ -1,0 +1,236 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""The report as one page that needs nothing else: report.html.j2, with report.css and report.js inside.
+
+Everything that comes from a host, a certificate or DNS is escaped by the template engine, and the page's own policy
+lets neither another script run nor anything be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import functools
+import hashlib
+import typing as t
+from pathlib import Path
+
+import jinja2
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+
+Info = dict[str, t.Any]
+
+FOLDER = Path(__file__).parent
+# Bars of a time line; more are counted, not drawn.
+BARS = 40
+
+# Words and signs of a verdict: colour alone says nothing to many.
+SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?", "not_asked": "·", "info": "i"}
+WORDS = {
+    "pass": "passed",
+    "warn": "could be better",
+    "fail": "missed",
+    "unknown": "unknown",
+    "not_asked": "not looked at",
+}
+STATE_WORDS = {"failed": "failed", "unreachable": "unreachable", "left_out": "left out"}
+
+
+def render(report: Info) -> str:
+    """The file's text."""
+    css, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
+    return _template().render(
+        report=report,
+        css=css,
+        script=script,
+        policy=f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        steps=_findings.STEPS,
+        step_titles=_findings.STEP_TITLES,
+        severities=_findings.SEVERITIES,
+        signs=SIGNS,
+        words=WORDS,
+        state_words=STATE_WORDS,
+        groups=_groups(report),
+        first_fix=_build.first_fix,
+        titles={key: entry.title for key, entry in _findings.catalogue().items()},
+        certificates=_certificate_bars(report),
+        supports=_support_bars(report),
+        trend=_trend(report),
+    )
+
+
+@functools.cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        autoescape=True,
+        loader=jinja2.FileSystemLoader(FOLDER),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+# --- findings --------------------------------------------------------------------------------------------------------
+
+
+class Group(t.NamedTuple):
+    """A kind of finding with all places where it was found; C(fix) is the one that all of them share, or empty."""
+
+    entry: _findings.Entry
+    severity: str
+    message: str
+    fix: str
+    items: list[tuple[str, Info]]
+    hosts: int
+    open: int
+    is_new: bool
+
+
+def _groups(report: Info) -> list[Group]:
+    """The findings by kind, the worst and most frequent first."""
+    found: dict[tuple[str, int], list[tuple[str, Info]]] = {}
+    for entry in report["hosts"]:
+        for item in entry["findings"]:
+            found.setdefault((item["id"], item["step"]), []).append((entry["name"], item))
+    groups = []
+    for (key, step), items in found.items():
+        known = (_findings.catalogue().get(key) or _findings.unknown(key))._replace(step=step)
+        fixes = {item["fix"] for _host, item in items}
+        first = items[0][1]
+        open_ones = [(host, item) for host, item in items if not item["waived"]]
+        groups.append(
+            Group(
+                known,
+                first["severity"],
+                first["message"],
+                fixes.pop() if len(fixes) == 1 else "",
+                items,
+                len({host for host, _item in items}),
+                len(open_ones),
+                any(item["since"] == report["generated"] for _host, item in open_ones)
+                and report["trend"]["previous"] is not None,
+            )
+        )
+    return sorted(
+        groups, key=lambda g: (not g.open, _findings.SEVERITIES.index(g.severity), -g.hosts, g.entry.step, g.entry.id)
+    )
+
+
+# --- drawings --------------------------------------------------------------------------------------------------------
+
+
+class Bar(t.NamedTuple):
+    """A bar of a time line, in per cent of its width: where it begins, how long it is, and the verdict of its end."""
+
+    label: str
+    detail: str
+    left: float
+    width: float
+    end: str
+    verdict: str
+
+
+class Chart(t.NamedTuple):
+    """Bars with the marks of the axis (per cent, text), where today is, and how many bars are not drawn."""
+
+    bars: list[Bar]
+    marks: list[tuple[float, str]]
+    today: float
+    more: int
+
+
+def _day(text: t.Any) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(str(text)[:10])
+    except ValueError:
+        return None
+
+
+def _chart(rows: list[tuple[str, str, datetime.date | None, datetime.date, str]], report: Info) -> Chart | None:
+    """Rows of label, detail, begin, end and verdict, the first end first, on an axis of years around today."""
+    if not rows:
+        return None
+    rows.sort(key=lambda row: (row[3], row[0]))
+    more = len(rows) - BARS
+    rows = rows[:BARS]
+    today = _day(report["generated"]) or datetime.date.today()
+    year = datetime.timedelta(days=365)
+    # What is far away is cut off, so that what is near can be seen.
+    first = max(min([today, *(min(row[2] or row[3], row[3]) for row in rows)]), today - year)
+    last = min(max([today + year / 4, *(row[3] for row in rows)]), today + 5 * year)
+    span = (last - first).days or 1
+
+    def at(day: datetime.date) -> float:
+        return round(min(max((day - first).days / span, 0), 1) * 100, 2)
+
+    bars = []
+    for label, detail, begin, end, verdict in rows:
+        left = at(begin or min(first, end))
+        bars.append(Bar(label, detail, left, round(max(at(end) - left, 0.6), 2), end.isoformat(), verdict))
+    months = 3 if span < 500 else 6 if span < 1000 else 12
+    marks = []
+    month = datetime.date(first.year, 1, 1)
+    while month <= last:
+        if month >= first:
+            marks.append((at(month), month.strftime("%Y" if month.month == 1 else "%b")))
+        number = month.year * 12 + month.month - 1 + months
+        month = datetime.date(number // 12, number % 12 + 1, 1)
+    return Chart(bars, [mark for mark in marks if mark[0] <= 95], at(today), max(more, 0))
+
+
+def _certificate_bars(report: Info) -> Chart | None:
+    """Each certificate once, the first to end first: warn below a third of its life, as a renewal is due then."""
+    today = _day(report["generated"]) or datetime.date.today()
+    found: dict[str, tuple[str, str, datetime.date | None, datetime.date, str]] = {}
+    for entry in report["hosts"]:
+        for one in entry["certificates"]:
+            begin, end = _day(one["not_before"]), _day(one["not_after"])
+            if end is None or one["sha256"] in found:
+                continue
+            is_due = begin is not None and (end - today) * 3 < end - begin
+            verdict = "fail" if end < today else "warn" if is_due else "pass"
+            label = (one["names"] or [one["subject"]])[0] or one["subject"] or one["sha256"][:16]
+            found[one["sha256"]] = (label, entry["name"], begin, end, verdict)
+    return _chart(list(found.values()), report)
+
+
+def _support_bars(report: Info) -> Chart | None:
+    """Each distribution with its level and end once, and how many hosts have it."""
+    today = _day(report["generated"]) or datetime.date.today()
+    counts: dict[tuple[str, str, datetime.date], int] = {}
+    for entry in report["hosts"]:
+        support = entry["support"]
+        end = _day(support["until"]) if support else None
+        if support and end:
+            key = (support["distribution"], support["level"], end)
+            counts[key] = counts.get(key, 0) + 1
+    soon = today + datetime.timedelta(days=180)
+    rows: list[tuple[str, str, datetime.date | None, datetime.date, str]] = []
+    for (name, level, end), number in counts.items():
+        verdict = "fail" if end < today or level == "eol" else "warn" if end < soon else "pass"
+        rows.append((name, f"{level}, {number} host{'s' if number > 1 else ''}", None, end, verdict))
+    return _chart(rows, report)
+
+
+def _trend(report: Info) -> list[tuple[float, float, Info]]:
+    """Points of the line of open failures, x and y in per cent, of the last reports."""
+    history = report["trend"]["history"]
+    most = max([entry["fail"] for entry in history] + [1])
+    step = 100 / max(len(history) - 1, 1)
+    return [
+        (round(number * step, 2), round(100 - entry["fail"] / most * 100, 2), entry)
+        for number, entry in enumerate(history)
+    ]

@@ -1,0 +1,266 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the role caa asks for its hosts in one call, and what the answer says of each of them. Nothing here asks."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+
+Info = dict[str, t.Any]
+
+# What is written in place of a name; "_" is nginx's custom for "none of the others".
+NOBODY = ("", "_")
+
+# Options of the one question, and of what follows from its answer: every host has to have the same. The key's secret is
+# not among them, since what is remembered of a host can be shown.
+SHARED = (
+    "issuers",
+    "nameservers",
+    "trust_ad",
+    "timeout",
+    "publish",
+    "publish_server",
+    "publish_key_name",
+    "publish_key_algorithm",
+    "publish_ttl",
+    "publish_wait",
+)
+
+SEVERITIES = ("fail", "warn", "unknown", "info")
+# The verdicts in the order in which people want to read of them, and the words for them.
+VERDICTS = {
+    _records.FORBIDDEN: "forbidden",
+    _records.ERROR: "unknown",
+    _records.UNRESTRICTED: "unrestricted",
+    _records.PERMITTED: "permitted",
+    _records.NOT_APPLICABLE: "not applicable",
+}
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def option_errors(options: Info) -> list[str]:
+    """What is wrong with the role's options, one sentence each. The key's secret is in none of them."""
+    errors = []
+    if options["issuer"] and not _records.is_domain(options["issuer"]):
+        errors.append(f"caa_issuer: {options['issuer']!r} is not a CA's domain, such as letsencrypt.org")
+    if options["account_uri"] and not _records.is_account(options["account_uri"]):
+        errors.append(f"caa_account_uri: {options['account_uri']!r} is not a URI")
+    if options["validation_method"] and not _records.is_method(options["validation_method"]):
+        errors.append(f"caa_validation_method: {options['validation_method']!r} is not a label, such as http-01")
+    servers = [("caa_nameservers", text) for text in as_list(options["nameservers"])]
+    publish = boolean(options["publish"])
+    if publish:
+        servers.append(("caa_publish_server", options["publish_server"]))
+        for name in ("publish_key_name", "publish_key_secret"):
+            if not options[name]:
+                errors.append(f"caa_{name}: is needed to publish")
+    for name, text in servers:
+        try:
+            _nameservers.parse_server(text, False)
+        except ValueError as error:
+            errors.append(f"{name}: {error}")
+    for name, least in (("timeout", 1), ("publish_wait", 0), ("publish_ttl", 0)):
+        if int(options[name]) < least:
+            errors.append(f"caa_{name}: {options[name]} is less than {least}")
+    return errors
+
+
+# --- what to ask -----------------------------------------------------------------------------------------------------
+
+
+def _plain(name: str) -> str:
+    return name.lower().rstrip(".")
+
+
+def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
+    """What one host wants to know: C(names), and for each what to C(expect), and the PEM text in C(certificates).
+
+    info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.
+    """
+    texts = {entry["path"]: "".join(one["pem"] for one in entry["chain"]) for entry in read}
+    off = {_plain(name) for name in as_list(options["names_off"])}
+    names: dict[str, str | None] = {}
+    spelled: dict[str, str] = {}
+
+    def note(name: str, certificate: str | None) -> None:
+        plain = _plain(name)
+        if plain not in NOBODY and plain not in off and not is_nobodys(plain):
+            spelled.setdefault(plain, name)
+            names.setdefault(plain, certificate)
+
+    for vhost in info["vhosts"]:
+        if vhost["tls"] and vhost.get("named", True):
+            for name in vhost["names"]:
+                note(name, vhost["certificate"] or "")
+    # Names without a virtual host get their certificate from where the others have it.
+    first = next(iter(names.values()), None)
+    for name in as_list(options["server_names"]) + as_list(options["names"]):
+        note(name, first)
+    expected = {
+        "issuer": options["issuer"] or None,
+        "account_uri": options["account_uri"] or None,
+        "validation_method": options["validation_method"] or None,
+        "wildcard": boolean(options["wildcard"]),
+    }
+    return {
+        "host": options["host"],
+        "shared": {name: options[name] for name in SHARED},
+        "names": list(spelled.values()),
+        "expect": {spelled[plain]: expected for plain in names if _is_host_name(plain)},
+        "certificates": {
+            spelled[plain]: texts.get(path, "")
+            for plain, path in names.items()
+            if path is not None and not options["issuer"] and _is_host_name(plain)
+        },
+    }
+
+
+def _is_host_name(text: str) -> bool:
+    try:
+        _records.host_name(text)
+    except ValueError:
+        return False
+    return True
+
+
+def question(wishes: t.Iterable[Info]) -> Info:
+    """One question for all hosts, from what asked() has made of each. C(errors) say where two hosts want different
+    things that cannot both be had."""
+    whole: Info = {"names": [], "expect": {}, "certificates": {}, "errors": []}
+    first: dict[str, tuple[str, Info]] = {}
+    wishes = list(wishes)
+    for key in SHARED:
+        others = [wish["host"] for wish in wishes if wish["shared"][key] != wishes[0]["shared"][key]]
+        if others:
+            more = f" and {len(others) - 1} more hosts" if len(others) > 1 else ""
+            whole["errors"].append(f"caa_{key} differs between {wishes[0]['host']} and {others[0]}{more}")
+    for wish in wishes:
+        for name in wish["names"]:
+            known, owner = first.setdefault(_plain(name), (name, wish))
+            if owner is wish:
+                whole["names"].append(name)
+                for part in ("expect", "certificates"):
+                    if name in wish[part]:
+                        whole[part][name] = wish[part][name]
+            elif wish["expect"].get(name) != owner["expect"].get(known):
+                ours, theirs = wish["expect"][name], owner["expect"][known]
+                options = ", ".join(f"caa_{key}" for key in ours if ours[key] != theirs[key])
+                whole["errors"].append(f"{name} is a name of {owner['host']} and of {wish['host']}: {options} differs")
+    return whole
+
+
+# --- what the answer says --------------------------------------------------------------------------------------------
+
+
+def _decides(record_set: Info, names: t.Iterable[str]) -> bool:
+    """Does a record set decide about one of these names, or about the mail domain that one of them is in?"""
+    return any(f".{name}".endswith("." + record_set["name"]) for name in names)
+
+
+def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
+    """The results about one host's names, and the findings: its names' own and what is said of no name, such as of a
+    resolver."""
+    mine = {_plain(name) for name in wish["names"]}
+    results = [entry for entry in answer["results"] if _plain(entry["name"]) in mine]
+    said = {tuple(item.values()) for entry in answer["results"] for item in entry["findings"]}
+    findings = [item for entry in results for item in entry["findings"]]
+    return results, findings + [item for item in answer["findings"] if tuple(item.values()) not in said]
+
+
+def report(
+    answer: Info, wish: Info, publish: bool = False, published: t.Iterable[Info] = (), must_permit: bool = False
+) -> Info:
+    """What the answer says of one host: C(lines) for the terminal, and C(bad), what the host fails for.
+
+    That is what could not be published, and with must_permit names whose CA may not issue. published are the results of
+    caa_publish: what they have brought into being no longer forbids anything.
+    """
+    mine = {_plain(name) for name in wish["names"]}
+    results, findings = of_host(answer, wish)
+    placed = [entry for entry in published if _decides(entry["item"], mine)]
+    healed = {_plain(name) for entry in placed if not entry.get("failed") for name in entry["item"]["names"]}
+    failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if entry.get("failed")]
+    if publish:
+        failed += [
+            f"{entry['name']}: a CA in use is not known; name it in caa_issuer or caa_issuers"
+            for entry in answer["record_sets"]
+            if not entry["complete"] and _decides(entry, mine)
+        ]
+    forbidden = [
+        entry["name"]
+        for entry in results
+        if entry["verdict"] == _records.FORBIDDEN and _plain(entry["name"]) not in healed
+    ]
+    # What is not applicable has been said by the verdict.
+    findings = [item for item in findings if item["id"] != "caa.not_applicable"]
+    lines = _verdict_lines(results) + _finding_lines(findings, {entry["error"] for entry in results})
+    for entry in placed:
+        if entry.get("changed") and not entry.get("failed"):
+            # In check mode no server has been asked.
+            there = f"{len(entry['servers'])} name servers have it; the verdicts are from before"
+            words = f"published: %s ({there})" if entry["servers"] else "would be published: %s"
+            lines.append(words % entry["item"]["name"])
+    lines += [f"not published: {text}" for text in failed]
+    bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
+    return {"step": 4, "lines": lines or ["no names to check"], "bad": bad}
+
+
+def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
+    """A line for each verdict and its reason, with all names that it is for."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in results:
+        # Names with the same trouble share a line.
+        reason = (entry["error"] or "").replace(f" for {_plain(entry['name'])}", "")
+        if not reason and entry["verdict"] == _records.NOT_APPLICABLE:
+            reason = "the certificate comes from a private CA"
+        elif not reason:
+            place = "records at {found_at}" if entry["found_at"] else "no records"
+            reason = (place + ", DNSSEC {dnssec}").format(**entry)
+        groups.setdefault((entry["verdict"], reason), []).append(entry["name"])
+    order = list(VERDICTS)
+    return [
+        f"{VERDICTS[verdict]}: {' '.join(names)} ({reason})"
+        for (verdict, reason), names in sorted(groups.items(), key=lambda item: order.index(item[0][0]))
+    ]
+
+
+def _finding_lines(findings: t.Iterable[Info], said: t.Container[str | None]) -> list[str]:
+    """A line for each finding, with everything that it is about; without the evidence that was said already."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for item in findings:
+        words = item["message"]
+        if item["evidence"] and item["evidence"] not in said:
+            words += " [{}]".format(item["evidence"].replace(":\n", ": ").replace("\n", " / "))
+        if " IN CAA " not in item["fix"]:
+            words += " " + item["fix"]
+        subjects = groups.setdefault((item["severity"], f"{item['id']} %s: {words.strip()}"), [])
+        if item["subject"] not in subjects:
+            subjects.append(item["subject"])
+    return [
+        f"{severity}: " + text.replace("%s", f"({' '.join(subjects)})", 1)
+        for (severity, text), subjects in sorted(groups.items(), key=lambda item: SEVERITIES.index(item[0][0]))
+    ]
+
+
+def zone_lines(answer: Info) -> list[str]:
+    """The lines of all record sets that are not what they shall be, ready to be pasted."""
+    return [
+        line
+        for entry in answer["record_sets"]
+        if not entry["complete"] or entry["wanted"] != entry["current"]
+        for line in entry["lines"].splitlines()
+    ]

@@ -1,0 +1,497 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""From the options of the role frontend and the answer of frontend_info to what shall be on the host.
+
+Nothing here talks to a host, and nothing here knows a distribution: paths come with the answer, everything else with
+the role's data files.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os.path
+import re
+import typing as t
+
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
+
+Options = dict[str, t.Any]
+Info = dict[str, t.Any]
+
+# What browsers ask of a host before they put it on their preload lists.
+PRELOAD_MAX_AGE = 31536000
+
+# From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
+NGINX_ROTATES_TICKET_KEYS = (1, 23, 2)
+
+# nginx has no directive ssl any more.
+NGINX_WITHOUT_SSL_ON = (1, 25, 1)
+
+HSTS = "Strict-Transport-Security"
+
+# The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
+SITE = "00-kopano-hardening"
+
+# Apache's file for the whole server: behind those of the distributions, since the last word counts.
+BANNER = "zz-kopano-hardening"
+
+# How a virtual host's address is written when it is for every one.
+EVERYWHERE = ("*", "0.0.0.0", "[::]", "_default_")
+
+# Debian's package kopano-webapp-apache2 brings two virtual hosts in a file of this name.
+PACKAGED_VHOSTS = "kopano-webapp-apache2"
+
+_CIPHERS = re.compile(r"[A-Za-z0-9_+!@=:-]+")
+_GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
+# A path that needs no quoting in either server's configuration.
+_PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
+_REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
+
+
+def option_errors(options: Options, data: Info) -> list[str]:
+    """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses."""
+    found = _roles_components.errors(data, options)
+
+    def refuse(name: str, why: str) -> None:
+        found.append(f"frontend_{name}: {options[name]!r} {why}")
+
+    max_age = int(options["hsts_max_age"])
+    for name, least in (("hsts_max_age", 0), ("confirm_timeout", 0), ("keep", 1)):
+        if int(options[name]) < least:
+            refuse(name, f"is less than {least}")
+    if boolean(options["hsts_preload"]):
+        if not boolean(options["hsts_include_subdomains"]):
+            refuse("hsts_preload", "needs frontend_hsts_include_subdomains: true, since the lists hold whole domains")
+        if max_age < PRELOAD_MAX_AGE:
+            refuse("hsts_preload", f"needs a frontend_hsts_max_age of at least {PRELOAD_MAX_AGE}, not {max_age}")
+        if not boolean(options["http_redirect"]):
+            refuse("hsts_preload", "needs frontend_http_redirect: true, since the lists take no domain without it")
+    for name in as_list(options["server_names"]):
+        if not is_host_name(name):
+            found.append(f"frontend_server_names: {name!r} is not a host name")
+    for name, pattern in (("tls_ciphers", _CIPHERS), ("tls_ciphersuites", _CIPHERS), ("tls_groups", _GROUPS)):
+        for item in as_list(options[name]):
+            if not pattern.fullmatch(item):
+                found.append(f"frontend_{name}: {item!r} holds a character that no OpenSSL name has")
+    pairs = ("tls_certificate", "tls_certificate_rsa")
+    for name in (*pairs, *(f"{name}_key" for name in pairs), "acme_root"):
+        if options[name] and not _PATH.fullmatch(options[name]):
+            refuse(name, "is not an absolute path without spaces and quotes")
+    for name in pairs:
+        key = options[f"{name}_key"]
+        if bool(options[name]) != bool(key):
+            refuse(name, f"and frontend_{name}_key: {key!r} belong together; one of them is missing")
+    if options["tls_certificate_rsa"] and not options["tls_certificate"]:
+        refuse("tls_certificate_rsa", "comes beside frontend_tls_certificate, which is empty")
+    if options["php"] not in ("", "mod_php") and not _PATH.fullmatch(options["php"]):
+        refuse("php", "is neither 'mod_php' nor the path of a socket")
+    if options["csp_report_uri"] and not _REPORT_URI.fullmatch(options["csp_report_uri"]):
+        refuse("csp_report_uri", "is neither a path nor a URL")
+    return found
+
+
+class Refused(Exception):
+    """The host cannot get what the options ask for. The text is for the user and names the option."""
+
+
+def choose_server(info: Info) -> Info:
+    """The entry of C(servers) to harden: of several the one that runs, of several that run the one that serves TLS."""
+    servers = {server["server"]: server for server in info["servers"]}
+    if not servers:
+        raise Refused("no web server is installed here, and frontend_install is off or could not install one")
+    serving = {vhost["server"] for vhost in info["vhosts"] if vhost["tls"]}
+    try:
+        return servers[_layout.choose([*servers], lambda name: servers[name]["running"], serving.__contains__)]
+    except _layout.Ambiguous as error:
+        raise Refused(str(error)) from error
+
+
+def version_of(server: Info) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", server["version"])[:3])
+
+
+def tls_policy(server: Info, options: Options, profile: Info) -> Info:
+    """The TLS settings, each list with the option that decides it.
+
+    The guideline's groups are narrowed to those that the host's OpenSSL knows; a list of the user's is left as it is,
+    so that a wrong one is refused by the server and named.
+    """
+
+    def setting(name: str, wanted: list[str]) -> Info:
+        own = as_list(options["tls_" + name])
+        return {"value": ":".join(own or wanted), "option": "frontend_tls_" + (name if own else "profile")}
+
+    nginx = server["server"] == "nginx"
+    known = set(server["openssl"]["group_names"])
+    ciphersuites = setting("ciphersuites", profile["ciphersuites"])
+    if nginx and as_list(options["tls_ciphersuites"]) and not server["features"]["ssl_conf_command"]:
+        raise Refused(
+            f"frontend_tls_ciphersuites: {as_list(options['tls_ciphersuites'])} cannot be set: "
+            f"nginx {server['version']} has no directive for the suites of TLS 1.3, 1.19.4 has"
+        )
+    if nginx and not as_list(options["tls_ciphersuites"]):
+        # The profile's suites are OpenSSL's own; saying so would replace what the administrator set at http level.
+        ciphersuites["value"] = ""
+    return {
+        "protocols": profile["protocols"],
+        "ciphers": setting("ciphers", profile["ciphers"]),
+        "ciphersuites": ciphersuites,
+        "groups": setting("groups", [group for group in profile["groups"] if group in known]),
+        "prefer_server_ciphers": boolean(options["tls_prefer_server_ciphers"]),
+        "tickets_off": not nginx or version_of(server) < NGINX_ROTATES_TICKET_KEYS,
+    }
+
+
+def hsts(options: Options) -> str:
+    """The header's value (RFC 6797, section 6.1)."""
+    parts = [f"max-age={int(options['hsts_max_age'])}"]
+    if boolean(options["hsts_include_subdomains"]):
+        parts.append("includeSubDomains")
+    if boolean(options["hsts_preload"]):
+        parts.append("preload")
+    return "; ".join(parts)
+
+
+def check_hsts(options: Options, plain: list[str], vhosts: list[Info], snakeoil: Info) -> None:
+    """Refuse what would make names unreachable for browsers. plain: names without TLS; vhosts: those with."""
+    if not boolean(options["hsts_include_subdomains"]):
+        return
+    names = as_list(options["server_names"]) + [name for vhost in vhosts for name in vhost["names"]]
+    untrusted = {
+        name: vhost["certificate"]
+        for vhost in vhosts
+        if vhost["certificate"] and vhost["certificate"] == snakeoil.get("certificate")
+        for name in vhost["names"]
+    }
+    for name in plain:
+        above = [other for other in names if name.endswith("." + other.lower())]
+        if above:
+            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}, below {above[0]}: it has no TLS")
+    for name, certificate in untrusted.items():
+        if name.lower().startswith("autodiscover.") and any(name.lower().endswith("." + other) for other in names):
+            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}: nobody trusts {certificate}")
+    if boolean(options["hsts_preload"]) and untrusted:
+        name, certificate = next(iter(untrusted.items()))
+        raise Refused(
+            f"frontend_hsts_preload: true needs a certificate that browsers trust; that of {name} is {certificate}"
+        )
+
+
+def ssl_on(server: Info, info: Info, options: Options) -> str:
+    """A warning, or '': where nginx's directive ssl is, which newer versions refuse. Raises Refused where it is one."""
+    places = [item["subject"] for item in info["findings"] if item["id"] == "frontend.nginx.ssl_on"]
+    if not places or boolean(options["repair_ssl_on"]):
+        return ""
+    said = f"frontend_repair_ssl_on: false leaves the directive ssl in {', '.join(places)}"
+    if version_of(server) >= NGINX_WITHOUT_SSL_ON:
+        raise Refused(f"{said}, with which nginx {server['version']} does not start")
+    return f"{said}, with which nginx 1.25.1 and newer do not start"
+
+
+def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
+    """Host names that only a plain virtual host on port 80 has: redirecting them would lead to another site."""
+    vhosts = list(vhosts)
+    secure = [name.lower() for vhost in vhosts if vhost["tls"] for name in vhost["names"]]
+    secure += [name.lower() for name in names]
+    plain = {name.lower() for vhost in vhosts if is_plain(vhost) and vhost["named"] for name in vhost["names"]}
+    return sorted(
+        name
+        for name in plain
+        if is_host_name(name) and "." in name and not any(fnmatch.fnmatch(name, known) for known in secure)
+    )
+
+
+def is_plain(vhost: Info) -> bool:
+    """Whether it is what browsers reach without TLS."""
+    return not vhost["tls"] and vhost["port"] == 80
+
+
+def has_both(vhosts: t.Iterable[Info]) -> bool:
+    """Whether a server block has TLS and port 80: its plain side needs the policy for plain HTTP as well."""
+    vhosts = list(vhosts)
+    plain = {(vhost["file"], vhost["line"]) for vhost in vhosts if is_plain(vhost)}
+    return any(vhost["tls"] and (vhost["file"], vhost["line"]) in plain for vhost in vhosts)
+
+
+def https_port(vhosts: t.Iterable[Info]) -> int:
+    """Where plain HTTP is redirected to: 443, or the lowest TLS port of a host that has none there."""
+    ports = sorted({vhost["port"] for vhost in vhosts if vhost["tls"] and vhost["port"]})
+    return 443 if 443 in ports or not ports else ports[0]
+
+
+def is_packaged(vhost: Info) -> bool:
+    return os.path.basename(vhost["file"]).startswith(PACKAGED_VHOSTS)
+
+
+def choose_mode(vhosts: t.Iterable[Info], wanted: str, site_file: str) -> str:
+    """C(adopt) or C(site). A host that has this role's site keeps it, whatever else is there by now."""
+    if wanted != "auto":
+        return wanted
+    names = {os.path.basename(vhost["file"]) for vhost in vhosts if vhost["tls"] and not is_packaged(vhost)}
+    return "site" if os.path.basename(site_file) in names or not names else "adopt"
+
+
+def site_path(server: Info) -> str:
+    suffix = server["sites"]["suffixes"][0]
+    return os.path.join(server["sites"]["available_dir"], SITE + suffix)
+
+
+def with_installed(options: Options) -> Options:
+    """The options with what the role certificate has installed on this host in the same run, where they are empty."""
+    installed = options["certificate_result"].get("certificates", [])
+    found = dict(options)
+    if installed and not found["tls_certificate"]:
+        found.update(tls_certificate=installed[0]["path"], tls_certificate_key=installed[0]["key_path"])
+    # A second kind of key belongs beside its own first one and beside no other.
+    if installed[1:] and found["tls_certificate"] == installed[0]["path"] and not found["tls_certificate_rsa"]:
+        found.update(tls_certificate_rsa=installed[1]["path"], tls_certificate_rsa_key=installed[1]["key_path"])
+    return found
+
+
+def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, str, str]:
+    """Certificate and key of the site as paths, and a warning or ''."""
+    if options["tls_certificate"]:
+        return options["tls_certificate"], options["tls_certificate_key"], ""
+    snakeoil = info["snakeoil"] or {}
+    used = [(vhost["certificate"], vhost["key"]) for vhost in vhosts if vhost["tls"] and vhost["certificate"]]
+    used = [pair for pair in used if pair[0] != snakeoil.get("certificate")] + used
+    if used:
+        found = used[0][0], used[0][1] or used[0][0]
+    elif snakeoil:
+        found = snakeoil["certificate"], snakeoil["key"]
+    else:
+        raise Refused("frontend_tls_certificate: '' leaves the choice to this host, which has no certificate; name one")
+    untrusted = found[0] == snakeoil.get("certificate")
+    warning = f"frontend_tls_certificate is empty: {found[0]} is used, which nobody trusts"
+    return (*found, warning if untrusted else "")
+
+
+def _with_php(components: list[Info], options: Options, info: Info, server: Info) -> list[Info]:
+    """The components with what runs PHP for each: the path of a socket, or '' for mod_php."""
+    php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
+    found = []
+    for component in components:
+        runs = (component["target"] or php) if component["kind"] == "php" else ""
+        if component["kind"] == "php" and (not runs or (server["server"] == "nginx" and runs == "mod_php")):
+            raise Refused(
+                f"frontend_php: {options['php']!r} leaves {server['server']} without a PHP-FPM socket for "
+                f"{component['title']}"
+            )
+        found.append(dict(component, php_socket="" if runs == "mod_php" else runs))
+    return found
+
+
+def site(
+    server: Info, info: Info, options: Options, components: list[Info], vhosts: list[Info], foreign: list[Info]
+) -> Info:
+    """What the site's template needs. vhosts: those of the server; foreign: those of them that are not the site's."""
+    names = as_list(options["server_names"])
+    if not names:
+        raise Refused(
+            "frontend_server_names: [] is not enough for site mode, which this host gets because no TLS "
+            "virtual host is there to adopt"
+        )
+    bound = [vhost for vhost in foreign if vhost["tls"] and vhost["port"] == 443 and vhost["address"] not in EVERYWHERE]
+    if bound:
+        raise Refused(
+            f"frontend_mode: {options['mode']} comes to site mode, whose virtual hosts are for every address; those at "
+            f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
+        )
+    components = _with_php(components, options, info, server)
+    options = with_installed(options)
+    chosen = certificate(info, vhosts, options)
+    return {
+        "names": names,
+        # Apache gives the machine's name to virtual hosts without one, such as Debian's default site. Whoever asks for
+        # that name would get what is configured for the whole server, Kopano included, without TLS.
+        "shadowed": sorted(
+            {name for vhost in foreign if is_plain(vhost) and not vhost["named"] for name in vhost["names"]} - {*names}
+        ),
+        "certificate": chosen[0],
+        "certificate_key": chosen[1],
+        "certificate_rsa": options["tls_certificate_rsa"],
+        "certificate_rsa_key": options["tls_certificate_rsa_key"],
+        "warning": chosen[2],
+        "http2": http2(server) if boolean(options["http2"]) else "",
+        "ipv6": info["os"]["ipv6"],
+        "acme_root": options["acme_root"],
+        "components": components,
+        "routes": _roles_components.routes(components),
+        "landing": next((component["landing"] for component in components if component["landing"]), ""),
+    }
+
+
+def http2(server: Info) -> str:
+    """How HTTP/2 is switched on: C(directive), C(listen) for a parameter of nginx's listen, or '' for not at all."""
+    features = server["features"]
+    if server["server"] == "nginx":
+        return "" if not features["http2"] else "directive" if features["http2_directive"] else "listen"
+    # A module can only be loaded by a link; elsewhere its package decides.
+    usable = "http2" in server["modules"] or server["module_style"] == "links"
+    return "directive" if features["http2"] and usable else ""
+
+
+def plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+    """Everything that the role's templates and its call of web_config need.
+
+    info is the answer of frontend_info, options are the role's by their names without C(frontend_), profiles and data
+    are the role's data files. C(error) and C(skip) are texts for the user, empty when there is nothing to say.
+    """
+    try:
+        return dict(_plan(info, options, profiles, data), error="")
+    except Refused as error:
+        return {"error": str(error), "skip": ""}
+
+
+# Where something else writes the web server's configuration, and what to do there instead.
+_MANAGERS = {
+    "ucs": "Univention Corporate Server writes this configuration; use its own settings, such as "
+    "'ucr set apache2/force_https=yes'",
+    "kweb": "kopano-kweb ends TLS on this host; set tls and hostname in /etc/kopano/kwebd.cfg",
+}
+
+
+def installs(options: Options) -> bool:
+    """Whether a web server was to be installed and cannot be there, because this is check mode."""
+    return options["check_mode"] and boolean(options["install"]) and bool(as_list(options["server_names"]))
+
+
+def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+    if info["managed_by"] in _MANAGERS:
+        return {"skip": _MANAGERS[info["managed_by"]]}
+    if not info["servers"] and installs(options):
+        return {"skip": "would install a web server; what comes after that cannot be rehearsed before it is there"}
+    server = choose_server(info)
+    apache = server["server"] == "apache"
+    vhosts = [vhost for vhost in info["vhosts"] if vhost["server"] == server["server"]]
+    site_file = site_path(server)
+    foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
+    mode = choose_mode(vhosts, options["mode"], site_file)
+    redirect = boolean(options["http_redirect"])
+    components = _roles_components.present(
+        _roles_components.merged(data, options),
+        {component["name"]: component for component in info["components"]},
+        options["components_extra"],
+        as_list(options["components"]) if mode == "site" else [],
+    )
+    replaces = as_list(options["replace_stronger"])
+    rules = _roles_components.headers(
+        components, data["permissions"], options["csp"], options["csp_report_uri"], "headers" in replaces
+    )
+    kinds = ("tls", "headers", "http") if apache else ("tls", "server", "headers", "http", "variables")
+    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
+    files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
+    variables = _roles_components.variables(rules)
+    result = {
+        "skip": "",
+        "server": server["server"],
+        "mode": mode,
+        "tls": tls_policy(server, options, profiles[options["tls_profile"]]),
+        "hsts": hsts(options),
+        "headers": rules,
+        "everywhere": _roles_components.EVERYWHERE,
+        "variables": variables,
+        "sent": [HSTS, *_roles_components.EVERYWHERE, *(header["name"] for header in variables)],
+        "hidden": _roles_components.hidden(components),
+        "denied": [path for entry in components for path in entry["denied"]]
+        if boolean(options["deny_internal"])
+        else [],
+        "plain_only": plain_only(foreign, as_list(options["server_names"])),
+        "has_both": has_both(vhosts),
+        "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
+        "files": files,
+        # nginx: what the policy for TLS includes, so that a virtual host that keeps a setting of its own can as well.
+        "server_policy": snippets.pop("server", ""),
+        # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
+        "policy": dict(
+            snippets,
+            http=snippets["http"] if redirect else None,
+            merge_headers=server["features"].get("add_header_inherit", False),
+            repair_ssl_on=boolean(options["repair_ssl_on"]),
+            replace_stronger=replaces,
+        ),
+        "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
+        "disable": {"confs": []},
+        "adopt": True,
+        "probes": list(options["probes"]),
+        "warning": "",
+    }
+    if apache:
+        result["header_notes"] = _roles_components.apache_notes(rules)
+        result["headers"] = [dict(rule, lines=_roles_components.apache_headers(rule)) for rule in rules]
+        _add_banner(result, server)
+    else:
+        result["warning"] = ssl_on(server, info, options)
+    check_hsts(options, result["plain_only"], [vhost for vhost in vhosts if vhost["tls"]], info["snakeoil"] or {})
+    if mode == "site":
+        packaged = [vhost for vhost in foreign if is_packaged(vhost)]
+        foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
+        _add_site(result, site(server, info, options, components, vhosts, foreign), server, site_file)
+        result["disable"]["confs"] = [PACKAGED_VHOSTS] if apache and packaged else []
+        result["adopt"] = any(vhost["tls"] for vhost in foreign)
+    else:
+        # Whatever they answer now, they have to answer afterwards.
+        result["probes"] += _roles_components.probes(components, server["server"], rules)
+    return result
+
+
+def _add_banner(result: Info, server: Info) -> None:
+    """How much Apache says about itself counts for the whole server, so it is no part of what virtual hosts include."""
+    confs = server["confs"]
+    name = BANNER + confs["suffixes"][0]
+    result["files"].append({"path": os.path.join(confs["available_dir"], name), "template": "apache/banner.conf.j2"})
+    result["enable"]["confs"] = [BANNER]
+
+
+def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
+    result["site"] = wanted
+    result["warning"] = "; ".join(filter(None, (result["warning"], wanted["warning"])))
+    result["https_suffix"] = ""
+    result["files"].append({"path": site_file, "template": server["server"] + "/site.conf.j2"})
+    result["enable"]["sites"] = [SITE]
+    components = wanted["components"]
+    result["probes"] += [
+        {**probe, "server_name": wanted["names"][0], "port": 443}
+        for probe in _roles_components.probes(components, server["server"], result["headers"], healthy=True)
+    ]
+    if server["server"] == "apache":
+        modules = result["enable"]["modules"]
+        modules += ["alias", "dir"]
+        modules += ["proxy_fcgi"] if any(component["php_socket"] for component in components) else []
+        modules += ["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []
+        modules += ["proxy_wstunnel"] if any(component["websocket"] for component in components) else []
+        modules += ["http2"] if wanted["http2"] else []
+
+
+_SHOWN = 3  # of several, so that a line can be read
+
+
+def strength_lines(result: Info) -> list[str]:
+    """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
+    kept = [
+        f"{(entry['names'] or [entry['file']])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
+        for entry in result.get("kept", [])
+    ]
+    weakened = [
+        f"{entry['server_name'] or entry['address']}{entry['path'] or ''} {entry['item']} ({entry['before']})"
+        for entry in result.get("weakened", [])
+    ]
+    return [
+        f"{what}: " + ", ".join([*entries[:_SHOWN], *([f"{len(entries) - _SHOWN} more"] if entries[_SHOWN:] else [])])
+        for what, found in (
+            ("stronger than the policy, kept (see frontend_replace_stronger)", kept),
+            ("weaker now than before", weakened),
+        )
+        for entries in [list(dict.fromkeys(found))]
+        if entries
+    ]

@@ -1,0 +1,225 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""Which endpoints of a host others can reach, and what their grades say of the host. Nothing here asks them."""
+
+from __future__ import annotations
+
+import types
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+
+Info = dict[str, t.Any]
+
+
+# --- what to ask -----------------------------------------------------------------------------------------------------
+
+
+def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
+    """The endpoints of C(_webserver.probes.targets_of) as another host reaches them, by C(tls_grade_info)'s options.
+
+    address is where the inventory has the host. Where a virtual host is bound to an address of its own, that one is
+    asked, unless none is the inventory's: then there is a translation of addresses between here and there.
+    """
+    targets = [target for target in targets if target["outside"]]
+    bound = {target["address"] for target in targets if not _probes.is_loopback(target["address"])}
+    found = []
+    for target in targets:
+        known = target["address"] in bound and address in bound
+        endpoint = {
+            "host": target["address"] if known else address,
+            "port": target["port"],
+            "server_name": target["server_name"],
+        }
+        if endpoint not in found:
+            found.append(endpoint)
+    return found
+
+
+def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: bool = True) -> Info:
+    """What to ask of a host: C(endpoints) for tls_grade_info, and C(inside), those that nobody outside can reach.
+
+    info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
+    names, and without one only if it has none. virtual_hosts: whether they are asked at all. Where one of the user's
+    own endpoints is one of theirs, the user's counts.
+    """
+    running = [server["server"] for server in info["servers"] if server["running"]]
+    endpoints: list[Info] = []
+    inside: list[str] = []
+    for server in info["servers"] if virtual_hosts else ():
+        if running and server["server"] not in running:
+            continue
+        targets = []
+        for vhost in info["vhosts"]:
+            if vhost["server"] == server["server"]:
+                names = [name for name in vhost["names"] if vhost.get("named", True) and not is_nobodys(name)]
+                own = _probes.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
+                targets += [target for target in own if target["server_name"]] or own
+        # One text, as the option takes it: of all hosts' lists each name would be templated again and again.
+        groups = ",".join(server["openssl"]["groups"])
+        for endpoint in from_outside(targets, address):
+            if not any(_same(endpoint, other) for other in endpoints):
+                endpoints.append({**endpoint, **({"server_groups": groups} if groups else {})})
+        inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
+    endpoints += [{"host": address, **endpoint} for endpoint in more]
+    endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
+    return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
+
+
+def key(endpoint: Info) -> tuple[t.Any, ...]:
+    """How an endpoint is known in tls_grade_info's results."""
+    name = endpoint.get("server_name") or endpoint["host"]
+    return endpoint["host"], int(endpoint.get("port") or 443), name, endpoint.get("starttls") or "none"
+
+
+def _same(one: Info, other: Info) -> bool:
+    return key(one) == key(other)
+
+
+# --- what the answers say --------------------------------------------------------------------------------------------
+
+# What is told of a result; the rest of it is long, and slow to read where Ansible hands it over.
+TOLD = (
+    *("host", "port", "server_name", "address", "named", "error", "trust_unknown", "grade", "grade_trust_ignored"),
+    *("score", "caps", "warnings"),
+)
+
+
+def report(results: t.Iterable[Info], asked_for: Info, wanted: Info) -> Info:
+    """What the results say of a host: C(lines), each endpoint's and then what to do, and C(bad), what it fails for.
+
+    wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
+    C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
+    the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
+    known of it.
+    """
+    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
+    for result in results:
+        of_key.setdefault(key(result), []).append(result)
+    asked_for, wanted = plain(asked_for), plain(wanted)
+    minimum, trust_ignored = str(wanted["grade"]), wanted["ignore_trust"]
+    lines: list[str] = []
+    fixes: list[str] = []
+    missed = 0
+    for endpoint in asked_for["endpoints"]:
+        found = of_key.get(key(endpoint), [])
+        if not found:
+            missed += 1
+            lines.append(f"no grade  {_place(endpoint)}: it was not asked")
+        for result in found:
+            told = {name: plain(result[name]) for name in TOLD}
+            line, good = _line(told, minimum, trust_ignored)
+            lines.append(line)
+            missed += not good
+            fixes += [] if good else _fixes({**told, "findings": plain(result["findings"])}, minimum, trust_ignored)
+    if not asked_for["endpoints"]:
+        missed = 1
+        lines.append("no grade: no TLS endpoint that can be reached from outside was found")
+        fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
+    lines += [f"not asked  {place}: on the loopback, out of reach from outside" for place in asked_for["inside"]]
+    if wanted["pending"]:
+        return {"lines": [*lines, "That is before hardening; what comes after it was said above."], "bad": []}
+    if not missed:
+        return {"lines": lines, "bad": []}
+    words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
+    todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
+    return {"lines": [words, *lines, *todo], "bad": [words] if wanted["fail"] else []}
+
+
+def _place(entry: Info) -> str:
+    name = entry.get("server_name") or entry["host"]
+    address = entry.get("address") or entry["host"]
+    place = "{}:{}".format(f"[{name}]" if ":" in name else name, entry.get("port") or 443)
+    return place if address == name else f"{place} ({address})"
+
+
+def _is_good(grade: str | None, minimum: str) -> bool:
+    return grade in GRADES and GRADES.index(grade) <= GRADES.index(minimum)
+
+
+def _line(result: Info, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
+    """One line on an endpoint, and whether it reaches the minimum."""
+    if result["error"]:
+        return "no grade  {}: {}".format(_place(result), result["error"]), False
+    grade = result["grade_trust_ignored"] if trust_ignored else result["grade"]
+    if grade is None:
+        reason = result["trust_unknown"]
+        return f"no grade  {_place(result)}: whether the certificate is trusted is not known: {reason}", False
+    words = f"{grade:<2}  {_place(result)}"
+    if trust_ignored and (result["grade"] is None or result["grade"] in BESIDE):
+        words += ", trust ignored ({})".format(result["grade"] or "not known")
+    if not result["named"]:
+        words += ", no name: trust and name do not count"
+    reasons = ["{rule} [{evidence}]".format(**entry) for entry in _limits(result, trust_ignored)]
+    if not reasons and grade != GRADES[0]:
+        reasons = ["score {}".format(result["score"])]
+    return ": ".join(filter(None, [words, " ".join(reasons)])), _is_good(grade, minimum)
+
+
+def _limits(result: Info, trust_ignored: bool) -> list[Info]:
+    """The caps and warnings that count."""
+    return [entry for entry in result["caps"] + result["warnings"] if not (trust_ignored and entry["grade"] in BESIDE)]
+
+
+def _fixes(result: Info, minimum: str, trust_ignored: bool) -> list[str]:
+    """What to do about an endpoint that misses the minimum."""
+    limits = {entry["id"] for entry in _limits(result, trust_ignored) if not _is_good(entry["grade"], minimum)}
+    if result["trust_unknown"] and not trust_ignored:
+        limits.add("tls.certificate.trust_unknown")
+    wanted = limits or {"tls.endpoint.error"}
+    return [finding["fix"] for finding in result["findings"] if finding["id"] in wanted and finding["fix"]]
+
+
+# --- what is to come -------------------------------------------------------------------------------------------------
+
+
+def predicted(grades: t.Iterable[Info]) -> list[str]:
+    """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
+
+    Endpoints of one name at several addresses are one line where the same is to be said of them; an address that comes
+    to a name which is there already is not said.
+    """
+    befores: dict[tuple[str, str], list[str]] = {}
+    for entry in grades:
+        name, now = entry["server_name"], entry["now"]
+        place = "{}:{}".format("(no name)" if name is None or is_nobodys(name) else name, entry["port"])
+        after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
+        reasons = " ".join([limit["rule"] for limit in _limits(entry, True)] or [entry["error"] or ""])
+        before = befores.setdefault((place, ": ".join(filter(None, [after, reasons]))), [])
+        if now is not None:
+            before.append("now " + (now["grade_trust_ignored"] or "no grade"))
+    return [
+        f"{place}: {words}, {after}"
+        for (place, after), before in befores.items()
+        for words in dict.fromkeys(before or ["not there now"])
+    ]
+
+
+# --- may a change stay -----------------------------------------------------------------------------------------------
+
+
+def unreachable(results: t.Iterable[Info], expected: t.Iterable[Info]) -> list[str]:
+    """Why a change must not be confirmed: what cannot be asked from here, or is worse from here than on the host.
+
+    results are graded from here, expected are the grades of the rehearsal.
+    """
+    feared = {entry["server_name"] for entry in expected if entry["grade_trust_ignored"] == "F"}
+    found = []
+    for result in results:
+        name = result["server_name"] if result["server_name"] != result["host"] else None
+        if result["error"] and not result.get("unclear"):
+            found.append("{}: {}".format(_place(result), result["error"]))
+        elif result["hsts"]["status"] == "error":
+            found.append("{}: no answer to a request: {}".format(_place(result), result["hsts"]["reason"]))
+        elif result["grade_trust_ignored"] == "F" and name not in feared:
+            reasons = " ".join(entry["rule"] for entry in _limits(result, True))
+            found.append(f"{_place(result)}: it is an F from here: {reasons}")
+    return found
