@@ -2,17 +2,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The packages of the private code: which may use which, and how their modules are imported."""
+"""The packages of the private code: which may use which, how their modules are imported, and their map in the docs."""
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"
 BASE = "ansible_collections.kopano.hardening.plugins"
+MAP = ROOT / "docs" / "architecture.md"
 
 # From the bottom to the top: a package uses itself and what is below it. A module without a package is a layer itself.
 LAYERS = {
@@ -92,6 +96,20 @@ def test_a_module_has_one_name_where_it_is_imported():
                 if (alias.asname or alias.name).startswith("_") and alias.asname != wanted:
                     wrong.append(f"{path.relative_to(ROOT)}: {alias.name} as {alias.asname}, not {wanted}")
     assert wrong == []
+
+
+@pytest.mark.parametrize("utils", LAYERS)
+def test_the_map_has_the_order(utils):
+    (line,) = re.findall(rf"^{utils}: (.*)$", MAP.read_text(), re.MULTILINE)
+    assert line.split(" > ") == LAYERS[utils][::-1]
+
+
+@pytest.mark.parametrize(("utils", "package"), PACKAGES, ids=lambda value: value)
+def test_the_map_has_every_module(utils, package):
+    rows = re.search(rf"^\| `{package}/` \|.*\n\| --- .*\n((?:\|.*\n)+)", MAP.read_text(), re.MULTILINE)
+    assert rows, f"{MAP.name} has no table for {package}"
+    named = [name for row in rows[1].splitlines() for name in re.findall(r"`(\w+)\.py`", row.split("|")[1])]
+    assert sorted(named) == modules(utils, package)
 
 
 def test_a_package_says_what_it_is():
