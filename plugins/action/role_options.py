@@ -12,15 +12,13 @@ filter finds, compiles and imports it anew.
 from __future__ import annotations
 
 import typing as t
-from pathlib import Path
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.plugins.loader import filter_loader
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify  # noqa: F401
 
@@ -30,7 +28,6 @@ filter_loader.get("kopano.hardening.updates_plan")
 # The step of the checklist that a role is for. The report is for all of them.
 STEPS = {"updates": 1, "frontend": 2, "certificate": 5, "verify": 5, "caa": 4}
 
-ROLES = Path(__file__).parents[2] / "roles"
 ARGUMENTS = {
     "roles": {
         "type": "list",
@@ -50,7 +47,7 @@ class ActionModule(ValidateArgumentSpec):
 
     def refusal(self, roles: t.Iterable[str], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """What the task fails with, or nothing."""
-        errors = {role: self._of_types(role, task_vars) or self._of_meaning(role, task_vars) for role in roles}
+        errors = {role: self._errors(role, task_vars) for role in roles}
         found = {role: words for role, words in errors.items() if words}
         if not found:
             return {}
@@ -58,16 +55,10 @@ class ActionModule(ValidateArgumentSpec):
         step = {"step": STEPS[first]} if first in STEPS else {}
         return {"failed": True, "msg": "; ".join(word for words in found.values() for word in words), **step}
 
-    def _of_types(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
-        """What Ansible itself finds wrong when the role is used."""
-        # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
-        content = self._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
-        spec = content["argument_specs"]["main"]["options"]
-        given = self.get_args_from_task_vars(spec, task_vars)
-        found: list[str] = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True).error_messages
-        return found
-
-    def _of_meaning(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
-        """What the role itself refuses, where the play has the role."""
+    def _errors(self, role: str, task_vars: dict[str, t.Any]) -> list[str]:
+        """What is wrong with a role's options, and what the role itself refuses, where the play has the role."""
+        _options_of_role, errors = _roles_options.read(self, role, task_vars)
         name = f"__{role}_errors"
-        return list(self._templar.template(task_vars[name])) if name in task_vars else []
+        if not errors and name in task_vars:
+            errors = list(self._templar.template(task_vars[name]))
+        return errors

@@ -38,7 +38,9 @@ TOGETHER = (
     "test_playbooks.py",
     "test_report_page.py",
     "test_role_actions.py",
+    "test_role_caa_play.py",
     "test_role_certificate_play.py",
+    "test_role_verify_play.py",
 )
 
 

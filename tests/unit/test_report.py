@@ -28,6 +28,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import fi
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 
 from . import report_bed as bed
 
@@ -801,6 +802,16 @@ def endpoint(name):
     return {"host": "192.0.2.10", "port": 443, "server_name": name}
 
 
+def fact(**parts):
+    """Variables of a host of which the roles have kept this."""
+    return _host_fact.update({}, **parts)
+
+
+def graded_host(ignore_trust=False, *results):
+    wanted = {"grade": "A+", "ignore_trust": ignore_trust, "pending": False, "fail": True}
+    return {"wanted": wanted, "results": list(results)}
+
+
 def test_each_host_gets_its_own_part_of_the_answers_for_all():
     graded = {"a": bed.result("a.example"), "b": bed.result("b.example", "B", "tls.protocol.tls10")}
     caa = {
@@ -815,11 +826,11 @@ def test_each_host_gets_its_own_part_of_the_answers_for_all():
     }
     hosts = {
         key: {
-            "__verify_asked": {"endpoints": [endpoint(f"{key}.example")]},
-            "__verify_wanted": {"grade": "A+", "ignore_trust": key == "b"},
-            "__verify_result": {"results": [graded[key]]},
-            "__caa_asked": {"names": [f"{key}.example"]},
-            "__caa_answer": caa,
+            **fact(
+                verify=graded_host(key == "b", graded[key]),
+                caa={"request": {"host": key, "names": [f"{key}.example"]}},
+            ),
+            "caa_lookups": {"lookups": [{"hosts": ["c"], "failed": True}, {"hosts": ["a", "b"], **caa}]},
         }
         for key in "ab"
     }
@@ -836,14 +847,22 @@ def test_each_host_gets_its_own_part_of_the_answers_for_all():
     ]
 
 
-def test_an_answer_that_is_none_leaves_the_step_unknown():
+@pytest.mark.parametrize(
+    "looked_up",
+    [
+        {},
+        {"caa_lookups": {"lookups": []}},
+        {"caa_lookups": {"lookups": [{"hosts": ["web1"], "failed": True, "msg": "no", "record_sets": []}]}},
+        {"caa_lookups": {"failed": True, "msg": "no"}},
+    ],
+)
+def test_an_answer_that_is_none_leaves_the_step_unknown(looked_up):
     found = gathered(
         web1={
             "__updates_info": {"failed": True, "msg": "no"},
             "__frontend_info": {"unreachable": True},
-            "__verify_asked": {"endpoints": [endpoint("a.example")]},
-            "__verify_result": {"skipped": True},
-            "__caa_asked": {"names": ["a.example"]},
+            **fact(verify=graded_host(), caa={"request": {"host": "web1", "names": ["a.example"]}}),
+            **looked_up,
         }
     )
     assert set(bed.build(found)["hosts"][0]["steps"].values()) == {"unknown"}
@@ -877,6 +896,11 @@ def test_what_the_playbook_has_asked_counts_as_asked_by_the_roles(more, subjects
     assert gathered(web1={"__report_reached": {"reached": True, "steps": []}, **more})["web1"].get("updates") is None
 
 
+LOOKED = {"findings": [bed.finding("frontend.tls.override", "by the fact")]}
+# As a cache of facts has it, from last week.
+OLD_FACT = {"ansible_facts": {"kopano_hardening": {"run": "0123456789abcdef", "version": 1, "frontend": LOOKED}}}
+
+
 def test_certificates_that_no_tag_has_chosen_are_not_in_the_report():
     looked = {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]}
     reached = {"reached": True, "steps": ["frontend"], "certificates": looked}
@@ -887,9 +911,10 @@ def test_certificates_that_no_tag_has_chosen_are_not_in_the_report():
     ("variables", "subjects"),
     [
         ({"__frontend_info": "asked"}, ["asked"]),
-        ({"__frontend_info": "asked", "__verify_info": "too"}, ["asked"]),
-        ({"__frontend_info": {"skipped": True}, "__verify_info": "asked"}, ["asked"]),
-        ({"__frontend_info": {"failed": True}, "__verify_info": {"skipped": True}, "__caa_info": "asked"}, ["asked"]),
+        ({"__frontend_info": "asked", **fact(frontend=LOOKED)}, ["asked"]),
+        ({"__frontend_info": {"skipped": True}, **fact(frontend=LOOKED)}, ["by the fact"]),
+        ({"__frontend_info": {"failed": True}, **fact(frontend=LOOKED)}, ["by the fact"]),
+        (OLD_FACT, []),
         ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}, "__certificate_verdict": {}}, ["asked"]),
         ({"__certificate_looked": {"results": [{"findings": []}, "for others"]}}, []),
     ],

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import copy
-import re
 from pathlib import Path
 
 import pytest
@@ -31,9 +30,8 @@ LE = "letsencrypt.org"
 
 
 def options(**changes):
-    """The role's options as it hands them to its filters."""
-    told = re.findall(r"'(\w+)':", load("vars/main.yml")["__caa_options"])
-    values = {name: copy.deepcopy(DEFAULTS.get(f"caa_{name}")) for name in told}
+    """The role's options as its action reads them, and what that knows beside them."""
+    values = {name.removeprefix("caa_"): copy.deepcopy(value) for name, value in DEFAULTS.items()}
     values.update(server_names=[], host="mail1")
     assert set(changes) <= set(values)
     return {**values, **changes}
@@ -115,7 +113,7 @@ def test_the_secret_is_told_to_nobody():
         ({"publish_wait": -1}, ["caa_publish_wait", "-1"]),
         ({"publish_ttl": -1}, ["caa_publish_ttl", "-1"]),
         ({"publish": True, "publish_key_name": "k", "publish_key_secret": "s"}, ["caa_publish_server"]),
-        ({"publish": "yes", "publish_server": "::1", "publish_key_name": "k"}, ["caa_publish_key_secret"]),
+        ({"publish": True, "publish_server": "::1", "publish_key_name": "k"}, ["caa_publish_key_secret"]),
         ({"publish": True, "publish_server": "::1", "publish_key_secret": "s"}, ["caa_publish_key_name"]),
     ],
 )
@@ -126,7 +124,7 @@ def test_a_bad_option_is_refused_by_name_and_value(changes, words):
 
 def test_good_options_are_taken():
     assert _roles_caa.option_errors(options()) == []
-    assert _roles_caa.option_errors(options(issuer=LE, nameservers="192.0.2.1,[::1]:53", timeout="7")) == []
+    assert _roles_caa.option_errors(options(issuer=LE, nameservers=["192.0.2.1", "[::1]:53"], timeout=7)) == []
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
@@ -157,7 +155,7 @@ def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
         "example.com": "NEW",
     }
     assert wish["expect"]["mail.example.com"]["issuer"] is None
-    named = _roles_caa.asked(served, files, options(issuer=LE, wildcard="yes"))
+    named = _roles_caa.asked(served, files, options(issuer=LE, wildcard=True))
     assert named["certificates"] == {}
     assert named["expect"]["mail.example.com"] == {
         "issuer": LE,
@@ -172,44 +170,57 @@ def test_a_host_without_tls_has_only_its_own_names_and_no_certificate():
     assert (wish["names"], wish["certificates"]) == (["example.com"], {})
 
 
-def test_one_question_for_all_hosts():
-    wishes = [
+def test_hosts_with_the_same_options_share_a_lookup():
+    requests = [
         _roles_caa.asked(info(mail()), [read("/c.pem", "ONE")], options(names=["example.com"])),
         _roles_caa.asked(info(mail(names=["MAIL.example.com."])), [read("/c.pem", "TWO")], options(host="mail2")),
         _roles_caa.asked(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
     ]
-    question = _roles_caa.question(wishes)
-    assert question["names"] == ["mail.example.com", "example.com", "b.example.com"]
-    assert question["certificates"] == {"mail.example.com": "ONE", "example.com": "ONE"}
-    assert {name: entry["issuer"] for name, entry in question["expect"].items()} == {
+    (group,) = _roles_caa.groups(requests)
+    assert group["hosts"] == ["mail1", "mail2", "mail3"]
+    assert group["names"] == ["mail.example.com", "example.com", "b.example.com"]
+    assert group["certificates"] == {"mail.example.com": "ONE", "example.com": "ONE"}
+    assert {name: entry["issuer"] for name, entry in group["expect"].items()} == {
         "mail.example.com": None,
         "example.com": None,
         "b.example.com": LE,
     }
-    assert question["errors"] == []
-    caa_info.check({**{name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}, **question})
+    assert group["conflicts"] == []
+    caa_info.check({**{name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}, **group})
+    for request in requests:
+        assert _roles_caa.lookup_for(request["host"], [group]) == group
 
 
-def test_two_hosts_that_expect_different_things_of_a_name_are_told():
-    wishes = [_roles_caa.asked(info(mail()), [], options(host=name, issuer=ca)) for name, ca in (("a", LE), ("b", ""))]
-    (error,) = _roles_caa.question(wishes)["errors"]
-    assert error == "mail.example.com is a name of a and of b: caa_issuer differs"
-
-
-def test_one_question_has_one_set_of_options_and_the_secret_is_remembered_nowhere():
-    same = options(publish=True, publish_key_secret="c2VjcmV0")
-    wishes = [
-        _roles_caa.asked(info(), [], same),
-        _roles_caa.asked(info(), [], {**same, "host": "mail2", "publish": False}),
+@pytest.mark.parametrize("publish", [False, True])
+def test_two_hosts_may_expect_different_things_of_a_name_unless_both_publish(publish):
+    requests = [
+        _roles_caa.asked(info(mail()), [], options(host=name, issuer=ca, publish=publish))
+        for name, ca in (("a", LE), ("b", ""), ("c", LE))
     ]
-    assert _roles_caa.question(wishes)["errors"] == ["caa_publish differs between mail1 and mail2"]
-    others = [{**wishes[1], "host": f"mail{number}"} for number in range(3, 40)]
-    assert _roles_caa.question([*wishes, *others])["errors"] == [
-        "caa_publish differs between mail1 and mail2 and 37 more hosts"
+    groups = _roles_caa.groups(requests)
+    assert [group["hosts"] for group in groups] == [["a", "c"], ["b"]]
+    assert [group["expect"]["mail.example.com"]["issuer"] for group in groups] == [LE, None]
+    conflict = "mail.example.com is a name of a and of b: caa_issuer differs; nothing is published"
+    assert [group["conflicts"] for group in groups] == [[conflict] if publish else []] * 2
+
+
+@pytest.mark.parametrize("name", _roles_caa.SHARED)
+def test_each_option_of_a_lookup_counts_for_its_own_host(name):
+    other = not DEFAULTS[f"caa_{name}"] if isinstance(DEFAULTS[f"caa_{name}"], bool) else f"another {name}"
+    requests = [
+        _roles_caa.asked(info(mail()), [], options()),
+        _roles_caa.asked(info(mail()), [], options(host="mail2", **{name: other})),
+        _roles_caa.asked(info(mail()), [], options(host="mail3")),
     ]
-    assert _roles_caa.question(wishes[:1] * 2)["errors"] == []
-    assert "c2VjcmV0" not in repr(wishes)
-    assert {f"caa_{name}" for name in _roles_caa.SHARED} <= set(DEFAULTS)
+    groups = _roles_caa.groups(requests)
+    assert [group["hosts"] for group in groups] == [["mail1", "mail3"], ["mail2"]]
+    assert [group["shared"][name] for group in groups] == [DEFAULTS[f"caa_{name}"], other]
+    assert [group["conflicts"] for group in groups] == [[], []]
+
+
+def test_the_secret_is_kept_nowhere():
+    request = _roles_caa.asked(info(), [], options(publish=True, publish_key_secret="c2VjcmV0"))
+    assert "c2VjcmV0" not in repr(_roles_caa.groups([request]))
 
 
 # --- what the answer says --------------------------------------------------------------------------------------------
@@ -305,7 +316,11 @@ def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
     assert report(found, "a.example.net", publish=True)["bad"] == []
 
 
-def test_zone_lines_are_those_of_sets_that_are_not_as_wanted():
+def test_a_host_is_told_the_zone_lines_of_sets_that_are_not_as_wanted():
     sets = [record_set("a.example"), record_set("b.example", changed=False), record_set("c.example", complete=False)]
-    lines = _roles_caa.zone_lines(answer(sets=sets))
-    assert [line.partition(".")[0] for line in lines] == ["a", "c"]
+    found = answer(*(result(f"mail.{name}.example") for name in "abc"), sets=sets)
+    said = report(found, "mail.a.example", "mail.b.example")["lines"]
+    assert said[1:] == ["lines for the zone files:", f'a.example. IN CAA 0 issue "{LE}"']
+    assert report(found, "mail.b.example")["lines"][1:] == []
+    assert report(found, "mail.c.example")["lines"][-1].startswith("c.example. IN CAA")
+    assert report(found, "mail.a.example", publish=True)["lines"][1:] == []

@@ -58,7 +58,7 @@ class Play:
 
     def said(self, host: str) -> str:
         """What the role says of a host, on one line."""
-        verdicts = self.output.partition("Hold the verdicts")[2].partition("PLAY RECAP")[0]
+        verdicts = self.output.partition("Check the CAA records")[2].partition("PLAY RECAP")[0]
         found = re.search(rf"^(?:ok|fatal): \[{host}\].*?(?=^\S|\Z)", verdicts, re.MULTILINE | re.DOTALL)
         assert found, self.output
         return " ".join(found[0].split()).replace("''", "'")
@@ -117,11 +117,11 @@ def test_verified_and_nothing_changed():
     assert "forbidden: mail.apache13.test" in other
     assert "caa.dnssec.bogus" in other
     assert "unknown: a..b ('a..b' is not a host name" in other
-    lines = run.output.partition("Say which lines")[2].partition("TASK")[0]
+    lines = run.output.partition("Check the CAA records")[2].partition("PLAY RECAP")[0]
     for zone, wanted in WANTED.items():
         assert all(f"{zone}. IN CAA {record}" in lines for record in wanted), lines
     assert '; remove nginx12.test. IN CAA 0 issue "LetsEncrypt.ORG"' in lines
-    assert "apache13.test" not in lines  # records do not heal signatures
+    assert "apache13.test. IN CAA" not in lines  # records do not repair signatures
     assert state() == before
 
 

@@ -15,6 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 
 Info = dict[str, t.Any]
 
@@ -88,7 +89,7 @@ def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 
 def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     info = _asked_of_host(variables, "__frontend_info", "frontend")
-    for answer in (info, variables.get("__verify_info"), variables.get("__caa_info")):
+    for answer in (info, _host_fact.read(variables).get("frontend")):
         if _is_answer(answer):
             given["sources"].append("frontend")
             given["findings"] += answer.get("findings") or []
@@ -98,27 +99,27 @@ def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
 
 
 def _verify(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    wanted = variables.get("__verify_wanted") or {}
-    asked, answer = variables.get("__verify_asked"), variables.get("__verify_result")
-    if not asked:
+    graded = _host_fact.read(variables).get("verify")
+    if not graded:
         return
+    wanted = graded["wanted"]
     given["asked"] += [2, 3, 5]
-    given["minimum_grade"] = wanted.get("grade", "")
-    given["ignore_trust"] = bool(wanted.get("ignore_trust"))
-    given["pending"] = bool(wanted.get("pending"))
-    if _is_answer(answer):
-        given["results"] = answer.get("results") or []
+    given["minimum_grade"] = wanted["grade"]
+    given["ignore_trust"] = wanted["ignore_trust"]
+    given["pending"] = wanted["pending"]
+    given["results"] = graded["results"]
 
 
 def _caa(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    wish, answer = variables.get("__caa_asked"), variables.get("__caa_answer")
-    if not wish:
+    request = (_host_fact.read(variables).get("caa") or {}).get("request")
+    if not request:
         return
     given["asked"].append(4)
-    if not _is_answer(answer):
+    lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
+    if not lookup or not _is_answer(lookup):
         return
     given["sources"].append("caa")
-    results, findings = _roles_caa.of_host(answer, wish)
+    results, findings = _roles_caa.of_host(lookup, request)
     given["findings"] += findings
     if results and not any(entry["verdict"] == "error" for entry in results):
         given["proven"].append(4)

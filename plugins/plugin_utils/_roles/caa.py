@@ -5,26 +5,24 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""What the role caa asks for its hosts in one call, and what the answer says of each of them. Nothing here asks."""
+"""Which CAA records the role caa looks up for which hosts, and what was found about each host. No input or output."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
-from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 
 Info = dict[str, t.Any]
 
 # What is written in place of a name; "_" is nginx's custom for "none of the others".
 NOBODY = ("", "_")
 
-# Options of the one question, and of what follows from its answer: every host has to have the same. The key's secret is
-# not among them, since what is remembered of a host can be shown.
+# Options that decide what a lookup finds and what is published: hosts share a lookup where all are the same. The
+# key's secret is not among them, since what is kept of a host can be shown.
 SHARED = (
     "issuers",
     "nameservers",
@@ -61,9 +59,8 @@ def option_errors(options: Info) -> list[str]:
         errors.append(f"caa_account_uri: {options['account_uri']!r} is not a URI")
     if options["validation_method"] and not _records.is_method(options["validation_method"]):
         errors.append(f"caa_validation_method: {options['validation_method']!r} is not a label, such as http-01")
-    servers = [("caa_nameservers", text) for text in as_list(options["nameservers"])]
-    publish = boolean(options["publish"])
-    if publish:
+    servers = [("caa_nameservers", text) for text in options["nameservers"]]
+    if options["publish"]:
         servers.append(("caa_publish_server", options["publish_server"]))
         for name in ("publish_key_name", "publish_key_secret"):
             if not options[name]:
@@ -74,7 +71,7 @@ def option_errors(options: Info) -> list[str]:
         except ValueError as error:
             errors.append(f"{name}: {error}")
     for name, least in (("timeout", 1), ("publish_wait", 0), ("publish_ttl", 0)):
-        if int(options[name]) < least:
+        if options[name] < least:
             errors.append(f"caa_{name}: {options[name]} is less than {least}")
     return errors
 
@@ -92,7 +89,7 @@ def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
     info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.
     """
     texts = {entry["path"]: "".join(one["pem"] for one in entry["chain"]) for entry in read}
-    off = {_plain(name) for name in as_list(options["names_off"])}
+    off = {_plain(name) for name in options["names_off"]}
     names: dict[str, str | None] = {}
     spelled: dict[str, str] = {}
 
@@ -108,13 +105,13 @@ def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
                 note(name, vhost["certificate"] or "")
     # Names without a virtual host get their certificate from where the others have it.
     first = next(iter(names.values()), None)
-    for name in as_list(options["server_names"]) + as_list(options["names"]):
+    for name in options["server_names"] + options["names"]:
         note(name, first)
     expected = {
         "issuer": options["issuer"] or None,
         "account_uri": options["account_uri"] or None,
         "validation_method": options["validation_method"] or None,
-        "wildcard": boolean(options["wildcard"]),
+        "wildcard": options["wildcard"],
     }
     return {
         "host": options["host"],
@@ -137,30 +134,50 @@ def _is_host_name(text: str) -> bool:
     return True
 
 
-def question(wishes: t.Iterable[Info]) -> Info:
-    """One question for all hosts, from what asked() has made of each. C(errors) say where two hosts want different
-    things that cannot both be had."""
-    whole: Info = {"names": [], "expect": {}, "certificates": {}, "errors": []}
-    first: dict[str, tuple[str, Info]] = {}
-    wishes = list(wishes)
-    for key in SHARED:
-        others = [wish["host"] for wish in wishes if wish["shared"][key] != wishes[0]["shared"][key]]
-        if others:
-            more = f" and {len(others) - 1} more hosts" if len(others) > 1 else ""
-            whole["errors"].append(f"caa_{key} differs between {wishes[0]['host']} and {others[0]}{more}")
-    for wish in wishes:
-        for name in wish["names"]:
-            known, owner = first.setdefault(_plain(name), (name, wish))
-            if owner is wish:
-                whole["names"].append(name)
-                for part in ("expect", "certificates"):
-                    if name in wish[part]:
-                        whole[part][name] = wish[part][name]
-            elif wish["expect"].get(name) != owner["expect"].get(known):
-                ours, theirs = wish["expect"][name], owner["expect"][known]
-                options = ", ".join(f"caa_{key}" for key in ours if ours[key] != theirs[key])
-                whole["errors"].append(f"{name} is a name of {owner['host']} and of {wish['host']}: {options} differs")
-    return whole
+def groups(requests: t.Iterable[Info]) -> list[Info]:
+    """The lookups for all hosts, from what asked() has made of each: one for all whose options for it are the same.
+
+    C(hosts) in their order, the C(shared) options, C(names), C(expect) and C(certificates) for caa_info. Two hosts may
+    expect different things of one name; then they are in two groups. C(conflicts) says where such groups would both
+    publish, since a record set cannot be two things.
+    """
+    found: list[Info] = []
+    owners: dict[str, tuple[Info, Info]] = {}  # by name, the first host with it, and its group
+    for request in requests:
+        fitting = (group for group in found if group["shared"] == request["shared"] and _agree(group, request))
+        group = next(fitting, None)
+        if group is None:
+            group = {"hosts": [], "shared": request["shared"], "conflicts": []}
+            group.update({part: {} for part in ("names", "expect", "certificates")})
+            found.append(group)
+        group["hosts"].append(request["host"])
+        for name in request["names"]:
+            group["names"].setdefault(_plain(name), name)
+            for part in ("expect", "certificates"):
+                if name in request[part]:
+                    group[part].setdefault(group["names"][_plain(name)], request[part][name])
+            owner, other = owners.setdefault(_plain(name), (request, group))
+            differing = _differences(owner, request, name)
+            if differing and group["shared"]["publish"] and other["shared"]["publish"]:
+                conflict = f"{name} is a name of {owner['host']} and of {request['host']}: {differing} differs"
+                for one in (group, other):
+                    one["conflicts"].append(f"{conflict}; nothing is published")
+    for group in found:
+        group["names"] = list(group["names"].values())
+    return found
+
+
+def _agree(group: Info, request: Info) -> bool:
+    """Whether a host expects the same of the names that it shares with a group."""
+    known = ((group["names"].get(_plain(name)), name) for name in request["names"])
+    return all(group["expect"].get(other) == request["expect"].get(name) for other, name in known if other)
+
+
+def _differences(one: Info, other: Info, name: str) -> str:
+    """Which options of two hosts differ that say what is expected of a name that both have."""
+    ours, theirs = ({_plain(key): value for key, value in request["expect"].items()} for request in (one, other))
+    expected, wanted = ours.get(_plain(name), {}), theirs.get(_plain(name), {})
+    return ", ".join(f"caa_{key}" for key in expected if expected[key] != wanted[key])
 
 
 # --- what the answer says --------------------------------------------------------------------------------------------
@@ -169,6 +186,11 @@ def question(wishes: t.Iterable[Info]) -> Info:
 def _decides(record_set: Info, names: t.Iterable[str]) -> bool:
     """Does a record set decide about one of these names, or about the mail domain that one of them is in?"""
     return any(f".{name}".endswith("." + record_set["name"]) for name in names)
+
+
+def lookup_for(host: str, lookups: t.Iterable[Info]) -> Info:
+    """The lookup that a host is a part of; nothing where there is none."""
+    return plain(next((lookup for lookup in lookups if host in lookup["hosts"]), {}))
 
 
 def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
@@ -215,6 +237,8 @@ def report(
             words = f"published: %s ({there})" if entry["servers"] else "would be published: %s"
             lines.append(words % entry["item"]["name"])
     lines += [f"not published: {text}" for text in failed]
+    if not publish:
+        lines += zone_lines(entry for entry in answer["record_sets"] if _decides(entry, mine))
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
     return {"step": 4, "lines": lines or ["no names to check"], "bad": bad}
 
@@ -256,11 +280,12 @@ def _finding_lines(findings: t.Iterable[Info], said: t.Container[str | None]) ->
     ]
 
 
-def zone_lines(answer: Info) -> list[str]:
-    """The lines of all record sets that are not what they shall be, ready to be pasted."""
-    return [
+def zone_lines(record_sets: t.Iterable[Info]) -> list[str]:
+    """The lines of all record sets that are not what they shall be, ready to be pasted, with a heading."""
+    lines = [
         line
-        for entry in answer["record_sets"]
+        for entry in record_sets
         if not entry["complete"] or entry["wanted"] != entry["current"]
         for line in entry["lines"].splitlines()
     ]
+    return ["lines for the zone files:", *lines] if lines else []

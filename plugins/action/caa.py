@@ -1,0 +1,107 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Step 4: each host collects its names, one task looks up those of all hosts, each host checks what was found.
+
+A record set is for all names of its zone, whichever hosts these are on. So hosts share a lookup where every option that
+decides its result is the same.
+"""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.modules import caa_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+
+FOR_LOOKUP = ("issuers", "nameservers", "trust_ad", "timeout")  # options of caa_info
+NOTHING_COLLECTED = "no names were collected on this host in this run"
+
+
+class ActionModule(RoleAction):
+    ROLE = "caa"
+    STEP = 4
+
+    def act(self, options: Info, variables: Info) -> Info:
+        parts: dict[str, t.Callable[[Info, Info], Info]] = {
+            "names": self._collect,
+            "lookup": self._look_up,
+            "check": self._check,
+        }
+        part = self._task.args.get("part")
+        if part not in parts:
+            raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
+        return parts[part](options, variables)
+
+    def _collect(self, options: Info, variables: Info) -> Info:
+        """The names of this host, and what is to be known about each."""
+        # Whose the certificates are matters only where no CA is expected by the options.
+        parts = ("frontend",) if options["issuer"] else ("frontend", "certificates")
+        known = self.query(variables, *parts)
+        certificates = (known.get("certificates") or {}).get("results") or []
+        unread = _unread(known["frontend"], certificates)
+        if "certificates" in parts and unread:
+            found = self._execute_module(
+                "kopano.hardening.certificate_info", module_args={"certificates": unread}, task_vars=variables
+            )
+            if found.get("failed"):
+                raise RoleError(f"the certificates could not be read: {found.get('msg')}")
+            certificates = [*certificates, *found["results"]]
+        # A site that the role frontend would write has its names already.
+        names = as_list(self.value(variables, "frontend_server_names"))
+        host = {"host": variables["inventory_hostname"], "server_names": names}
+        request = _roles_caa.asked(known["frontend"], certificates, {**options, **host})
+        kept = {part: known[part] for part in ("frontend", "certificates") if part in known}
+        return _host_fact.update(variables, **kept, caa={"request": request})
+
+    def _look_up(self, _options: Info, variables: Info) -> Info:
+        """The CAA records of all hosts of the play, a group after the other; what fails is the failure of its hosts."""
+        hosts = variables["ansible_play_batch"]
+        facts = [_host_fact.read(variables["hostvars"].raw_get(host)).get("caa") for host in hosts]
+        groups = _roles_caa.groups(fact["request"] for fact in facts if fact)
+        return {"lookups": [{"hosts": group["hosts"], **self._lookup(group)} for group in groups]}
+
+    def _lookup(self, group: Info) -> Info:
+        try:
+            if group["conflicts"]:
+                raise RoleError("; ".join(group["conflicts"]))
+            return self.run_here(
+                caa_info,
+                **{part: group[part] for part in ("names", "expect", "certificates")},
+                **{name: group["shared"][name] for name in FOR_LOOKUP},
+            )
+        except RoleError as error:
+            return {"failed": True, "msg": str(error), "record_sets": []}
+
+    def _check(self, options: Info, variables: Info) -> Info:
+        """What was found about this host, and what became of what was published."""
+        request = (_host_fact.read(variables).get("caa") or {}).get("request")
+        if not request:
+            return {"skipped": True, "skip_reason": NOTHING_COLLECTED}
+        lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
+        if not lookup:
+            raise RoleError("the CAA records of this host were not looked up; the role needs the strategy linear")
+        if lookup.get("failed"):
+            raise RoleError(lookup["msg"])
+        published: list[Info] = []
+        if options["publish"]:
+            publisher = variables["hostvars"].raw_get(lookup["hosts"][0])
+            published = plain((publisher.get("caa_published") or {}).get("results") or [])
+        report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"])
+        # The lines are what this is for.
+        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
+        if report["bad"]:
+            result.update(failed=True, bad=report["bad"], step=self.STEP)
+        return result
+
+
+def _unread(frontend: Info, certificates: t.Iterable[Info]) -> list[Info]:
+    """The certificates of its virtual hosts that have not been read yet."""
+    paths = {entry["path"] for entry in certificates}
+    return [entry for entry in _roles_certificate.asked(frontend) if entry["chain"] not in paths]

@@ -1,0 +1,46 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Step 5 for one host: its endpoints, graded from the controller."""
+
+from __future__ import annotations
+
+from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction
+
+PASSED_ON = ("fetch_issuers", "mode", "timeout", "concurrency")  # options of the module
+
+
+class ActionModule(RoleAction):
+    ROLE = "verify"
+    STEP = 5
+
+    def act(self, options: Info, variables: Info) -> Info:
+        known = self.query(variables, "frontend")
+        address = self.value(variables, "ansible_host", variables["inventory_hostname"])
+        # Suboptions that are not given are None here, and have the module's defaults there.
+        own = [{key: value for key, value in entry.items() if value is not None} for entry in options["endpoints"]]
+        asked = _verify.asked(known["frontend"], address, own, options["virtual_hosts"])
+        module_options = {name: options[name] for name in PASSED_ON}
+        results = self.run_here(
+            tls_grade_info, endpoints=asked["endpoints"], ca_file=options["ca_file"] or None, **module_options
+        )["results"]
+        wanted = {
+            "grade": options["minimum_grade"],
+            "ignore_trust": options["ignore_trust"],
+            "pending": self._is_pending(variables),
+            "fail": options["fail"],
+        }
+        kept = {**asked, "wanted": wanted, "results": results, "report": _verify.report(results, asked, wanted)}
+        return _host_fact.update(variables, frontend=known["frontend"], verify=kept)
+
+    def _is_pending(self, variables: Info) -> bool:
+        """Whether this is a dry run that would change the host: it is graded as it is now, and not judged for that."""
+        done = self.value(variables, "__frontend_result")
+        if not (self._task.check_mode and done):
+            return False
+        would_install = done.get("skipped") and self.value(variables, "__frontend_info", {}).get("servers") == []
+        return bool(done.get("changed") or would_install)

@@ -1,0 +1,66 @@
+#!/usr/bin/python
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: caa
+short_description: "Internal: check a host's CAA records with the options of the role caa"
+version_added: 0.1.0
+author:
+  - Contributors to the kopano.hardening project (@kopano-hardening)
+description:
+  - Reads and checks the options of the role P(kopano.hardening.caa#role), and does one part of what it is for.
+  - Use the role instead.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+  - kopano.hardening.attributes.info_module
+options:
+  part:
+    description:
+      - V(names) collects the names of the host and its certificates, as the fact C(ansible_facts.kopano_hardening.caa).
+      - V(lookup), once for all hosts, looks up what they have collected, as M(kopano.hardening.caa_info) does. Hosts
+        share a lookup where every option that decides its result is the same. It fails no host.
+      - V(check) reports what was found about the host, and fails it where its options say so. It needs the result of
+        V(lookup) as the variable C(caa_lookups), and that of publishing as C(caa_published).
+    type: str
+    choices: [names, lookup, check]
+    required: true
+seealso:
+  - module: kopano.hardening.caa_info
+  - module: kopano.hardening.caa_publish
+"""
+
+EXAMPLES = r"""
+- name: Collect the names to check
+  kopano.hardening.caa:
+    part: names
+"""
+
+RETURN = r"""
+msg:
+  description: What was found about the host, a line each.
+  returned: with O(part=check)
+  type: list
+  elements: str
+  sample: ["permitted: mail.example.com (records at example.com, DNSSEC secure)"]
+lookups:
+  description: For each group of hosts, C(hosts) and what M(kopano.hardening.caa_info) returns, or C(failed) and C(msg).
+  returned: with O(part=lookup)
+  type: list
+  elements: dict
+  sample: []
+bad:
+  description: What the host fails for.
+  returned: failure, with O(part=check)
+  type: list
+  elements: str
+  sample: ["forbidden: mail.example.com"]
+step:
+  description: The step of the checklist that the failure belongs to.
+  returned: failure
+  type: int
+  sample: 4
+"""

@@ -1,0 +1,111 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The role caa in a play for several hosts, with real name servers: each is checked with its own options."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from . import caa_bed
+
+ROOT = Path(__file__).parents[2]
+LE = "letsencrypt.org"
+ZONES = {
+    "kopano.test.": f'@ CAA 0 issue "{LE}"\n@ CAA 0 issuewild ";"\n@ CAA 0 iodef "mailto:a@kopano.test"\n',
+    **dict.fromkeys(("other.test.", "bogus.test.", "expired.test."), ""),
+}
+KEY = {
+    "caa_publish": True,
+    "caa_publish_key_name": caa_bed.KEY[0],
+    "caa_publish_key_secret": caa_bed.KEY[1],
+}
+
+
+@pytest.fixture(scope="module")
+def bed(tmp_path_factory):
+    reason = caa_bed.missing()
+    if reason:
+        pytest.skip(reason)
+    with caa_bed.bed(tmp_path_factory.mktemp("bed"), ZONES, {"split.test.": ""}) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def reports(bed, tmp_path_factory):
+    """What each host's last task reported."""
+    hosts = {
+        "alike1": {},
+        "alike2": {"caa_names": ["webapp.kopano.test"]},
+        # The same name, but another CA is to issue for it.
+        "other": {"caa_issuer": "digicert.com", "caa_fail": True},
+        "deaf": {"caa_nameservers": [f"{caa_bed.SILENT}:{bed.port}"], "caa_timeout": 1, "caa_fail": True},
+        "mistyped": {"caa_issuer": "Let's Encrypt"},
+        # Two hosts that would publish different things about one name.
+        "sets": {**KEY, "caa_names": ["set.kopano.test"], "caa_publish_server": bed.authority},
+        "unsets": {
+            **KEY, "caa_names": ["set.kopano.test"], "caa_publish_server": bed.authority, "caa_issuer": "digicert.com",
+        },
+    }  # fmt: skip
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "caa_nameservers": [bed.resolver],
+        "caa_issuer": LE,
+        "caa_names": ["mail.kopano.test"],
+    }
+    folder = tmp_path_factory.mktemp("play")
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": hosts}}))
+    play = {"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.caa"]}
+    (folder / "play.yml").write_text(yaml.safe_dump([play]))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    done = subprocess.run(
+        [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+        env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
+             "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+             "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
+        cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert caa_bed.KEY[1] not in done.stdout + done.stderr
+    found = {}
+    for match in re.finditer(r"^(ok|fatal): \[(\w+)\].* => (?=\{)", done.stdout, re.MULTILINE):
+        shown = json.JSONDecoder().raw_decode(done.stdout[match.end() :])[0]
+        found[match[2]] = (match[1], shown["msg"])  # the last one counts
+    assert found.keys() == hosts.keys(), done.stdout + done.stderr
+    return found
+
+
+def test_hosts_with_the_same_options_have_their_own_names_each(reports):
+    words = " (records at kopano.test, DNSSEC secure)"
+    assert reports["alike1"][0] == "ok" and reports["alike1"][1][0] == "permitted: mail.kopano.test" + words
+    assert reports["alike2"][0] == "ok" and reports["alike2"][1][0] == "permitted: webapp.kopano.test" + words
+
+
+def test_another_ca_is_expected_for_the_host_that_names_it(reports):
+    status, lines = reports["other"]
+    assert status == "fatal" and lines[0].startswith("forbidden: mail.kopano.test"), lines
+
+
+def test_a_resolver_that_does_not_respond_is_that_of_its_host_alone(reports):
+    status, lines = reports["deaf"]
+    assert status == "ok" and lines[0].startswith("unknown: mail.kopano.test"), lines
+
+
+def test_a_bad_option_fails_its_host_alone(reports):
+    status, message = reports["mistyped"]
+    assert status == "fatal" and "caa_issuer: \"Let's Encrypt\" is not a CA's domain" in message
+
+
+@pytest.mark.parametrize("host", ["sets", "unsets"])
+def test_a_record_set_for_two_purposes_is_not_published(reports, bed, host):
+    status, message = reports[host]
+    assert status == "fatal"
+    assert message == "set.kopano.test is a name of sets and of unsets: caa_issuer differs; nothing is published"
