@@ -19,7 +19,6 @@ from ansible.plugins.loader import filter_loader
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify  # noqa: F401
 
 # All of the collection's filters come with any.

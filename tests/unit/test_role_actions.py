@@ -37,8 +37,13 @@ OPTIONS = [
     ({"verify_minimum_grade": "Z"}, "value of verify_minimum_grade must be one of"),
     ({"updates_apply": "some", "verify_fail": "perhaps"}, "updates_apply"),
     # What the role itself says is there where the role is.
-    ({"__updates_errors": ["updates_reboot_window: no time"]}, "updates_reboot_window: no time"),
-    ({"__updates_errors": "{{ ['a'] + ['b'] }}"}, "a; b"),
+    ({"updates_reboot_window": "no time"}, "updates_reboot_window: 'no time' is not of the form"),
+    ({"__frontend_errors": "{{ ['a'] + ['b'] }}"}, "a; b"),
+    # A variable with the role's prefix may be somebody else's, unless it is almost one of the role's.
+    ({"updates_aply": "all"}, "updates_aply is not an option of the role updates; did you mean updates_apply?"),
+    ({"verify_minimumgrade": "C"}, "verify_minimumgrade is not an option of the role verify"),
+    ({"frontend_hsts_maxage": 5}, "did you mean frontend_hsts_max_age?"),
+    ({"frontend_hosts": ["a"], "updates_server": "wsus", "verify_certs": True, "certificate_result": {}}, None),
 ]
 # A host that cannot have what is wanted, and one of others.
 DIFFERING = [({"servers": []}, "failed", "error"), ({"managed_by": "ucs"}, "skipped", "skip")]
@@ -84,7 +89,7 @@ def results(tmp_path_factory):
         **{("verdict", number): task("verdict", report=report) for number, (report, _result) in enumerate(VERDICTS)},
         **{("no report", number): task("verdict", report=report) for number, (report, _words) in enumerate(NO_REPORTS)},
         **{
-            ("options", number): task("role_options", variables, roles=["updates", "verify"])
+            ("options", number): task("role_options", variables, roles=["updates", "frontend", "verify"])
             for number, (variables, _words) in enumerate(OPTIONS)
         },
         "no role": task("role_options", roles=["mail"]),
@@ -121,7 +126,8 @@ def test_options_of_several_roles(results, number):
     assert result["failed"] is bool(words), result
     assert result["changed"] is False
     assert (words or "") in result.get("msg", "")
-    assert result.get("step") == ((5 if words and "grade" in words else 1) if words else None)
+    step = next((step for role, step in (("verify", 5), ("frontend", 2)) if any(role in name for name in variables)), 1)
+    assert result.get("step") == ((1 if "updates_apply" in variables else step) if words else None)
     if "verify_fail" in variables:  # all of them at once
         assert "verify_fail" in result["msg"]
 

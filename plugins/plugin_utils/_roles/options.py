@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import difflib
 import typing as t
 from pathlib import Path
 
@@ -17,10 +18,18 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 
 ROLES = Path(__file__).parents[3] / "roles"
 # What a role refuses beyond types, choices and ranges: combinations of options, and the meaning of texts.
-CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {"caa": _roles_caa.option_errors}
+CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {
+    "caa": _roles_caa.option_errors,
+    "updates": _roles_updates.option_errors,
+}
+
+# What roles return, as variables with their names in front.
+RETURNED = ("caa_lookups", "caa_published", "certificate_result")
+CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken for a misspelled one
 
 
 def read(action: ActionBase, role: str, variables: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
@@ -33,9 +42,25 @@ def read(action: ActionBase, role: str, variables: t.Mapping[str, t.Any]) -> tup
     spec = content["argument_specs"]["main"]["options"]
     given = action._templar.template({name: variables[name] for name in spec if name in variables})
     validated = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True)
-    prefix = len(role) + 1
-    options = plain({name[prefix:]: value for name, value in validated.validated_parameters.items()})
-    errors: list[str] = list(validated.error_messages)
+    prefix = f"{role}_"
+    options = plain({name.removeprefix(prefix): value for name, value in validated.validated_parameters.items()})
+    errors: list[str] = [*validated.error_messages, *misspelled(prefix, spec, variables)]
     if not errors and role in CHECKS:
         errors = CHECKS[role](options)
     return options, errors
+
+
+def misspelled(prefix: str, spec: t.Collection[str], variables: t.Iterable[str]) -> list[str]:
+    """Variables with the role's prefix that are no options of it, but almost the name of one.
+
+    Any other may be a role's of the user with the same prefix.
+    """
+    known = [name.removeprefix(prefix) for name in spec]
+    found = []
+    for name in variables:
+        if not name.startswith(prefix) or name in spec or name in RETURNED:
+            continue
+        close = difflib.get_close_matches(name.removeprefix(prefix), known, n=1, cutoff=CLOSE)
+        if close:
+            found.append(f"{name} is not an option of the role {prefix[:-1]}; did you mean {prefix}{close[0]}?")
+    return found
