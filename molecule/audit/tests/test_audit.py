@@ -30,6 +30,7 @@ NAMES = ("apache11", "nginx13")
 for name in [name for name in os.environ if name.startswith("ANSIBLE_")]:
     del os.environ[name]
 SECONDS = 300
+COMPARED = ("id", "step", "severity", "subject", "message", "evidence", "fix")  # of a finding
 CERTIFICATE = "/etc/ssl/certs/mail.nginx13.test.pem"
 # Security updates that are not installed: the version before, where the archive has one.
 OLD_OPENSSL = """
@@ -119,7 +120,12 @@ def collections(tmp_path_factory):
 def audit(planted, collections, tmp_path_factory):
     """Runs the installed playbook as AWX does: what the runner says, and the report."""
 
-    def run(arguments: str = "", environment: dict[str, str] | None = None, **variables: object):
+    def run(
+        arguments: str = "",
+        environment: dict[str, str] | None = None,
+        playbook: str = "kopano.hardening.audit",
+        **variables: object,
+    ):
         folder = tmp_path_factory.mktemp("job")
         (folder / "inventory").mkdir()
         (folder / "inventory" / "lab.yml").write_text(INVENTORY.read_text())
@@ -127,7 +133,7 @@ def audit(planted, collections, tmp_path_factory):
         (folder / "inventory" / "lost.yml").write_text(yaml.safe_dump({"all": {"hosts": {"lost": lost}}}))
         result = ansible_runner.run(
             private_data_dir=str(folder),
-            playbook="kopano.hardening.audit",
+            playbook=playbook,
             cmdline=arguments,
             extravars={"report_path": str(folder / "report"), "report_fail_on": ["fail"], **variables},
             envvars={
@@ -256,6 +262,28 @@ def test_a_step_that_is_left_out_is_missed_by_no_other(audit, skipped, not_asked
     assert result.rc == 2 and hosts["apache11"]["state"] == "ok", output
     assert [step for step, state in hosts["apache11"]["steps"].items() if state == "not_asked"] == not_asked
     assert ("usable, valid until" in " ".join(output.split())) is (skipped != "certificate")
+
+
+# The findings of each role, by how their ids begin.
+OF_ROLES = {
+    "updates": ("updates.", "support.", "restart.", "reboot."),
+    "certificate": ("certificate.",),
+    "caa": ("caa.",),
+    "verify": ("tls.",),
+}
+
+
+@pytest.mark.parametrize("role", OF_ROLES)
+def test_a_role_by_itself_finds_what_it_finds_in_the_playbook(audit, seen, role):
+    playbook = str(PROJECT / "molecule" / "audit" / "role.yml")
+    result, hosts, folder = audit("--limit apache11,nginx13", playbook=playbook, role_of_test=role, report_fail=False)
+    assert (result.status, result.rc) == ("successful", 0), (folder / "artifacts" / "audit" / "stdout").read_text()
+    for name in NAMES:
+        alone, together = (
+            {tuple(item[key] for key in COMPARED) for item in host["findings"] if item["id"].startswith(OF_ROLES[role])}
+            for host in (hosts[name], seen[1][name])
+        )
+        assert alone and alone == together
 
 
 def test_nothing_is_changed(planted, seen):
