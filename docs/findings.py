@@ -6,13 +6,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-READER = ROOT / "plugins" / "plugin_utils" / "_findings.py"
 PAGE = ROOT / "docs" / "findings.md"
 BEGIN = """\
 # Findings
@@ -25,29 +22,25 @@ never counts as good, `info` is worth knowing. A finding itself says more than t
 found by, and, where they are known, the file, the line and the records to change.
 """
 
-
-def reader() -> Any:
-    spec = importlib.util.spec_from_file_location("_findings", READER)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(ROOT))
+import tests.unit.conftest  # noqa: E402, F401 - makes the checkout importable as a collection
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings  # noqa: E402
 
 
 def page() -> str:
-    findings = reader()
     parts = [BEGIN]
-    for step, title in findings.STEP_TITLES.items():
-        entries = [entry for entry in findings.catalogue().values() if entry.step == step]
+    for step, title in _findings.STEP_TITLES.items():
+        entries = [entry for entry in _findings.catalogue().values() if entry.step == step]
         if not entries:
             continue
-        entries.sort(key=lambda entry: (findings.SEVERITIES.index(entry.severity), entry.id))
+        entries.sort(key=lambda entry: (SEVERITIES.index(entry.severity), entry.id))
         parts.append(f"\n## Step {step}: {title}\n\n| finding | severity | |\n| --- | --- | --- |\n")
         parts += [f"| [`{entry.id}`](#{anchor(entry.id)}) | {entry.severity} | {entry.title} |\n" for entry in entries]
         for entry in entries:
             source = f"[{entry.source}]({entry.url})" if entry.url else entry.source
             parts.append(f"\n### {entry.id}\n\n**{entry.title}** ({entry.severity}). {entry.why} ({source})\n")
-            parts += [f"\n{findings.PLACES[place]}:\n\n```\n{text}\n```\n" for place, text in entry.fix.items()]
+            parts += [f"\n{_findings.PLACES[place]}:\n\n```\n{text}\n```\n" for place, text in entry.fix.items()]
     return "".join(parts)
 
 

@@ -16,6 +16,7 @@ import typing as t
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
 from ansible.plugins.loader import filter_loader
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, GRADE, TLS, UPDATES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
@@ -25,7 +26,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import ver
 filter_loader.get("kopano.hardening.updates_plan")
 
 # The step of the checklist that a role is for. The report is for all of them.
-STEPS = {"updates": 1, "frontend": 2, "certificate": 5, "verify": 5, "caa": 4}
+STEPS = {"updates": UPDATES, "frontend": TLS, "certificate": GRADE, "verify": GRADE, "caa": CAA}
 
 ARGUMENTS = {
     "roles": {

@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""The catalogue of findings, C(findings.yml) beside this file."""
+"""Every finding as a reader needs it: C(findings.yml) beside this file, and the catalogues of those who emit them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,27 @@ from pathlib import Path
 
 import yaml
 
-# The worst first.
-SEVERITIES = ("fail", "warn", "unknown", "info")
-STEPS = {
-    1: "Updates",
-    2: "TLS",
-    3: "HSTS",
-    4: "CAA",
-    5: "Grade",
-}
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import catalogue as _certificate_catalogue
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import (
+    CAA,
+    GRADE,
+    HSTS,
+    TLS,
+    UPDATES,
+    Catalogue,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Entry as Kind
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import catalogue as _tls_catalogue
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import catalogue as _updates_catalogue
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import catalogue as _webserver_catalogue
+
 STEP_TITLES = {
-    1: "A maintained distribution with its updates",
-    2: "TLS only, no weak protocol or cipher",
-    3: "HSTS",
-    4: "CAA records",
-    5: "A verified grade",
+    UPDATES: "A maintained distribution with its updates",
+    TLS: "TLS only, no weak protocol or cipher",
+    HSTS: "HSTS",
+    CAA: "CAA records",
+    GRADE: "A verified grade",
 }
 # Where a fix is applied, and what the page calls it.
 PLACES = {
@@ -39,6 +45,41 @@ PLACES = {
     "dns": "DNS zone",
     "host": "On the host",
     "controller": "On the controller",
+}
+
+
+# What only the report finds: in what the roles have left, or have not.
+CATALOGUE = Catalogue(
+    GRADE,
+    {
+        "report.host.unreachable": Kind(
+            "fail", "The host could not be reached: nothing is known of it.", "Make it reachable, then look again."
+        ),
+        "updates.not_checked": Kind(
+            "unknown",
+            "The check of the host's updates failed: nothing is known of them.",
+            "Correct what is named.",
+            step=UPDATES,
+        ),
+        "certificate.not_checked": Kind(
+            "unknown", "The check of the certificates failed: nothing is known of them.", "Correct what is named."
+        ),
+        "report.host.failed": Kind(
+            "fail",
+            "Looking at the host, or changing it, failed: what would have come after that is not known.",
+            "Correct what is named, then run the playbook again.",
+        ),
+    },
+)
+finding = CATALOGUE.finding
+
+KINDS: dict[str, Kind] = {
+    **_updates_catalogue.CATALOGUE,
+    **_webserver_catalogue.CATALOGUE,
+    **_certificate_catalogue.CATALOGUE,
+    **_tls_catalogue.CATALOGUE,
+    **_caa_catalogue.CATALOGUE,
+    **CATALOGUE,
 }
 
 
@@ -63,8 +104,8 @@ def catalogue() -> dict[str, Entry]:
     return {
         key: Entry(
             key,
-            entry["step"],
-            entry["severity"],
+            KINDS[key].step,
+            KINDS[key].severity,
             entry["title"],
             entry["why"],
             entry["source"],
@@ -89,4 +130,4 @@ def _fix(fix: str | dict[str, str], fixes: dict[str, dict[str, str]]) -> dict[st
 
 def unknown(key: str) -> Entry:
     """For a finding of a newer collection, in a report that was given by hand."""
-    return Entry(key, 5, "unknown", key, "", "", "", {})
+    return Entry(key, GRADE, "unknown", key, "", "", "", {})

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
@@ -265,7 +266,7 @@ def test_servers():
 
 
 def test_the_catalogue_can_be_relied_on():
-    for key, entry in _caa_findings.CATALOGUE.items():
+    for key, entry in _caa_catalogue.CATALOGUE.items():
         assert key.startswith("caa.")
         assert entry.step == 4
         assert entry.severity in ("fail", "warn", "info", "unknown")

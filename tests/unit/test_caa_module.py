@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
@@ -279,7 +279,7 @@ def test_every_finding_is_in_the_catalogue_and_belongs_to_the_checklist(bed):
     answer = ask(bed, "kopano.test", "mail.other.test", "plain.test", "lame.test", "bogus.test", "x y", issuer=LE)
     assert len(answer["findings"]) > 5
     for finding in answer["findings"]:
-        assert finding["id"] in _caa_findings.CATALOGUE
+        assert finding["id"] in _caa_catalogue.CATALOGUE
         assert finding["step"] == 4
         assert finding["fix"]
     assert len(answer["findings"]) == len({json.dumps(finding) for finding in answer["findings"]})

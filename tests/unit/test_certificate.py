@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import catalogue as _certificate_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import findings as _certificate_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Missing
@@ -229,7 +230,7 @@ def test_a_defect_has_its_own_finding_and_no_other(files, name):
     result = judge(*of(files, name))
     assert ids(result) == sorted(DEFECTS[name][2])
     assert result["usable"] is (name in HARMLESS)
-    catalogue = _certificate_findings.CATALOGUE
+    catalogue = _certificate_catalogue.CATALOGUE
     for finding in result["findings"]:
         entry = catalogue[finding["id"]]
         assert (finding["step"], finding["severity"], finding["message"]) == (5, entry.severity, entry.message)
@@ -259,7 +260,7 @@ def test_nothing_of_a_key_gets_out(files, name, capfd):
 
 def test_every_kind_is_met_by_a_test():
     met = {key for _chain, _key, found in DEFECTS.values() for key in found}
-    known = {key.partition(".")[2] for key in _certificate_findings.CATALOGUE}
+    known = {key.partition(".")[2] for key in _certificate_catalogue.CATALOGUE}
     assert known - met == set(ELSEWHERE)
 
 
@@ -280,7 +281,7 @@ ELSEWHERE = (
 
 
 def test_messages_are_their_own():
-    messages = [entry.message for entry in _certificate_findings.CATALOGUE.values()]
+    messages = [entry.message for entry in _certificate_catalogue.CATALOGUE.values()]
     assert len(set(messages)) == len(messages)
     assert all(message.endswith(".") for message in messages)
 
@@ -505,7 +506,7 @@ def test_lifetimes(days):
         _checks._judge_time(chain, now, report)
         found = [finding["id"].partition(".")[2] for finding in report.findings]
         assert (found, _checks.is_due(one, now)) == ([expected] if expected else [], renew), now
-    severities = {key: _certificate_findings.CATALOGUE["certificate." + key].severity for key in ELSEWHERE}
+    severities = {key: _certificate_catalogue.CATALOGUE["certificate." + key].severity for key in ELSEWHERE}
     assert (severities["expiring"], severities["expiring.urgent"]) == ("warn", "fail")
 
 

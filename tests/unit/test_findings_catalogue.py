@@ -16,6 +16,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import (
+    GRADE,
+    HSTS,
+    SEVERITIES,
+    STEPS,
+    UPDATES,
+    Catalogue,
+    Entry,
+)
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
 ROOT = Path(__file__).parents[2]
@@ -23,51 +32,71 @@ FILE = ROOT / "plugins" / "plugin_utils" / "findings.yml"
 DATA = yaml.safe_load(FILE.read_text())
 ENTRIES = list(_findings.catalogue().values())
 
-# A module that has kinds of findings keeps them in one mapping by id, of entries with step, severity and message.
-SOURCES = [
-    path
-    for folder in ("module_utils", "plugin_utils", "modules")
-    for path in sorted((ROOT / "plugins" / folder).rglob("*.py"))
-    if re.search(r"^CATALOGUE\b", path.read_text(), re.MULTILINE)
+PLUGINS = ROOT / "plugins"
+MODULES = [
+    path for folder in ("module_utils", "plugin_utils", "modules") for path in sorted((PLUGINS / folder).rglob("*.py"))
 ]
+# A package that has kinds of findings keeps them in one mapping by id, and so does the controller's part.
+SOURCES = [path for path in MODULES if re.search(r"^CATALOGUE\b", path.read_text(), re.MULTILINE)]
 PREFIXES = "|".join(sorted({entry.id.partition(".")[0] for entry in ENTRIES}))
 ID = re.compile(rf"({PREFIXES})(\.[a-z0-9_]+)+")
 
 
 def of_code():
-    """Every finding of the code by its id: step and severity."""
+    """Every kind of finding of the code by its id."""
     found = {}
     for path in SOURCES:
         place = ".".join(path.relative_to(ROOT).with_suffix("").parts)
         module = importlib.import_module(f"ansible_collections.kopano.hardening.{place}")
         for key, entry in module.CATALOGUE.items():
             assert key not in found, f"{key} is in two places, one is {place}"
-            found[key] = (entry.step, entry.severity)
+            found[key] = entry
     return found
-
-
-def of_catalogue():
-    return {entry.id: (entry.step, entry.severity) for entry in ENTRIES}
 
 
 def test_the_code_has_findings():
     """Else the tests below would compare nothing."""
-    wanted = ["module_utils/_webserver/findings.py", "module_utils/_tls/rules.py", "module_utils/_caa/findings.py"]
-    assert {ROOT / "plugins" / name for name in wanted} <= set(SOURCES)
+    packages = ("_updates", "_webserver", "_certificate", "_tls", "_caa")
+    wanted = [f"module_utils/{package}/catalogue.py" for package in packages]
+    assert set(SOURCES) == {PLUGINS / name for name in [*wanted, "plugin_utils/_findings.py"]}
+
+
+def test_the_reader_knows_every_finding_of_the_code():
+    assert of_code() == _findings.KINDS
 
 
 def test_every_finding_of_the_code_is_in_the_catalogue():
-    catalogue = of_catalogue()
-    assert {key: entry for key, entry in of_code().items() if catalogue.get(key) != entry} == {}
+    catalogue = {entry.id: (entry.step, entry.severity) for entry in ENTRIES}
+    assert {key: entry for key, entry in of_code().items() if catalogue.get(key) != (entry.step, entry.severity)} == {}
 
 
 def test_every_finding_of_the_catalogue_is_in_the_code():
-    assert sorted(set(of_catalogue()) - set(of_code())) == []
+    assert sorted(set(DATA["findings"]) - set(of_code())) == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT / "plugins")))
-def test_words_that_look_like_a_finding_are_one(path):
-    """A finding that is emitted without an entry has a text like this somewhere."""
+def test_step_and_severity_are_stated_once():
+    """In the catalogue of the code, so the file has what it adds to that and nothing else."""
+    assert {key for entry in DATA["findings"].values() for key in entry} == {"title", "why", "source", "fix"}
+
+
+def test_a_finding_has_what_is_given_and_the_rest_of_its_kind():
+    kinds = Catalogue(UPDATES, {"a.b": Entry("warn", "Message.", "Fix."), "a.c": Entry("info", "Other.", step=HSTS)})
+    assert list(kinds.finding("a.b", "subject", "seen").items()) == [
+        ("id", "a.b"),
+        ("step", UPDATES),
+        ("severity", "warn"),
+        ("subject", "subject"),
+        ("message", "Message."),
+        ("evidence", "seen"),
+        ("fix", "Fix."),
+    ]
+    given = kinds.finding("a.c", "subject", fix="Own.", severity="fail", step=GRADE)
+    assert tuple(given.values()) == ("a.c", GRADE, "fail", "subject", "Other.", "", "Own.")
+    assert kinds.finding("a.c", "subject")["step"] == HSTS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PLUGINS)))
+def test_a_finding_that_is_emitted_has_an_entry(path):
     emitted = {
         node.args[0].value
         for node in ast.walk(ast.parse(path.read_text()))
@@ -82,8 +111,8 @@ def test_words_that_look_like_a_finding_are_one(path):
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
 def test_an_entry_says_all_that_a_reader_needs(entry):
     assert ID.fullmatch(entry.id)
-    assert entry.step in _findings.STEPS
-    assert entry.severity in _findings.SEVERITIES
+    assert entry.step in STEPS
+    assert entry.severity in SEVERITIES
     assert entry.title and not entry.title.endswith(".")
     assert entry.why.endswith(".")
     assert set(entry.fix) <= set(_findings.PLACES)

@@ -19,16 +19,19 @@ import dns.rdata
 import dns.zone
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import catalogue as _certificate_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import findings as _certificate_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import catalogue as _tls_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import catalogue as _updates_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
-from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Metadata,
     Package,
@@ -36,6 +39,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
     Source,
     Updates,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import catalogue as _webserver_catalogue
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
 from .updates_bed import BOOKWORM
@@ -153,7 +157,7 @@ def test_what_is_written_for_an_ordinary_source_is_what_apt_reads(desk):
 @pytest.mark.parametrize("evil", EVIL)
 def test_what_is_no_codename_comes_into_no_command(evil):
     lack = _apt._security_lack({"ID": "debian", "VERSION_ID": "12", "VERSION_CODENAME": evil}, {})
-    assert lack["id"] == "updates.security.unknown" and lack["fix"] == _updates_findings.CATALOGUE[lack["id"]].fix
+    assert lack["id"] == "updates.security.unknown" and lack["fix"] == _updates_catalogue.CATALOGUE[lack["id"]].fix
     assert _printable.printable(lack["evidence"]) == lack["evidence"]
 
 
@@ -216,7 +220,7 @@ def test_paths_of_certificates_are_paths(desk, evil, absolute):
     shown = _printable.printable(path)
     allowed = {shown, f"./{shown}"}
     report = _certificate_findings.Report("subject", path, path, path, ["mail.example", evil])
-    for key in _certificate_findings.CATALOGUE:
+    for key in _certificate_catalogue.CATALOGUE:
         report.finding(key)
     for finding in report.findings:
         calls = desk.paste(finding["fix"])
@@ -257,7 +261,7 @@ PEM = b"-----BEGIN CERTIFICATE-----\n%d\n-----END CERTIFICATE-----\n"
 
 def test_no_fix_needs_another_shell(desk):
     report = _certificate_findings.Report("subject", "/chain.pem", "/key.pem", "/ca.pem", ["mail.example"])
-    for key in _certificate_findings.CATALOGUE:
+    for key in _certificate_catalogue.CATALOGUE:
         report.finding(key)
     for finding in report.findings:
         assert desk.paste(finding["fix"]), finding["id"]
@@ -297,6 +301,6 @@ def test_the_other_catalogues_have_nothing_of_foreign_origin_in_their_fixes():
     for entry in _findings.catalogue().values():
         for text in entry.fix.values():
             assert "{}" not in text and "%s" not in text
-    for module in (_support,):
+    for module in (_updates_catalogue, _webserver_catalogue, _tls_catalogue, _caa_catalogue):
         for entry in module.CATALOGUE.values():
             assert "{" not in entry.fix

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
@@ -372,7 +372,7 @@ def test_the_data_keep_to_their_schema(texts):
 def test_the_schema_has_the_grades_severities_and_version():
     schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
     assert schema["$defs"]["grade"]["enum"] == [*GRADES, "T", "M"]
-    assert schema["$defs"]["finding"]["properties"]["severity"]["enum"] == list(_findings.SEVERITIES)
+    assert schema["$defs"]["finding"]["properties"]["severity"]["enum"] == list(SEVERITIES)
     assert re.match(schema["properties"]["schema"]["pattern"], _build.SCHEMA)
 
 

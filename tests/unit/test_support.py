@@ -17,6 +17,7 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import support_data as _support_data
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.findings import of_support
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
@@ -158,7 +159,7 @@ def test_each_release_on_a_day(host, name, now, level, until):
     if level == "unknown":
         assert support.reason
     # Nobody can take what is unknown for a pass.
-    ids = {item["id"]: item["severity"] for item in _support.findings(support, name, _support.date(now), True)}
+    ids = {item["id"]: item["severity"] for item in of_support(support, name, _support.date(now), True)}
     assert ids.get("support.eol") == ("fail" if level == "eol" else None)
     assert ids.get("support.unknown") == ("unknown" if level == "unknown" else None)
 
@@ -244,7 +245,7 @@ def test_extended_support_counts_only_where_the_host_has_it(host, name, path, te
 
 def test_what_the_host_could_have_is_said(host):
     support = judge(host, RELEASES["debian11"])
-    (finding,) = _support.findings(support, "Debian 11", _support.date(TODAY), True)
+    (finding,) = of_support(support, "Debian 11", _support.date(TODAY), True)
     assert "none of the extended support that there is until 2031-06-30" in finding["evidence"]
 
 
@@ -280,7 +281,7 @@ def test_the_hosts_own_data_count_as_well(host, tmp_path, row, now, level, until
 def test_long_term_support_can_be_too_little(host):
     support = judge(host, RELEASES["debian12"])
     day = _support.date(TODAY)
-    severities = [[item["severity"] for item in _support.findings(support, "", day, good)] for good in (True, False)]
+    severities = [[item["severity"] for item in of_support(support, "", day, good)] for good in (True, False)]
     assert severities == [["info"], ["fail"]]
 
 
@@ -296,7 +297,7 @@ def test_long_term_support_can_be_too_little(host):
 )
 def test_findings(host, name, now, ids):
     day = _support.date(now)
-    found = _support.findings(judge(host, RELEASES[name], now), name, day, True)
+    found = list(of_support(judge(host, RELEASES[name], now), name, day, True))
     assert [item["id"] for item in found] == ids
     assert all(item["step"] == 1 and item["fix"] and item["subject"] == name for item in found)
 

@@ -20,6 +20,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import trust as _trust
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import weak_keys as _weak_keys
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import CATALOGUE
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 
 NOW = 1790000000
@@ -612,8 +613,8 @@ def test_lifetimes_follow_the_ballot():
 def test_the_catalogue():
     others = {"tls.endpoint.error", "tls.endpoint.nameless", "tls.grade", "tls.certificate.trust_unknown"}
     known = {rule.id for rule in rules.RULES} | set(grading.notes(good(), NOW, None)) | others
-    assert set(rules.CATALOGUE) == known
-    for key, entry in rules.CATALOGUE.items():
+    assert set(CATALOGUE) == known
+    for key, entry in CATALOGUE.items():
         assert re.match(r"tls(\.[a-z0-9_]+)+$", key)
         assert 1 <= entry.step <= 5 and entry.severity in ("fail", "warn", "info", "unknown") and entry.message
         assert entry.fix or entry.severity == "info"

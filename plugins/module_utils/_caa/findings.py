@@ -9,106 +9,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Lookup, Survey
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Grant, Judgement, Property, Request
-
-STEP = 4
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 
 MAX_LISTED, MAX_TEXT = 100, 1000
 """Records of one name server that are listed, and characters of one."""
-
-
-class Entry(NamedTuple):
-    """A kind of finding: checklist step, severity (fail, warn, info, unknown), message, and the fix in general words.
-
-    Where records have to change, a finding's own fix is zone-file lines instead; comments there say what to remove.
-    """
-
-    step: int
-    severity: str
-    message: str
-    fix: str = ""
-
-
-_DNSSEC = "Repair the zone's signatures or its DS record at the registry; until then no CA may issue."
-_SERVERS = "Bring all name servers of the zone to the same state, or take the faulty one out of its NS records."
-
-CATALOGUE = {
-    "caa.none": Entry(STEP, "fail", "No CAA record covers the name: every CA may issue for it."),
-    "caa.issue.none": Entry(STEP, "fail", "The CAA records restrict nobody: every CA may issue for the name."),
-    "caa.forbidden": Entry(STEP, "fail", "The CAA records do not let the expected CA issue for the name."),
-    "caa.nobody": Entry(STEP, "warn", "The CAA records let no CA issue for the name."),
-    "caa.renewal.refused": Entry(STEP, "warn", "The CA of the served certificate may not issue for the name any more."),
-    "caa.critical": Entry(STEP, "fail", "A critical CAA record that CAs do not understand keeps them from issuing."),
-    "caa.terms.unchecked": Entry(
-        STEP,
-        "unknown",
-        "The CA may issue only for a certain account or by certain validation methods, which could not be compared.",
-        "Set account_uri and validation_method to what the certificate client uses.",
-    ),
-    "caa.issuer.unknown": Entry(
-        STEP,
-        "unknown",
-        "The certificate's CA is a public one, but its names in CAA records are not known here.",
-        "Name them in the option issuers, or the expected CA in issuer.",
-    ),
-    "caa.not_applicable": Entry(
-        STEP, "info", "Not applicable: the certificate comes from a private CA, which CAA does not bind."
-    ),
-    "caa.certificate.unreadable": Entry(
-        STEP,
-        "unknown",
-        "The certificate given for the name cannot be read.",
-        "Pass the served certificate as PEM text.",
-    ),
-    "caa.name.invalid": Entry(STEP, "unknown", "This is no host name.", "Correct the name, or take it out of names."),
-    "caa.lookup.failed": Entry(
-        STEP,
-        "unknown",
-        "The CAA records could not be looked up; a CA that fares the same refuses to issue.",
-        "Make the zone's name servers answer questions for the type CAA, and the resolver reachable from here.",
-    ),
-    "caa.dnssec.bogus": Entry(STEP, "fail", "DNSSEC validation fails for the name: CAs must refuse to issue.", _DNSSEC),
-    "caa.dnssec.unverified": Entry(
-        STEP,
-        "unknown",
-        "DNSSEC could not be verified: the resolver does not validate, or is not trusted to say so.",
-        "Use a validating resolver on this machine, or declare the way to it safe with trust_ad.",
-    ),
-    "caa.value.malformed": Entry(STEP, "warn", "A CAA record is malformed, so it authorises nobody."),
-    "caa.domain.uppercase": Entry(
-        STEP, "warn", "A CAA record names its CA in upper case; Let's Encrypt does not accept its name that way."
-    ),
-    "caa.flags.unknown": Entry(STEP, "info", "A CAA record has flags other than 0 and 128."),
-    "caa.wildcard.unrestricted": Entry(
-        STEP,
-        "info",
-        "Wildcard certificates are not restricted separately: who may issue for the name may issue them too.",
-    ),
-    "caa.iodef.none": Entry(STEP, "info", "No iodef record: a CA has nowhere to report requests that it refused."),
-    "caa.iodef.invalid": Entry(STEP, "warn", "An iodef record is neither a mailto: nor an http(s): address."),
-    "caa.related.uncovered": Entry(
-        STEP, "warn", "The mail domain or its autodiscover name is not covered the way the name is."
-    ),
-    "caa.servers.disagree": Entry(
-        STEP,
-        "fail",
-        "The zone's name servers give different CAA records: the CA's answer is a matter of chance.",
-        _SERVERS,
-    ),
-    "caa.servers.faulty": Entry(STEP, "warn", "A name server of the zone gives no authoritative answer.", _SERVERS),
-    "caa.servers.unchecked": Entry(
-        STEP,
-        "unknown",
-        "The zone's name servers could not be asked themselves, so they were not compared.",
-        "Let this machine reach them on port 53, UDP and TCP.",
-    ),
-}
 
 
 _PROBLEMS = {_lookup.BOGUS: "caa.dnssec.bogus", _lookup.INVALID: "caa.name.invalid"}
@@ -134,20 +46,6 @@ class Case(NamedTuple):
     kind: str = ""
     unreadable: str = ""
     expected: bool = False
-
-
-def finding(key: str, subject: str, evidence: str = "", fix: str = "") -> dict[str, Any]:
-    """A finding as modules return it; `fix` goes before the catalogue's general words."""
-    entry = CATALOGUE[key]
-    return {
-        "id": key,
-        "step": entry.step,
-        "severity": entry.severity,
-        "subject": subject,
-        "message": entry.message,
-        "evidence": evidence,
-        "fix": fix or entry.fix,
-    }
 
 
 def line(owner: str, record: Property) -> str:
@@ -211,7 +109,7 @@ class Run(NamedTuple):
     wildcards: frozenset[str | None]
 
 
-def of_cases(cases: Sequence[Case], survey: Survey) -> list[list[dict[str, Any]]]:
+def of_cases(cases: Sequence[Case], survey: Survey) -> list[list[Finding]]:
     """The findings about each name."""
     places: dict[tuple[str, str], list[Case]] = {}
     for case in cases:
@@ -226,7 +124,7 @@ def of_cases(cases: Sequence[Case], survey: Survey) -> list[list[dict[str, Any]]
     return [_of_case(case, run) for case in cases]
 
 
-def _of_case(case: Case, run: Run) -> list[dict[str, Any]]:
+def _of_case(case: Case, run: Run) -> list[Finding]:
     if case.kind == _issuers.PRIVATE:
         return [finding("caa.not_applicable", case.name)]
     unreadable = [finding("caa.certificate.unreadable", case.name, case.unreadable)] if case.unreadable else []
@@ -242,7 +140,7 @@ def _of_case(case: Case, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _of_verdict(case: Case, run: Run) -> Iterator[dict[str, Any]]:
+def _of_verdict(case: Case, run: Run) -> Iterator[Finding]:
     lookup, (_issuer, request, judgement), served = case.lookup, case.claim, case.served
     found_at = lookup.found_at
     if case.kind == _issuers.UNKNOWN:
@@ -279,7 +177,7 @@ def _refusal(claim: Claim, lookup: Lookup) -> tuple[str, str]:
     return "\n".join([f"{claim.issuer or 'any CA'}:", *reasons]), _permission(found_at, claim.request, tag)
 
 
-def _of_records(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
+def _of_records(lookup: Lookup, run: Run) -> Iterator[Finding]:
     """What is wrong or missing in the record set itself, whoever wants to issue."""
     records, found_at = lookup.records, lookup.found_at
     if found_at is None:
@@ -307,7 +205,7 @@ def _of_records(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
         yield finding("caa.wildcard.unrestricted", found_at, "", line(found_at, Property(0, "issuewild", b";")))
 
 
-def _of_related(case: Case, run: Run) -> Iterator[dict[str, Any]]:
+def _of_related(case: Case, run: Run) -> Iterator[Finding]:
     """The domain that the name is in, and its autodiscover name: is what protects the name protecting them too?"""
     zone = case.lookup.zone
     if zone is None or not case.lookup.found_at:
@@ -328,7 +226,7 @@ def _of_related(case: Case, run: Run) -> Iterator[dict[str, Any]]:
                 yield finding("caa.related.uncovered", name, *_refusal(claim, related))
 
 
-def _of_servers(lookup: Lookup, run: Run) -> Iterator[dict[str, Any]]:
+def _of_servers(lookup: Lookup, run: Run) -> Iterator[Finding]:
     """What the zone's own servers say."""
     comparison = run.survey.comparisons.get(lookup.home.name) if lookup.home else None
     if comparison is None:
@@ -367,6 +265,6 @@ def seen_by_servers(lookup: Lookup, survey: Survey) -> Iterator[Sequence[Propert
                 break
 
 
-def unique(findings: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def unique(findings: Iterable[Finding]) -> list[Finding]:
     """Each finding once, in order: names in one zone share what is wrong with it."""
     return list({tuple(item.values()): item for item in findings}.values())

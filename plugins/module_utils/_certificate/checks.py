@@ -26,7 +26,8 @@ import ssl
 import tempfile
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.findings import CATALOGUE, Report
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.catalogue import CATALOGUE
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.findings import Report
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.permissions import Access
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.certificate import Certificate, date

@@ -18,6 +18,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules, weak_keys
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import NO_ISSUER
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 
@@ -440,19 +441,6 @@ def _guideline(observation: Observation) -> dict[str, list[str]]:
 
 def _seconds(day: str) -> int:
     return calendar.timegm(time.strptime(day, "%Y-%m-%d"))
-
-
-def finding(key: str, subject: str, evidence: str) -> dict[str, t.Any]:
-    entry = rules.CATALOGUE[key]
-    return {
-        "id": key,
-        "step": entry.step,
-        "severity": entry.severity,
-        "subject": subject,
-        "message": entry.message,
-        "evidence": evidence,
-        "fix": entry.fix,
-    }
 
 
 def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict[str, t.Any]:

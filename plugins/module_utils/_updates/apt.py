@@ -26,9 +26,10 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.findings import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Busy,
     Host,
@@ -365,7 +366,7 @@ def _at_work(place: Place) -> int:
     return 0
 
 
-def _broken(place: Place, packages: list[Installed]) -> list[dict[str, t.Any]]:
+def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
     """Packages whose installation was not finished, and an interrupted dpkg."""
     evidence = [f"{package.name}: {package.broken}" for package in packages if package.broken]
     try:
@@ -430,7 +431,7 @@ def _names(lists: t.Iterable[str], by_list: t.Mapping[str, Source], secure: bool
     return [source.name for source in sources if source.security or not secure]
 
 
-def _security_lack(release: t.Mapping[str, str], sources: t.Mapping[str, Source]) -> dict[str, t.Any] | None:
+def _security_lack(release: t.Mapping[str, str], sources: t.Mapping[str, Source]) -> Finding | None:
     """What keeps apt from telling which updates are for security, as a finding."""
     secure = [source for source in sources.values() if source.security]
     distribution, codename = release.get("ID", ""), release.get("VERSION_CODENAME", "")

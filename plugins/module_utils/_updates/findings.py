@@ -5,16 +5,19 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""The catalogue of findings about pending and automatic updates, and those that follow from a C(Reading)."""
+"""The findings that follow from a C(Reading), and from how long a release is maintained."""
 
 from __future__ import annotations
 
+import datetime
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_words
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
-    STEP,
     Automatic,
     Busy,
     Metadata,
@@ -23,82 +26,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
     Refused,
     Updates,
 )
-
-
-class Entry(t.NamedTuple):
-    """A kind of finding: step of the checklist, severity (fail, warn, info, unknown), message and fix."""
-
-    step: int
-    severity: str
-    message: str
-    fix: str = ""
-
-
-CATALOGUE = {
-    "updates.manager.none": Entry(
-        STEP,
-        "unknown",
-        "None of the package managers apt, dnf and zypper is on the host: its updates are not known.",
-        "Look after the updates of this host by other means.",
-    ),
-    "updates.error": Entry(
-        STEP,
-        "unknown",
-        "The package manager could not tell which updates are pending.",
-        "Correct what it complains of.",
-    ),
-    "updates.busy": Entry(
-        STEP,
-        "unknown",
-        "Packages are being installed right now, so what is pending was not found out.",
-        "Ask again when the program that is named has ended.",
-    ),
-    "updates.source.failed": Entry(
-        STEP,
-        "unknown",
-        "A package source cannot be used: updates from there are not known.",
-        "Correct the source, or take it out where it is not needed any more.",
-    ),
-    "updates.security.pending": Entry(STEP, "fail", "Security updates are not installed."),
-    "updates.security.unknown": Entry(
-        STEP,
-        "unknown",
-        "The package sources do not say which updates are for security.",
-        "Use sources that say so, or install all updates.",
-    ),
-    "updates.security.suite_missing": Entry(
-        STEP, "fail", "The package sources lack the release's security suite: its security updates never arrive."
-    ),
-    "updates.pending": Entry(STEP, "info", "Updates are not installed; none of them is known to be for security."),
-    "updates.held.security": Entry(
-        STEP, "warn", "Security updates are kept from being installed: their packages are on hold or pinned."
-    ),
-    "updates.metadata.stale": Entry(
-        STEP, "warn", "The package lists are stale: newer updates than those that are named may be pending."
-    ),
-    "updates.metadata.unknown": Entry(
-        STEP, "unknown", "How old the package lists are is not known, nor whether newer updates are pending."
-    ),
-    "updates.metadata.unsigned": Entry(
-        STEP,
-        "warn",
-        "A package source is not signed: who controls the way to it controls the host.",
-        "Use a signed source, with its key named in Signed-By.",
-    ),
-    "updates.packages.broken": Entry(
-        STEP, "fail", "Packages are not completely installed, which can keep updates from being installed."
-    ),
-    "updates.automatic.off": Entry(STEP, "warn", "The host does not install security updates by itself."),
-    "updates.automatic.no_security": Entry(
-        STEP, "warn", "The host installs updates by itself, but not all of those for security."
-    ),
-    "updates.automatic.idle": Entry(
-        STEP, "warn", "Automatic updates are switched on, but have not run lately or failed."
-    ),
-    "updates.automatic.unknown": Entry(
-        STEP, "unknown", "Whether the host installs security updates by itself could not be found out."
-    ),
-}
 
 _REFRESH = {
     "apt": "apt-get update",
@@ -130,20 +57,6 @@ _REPAIR = {
 _NAMES_SHOWN = 20
 
 
-def finding(key: str, subject: str, evidence: str = "", fix: str = "") -> dict[str, t.Any]:
-    """A finding as modules return it; `fix` goes before the catalogue's general words."""
-    entry = CATALOGUE[key]
-    return {
-        "id": key,
-        "step": entry.step,
-        "severity": entry.severity,
-        "subject": subject,
-        "message": entry.message,
-        "evidence": evidence,
-        "fix": fix or entry.fix,
-    }
-
-
 def _named(packages: t.Sequence[Package]) -> str:
     """The packages with their versions, not more than can be read."""
     shown = [f"{p.name} {p.installed} -> {p.available}" if p.installed else p.name for p in packages[:_NAMES_SHOWN]]
@@ -155,7 +68,26 @@ def _names(packages: t.Iterable[Package]) -> str:
     return shell_words(package.name for package in packages)
 
 
-def of_updates(manager: str, updates: Updates) -> t.Iterator[dict[str, t.Any]]:
+def of_support(support: _support.Support, name: str, now: datetime.date, accept_lts: bool) -> t.Iterator[Finding]:
+    """What follows from a release's support; name is the distribution's."""
+    until = f"until {support.until}" if support.until else "no end is known"
+    if support.level == _support.EOL:
+        until = f"it ended on {support.until}" if support.until else ""
+    evidence = "; ".join(
+        text for text in (until if support.level != _support.UNKNOWN else "", support.source, support.reason) if text
+    )
+    if support.level in (_support.EOL, _support.UNKNOWN, "extended"):
+        yield finding("support." + support.level, name, evidence)
+    if support.level == "lts":
+        yield finding("support.lts", name, evidence, severity="" if accept_lts else "fail")
+    # Where long-term support follows and is good enough, the end of the full one needs no plan yet.
+    if support.level in _support.STAGES and support.until and (support.until - now).days <= _support.SOON_DAYS:
+        yield finding("support.soon", name, evidence)
+    if support.newest and support.level in ("full", "lts"):
+        yield finding("support.minor", name, f"the newest is {support.newest}")
+
+
+def of_updates(manager: str, updates: Updates) -> t.Iterator[Finding]:
     """What follows from the pending updates. That they could not be read is for the reader to say."""
     security = updates.security
     held = [package for package in security if package.held]
@@ -170,7 +102,7 @@ def of_updates(manager: str, updates: Updates) -> t.Iterator[dict[str, t.Any]]:
         yield finding("updates.pending", manager, _named(others), _INSTALL_ALL[manager])
 
 
-def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]]:
+def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[Finding]:
     """What follows from the age and the state of the lists. Those that were never read are for the reader to say."""
     if metadata.stale:
         yield finding("updates.metadata.stale", manager, metadata.reason, _REFRESH[manager])
@@ -184,7 +116,7 @@ def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[dict[str, t.Any]
             yield finding("updates.metadata.unsigned", source.name)
 
 
-def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[dict[str, t.Any]]:
+def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[Finding]:
     """What follows from the automatic updates: the first thing that keeps them from being of use."""
     key = ""
     if automatic.enabled is False:
@@ -199,7 +131,7 @@ def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[dict[str, t.A
         yield finding(key, automatic.mechanism or manager, automatic.reason, automatic.fix)
 
 
-def of_broken(manager: str, evidence: str) -> dict[str, t.Any]:
+def of_broken(manager: str, evidence: str) -> Finding:
     """Packages that an installation left half done."""
     return finding("updates.packages.broken", manager, evidence, _REPAIR[manager])
 
@@ -212,7 +144,7 @@ def refused(reading: Reading, refusal: Refused) -> Reading:
     return reading
 
 
-def conclude(reading: Reading, unread: list[str], lack: dict[str, t.Any] | None) -> Reading:
+def conclude(reading: Reading, unread: list[str], lack: Finding | None) -> Reading:
     """The reading of a package manager that could tell.
 
     `unread` says what it did not see, and `lack` is the finding that it does not know which updates are for security.

@@ -24,7 +24,8 @@ import subprocess
 import typing as t
 from dataclasses import dataclass, field
 
-STEP = 1
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
 NOT_FOUND = 127
@@ -188,7 +189,7 @@ class Reading:
     updates: Updates = field(default_factory=Updates)
     metadata: Metadata = field(default_factory=Metadata)
     automatic: Automatic = field(default_factory=Automatic)
-    findings: list[dict[str, t.Any]] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     lists: Lists | None = None
 
 

@@ -18,7 +18,8 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, Lists, public
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.restarts import Process
 
@@ -45,27 +46,6 @@ _OWN = {
     "opensuse": ("openSUSE", "SUSE LLC"),
     "amzn": ("Amazon",),
     "ucs": ("Univention", "Debian"),
-}
-
-CATALOGUE = {
-    "support.package.foreign": _support.Entry(
-        1,
-        "warn",
-        "The package does not come from the distribution, whose security updates do not reach it.",
-        "See to it that its own source has security updates, or install the distribution's package.",
-    ),
-    "support.package.none": _support.Entry(
-        1,
-        "warn",
-        "It belongs to no package: no update reaches it.",
-        "Install the distribution's package, or look after its updates yourself.",
-    ),
-    "support.package.unknown": _support.Entry(
-        1,
-        "unknown",
-        "Whether the package comes from the distribution is not known.",
-        "Refresh the package lists.",
-    ),
 }
 
 
@@ -238,7 +218,7 @@ def _judge(
         component.from_distribution = False if complete else None
 
 
-def findings(components: t.Iterable[Component]) -> t.Iterator[dict[str, t.Any]]:
+def findings(components: t.Iterable[Component]) -> t.Iterator[Finding]:
     """What does not come from the distribution, each package once."""
     said = set()
     for component in components:
@@ -249,4 +229,4 @@ def findings(components: t.Iterable[Component]) -> t.Iterator[dict[str, t.Any]]:
         key = "support.package.foreign" if component.from_distribution is False else "support.package.unknown"
         if not component.package:
             key = "support.package.none"
-        yield _support.finding(key, subject, component.reason or component.path, catalogue=CATALOGUE)
+        yield finding(key, subject, component.reason or component.path)

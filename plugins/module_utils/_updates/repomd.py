@@ -14,7 +14,8 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.findings import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Reading, Source
 
 _DATA = re.compile(r"<data\s[^>]*type=[\"']([^\"']+)[\"']")
@@ -46,7 +47,7 @@ def _moment(seconds: float) -> datetime.datetime:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
 
 
-def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> dict[str, t.Any] | None:
+def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> Finding | None:
     """What keeps it from being known which updates are for security, as a finding.
 
     It is not known where no repository says so, nor where an update comes from one that does not.

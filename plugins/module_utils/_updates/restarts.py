@@ -22,7 +22,8 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 
 _DELETED = " (deleted)"
@@ -42,36 +43,6 @@ _CONTAINER = ("/run/systemd/container", "/run/.containerenv", "/.dockerenv")
 _HINTS = ("/run/reboot-required", "/run/reboot-needed")
 _TOOL_TIMEOUT = 20  # seconds that another program may take
 _ZYPPER_REBOOT = 102
-
-CATALOGUE = {
-    "updates.restart.services": _support.Entry(
-        1,
-        "warn",
-        "A service runs files that an update has replaced: it has the old faults until it is restarted.",
-        "Restart it, or have updates_restart_services of the role kopano.hardening.updates do it.",
-    ),
-    "updates.restart.processes": _support.Entry(
-        1,
-        "warn",
-        "Processes that belong to no service run files that an update has replaced.",
-        "End them, or have their users log in anew.",
-    ),
-    "updates.restart.differs": _support.Entry(
-        1,
-        "info",
-        "Another tool names services to restart that run no file which was replaced.",
-        "Look at why it does.",
-    ),
-    "updates.restart.unknown": _support.Entry(
-        1,
-        "unknown",
-        "Whether services run replaced files is not known: not all processes could be looked at.",
-        "Run as root.",
-    ),
-    "updates.reboot.required": _support.Entry(
-        1, "warn", "The host has to be rebooted for its updates to be effective.", "Reboot it."
-    ),
-}
 
 
 @dataclass
@@ -343,7 +314,7 @@ def judge(host: Host, seen: Scan, others: list[Tool], running: str = "") -> Rest
     return Restart(True if reasons else False if known else None, reasons, old, others, seen.hidden)
 
 
-def findings(restart: Restart) -> t.Iterator[dict[str, t.Any]]:
+def findings(restart: Restart) -> t.Iterator[Finding]:
     """What is to be said of it: one finding for each service."""
     by_unit: dict[str, list[Process]] = {}
     for process in restart.processes:
@@ -351,19 +322,15 @@ def findings(restart: Restart) -> t.Iterator[dict[str, t.Any]]:
     for unit, processes in sorted(by_unit.items()):
         files = sorted({path for process in processes for path in process.replaced})
         if unit.endswith(".service"):
-            yield _finding("updates.restart.services", unit, " ".join(files))
+            yield finding("updates.restart.services", unit, " ".join(files))
         elif any(process.pid != 1 for process in processes):
             names = " ".join(f"{process.name}({process.pid})" for process in processes if process.pid != 1)
-            yield _finding("updates.restart.processes", unit or "no unit", "{}: {}".format(names, " ".join(files)))
+            yield finding("updates.restart.processes", unit or "no unit", "{}: {}".format(names, " ".join(files)))
     if restart.hidden:
-        yield _finding("updates.restart.unknown", "processes", f"{restart.hidden} processes may not be looked at")
+        yield finding("updates.restart.unknown", "processes", f"{restart.hidden} processes may not be looked at")
     if restart.reboot_required:
-        yield _finding("updates.reboot.required", "host", "; ".join(restart.reasons))
+        yield finding("updates.reboot.required", "host", "; ".join(restart.reasons))
     for tool in restart.tools:
         more = [name for name in tool.services or () if name not in restart.services]
         if more:
-            yield _finding("updates.restart.differs", tool.name, " ".join(more))
-
-
-def _finding(key: str, subject: str, evidence: str) -> dict[str, t.Any]:
-    return _support.finding(key, subject, evidence, catalogue=CATALOGUE)
+            yield finding("updates.restart.differs", tool.name, " ".join(more))

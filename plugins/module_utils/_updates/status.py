@@ -15,6 +15,7 @@ import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import managers as _managers
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as _restarts
@@ -93,7 +94,7 @@ def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) ->
         components = _provenance.trace(host, product, _provenance.in_use(seen.processes), complete, reading.lists)
         restart = _restarts.judge(host, seen, tools_task.result())
     name = release.get("PRETTY_NAME") or release.get("ID") or "this distribution"
-    findings = _support.findings(support, name, now.date(), params["accept_lts"])
+    findings = list(_updates_findings.of_support(support, name, now.date(), params["accept_lts"]))
     findings += _provenance.findings(components)
     findings += reading.findings
     findings += _restarts.findings(restart)

@@ -24,7 +24,7 @@ import xml.etree.ElementTree as ET
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import repomd as _repomd
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.findings import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Busy,
     Host,

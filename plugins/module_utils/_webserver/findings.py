@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""The catalogue of C(frontend.*) findings, and those that follow from a configuration's virtual hosts."""
+"""The findings that follow from a configuration's virtual hosts."""
 
 from __future__ import annotations
 
@@ -13,136 +13,11 @@ import fnmatch
 import os
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, Vhost
-
-
-class Entry(t.NamedTuple):
-    """A kind of finding: step of the checklist, severity (fail, warn, info, unknown), message and fix."""
-
-    step: int
-    severity: str
-    message: str
-    fix: str
-
-
-_ROLE = "Harden the host with the role kopano.hardening.frontend."
-
-CATALOGUE = {
-    "frontend.none": Entry(
-        2, "info", "Neither Apache nor nginx is installed.", "Name the host that serves Kopano's web frontends."
-    ),
-    "frontend.config.broken": Entry(
-        2,
-        "fail",
-        "The server refuses its own configuration: it would not come up again after a stop.",
-        "Correct the file at the line that is named, then test with the server's own -t.",
-    ),
-    "frontend.config.untested": Entry(
-        2,
-        "unknown",
-        "Whether the server takes its configuration was not tested; what is said about it was read from its files.",
-        "Run as root on a host that allows namespaces.",
-    ),
-    "frontend.config.unreadable": Entry(
-        2, "unknown", "A file of the configuration could not be read; what it says is not known.", "Run as root."
-    ),
-    "frontend.config.not_understood": Entry(
-        2,
-        "unknown",
-        "The server takes its configuration, but this module does not: nothing is known about its virtual hosts.",
-        "Report the line that is named as a bug of the collection.",
-    ),
-    "frontend.server.stopped": Entry(
-        2, "warn", "The server is not running.", "Find out why, correct it and start the server."
-    ),
-    "frontend.server.unused": Entry(
-        2, "info", "The server is installed but not running; another one is.", "Remove its package if nobody needs it."
-    ),
-    "frontend.openssl.unknown": Entry(
-        2,
-        "unknown",
-        "The server's OpenSSL could not be asked which groups and cipher suites it has.",
-        "Install the server and its TLS module from the distribution's packages.",
-    ),
-    "frontend.managed": Entry(
-        2,
-        "info",
-        "Something else writes the configuration of this host's web frontends.",
-        "Use its settings instead of editing files.",
-    ),
-    "frontend.vhost.unknown": Entry(
-        2,
-        "unknown",
-        "A virtual host does not stand in a file as such, for instance because a macro makes it: nothing is known "
-        "about its TLS.",
-        "Write the virtual host out.",
-    ),
-    "frontend.vhost.packaged": Entry(
-        2,
-        "fail",
-        "The virtual host of Debian's kopano-webapp package answers on the TLS port for names that no other one has, "
-        "with the certificate that the distribution made.",
-        "Disable it, with a2disconf kopano-webapp-apache2 or by removing its link in sites-enabled.",
-    ),
-    "frontend.vhost.mixed": Entry(
-        2,
-        "info",
-        "A server block listens with and without TLS: what it says counts for both.",
-        "Give plain HTTP a server block of its own.",
-    ),
-    "frontend.tls.none": Entry(2, "fail", "The server has no virtual host with TLS.", _ROLE),
-    "frontend.tls.plaintext": Entry(
-        2,
-        "warn",
-        "Names are served without TLS only.",
-        "Give them a virtual host with TLS and a certificate, or remove them.",
-    ),
-    "frontend.tls.override": Entry(
-        2, "warn", "A virtual host has a TLS setting of its own, which the server's policy does not reach.", _ROLE
-    ),
-    "frontend.tls.old_protocol": Entry(
-        2, "warn", "The configuration allows protocols older than TLS 1.2 to a virtual host with TLS.", _ROLE
-    ),
-    "frontend.hsts.override": Entry(
-        3, "warn", "A virtual host, or a part of one, has a Strict-Transport-Security header of its own.", _ROLE
-    ),
-    "frontend.header.override": Entry(
-        2,
-        "info",
-        "A virtual host, or a part of one, has a security header of its own. With Apache the one for Kopano's paths "
-        "replaces it there unless it is stronger, with nginx it stays.",
-        "Remove it where it is not wanted.",
-    ),
-    "frontend.nginx.other_tls": Entry(
-        2,
-        "info",
-        "nginx ends TLS outside of its http block, where neither this module nor the role frontend sees to it.",
-        "Give the block the protocols and ciphers of the policy by hand.",
-    ),
-    "frontend.nginx.ssl_on": Entry(
-        2,
-        "warn",
-        "The directive ssl is gone since nginx 1.25.1, which does not start with it.",
-        "Write listen 443 ssl; and remove ssl on;, or have frontend_repair_ssl_on do it.",
-    ),
-}
-
-
-def finding(key: str, subject: str, evidence: str = "") -> dict[str, t.Any]:
-    """A finding as modules return it."""
-    entry = CATALOGUE[key]
-    return {
-        "id": key,
-        "step": entry.step,
-        "severity": entry.severity,
-        "subject": subject,
-        "message": entry.message,
-        "evidence": evidence,
-        "fix": entry.fix,
-    }
-
 
 # Debian's packages kopano-webapp-apache2 and kopano-webapp-nginx
 _PACKAGED = ("kopano-webapp-apache2.conf", "kopano-webapp.conf")
@@ -204,9 +79,9 @@ def _allowed(server: str, arguments: t.Iterable[str]) -> set[str]:
     return allowed
 
 
-def of(config: Config, layout: Layout) -> list[dict[str, t.Any]]:
+def of(config: Config, layout: Layout) -> list[Finding]:
     """The findings that a configuration's text leads to. Each place in a file is reported once."""
-    found: dict[tuple[str, str], dict[str, t.Any]] = {}
+    found: dict[tuple[str, str], Finding] = {}
 
     def add(key: str, subject: str, evidence: str) -> None:
         found.setdefault((key, subject), finding(key, subject, evidence))

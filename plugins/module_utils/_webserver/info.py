@@ -18,6 +18,7 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
@@ -27,7 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.findings import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
 
@@ -300,7 +301,7 @@ def _server_answer(
     config: _webserver_model.Config | None,
     answer: Answer | None,
     running: bool,
-    findings: list[dict[str, t.Any]],
+    findings: list[Finding],
 ) -> dict[str, t.Any]:
     layout = server.layout
     version, built_in = _binary_facts(layout)
@@ -343,7 +344,7 @@ def _try_to_read(
 
 def _verdict(
     layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, answer: Answer | None
-) -> t.Iterator[dict[str, t.Any]]:
+) -> t.Iterator[Finding]:
     """The findings about a configuration as a whole."""
     ok, words = (answer.ok, answer.words) if answer else (None, "")
     if ok is None:
@@ -364,7 +365,7 @@ def _verdict(
 
 def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     """The module's answer."""
-    findings: list[dict[str, t.Any]] = []
+    findings: list[Finding] = []
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
     if not servers:
         findings.append(finding("frontend.none", params["server"]))

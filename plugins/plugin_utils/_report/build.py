@@ -17,8 +17,10 @@ import datetime
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.policy import UTC, Policy
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
@@ -31,48 +33,6 @@ STATES = ("ok", "failed", "unreachable", "left_out")
 VERDICTS = ("fail", "warn", "unknown", "pass", "not_asked")
 HISTORY = 60  # reports that the trend goes back
 TEXT_LIMIT = 4000  # characters of one text; more is no evidence but a flood
-
-
-class Entry(t.NamedTuple):
-    """A kind of finding: step of the checklist, severity (fail, warn, info, unknown), message and fix."""
-
-    step: int
-    severity: str
-    message: str
-    fix: str
-
-
-CATALOGUE = {
-    "report.host.unreachable": Entry(
-        5, "fail", "The host could not be reached: nothing is known of it.", "Make it reachable, then look again."
-    ),
-    "updates.not_checked": Entry(
-        1, "unknown", "The check of the host's updates failed: nothing is known of them.", "Correct what is named."
-    ),
-    "certificate.not_checked": Entry(
-        5, "unknown", "The check of the certificates failed: nothing is known of them.", "Correct what is named."
-    ),
-    "report.host.failed": Entry(
-        5,
-        "fail",
-        "Looking at the host, or changing it, failed: what would have come after that is not known.",
-        "Correct what is named, then run the playbook again.",
-    ),
-}
-
-
-def finding(key: str, subject: str, evidence: str, step: int | None = None) -> Info:
-    """A finding as modules return it; it belongs to the step that failed, where that is known."""
-    entry = CATALOGUE[key]
-    return {
-        "id": key,
-        "step": step or entry.step,
-        "severity": entry.severity,
-        "subject": subject,
-        "message": entry.message,
-        "evidence": evidence,
-        "fix": entry.fix,
-    }
 
 
 # --- text from elsewhere ---------------------------------------------------------------------------------------------
@@ -101,7 +61,7 @@ _ORDER = {key: number for number, key in enumerate(_findings.catalogue())}
 # Which grade a finding costs; what makes a server worthless comes first. What costs none is worth a B.
 _CAPS = {
     **{rule.id: ("F" if rule.grade in _verify.BESIDE else rule.grade) for rule in RULES},
-    **dict.fromkeys(CATALOGUE, "F"),
+    **dict.fromkeys(_findings.CATALOGUE, "F"),
 }
 
 
@@ -119,7 +79,7 @@ _TRUST = (
 def _importance(item: Info) -> tuple[int, int, int, int]:
     """The most important finding first."""
     cap = GRADES.index(_CAPS.get(item["id"], "B"))
-    return _findings.SEVERITIES.index(item["severity"]), -cap, item["step"], _ORDER.get(item["id"], len(_ORDER))
+    return SEVERITIES.index(item["severity"]), -cap, item["step"], _ORDER.get(item["id"], len(_ORDER))
 
 
 def _endpoint(result: Info) -> Info:
@@ -259,7 +219,7 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
     if state == "unreachable":
         findings.append(finding("report.host.unreachable", name, given.get("message", "")))
     for failure in given.get("failures") or ([{"message": given.get("message", "")}] if state == "failed" else []):
-        findings.append(finding("report.host.failed", name, failure["message"], failure.get("step")))
+        findings.append(finding("report.host.failed", name, failure["message"], step=failure.get("step")))
 
     unique = {(item["id"], item["subject"], item["evidence"], item["fix"]): item for item in findings}
     marked = []
@@ -274,8 +234,8 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
     proven = _proven(given, results)
     asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in marked} | proven
     if state in ("failed", "unreachable"):
-        asked |= set(_findings.STEPS)
-    steps = {str(step): _verdict(step, marked, proven, asked) for step in _findings.STEPS}
+        asked |= set(STEPS)
+    steps = {str(step): _verdict(step, marked, proven, asked) for step in STEPS}
     if state == "left_out":
         steps = dict.fromkeys(steps, "not_asked")
 
@@ -291,7 +251,7 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
     # A dry run shows a host as it is before the change, and does not judge it for that.
     is_pending = bool(given.get("pending")) and state == "ok"
     is_judged = state != "left_out" and not is_pending
-    counts = dict.fromkeys((*_findings.SEVERITIES, "waived"), 0)
+    counts = dict.fromkeys((*SEVERITIES, "waived"), 0)
     for item in marked:
         counts["waived" if item["waived"] else item["severity"]] += 1
     return {
@@ -344,7 +304,7 @@ def build(
     }
     described = [host(name, hosts[name], policy, now, since) for name in sorted(hosts, key=_natural)]
     summary = _summary(described)
-    totals = {key: summary["findings"][key] for key in ("fail", "warn", "unknown", "info")}
+    totals = {key: summary["findings"][key] for key in SEVERITIES}
     history = [*previous["trend"]["history"], {"generated": now, "failed": len(summary["failed"]), **totals}]
     return {
         "schema": SCHEMA,
@@ -375,8 +335,8 @@ def _natural(name: str) -> list[t.Any]:
 
 
 def _summary(described: t.Sequence[Info]) -> Info:
-    counts = dict.fromkeys((*_findings.SEVERITIES, "waived"), 0)
-    steps = {str(step): dict.fromkeys(VERDICTS, 0) for step in _findings.STEPS}
+    counts = dict.fromkeys((*SEVERITIES, "waived"), 0)
+    steps = {str(step): dict.fromkeys(VERDICTS, 0) for step in STEPS}
     grades: dict[str, int] = {}
     for entry in described:
         for key, number in entry["counts"].items():
@@ -450,7 +410,7 @@ def check_previous(data: t.Any) -> str:
         for item in data["trend"]["carried"]:
             [item[key] for key in ("host", "id", "subject", "since")]
         for entry in data["hosts"]:
-            [entry["steps"][str(step)] for step in _findings.STEPS]
+            [entry["steps"][str(step)] for step in STEPS]
             str(entry["name"]), str(entry["state"]), list(entry["sources"])
             for item in entry["findings"]:
                 [item[key] for key in ("id", "subject", "severity", "step", "since")]

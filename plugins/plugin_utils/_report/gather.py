@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
-from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import SEVERITIES, STEPS
+from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
@@ -70,7 +71,7 @@ def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
         if _is_answer(info):
             given["updates"] = info
         elif _has_failed(info):
-            given["findings"].append(_build.finding("updates.not_checked", "updates", _reason(info)))
+            given["findings"].append(finding("updates.not_checked", "updates", _reason(info)))
 
 
 def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
@@ -81,7 +82,7 @@ def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
     # The role's own task never fails: after a crash it has no results.
     crashed = _has_failed(looked) or (_is_answer(looked) and "results" not in looked)
     if (chosen or by_role) and crashed:
-        given["findings"].append(_build.finding("certificate.not_checked", "certificates", _reason(looked)))
+        given["findings"].append(finding("certificate.not_checked", "certificates", _reason(looked)))
     elif ((said and chosen) or by_role) and _is_answer(looked):
         given["sources"].append("certificate")
         given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import jinja2
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 
@@ -52,9 +53,9 @@ def render(report: Info) -> str:
         script=script,
         policy=f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
-        steps=_findings.STEPS,
+        steps=STEPS,
         step_titles=_findings.STEP_TITLES,
-        severities=_findings.SEVERITIES,
+        severities=SEVERITIES,
         signs=SIGNS,
         words=WORDS,
         state_words=STATE_WORDS,
@@ -124,9 +125,7 @@ def _groups(report: Info) -> list[Group]:
                 and report["trend"]["previous"] is not None,
             )
         )
-    return sorted(
-        groups, key=lambda g: (not g.open, _findings.SEVERITIES.index(g.severity), -g.hosts, g.entry.step, g.entry.id)
-    )
+    return sorted(groups, key=lambda g: (not g.open, SEVERITIES.index(g.severity), -g.hosts, g.entry.step, g.entry.id))
 
 
 # --- drawings --------------------------------------------------------------------------------------------------------

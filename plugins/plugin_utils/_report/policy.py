@@ -13,6 +13,7 @@ import datetime
 import fnmatch
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
@@ -72,10 +73,8 @@ class Policy:
         self.fail_on = [str(word) for word in fail_on]
         self.minimum_grade = str(minimum_grade or "")
         for word in self.fail_on:
-            if word not in _findings.SEVERITIES and not _matches(word):
-                raise ValueError(
-                    f"fail_on: {word!r} is neither one of {', '.join(_findings.SEVERITIES)} nor the id of a finding"
-                )
+            if word not in SEVERITIES and not _matches(word):
+                raise ValueError(f"fail_on: {word!r} is neither one of {', '.join(SEVERITIES)} nor the id of a finding")
         if self.minimum_grade and self.minimum_grade not in GRADES:
             raise ValueError(f"minimum_grade: {self.minimum_grade!r} is none of {', '.join(GRADES)}")
         self.waivers = []
@@ -104,7 +103,7 @@ class Policy:
     def _fails(self, item: Info) -> bool:
         # What is not known of a host that could not be looked at is never good.
         return item["id"].startswith("report.host.") or any(
-            item["severity"] == word if word in _findings.SEVERITIES else fnmatch.fnmatchcase(item["id"], word)
+            item["severity"] == word if word in SEVERITIES else fnmatch.fnmatchcase(item["id"], word)
             for word in self.fail_on
         )
 

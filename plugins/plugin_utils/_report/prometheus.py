@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.policy import UTC
 
 Info = dict[str, t.Any]
@@ -35,7 +35,7 @@ def render(report: Info) -> str:
 def _metrics(report: Info) -> dict[str, tuple[str, list[Sample]]]:
     hosts = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
     reached = [entry for entry in hosts if entry["state"] != "unreachable"]
-    severities = _findings.SEVERITIES
+    severities = SEVERITIES
     asked = [
         (entry, step, verdict) for entry in hosts for step, verdict in entry["steps"].items() if verdict != "not_asked"
     ]

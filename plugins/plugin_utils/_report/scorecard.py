@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 
@@ -39,11 +40,11 @@ GAP = "  "
 def lines(report: Info, files: t.Sequence[str], width: int | None = None) -> list[Line]:
     """What is shown. width is that of the terminal; without one nothing is cut off."""
     name_width = min(max([len(entry["name"]) for entry in report["hosts"]] + [4]), NAME_WIDTH)
-    heads = [f"{step} {name}" for step, name in _findings.STEPS.items()]
+    heads = [f"{step} {name}" for step, name in STEPS.items()]
     shown: list[Line] = [[(GAP.join(["host".ljust(name_width), *heads, "fix first"]), None)]]
     for entry in report["hosts"]:
         line: Line = [(_cut(entry["name"], name_width).ljust(name_width), "red" if entry["failed"] else None)]
-        for step, head in zip(_findings.STEPS, heads, strict=True):
+        for step, head in zip(STEPS, heads, strict=True):
             word, colour = WORDS[entry["steps"][str(step)]]
             if step == 5 and entry["grade"]:
                 word = entry["grade"]
