@@ -77,6 +77,14 @@ def test_every_finding_of_the_catalogue_is_in_the_code():
 def test_step_and_severity_are_stated_once():
     """In the catalogue of the code, so the file has what it adds to that and nothing else."""
     assert {key for entry in DATA["findings"].values() for key in entry} == {"title", "why", "source", "fix"}
+    places = [
+        str(path.relative_to(PLUGINS))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, (ast.Tuple, ast.List))
+        if {getattr(item, "value", "") for item in node.elts} == set(SEVERITIES)
+    ]
+    assert places == ["module_utils/_common/findings.py"]
 
 
 def test_a_finding_has_what_is_given_and_the_rest_of_its_kind():

@@ -15,6 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import names
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
 
@@ -36,7 +37,6 @@ SHARED = (
     "publish_wait",
 )
 
-SEVERITIES = ("fail", "warn", "unknown", "info")
 # The verdicts in the order in which people want to read of them, and the words for them.
 VERDICTS = {
     _records.FORBIDDEN: "forbidden",
@@ -229,7 +229,8 @@ def report(
     ]
     # What is not applicable has been said by the verdict.
     findings = [item for item in findings if item["id"] != "caa.not_applicable"]
-    lines = _verdict_lines(results) + _finding_lines(findings, {entry["error"] for entry in results})
+    said = {entry["error"] for entry in results}
+    lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, said) for item in findings), between=" ")
     for entry in placed:
         if entry.get("changed") and not entry.get("failed"):
             # In check mode no server has been asked.
@@ -262,22 +263,13 @@ def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
     ]
 
 
-def _finding_lines(findings: t.Iterable[Info], said: t.Container[str | None]) -> list[str]:
-    """A line for each finding, with everything that it is about; without the evidence that was said already."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for item in findings:
-        words = item["message"]
-        if item["evidence"] and item["evidence"] not in said:
-            words += " [{}]".format(item["evidence"].replace(":\n", ": ").replace("\n", " / "))
-        if " IN CAA " not in item["fix"]:
-            words += " " + item["fix"]
-        subjects = groups.setdefault((item["severity"], f"{item['id']} %s: {words.strip()}"), [])
-        if item["subject"] not in subjects:
-            subjects.append(item["subject"])
-    return [
-        f"{severity}: " + text.replace("%s", f"({' '.join(subjects)})", 1)
-        for (severity, text), subjects in sorted(groups.items(), key=lambda item: SEVERITIES.index(item[0][0]))
-    ]
+def _brief(item: Info, said: t.Container[str | None]) -> Info:
+    """A finding as its line has it: the evidence, unless a verdict had it, is part of the message, which all names of a
+    zone share; zone-file lines are printed by themselves."""
+    message = item["message"]
+    if item["evidence"] and item["evidence"] not in said:
+        message += " [{}]".format(item["evidence"].replace(":\n", ": ").replace("\n", " / "))
+    return {**item, "message": message, "evidence": "", "fix": "" if " IN CAA " in item["fix"] else item["fix"]}
 
 
 def zone_lines(record_sets: t.Iterable[Info]) -> list[str]:

@@ -20,6 +20,7 @@ from ansible.module_utils.parsing.convert_bool import boolean
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
 
@@ -223,16 +224,10 @@ def objections(caa: Info | None, reach: Info | None) -> list[str]:
 
 # --- what is said ----------------------------------------------------------------------------------------------------
 
-SEVERITIES = ("fail", "warn", "unknown", "info")
-
 
 def finding_lines(findings: t.Iterable[Info]) -> list[str]:
-    """A line for each finding, the worst ones first."""
-    ordered = sorted(findings, key=lambda item: SEVERITIES.index(item["severity"]))
-    return [
-        " ".join(filter(None, [f"{item['severity']}: {item['id']} ({item['subject']}):", item["message"], item["fix"]]))
-        for item in ordered
-    ]
+    """A line for each kind of finding, without the evidence: message and fix are enough to act on."""
+    return _finding_lines.lines({**item, "evidence": ""} for item in findings)
 
 
 def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:

@@ -15,8 +15,10 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import UPDATES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
 
@@ -26,7 +28,6 @@ WEB_SERVERS = ("apache2.service", "httpd.service", "nginx.service")
 STARTS_ANEW_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
 # How a service gets to run new files: nginx can have its program exchanged while it serves.
 STATES = {"nginx.service": "exchanged"}
-SEVERITIES = ("fail", "warn", "unknown", "info")
 NAMES_SHOWN = 30
 NOT_CHECKED = "updates.not_checked"  # the finding of a check that failed
 
@@ -181,21 +182,6 @@ def _automatic_line(automatic: Info) -> str:
     )
 
 
-def _finding_lines(findings: t.Iterable[Info]) -> list[str]:
-    """A line for each kind of finding, with everything that it is about."""
-    groups: dict[tuple[str, str, str, str], list[str]] = {}
-    for item in findings:
-        evidence = f" [{item['evidence']}]" if item["evidence"] else ""
-        kind = (item["severity"], item["id"], item["message"], item["fix"])
-        groups.setdefault(kind, []).append(item["subject"] + evidence)
-    return [
-        f"{severity}: {key} ({', '.join(subjects)}): {message} {fix}".strip()
-        for (severity, key, message, fix), subjects in sorted(
-            groups.items(), key=lambda group: SEVERITIES.index(group[0][0])
-        )
-    ]
-
-
 def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
     """What is said of a host. C(lines) for the terminal; C(bad) what it fails for.
 
@@ -205,7 +191,7 @@ def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
     """
     if info.get("failed"):
         lines = [f"unknown: {NOT_CHECKED}: {info.get('msg')}", *(f"wrong: {text}" for text in done["wrong"])]
-        return {"step": 1, "lines": lines, "bad": [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]}
+        return {"step": UPDATES, "lines": lines, "bad": [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]}
     lines = [
         _support_line(info["support"]),
         _updates_line(info["updates"], info["metadata"]),
@@ -224,4 +210,5 @@ def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
     lines += [f"wrong: {text}" for text in done["wrong"]]
     found = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
     found_bad = [f"{item['id']} ({item['subject']})" for item in found] if all_must_be_well else []
-    return {"step": 1, "lines": lines + _finding_lines(info["findings"]), "bad": [*done["wrong"], *found_bad]}
+    lines += _finding_lines.lines(info["findings"])
+    return {"step": UPDATES, "lines": lines, "bad": [*done["wrong"], *found_bad]}
