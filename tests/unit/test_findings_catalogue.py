@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The catalogue of findings has every finding that the code can emit and no other, and its page is fresh."""
+"""The catalogue of findings has every finding that the code can emit and no other, and its pages are fresh."""
 
 from __future__ import annotations
 
 import ast
-import importlib
+import importlib.util
 import re
 import subprocess
 import sys
@@ -142,7 +142,50 @@ def test_an_rfc_leads_to_its_section():
     assert by_id["caa.terms.unchecked"].url == "https://www.rfc-editor.org/rfc/rfc8657"
 
 
-def test_the_page_is_fresh():
+@pytest.fixture(scope="module")
+def pages():
+    """The script that writes the pages."""
+    spec = importlib.util.spec_from_file_location("findings_pages", ROOT / "docs" / "findings.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_are_fresh():
     script = ROOT / "docs" / "findings.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_stale_missing_or_extra_page_is_found_and_repaired(pages, tmp_path):
+    pages.write(tmp_path)
+    assert pages.stale(tmp_path) == []
+    step = tmp_path / "findings" / "step-4-caa.md"
+    step.write_text(step.read_text() + "edited\n")
+    (tmp_path / "findings.md").unlink()
+    (tmp_path / "findings" / "step-6.md").write_text("of a step that is gone\n")
+    assert pages.stale(tmp_path) == ["findings.md", "findings/step-4-caa.md", "findings/step-6.md"]
+    pages.write(tmp_path)
+    assert pages.stale(tmp_path) == []
+    assert not (tmp_path / "findings" / "step-6.md").exists()
+
+
+def test_every_finding_is_explained_once_on_the_page_of_its_step(pages):
+    explained = {
+        key: [int(re.search(r"step-(\d)", name)[1])]
+        for name, text in pages.pages().items()
+        if name != "findings.md"
+        for key in re.findall(r"^## (\S+)$", text, re.MULTILINE)
+    }
+    assert explained == {entry.id: [entry.step] for entry in ENTRIES}
+
+
+def test_the_index_leads_to_every_finding(pages):
+    written = pages.pages()
+    links = dict(re.findall(r"^\| \[`(\S+)`\]\((\S+)\)", written["findings.md"], re.MULTILINE))
+    assert sorted(links) == sorted(entry.id for entry in ENTRIES)
+    assert len(set(links.values())) == len(links), "two findings with the same anchor"
+    for key, link in links.items():
+        name, _hash, anchor = link.partition("#")
+        assert f"\n## {key}\n" in written[name]
+        assert anchor == re.sub(r"[^\w-]", "", key)
