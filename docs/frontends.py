@@ -29,7 +29,7 @@ COLUMNS = (
     "headers",
     "may use",
     "refused paths",
-    "a healthy answer",
+    "a healthy response",
 )
 
 
@@ -63,7 +63,7 @@ def row(entry: dict[str, Any], finder: str) -> list[str]:
         paths += f"<br>websockets: {code(entry['websocket'])}"
     if entry["redirects"]:
         paths += f"<br>redirected: {code(f'{path} → {goal}' for path, goal in entry['redirects'].items())}"
-    permissions = "says nothing" if entry["permissions"] is None else ", ".join(entry["permissions"]) or "nothing"
+    permissions = "not set" if entry["permissions"] is None else ", ".join(entry["permissions"]) or "nothing"
     probe = entry["probe"]
     status = " or ".join(map(str, probe["status"]))
     return [
