@@ -6,13 +6,26 @@
 
 Both in one task, since each costs some hundredths of a second for every host. The question is made of the options, so
 it is not looked at before these have been.
+
+Ansible's main process loads this file before it makes a process for the task, as it makes one for every task on every
+host. What is loaded here is there in all of these. Otherwise each would find, compile and import it.
 """
 
 from __future__ import annotations
 
 import typing as t
 
+from ansible.plugins.loader import filter_loader
+
 from ansible_collections.kopano.hardening.plugins.action import host_info, role_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates  # noqa: F401
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify  # noqa: F401
+
+# All of the collection's filters come with any.
+filter_loader.get("kopano.hardening.updates_plan")
 
 ARGUMENTS = {
     "roles": role_options.ARGUMENTS["roles"],

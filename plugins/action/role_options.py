@@ -2,28 +2,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Refuses options of roles that cannot work, all of them in one task.
-
-It is the first task of the playbooks. Ansible's main process loads this file before it makes a process for the task, as
-it makes one for every task on every host. What is loaded here is there in all of these. Otherwise each that uses a
-filter finds, compiles and imports it anew.
-"""
+"""Refuses options of roles that cannot work, all of them in one task."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible.plugins.action.validate_argument_spec import ActionModule as ValidateArgumentSpec
-from ansible.plugins.loader import filter_loader
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, GRADE, TLS, UPDATES
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate  # noqa: F401
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend  # noqa: F401
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify  # noqa: F401
-
-# All of the collection's filters come with any.
-filter_loader.get("kopano.hardening.updates_plan")
 
 # The step of the checklist that a role is for. The report is for all of them.
 STEPS = {"updates": UPDATES, "frontend": TLS, "certificate": GRADE, "verify": GRADE, "caa": CAA}

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import typing as t
 from pathlib import Path
 
@@ -17,16 +18,11 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 
 ROLES = Path(__file__).parents[3] / "roles"
-# What a role refuses beyond types, choices and ranges: combinations of options, and the meaning of texts.
-CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {
-    "caa": _roles_caa.option_errors,
-    "updates": _roles_updates.option_errors,
-}
-
+# Roles whose module has C(option_errors): what it refuses beyond types, choices and ranges. It is imported when it is
+# needed, since a role by itself needs no other.
+CHECKED = ("caa", "updates")
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result")
 CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken for a misspelled one
@@ -45,8 +41,8 @@ def read(action: ActionBase, role: str, variables: t.Mapping[str, t.Any]) -> tup
     prefix = f"{role}_"
     options = plain({name.removeprefix(prefix): value for name, value in validated.validated_parameters.items()})
     errors: list[str] = [*validated.error_messages, *misspelled(prefix, spec, variables)]
-    if not errors and role in CHECKS:
-        errors = CHECKS[role](options)
+    if not errors and role in CHECKED:
+        errors = importlib.import_module(f"{__package__}.{role}").option_errors(options)
     return options, errors
 
 
