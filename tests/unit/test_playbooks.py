@@ -61,7 +61,7 @@ STAND_INS = {
             {
                 "name": "Check the CAA records",
                 "ansible.builtin.fail": {"msg": "forbidden: a"},
-                "when": "caa_fails | default(false)",
+                "when": "step_4_fails | default(false)",
             },
         ],
     },
@@ -193,7 +193,7 @@ def test_a_limit_of_failed_hosts_ends_the_run(harden):
 
 def test_what_is_not_as_it_has_to_be_fails_its_own_step_only(harden):
     updates = {"step": 1, "lines": ["updates: 1 pending"], "bad": ["openssl has a security update"]}
-    of_hosts = {"web1": {"updates_of_host": updates}, "web2": {"updates_of_host": updates, "caa_fails": True}}
+    of_hosts = {"web1": {"updates_of_host": updates}, "web2": {"updates_of_host": updates, "step_4_fails": True}}
     reports = {"__updates_report": f"{{{{ updates_of_host | default({NOTHING}) }}}}"}
     run = harden(set(), of_hosts, passes=False, **reports)
     assert run.failed == {"web1", "web2"}

@@ -166,6 +166,7 @@ def test_it_fails_and_names_every_host(seen):
     result, hosts, folder = seen
     output = (folder / "artifacts" / "audit" / "stdout").read_text()
     assert (result.status, result.rc) == ("failed", 2), output
+    assert "has no attribute" not in output and "Finalization of task args" not in output
     assert {name: host["state"] for name, host in hosts.items()} == {
         "apache11": "ok",
         "nginx13": "ok",
