@@ -18,7 +18,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate impo
 from ansible_collections.kopano.hardening.plugins.module_utils._host import background as _background
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as _restarts
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 from ansible_collections.kopano.hardening.plugins.modules import host_info
 
@@ -62,6 +65,8 @@ def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
 def test_each_part_is_what_its_module_says(monkeypatch):
     # Servers of other tests may start or end in between.
     monkeypatch.setattr(_webserver_info.Server, "main_pid", lambda server: None)
+    in_use = _provenance.in_use(_restarts.scan(Host()).processes)
+    monkeypatch.setattr(_provenance, "in_use", lambda _processes: in_use)
     answer = ask(updates=UPDATES, frontend=FRONTEND, certificates=CERTIFICATES)
     assert set(answer) == {"updates", "frontend", "certificates"}
     assert answer["frontend"] == _webserver_info.run(FRONTEND)
