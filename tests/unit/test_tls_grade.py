@@ -601,6 +601,21 @@ def test_guideline():
     assert met(mode="quick") is None
 
 
+def test_what_was_found_in_another_order_is_the_same():
+    """A server that leaves the order to its clients has its suites and groups found in any."""
+    names = ["TLSv1.2", "TLSv1.3"]
+    suites = [suite.name for suite in data.SUITES.values() if not suite.tls13][:6]
+    found = []
+    for step in (1, -1):
+        observation = good(groups=["x448", "x25519", "secp521r1"][::step], hsts__max_age=1)
+        observation["cipher_order"] = dict.fromkeys(names[::step], "client")
+        observation["ciphers"]["TLSv1.2"] = suites[::step]
+        found.append({one["id"]: one["evidence"] for one in grade(observation)["findings"]})
+    assert found[0]["tls.cipher.client_order"] == "TLSv1.3, TLSv1.2"
+    for key in ("tls.cipher.client_order", "tls.guideline.missed"):
+        assert found[0][key] == found[1][key]
+
+
 def test_lifetimes_follow_the_ballot():
     """A certificate of the last day of the old limits is told the limit of its successor."""
     result = grade(good(**leaf(not_before=1773446400, not_after=1773446400 + 200 * DAY - 1)))

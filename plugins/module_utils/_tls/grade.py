@@ -354,8 +354,9 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
         if features["extended_master_secret"] is False
         else False,
         "tls.tickets": "a ticket was issued" if features["session_tickets"] else False,
+        # The probes of several protocols run side by side.
         "tls.cipher.client_order": _named(
-            name for name, order in observation["cipher_order"].items() if order == "client"
+            name for name in reversed(data.PROTOCOLS) if observation["cipher_order"].get(name) == "client"
         ),
         "tls.guideline.met": clean and _named(level for level, missed in guideline.items() if not missed),
         "tls.guideline.missed": observation["mode"] == "full" and not clean and "; ".join(guideline["intermediate"]),
@@ -409,9 +410,10 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
 
 
 def _guideline(observation: Observation) -> dict[str, list[str]]:
-    """Level to what keeps the endpoint from meeting it."""
-    suites13 = [name for name in observation["ciphers"].get("TLSv1.3", []) if name not in rules.GUIDELINE_SUITES13]
-    groups = [name for name in observation["groups"] if name not in rules.GUIDELINE_GROUPS]
+    """Level to what keeps the endpoint from meeting it, sorted: a server without an order has its suites in any."""
+    offered = observation["ciphers"]
+    suites13 = sorted(name for name in offered.get("TLSv1.3", []) if name not in rules.GUIDELINE_SUITES13)
+    groups = sorted(name for name in observation["groups"] if name not in rules.GUIDELINE_GROUPS)
     result = {}
     for level, wanted in rules.GUIDELINES.items():
         missed = [
@@ -420,7 +422,7 @@ def _guideline(observation: Observation) -> dict[str, list[str]]:
             if there and name not in wanted.protocols
         ]
         missed += [f"{name} not offered" for name in wanted.protocols if not observation["protocols"][name]]
-        missed += [name for name in observation["ciphers"].get("TLSv1.2", []) if name not in wanted.suites12]
+        missed += sorted(name for name in offered.get("TLSv1.2", []) if name not in wanted.suites12)
         missed += suites13 + ["group " + name for name in groups]
         for leaf in _leaves(observation):
             if leaf.key.type not in wanted.keys:
