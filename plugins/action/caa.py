@@ -28,6 +28,13 @@ class ActionModule(RoleAction):
     ROLE = "caa"
     STEP = 4
 
+    def options(self, variables: Info) -> Info:
+        """None where they do not count: a lookup is for all hosts, with the options of those that have collected names,
+        and must not fail for the host that happens to run it; a host without names has nothing to check."""
+        if self._task.args.get("part") != "names" and not self._is_check(variables):
+            return {}
+        return super().options(variables)
+
     def act(self, options: Info, variables: Info) -> Info:
         parts: dict[str, t.Callable[[Info, Info], Info]] = {
             "names": self._collect,
@@ -38,6 +45,10 @@ class ActionModule(RoleAction):
         if part not in parts:
             raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
         return parts[part](options, variables)
+
+    def _is_check(self, variables: Info) -> bool:
+        """Whether this is the check of a host that has collected names."""
+        return self._task.args.get("part") == "check" and "caa" in _host_fact.read(variables)
 
     def _collect(self, options: Info, variables: Info) -> Info:
         """The names of this host, and what is to be known about each."""

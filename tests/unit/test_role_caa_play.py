@@ -62,9 +62,15 @@ def reports(bed, tmp_path_factory):
         "caa_issuer": LE,
         "caa_names": ["mail.kopano.test"],
     }
-    folder = tmp_path_factory.mktemp("play")
-    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": hosts}}))
     play = {"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.caa"]}
+    found = run(tmp_path_factory.mktemp("play"), play, common, hosts)
+    assert found.keys() == hosts.keys()
+    return found
+
+
+def run(folder, play, common, hosts):
+    """Run a play; what the last task of each host that reported something has reported."""
+    (folder / "hosts.yml").write_text(yaml.safe_dump({"all": {"vars": common, "hosts": hosts}}, sort_keys=False))
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     done = subprocess.run(
@@ -79,8 +85,28 @@ def reports(bed, tmp_path_factory):
     for match in re.finditer(r"^(ok|fatal): \[(\w+)\].* => (?=\{)", done.stdout, re.MULTILINE):
         shown = json.JSONDecoder().raw_decode(done.stdout[match.end() :])[0]
         found[match[2]] = (match[1], shown["msg"])  # the last one counts
-    assert found.keys() == hosts.keys(), done.stdout + done.stderr
+    assert found, done.stdout + done.stderr
     return found
+
+
+def test_a_bad_option_of_the_first_host_loses_no_other(bed, tmp_path):
+    """Also where that host stays in the play, as in the playbooks: one task looks up for all of them."""
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "caa_nameservers": [bed.resolver],
+        "caa_issuer": LE,
+        "caa_names": ["mail.kopano.test"],
+    }
+    role = {"name": "kopano.hardening.caa"}
+    names = {"block": [{"ansible.builtin.import_role": {**role, "tasks_from": "names"}}]}
+    names["rescue"] = [{"name": "Go on", "ansible.builtin.meta": "noop"}]
+    records = {"ansible.builtin.import_role": {**role, "tasks_from": "records"}}
+    play = {"hosts": "all", "gather_facts": False, "tasks": [names, records]}
+    found = run(tmp_path, play, common, {"mistyped": {"caa_timeout": "never"}, "fine": {}})
+    assert found["mistyped"][0] == "fatal" and "caa_timeout" in found["mistyped"][1]
+    status, lines = found["fine"]
+    assert status == "ok" and lines[0].startswith("permitted: mail.kopano.test"), found
 
 
 def test_hosts_with_the_same_options_have_their_own_names_each(reports):

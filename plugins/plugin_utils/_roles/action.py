@@ -38,13 +38,17 @@ class RoleAction(ActionBase):
     def run(self, tmp: str | None = None, task_vars: Info | None = None) -> Info:
         super().run(tmp, task_vars)
         variables = task_vars or {}
-        options, errors = _roles_options.read(self, self.ROLE, variables)
         try:
-            if errors:
-                raise RoleError("; ".join(errors))
-            return {"changed": False, **self.act(options, variables)}
+            return {"changed": False, **self.act(self.options(variables), variables)}
         except RoleError as error:
             return {"failed": True, "changed": False, "step": self.STEP, "msg": _printable.result(str(error))}
+
+    def options(self, variables: Info) -> Info:
+        """The role's options, without its name in front. Raises RoleError where something is wrong with them."""
+        options, errors = _roles_options.read(self, self.ROLE, variables)
+        if errors:
+            raise RoleError("; ".join(errors))
+        return options
 
     def act(self, options: Info, variables: Info) -> Info:
         """What the role is for; returns the task's result. Raises RoleError."""
