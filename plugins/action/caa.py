@@ -76,12 +76,13 @@ class ActionModule(RoleAction):
         hosts = variables["ansible_play_batch"]
         facts = [_host_fact.read(variables["hostvars"].raw_get(host)).get("caa") for host in hosts]
         groups = _roles_caa.groups(fact["request"] for fact in facts if fact)
-        return {"lookups": [{"hosts": group["hosts"], **self._lookup(group)} for group in groups]}
+        lookups = [{"hosts": group["hosts"], **self._lookup(group)} for group in groups]
+        for group, lookup in zip(groups, lookups, strict=True):
+            _roles_caa.withhold(group, groups, lookup["record_sets"])
+        return {"lookups": lookups}
 
     def _lookup(self, group: Info) -> Info:
         try:
-            if group["conflicts"]:
-                raise RoleError("; ".join(group["conflicts"]))
             return self.run_here(
                 caa_info,
                 **{part: group[part] for part in ("names", "expect", "certificates")},

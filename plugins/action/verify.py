@@ -2,14 +2,19 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Step 5 for one host: its endpoints, graded from the controller."""
+"""Step 5 for one host: its endpoints are graded from the controller; then the host is held against its options.
+
+These are two parts, as Ansible keeps no fact of a task that fails, and the report needs the grades of such a host too.
+"""
 
 from __future__ import annotations
+
+import typing as t
 
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
 PASSED_ON = ("fetch_issuers", "mode", "timeout", "concurrency")  # options of the module
 
@@ -19,6 +24,25 @@ class ActionModule(RoleAction):
     STEP = 5
 
     def act(self, options: Info, variables: Info) -> Info:
+        parts: dict[str, t.Callable[[Info, Info], Info]] = {"grade": self._grade, "check": self._check}
+        part = self._task.args.get("part")
+        if part not in parts:
+            raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
+        return parts[part](options, variables)
+
+    def _check(self, _options: Info, variables: Info) -> Info:
+        """The grades of this run, never those that a cache of facts has of another one."""
+        graded = _host_fact.read(variables).get("verify")
+        if not graded:
+            raise RoleError("no endpoint of this host was graded in this run")
+        report = graded["report"]
+        # The lines are what this is for.
+        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
+        if report["bad"]:
+            result.update(failed=True, bad=report["bad"], step=self.STEP)
+        return result
+
+    def _grade(self, options: Info, variables: Info) -> Info:
         known = self.query(variables, "frontend")
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
         # Suboptions that are not given are None here, and have the module's defaults there.

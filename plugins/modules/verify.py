@@ -12,15 +12,22 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Reads and checks the options of the role P(kopano.hardening.verify#role), queries the host for its virtual hosts
-    unless an earlier role of the run has done so, and grades its endpoints from the controller, as
-    M(kopano.hardening.tls_grade_info) does.
-  - The results are kept as the fact C(ansible_facts.kopano_hardening.verify), for the report. It fails for no grade.
+  - Reads and checks the options of the role P(kopano.hardening.verify#role), and does one part of what it is for.
   - Use the role instead.
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
-options: {}
+options:
+  part:
+    description:
+      - V(grade) queries the host for its virtual hosts, unless an earlier role of the run has done so, and grades its
+        endpoints from the controller, as M(kopano.hardening.tls_grade_info) does. The results are kept as the fact
+        C(ansible_facts.kopano_hardening.verify), for the report. It fails for no grade.
+      - V(check) reports the grades, and fails the host where one is below the required grade and its options say so.
+        A host that was not graded in the same run fails.
+    type: str
+    choices: [grade, check]
+    required: true
 seealso:
   - module: kopano.hardening.tls_grade_info
 """
@@ -28,9 +35,22 @@ seealso:
 EXAMPLES = r"""
 - name: Grade the endpoints
   kopano.hardening.verify:
+    part: grade
 """
 
 RETURN = r"""
+msg:
+  description: A line for each endpoint, and then what to do.
+  returned: with O(part=check)
+  type: list
+  elements: str
+  sample: ["A+  mail.example.com:443 (192.0.2.10)"]
+bad:
+  description: What the host fails for.
+  returned: failure, with O(part=check)
+  type: list
+  elements: str
+  sample: ["1 of 2 endpoints are below A+"]
 step:
   description: The step of the checklist that the failure belongs to.
   returned: failure

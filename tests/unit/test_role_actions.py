@@ -52,6 +52,7 @@ REPORTS = [
     {"step": 4, "lines": ["b"], "bad": ["c", "e"]},
     {"lines": [], "bad": ["d"]},
 ]
+OLD_FACT = {"run": "0123456789abcdef", "version": 1, "verify": {"report": {"lines": ["A+  mail:443"], "bad": []}}}
 UNDEFINED = {"updates": "{{ nobody_knows_this }}"}
 
 
@@ -100,6 +101,9 @@ def results(tmp_path_factory):
         "reach, refused": reach(UNDEFINED, updates_apply="some"),
         "reach, undefined": reach(UNDEFINED),
         "reach, refused by the host": reach({"updates": {"max_metadata_age": 0}}),
+        # As a cache of facts has it from an earlier run.
+        "old grades": {"ansible.builtin.set_fact": {"kopano_hardening": OLD_FACT, "cacheable": True}},
+        "check of old grades": {"kopano.hardening.verify": {"part": "check"}},
         "several": task("verdict", report=REPORTS),
         "several and none": task("verdict", report=[*REPORTS, "none"]),
     }
@@ -163,6 +167,13 @@ def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(resu
 def test_what_the_plan_is_made_of_is_needed(results):
     result = results["no data"]
     assert result["failed"] is True and result["msg"].endswith("missing required arguments: info, data")
+
+
+def test_grades_of_another_run_are_no_pass(results):
+    assert results["old grades"]["ansible_facts"]["kopano_hardening"]["verify"]
+    result = results["check of old grades"]
+    assert result["failed"] is True and result["step"] == 5
+    assert result["msg"] == "no endpoint of this host was graded in this run"
 
 
 def test_reach_asks_what_the_question_says(results):

@@ -185,23 +185,41 @@ def test_hosts_with_the_same_options_share_a_lookup():
         "example.com": None,
         "b.example.com": LE,
     }
-    assert group["conflicts"] == []
     caa_info.check({**{name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}, **group})
     for request in requests:
         assert _roles_caa.lookup_for(request["host"], [group]) == group
 
 
-@pytest.mark.parametrize("publish", [False, True])
-def test_two_hosts_may_expect_different_things_of_a_name_unless_both_publish(publish):
+def test_two_hosts_may_expect_different_things_of_a_name():
     requests = [
-        _roles_caa.asked(info(mail()), [], options(host=name, issuer=ca, publish=publish))
+        _roles_caa.asked(info(mail()), [], options(host=name, issuer=ca))
         for name, ca in (("a", LE), ("b", ""), ("c", LE))
     ]
     groups = _roles_caa.groups(requests)
     assert [group["hosts"] for group in groups] == [["a", "c"], ["b"]]
     assert [group["expect"]["mail.example.com"]["issuer"] for group in groups] == [LE, None]
-    conflict = "mail.example.com is a name of a and of b: caa_issuer differs; nothing is published"
-    assert [group["conflicts"] for group in groups] == [[conflict] if publish else []] * 2
+
+
+@pytest.mark.parametrize(
+    ("theirs", "more", "differing"),
+    [
+        ("mail.example.com", {"issuer": "digicert.com"}, "caa_issuer"),
+        # Of the same zone: what one publishes decides about the other one as well, also if that publishes nothing.
+        ("Other.example.com.", {"timeout": 9}, "caa_timeout"),
+        ("other.example.com", {"publish": False}, "caa_publish"),
+        ("mail.example.net", {"timeout": 9}, None),
+    ],
+)
+def test_a_set_that_decides_about_hosts_with_other_options_is_withheld(theirs, more, differing):
+    ours = _roles_caa.asked(info(mail()), [], options(host="a", issuer=LE, publish=True))
+    other = _roles_caa.asked(info(mail(names=[theirs])), [], options(**{"host": "b", "publish": True, **more}))
+    groups = _roles_caa.groups([ours, other])
+    sets = [record_set("example.com", "mail.example.com")]
+    _roles_caa.withhold(groups[0], groups, sets)
+    reason = f"b has names there as well, and other options than a: {differing}"
+    assert sets[0].get("withheld") == (reason if differing else None)
+    bad = report(answer(result("mail.example.com"), sets=sets), "mail.example.com", publish=True)["bad"]
+    assert bad == [f"example.com: {reason if differing else 'no result of publishing it is known'}"]
 
 
 @pytest.mark.parametrize("name", _roles_caa.SHARED)
@@ -215,7 +233,6 @@ def test_each_option_of_a_lookup_counts_for_its_own_host(name):
     groups = _roles_caa.groups(requests)
     assert [group["hosts"] for group in groups] == [["mail1", "mail3"], ["mail2"]]
     assert [group["shared"][name] for group in groups] == [DEFAULTS[f"caa_{name}"], other]
-    assert [group["conflicts"] for group in groups] == [[], []]
 
 
 def test_the_secret_is_kept_nowhere():
@@ -323,4 +340,6 @@ def test_a_host_is_told_the_zone_lines_of_sets_that_are_not_as_wanted():
     assert said[1:] == ["lines for the zone files:", f'a.example. IN CAA 0 issue "{LE}"']
     assert report(found, "mail.b.example")["lines"][1:] == []
     assert report(found, "mail.c.example")["lines"][-1].startswith("c.example. IN CAA")
-    assert report(found, "mail.a.example", publish=True)["lines"][1:] == []
+    # What was to be published and was not is reported as that.
+    (line,) = report(found, "mail.a.example", publish=True)["lines"][1:]
+    assert line == "not published: a.example: no result of publishing it is known"

@@ -22,7 +22,7 @@ CATALOGUE = Catalogue(
     CAA,
     {
         "caa.none": Entry("fail", "No CAA record covers the name: every CA may issue for it."),
-        "caa.issue.none": Entry("fail", "The CAA records restrict nobody: every CA may issue for the name."),
+        "caa.issue.none": Entry("fail", "The CAA records restrict no CA: every CA may issue for the name."),
         "caa.forbidden": Entry("fail", "The CAA records do not let the expected CA issue for the name."),
         "caa.nobody": Entry("warn", "The CAA records let no CA issue for the name."),
         "caa.renewal.refused": Entry("warn", "The CA of the served certificate may not issue for the name any more."),
@@ -56,7 +56,7 @@ CATALOGUE = Catalogue(
             "DNSSEC could not be verified: the resolver does not validate, or is not trusted to say so.",
             "Use a validating resolver on this machine, or declare the way to it safe with trust_ad.",
         ),
-        "caa.value.malformed": Entry("warn", "A CAA record is malformed, so it authorises nobody."),
+        "caa.value.malformed": Entry("warn", "A CAA record is malformed, so it authorises no CA."),
         "caa.domain.uppercase": Entry(
             "warn", "A CAA record names its CA in upper case; Let's Encrypt does not accept its name that way."
         ),

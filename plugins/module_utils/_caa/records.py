@@ -6,7 +6,7 @@
 
 """What a set of CAA records allows: RFC 8659 with RFC 8657 (account, validation method), and no input or output.
 
-Whatever cannot be read authorises nobody: a mistake in a record never turns into a permission.
+What cannot be read authorises no CA: a mistake in a record never turns into a permission.
 """
 
 from __future__ import annotations
@@ -140,9 +140,9 @@ def grants(records: Iterable[Property], tag: str) -> list[tuple[Property, Grant 
 def _refusal(grant: Grant | None, request: Request) -> str:
     """Why a property does not authorise the request; empty when it does."""
     if grant is None:
-        return "it is malformed, so it authorises nobody"
+        return "it is malformed, so it authorises no CA"
     if not grant.domain:
-        return "it authorises nobody"
+        return "it authorises no CA"
     if request.domains and grant.domain not in request.domains:
         if grant.domain.lower() not in request.domains:
             return "it names another CA"

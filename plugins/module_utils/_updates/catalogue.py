@@ -118,7 +118,7 @@ CATALOGUE = Catalogue(
         "updates.restart.processes": Entry(
             "warn",
             "Processes that belong to no service run files that an update has replaced.",
-            "End them, or have their users log in anew.",
+            "End them, or have their users log in again.",
         ),
         "updates.restart.differs": Entry(
             "info",

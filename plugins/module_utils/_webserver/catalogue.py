@@ -41,7 +41,9 @@ CATALOGUE = Catalogue(
             "warn", "The server is not running.", "Find out why, correct it and start the server."
         ),
         "frontend.server.unused": Entry(
-            "info", "The server is installed but not running; another one is.", "Remove its package if nobody needs it."
+            "info",
+            "The server is installed but not running; another one is.",
+            "Remove its package if it is not needed.",
         ),
         "frontend.openssl.unknown": Entry(
             "unknown",

@@ -138,16 +138,14 @@ def groups(requests: t.Iterable[Info]) -> list[Info]:
     """The lookups for all hosts, from what asked() has made of each: one for all whose options for it are the same.
 
     C(hosts) in their order, the C(shared) options, C(names), C(expect) and C(certificates) for caa_info. Two hosts may
-    expect different things of one name; then they are in two groups. C(conflicts) says where such groups would both
-    publish, since a record set cannot be two things.
+    expect different things of one name; then they are in two groups.
     """
     found: list[Info] = []
-    owners: dict[str, tuple[Info, Info]] = {}  # by name, the first host with it, and its group
     for request in requests:
         fitting = (group for group in found if group["shared"] == request["shared"] and _agree(group, request))
         group = next(fitting, None)
         if group is None:
-            group = {"hosts": [], "shared": request["shared"], "conflicts": []}
+            group = {"hosts": [], "shared": request["shared"]}
             group.update({part: {} for part in ("names", "expect", "certificates")})
             found.append(group)
         group["hosts"].append(request["host"])
@@ -156,12 +154,6 @@ def groups(requests: t.Iterable[Info]) -> list[Info]:
             for part in ("expect", "certificates"):
                 if name in request[part]:
                     group[part].setdefault(group["names"][_plain(name)], request[part][name])
-            owner, other = owners.setdefault(_plain(name), (request, group))
-            differing = _differences(owner, request, name)
-            if differing and group["shared"]["publish"] and other["shared"]["publish"]:
-                conflict = f"{name} is a name of {owner['host']} and of {request['host']}: {differing} differs"
-                for one in (group, other):
-                    one["conflicts"].append(f"{conflict}; nothing is published")
     for group in found:
         group["names"] = list(group["names"].values())
     return found
@@ -173,11 +165,26 @@ def _agree(group: Info, request: Info) -> bool:
     return all(group["expect"].get(other) == request["expect"].get(name) for other, name in known if other)
 
 
-def _differences(one: Info, other: Info, name: str) -> str:
-    """Which options of two hosts differ that say what is expected of a name that both have."""
-    ours, theirs = ({_plain(key): value for key, value in request["expect"].items()} for request in (one, other))
-    expected, wanted = ours.get(_plain(name), {}), theirs.get(_plain(name), {})
-    return ", ".join(f"caa_{key}" for key in expected if expected[key] != wanted[key])
+def withhold(group: Info, others: t.Iterable[Info], record_sets: t.Iterable[Info]) -> None:
+    """Mark the record sets of a group with C(withheld), the reason, that decide about names of another one too.
+
+    A set has the CAs of its own group only, and published it would keep those of the other hosts from issuing.
+    """
+    others = [other for other in others if other is not group]
+    for entry in record_sets:
+        for other in others:
+            if _decides(entry, map(_plain, other["names"])):
+                reason = f"{other['hosts'][0]} has names there as well, and other options than {group['hosts'][0]}"
+                entry["withheld"] = f"{reason}: {_differences(group, other)}"
+                break
+
+
+def _differences(one: Info, other: Info) -> str:
+    """Which options differ between two groups, also those that say what is expected of a name that both have."""
+    names = [name for name in SHARED if one["shared"][name] != other["shared"][name]]
+    ours, theirs = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
+    names += [key for name in ours if name in theirs for key in ours[name] if ours[name][key] != theirs[name][key]]
+    return ", ".join(f"caa_{name}" for name in dict.fromkeys(names))
 
 
 # --- what the answer says --------------------------------------------------------------------------------------------
@@ -217,10 +224,11 @@ def report(
     healed = {_plain(name) for entry in placed if not entry.get("failed") for name in entry["item"]["names"]}
     failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if entry.get("failed")]
     if publish:
+        known = {entry["item"]["name"] for entry in placed}
         failed += [
-            f"{entry['name']}: a CA in use is not known; name it in caa_issuer or caa_issuers"
+            f"{entry['name']}: {_unpublished(entry)}"
             for entry in answer["record_sets"]
-            if not entry["complete"] and _decides(entry, mine)
+            if entry["name"] not in known and _decides(entry, mine)
         ]
     forbidden = [
         entry["name"]
@@ -242,6 +250,13 @@ def report(
         lines += zone_lines(entry for entry in answer["record_sets"] if _decides(entry, mine))
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
     return {"step": 4, "lines": lines or ["no names to check"], "bad": bad}
+
+
+def _unpublished(entry: Info) -> str:
+    """Why a record set was not published."""
+    if not entry["complete"]:
+        return "a CA in use is not known; name it in caa_issuer or caa_issuers"
+    return str(entry.get("withheld") or "no result of publishing it is known")
 
 
 def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
