@@ -15,6 +15,8 @@ import yaml
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import action as _action
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 ROLE = Path(__file__).parents[2] / "roles" / "verify"
@@ -326,3 +328,24 @@ def test_what_listens_on_the_loopback_only_is_out_of_reach():
     targets = [{"port": port, "outside": True} for port in (443, 444, 445)]
     _probes.mark_inside(targets, {("127.0.0.1", 443), ("127.0.0.1", 444), ("0.0.0.0", 444)})
     assert [target["outside"] for target in targets] == [False, True, True]
+
+
+@pytest.mark.parametrize(("earlier", "calls"), [({}, 0), ({"verify": {}}, 1)])
+def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls):
+    """What other roles have seen counts. What this one has seen may be from before a change."""
+    queried = []
+
+    class Action(_action.RoleAction):
+        ROLE = "verify"
+
+        def __init__(self):
+            """Without a task, which Ansible would bring."""
+
+        def _execute_module(self, name, module_args, task_vars):
+            queried.append((name, module_args))
+            return {"frontend": {"servers": ["now"]}}
+
+    variables = _host_fact.update({}, frontend={"servers": ["earlier"]}, **earlier)
+    known = Action().query(variables, "frontend")
+    assert known["frontend"]["servers"] == (["now"] if calls else ["earlier"])
+    assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto"}})] * calls

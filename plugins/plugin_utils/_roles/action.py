@@ -61,9 +61,11 @@ class RoleAction(ActionBase):
     def query(self, variables: Info, *parts: str) -> Info:
         """What is known of the host: the parts, and what else an earlier role keeps; the host is queried at most once.
 
+        A role that is called again in the same run queries it again, as the host may have changed since.
         parts: C(frontend), C(certificates). Raises RoleError where the host could not return one.
         """
-        known = {**_host_fact.read(variables), **self._of_other_roles(variables)}
+        fact = _host_fact.read(variables)
+        known = {**({} if self.ROLE in fact else fact), **self._of_other_roles(variables)}
         if set(parts) <= set(known):
             return known
         server = self.value(variables, "frontend_server", "auto")
