@@ -80,6 +80,7 @@ SOCKETS = {
     "presence": ["/webapp/presence/socket"],
 }
 MAIL, ATTACHMENT = 20_000_000, 31_000_000  # bytes
+PATIENCE = 60  # seconds: all hosts are asked at once, and uploads take whole cores
 POLL = 70  # seconds, more than any server's or firewall's default of 60
 IDLE = 65  # seconds in which nobody says anything over the websocket of a meeting
 
@@ -117,7 +118,7 @@ def questions() -> Iterator[Question]:
 
 
 def request(frontend: Frontend, **options: Any) -> dict[str, Any]:
-    return told(frontend.request(**options))
+    return told(frontend.request(**options, timeout=PATIENCE))
 
 
 def told(answer: Answer) -> dict[str, Any]:
