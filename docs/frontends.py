@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "roles" / "frontend" / "vars" / "main" / "components.yml"
+DATA = ROOT / "roles" / "frontend" / "data" / "components.yml"
 PAGE = ROOT / "docs" / "frontend.md"
 FINDER = ROOT / "plugins" / "module_utils" / "_webserver" / "components.py"
 BEGIN, END = "<!-- frontends: made by docs/frontends.py -->\n", "<!-- end of frontends -->\n"
@@ -82,10 +82,7 @@ def row(entry: dict[str, Any], finder: str) -> list[str]:
 
 def table() -> str:
     data = yaml.safe_load(DATA.read_text())
-    entries = {
-        name: {**data["__frontend_component_defaults"], **entry}
-        for name, entry in data["__frontend_component_data"].items()
-    }
+    entries = {name: {**data["defaults"], **entry} for name, entry in data["components"].items()}
     finder = found_by()
     rows = [COLUMNS, ["---"] * len(COLUMNS), *(row(entry, finder[name]) for name, entry in entries.items())]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in rows)

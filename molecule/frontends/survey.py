@@ -31,7 +31,7 @@ import browser  # noqa: E402
 from clients import echo, form  # noqa: E402
 from frontends import Answer, Frontend, read_frontend  # noqa: E402
 
-COMPONENTS = HERE.parent.parent / "roles" / "frontend" / "vars" / "main" / "components.yml"
+COMPONENTS = HERE.parent.parent / "roles" / "frontend" / "data" / "components.yml"
 ACTIVESYNC = "/Microsoft-Server-ActiveSync"
 AUTODISCOVER = [
     "/AutoDiscover/AutoDiscover.xml",
@@ -87,7 +87,7 @@ IDLE = 65  # seconds in which nobody says anything over the websocket of a meeti
 
 def components() -> dict[str, dict[str, Any]]:
     """The product's data of Kopano's components."""
-    data: dict[str, dict[str, Any]] = yaml.safe_load(COMPONENTS.read_text())["__frontend_component_data"]
+    data: dict[str, dict[str, Any]] = yaml.safe_load(COMPONENTS.read_text())["components"]
     return data
 
 

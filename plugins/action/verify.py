@@ -45,9 +45,7 @@ class ActionModule(RoleAction):
     def _grade(self, options: Info, variables: Info) -> Info:
         known = self.query(variables, "frontend")
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
-        # Suboptions that are not given are None here, and have the module's defaults there.
-        own = [{key: value for key, value in entry.items() if value is not None} for entry in options["endpoints"]]
-        asked = _verify.asked(known["frontend"], address, own, options["virtual_hosts"])
+        asked = _verify.asked(known["frontend"], address, options["endpoints"], options["virtual_hosts"])
         module_options = {name: options[name] for name in PASSED_ON}
         results = self.run_here(
             tls_grade_info, endpoints=asked["endpoints"], ca_file=options["ca_file"] or None, **module_options

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: frontend
-short_description: Make the policy effective on a host, as the role frontend wants it
+short_description: "Internal: make the policy effective on a host with the options of the role frontend"
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
@@ -25,36 +25,10 @@ attributes:
   diff_mode:
     support: full
 options:
-  state:
-    description: Whether the policy is to be there, or everything is to be put back as it was before.
-    type: str
-    choices: [present, absent]
-    default: present
   info:
-    description: The answer of M(kopano.hardening.frontend_info).
+    description: The results of M(kopano.hardening.frontend_info).
     type: dict
     required: true
-  options:
-    description: The role's options, by their names without C(frontend_).
-    type: dict
-    required: true
-  profiles:
-    description: The role's TLS profiles.
-    type: dict
-    required: true
-  data:
-    description: The role's data about Kopano's components.
-    type: dict
-    required: true
-  stand_ins:
-    description: More files, as in O(kopano.hardening.web_config#module:files).
-    type: list
-    elements: dict
-    default: []
-  rehearse:
-    description: As O(kopano.hardening.web_config#module:rehearse).
-    type: str
-    default: auto
   done:
     description:
       - RV(kopano.hardening.host_info#module:web_config) as M(kopano.hardening.host_info) returns it.
@@ -69,9 +43,6 @@ EXAMPLES = r"""
 - name: Make the policy effective
   kopano.hardening.frontend:
     info: "{{ __frontend_info }}"
-    options: "{{ __frontend_options }}"
-    profiles: "{{ __frontend_profiles }}"
-    data: "{{ __frontend_data }}"
 """
 
 RETURN = r"""
@@ -79,13 +50,15 @@ plan:
   description:
     - What there is to do. C(error) says why it cannot be done and C(skip) why it is not.
     - The rest is as M(kopano.hardening.web_config) returns it.
-  returned: with O(state=present)
+  returned: with C(frontend_state=present)
   type: dict
   sample: {}
-strength:
+lines:
   description:
-    - RV(kopano.hardening.web_config#module:kept) and RV(kopano.hardening.web_config#module:weakened) as lines to read.
-  returned: with O(state=present), if there was anything to do
+    - What changed, or would change, for the terminal, with what was kept or became weaker
+      (RV(kopano.hardening.web_config#module:kept), RV(kopano.hardening.web_config#module:weakened)) and the grade of
+      each endpoint before and after.
+  returned: if something changed, or nothing can be done
   type: list
   elements: str
   sample:

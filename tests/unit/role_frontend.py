@@ -16,6 +16,7 @@ from ansible.plugins.filter.core import FilterModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 
 ROLE = Path(__file__).parents[2] / "roles" / "frontend"
 
@@ -25,16 +26,9 @@ def load(name: str) -> t.Any:
 
 
 DEFAULTS: dict[str, t.Any] = load("defaults/main.yml")
-PROFILES: dict[str, t.Any] = load("vars/main/guideline.yml")["__frontend_profiles"]
-COMPONENTS: dict[str, t.Any] = load("vars/main/components.yml")["__frontend_component_data"]
-DATA: dict[str, t.Any] = {
-    name: load("vars/main/components.yml")["__frontend_" + key]
-    for name, key in (
-        ("components", "component_data"),
-        ("defaults", "component_defaults"),
-        ("permissions", "permissions"),
-    )
-}
+PROFILES: dict[str, t.Any] = _frontend_data.profiles()
+DATA: dict[str, t.Any] = _frontend_data.components()
+COMPONENTS: dict[str, t.Any] = DATA["components"]
 
 SHAPES = [(layout.server, layout.family) for layout in _layout.LAYOUTS]
 NEW_GROUPS = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]

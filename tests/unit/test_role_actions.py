@@ -38,7 +38,7 @@ OPTIONS = [
     ({"updates_apply": "some", "verify_fail": "perhaps"}, "updates_apply"),
     # What the role itself says is there where the role is.
     ({"updates_reboot_window": "no time"}, "updates_reboot_window: 'no time' is not of the form"),
-    ({"__frontend_errors": "{{ ['a'] + ['b'] }}"}, "a; b"),
+    ({"frontend_keep": 0, "frontend_php": "x"}, "frontend_keep: 0 is less than 1; frontend_php: 'x' is neither"),
     # A variable with the role's prefix may be somebody else's, unless it is almost one of the role's.
     ({"updates_aply": "all"}, "updates_aply is not an option of the role updates; did you mean updates_apply?"),
     ({"verify_minimumgrade": "C"}, "verify_minimumgrade is not an option of the role verify"),
@@ -72,15 +72,7 @@ def info_of(differing):
 
 
 def frontend(differing):
-    return plays.delegated(
-        "frontend",
-        {
-            "info": info_of(differing),
-            "options": role_frontend.options(),
-            "profiles": role_frontend.PROFILES,
-            "data": role_frontend.DATA,
-        },
-    )
+    return plays.delegated("frontend", {"info": info_of(differing)})
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +88,7 @@ def results(tmp_path_factory):
         "no role": task("role_options", roles=["mail"]),
         "mode": task("role_options", {"verify_mode": "slow"}, roles=["verify"]),
         **{("frontend", number): frontend(differing) for number, (differing, _word, _key) in enumerate(DIFFERING)},
-        "no data": task("frontend", options={}, profiles={}, info="none"),
+        "no data": task("frontend", info="none"),
         "reach": reach({"frontend": {}, "updates": {"now": "2020-01-01T00:00:00Z"}, "web_config": False}),
         "reach, refused": reach(UNDEFINED, updates_apply="some"),
         "reach, undefined": reach(UNDEFINED),
@@ -166,7 +158,7 @@ def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(resu
 
 def test_what_the_plan_is_made_of_is_needed(results):
     result = results["no data"]
-    assert result["failed"] is True and result["msg"].endswith("missing required arguments: info, data")
+    assert result["failed"] is True and result["msg"].endswith("missing required arguments: info")
 
 
 def test_grades_of_another_run_are_no_pass(results):

@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +82,9 @@ def names(path):
 
 OPTION = "frontend_tls_certificate | default('')"
 OWN = {"frontend_tls_certificate": "/own.pem", "frontend_tls_certificate_key": "/own.key"}
-FRONTEND = [
-    {"name": "Read", "ansible.builtin.include_vars": {"file": str(ROOT / "roles" / "frontend" / part)}}
-    for part in ("vars/main/plan.yml", "vars/main/components.yml")
-]
+# Those of the role frontend that say which certificate its site has.
+READ = (*(f"tls_certificate{kind}{part}" for kind in ("", "_rsa") for part in ("", "_key")), "certificate_result")
+OPTIONS = "{" + ", ".join(f"'{name}': {'' if 'result' in name else 'frontend_'}{name}" for name in READ) + "}"
 DEFAULTS = yaml.safe_load((ROOT / "roles" / "frontend" / "defaults" / "main.yml").read_text())
 
 
@@ -106,10 +106,9 @@ def site_of_the_frontend(folder):
     path = {"certificate_path": f"{folder}/site.pem", "certificate_key_path": f"{folder}/site.key"}
     place = {"frontend_tls_certificate": "", "frontend_tls_certificate_key": ""}
     installs = call(folder, "site.test", **path, **place)
-    stand_ins = show("__frontend_stand_ins | map(attribute='path')")
     return [
-        {"hosts": "frontend", "tasks": [installs, *FRONTEND, show("__frontend_options")], "vars": DEFAULTS},
-        {"hosts": "frontend", "tasks": [show("__frontend_options"), stand_ins], "vars": {**DEFAULTS, **OWN}},
+        {"hosts": "frontend", "tasks": [installs, show(OPTIONS)], "vars": DEFAULTS},
+        {"hosts": "frontend", "tasks": [show(OPTIONS)], "vars": {**DEFAULTS, **OWN}},
     ]
 
 
@@ -140,10 +139,12 @@ def test_the_site_of_the_role_frontend_reads_what_was_installed_unless_an_option
 ):
     if check:
         folder, shown = tmp_path, play(*site_of_the_frontend(tmp_path), check=True)
-    first, second, stand_ins = shown[-3:]
+    first, second = shown[-2:]
     pair = [f"{folder}/site.pem", f"{folder}/site.key"]
     for options, paths in ((first, pair), (second, ["/own.pem", "/own.key"])):
         installed = _frontend.with_installed(options)
         assert [installed["tls_certificate"], installed["tls_certificate_key"]] == paths
-    # What a rehearsal in a dry run has in their place. A run that writes has nothing of the kind.
-    assert stand_ins == (pair if check else [])
+    # What a rehearsal in a dry run has in their place. After a run that writes nothing is missing.
+    result = second["certificate_result"]
+    files = _roles_certificate.stand_ins(result["certificates"], result["missing"], result["names"])
+    assert [item["path"] for item in files] == (pair if check else [])

@@ -57,7 +57,11 @@ def test_the_role_looks_at_what_it_is_given(role):
     names = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     texts = [path.read_text() for folder in ("tasks", "vars") for path in (role / folder).rglob("*.yml")]
     # An action that reads its role's options has them without the role's name.
-    sources = [PLUGINS / "action" / f"{role.name}.py", PLUGINS / "plugin_utils" / "_roles" / f"{role.name}.py"]
+    parts = {"frontend": ["frontend", "components"]}.get(role.name, [role.name])
+    sources = [
+        PLUGINS / "action" / f"{role.name}.py",
+        *(PLUGINS / "plugin_utils/_roles" / f"{name}.py" for name in parts),
+    ]
     code = [path.read_text() for path in sources if path.exists()]
 
     def is_read(name):

@@ -63,7 +63,7 @@ def test_it_is_named_in_the_result_of_every_run(results, shop):
         assert found[shop, "protocols"] == ("TLSv1.3", "TLSv1.2 TLSv1.3")
         assert (BACKENDS, POLICY) in found.values()
         assert result["weakened"] == []
-        (line,) = [line for line in result["strength"] if "kept" in line]
+        (line,) = [line for line in result["lines"] if ", kept (" in line]
         assert shop in line or "more" in line
 
 

@@ -24,6 +24,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 
 Options = dict[str, t.Any]
 Info = dict[str, t.Any]
@@ -58,9 +59,12 @@ _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
 _REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
 
 
-def option_errors(options: Options, data: Info) -> list[str]:
-    """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses."""
-    found = _roles_components.errors(data, options)
+def option_errors(options: Options, data: Info | None = None) -> list[str]:
+    """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses.
+
+    data: the role's data about components, by default from its file.
+    """
+    found = _roles_components.errors(data or _frontend_data.components(), options)
 
     def refuse(name: str, why: str) -> None:
         found.append(f"frontend_{name}: {options[name]!r} {why}")

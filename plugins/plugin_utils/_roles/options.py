@@ -22,7 +22,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain im
 ROLES = Path(__file__).parents[3] / "roles"
 # Roles whose module has C(option_errors): what it refuses beyond types, choices and ranges. It is imported when it is
 # needed, since a role by itself needs no other.
-CHECKED = ("caa", "updates")
+CHECKED = ("caa", "frontend", "updates")
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result")
 CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken for a misspelled one
@@ -39,11 +39,19 @@ def read(action: ActionBase, role: str, variables: t.Mapping[str, t.Any]) -> tup
     given = action._templar.template({name: variables[name] for name in spec if name in variables})
     validated = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True)
     prefix = f"{role}_"
-    options = plain({name.removeprefix(prefix): value for name, value in validated.validated_parameters.items()})
+    values = {name.removeprefix(prefix): value for name, value in validated.validated_parameters.items()}
+    options = _without_defaults(plain(values))
     errors: list[str] = [*validated.error_messages, *misspelled(prefix, spec, variables)]
     if not errors and role in CHECKED:
         errors = importlib.import_module(f"{__package__}.{role}").option_errors(options)
     return options, errors
+
+
+def _without_defaults(value: t.Any) -> t.Any:
+    """Without suboptions that were not given, which are None after the validation."""
+    if isinstance(value, dict):
+        return {key: _without_defaults(item) for key, item in value.items() if item is not None}
+    return [_without_defaults(item) for item in value] if isinstance(value, list) else value
 
 
 def misspelled(prefix: str, spec: t.Collection[str], variables: t.Iterable[str]) -> list[str]:

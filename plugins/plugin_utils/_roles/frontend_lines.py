@@ -1,0 +1,68 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
+# Do not use it from other collections or standalone plugins!
+
+"""What the role frontend has changed on a host, or would change, as lines for the terminal."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
+
+Info = dict[str, t.Any]
+
+
+def lines(result: Info, check_mode: bool) -> list[str]:
+    """The summary first; then what is kept or became weaker, and each endpoint's grade before and after.
+
+    result: of C(web_config), with the C(plan) that led to it; without one everything was restored.
+    """
+    plan = result.get("plan")
+    if plan is None:
+        verb = "would restore" if check_mode else "restored"
+        return [" ".join([verb, *(_path(entry) for entry in result.get("diff") or [])])]
+    if plan["skip"]:
+        return [plan["skip"]]
+    grades = (result.get("rehearsal") or {}).get("grades") or []
+    return [_changes(result, plan, check_mode), *_frontend.strength_lines(result), *_verify.predicted(grades)]
+
+
+def _changes(result: Info, plan: Info, check_mode: bool) -> str:
+    verb = "would change" if check_mode else "changed"
+    outcome = "nothing was written" if check_mode else f"transaction {result['transaction']}"
+    paths = " ".join(dict.fromkeys(_short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))))
+    parts = [f"{plan['server']} ({plan['mode']}): {verb} {paths}", f"rehearsal: {_rehearsal(result)}", outcome]
+    if plan["plain_only"]:
+        parts.append(f"left on plain HTTP: {' '.join(plan['plain_only'])}")
+    return "; ".join([*parts, *([plan["warning"]] if plan["warning"] else [])])
+
+
+def _path(entry: Info) -> str:
+    return str(entry["after_header"]).partition(" ")[0]
+
+
+def _short_paths(diff: t.Iterable[Info], policy: str) -> t.Iterator[str]:
+    """Without /etc/SERVER, the policy's own files as one word, and the marks of Debian's a2enmod not at all."""
+    for path in map(_path, diff):
+        if path.startswith(f"{policy}/"):
+            yield "policy"
+        elif not path.startswith("/var/lib/"):
+            yield re.sub(r"^/etc/[^/]+/", "", path)
+
+
+def _rehearsal(result: Info) -> str:
+    rehearsal = result["rehearsal"]
+    if not rehearsal:
+        return "off"
+    endpoints = rehearsal["endpoints"]
+    protocols = sorted({endpoint["protocol"] for endpoint in endpoints if endpoint["protocol"]})
+    headers = dict.fromkeys(value for endpoint in endpoints for value in endpoint["hsts"] or ())
+    hsts = ", ".join(headers) or "none"
+    return f"{rehearsal['method']}, {len(endpoints)} endpoints, {' '.join(protocols)}, HSTS {hsts}"
