@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import yaml
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
 from ansible_collections.kopano.hardening.plugins.modules import update_status_info
 
@@ -115,6 +117,21 @@ def test_a_host_that_nothing_is_known_of(tmp_path):
     assert answer["automatic"]["enabled"] is None
     assert {"support.unknown", "updates.manager.none"} <= {finding["id"] for finding in answer["findings"]}
     fits(answer, shape(yaml.safe_load(update_status_info.RETURN)))
+
+
+@pytest.mark.parametrize(("clock", "is_soon"), [("21:30:00-02:00", False), ("23:30:00-02:00", True)])
+def test_findings_about_support_are_of_the_date_in_utc(tmp_path, clock, is_soon):
+    """As its level is, which the dates of support are compared with."""
+    host = Host(str(tmp_path), environment={"PATH": str(tmp_path)})
+    (tmp_path / "proc" / "self" / "ns").mkdir(parents=True)
+    (tmp_path / "proc" / "self" / "ns" / "pid").symlink_to("pid:[1]")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "os-release").write_text("ID=debian\nVERSION_ID=11\n")
+    plain = {name: entry.get("default") for name, entry in _host_options.UPDATES.items()}
+    before = datetime.date(2026, 8, 31) - datetime.timedelta(days=_support.SOON_DAYS + 1)
+    answer = _status.run({**plain, "now": f"{before}T{clock}"}, check_mode=True, host=host)
+    assert answer["support"]["until"] == "2026-08-31"
+    assert ("support.soon" in {finding["id"] for finding in answer["findings"]}) is is_soon
 
 
 def test_an_age_that_is_none():

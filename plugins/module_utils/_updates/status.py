@@ -72,6 +72,7 @@ def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) ->
     host = host or Host()
     refresh = params["refresh"] and not check_mode
     now = moment(params["now"])
+    today = now.astimezone(datetime.timezone.utc).date()
     data = support_data(params["support_data"])
     if params["max_metadata_age"] < 1:
         raise OptionError("max_metadata_age: {} is less than 1 hour".format(params["max_metadata_age"]))
@@ -83,7 +84,7 @@ def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) ->
         seen = _restarts.scan(host)
         support = _support.judge(
             release,
-            now.astimezone(datetime.timezone.utc).date(),
+            today,
             data,
             _support.own_data(host, product),
             _support.extended(host, release),
@@ -94,7 +95,7 @@ def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) ->
         components = _provenance.trace(host, product, _provenance.in_use(seen.processes), complete, reading.lists)
         restart = _restarts.judge(host, seen, tools_task.result())
     name = release.get("PRETTY_NAME") or release.get("ID") or "this distribution"
-    findings = list(_updates_findings.of_support(support, name, now.date(), params["accept_lts"]))
+    findings = list(_updates_findings.of_support(support, name, today, params["accept_lts"]))
     findings += _provenance.findings(components)
     findings += reading.findings
     findings += _restarts.findings(restart)
