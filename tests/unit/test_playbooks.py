@@ -96,7 +96,7 @@ def collections(tmp_path_factory):
         for entry, tasks in entries.items():
             (stand_in / "tasks" / f"{entry}.yml").write_text(yaml.safe_dump(tasks))
         # What the playbooks ask hosts depends on the roles' options.
-        for folder in ("defaults", "vars", "meta"):
+        for folder in ("data", "defaults", "meta", "vars"):
             if (role / folder).exists():
                 (stand_in / folder).symlink_to(role / folder)
     return top
@@ -270,3 +270,9 @@ def test_hosts_that_cannot_be_asked_are_reported(harden):
     del broken["web1"]
     run = harden({"web2", "web3"}, broken)
     assert run.failed == {"web2", "web3"} and run.card["web1"][0] == LEFT_ALONE
+
+
+def test_tags_that_no_task_has_are_no_pass(harden):
+    run = harden(set(), passes=False, tags="nonsense", __frontend_info=None)
+    assert run.failed == set(HOSTS) and "0 of 3 hosts pass, 3 failed" in run.output
+    assert {name: words for name, (_steps, words) in run.card.items()} == dict.fromkeys(HOSTS, "nothing was checked")

@@ -994,7 +994,19 @@ def test_hosts_that_are_not_there_are_not_forgotten():
     assert by_name["web2"]["findings"][0]["evidence"] == "No route to host"
     assert by_name["web4"]["steps"]["1"] == "pass"
     assert by_name["web4"]["steps"]["2"] == "fail"
-    assert report["summary"]["failed"] == ["web2", "web3", "web4"]
+    # Of web1 nothing was checked.
+    assert report["summary"]["failed"] == ["web1", "web2", "web3", "web4"]
+    assert by_name["web1"]["reasons"] == ["nothing was checked"]
+
+
+@pytest.mark.parametrize("fail_on", [["fail"], []])
+def test_a_host_of_which_nothing_was_checked_does_not_pass(fail_on):
+    """Whatever the policy is: it has nothing to judge."""
+    report = bed.build({"a": {"state": "ok"}, "b": {"state": "ok", "asked": [4]}}, fail_on=fail_on)
+    assert (report["summary"]["failed"], report["summary"]["passed"]) == (["a"], ["b"])
+    shown = ["".join(text for text, _colour in line) for line in _scorecard.lines(report, [])]
+    assert "nothing was checked" in shown[1] and "nothing was checked" not in shown[2]
+    assert shown[3].startswith("1 of 2 hosts pass, 1 failed")
 
 
 def test_nothing_that_was_given_is_changed():

@@ -29,6 +29,8 @@ Info = dict[str, t.Any]
 SCHEMA = "1.0"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
 STATES = ("ok", "failed", "unreachable", "left_out")
+# Why a host fails of which no role has kept anything: tags that no role has, or a report without roles before it.
+NOTHING_CHECKED = "nothing was checked"
 # How a step stands on a host; `unknown` is not good, `not_asked` says nothing.
 VERDICTS = ("fail", "warn", "unknown", "pass", "not_asked")
 HISTORY = 60  # reports that the trend goes back
@@ -248,6 +250,8 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
             reasons.append(f"{missed} of {len(results)} endpoints below {minimum}")
         elif not results and ("tls.endpoint.error", name) not in waived_ids:
             reasons.append(f"no endpoint was graded, {minimum} is wanted")
+    if state == "ok" and set(steps.values()) == {"not_asked"}:
+        reasons.append(NOTHING_CHECKED)
     # A dry run shows a host as it is before the change, and does not judge it for that.
     is_pending = bool(given.get("pending")) and state == "ok"
     is_judged = state != "left_out" and not is_pending
