@@ -111,9 +111,8 @@ distribution:
       type: str
       sample: Debian GNU/Linux 12 (bookworm)
     manager:
-      description: The package manager, empty if it is none of these.
+      description: The package manager, such as V(apt), V(dnf5) or V(zypper); empty if none that is known is there.
       type: str
-      choices: [apt, dnf, dnf5, zypper]
       sample: apt
     components:
       description: The web server, the PHP and the OpenSSL that running processes use.

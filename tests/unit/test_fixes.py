@@ -31,7 +31,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import catal
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import catalogue as _updates_catalogue
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import dnf as _dnf
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import zypper as _zypper
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Metadata,
     Package,
@@ -171,16 +173,25 @@ def test_the_line_of_a_security_suite_is_written(desk, distribution, codename):
     assert re.fullmatch(rf"deb http://\S+ {codename}\S+ main[a-z ]*\n", line)
 
 
+COMMANDS = {
+    "apt": _apt.COMMANDS,
+    "dnf": _dnf._DNF4.commands,
+    "dnf5": _dnf._DNF5.commands,
+    "zypper": _zypper.COMMANDS,
+}
+
+
 def packages(*names, held):
     return Updates([Package(name, "1", "2", True, held, "") for name in names], True, True)
 
 
 @pytest.mark.parametrize("evil", EVIL)
 @pytest.mark.parametrize("held", [True, False])
-@pytest.mark.parametrize("manager", ["apt", "dnf", "dnf5", "zypper"])
+@pytest.mark.parametrize("manager", COMMANDS)
 def test_names_of_packages_are_names(desk, manager, held, evil):
     shown = _printable.printable(evil)
-    for finding in _updates_findings.of_updates(manager, packages("tls", evil, held=held)):
+    reading = Reading(manager, packages("tls", evil, held=held), commands=COMMANDS[manager])
+    for finding in _updates_findings.of_updates(reading):
         for call in desk.paste(finding["fix"]):
             assert set(call[1:]) <= {shown, "tls", "--", *OF_COMMANDS}, call
             # A name that looks like an option comes after the sign that no more will.

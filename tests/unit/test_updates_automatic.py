@@ -14,7 +14,6 @@ import os
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import managers as _managers
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
@@ -132,7 +131,8 @@ def reading(manager="apt", fields=SECURITY, pending=()):
 def read(machine, of=None, release=BOOKWORM):
     """What is found, and the findings that follow."""
     of = of or reading()
-    of.automatic = _automatic.read(machine.host, of, release, NOW)
+    module = _managers.module(of.manager.replace("dnf5", "dnf"))
+    of.automatic = module.automatic(machine.host, of, release, NOW)
     findings = list(_updates_findings.of_automatic(of.manager, of.automatic))
     return of.automatic, [item["id"].partition("automatic.")[2] for item in findings]
 

@@ -27,11 +27,13 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Busy,
+    Commands,
     Host,
     Lists,
     Package,
@@ -42,6 +44,14 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
 )
 
 MANAGER = "apt"
+COMMANDS = Commands(
+    refresh="apt-get update",
+    install_all="apt-get update && apt-get dist-upgrade",
+    install="apt-get update && apt-get install --only-upgrade {}",
+    release="apt-mark unhold {0}  # what pins one that is not on hold: apt-cache policy {0}",
+    repair="dpkg --configure -a && apt-get --fix-broken install",
+)
+automatic = _automatic.apt
 PATIENCE = 60.0
 """Seconds that another program may go on working with the packages or the lists."""
 
@@ -115,7 +125,7 @@ def read(
 
     `release` has the fields of os-release. With `refresh`, the lists are fetched first.
     """
-    reading = Reading(MANAGER)
+    reading = Reading(MANAGER, commands=COMMANDS)
     complaints = fetch(host, patience) if refresh else []
     try:
         place = _place(host)
@@ -375,7 +385,7 @@ def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
         journal = []
     if any(name.isdigit() for name in journal):
         evidence.append("dpkg was interrupted")
-    return [_updates_findings.of_broken(MANAGER, ", ".join(evidence))] if evidence else []
+    return [finding("updates.packages.broken", MANAGER, ", ".join(evidence), COMMANDS.repair)] if evidence else []
 
 
 def _policies(said: str, place: Place, names: list[str]) -> dict[str, Policy]:

@@ -79,16 +79,6 @@ _TRY = "unattended-upgrade --debug"
 Units = t.Dict[str, t.Dict[str, str]]
 
 
-def read(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
-    """What the host has of automatic updates.
-
-    `reading` is what its package manager said before, and `release` has the fields of os-release.
-    """
-    if reading.manager == "apt":
-        return _apt(host, reading, release, now)
-    return _zypper(host, now) if reading.manager == "zypper" else _dnf(host, reading, now)
-
-
 def _units(host: Host, *names: str) -> Units | None:
     """The state of the units that systemd knows, by name; None where it does not run."""
     outcome = host.run("systemctl", "show", "--no-pager", f"--property={_PROPERTIES}", *names)
@@ -121,7 +111,11 @@ def _judge_timer(automatic: Automatic, units: Units, timer: str, now: datetime.d
 # ---- unattended-upgrades
 
 
-def _apt(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
+def apt(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
+    """What the host has of automatic updates.
+
+    `reading` is what its package manager said before, and `release` has the fields of os-release.
+    """
     if not host.has("unattended-upgrade"):
         return Automatic(
             enabled=False,
@@ -313,7 +307,8 @@ def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) ->
 # ---- dnf-automatic
 
 
-def _dnf(host: Host, reading: Reading, now: datetime.datetime) -> Automatic:
+def dnf(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
+    """As apt(), with dnf 4 and dnf 5."""
     timers = (_DNF_INSTALLING, *_DNF_TIMERS, *_DNF_SILENT)
     units = _units(host, *timers, *(timer.replace(".timer", ".service") for timer in timers))
     if units is None:
@@ -357,7 +352,8 @@ def _commands(host: Host) -> dict[str, str]:
 # ---- SUSE
 
 
-def _zypper(host: Host, now: datetime.datetime) -> Automatic:
+def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
+    """As apt(), with zypper."""
     units = _units(host, *_SUSE_TIMERS, *(timer.replace(".timer", ".service") for timer in _SUSE_TIMERS))
     active = [timer for timer in _SUSE_TIMERS if _is_active(units or {}, timer)]
     if active:

@@ -21,6 +21,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import repomd as _repomd
@@ -28,6 +29,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogu
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     TIMED_OUT,
     Busy,
+    Commands,
     Host,
     Package,
     Reading,
@@ -50,14 +52,23 @@ class _Variant(t.NamedTuple):
     """How the two differ: where the caches and the locks are, and what has nothing left out or names the advisories."""
 
     manager: str
+    commands: Commands
     caches: str
     locks: str
     unrestricted: tuple[str, ...]
     advisories: tuple[str, ...]
 
 
+_COMMANDS = Commands(
+    refresh="dnf makecache --refresh",
+    install_all="dnf upgrade --refresh",
+    install="dnf upgrade --refresh --security",
+    release="dnf versionlock delete {0}  # one that is not locked is in an exclude of dnf.conf or its repository",
+)
+automatic = _automatic.dnf
 _DNF4 = _Variant(
     "dnf",
+    _COMMANDS,
     "/var/cache/dnf",
     "/etc/dnf/plugins/versionlock.list",
     ("--disableexcludes=all", "--disableplugin=versionlock"),
@@ -65,6 +76,7 @@ _DNF4 = _Variant(
 )
 _DNF5 = _Variant(
     "dnf5",
+    _COMMANDS._replace(release="dnf versionlock delete {}"),
     "/var/cache/libdnf5",
     "/etc/dnf/versionlock.toml",
     ("--setopt=disable_excludes=*",),
@@ -85,7 +97,7 @@ def read(
     `release` has the fields of os-release. With `refresh`, the metadata is fetched first.
     """
     variant = _DNF5 if os.path.basename(os.path.realpath(host.find("dnf"))).startswith("dnf5") else _DNF4
-    reading = Reading(variant.manager)
+    reading = Reading(variant.manager, commands=variant.commands)
     complaint = _fetch(host) if refresh else ""
     try:
         sources, checked = _sources(host, variant, patience)

@@ -20,40 +20,11 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogu
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Automatic,
     Busy,
-    Metadata,
     Package,
     Reading,
     Refused,
-    Updates,
 )
 
-_REFRESH = {
-    "apt": "apt-get update",
-    "dnf": "dnf makecache --refresh",
-    "dnf5": "dnf makecache --refresh",
-    "zypper": "zypper refresh --force",
-}
-_INSTALL_ALL = {
-    "apt": "apt-get update && apt-get dist-upgrade",
-    "dnf": "dnf upgrade --refresh",
-    "dnf5": "dnf upgrade --refresh",
-    "zypper": "zypper refresh && zypper update",
-}
-_INSTALL = {
-    "apt": "apt-get update && apt-get install --only-upgrade {}",
-    "dnf": "dnf upgrade --refresh --security",
-    "dnf5": "dnf upgrade --refresh --security",
-    "zypper": "zypper refresh && zypper patch --category security",
-}
-_RELEASE = {
-    "apt": "apt-mark unhold {0}  # what pins one that is not on hold: apt-cache policy {0}",
-    "dnf": "dnf versionlock delete {0}  # one that is not locked is in an exclude of dnf.conf or its repository",
-    "dnf5": "dnf versionlock delete {}",
-    "zypper": "zypper removelock {}",
-}
-_REPAIR = {
-    "apt": "dpkg --configure -a && apt-get --fix-broken install",
-}
 _NAMES_SHOWN = 20
 
 
@@ -87,27 +58,29 @@ def of_support(support: _support.Support, name: str, now: datetime.date, accept_
         yield finding("support.minor", name, f"the newest is {support.newest}")
 
 
-def of_updates(manager: str, updates: Updates) -> t.Iterator[Finding]:
+def of_updates(reading: Reading) -> t.Iterator[Finding]:
     """What follows from the pending updates. That they could not be read is for the reader to say."""
+    manager, updates, commands = reading.manager, reading.updates, reading.commands
     security = updates.security
     held = [package for package in security if package.held]
     free = [package for package in security if not package.held]
     if security:
-        fix = _INSTALL[manager].format(_names(free)) if free else _RELEASE[manager].format(_names(held))
+        fix = commands.install.format(_names(free)) if free else commands.release.format(_names(held))
         yield finding("updates.security.pending", manager, _named(security), fix)
     if held:
-        yield finding("updates.held.security", manager, _named(held), _RELEASE[manager].format(_names(held)))
+        yield finding("updates.held.security", manager, _named(held), commands.release.format(_names(held)))
     others = [package for package in updates.packages or () if not package.security]
     if others:
-        yield finding("updates.pending", manager, _named(others), _INSTALL_ALL[manager])
+        yield finding("updates.pending", manager, _named(others), commands.install_all)
 
 
-def of_metadata(manager: str, metadata: Metadata) -> t.Iterator[Finding]:
+def of_metadata(reading: Reading) -> t.Iterator[Finding]:
     """What follows from the age and the state of the lists. Those that were never read are for the reader to say."""
+    manager, metadata, refresh = reading.manager, reading.metadata, reading.commands.refresh
     if metadata.stale:
-        yield finding("updates.metadata.stale", manager, metadata.reason, _REFRESH[manager])
+        yield finding("updates.metadata.stale", manager, metadata.reason, refresh)
     elif metadata.stale is None and metadata.reason:
-        yield finding("updates.metadata.unknown", manager, metadata.reason, _REFRESH[manager])
+        yield finding("updates.metadata.unknown", manager, metadata.reason, refresh)
     silent = _updates_model.never_fetched(metadata.sources)
     for source in metadata.sources:
         if source.problem and not silent:
@@ -129,11 +102,6 @@ def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[Finding]:
         key = "updates.automatic.unknown"
     if key:
         yield finding(key, automatic.mechanism or manager, automatic.reason, automatic.fix)
-
-
-def of_broken(manager: str, evidence: str) -> Finding:
-    """Packages that an installation left half done."""
-    return finding("updates.packages.broken", manager, evidence, _REPAIR[manager])
 
 
 def refused(reading: Reading, refusal: Refused) -> Reading:
@@ -169,8 +137,8 @@ def complete(reading: Reading) -> Reading:
             reading.updates.complete = False
             reasons = dict.fromkeys((reading.updates.reason, reading.metadata.reason))
             reading.updates.reason = "; ".join(filter(None, reasons))
-        reading.findings += of_updates(reading.manager, reading.updates)
-        reading.findings += of_metadata(reading.manager, reading.metadata)
+        reading.findings += of_updates(reading)
+        reading.findings += of_metadata(reading)
         reading.findings += of_automatic(reading.manager, reading.automatic)
     else:
         reading.findings.append(finding("updates.manager.none", "host"))

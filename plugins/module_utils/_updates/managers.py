@@ -12,18 +12,23 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, Reading
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
-# The programs that each needs.
+
+class _Manager(t.NamedTuple):
+    """The programs that a package manager needs, and the family of distributions that it is of."""
+
+    programs: tuple[str, ...]
+    family: str
+
+
 _MANAGERS = {
-    "apt": ("apt-get", "apt-cache", "dpkg-query"),
-    "dnf": ("dnf", "rpm"),
-    "zypper": ("zypper", "rpm"),
+    "apt": _Manager(("apt-get", "apt-cache", "dpkg-query"), "debian"),
+    "dnf": _Manager(("dnf", "rpm"), "redhat"),
+    "zypper": _Manager(("zypper", "rpm"), "suse"),
 }
-_OF_FAMILY = {"debian": "apt", "redhat": "dnf", "suse": "zypper"}
 
 
 def manager(host: Host, release: t.Mapping[str, str]) -> str:
@@ -31,23 +36,27 @@ def manager(host: Host, release: t.Mapping[str, str]) -> str:
 
     Those of other distributions may be installed beside it. What a distribution unknown here has is the first of them.
     """
-    names = [_OF_FAMILY.get(_layout.family(dict(release)) or "", ""), *_MANAGERS]
-    return next((name for name in names if name and all(map(host.has, _MANAGERS[name]))), "")
+    family = _layout.family(dict(release))
+    own = [name for name, entry in _MANAGERS.items() if entry.family == family]
+    return next((name for name in [*own, *_MANAGERS] if all(map(host.has, _MANAGERS[name].programs))), "")
 
 
-def _reader(name: str) -> t.Callable[..., Reading]:
-    """What reads a package manager. Only that is imported: on a host each run compiles what it imports."""
+def module(name: str) -> t.Any:
+    """The module of a package manager, which has `read`, and `automatic` for automatic updates.
+
+    Only that is imported: on a host each run compiles what it imports. Ansible ships what it finds imported by name.
+    """
     if name == "apt":
         from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
 
-        return _apt.read
+        return _apt
     if name == "dnf":
         from ansible_collections.kopano.hardening.plugins.module_utils._updates import dnf as _dnf
 
-        return _dnf.read
+        return _dnf
     from ansible_collections.kopano.hardening.plugins.module_utils._updates import zypper as _zypper
 
-    return _zypper.read
+    return _zypper
 
 
 def collect(
@@ -64,6 +73,7 @@ def collect(
     name = manager(host, release)
     if not name:
         return _updates_findings.complete(Reading(""))
-    reading = _reader(name)(host, release, now, max_metadata_age, refresh)
-    reading.automatic = _automatic.read(host, reading, release, now)
+    of_host = module(name)
+    reading: Reading = of_host.read(host, release, now, max_metadata_age, refresh)
+    reading.automatic = of_host.automatic(host, reading, release, now)
     return _updates_findings.complete(reading)

@@ -177,12 +177,22 @@ class Lists(t.NamedTuple):
     origins: dict[str, str]
 
 
+class Commands(t.NamedTuple):
+    """The commands of a package manager that findings recommend; {} stands for the names of packages."""
+
+    refresh: str
+    install_all: str
+    install: str
+    release: str
+    repair: str = ""
+
+
 @dataclass
 class Reading:
     """All that one package manager says, and the findings that follow from it.
 
-    `manager` is apt, dnf, dnf5, zypper, or empty where none of them is on the host. `lists` are there with apt, if it
-    could tell.
+    `manager` is its name, or empty where none that is known is on the host. `lists` are there with apt, if it could
+    tell.
     """
 
     manager: str
@@ -191,6 +201,7 @@ class Reading:
     automatic: Automatic = field(default_factory=Automatic)
     findings: list[Finding] = field(default_factory=list)
     lists: Lists | None = None
+    commands: Commands = field(default_factory=lambda: Commands("", "", "", ""))
 
 
 class Refused(Exception):

@@ -21,12 +21,14 @@ import time
 import typing as t
 import xml.etree.ElementTree as ET
 
+from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import model as _updates_model
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import repomd as _repomd
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Busy,
+    Commands,
     Host,
     Package,
     Reading,
@@ -36,6 +38,13 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
 )
 
 MANAGER = "zypper"
+COMMANDS = Commands(
+    refresh="zypper refresh --force",
+    install_all="zypper refresh && zypper update",
+    install="zypper refresh && zypper patch --category security",
+    release="zypper removelock {}",
+)
+automatic = _automatic.zypper
 PATIENCE = 60.0
 """Seconds that another program may go on working with the packages."""
 
@@ -59,7 +68,7 @@ def read(
 
     `release` is as for the other package managers, and not needed. With `refresh`, the metadata is fetched first.
     """
-    reading = Reading(MANAGER)
+    reading = Reading(MANAGER, commands=COMMANDS)
     deadline = time.monotonic() + patience
     try:
         failures = _fetch(host, deadline) if refresh else []
