@@ -13,10 +13,8 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
-from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
@@ -26,7 +24,6 @@ NOTHING_COLLECTED = "no names were collected on this host in this run"
 
 class ActionModule(RoleAction):
     ROLE = "caa"
-    STEP = 4
 
     def options(self, variables: Info) -> Info:
         """None where they do not count: a lookup is for all hosts, with the options of those that have collected names,
@@ -54,22 +51,17 @@ class ActionModule(RoleAction):
         """The names of this host, and what is to be known about each."""
         # Whose the certificates are matters only where no CA is expected by the options.
         parts = ("frontend",) if options["issuer"] else ("frontend", "certificates")
-        known = self.query(variables, *parts)
-        certificates = (known.get("certificates") or {}).get("results") or []
-        unread = _unread(known["frontend"], certificates)
-        if "certificates" in parts and unread:
-            found = self._execute_module(
-                "kopano.hardening.certificate_info", module_args={"certificates": unread}, task_vars=variables
-            )
-            if found.get("failed"):
-                raise RoleError(f"the certificates could not be read: {found.get('msg')}")
-            certificates = [*certificates, *found["results"]]
+        host = self.query(variables, *parts)
+        frontend = self.checked(host, "frontend")
+        certificates: list[Info] = []
+        if "certificates" in host and not host["certificates"].get("failed"):
+            certificates = host["certificates"]["results"]
+        elif "certificates" in parts:
+            self.checked(host, "certificates")
         # A site that the role frontend would write has its names already.
-        names = as_list(self.value(variables, "frontend_server_names"))
-        host = {"host": variables["inventory_hostname"], "server_names": names}
-        request = _roles_caa.asked(known["frontend"], certificates, {**options, **host})
-        kept = {part: known[part] for part in ("frontend", "certificates") if part in known}
-        return _host_fact.update(variables, **kept, caa={"request": request})
+        mine = {"host": variables["inventory_hostname"], "server_names": options["frontend_server_names"]}
+        request = _roles_caa.asked(frontend, certificates, {**options, **mine})
+        return _host_fact.update(variables, host=host, caa={"request": request})
 
     def _look_up(self, _options: Info, variables: Info) -> Info:
         """The CAA records of all hosts of the play, a group after the other; what fails is the failure of its hosts."""
@@ -109,11 +101,5 @@ class ActionModule(RoleAction):
         # The lines are what this is for.
         result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
         if report["bad"]:
-            result.update(failed=True, bad=report["bad"], step=self.STEP)
+            result.update(failed=True, bad=report["bad"])
         return result
-
-
-def _unread(frontend: Info, certificates: t.Iterable[Info]) -> list[Info]:
-    """The certificates of its virtual hosts that have not been read yet."""
-    paths = {entry["path"] for entry in certificates}
-    return [entry for entry in _roles_certificate.asked(frontend) if entry["chain"] not in paths]

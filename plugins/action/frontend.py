@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what a host runs and the role's options to a plan, and that onto the host as C(web_config) does it.
+"""Steps 2 and 3 for one host: from what it runs and the role's options to a plan, and that onto the host.
 
-Where C(host_info) has just done the very same, and found nothing to change, its answer is taken.
+The plan is carried out as by the module C(web_config). Where C(host_info) has just done the very same, and found
+nothing to change, its result is taken.
 """
 
 from __future__ import annotations
@@ -13,75 +14,119 @@ import json
 import time
 import typing as t
 
-from ansible.errors import AnsibleActionFail
-
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
-from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import TLS
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_lines as _frontend_lines
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
 FRESH = 300  # seconds for which what host_info has done counts: on other hosts of the play, others may take their time
 
 
-class ActionModule(WebConfig):
-    _done: dict[str, t.Any] | None = None
+class ActionModule(RoleAction):
+    ROLE = "frontend"
+    _supports_diff = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        variables = task_vars or {}
-        given = plain(self._task.args)
-        if not isinstance(given.get("info"), dict):
-            raise AnsibleActionFail("missing required arguments: info")
-        options, errors = _roles_options.read(self, "frontend", variables)
-        if errors:
-            return {"failed": True, "changed": False, "step": TLS, "msg": "; ".join(errors)}
-        result = self._apply(tmp, variables, given, options)
-        if not result.get("failed") and (result.get("changed") or result.get("skipped")):
-            result["lines"] = _frontend_lines.lines(result, self._task.check_mode)
-        return result
+    def act(self, options: Info, variables: Info) -> Info:
+        parts: dict[str, t.Callable[[Info, Info], Info]] = {"inspect": self._inspect, "deploy": self._deploy}
+        part = self._task.args.get("part")
+        if part not in parts:
+            raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
+        return parts[part](options, variables)
 
-    def _apply(
-        self, tmp: str | None, variables: dict[str, t.Any], given: dict[str, t.Any], options: dict[str, t.Any]
-    ) -> dict[str, t.Any]:
-        how = {name: options[name] for name in ("rehearse", "confirm_timeout", "keep")}
+    def _inspect(self, _options: Info, variables: Info) -> Info:
+        host = self.query(variables, "frontend")
+        self.checked(host, "frontend")
+        return _host_fact.update(variables, host=host, frontend={"changed": False})
+
+    def _deploy(self, options: Info, variables: Info) -> Info:
+        host: Info = _host_fact.read(variables).get("host") or {}
         if options["state"] == "absent":
-            self._task.args = {"server": options["server"], "restore": "original", **how}
-            return super().run(tmp, variables)
-        # What the role certificate returns is the one thing of another role.
-        certificates = plain(self._templar.template(variables.get("certificate_result", {})))
-        options.update(check_mode=self._task.check_mode, certificate_result=certificates)
-        plan = _frontend.plan(given["info"], options, _frontend_data.profiles(), _frontend_data.components())
+            result = self._web_config(variables, {"restore": "original"}, options)
+        else:
+            host, result = self._apply(options, variables)
+        changed = result.get("changed", False)
+        if not result.get("failed") and (changed or result.get("skipped")):
+            result["lines"] = _frontend_lines.lines(result, self._task.check_mode)
+        if changed and not self._task.check_mode:
+            # Whoever comes next queries the host again.
+            host = {part: found for part, found in host.items() if part == "updates"}
+        kept = {"changed": changed, "site": (result.get("plan") or {}).get("site")}
+        return {**result, **_host_fact.update(variables, host=host, frontend=kept)}
+
+    def _apply(self, options: Info, variables: Info) -> tuple[Info, Info]:
+        """What is known of the host, and the result."""
+        host = self.query(variables, "frontend")
+        info = self.checked(host, "frontend")
+        installed = self._install(info, options, variables)
+        if installed and not self._task.check_mode:
+            host = self.query(_host_fact.variables_with(variables, host={}), "frontend", first=False)
+            info = self.checked(host, "frontend")
+        # What the role certificate returns is the one thing of another role. It may have installed nothing.
+        certificates = self.value(variables, "certificate_result", {})
+        certificates = certificates if "certificates" in certificates else {}
+        options = {**options, "check_mode": self._task.check_mode, "certificate_result": certificates}
+        plan = _frontend.plan(info, options, _frontend_data.profiles(), _frontend_data.components())
         if plan["error"]:
-            return {"failed": True, "changed": False, "msg": plan["error"], "plan": plan}
+            raise RoleError(plan["error"], plan=plan)
         if plan["skip"]:
-            return {"skipped": True, "changed": False, "skip_reason": plan["skip"], "plan": plan}
-        self._task.args = {
-            "server": plan["server"],
+            word = "changed" if installed else "skipped"
+            return host, {word: True, "skip_reason": plan["skip"], "plan": plan}
+        arguments = {
             "files": plan["files"] + self._placeholders(certificates),
             **{name: plan[name] for name in ("enable", "disable", "adopt", "policy", "probes")},
-            **how,
         }
-        self._done = given.get("done") or None
-        return {**super().run(tmp, {**variables, "__frontend_plan": plan}), "plan": plan}
+        server = {**options, "server": plan["server"]}
+        result = self._web_config({**variables, "plan": plan}, arguments, server, host.get("web_config"))
+        return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
-    def _placeholders(self, certificates: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    def _install(self, info: Info, options: Info, variables: Info) -> bool:
+        """Install a web server where there is none and one is wanted; whether something was, or would be, installed."""
+        if info["servers"] or not (options["install"] and options["server_names"]):
+            return False
+        packages = _frontend_data.packages()[info["os"]["family"]]
+        # Kopano's own packages bring configuration for Apache first.
+        server = "apache" if options["server"] == "auto" else options["server"]
+        wanted = {"name": packages[server], "state": "present", "use": packages["use"]}
+        result = self.run_action("ansible.builtin.package", variables, wanted)
+        if result.get("failed"):
+            raise RoleError(f"the web server could not be installed: {result.get('msg')}")
+        return bool(result.get("changed"))
+
+    def _placeholders(self, certificates: Info) -> list[Info]:
         """What a rehearsal in a dry run has in place of certificates that the role certificate would bring."""
         if not (self._task.check_mode and certificates):
             return []
-        return _roles_certificate.stand_ins(
+        return _roles_certificate.placeholders(
             certificates["certificates"], certificates["missing"], certificates["names"]
         )
 
-    def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        if self._done and time.monotonic() - self._done["asked"] < FRESH:
+    def _web_config(self, variables: Info, arguments: Info, options: Info, done: Info | None = None) -> Info:
+        """The result of web_config with these arguments. done: what host_info has done already."""
+        task = self._task.copy()
+        task.args = {**arguments, **{name: options[name] for name in ("server", "rehearse", "confirm_timeout", "keep")}}
+        action = WebConfigOnce(
+            task, self._connection, self._play_context, self._loader, self._templar, self._shared_loader_obj
+        )
+        action.done = done
+        return action.run(task_vars=variables)
+
+
+class WebConfigOnce(WebConfig):
+    """Takes what host_info has done, where that is the same."""
+
+    done: Info | None = None
+
+    def _transaction(self, arguments: Info, task_vars: Info) -> Info:
+        if self.done and time.monotonic() - self.done["asked"] < FRESH:
             params = _transaction_options.understood(plain(arguments))
-            if params is not None and _transaction_options.digest(params) == self._done["digest"]:
+            if params is not None and _transaction_options.digest(params) == self.done["digest"]:
                 # JSON has escaped whatever the module would have made printable.
-                answer: dict[str, t.Any] = _printable.result(json.loads(self._done["answer"]))
+                answer: Info = _printable.result(json.loads(self.done["answer"]))
                 return answer
         return super()._transaction(arguments, task_vars)

@@ -21,19 +21,14 @@ from ansible.utils.display import Display
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 
 display = Display()
 
 ARGUMENTS = {
     "path": {"type": "str"},
-    "formats": {
-        "type": "list",
-        "elements": "str",
-        "choices": list(_files.FORMATS),
-        "default": list(_files.FORMATS),
-    },
+    "formats": {"type": "list", "elements": "str", "default": [_files.ALL]},
     "hosts": {"type": "dict"},
     "expected": {"type": "list", "elements": "str", "default": []},
     "fail_on": {"type": "list", "elements": "str", "default": ["fail"]},
@@ -61,7 +56,7 @@ class ActionModule(ActionBase):
             result["changed"] = False
             return result
         try:
-            policy = _policy.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
+            policy = _roles_report.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
             hosts = options["hosts"]
             if hosts is None:
                 hosts = _gather.gather(
@@ -78,9 +73,12 @@ class ActionModule(ActionBase):
         previous, trouble = _files.read_previous(folder)
         if trouble:
             result.setdefault("warnings", []).append(trouble)
-        now = datetime.datetime.now(_policy.UTC)
+        now = datetime.datetime.now(_roles_report.UTC)
         report = _build.build(hosts, policy, now, previous, _version(), options["title"])
-        texts = _files.render(report, options["formats"])
+        try:
+            texts = _files.render(report, options["formats"])
+        except ValueError as error:
+            raise AnsibleActionFail(str(error)) from error
         files = [] if self._task.check_mode else _write(folder, texts)
         lines = _scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
         if options["scorecard"]:

@@ -21,7 +21,6 @@ PASSED_ON = ("fetch_issuers", "mode", "timeout", "concurrency")  # options of th
 
 class ActionModule(RoleAction):
     ROLE = "verify"
-    STEP = 5
 
     def act(self, options: Info, variables: Info) -> Info:
         parts: dict[str, t.Callable[[Info, Info], Info]] = {"grade": self._grade, "check": self._check}
@@ -39,13 +38,14 @@ class ActionModule(RoleAction):
         # The lines are what this is for.
         result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
         if report["bad"]:
-            result.update(failed=True, bad=report["bad"], step=self.STEP)
+            result.update(failed=True, bad=report["bad"])
         return result
 
     def _grade(self, options: Info, variables: Info) -> Info:
-        known = self.query(variables, "frontend")
+        host = self.query(variables, "frontend")
+        frontend = self.checked(host, "frontend")
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
-        asked = _verify.asked(known["frontend"], address, options["endpoints"], options["virtual_hosts"])
+        asked = _verify.asked(frontend, address, options["endpoints"], options["virtual_hosts"])
         module_options = {name: options[name] for name in PASSED_ON}
         results = self.run_here(
             tls_grade_info, endpoints=asked["endpoints"], ca_file=options["ca_file"] or None, **module_options
@@ -53,16 +53,10 @@ class ActionModule(RoleAction):
         wanted = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],
-            "pending": self._is_pending(variables),
+            # A dry run that would change the host: it is graded as it is now, and not judged for that.
+            "pending": self._task.check_mode
+            and (_host_fact.read(variables).get("frontend") or {}).get("changed", False),
             "fail": options["fail"],
         }
         kept = {**asked, "wanted": wanted, "results": results, "report": _verify.report(results, asked, wanted)}
-        return _host_fact.update(variables, frontend=known["frontend"], verify=kept)
-
-    def _is_pending(self, variables: Info) -> bool:
-        """Whether this is a dry run that would change the host: it is graded as it is now, and not judged for that."""
-        done = self.value(variables, "__frontend_result")
-        if not (self._task.check_mode and done):
-            return False
-        would_install = done.get("skipped") and self.value(variables, "__frontend_info", {}).get("servers") == []
-        return bool(done.get("changed") or would_install)
+        return _host_fact.update(variables, host=host, verify=kept)

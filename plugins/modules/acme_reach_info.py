@@ -109,7 +109,9 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
-    """The module's answer; raises ValueError for options that have no meaning."""
+    """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
+    if _acme_preflight.DNSPYTHON_IMPORT_ERROR:
+        raise ValueError(missing_required_lib("dnspython"))
     if params["path"] and not params["path"].startswith("/"):
         raise ValueError(f"path: {params['path']!r} does not begin with a slash")
     if not 0 < params["timeout"] <= 600:
@@ -128,8 +130,6 @@ def main() -> None:
         supports_check_mode=True,
         required_together=[("path", "content")],
     )
-    if _acme_preflight.DNSPYTHON_IMPORT_ERROR:
-        module.fail_json(msg=missing_required_lib("dnspython"), exception=_acme_preflight.DNSPYTHON_IMPORT_ERROR)
     try:
         result = run(module.params)
     except ValueError as error:

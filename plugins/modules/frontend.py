@@ -12,9 +12,8 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Makes a plan from what M(kopano.hardening.frontend_info) has found and from the options of the role
-    P(kopano.hardening.frontend#role), and brings it onto the host as M(kopano.hardening.web_config) does it.
-  - Meant for the role itself. Shape and keys of the options may change.
+  - Reads and checks the options of the role P(kopano.hardening.frontend#role), and does one part of what it is for.
+  - Use the role instead.
 extends_documentation_fragment:
   - kopano.hardening.attributes
 attributes:
@@ -25,24 +24,23 @@ attributes:
   diff_mode:
     support: full
 options:
-  info:
-    description: The results of M(kopano.hardening.frontend_info).
-    type: dict
-    required: true
-  done:
+  part:
     description:
-      - RV(kopano.hardening.host_info#module:web_config) as M(kopano.hardening.host_info) returns it.
-      - Where this was the very same, and five minutes ago at most, its answer is taken and the host is not asked again.
-    type: dict
+      - V(deploy) queries the host, unless an earlier role of the run has done so, installs a web server where there is
+        none and the options ask for one, plans the configuration and deploys it as M(kopano.hardening.web_config) does.
+      - V(inspect) queries the host, and keeps its findings for the report. It changes nothing.
+    type: str
+    choices: [deploy, inspect]
+    required: true
 seealso:
   - module: kopano.hardening.web_config
   - module: kopano.hardening.host_info
 """
 
 EXAMPLES = r"""
-- name: Make the policy effective
+- name: Deploy the TLS policy
   kopano.hardening.frontend:
-    info: "{{ __frontend_info }}"
+    part: deploy
 """
 
 RETURN = r"""
@@ -50,7 +48,7 @@ plan:
   description:
     - What there is to do. C(error) says why it cannot be done and C(skip) why it is not.
     - The rest is as M(kopano.hardening.web_config) returns it.
-  returned: with C(frontend_state=present)
+  returned: with O(part=deploy) and C(frontend_state=present)
   type: dict
   sample: {}
 lines:

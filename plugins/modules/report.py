@@ -37,14 +37,11 @@ options:
     type: str
   formats:
     description:
-      - What to write. C(html) is C(index.html), one page that needs nothing else. C(json) is C(report.json), whose
-        schema is C(docs/report.schema.json).
-      - C(junit) is C(junit.xml), with a case for each step of each host. C(sarif) is C(report.sarif), SARIF 2.1.0.
-        C(prometheus) is C(kopano_hardening.prom), for the node exporter's textfile collector.
+      - What to write; V(all), or some of those that the option C(report_formats) of the role
+        P(kopano.hardening.report#role) has.
     type: list
     elements: str
-    choices: [html, json, junit, sarif, prometheus]
-    default: [html, json, junit, sarif, prometheus]
+    default: [all]
   hosts:
     description:
       - What is known of each host, by its name. Without it, what the roles of this collection have left in the

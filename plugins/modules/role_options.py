@@ -7,31 +7,33 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: role_options
-short_description: Refuse options of this collection's roles that cannot work
+short_description: Check the options of roles on a host, before anything is done there
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Checks the variables of several roles in one task, before anything is asked of a host. A role that is used by itself
-    does the same with its own.
-  - It looks at types and choices, and where the play has the role, at what the options have to do with each other.
-  - It computes on the controller and asks nobody.
+  - Checks the options of all roles of this collection that a play imports and that are chosen by their tags, and fails
+    with one message for all that is wrong with them. It checks types, choices and ranges, what options have to do with
+    each other, and whether a variable is almost the name of an option.
+  - Without it, the first role does the same. The playbooks of this collection begin with it, as their report is in a
+    play of its own.
+  - It runs on the controller and sends nothing.
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
 options:
   roles:
-    description: Names of the roles.
+    description: Names of more roles, such as those of later plays.
     type: list
     elements: str
-    choices: [updates, frontend, certificate, verify, caa, report]
-    required: true
+    choices: [updates, certificate, frontend, caa, verify, report]
+    default: []
 """
 
 EXAMPLES = r"""
-- name: Refuse options that cannot work
+- name: Check the options
   kopano.hardening.role_options:
-    roles: [frontend, verify]
+    roles: [report]
 """
 
 RETURN = r"""

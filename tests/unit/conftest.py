@@ -40,6 +40,7 @@ TOGETHER = (
     "test_role_actions.py",
     "test_role_caa_play.py",
     "test_role_certificate_play.py",
+    "test_role_updates_play.py",
     "test_role_verify_play.py",
 )
 

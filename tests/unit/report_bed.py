@@ -12,11 +12,11 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 
 Info = dict[str, t.Any]
 
-MOMENT = datetime.datetime(2026, 11, 25, 3, 30, tzinfo=_policy.UTC)
+MOMENT = datetime.datetime(2026, 11, 25, 3, 30, tzinfo=_roles_report.UTC)
 TODAY = MOMENT.date()
 # What breaks out of a text, an attribute, a script, a style, a comment, XML, a label or a terminal.
 HOSTILE = (
@@ -143,4 +143,6 @@ def hostile() -> dict[str, Info]:
 
 
 def build(hosts: dict[str, Info], previous: Info | None = None, moment: t.Any = MOMENT, **policy: t.Any) -> Info:
-    return _build.build(hosts, _policy.Policy(today=moment.date(), **policy), moment, previous, "0.1.0", "of the tests")
+    return _build.build(
+        hosts, _roles_report.Policy(today=moment.date(), **policy), moment, previous, "0.1.0", "of the tests"
+    )

@@ -112,7 +112,7 @@ def render(wanted: dict[str, t.Any], managed: str = "Ansible managed") -> dict[s
     )
     environment.filters["comment"] = FilterModule().filters()["comment"]
     return {
-        item["path"]: environment.get_template(item["template"]).render(__frontend_plan=wanted, ansible_managed=managed)
+        item["path"]: environment.get_template(item["template"]).render(plan=wanted, ansible_managed=managed)
         for item in wanted["files"]
         if "template" in item
     }

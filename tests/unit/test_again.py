@@ -228,7 +228,7 @@ def test_where_it_cannot_be_kept_nothing_is_lost(bed, tmp_path):  # noqa: F811
 def action(monkeypatch):
     """The role's action, whose module answers C({module: True})."""
     monkeypatch.setattr(web_config.ActionModule, "_transaction", lambda *_arguments: {"module": True})
-    return frontend.ActionModule.__new__(frontend.ActionModule)
+    return frontend.WebConfigOnce.__new__(frontend.WebConfigOnce)
 
 
 def done(arguments, seconds_ago=1.0):
@@ -240,7 +240,7 @@ ARGUMENTS = {"files": [{"path": "/etc/site", "content": "a"}], "server": "nginx"
 
 
 def test_who_wants_the_very_same_takes_the_answer(action):
-    action._done = done(ARGUMENTS)
+    action.done = done(ARGUMENTS)
     assert action._transaction(dict(ARGUMENTS), {}) == {"changed": False}
 
 
@@ -255,7 +255,7 @@ def test_who_wants_the_very_same_takes_the_answer(action):
     ],
 )
 def test_everybody_else_asks_the_host(action, given, arguments):
-    action._done = given
+    action.done = given
     assert action._transaction(dict(arguments), {}) == {"module": True}
 
 

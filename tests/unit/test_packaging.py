@@ -111,8 +111,10 @@ def test_each_playbook_can_be_read_from_there(installed, syntax, name):
     [("audit", "linear"), ("audit", "free"), ("audit", "host_pinned"), ("harden", "linear"), ("harden", "free")],
 )
 def test_hosts_that_cannot_be_reached_are_reported_and_fail(installed, place, name, strategy):
+    # A batch of which no host can be reached ends harden.yml.
+    serial = {"audit": 1, "harden": 2}[name]
     done = run(
-        BIN / "ansible-playbook", "-i", "inventory.yml", f"kopano.hardening.{name}", "-e", "harden_serial=1",
+        BIN / "ansible-playbook", "-i", "inventory.yml", f"kopano.hardening.{name}", "-e", f"harden_serial={serial}",
         PWD=place, ANSIBLE_COLLECTIONS_PATH=str(installed), ANSIBLE_STRATEGY=strategy,
     )  # fmt: skip
     assert done.returncode == 2, done.stdout + done.stderr

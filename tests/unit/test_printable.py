@@ -120,16 +120,10 @@ def tasks(names: int, web: int, folder: Path) -> list[dict[str, t.Any]]:
     for number, task in enumerate(found):
         task.update({"register": f"found{number}", "ignore_errors": True})
     shown = {"ansible.builtin.debug": {"msg": "{{ [found0, found1, found2, found3, found4] }}"}}
-    verdict = {
-        "kopano.hardening.verdict": {
-            "report": {
-                "lines": ["{{ found0.results[0].error }}"],
-                "bad": ["{{ found1.results[0].error }}", "{{ hostile }}"],
-                "step": 4,
-            }
-        },
+    refused = {
+        "kopano.hardening.verify": {"part": "grade"},
         "ignore_errors": True,
-        "vars": {"hostile": EVIL.replace("\x00", "")},
+        "vars": {"verify_mode": EVIL.replace("\x00", "")},
     }
     findings = "{{ found0.findings + found2.results[0].findings + found3.findings }}"
     hosts = {"web.test": {"findings": findings, "failures": [{"message": "{{ hostile }}", "step": 4}]}}
@@ -137,7 +131,7 @@ def tasks(names: int, web: int, folder: Path) -> list[dict[str, t.Any]]:
         "kopano.hardening.report": {"path": str(folder / "report"), "hosts": hosts},
         "vars": {"hostile": EVIL.replace("\x00", "")},
     }
-    return [*found, shown, verdict, report]
+    return [*found, shown, refused, report]
 
 
 @pytest.mark.parametrize("interpreter", ["{{ ansible_playbook_python }}", "other"])

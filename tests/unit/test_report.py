@@ -26,9 +26,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 
 from . import report_bed as bed
 
@@ -263,7 +263,7 @@ def test_a_grade_that_only_waived_findings_cost_is_good_enough():
 )
 def test_a_policy_without_a_meaning_is_refused_by_name(option, value, words):
     with pytest.raises(ValueError, match=re.escape(words)):
-        _policy.Policy(**{option: value})
+        _roles_report.Policy(**{option: value})
 
 
 # --- the trend -------------------------------------------------------------------------------------------------------
@@ -859,9 +859,11 @@ def test_each_host_gets_its_own_part_of_the_answers_for_all():
 def test_an_answer_that_is_none_leaves_the_step_unknown(looked_up):
     found = gathered(
         web1={
-            "__updates_info": {"failed": True, "msg": "no"},
-            "__frontend_info": {"unreachable": True},
-            **fact(verify=graded_host(), caa={"request": {"host": "web1", "names": ["a.example"]}}),
+            **fact(
+                host={"updates": {"failed": True, "msg": "no"}, "frontend": {"failed": True}},
+                verify=graded_host(),
+                caa={"request": {"host": "web1", "names": ["a.example"]}},
+            ),
             **looked_up,
         }
     )
@@ -869,98 +871,69 @@ def test_an_answer_that_is_none_leaves_the_step_unknown(looked_up):
 
 
 @pytest.mark.parametrize(
-    ("more", "subjects", "asked"),
+    ("more", "subjects"),
     [
-        ({}, ["vhost"], [1, 2]),
-        # The certificates are in the report where they were spoken of, as that of a host that was put back is not.
-        ({"__report_said": {"failed": True}}, ["vhost", "certificate"], [1, 2]),
-        ({"__report_said": {"skipped": True}}, ["vhost"], [1, 2]),
-        ({"__certificate_verdict": {}}, ["vhost", "certificate"], [1, 2]),
-        # What a role has asked later counts.
-        ({"__frontend_info": {"findings": []}, "__updates_info": {"failed": True}}, ["updates"], [1, 2]),
+        # Other roles query certificates for their issuers. They are in the report where they were inspected.
+        ({}, ["vhost"]),
+        ({"certificate": {"result": {}}}, ["vhost"]),
+        ({"certificate": {"inspected": "found"}}, ["vhost", "certificate"]),
     ],
 )
-def test_what_the_playbook_has_asked_counts_as_asked_by_the_roles(more, subjects, asked):
-    reached = {
-        "reached": True,
-        "steps": ["updates", "certificate"],
+def test_certificates_that_no_role_has_inspected_are_not_in_the_report(more, subjects):
+    found = {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]}
+    host = {
         "updates": bed.updates(),
         "frontend": {"findings": [bed.finding("frontend.tls.override", "vhost")]},
-        "certificates": {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]},
+        "certificates": found,
     }
-    given = gathered(web1={"__report_reached": reached, **more})["web1"]
+    if "inspected" in more.get("certificate", {}):
+        more = {"certificate": {"inspected": found}}
+    given = gathered(web1=fact(host=host, **more))["web1"]
     assert sorted(item["subject"] for item in given["findings"]) == sorted(subjects)
-    assert sorted(given["asked"]) == asked
-    assert ("updates" in given) is ("__updates_info" not in more)
-    # What no tag has chosen was not asked.
-    assert gathered(web1={"__report_reached": {"reached": True, "steps": []}, **more})["web1"].get("updates") is None
+    assert sorted(given["asked"]) == [1, 2] and "updates" in given
+    # What no tag has chosen was not queried.
+    assert gathered(web1=fact(**more))["web1"].get("updates") is None
 
 
-LOOKED = {"findings": [bed.finding("frontend.tls.override", "by the fact")]}
+LOOKED = {"findings": [bed.finding("frontend.tls.override", "vhost")]}
 # As a cache of facts has it, from last week.
-OLD_FACT = {"ansible_facts": {"kopano_hardening": {"run": "0123456789abcdef", "version": 1, "frontend": LOOKED}}}
-
-
-def test_certificates_that_no_tag_has_chosen_are_not_in_the_report():
-    looked = {"results": [{"findings": [bed.finding("certificate.expiring", "certificate")]}]}
-    reached = {"reached": True, "steps": ["frontend"], "certificates": looked}
-    assert gathered(web1={"__report_reached": reached, "__report_said": {}})["web1"]["findings"] == []
+OLD_FACT = {"run": "0123456789abcdef", "version": _host_fact.VERSION, "host": {"frontend": LOOKED}}
 
 
 @pytest.mark.parametrize(
     ("variables", "subjects"),
     [
-        ({"__frontend_info": "asked"}, ["asked"]),
-        ({"__frontend_info": "asked", **fact(frontend=LOOKED)}, ["asked"]),
-        ({"__frontend_info": {"skipped": True}, **fact(frontend=LOOKED)}, ["by the fact"]),
-        ({"__frontend_info": {"failed": True}, **fact(frontend=LOOKED)}, ["by the fact"]),
-        (OLD_FACT, []),
-        ({"__certificate_looked": {"results": [{"findings": []}, "asked"]}, "__certificate_verdict": {}}, ["asked"]),
-        ({"__certificate_looked": {"results": [{"findings": []}, "for others"]}}, []),
+        (fact(host={"frontend": LOOKED}), ["vhost"]),
+        (fact(host={"frontend": {"failed": True, "msg": "no"}}), []),
+        ({"ansible_facts": {"kopano_hardening": OLD_FACT}}, []),
     ],
 )
-def test_what_was_asked_once_is_in_the_report_once(variables, subjects):
-
-    def answer(value):
-        if isinstance(value, str):
-            return {"findings": [bed.finding("frontend.tls.override", value)]}
-        return {**value, "results": [answer(one) for one in value["results"]]} if "results" in value else value
-
-    values = {key: answer(value) for key, value in variables.items()}
-    assert [item["subject"] for item in gathered(web1=values)["web1"]["findings"]] == subjects
+def test_what_this_run_has_found_is_in_the_report(variables, subjects):
+    assert [item["subject"] for item in gathered(web1=variables)["web1"]["findings"]] == subjects
 
 
 CRASH = {"msg": "MemoryError: too many"}
-REACHED = {"reached": True, "steps": ["updates", "certificate"]}
+FAILED = {"failed": True, **CRASH}
 
 
 @pytest.mark.parametrize(
-    ("variables", "expected"),
+    ("parts", "expected"),
     [
-        # As the role looks by itself, whose task never fails, ...
-        ({"__certificate_looked": {"failed": False, **CRASH}, "__certificate_verdict": {}}, ["certificate"]),
-        ({"__certificate_looked": {"failed": True, **CRASH}, "__certificate_verdict": {}}, ["certificate"]),
-        # ... as host_info says it to the playbooks, ...
-        (
-            {"__report_reached": {**REACHED, "certificates": {"failed": True, **CRASH}}, "__report_said": {}},
-            ["certificate"],
-        ),
-        ({"__report_reached": {**REACHED, "updates": {"failed": True, **CRASH}}, "__report_said": {}}, ["updates"]),
-        # ... also to one that ended at what the web server said, before anything was spoken of, ...
-        (
-            {
-                "__report_reached": {**REACHED, "failed": True, "certificates": {"failed": True, **CRASH}},
-                "__report_failures": [{"step": 2, "message": "the web server could not be checked"}],
-            },
-            ["certificate"],
-        ),
-        # ... and what was not wanted is no crash.
-        ({"__report_reached": {**REACHED, "steps": [], "certificates": {"failed": True, **CRASH}}}, []),
-        ({"__certificate_looked": {"skipped": True}, "__certificate_verdict": {}}, []),
-        ({"__report_reached": {**REACHED, "certificates": {"results": []}}, "__report_said": {}}, []),
+        # As the role inspects them itself, ...
+        ({"certificate": {"inspected": CRASH}}, ["certificate"]),
+        ({"certificate": {"inspected": FAILED}}, ["certificate"]),
+        # ... as they were queried for all roles, ...
+        ({"host": {"updates": FAILED}}, ["updates"]),
+        # ... also of a host on which no role came to inspect them, ...
+        ({"host": {"certificates": FAILED}, "failures": [{"step": 2, "message": "no web server"}]}, ["certificate"]),
+        # ... and what was not queried is no crash.
+        ({"certificate": {"result": {}}}, []),
+        ({"certificate": {"inspected": {"results": []}}, "host": {"certificates": FAILED}}, []),
+        ({}, []),
     ],
 )
-def test_a_check_that_crashed_is_unknown_with_its_reason(variables, expected):
+def test_a_check_that_crashed_is_unknown_with_its_reason(parts, expected):
+    variables = fact(**parts)
     found = gathered(web1=variables)
     (host,) = bed.build(found)["hosts"]
     findings = [item for item in host["findings"] if item["id"].endswith(".not_checked")]
@@ -978,9 +951,9 @@ def test_hosts_that_are_not_there_are_not_forgotten():
         ["web1", "web5"],
         ["web1", "web2"],
         web1={},
-        web2={"__report_reached": {"failed": True, "reached": False, "msg": "No route to host"}},
+        web2=fact(unreachable="No route to host", failures=[{"step": 2, "message": "query: No route to host"}]),
         web3={},
-        web4={"__report_failures": [{"step": 2, "message": "frontend: no"}], "__updates_info": bed.updates()},
+        web4=fact(failures=[{"step": 2, "message": "frontend: no"}], host={"updates": bed.updates()}),
     )
     assert {name: given["state"] for name, given in found.items()} == {
         "web1": "ok",

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The modules that roles and playbooks are made of: verdict, role_options, reach, and frontend up to its plan."""
+"""What the actions of roles have in common: options, one query of the host, what is kept; the role frontend's plan."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ import os
 import re
 import subprocess
 import sys
+import types
 
 import pytest
+from ansible.errors import AnsibleConnectionFailure
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
 
+from ansible_collections.kopano.hardening.plugins.action import failure as _failure_action
+from ansible_collections.kopano.hardening.plugins.action import frontend as _frontend_action
+from ansible_collections.kopano.hardening.plugins.action import verify as _verify_action
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import options as _ansible_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import action as _action
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 
 from . import plays, role_frontend
 from .conftest import COLLECTIONS
 
-VERDICTS = [
-    ({"lines": ["a", "b"], "bad": []}, {"failed": False, "changed": False, "msg": ["a", "b"]}),
-    (
-        {"lines": ["a"], "bad": ["c"], "more": 1},
-        {"failed": True, "changed": False, "msg": ["a"], "bad": ["c"], "failures": []},
-    ),
-]
-NO_REPORTS = [
-    ("{{ omit }}", "report: it must be a dictionary"),
-    ({"bad": []}, "report.lines: it must be a list"),
-    ({"lines": [], "bad": "no"}, "report.bad: it must be a list"),
-]
 OPTIONS = [
     ({}, None),
     ({"verify_minimum_grade": "A", "updates_apply": "security"}, None),
@@ -47,72 +44,38 @@ OPTIONS = [
 ]
 # A host that cannot have what is wanted, and one of others.
 DIFFERING = [({"servers": []}, "failed", "error"), ({"managed_by": "ucs"}, "skipped", "skip")]
-REPORTS = [
-    {"step": 1, "lines": ["a"], "bad": []},
-    {"step": 4, "lines": ["b"], "bad": ["c", "e"]},
-    {"lines": [], "bad": ["d"]},
-]
-OLD_FACT = {"run": "0123456789abcdef", "version": 1, "verify": {"report": {"lines": ["A+  mail:443"], "bad": []}}}
-UNDEFINED = {"updates": "{{ nobody_knows_this }}"}
+OLD_FACT = {
+    "run": "0123456789abcdef",
+    "version": _host_fact.VERSION,
+    "verify": {"report": {"lines": ["A+  mail:443"], "bad": []}},
+}
 
 
 def task(module, /, variables=None, **arguments):
     return {f"kopano.hardening.{module}": arguments, "vars": variables or {}}
 
 
-def reach(question, **variables):
-    return task(
-        "reach", {"question_of_test": question, **variables},
-        roles=["updates", "report"], question="question_of_test", steps=["updates"],
-    )  # fmt: skip
-
-
 def info_of(differing):
     return {**role_frontend.host("nginx", "debian"), **differing}
-
-
-def frontend(differing):
-    return plays.delegated("frontend", {"info": info_of(differing)})
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What the tasks of all tests return, which one play runs, in check mode."""
     tasks = {
-        **{("verdict", number): task("verdict", report=report) for number, (report, _result) in enumerate(VERDICTS)},
-        **{("no report", number): task("verdict", report=report) for number, (report, _words) in enumerate(NO_REPORTS)},
         **{
             ("options", number): task("role_options", variables, roles=["updates", "frontend", "verify"])
             for number, (variables, _words) in enumerate(OPTIONS)
         },
         "no role": task("role_options", roles=["mail"]),
         "mode": task("role_options", {"verify_mode": "slow"}, roles=["verify"]),
-        **{("frontend", number): frontend(differing) for number, (differing, _word, _key) in enumerate(DIFFERING)},
-        "no data": task("frontend", info="none"),
-        "reach": reach({"frontend": {}, "updates": {"now": "2020-01-01T00:00:00Z"}, "web_config": False}),
-        "reach, refused": reach(UNDEFINED, updates_apply="some"),
-        "reach, undefined": reach(UNDEFINED),
-        "reach, refused by the host": reach({"updates": {"max_metadata_age": 0}}),
         # As a cache of facts has it from an earlier run.
         "old grades": {"ansible.builtin.set_fact": {"kopano_hardening": OLD_FACT, "cacheable": True}},
         "check of old grades": {"kopano.hardening.verify": {"part": "check"}},
-        "several": task("verdict", report=REPORTS),
-        "several and none": task("verdict", report=[*REPORTS, "none"]),
     }
     interpreter = f"ansible_python_interpreter={sys.executable}"
     done = plays.run(tmp_path_factory.mktemp("role_actions"), tasks, "--check", "-e", interpreter)
     return {name: one.result for name, one in done.items()}
-
-
-@pytest.mark.parametrize("number", range(len(VERDICTS)))
-def test_the_lines_are_said_and_the_bad_fails(results, number):
-    assert results["verdict", number] == VERDICTS[number][1]
-
-
-@pytest.mark.parametrize("number", range(len(NO_REPORTS)))
-def test_what_is_no_report_is_no_pass(results, number):
-    result = results["no report", number]
-    assert result["failed"] is True and NO_REPORTS[number][1] in result["msg"]
 
 
 @pytest.mark.parametrize("number", range(len(OPTIONS)))
@@ -146,21 +109,6 @@ def test_the_words_are_those_of_the_role_itself(tmp_path, results):
     assert results["mode"]["msg"] in done.stdout
 
 
-@pytest.mark.parametrize("number", range(len(DIFFERING)))
-def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(results, number):
-    differing, word, key = DIFFERING[number]
-    result = results["frontend", number]
-    assert result[word] is True and result["changed"] is False
-    words = role_frontend.plan(info_of(differing))[key]
-    assert words and result["plan"][key] == words
-    assert words in (result.get("msg", ""), result.get("skip_reason"))
-
-
-def test_what_the_plan_is_made_of_is_needed(results):
-    result = results["no data"]
-    assert result["failed"] is True and result["msg"].endswith("missing required arguments: info")
-
-
 def test_grades_of_another_run_are_no_pass(results):
     assert results["old grades"]["ansible_facts"]["kopano_hardening"]["verify"]
     result = results["check of old grades"]
@@ -168,35 +116,204 @@ def test_grades_of_another_run_are_no_pass(results):
     assert result["msg"] == "no endpoint of this host was graded in this run"
 
 
-def test_reach_asks_what_the_question_says(results):
-    result = results["reach"]
-    assert result["failed"] is False, result
-    assert result["reached"] is True and result["changed"] is False and result["steps"] == ["updates"]
-    assert "updates" in result and not {"frontend", "web_config", "certificates"} & set(result)
+# --- one host, whose module host_info is played -----------------------------------------------------------------------
 
 
-def test_reach_refuses_options_before_the_question_is_read(results):
-    result = results["reach, refused"]
-    assert (result["failed"], result["step"]) == (True, 1)
-    assert result["msg"] == "value of updates_apply must be one of: none, security, all, got: some"
-    result = results["reach, undefined"]
-    assert result["failed"] is True and "nobody_knows_this" in result["msg"] and "step" not in result
+class Host:
+    """What an action gets of Ansible, with a host that returns this; what it was queried for."""
+
+    def __init__(self, found=None, lost=None, check_mode=False, **task):
+        self.found, self.lost, self.queried = found or {}, lost, []
+        self._loader = DataLoader()
+        self._templar = Templar(loader=self._loader)
+        self._task = types.SimpleNamespace(check_mode=check_mode, args=task)
+
+    def _execute_module(self, name, module_args, task_vars):
+        assert name == "kopano.hardening.host_info"
+        self.queried.append(module_args)
+        if self.lost:
+            raise self.lost
+        return {**{part: {} for part in module_args}, **self.found}
 
 
-def test_what_the_host_refuses_is_a_host_that_was_reached(results):
-    result = results["reach, refused by the host"]
-    words = "max_metadata_age: 0 is less than 1 hour"
-    assert (result["failed"], result["reached"], result["msg"]) == (True, True, words)
+class Frontend(Host, _frontend_action.ActionModule):
+    pass
 
 
-def test_several_reports_are_one_verdict(results):
-    result = results["several"]
-    assert result["failed"] is True and (result["msg"], result["bad"]) == (["a", "b"], ["c", "e", "d"])
-    (failure,) = result["failures"]
-    assert failure["step"] == 4 and failure["message"].endswith(": c; e")
-    result = results["several and none"]
-    assert result["failed"] is True and "report: it must be a dictionary" in result["msg"]
+class Verify(Host, _verify_action.ActionModule):
+    pass
 
+
+ROLES = [f"kopano.hardening.{role}" for role in ("updates", "certificate", "frontend", "caa", "verify")]
+
+
+def test_a_host_is_queried_once_for_all_roles_that_follow_in_the_play():
+    action = Frontend()
+    known = action.query({"ansible_play_role_names": ROLES}, "frontend")
+    assert action.queried == [{"frontend": {"server": "auto"}, "certificates": {}, "web_config": True}]
+    assert set(known) == {"frontend", "certificates", "web_config"}
+    later = _host_fact.variables_with({"ansible_play_role_names": ROLES}, host=known)
+    assert Verify().query(later, "frontend") == known
+
+
+@pytest.mark.parametrize(
+    ("variables", "check_mode", "queried"),
+    [
+        ({}, False, {"frontend", "web_config"}),
+        ({}, True, {"frontend"}),
+        ({"ansible_play_role_names": ["kopano.hardening.verify"]}, False, {"frontend", "web_config"}),
+        ({"ansible_play_role_names": ROLES, "ansible_run_tags": ["frontend"]}, False, {"frontend", "web_config"}),
+        (
+            {"ansible_play_role_names": ROLES, "ansible_skip_tags": ["caa"], "certificate_source": "selfsigned"},
+            False,
+            {"frontend", "web_config"},
+        ),
+        # It runs, so it is chosen, whatever its tags are.
+        (
+            {"ansible_play_role_names": [ROLES[2], ROLES[4], ROLES[0]], "ansible_run_tags": ["updates"]},
+            False,
+            {"frontend", "updates", "web_config"},
+        ),
+        # What comes before it in the play has been done, or is not chosen.
+        (
+            {"ansible_play_role_names": [*ROLES[2:], *ROLES[:2]], "certificate_source": "selfsigned"},
+            False,
+            {"frontend", "certificates", "updates"},
+        ),
+    ],
+)
+def test_what_a_host_is_queried_for(variables, check_mode, queried):
+    action = Frontend(check_mode=check_mode)
+    action.query(variables, "frontend")
+    assert [set(arguments) for arguments in action.queried] == [queried]
+
+
+def test_a_role_that_is_there_twice_looks_ahead_from_its_last_place():
+    action = Frontend()
+    variables = {"ansible_play_role_names": [ROLES[2], ROLES[1], ROLES[2], ROLES[4]]}
+    action.query(variables, "frontend")
+    action.query(variables, "frontend", first=False)
+    assert [set(arguments) for arguments in action.queried] == [
+        {"frontend", "certificates", "web_config"},
+        {"frontend", "web_config"},
+    ]
+
+
+def test_what_is_known_is_not_queried_again():
+    action = Frontend(check_mode=True)
+    known = {"updates": {"failed": True, "msg": "no"}}
+    variables = _host_fact.variables_with({"ansible_play_role_names": [*ROLES[2:], ROLES[0]]}, host=known)
+    assert action.query(variables, "frontend")["updates"] == known["updates"]
+    assert [set(arguments) for arguments in action.queried] == [{"frontend", "certificates"}]
+
+
+@pytest.mark.parametrize(
+    ("host", "reached", "message"),
+    [
+        ({"lost": AnsibleConnectionFailure("No route to host")}, False, "the host cannot be reached: No route to host"),
+        (
+            {"found": {"failed": True, "msg": "frontend.server: caddy"}},
+            True,
+            "the host could not be queried: frontend.server: caddy",
+        ),
+    ],
+)
+def test_a_host_that_cannot_be_queried_fails_with_the_reason(host, reached, message):
+    with pytest.raises(_action.RoleError) as raised:
+        Frontend(**host).query({}, "frontend")
+    assert (str(raised.value), raised.value.result) == (message, {"reached": reached})
+
+
+def test_a_host_that_is_lost_on_the_way_has_failed(monkeypatch):
+    class Lost(_action.RoleAction):
+        ROLE = "verify"
+
+        def options(self, _variables):
+            return {}
+
+        def act(self, _options, _variables):
+            raise AnsibleConnectionFailure("Broken pipe")
+
+    monkeypatch.setattr(_action.ActionBase, "run", lambda *_arguments: {})
+    result = Lost.__new__(Lost).run(task_vars={})
+    assert (result["failed"], result["reached"], result["step"]) == (True, False, 5)
+    assert result["msg"] == "the host cannot be reached: Broken pipe"
+
+
+def test_a_part_that_failed_fails_only_who_needs_it():
+    action = Verify({"frontend": {"failed": True, "msg": "it hangs"}, "certificates": {"results": []}})
+    host = action.query({"ansible_play_role_names": ROLES}, "certificates")
+    assert action.checked(host, "certificates") == {"results": []}
+    with pytest.raises(_action.RoleError, match="the web server could not be checked: it hangs"):
+        action.checked(host, "frontend")
+
+
+@pytest.mark.parametrize("number", range(len(DIFFERING)))
+def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(number):
+    differing, word, key = DIFFERING[number]
+    message = role_frontend.plan(info_of(differing))[key]
+    assert message
+    action = Frontend({"frontend": info_of(differing)}, check_mode=True, part="deploy")
+    try:
+        result = action.act(action.options({}), {})
+    except _action.RoleError as error:
+        assert word == "failed"
+        assert (str(error), error.result["plan"][key]) == (message, message)
+    else:
+        assert result[word] is True and not result.get("changed")
+        assert (result["skip_reason"], result["plan"][key], result["lines"]) == (message, message, [message])
+
+
+def test_a_part_that_there_is_none_is_refused():
+    action = Frontend(part="guess")
+    with pytest.raises(_action.RoleError, match="part: 'guess' is none of inspect, deploy"):
+        action.act(action.options({}), {})
+
+
+def test_the_first_role_refuses_options_of_those_that_follow():
+    variables = {"ansible_play_role_names": ROLES, "verify_mode": "slow", "caa_timeout": 0, "updates_apply": "some"}
+    with pytest.raises(_action.RoleError) as raised:
+        Frontend().options(variables)
+    assert str(raised.value) == (
+        "caa_timeout: 0 is less than 1; value of verify_mode must be one of: full, quick, got: slow"
+    )
+    assert raised.value.result == {"step": 4}
+    # Those that were checked already are not checked again.
+    with pytest.raises(_action.RoleError, match=r"^value of verify_mode"):
+        Verify().options(_host_fact.variables_with(variables))
+
+
+# --- what a playbook records -----------------------------------------------------------------------------------------
+
+
+def recorded(result, **options):
+    action = _failure_action.ActionModule.__new__(_failure_action.ActionModule)
+    action._templar = Templar(loader=DataLoader())
+    variables = {"ansible_failed_result": result, "ansible_failed_task": {"name": "Deploy the TLS policy"}}
+    kept = action._record({"step": 2, **options}, variables)["ansible_facts"]["kopano_hardening"]
+    return kept["failures"], kept.get("unreachable")
+
+
+@pytest.mark.parametrize(
+    ("result", "failure", "unreachable"),
+    [
+        ({"msg": "port 443 is taken"}, (2, "port 443 is taken"), None),
+        ({"msg": ["a line"], "bad": ["c", "e"], "step": 4}, (4, "c; e"), None),
+        ({}, (2, "it failed"), None),
+        (
+            {"msg": "Task failed: the host cannot be reached: no route", "reached": False},
+            (2, "the host cannot be reached: no route"),
+            "no route",
+        ),
+    ],
+)
+def test_what_failed_is_kept_for_the_report(result, failure, unreachable):
+    step, message = failure
+    failures = [{"step": step, "message": f"Deploy the TLS policy: {message}"}]
+    assert recorded(result) == (failures, unreachable)
+
+
+# --- tags ------------------------------------------------------------------------------------------------------------
 
 TAGS = [
     (["all"], [], ["updates", "caa"]),

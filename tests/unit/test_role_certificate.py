@@ -1,42 +1,47 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role certificate: its options, what speaks against an order, and what it says."""
+"""The role certificate: its options, its parts on a made-up host, and what it reports."""
 
 from __future__ import annotations
 
 import copy
-import re
 import ssl
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
+from ansible_collections.kopano.hardening.plugins.action import certificate as _action
+from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, certificate_install
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import RoleError
 
 from .role_frontend import host, vhost
 
-ROLE = Path(__file__).parents[2] / "roles" / "certificate"
+ROLES = Path(__file__).parents[2] / "roles"
 
 
-def load(name):
-    return yaml.safe_load((ROLE / name).read_text())
+def load(role):
+    return yaml.safe_load((ROLES / role / "defaults" / "main.yml").read_text())
 
 
-DEFAULTS = load("defaults/main.yml")
+DEFAULTS = {name.removeprefix("certificate_"): value for name, value in load("certificate").items()}
+OF_OTHERS = {name: {**load("caa"), **load("frontend")}[name] for name in _roles_options.OF_OTHERS["certificate"]}
 SITE = {"certificate": "/etc/tls/chain.pem", "key": "/etc/tls/key.pem"}
 ACME = {"source": "acme", "acme_terms_agreed": True}
 DNS = {**ACME, "acme_challenge": "dns-01", "acme_dns_server": "192.0.2.53", "acme_dns_key_name": "k"}
 
 
 def options(**changes):
-    """The role's options as it hands them to its filters."""
-    told = re.findall(r"'(\w+)':", load("vars/main.yml")["__certificate_options"])
-    values = {name: copy.deepcopy(DEFAULTS[f"certificate_{name}"]) for name in told}
+    """The role's options as its action has them."""
+    values = copy.deepcopy({**DEFAULTS, **OF_OTHERS})
     assert set(changes) <= set(values)
     return {**values, **changes}
 
@@ -65,7 +70,7 @@ def info(*vhosts):
     ],
 )
 def test_options_that_work_are_not_refused(changes):
-    assert _roles_certificate.option_errors(options(**changes), SITE) == []
+    assert _roles_certificate.option_errors(options(**changes)) == []
 
 
 @pytest.mark.parametrize(
@@ -99,51 +104,57 @@ def test_options_that_work_are_not_refused(changes):
     ],
 )
 def test_options_that_cannot_work_are_named(changes, words):
-    found = _roles_certificate.option_errors(options(**changes), SITE)
+    found = _roles_certificate.option_errors(options(**changes))
     assert len(found) == 1 and words in found[0], found
 
 
 def test_certbots_own_files_are_no_place_to_install_at():
-    goal = {"certificate": "/etc/letsencrypt/live/a/fullchain.pem", "key": "/etc/letsencrypt/live/a/privkey.pem"}
-    found = _roles_certificate.option_errors(options(**ACME), goal)
+    own = {
+        "frontend_tls_certificate": "/etc/letsencrypt/live/a/fullchain.pem",
+        "frontend_tls_certificate_key": "/etc/letsencrypt/live/a/privkey.pem",
+    }
+    found = _roles_certificate.option_errors(options(**ACME, **own))
     assert [line.partition(":")[0] for line in found] == ["certificate_path", "certificate_key_path"]
-    # Who has nothing installed may have them served.
-    assert _roles_certificate.option_errors(options(), goal) == []
+    # Where nothing is installed they may be served.
+    assert _roles_certificate.option_errors(options(**own)) == []
 
 
 def test_no_secret_is_in_what_is_said_of_options():
     secret = "two words\n"
     found = _roles_certificate.option_errors(
-        options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret}), SITE
+        options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret})
     )
     assert len(found) == 2 and not any("two words" in line for line in found)
 
 
-@pytest.mark.parametrize("file", ["install.yml", "acme.yml"])
-def test_the_modules_are_told_options_that_they_have(file):
-    specs = {
-        "kopano.hardening.certificate_install": certificate_install.ARGUMENT_SPEC,
-        "kopano.hardening.acme_certificate": acme_certificate.ARGUMENT_SPEC,
-    }
-    asked = []
+PAIRS = [
+    {"chain": "a", "key": "b"},
+    {"chain_file": "/a.pem", "key_file": "/a.key"},
+]
+EVERY = options(**{name: "x" for name, value in DEFAULTS.items() if value == ""})
 
-    def walk(item):
-        if isinstance(item, dict):
-            asked.extend((name, value) for name, value in item.items() if name in specs)
-            item = list(item.values())
-        for value in item if isinstance(item, list) else ():
-            walk(value)
 
-    walk(load(f"tasks/{file}"))
-    assert asked
-    for name, told in asked:
-        assert set(told) <= set(specs[name]), name
+@pytest.mark.parametrize("values", [options(), EVERY, options(**DNS)])
+def test_the_modules_get_options_that_they_have(values):
+    made = _roles_certificate.installation(values, ["a.test"])
+    brought = [_roles_certificate.installation(values, ["a.test"], pair) for pair in PAIRS]
+    renewed = _roles_certificate.renewal(values, [{"chain_file": "/a.pem", "key_file": "/a.key"}])
+    known = certificate_install.ARGUMENT_SPEC
+    for arguments in (made, *brought, renewed):
+        assert set(arguments) <= set(known)
+        assert all(set(item) <= set(known["certificates"]["options"]) for item in arguments["certificates"])
+    assert set(made["self_signed"]) == set(known["self_signed"]["options"])
+    order = _roles_certificate.order(values, ["a.test"])
+    assert set(order) <= set(acme_certificate.ARGUMENT_SPEC)
+    assert set(order.get("dns", {})) in (set(), set(acme_certificate.ARGUMENT_SPEC["dns"]["options"]))
+    for pair in PAIRS:
+        assert set(_roles_certificate.judgement(values, pair, ["a.test"])) <= set(_host_options.CERTIFICATES)
 
 
 # --- what a host serves ----------------------------------------------------------------------------------------------
 
 
-def test_names_are_those_that_somebody_could_ask_for():
+def test_names_are_those_that_a_client_could_request():
     found = _roles_certificate.served_names(
         info(
             vhost("nginx", names=["mail.example.org", "*.example.org", "_"]),
@@ -154,8 +165,8 @@ def test_names_are_those_that_somebody_could_ask_for():
     assert found == ["mail.example.org"]
 
 
-def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for():
-    found = _roles_certificate.asked(
+def test_each_certificate_is_inspected_once_with_all_names_that_it_is_for():
+    found = _roles_certificate.served(
         info(
             vhost("nginx", names=["a.example.org"], certificate="/a.pem", key="/a.key"),
             vhost("nginx", names=["b.example.org"], certificate="/b.pem", key=None),
@@ -171,17 +182,19 @@ def test_each_certificate_is_looked_at_once_with_all_names_that_it_is_there_for(
     ]
 
 
-def test_of_certificates_that_were_installed_here_only_those_are_looked_at():
-    places = _roles_certificate.places(SITE, ["ecdsa", "rsa"])
-    found = _roles_certificate.asked({"skipped": True}, {}, places, ["mail.example.org"])
-    assert [item["chain"] for item in found] == [place["path"] for place in places]
+def test_certificates_that_are_installed_are_where_the_site_reads_them():
+    of_site = {"frontend_tls_certificate": SITE["certificate"], "frontend_tls_certificate_key": SITE["key"]}
+    found = _roles_certificate.installed(
+        options(**ACME, **of_site, acme_key_types=["ecdsa", "rsa"]), ["mail.example.org"]
+    )
+    assert [item["chain"] for item in found] == [SITE["certificate"], "/etc/tls/chain-rsa.pem"]
     assert found[0] == {"chain": SITE["certificate"], "key": SITE["key"], "names": ["mail.example.org"]}
 
 
 def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
     places = _roles_certificate.places(SITE, ["ecdsa"])
-    assert _roles_certificate.stand_ins(places, [], ["mail.example.org"]) == []
-    files = _roles_certificate.stand_ins(places, [SITE["key"]], ["mail.example.org"])
+    assert _roles_certificate.placeholders(places, [], ["mail.example.org"]) == []
+    files = _roles_certificate.placeholders(places, [SITE["key"]], ["mail.example.org"])
     assert [entry["path"] for entry in files] == list(SITE.values()) and files[1]["mode"] == "0600"
     known = _transaction_options.ARGUMENT_SPEC["files"]["options"]
     assert all(set(entry) <= set(known) for entry in files)
@@ -191,7 +204,7 @@ def test_a_rehearsal_gets_a_pair_where_one_is_missing(tmp_path):
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tmp_path / "both")
 
 
-def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_stand_in_of_its_kind():
+def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_placeholder_of_its_kind():
     places = _roles_certificate.places({**SITE, "key": "/etc/tls.d/key"}, ["ecdsa", "rsa"])
     assert [(place["path"], place["key_path"]) for place in places] == [
         ("/etc/tls/chain.pem", "/etc/tls.d/key"),
@@ -201,7 +214,7 @@ def test_a_second_kind_of_key_has_a_place_beside_the_first_and_a_stand_in_of_its
     named = {**SITE, "certificate_rsa": "/etc/rsa.pem", "key_rsa": "/etc/rsa.key"}
     assert _roles_certificate.places(named, ["ecdsa", "rsa"])[1]["path"] == "/etc/rsa.pem"
     assert _roles_certificate.places(named, ["rsa"])[0]["path"] == SITE["certificate"]
-    chain, _key = _roles_certificate.stand_ins(places, [places[1]["path"]], [])
+    chain, _key = _roles_certificate.placeholders(places, [places[1]["path"]], [])
     assert chain["path"] == places[1]["path"]
     assert _x509_certificate.read_certificate(ssl.PEM_cert_to_DER_cert(chain["content"])).key.type == "RSA"
 
@@ -245,16 +258,14 @@ def test_records_that_forbid_or_are_not_known_speak_against_an_order(answer, wor
 
 def test_names_that_are_not_reached_speak_against_an_order_once_for_each_reason():
     reach = [("a.test", None), ("b.test", "no address"), ("c.test", "elsewhere"), ("d.test", "no address")]
-    found = _roles_certificate.objections(
-        {"skipped": True}, {"results": [{"name": name, "error": error} for name, error in reach]}
-    )
+    found = _roles_certificate.objections(None, {"results": [{"name": name, "error": error} for name, error in reach]})
     assert found == ["b.test d.test: no address", "c.test: elsewhere"]
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- what is reported ------------------------------------------------------------------------------------------------
 
 
-def looked(path="/a.pem", usable=True, **more):
+def inspected(path="/a.pem", usable=True, **more):
     finding = {"id": "certificate.x", "severity": "warn", "subject": "CN=a", "message": "Soon.", "fix": "renew"}
     return {
         "path": path,
@@ -265,12 +276,12 @@ def looked(path="/a.pem", usable=True, **more):
     }
 
 
-def said_of(*results, outcome=None):
+def report_on(*results, outcome=None):
     return _roles_certificate.report({"results": list(results)}, [], outcome or {})
 
 
-def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_first():
-    report = said_of(looked(), looked("/b.pem", False, certificate={}, findings=[]))
+def test_each_certificate_is_reported_with_whether_it_can_be_used_and_then_the_worst_first():
+    report = report_on(inspected(), inspected("/b.pem", False, certificate={}, findings=[]))
     assert report["lines"] == [
         "/a.pem: usable, valid until 2027-01-01T00:00:00Z",
         "fail: certificate.x (CN=a): Soon.",
@@ -280,20 +291,406 @@ def test_of_each_certificate_is_said_whether_it_can_be_used_and_then_the_worst_f
     assert report["bad"] == []
 
 
-def test_what_could_not_be_looked_at_is_unknown_and_what_was_not_there_is_said():
-    # Not failed: the role goes on with the others.
+def test_what_could_not_be_inspected_is_unknown_and_what_was_not_there_is_reported():
     report = _roles_certificate.report(
-        {"failed": False, "msg": "no openssl"}, [{"chain": "/a.pem"}, {"chain": "/b.pem"}], {}
+        {"failed": True, "msg": "no openssl"}, [{"chain": "/a.pem"}, {"chain": "/b.pem"}], {}
     )
     assert report["lines"] == ["unknown: /a.pem: no openssl", "unknown: /b.pem: no openssl"]
-    assert _roles_certificate.report({"skipped": True}, [], {})["lines"] == ["no certificate to look at"]
-    # The playbooks name none: the host is asked for those that it serves.
+    assert _roles_certificate.report({"results": []}, [], {})["lines"] == ["no certificate to inspect"]
+    # Whose virtual hosts could not be read has none by name.
     report = _roles_certificate.report({"failed": True, "msg": "no openssl"}, [], {})
     assert report["lines"] == ["unknown: certificate.not_checked: no openssl"]
 
 
 @pytest.mark.parametrize("failed", [True, False])
-def test_an_order_is_said_first_and_fails_the_host_if_it_failed(failed):
-    report = said_of(looked(findings=[]), outcome={"line": "ordered", "failed": failed})
+def test_an_order_is_reported_first_and_fails_the_host_if_it_failed(failed):
+    report = report_on(inspected(findings=[]), outcome={"line": "ordered", "failed": failed})
     assert report["lines"][0] == "ordered"
     assert report["bad"] == (["ordered"] if failed else [])
+
+
+# --- the parts on a made-up host -------------------------------------------------------------------------------------
+
+NAMES = ["mail.example.org"]
+PLACE = "/etc/kopano-hardening/tls/fullchain.pem"
+GOOD = inspected(PLACE, findings=[])
+INSTALLED = {
+    "changed": True,
+    "diff": [{"after": "x"}],
+    "units": ["kopano-ical"],
+    "served": NAMES,
+    "kept": ["id-1"],
+    "reason": "",
+    "missing": [],
+}
+SELF_SIGNED = {**INSTALLED, "units": [], "kept": [], "reason": "it is not there"}
+NEEDED = {
+    "changed": False,
+    "needed": True,
+    "reason": "there is none yet",
+    "account_uri": "",
+    "caa_identities": ["ca.test"],
+    "certificates": [{"chain_file": "/etc/letsencrypt/chain", "key_file": "/etc/letsencrypt/key"}],
+}
+UNNEEDED = {**NEEDED, "needed": False, "reason": ""}
+PERMITTED = {"results": [verdict("permitted")]}
+REACHED = {"results": [{"name": NAMES[0], "error": None}]}
+FAILED = {"failed": True, "msg": "it is broken"}
+HOST = {"updates": {"pending": 0}, "frontend": info(), "certificates": {"results": []}, "web_config": {}}
+QUERIED = {"frontend": info(), "certificates": {"results": []}}
+FROM = "from https://acme-v02.api.letsencrypt.org/directory"
+STAYS = "the one before goes on being served"
+BOOTSTRAP = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
+
+
+class Task:
+    def __init__(self, part, check_mode, more):
+        self.args, self.check_mode = {"part": part, **more}, check_mode
+
+
+class Host(_action.ActionModule):
+    """The action where each module returns what a test says, by its name without the collection's; the last one again
+    and again. What is called is noted, in its order."""
+
+    def __init__(self, values, fact=None, check=False, **results):
+        self.values, self.check, self.results = options(**values), check, {"host_info": QUERIED, **results}
+        self.variables = _host_fact.update({}, **(fact or {}))
+        self.calls = []
+
+    def part(self, part, **more):
+        self._task = Task(part, self.check, more)
+        result = self.act(self.values, self.variables)
+        self.variables = {"ansible_facts": {**self.variables["ansible_facts"], **result.get("ansible_facts", {})}}
+        return result
+
+    @property
+    def fact(self):
+        return _host_fact.read(self.variables)
+
+    def called(self, name):
+        return [arguments for one, arguments in self.calls if one == name]
+
+    def _result(self, name, arguments):
+        self.calls.append((name, arguments))
+        results = self.results.get(name, {"changed": False})
+        result = (results.pop(0) if len(results) > 1 else results[0]) if isinstance(results, list) else results
+        if isinstance(result, Exception):
+            raise result
+        return copy.deepcopy(result)
+
+    def _execute_module(self, name, module_args, task_vars):
+        return self._result(name.rpartition(".")[2], module_args)
+
+    def run_action(self, name, variables, arguments):
+        return self._result(name.rpartition(".")[2], arguments)
+
+    def run_here(self, module, **arguments):
+        result = self._result(module.__name__.rpartition(".")[2], arguments)
+        if result.get("failed"):
+            raise RoleError(result["msg"])
+        return result
+
+    def query(self, variables, *parts, first=True):
+        known = _host_fact.read(variables).get("host") or {}
+        if not set(parts) <= set(known):
+            known = {**known, **self._result("host_info", {"parts": set(parts)})}
+        return known
+
+
+def acme(fact=None, check=False, **results):
+    """A host whose certificate a CA is to issue; what results says nothing of goes well."""
+    given = {"acme_certificate": [NEEDED, {"changed": True}], "certificate_install": INSTALLED}
+    given.update({"certificate_info": {"results": [GOOD]}, "caa_info": PERMITTED, "acme_reach_info": REACHED})
+    return Host({**ACME, "names": NAMES}, fact, check, **{**given, **results})
+
+
+def checked(host):
+    """What part check makes of it: lines, and what it fails for."""
+    result = host.part("check")
+    assert bool(result.get("failed")) == bool(result.get("bad")) and result["_ansible_verbose_always"]
+    return result["msg"], result.get("bad")
+
+
+def test_what_is_installed_is_returned_reported_and_drops_what_is_no_longer_true():
+    host = Host({"source": "selfsigned", "names": NAMES}, {"host": HOST}, certificate_install=SELF_SIGNED)
+    result = host.part("install")
+    place = {"path": PLACE, "key_path": "/etc/kopano-hardening/tls/privkey.pem", "key_type": "ecdsa"}
+    assert (result["certificates"], result["names"], result["missing"]) == ([place], NAMES, [])
+    assert result["changed"] and result["diff"] == SELF_SIGNED["diff"]
+    assert result["msg"] == f"installed {PLACE}; self-signed, {_roles_certificate.UNTRUSTED}"
+    assert set(host.fact["host"]) == {"updates"}
+    (arguments,) = host.called("certificate_install")
+    assert arguments["self_signed"] == {"names": NAMES, "days": 90, "bootstrap": False}
+    assert (arguments["renewal"], arguments["kopano"]) == (False, True)
+
+
+def test_what_is_there_already_changes_nothing_and_is_reported_only_if_no_client_trusts_it():
+    same = {**INSTALLED, "changed": False, "diff": []}
+    host = Host({"source": "selfsigned", "names": NAMES}, {"host": HOST}, certificate_install=same)
+    result = host.part("install")
+    assert result["msg"] == f"{PLACE} is self-signed: {_roles_certificate.UNTRUSTED}" and "changed" not in result
+    assert host.fact["host"] == HOST
+    assert "msg" not in acme(certificate_install=same).part("install")
+
+
+def test_a_dry_run_reports_what_it_would_install_and_inspects_nothing_that_is_missing():
+    host = Host({"source": "selfsigned", "names": NAMES}, {"host": HOST}, True,
+                certificate_install={**INSTALLED, "missing": [PLACE]})  # fmt: skip
+    result = host.part("install")
+    assert result["missing"] == [PLACE]
+    assert result["msg"] == f"would install {PLACE}; for kopano-ical; what it replaced is kept as id-1"
+    assert host.fact["host"] == HOST
+    host.part("order")
+    assert checked(host) == (["no certificate to inspect"], None)
+    assert not host.called("certificate_info") and host.fact["certificate"]["inspected"] == {"results": []}
+
+
+def test_names_that_no_option_has_are_those_of_the_virtual_hosts():
+    frontend = {"frontend": info(vhost("nginx", names=NAMES))}
+    host = Host({"source": "selfsigned"}, host_info=frontend, certificate_install=INSTALLED)
+    assert host.part("install")["names"] == NAMES
+    assert host.called("host_info") == [{"parts": {"frontend"}}]
+    host = Host({"source": "selfsigned"}, {"host": HOST})
+    with pytest.raises(RoleError, match="leaves the choice to this host, which has no TLS virtual host; name them"):
+        host.part("install")
+    assert not host.calls
+
+
+def test_where_nothing_is_to_be_installed_only_what_is_served_is_inspected():
+    good = {"results": [inspected("/a.pem", findings=[])]}
+    host = Host({}, host_info={"frontend": info(vhost("nginx")), "certificates": good})
+    assert "certificates" not in host.part("install")
+    host.part("order")
+    assert checked(host) == (["/a.pem: usable, valid until 2027-01-01T00:00:00Z"], None)
+    assert [name for name, _arguments in host.calls] == ["host_info"]
+    assert host.fact["certificate"]["inspected"] == good
+
+
+def test_what_cannot_be_inspected_fails_no_host():
+    served = info(vhost("nginx", certificate="/a.pem", key="/a.key"))
+    host = Host({}, host_info={"frontend": served, "certificates": FAILED})
+    host.part("inspect")
+    assert checked(host) == (["unknown: /a.pem: it is broken"], None)
+    assert host.fact["certificate"]["inspected"] == FAILED
+    host = acme(certificate_info=FAILED)
+    host.part("install")
+    host.part("order")
+    assert checked(host)[0][-1] == f"unknown: {PLACE}: it is broken"
+    assert host.fact["certificate"]["inspected"] == FAILED
+
+
+def test_the_site_that_a_dry_run_has_planned_is_inspected_too():
+    site = {"certificate": "/site.pem", "certificate_key": "/site.key", "names": NAMES}
+    fact = {"host": HOST, "frontend": {"changed": True, "site": site}}
+    host = Host({}, fact, True, certificate_info={"results": [GOOD]})
+    host.part("order")
+    (arguments,) = host.called("certificate_info")
+    assert arguments["certificates"] == [{"chain": "/site.pem", "key": "/site.key", "names": NAMES}]
+    assert arguments["self_signed_ok"] is False
+    # One that is there already is among what the host has returned.
+    host = Host({}, {**fact, "frontend": {"changed": False, "site": site}}, True)
+    host.part("order")
+    assert not host.calls
+
+
+@pytest.mark.parametrize(
+    ("values", "judged", "installed"),
+    [
+        (
+            {"chain_content": "chain", "key_content": "secret"},
+            {"chain_content": "chain", "key_content": "secret"},
+            {"chain": "chain", "key": "secret"},
+        ),
+        (
+            {"chain": "/a.pem", "key": "/a.key", "remote": True},
+            {"chain": "/a.pem", "key": "/a.key"},
+            {"chain_file": "/a.pem", "key_file": "/a.key"},
+        ),
+    ],
+)
+def test_what_is_brought_is_judged_and_then_installed(values, judged, installed):
+    host = Host(
+        {**values, "names": NAMES, "ca_file": "/ca.pem"}, None, False,
+        certificate_info=[inspected(findings=[]), {"results": [GOOD]}], certificate_install=INSTALLED,
+    )  # fmt: skip
+    host.part("install")
+    assert host.called("certificate_info") == [{**judged, "names": NAMES, "ca_file": "/ca.pem"}]
+    (arguments,) = host.called("certificate_install")
+    place = {"path": PLACE, "key_path": "/etc/kopano-hardening/tls/privkey.pem"}
+    assert arguments["certificates"] == [{**place, **installed}] and "self_signed" not in arguments
+    host.part("order")
+    assert host.called("certificate_info")[-1]["ca_file"] == "/ca.pem"
+    assert "secret" not in repr(host.variables)
+
+
+@pytest.mark.parametrize(("usable", "severity"), [(False, "fail"), (True, "unknown")])
+def test_what_has_a_defect_or_is_unknown_is_refused(usable, severity):
+    finding = {
+        "id": "certificate.x",
+        "severity": severity,
+        "subject": "CN=a",
+        "message": "No.",
+        "fix": "",
+        "evidence": "e",
+    }
+    host = Host({"chain_content": "chain", "key_content": "secret", "names": NAMES},
+                certificate_info={"usable": usable, "findings": [finding], "invocation": "secret"})  # fmt: skip
+    with pytest.raises(RoleError) as refused:
+        host.part("install")
+    assert refused.value.result["msg"] == refused.value.result["bad"] == [f"{severity}: certificate.x (CN=a): No."]
+    assert not host.called("certificate_install") and "secret" not in repr(refused.value.result)
+
+
+def test_a_failed_installation_has_all_that_its_module_returns_but_its_arguments():
+    failed = {**FAILED, "rolled_back": True, "failure": {"phase": "rehearse"}, "invocation": {"key": "secret"}}
+    host = Host({"source": "selfsigned", "names": NAMES}, certificate_install=failed)
+    with pytest.raises(RoleError, match="it is broken") as error:
+        host.part("install")
+    assert error.value.result == {"failed": True, "rolled_back": True, "failure": {"phase": "rehearse"}}
+
+
+def test_an_order_brings_what_the_ca_has_issued_and_its_renewals():
+    host = acme({"host": HOST})
+    assert "changed" not in host.part("install", order_follows=True)
+    assert not host.calls  # an order that succeeds needs nothing before it
+    result = host.part("order")
+    assert result["changed"] and result["diff"] == INSTALLED["diff"]
+    assert [name for name, _arguments in host.calls] == [
+        *("package", "acme_certificate", "caa_info", "file", "copy", "acme_reach_info", "file"),
+        *("acme_certificate", "certificate_install", "host_info", "certificate_info"),
+    ]
+    assert host.called("package") == [{"name": ["certbot"], "state": "present"}]
+    assert [arguments["order"] for arguments in host.called("acme_certificate")] == [False, True]
+    (install,) = host.called("certificate_install")
+    assert install["renewal"] is True and install["kopano"] is True
+    assert install["certificates"][0]["path"] == PLACE
+    assert install["certificates"][0]["chain_file"] == "/etc/letsencrypt/chain"
+    words = f"certificate {FROM} (new: there is none yet), served for {NAMES[0]}, in kopano-ical, "
+    assert checked(host)[0][0] == words + "what it replaced is kept as id-1"
+    assert checked(host)[1] is None
+    # What others saw of the host before is no longer true.
+    assert host.fact["host"] == {"updates": HOST["updates"], **QUERIED}
+
+
+def test_without_a_need_nothing_is_ordered():
+    same = {**INSTALLED, "changed": False, "diff": [], "served": [], "units": [], "kept": []}
+    host = acme({"host": HOST}, acme_certificate=UNNEEDED, certificate_install=same)
+    host.part("install", order_follows=True)
+    assert "changed" not in host.part("order")
+    assert [name for name, _arguments in host.calls] == [
+        *("package", "acme_certificate", "certificate_install", "certificate_info"),
+    ]
+    assert checked(host)[0][0] == f"certificate {FROM}, served by no virtual host: none reads {PLACE}"
+    assert host.fact["host"] == HOST
+
+
+def test_before_an_order_the_ca_is_looked_up_and_the_challenge_is_fetched_from_here():
+    host = acme()
+    host.values.update(caa_nameservers=["192.0.2.1"], caa_timeout=7.0, frontend_acme_root="/srv/acme")
+    host.part("install", order_follows=True)
+    host.part("order")
+    (caa,) = host.called("caa_info")
+    assert (caa["issuer"], caa["validation_method"], caa["account_uri"]) == ("ca.test", "http-01", None)
+    (reach,) = host.called("acme_reach_info")
+    assert {caa["timeout"], reach["timeout"]} == {7.0} and reach["nameservers"] == caa["nameservers"] == ["192.0.2.1"]
+    (copied,) = host.called("copy")
+    created, removed = host.called("file")
+    assert created["path"] == "/srv/acme/.well-known/acme-challenge" and created["state"] == "directory"
+    assert copied["dest"] == removed["path"] == f"/srv/acme{reach['path']}" and removed["state"] == "absent"
+    assert copied["content"] == reach["content"]
+
+
+def test_a_challenge_by_dns_needs_no_file_and_no_preflight_is_none():
+    host = acme()
+    host.values.update(DNS, acme_dns_key_secret="c2VjcmV0")
+    host.part("order")
+    assert not host.called("copy") and host.called("caa_info")
+    assert host.called("package")[0]["name"] == ["certbot", "python3-certbot-dns-rfc2136"]
+    host = acme()
+    host.values.update(acme_preflight=False)
+    host.part("order")
+    assert not host.called("copy") and not host.called("caa_info") and len(host.called("acme_certificate")) == 2
+
+
+def test_a_dry_run_orders_nothing_and_puts_no_file_anywhere():
+    host = acme({"host": HOST}, True, certificate_install={**SELF_SIGNED, "missing": [PLACE]},
+                acme_certificate=[NEEDED, {"changed": True}])  # fmt: skip
+    # Nothing is left to an order that is not done.
+    assert host.part("install", order_follows=True)["missing"] == [PLACE]
+    assert host.part("order")["changed"]
+    assert not host.called("host_info")
+    assert not host.called("copy") and set(host.called("acme_reach_info")[0]) == {"names", "nameservers", "timeout"}
+    assert len(host.called("certificate_install")) == 1
+    assert checked(host) == (["would order a certificate (there is none yet)"], None)
+    assert host.fact["host"] == HOST
+
+
+FORBIDDEN = {"results": [verdict("forbidden")]}
+UNREACHED = {"results": [{"name": NAMES[0], "error": "no address"}]}
+
+
+@pytest.mark.parametrize(
+    ("results", "lost", "reason"),
+    [
+        ({"package": FAILED}, "no certificate", "it is broken"),
+        ({"package": AnsibleActionFail("no package manager")}, "no certificate", "no package manager"),
+        ({"acme_certificate": FAILED}, "no certificate", "it is broken"),
+        ({"acme_certificate": [NEEDED, FAILED]}, "no certificate", "it is broken"),
+        ({"caa_info": FAILED}, "no certificate", "it is broken"),
+        (
+            {"caa_info": FORBIDDEN, "acme_reach_info": UNREACHED},
+            "no certificate",
+            "nothing was ordered; mail.example.org: CAA records forbid the CA: The CA may not issue.; "
+            "mail.example.org: no address",
+        ),
+        ({"acme_reach_info": FAILED}, "no certificate", "it is broken"),
+        ({"copy": FAILED}, "no certificate", "it is broken"),
+        ({"certificate_install": [INSTALLED, FAILED]}, "the new certificate is not in use", "it is broken"),
+    ],
+)
+def test_an_order_that_fails_leaves_what_works_and_fails_the_host_after_it_was_inspected(results, lost, reason):
+    host = acme(**{"certificate_install": [{**INSTALLED, "changed": False}], **copy.deepcopy(results)})
+    host.part("install")
+    host.part("order")
+    line = f"{lost} {FROM}, {STAYS}: {reason}"
+    assert checked(host) == ([line, f"{PLACE}: usable, valid until 2027-01-01T00:00:00Z"], [line])
+    assert host.fact["certificate"]["inspected"] == {"results": [GOOD]}
+    # The file for the challenge is removed in any case.
+    assert [entry["state"] for entry in host.called("file")] in ([], ["directory", "absent"])
+    assert not (host.called("copy") and len(host.called("file")) < 2)
+
+
+def test_where_the_order_fails_and_nothing_works_a_self_signed_certificate_is_made():
+    host = acme(acme_certificate=FAILED, certificate_install={**SELF_SIGNED, "kept": ["id-2"]})
+    host.part("install", order_follows=True)
+    assert host.part("order")["changed"]
+    (arguments,) = host.called("certificate_install")
+    assert arguments["self_signed"]["bootstrap"] is True and arguments["kopano"] is False
+    assert "renewal" not in arguments
+    assert checked(host)[1] == [f"no certificate {FROM}, {BOOTSTRAP}, what it replaced is kept as id-2: it is broken"]
+    # One that was made before it has been reported by then.
+    host = acme(acme_certificate=FAILED, certificate_install={**SELF_SIGNED, "kept": ["id-2"]})
+    assert host.part("install")["msg"].endswith("what it replaced is kept as id-2")
+    host.part("order")
+    assert len(host.called("certificate_install")) == 1
+    assert checked(host)[1] == [f"no certificate {FROM}, {BOOTSTRAP}: it is broken"]
+
+
+def test_where_neither_can_be_had_both_reasons_are_reported():
+    host = acme(acme_certificate=FAILED, certificate_install={"failed": True, "msg": "no space"})
+    host.part("install", order_follows=True)
+    host.part("order")
+    instead = "nor could a self-signed bootstrap certificate be installed (no space)"
+    assert checked(host)[1] == [f"no certificate {FROM}, {instead}: it is broken"]
+
+
+def test_a_connection_that_is_lost_is_no_order_that_failed():
+    host = acme(acme_certificate=AnsibleConnectionFailure("gone"))
+    host.part("install", order_follows=True)
+    with pytest.raises(AnsibleConnectionFailure):
+        host.part("order")
+
+
+def test_a_host_of_which_nothing_was_inspected_is_no_pass():
+    with pytest.raises(RoleError, match="no certificate of this host was inspected in this run"):
+        acme().part("check")

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,12 @@ def test_comments_of_the_defaults_say_what_the_specification_says(role, spec):
         assert said["Type"] == kind, name
         assert yaml.safe_load(said["Default"]) == entry["default"], name
         assert said.get("Choices", "").split(", ") == (entry.get("choices") or [""]), name
+
+
+def test_the_comments_are_up_to_date():
+    command = [sys.executable, ROOT / "docs" / "defaults.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_the_role_looks_at_what_it_is_given(role):

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import time
 import typing as t
 from pathlib import Path
 
-import jinja2
 import pytest
 import yaml
 
@@ -21,7 +21,6 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import upd
 
 ROLE = Path(__file__).parents[2] / "roles" / "updates"
 SPEC = yaml.safe_load((ROLE / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-VARS = yaml.safe_load((ROLE / "vars" / "main.yml").read_text())
 
 
 def info(**changes: t.Any) -> dict[str, t.Any]:
@@ -45,11 +44,11 @@ def package(name: str, security: bool = False, held: bool = False) -> dict[str, 
 
 def options(**changes: t.Any) -> dict[str, t.Any]:
     plain = {name.removeprefix("updates_"): entry["default"] for name, entry in SPEC.items()}
-    return {**plain, "restart_exclude": VARS["__updates_never_restarted"], **changes}
+    return {**plain, **changes}
 
 
 def done(**changes: t.Any) -> dict[str, t.Any]:
-    return {**VARS["__updates_nothing_done"], "check": False, **changes}
+    return {**_roles_updates.nothing_done(False), **changes}
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -122,8 +121,7 @@ def test_nothing_to_install_is_not_the_same_as_nothing_known(apply, known, is_su
 def test_what_is_restarted_and_in_which_order():
     services = ["apache2.service", "cron.service", "dbus.service", "getty@tty1.service", "php8.2-fpm.service",
                 "ssh.service", "user@1000.service", "kopano-server.service"]  # fmt: skip
-    wanted = options(restart_services=True)
-    wanted["restart_exclude"] = [*wanted["restart_exclude"], "kopano-*.service"]
+    wanted = options(restart_services=True, restart_exclude=["kopano-*.service"])
     plan = _roles_updates.plan(info(restart={"services": services, "processes": [{"pid": 7}]}), wanted)
     assert plan["services"] == [
         {"name": "php8.2-fpm.service", "state": "reloaded"},
@@ -148,6 +146,130 @@ def test_nginx_is_exchanged_while_it_serves():
 )
 def test_when_to_reboot(wish, required, reboot):
     assert _roles_updates.plan(info(restart={"reboot_required": required}), options(reboot=wish))["reboot"] is reboot
+
+
+@pytest.mark.parametrize(
+    ("wanted", "acts"),
+    [
+        ({}, []),
+        ({"apply": "security"}, ["install"]),
+        ({"automatic": True}, ["automatic"]),
+        ({"restart_services": True}, ["restart"]),
+        ({"reboot": "if_needed"}, ["reboot"]),
+        (
+            {"apply": "all", "automatic": True, "restart_services": True, "reboot": "if_needed"},
+            ["install", "automatic", "restart", "reboot"],
+        ),
+    ],
+)
+def test_the_acts_that_are_due(wanted, acts):
+    needy = info(
+        updates={"packages": [package("a", security=True)]},
+        restart={"services": ["cron.service"], "reboot_required": True},
+    )
+    assert _roles_updates.due(needy, options(**wanted)) == acts
+    # Nothing but automatic updates is done on a host that needs nothing; what they are is not known here.
+    assert _roles_updates.due(info(), options(**wanted)) == [act for act in acts if act == "automatic"]
+    # The first of them fails.
+    assert _roles_updates.due({"failed": True, "msg": "no"}, options(**wanted)) == acts
+
+
+def test_only_the_init_system_is_re_executed():
+    old = info(restart={"processes": [{"pid": 1}]})
+    assert _roles_updates.due(old, options(restart_services=True)) == ["restart"]
+    prepared = _roles_updates.ACTS["restart"].prepare(old, options(restart_services=True))
+    assert prepared == {"names": [], "services": [], "exchange": False, "reexec": True, "left": []}
+
+
+def prepared(act, given, **wanted):
+    """The fact C(act) while the role does it."""
+    return {"name": act, **_roles_updates.ACTS[act].prepare(given, options(**wanted))}
+
+
+def outcome(act, after, wanted, check_mode=False):
+    return _roles_updates.ACTS[act["name"]].outcome(act, after, options(**wanted), check_mode)
+
+
+def test_what_was_installed_and_what_was_not():
+    wanted = {"apply": "all"}
+    act = prepared("install", info(updates={"packages": [package("a"), package("b")]}), **wanted)
+    assert (act["manager"], act["names"], act["versions"], act["blocked"]) == ("apt", ["a", "b"], ["a=2", "b=2"], [])
+    act["blocked"] = ["b=2"]
+    left = info(updates={"packages": [package("b")]})
+    assert outcome(act, left, wanted) == {"installed": ["a=2"], "wrong": ["b is still not updated"]}
+    # In check mode, all of them are still there.
+    found = outcome(act, info(updates={"packages": [package("a"), package("b")]}), wanted, check_mode=True)
+    assert found == {"installed": ["a=2"], "wrong": ["b=2 cannot be installed"]}
+
+
+@pytest.mark.parametrize(
+    ("apply", "words"),
+    [("security", ["patch", "--category", "security", "--with-interactive"]), ("all", ["update"])],
+)
+def test_what_zypper_is_run_with(apply, words):
+    assert prepared("install", info(), apply=apply)["zypper"] == ["zypper", "--non-interactive", *words]
+
+
+@pytest.mark.parametrize(
+    ("manager", "package_name", "timers"),
+    [
+        ("apt", "unattended-upgrades", ["apt-daily.timer", "apt-daily-upgrade.timer"]),
+        ("dnf", "dnf-automatic", ["dnf-automatic.timer"]),
+        ("dnf5", "dnf5-plugin-automatic", ["dnf5-automatic.timer"]),
+    ],
+)
+def test_mechanisms_of_automatic_updates(manager, package_name, timers):
+    act = prepared("automatic", info(distribution={"id": "debian", "manager": manager}), automatic=True)
+    assert (act["manager"], act["package"], act["timers"]) == (manager, package_name, timers)
+    assert all("Debian-Security" in origin for origin in act["origins"])
+
+
+@pytest.mark.parametrize(("manager", "words"), [("zypper", "has zypper"), ("", "has no package manager that is known")])
+def test_a_distribution_without_automatic_updates(manager, words):
+    with pytest.raises(ValueError, match=f"updates_automatic: true needs apt or dnf on the host; this one {words}"):
+        prepared("automatic", info(distribution={"id": "sles", "manager": manager}), automatic=True)
+
+
+def test_whether_automatic_updates_work():
+    act = {"name": "automatic"}
+    off = info(automatic={"enabled": False, "reason": "the timer is masked"})
+    assert outcome(act, info(), {}) == {"wrong": []}
+    assert outcome(act, off, {}) == {"wrong": ["updates_automatic: the timer is masked"]}
+    assert outcome(act, off, {}, check_mode=True) == {"wrong": []}
+    partly = info(automatic={"covers_security": False, "reason": "no security suite"})
+    assert outcome(act, partly, {}) == {"wrong": ["updates_automatic: no security suite"]}
+
+
+def test_what_was_restarted():
+    wanted = {"restart_services": True}
+    services = ["cron.service", "dbus.service", "nginx.service"]
+    act = prepared("restart", info(restart={"services": services}), **wanted)
+    assert act["services"] == [{"name": "cron.service", "state": "restarted"}] and act["exchange"]
+    left = info(restart={"services": ["cron.service", "dbus.service"]})
+    assert outcome(act, left, wanted) == {
+        "restarted": ["cron.service", "nginx.service"],
+        "left": ["dbus.service"],
+        "words": ["some processes are still the old ones: cron.service"],
+    }
+    assert outcome(act, left, wanted, check_mode=True)["words"] == []
+
+
+@pytest.mark.parametrize(("check_mode", "words"), [(False, "rebooted"), (True, "would be rebooted")])
+def test_what_is_reported_of_a_reboot(check_mode, words):
+    assert outcome({"name": "reboot"}, info(), {}, check_mode) == {"words": [words]}
+
+
+@pytest.mark.parametrize(
+    ("lost", "window", "clock", "words"),
+    [
+        ([], "", "", ""),
+        ([], "02:00-05:00", "03:00", ""),
+        ([], "02:00-05:00", "12:00", "the reboot waits for 02:00-05:00, it is 12:00"),
+        (["web1", "web2"], "02:00-05:00", "12:00", "not rebooted: web1 web2 did not come back as before"),
+    ],
+)
+def test_why_a_host_is_not_rebooted(lost, window, clock, words):
+    assert _roles_updates.not_rebooted(lost, window, clock) == words
 
 
 def answer(**changes: t.Any) -> dict[str, t.Any]:
@@ -185,9 +307,8 @@ def test_a_web_server_that_answers_worse(before, after, words):
 
 @pytest.fixture
 def policy(tmp_path):
-    text = (ROLE / "templates" / "policy-rc.d.j2").read_text()
     path = tmp_path / "policy-rc.d"
-    path.write_text(jinja2.Template(text).render(**VARS))
+    shutil.copy(ROLE / "files" / "policy-rc.d", path)
     path.chmod(0o755)
     return path
 
@@ -207,6 +328,25 @@ def test_the_policy_is_about_the_web_server_and_php_for_an_hour(policy, words, s
     old = time.time() - 3700
     os.utime(policy, (old, old))
     assert subprocess.run([policy, *words], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("is_needed", "grep", "write", "remove"),
+    [
+        (True, 2, True, True),
+        (True, 0, True, True),  # an interrupted run has left it
+        (True, 1, False, False),  # another one
+        (False, 2, False, False),
+        (False, 0, False, True),
+        (False, 1, False, False),
+    ],
+)
+def test_the_policy_of_others_stays(is_needed, grep, write, remove):
+    assert _roles_updates.policy(is_needed, grep) == {"write": write, "remove": remove}
+
+
+def test_the_policy_is_found_again(policy):
+    assert _roles_updates.POLICY_MARK in policy.read_text()
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import types
 import typing as t
 from pathlib import Path
 
@@ -339,13 +340,14 @@ def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls
         ROLE = "verify"
 
         def __init__(self):
-            """Without a task, which Ansible would bring."""
+            """Without what Ansible would bring."""
+            self._task = types.SimpleNamespace(check_mode=False)
 
         def _execute_module(self, name, module_args, task_vars):
             queried.append((name, module_args))
             return {"frontend": {"servers": ["now"]}}
 
-    variables = _host_fact.update({}, frontend={"servers": ["earlier"]}, **earlier)
+    variables = _host_fact.update({}, host={"frontend": {"servers": ["earlier"]}}, **earlier)
     known = Action().query(variables, "frontend")
     assert known["frontend"]["servers"] == (["now"] if calls else ["earlier"])
     assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto"}})] * calls

@@ -20,7 +20,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import policy as _policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 from . import tls_bed as bed
@@ -272,7 +272,7 @@ def test_a_site_that_has_just_been_set_up(kind, mode, pki):
         some = [results[number] for number in chosen]
         verdict = _verify.report(some, asked, wanted)
         given = {"results": some, "asked": [5], "minimum_grade": "A+", "ignore_trust": False}
-        report = _build.host("web1", given, _policy.Policy([]), "2026-11-27T00:00:00Z", {})
+        report = _build.host("web1", given, _roles_report.Policy([]), "2026-11-27T00:00:00Z", {})
         assert (verdict["bad"] == []) is is_good
         assert report["failed"] is not is_good
         assert report["grade"] == ("A+" if is_good else "T")

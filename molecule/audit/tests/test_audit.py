@@ -147,7 +147,8 @@ def audit(planted, collections, tmp_path_factory):
             quiet=True,
             timeout=SECONDS,
         )
-        report = json.loads((folder / "report" / "report.json").read_text())
+        path = folder / "report" / "report.json"  # which a dry run does not write
+        report = json.loads(path.read_text()) if path.exists() else {"hosts": []}
         return result, {host["name"]: host for host in report["hosts"]}, folder
 
     return run
@@ -265,30 +266,63 @@ def test_a_step_that_is_left_out_is_missed_by_no_other(audit, skipped, not_asked
     assert ("usable, valid until" in " ".join(output.split())) is (skipped != "certificate")
 
 
-# The findings of each role, by how their ids begin.
+# Of each role the playbook whose results are compared with its own, and how the ids of its findings begin.
 OF_ROLES = {
-    "updates": ("updates.", "support.", "restart.", "reboot."),
-    "certificate": ("certificate.",),
-    "caa": ("caa.",),
-    "verify": ("tls.",),
+    "updates": ("audit", ("updates.", "support.", "restart.", "reboot.")),
+    "certificate": ("audit", ("certificate.",)),
+    "caa": ("audit", ("caa.",)),
+    "verify": ("audit", ("tls.",)),
+    "frontend": ("harden", ("frontend.",)),
 }
+# What of a task's result is another time in another run.
+VOLATILE = ("ansible_facts", "timings", "rehearsal", "probes", "warnings", "deprecations", "invocation")
+
+
+def results(run, role):
+    """What the tasks of a role returned for each host, in their order."""
+    found = {name: [] for name in NAMES}
+    for event in run.events:
+        data = event.get("event_data", {})
+        is_result = event["event"] in ("runner_on_ok", "runner_on_failed", "runner_on_skipped")
+        if is_result and data["host"] in found and data["task_action"] == f"kopano.hardening.{role}":
+            found[data["host"]].append({key: data["res"][key] for key in data["res"] if key not in VOLATILE})
+    return found
+
+
+@pytest.fixture(scope="session")
+def rehearsed(audit):
+    """harden.yml in a dry run."""
+    return audit("--check --limit apache11,nginx13", playbook="kopano.hardening.harden", report_fail=False)
 
 
 @pytest.mark.parametrize("role", OF_ROLES)
-def test_a_role_by_itself_finds_what_it_finds_in_the_playbook(audit, seen, role):
-    playbook = str(PROJECT / "molecule" / "audit" / "role.yml")
-    result, hosts, folder = audit("--limit apache11,nginx13", playbook=playbook, role_of_test=role, report_fail=False)
+def test_a_role_by_itself_does_what_it_does_in_the_playbook(audit, seen, rehearsed, role):
+    playbook, ids = OF_ROLES[role]
+    result, hosts, folder = audit(
+        "--limit apache11,nginx13",
+        playbook=str(PROJECT / "molecule" / "audit" / "role.yml"),
+        role_of_test=role,
+        report_fail=False,
+    )
     assert (result.status, result.rc) == ("successful", 0), (folder / "artifacts" / "audit" / "stdout").read_text()
     alone, together = (
         {
             (name, *(item[key] for key in COMPARED))
             for name in NAMES
             for item in of_hosts[name]["findings"]
-            if item["id"].startswith(OF_ROLES[role])
+            if item["id"].startswith(ids)
         }
         for of_hosts in (hosts, seen[1])
     )
     assert alone and sorted(alone ^ together) == []
+    returned = results(result, role)
+    assert all(any("msg" in one or "lines" in one for one in returned[name]) for name in NAMES)
+    assert messages(returned) == messages(results({"audit": seen, "harden": rehearsed}[playbook][0], role))
+
+
+def messages(returned):
+    """Messages and other results, where a task has them: what it queries depends on what was known before."""
+    return {name: [one for one in tasks if {"msg", "lines"} & set(one)] for name, tasks in returned.items()}
 
 
 def test_nothing_is_changed(planted, seen):

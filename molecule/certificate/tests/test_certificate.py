@@ -59,7 +59,7 @@ class Play:
     changed: dict[str, int]
     failed: dict[str, int]
 
-    def said(self, host: str, task: str = "Say how the ones are doing that are served") -> str:
+    def said(self, host: str, task: str = "Check the certificates") -> str:
         """What a task says of a host, on one line."""
         part = self.output.rpartition(f"{task}]")[2].partition("\nTASK [")[0]
         found = re.search(rf"^(?:ok|fatal|changed): \[{host}\].*?(?=^\S|\Z)", part, re.MULTILINE | re.DOTALL)
@@ -296,7 +296,7 @@ def test_a_dry_run_on_fresh_hosts_says_what_would_come_and_leaves_them_alone():
     assert dry.status == 0, dry.output
     for host in HOSTS:
         assert "would order a certificate (certbot is not installed yet)" in dry.said(host)
-        assert f"mail.{host}.test:443: not there now, after hardening A+" in dry.said(host, "Say what changed")
+        assert f"mail.{host}.test:443: not there now, after hardening A+" in dry.said(host, "Report what changed")
         assert on(host, "ls", "/etc/kopano-hardening", "/etc/letsencrypt").stdout == ""
 
 
@@ -478,7 +478,7 @@ def test_a_certificate_that_is_brought_is_judged_before_it_goes_anywhere(tmp_pat
     ):
         refused = play(ALONE, *limit, frontend_server_names=served_names, **variables)
         assert refused.failed == {host: 1}
-        assert words in refused.said(host, "Refuse one that is no good")
+        assert words in refused.said(host, "Install the certificate")
         assert served(host) == before
     ca_file = VARIABLES["certificate_acme_ca_file"]
     done = play(ALONE, *limit, certificate_chain=chain, certificate_key=key, certificate_ca_file=ca_file)
@@ -491,12 +491,12 @@ def test_a_self_signed_certificate_is_made_once_and_said_to_be_refused_by_browse
     host = "nginx11n"
     variables = {"certificate_source": "selfsigned", "certificate_names": [f"mail.{host}.test"]}
     first = play(ALONE, "--limit", host, **variables)
-    assert "browsers and phones refuse it" in first.said(host, "Say what it is")
+    assert "browsers and phones refuse it" in first.said(host, "Report what was installed")
     certificate = served(host)
     assert names(certificate) == {f"mail.{host}.test"} and certificate.subject == certificate.issuer
     second = play(ALONE, "--limit", host, **variables)
     assert (second.status, second.changed[host]) == (0, 0)
-    assert "browsers and phones refuse it" in second.said(host, "Warn of a certificate that nobody trusts")
+    assert "browsers and phones refuse it" in second.said(host, "Report what was installed")
     # No renewal of the one that was ordered before takes its place.
     done = on(host, "systemctl", "start", "certbot.service")
     assert done.returncode == 0, done.stderr

@@ -64,7 +64,7 @@ def test_other_ways_to_include_change_nothing(program):
         pytest.skip("no interpreter here runs the oldest ansible-core (see `make oldest`)")
     output, counts = play(program, "import.yml")
     assert {host: found[1:4] for host, found in counts.items()} == {"apache12": (0, 0, 0), "nginx13": (0, 0, 0)}, output
-    asked = re.findall(r"TASK \[kopano.hardening.frontend : Make the policy effective\][ *]+\n(.*)\n(.*)\n", output)
+    asked = re.findall(r"TASK \[kopano.hardening.frontend : Deploy the TLS policy\][ *]+\n(.*)\n(.*)\n", output)
     assert [sorted(lines) for lines in asked] == [
         ["ok: [apache12]", "ok: [nginx13]"],
         ["ok: [nginx13]", "skipping: [apache12]"],
@@ -77,5 +77,5 @@ def test_other_ways_to_include_change_nothing(program):
 )
 def test_tags(option, hardens):
     output, counts = play(NEWEST, "converge.yml", option)
-    assert ("Make the policy effective" in output) is hardens
+    assert ("Deploy the TLS policy" in output) is hardens
     assert all(found[1:4] == (0, 0, 0) for found in counts.values()), output

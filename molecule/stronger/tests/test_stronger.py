@@ -63,8 +63,11 @@ def test_it_is_named_in_the_result_of_every_run(results, shop):
         assert found[shop, "protocols"] == ("TLSv1.3", "TLSv1.2 TLSv1.3")
         assert (BACKENDS, POLICY) in found.values()
         assert result["weakened"] == []
+    for result in (results[0], results[5]):
         (line,) = [line for line in result["lines"] if ", kept (" in line]
         assert shop in line or "more" in line
+    # A run that changes nothing prints nothing.
+    assert results[1]["changed"] is False and "lines" not in results[1]
 
 
 def test_the_place_that_is_named_is_the_one_in_the_file(host, results, shop):

@@ -214,7 +214,7 @@ def test_the_host_updates_itself(play):
     assert "automatic updates: off" in play(hosts=hosts).said("apache12")
     run = play(hosts=hosts, updates_automatic=True)
     assert run.status == 0, run.output
-    assert "Try it in a dry run" in run.output
+    assert "Try unattended-upgrades in a dry run" in run.output
     for host in hosts:
         automatic = run.info(host)["automatic"]
         assert automatic["enabled"] and automatic["covers_security"] and automatic["mechanism"] == "unattended-upgrades"

@@ -5,24 +5,15 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""How filters reach their functions: when they are called, and with plain Python values where these read a lot.
+"""Values as plain Python.
 
-ansible-core loads all filters of a collection for the first that is used, in every worker, and compiles what they
-import each time; so a filter's file imports nothing but this.
-
-What ansible-core hands to a filter are its own containers, which template each item when it is read, and text that
-knows where it is from. Reading or copying that again and again takes seconds where plain values take milliseconds.
+What ansible-core hands to plugins are its own containers, which template each item when it is read, and text that knows
+where it is from. Reading or copying that again and again takes seconds where plain values take milliseconds.
 """
 
 from __future__ import annotations
 
-import functools
-import importlib
 import typing as t
-
-R = t.TypeVar("R")
-
-PACKAGE = "ansible_collections.kopano.hardening.plugins.plugin_utils"
 
 
 def plain(value: t.Any) -> t.Any:
@@ -32,26 +23,3 @@ def plain(value: t.Any) -> t.Any:
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
     return str.__str__(value) if isinstance(value, str) else value
-
-
-def on_plain(function: t.Callable[..., R]) -> t.Callable[..., R]:
-    """The function with plain values for arguments."""
-
-    @functools.wraps(function)
-    def wrapped(*arguments: t.Any) -> R:
-        return function(*map(plain, arguments))
-
-    return wrapped
-
-
-def deferred(module: str, name: str, plainly: bool = False) -> t.Callable[..., t.Any]:
-    """A function of a module, which is imported when the function is called. plainly: with plain values.
-
-    The module is named by its path below plugin_utils, with dots.
-    """
-
-    def called(*arguments: t.Any) -> t.Any:
-        function = getattr(importlib.import_module(f"{PACKAGE}.{module}"), name)
-        return function(*(map(plain, arguments) if plainly else arguments))
-
-    return called

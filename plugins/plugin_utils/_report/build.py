@@ -21,8 +21,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report.policy import UTC, Policy
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC, Policy
 
 Info = dict[str, t.Any]
 

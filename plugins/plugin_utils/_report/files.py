@@ -23,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import sa
 Info = dict[str, t.Any]
 
 DATA = "report.json"
+ALL = "all"
 
 
 def _json(report: Info) -> str:
@@ -39,9 +40,12 @@ FORMATS: dict[str, tuple[str, t.Callable[[Info], str]]] = {
 }
 
 
-def render(report: Info, formats: t.Iterable[str]) -> dict[str, str]:
-    """The text of each file, by its name."""
-    return {file: make(report) for name, (file, make) in FORMATS.items() if name in set(formats)}
+def render(report: Info, formats: t.Collection[str]) -> dict[str, str]:
+    """The text of each file, by its name. Raises ValueError for a format that there is none of."""
+    for name in formats:
+        if name not in (ALL, *FORMATS):
+            raise ValueError(f"formats: {name!r} is none of {', '.join((ALL, *FORMATS))}")
+    return {file: make(report) for name, (file, make) in FORMATS.items() if ALL in formats or name in formats}
 
 
 def read_previous(folder: str) -> tuple[Info | None, str]:

@@ -26,13 +26,17 @@ LEFT_OUT = "It was not among the hosts of this run."
 
 def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
     """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
+    fact = _host_fact.read(variables)
+    host = fact.get("host") or {}
     given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
-    for part in (_updates, _certificate, _frontend, _verify, _caa):
-        part(given, variables)
-    given["failures"] = list(variables.get("__report_failures") or [])
-    reached = variables.get("__report_reached")
-    if isinstance(reached, dict) and not reached.get("reached", True):
-        given.update(state="unreachable", message=_told(reached.get("msg")), failures=[])
+    _updates(given, host.get("updates"))
+    _certificate(given, fact.get("certificate"), host.get("certificates"))
+    _frontend(given, host.get("frontend"))
+    _verify(given, fact.get("verify"))
+    _caa(given, (fact.get("caa") or {}).get("request"), variables)
+    given["failures"] = list(fact.get("failures") or [])
+    if "unreachable" in fact:
+        given.update(state="unreachable", message=fact["unreachable"], failures=[])
     elif given["failures"]:
         given.update(state="failed", message=given["failures"][0]["message"])
     elif not is_active:
@@ -40,84 +44,61 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
     return given
 
 
-def _told(words: t.Any) -> str:
-    """Ansible's message without what newer versions put in front of it."""
-    return str(words or "").removeprefix("Task failed: ")
-
-
-def _is_answer(value: t.Any) -> t.TypeGuard[Info]:
-    """Whether a registered variable has a module's answer in it."""
-    return isinstance(value, dict) and not any(value.get(key) for key in ("failed", "unreachable", "skipped"))
-
-
-def _has_failed(value: t.Any) -> bool:
-    """Whether a registered variable, or a part of host_info's answer, is that of something that failed."""
-    return isinstance(value, dict) and bool(value.get("failed"))
-
-
-def _reason(value: Info) -> str:
-    return _told(value.get("msg")) or "it does not say why"
-
-
-def _asked_of_host(variables: t.Mapping[str, t.Any], name: str, part: str) -> t.Any:
-    """What a role has asked the host, or the playbook in its place and in one with others; None if nobody has."""
-    return variables.get(name, (variables.get("__report_reached") or {}).get(part))
-
-
-def _updates(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    info = _asked_of_host(variables, "__updates_info", "updates")
-    if info is not None:
-        given["asked"].append(1)
-        if _is_answer(info):
-            given["updates"] = info
-        elif _has_failed(info):
-            given["findings"].append(finding("updates.not_checked", "updates", _reason(info)))
-
-
-def _certificate(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    looked = _asked_of_host(variables, "__certificate_looked", "certificates")
-    said = not variables.get("__report_said", {"skipped": True}).get("skipped")
-    chosen = "certificate" in (variables.get("__report_reached") or {}).get("steps", [])
-    by_role = "__certificate_verdict" in variables
-    # The role's own task never fails: after a crash it has no results.
-    crashed = _has_failed(looked) or (_is_answer(looked) and "results" not in looked)
-    if (chosen or by_role) and crashed:
-        given["findings"].append(finding("certificate.not_checked", "certificates", _reason(looked)))
-    elif ((said and chosen) or by_role) and _is_answer(looked):
-        given["sources"].append("certificate")
-        given["findings"] += [finding for one in looked["results"] for finding in one["findings"]]
-
-
-def _frontend(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    info = _asked_of_host(variables, "__frontend_info", "frontend")
-    for answer in (info, _host_fact.read(variables).get("frontend")):
-        if _is_answer(answer):
-            given["sources"].append("frontend")
-            given["findings"] += answer.get("findings") or []
-            break
-    if info is not None:
-        given["asked"].append(2)
-
-
-def _verify(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    graded = _host_fact.read(variables).get("verify")
-    if not graded:
+def _updates(given: Info, result: Info | None) -> None:
+    if result is None:
         return
-    wanted = graded["wanted"]
+    given["asked"].append(1)
+    if result.get("failed"):
+        given["findings"].append(finding("updates.not_checked", "updates", _reason(result)))
+    else:
+        given["updates"] = result
+
+
+def _certificate(given: Info, kept: Info | None, queried: Info | None) -> None:
+    """The certificates that the role certificate has inspected. Another role that queries them judges none, but that
+    they could not be checked is so for all."""
+    result = (kept or {}).get("inspected")
+    if result is None and (queried or {}).get("failed"):
+        result = queried
+    if result is None:
+        return
+    if result.get("failed") or "results" not in result:
+        given["findings"].append(finding("certificate.not_checked", "certificates", _reason(result)))
+    else:
+        given["sources"].append("certificate")
+        given["findings"] += [item for one in result["results"] for item in one["findings"]]
+
+
+def _frontend(given: Info, result: Info | None) -> None:
+    if result is None:
+        return
+    given["asked"].append(2)
+    if not result.get("failed"):
+        given["sources"].append("frontend")
+        given["findings"] += result.get("findings") or []
+
+
+def _reason(result: Info) -> str:
+    return str(result.get("msg") or "") or "it does not say why"
+
+
+def _verify(given: Info, kept: Info | None) -> None:
+    if not kept:
+        return
+    wanted = kept["wanted"]
     given["asked"] += [2, 3, 5]
     given["minimum_grade"] = wanted["grade"]
     given["ignore_trust"] = wanted["ignore_trust"]
     given["pending"] = wanted["pending"]
-    given["results"] = graded["results"]
+    given["results"] = kept["results"]
 
 
-def _caa(given: Info, variables: t.Mapping[str, t.Any]) -> None:
-    request = (_host_fact.read(variables).get("caa") or {}).get("request")
+def _caa(given: Info, request: Info | None, variables: t.Mapping[str, t.Any]) -> None:
     if not request:
         return
     given["asked"].append(4)
     lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
-    if not lookup or not _is_answer(lookup):
+    if not lookup or lookup.get("failed"):
         return
     given["sources"].append("caa")
     results, findings = _roles_caa.of_host(lookup, request)

@@ -13,7 +13,7 @@ import datetime
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report.policy import UTC
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC
 
 Info = dict[str, t.Any]
 Sample = tuple[dict[str, str], float]

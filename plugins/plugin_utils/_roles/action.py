@@ -12,43 +12,62 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
 
 Info = dict[str, t.Any]
 
 
 class RoleError(Exception):
-    """Why the role fails this host."""
+    """Why the role fails this host. result: what else the task returns."""
+
+    def __init__(self, message: str, **result: t.Any) -> None:
+        super().__init__(message)
+        self.result = result
 
 
 class RoleAction(ActionBase):
-    """What a role does with one host, with that host's own options. A subclass names the role and its step."""
+    """What a role does with one host, with that host's own options. A subclass names the role."""
 
     _supports_check_mode = True
     _supports_diff = False
     ROLE: str
-    STEP: int
 
     def run(self, tmp: str | None = None, task_vars: Info | None = None) -> Info:
         super().run(tmp, task_vars)
         variables = task_vars or {}
         try:
-            return {"changed": False, **self.act(self.options(variables), variables)}
+            result = {"changed": False, **self.act(self.options(variables), variables)}
         except RoleError as error:
-            return {"failed": True, "changed": False, "step": self.STEP, "msg": _printable.result(str(error))}
+            result = {"failed": True, "changed": False, "msg": str(error), **error.result}
+        except AnsibleConnectionFailure as error:
+            # Ansible would drop the host from the play. A failure can be rescued, and is in the report.
+            result = {"failed": True, "changed": False, "reached": False, "msg": f"{_query.UNREACHABLE}{error}"}
+        # Modules return printable text. An option, or a file's name, has come another way.
+        result.update({key: _printable.result(result[key]) for key in ("msg", "bad", "lines") if key in result})
+        if result.get("failed") and self.ROLE in _roles_options.STEPS:
+            result.setdefault("step", _roles_options.STEPS[self.ROLE])
+        return result
 
     def options(self, variables: Info) -> Info:
-        """The role's options, without its name in front. Raises RoleError where something is wrong with them."""
-        options, errors = _roles_options.read(self, self.ROLE, variables)
-        if errors:
-            raise RoleError("; ".join(errors))
-        return options
+        """The role's options, without its name in front. Raises RoleError where something is wrong with them.
+
+        The first role that does something with a host checks the options of all that follow in its play: nothing is to
+        be changed on a host where a later step cannot work.
+        """
+        roles = [self.ROLE] if _host_fact.read(variables) else _query.roles_to_run(variables, self.ROLE)
+        message, step = _roles_options.errors(self, roles, variables)
+        if message:
+            raise RoleError(message, **step)
+        return _roles_options.read(self, self.ROLE, variables)[0]
 
     def act(self, options: Info, variables: Info) -> Info:
         """What the role is for; returns the task's result. Raises RoleError."""
@@ -58,24 +77,47 @@ class RoleAction(ActionBase):
         """A variable that is no option of this role, templated."""
         return plain(self._templar.template(variables[name])) if name in variables else default
 
-    def query(self, variables: Info, *parts: str) -> Info:
-        """What is known of the host: the parts, and what else an earlier role keeps; the host is queried at most once.
+    def query(self, variables: Info, *parts: str, first: bool = True) -> Info:
+        """What is known of the host, as C(host) in its fact: it is queried only for what is not known yet, and then for
+        all that the roles after this one need as well.
 
-        A role that is called again in the same run queries it again, as the host may have changed since.
-        parts: C(frontend), C(certificates). Raises RoleError where the host could not return one.
+        A role that is called again in the same run queries the host again, as it may have changed since. parts: what
+        the role needs now. first: whether this is the first of the role's tasks. Raises RoleError where the host could
+        not be queried; a part that failed is among the results, see checked().
         """
         fact = _host_fact.read(variables)
-        known = {**({} if self.ROLE in fact else fact), **self._of_other_roles(variables)}
+        known: Info = {} if first and self.ROLE in fact else fact.get("host") or {}
         if set(parts) <= set(known):
             return known
+        roles = _query.roles_to_run(variables, self.ROLE, first)
+        options: dict[str, Info] = {
+            role: _roles_options.read(self, role, variables)[0] for role in ("updates", "certificate") if role in roles
+        }
+        wanted = {*parts, *_query.parts(roles)} - set(known)
+        # Then the role frontend plans something that it has not done before.
+        if self._task.check_mode or _roles_certificate.installs(options.get("certificate")):
+            wanted.discard("web_config")
         server = self.value(variables, "frontend_server", "auto")
-        queried = ("frontend", *set(parts) - {"frontend"})  # certificates are those of the web server
-        arguments = {**{part: {} for part in queried}, "frontend": {"server": server}}
-        found = self._execute_module("kopano.hardening.host_info", module_args=arguments, task_vars=variables)
-        for result in (found, *(found.get(part) or {} for part in queried)):
-            if result.get("failed"):
-                raise RoleError(f"the host could not be queried: {result.get('msg')}")
-        return {**known, **{part: plain(found[part]) for part in queried}}
+        return {**known, **self.request(variables, _query.arguments(wanted, options, server))}
+
+    def request(self, variables: Info, arguments: Info) -> Info:
+        """The parts that the module host_info returns with these arguments. Raises RoleError."""
+        found = _query.reached(
+            lambda: self._execute_module("kopano.hardening.host_info", module_args=dict(arguments), task_vars=variables)
+        )
+        if found.get("failed"):
+            reached = found.get("reached", True)
+            prefix = "the host could not be queried: " if reached else _query.UNREACHABLE
+            raise RoleError(f"{prefix}{found.get('msg')}", reached=reached)
+        return {part: plain(found[part]) for part in arguments}
+
+    @staticmethod
+    def checked(host: Info, part: str) -> Info:
+        """A part of what is known of the host. Raises RoleError where the host could not return it."""
+        found: Info = host[part]
+        if found.get("failed"):
+            raise RoleError(f"{_query.SUBJECTS[part]} could not be checked: {found.get('msg')}")
+        return found
 
     def run_here(self, module: t.Any, **arguments: t.Any) -> Info:
         """The result of a module of this collection, run on the controller. Raises RoleError."""
@@ -90,11 +132,21 @@ class RoleAction(ActionBase):
         found: Info = _printable.result(json.loads(json.dumps(result)))
         return found
 
-    def _of_other_roles(self, variables: Info) -> Info:
-        """What the roles frontend and certificate have registered."""
-        found = {}
-        for part, name in (("frontend", "__frontend_info"), ("certificates", "__certificate_looked")):
-            result = self.value(variables, name)
-            if isinstance(result, dict) and not (result.get("skipped") or result.get("failed")):
-                found[part] = result
-        return found
+    def run_action(self, name: str, variables: Info, arguments: Info, check_mode: bool | None = None) -> Info:
+        """The result of another action on the host, as a task with these arguments would have it. check_mode: that of
+        this task, unless it is given."""
+        task = self._task.copy()
+        task.args = arguments
+        if check_mode is not None:
+            task.check_mode = check_mode
+        action = self._shared_loader_obj.action_loader.get(
+            name,
+            task=task,
+            connection=self._connection,
+            play_context=self._play_context,
+            loader=self._loader,
+            templar=self._templar,
+            shared_loader_obj=self._shared_loader_obj,
+        )
+        result: Info = action.run(task_vars=variables)
+        return result

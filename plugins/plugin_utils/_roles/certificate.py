@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""What the role certificate makes of its options and of the answers that it gets. Nothing here asks anybody."""
+"""What the role certificate makes of its options and of the results that it gets. No input or output."""
 
 from __future__ import annotations
 
@@ -15,37 +15,65 @@ import re
 import typing as t
 from urllib.parse import urlsplit
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
-from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
 
-# What certbot takes as the name of a certificate, and any path can have in it.
+# Why a self-signed certificate is no good for clients.
+UNTRUSTED = "browsers and phones refuse it, since no CA has signed it"
+
+# A name of a certificate that certbot takes, and that can be part of a path.
 _CERTBOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What certbot keeps its own files in.
+# certbot's own files.
 CERTBOT = "/etc/letsencrypt/"
+# Where the role installs what has no other place.
+FOLDER = "/etc/kopano-hardening/tls"
 _MODE = re.compile(r"0?[0-7][0-7]?0")
 _PATHS = ("path", "key_path", "ca_file", "acme_ca_file", "acme_webroot")
-# What stands in a configuration of certbot's, which has no quoting.
+# A value in certbot's configuration, which has no quoting.
 _LINE = re.compile(r"[!-~]+")
 
 
-def option_errors(options: Info, goal: Info) -> list[str]:
-    """What is wrong with the options, one sentence each. No key and no secret is in any of them.
+def is_given(options: Info) -> bool:
+    """Whether the administrator brings a certificate."""
+    return options["source"] == "existing" and bool(options["chain"] or options["chain_content"])
 
-    goal: C(certificate) and C(key), where they are to be installed.
-    """
+
+def installs(options: Info | None) -> bool:
+    """Whether the role installs a certificate, and not only inspects those that are there. None: it does not run."""
+    return options is not None and (options["source"] != "existing" or is_given(options))
+
+
+def query(options: Info) -> Info:
+    """How the module host_info is to check the certificates of the virtual hosts."""
+    if options["source"] != "existing":
+        return {"self_signed_ok": True}
+    return {"self_signed_ok": False, **({"ca_file": options["ca_file"]} if options["ca_file"] else {})}
+
+
+def goal(options: Info) -> Info:
+    """Where chain and key are to be installed: where the site of the role frontend reads them, unless they have a place
+    of their own."""
+    of_site = not options["path"]
+    return {
+        "certificate": options["path"] or options["frontend_tls_certificate"] or f"{FOLDER}/fullchain.pem",
+        "key": options["key_path"] or options["frontend_tls_certificate_key"] or f"{FOLDER}/privkey.pem",
+        "certificate_rsa": options["frontend_tls_certificate_rsa"] if of_site else "",
+        "key_rsa": options["frontend_tls_certificate_rsa_key"] if of_site else "",
+    }
+
+
+def option_errors(options: Info) -> list[str]:
+    """What is wrong with the options, one sentence each. No key and no secret is in any of them."""
     found: list[str] = []
 
     def refuse(name: str, why: str) -> None:
         found.append(f"certificate_{name}: {options[name]!r} {why}")
 
     acme = options["source"] == "acme"
-    for name in as_list(options["names"]):
+    for name in options["names"]:
         if not is_host_name(name[2:] if name.startswith("*.") else name):
             found.append(f"certificate_names: {name!r} is not a host name")
         elif name.startswith("*.") and acme and options["acme_challenge"] != "dns-01":
@@ -65,16 +93,17 @@ def option_errors(options: Info, goal: Info) -> list[str]:
         refuse("chain", "and certificate_chain_content are both given; one of them is enough")
     if options["source"] != "existing" and (options["chain"] or options["chain_content"]):
         refuse("source", "does not use certificate_chain and its content; `existing` does")
-    if options["source"] != "existing" or options["chain"] or options["chain_content"]:
+    if installs(options):
+        places = goal(options)
         for name, variable in (("certificate", "certificate_path"), ("key", "certificate_key_path")):
-            if goal[name].startswith(CERTBOT):
+            if places[name].startswith(CERTBOT):
                 found.append(
-                    f"{variable}: {goal[name]!r} is certbot's own, which it replaces itself; name another path"
+                    f"{variable}: {places[name]!r} is certbot's own, which it replaces itself; name another path"
                 )
     if not _MODE.fullmatch(options["key_mode"]):
         refuse("key_mode", "is not an octal number that leaves others without permissions, such as 0600")
     for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):
-        if int(options[name]) < least:
+        if options[name] < least:
             refuse(name, f"is less than {least}")
     return found + (_acme_errors(options) if acme else [])
 
@@ -90,9 +119,9 @@ def _acme_errors(options: Info) -> list[str]:
             refuse(name, "is not the URL of an ACME directory, which begins with https://")
     if not options["acme_directory"]:
         refuse("acme_directory", "names no ACME server")
-    if not boolean(options["acme_terms_agreed"]):
-        refuse("acme_terms_agreed", f"orders nothing; read the terms of {options['acme_directory']} and say true")
-    if as_list(options["acme_key_types"]) not in (["ecdsa"], ["rsa"], ["ecdsa", "rsa"]):
+    if not options["acme_terms_agreed"]:
+        refuse("acme_terms_agreed", f"orders nothing; read the terms of {options['acme_directory']} and set it to true")
+    if options["acme_key_types"] not in (["ecdsa"], ["rsa"], ["ecdsa", "rsa"]):
         refuse("acme_key_types", "is neither [ecdsa] nor [rsa] nor [ecdsa, rsa]")
     if not _CERTBOT_NAME.fullmatch(options["acme_name"]):
         refuse("acme_name", "is not a name of letters, digits, dots, hyphens and underscores")
@@ -113,26 +142,33 @@ def _acme_errors(options: Info) -> list[str]:
     return found
 
 
+# --- which certificates ----------------------------------------------------------------------------------------------
+
+
 def served_names(info: Info) -> list[str]:
-    """The names of a host's TLS virtual hosts that somebody could ask for, the first one first."""
+    """The names of a host's TLS virtual hosts that a client could request, the first one first."""
     return _names.names(info["vhosts"])
 
 
-def asked(
-    info: Info, site: Info | None = None, places: t.Iterable[Info] = (), names: t.Sequence[str] = ()
-) -> list[Info]:
-    """What C(certificate_info) is asked about: C(chain), C(key), and the C(names) that each is there for.
-
-    These are the certificates at places() with their names, or else the ones of a host's TLS virtual hosts. site is
-    that of the role frontend's plan, which is newer than the answer.
-    """
-    if places:
-        return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in places]
+def served(info: Info, site: Info | None = None) -> list[Info]:
+    """The certificates of a host's TLS virtual hosts, as elements of certificate_info's option C(certificates):
+    C(chain), C(key), and the C(names) that each is for. site: the one of the role frontend's plan, where a dry run has
+    not deployed it."""
     vhosts = list(info["vhosts"])
     if site:
         own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
         vhosts.insert(0, own)
     return _names.certificates(vhosts)
+
+
+def installed(options: Info, names: t.Sequence[str]) -> list[Info]:
+    """The same for those that the role installs."""
+    return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in targets(options)]
+
+
+def targets(options: Info) -> list[Info]:
+    """Where the role installs them: C(path), C(key_path) and C(key_type) for each kind of key."""
+    return places(goal(options), options["acme_key_types"] if options["source"] == "acme" else ["ecdsa"])
 
 
 def places(goal: Info, kinds: t.Sequence[str]) -> list[Info]:
@@ -158,17 +194,17 @@ def _beside(path: str, kind: str) -> str:
 # --- in check mode ---------------------------------------------------------------------------------------------------
 
 
-def stand_ins(places: t.Iterable[Info], missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
+def placeholders(places: t.Iterable[Info], missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
     """In place of certificates and keys that a run would bring to where they are missing: files for web_config.
 
     A rehearsal of the site needs some. They are made here, are never written to the host and are good for nothing else.
     """
     absent = set(missing)
     wanted = [place for place in places if {place["path"], place["key_path"]} & absent]
-    return [item for place in wanted for item in _stand_in(place, names)]
+    return [item for place in wanted for item in _placeholder(place, names)]
 
 
-def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
+def _placeholder(place: Info, names: t.Sequence[str]) -> list[Info]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -176,7 +212,7 @@ def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
     key: t.Any = (
         rsa.generate_private_key(65537, 2048) if place["key_type"] == "rsa" else ec.generate_private_key(ec.SECP256R1())
     )
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stand-in for a rehearsal")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "placeholder for a rehearsal")])
     now = datetime.datetime.now(datetime.timezone.utc)  # noqa: UP017 - Python 3.10 has no other name for it
     made = (
         x509.CertificateBuilder()
@@ -187,7 +223,7 @@ def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
         .not_valid_before(now - datetime.timedelta(days=1))
         .not_valid_after(now + datetime.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(item) for item in names or ["stand-in.invalid"]]), False
+            x509.SubjectAlternativeName([x509.DNSName(item) for item in names or ["placeholder.invalid"]]), False
         )
         .sign(key, hashes.SHA256())
     )
@@ -201,12 +237,116 @@ def _stand_in(place: Info, names: t.Sequence[str]) -> list[Info]:
     ]
 
 
+# --- arguments of modules --------------------------------------------------------------------------------------------
+
+
+def _given(**arguments: t.Any) -> Info:
+    """Without those that are empty, for which a module has its default."""
+    return {name: value for name, value in arguments.items() if value is not None and value != ""}
+
+
+def _deployment(options: Info) -> Info:
+    """How certificate_install installs whatever it is."""
+    own = options["server"] != "auto"
+    return _given(
+        key_mode=options["key_mode"],
+        key_group=options["key_group"],
+        server=options["server"] if own else options["frontend_server"],
+        rehearse=options["rehearse"],
+    )
+
+
+def judgement(options: Info, pair: Info, names: t.Sequence[str]) -> Info:
+    """Of certificate_info for the pair that the administrator brings, as it is for installation()."""
+    is_remote = "chain_file" in pair
+    files = {"chain": pair["chain_file"], "key": pair["key_file"]} if is_remote else {}
+    texts = {} if is_remote else {"chain_content": pair["chain"], "key_content": pair["key"]}
+    return _given(**files, **texts, names=names, ca_file=options["ca_file"])
+
+
+def installation(options: Info, names: t.Sequence[str], pair: Info | None = None) -> Info:
+    """Of certificate_install for the pair that the administrator brings, or for one that is made on the host.
+
+    pair: C(chain) and C(key) as texts, or C(chain_file) and C(key_file) on the host.
+    """
+    acme = options["source"] == "acme"
+    places = targets(options)
+    if pair:
+        source: Info = {"certificates": [{"path": places[0]["path"], "key_path": places[0]["key_path"], **pair}]}
+    else:
+        # Before an order any certificate that works stays, whatever its names and key: only where none is, one is made.
+        made = {"names": names, "days": options["selfsigned_days"], "bootstrap": acme}
+        source = {"certificates": places, "self_signed": made}
+    return {
+        **source,
+        **_deployment(options),
+        # A gateway that has a certificate keeps it until there is a better one than a bootstrap certificate.
+        "kopano": options["kopano"] and not acme,
+        # Renewals of a certificate that was ordered here before must not replace this one.
+        **({} if acme else {"renewal": False}),
+    }
+
+
+def order(options: Info, names: t.Sequence[str]) -> Info:
+    """Of acme_certificate."""
+    dns = {
+        "server": options["acme_dns_server"],
+        "key_name": options["acme_dns_key_name"],
+        "key_secret": options["acme_dns_key_secret"],
+        "key_algorithm": options["acme_dns_key_algorithm"],
+        "wait": options["acme_dns_wait"],
+    }
+    return _given(
+        name=options["acme_name"],
+        names=names,
+        directory=options["acme_directory"],
+        staging=options["acme_staging"],
+        terms_agreed=options["acme_terms_agreed"],
+        email=options["acme_email"],
+        eab_kid=options["acme_eab_kid"],
+        eab_hmac_key=options["acme_eab_hmac_key"],
+        ca_file=options["acme_ca_file"],
+        challenge=options["acme_challenge"],
+        webroot=webroot(options),
+        dns=dns if options["acme_challenge"] == "dns-01" else None,
+        key_types=options["acme_key_types"],
+    )
+
+
+def renewal(options: Info, ordered: t.Iterable[Info]) -> Info:
+    """Of certificate_install for what certbot has, now and after each renewal. ordered: acme_certificate's result
+    C(certificates)."""
+    return {
+        "certificates": [{**place, **files} for place, files in zip(targets(options), ordered, strict=True)],
+        "renewal": True,
+        **_given(ca_file=options["acme_ca_file"]),
+        **_deployment(options),
+        "kopano": options["kopano"],
+    }
+
+
 # --- before an order -------------------------------------------------------------------------------------------------
 
 
+def webroot(options: Info) -> str:
+    """The directory that port 80 serves challenges from."""
+    path: str = options["acme_webroot"] or options["frontend_acme_root"]
+    return path
+
+
+def packages(options: Info) -> list[str]:
+    """What certbot needs for the challenge."""
+    return ["certbot", *(["python3-certbot-dns-rfc2136"] if options["acme_challenge"] == "dns-01" else [])]
+
+
+def caa_issuer(options: Info, identities: t.Sequence[str]) -> str:
+    """The CA as CAA records name it. identities: what its ACME directory says."""
+    return str(options["acme_caa_issuer"] or next(iter(identities), "") or options["caa_issuer"])
+
+
 def objections(caa: Info | None, reach: Info | None) -> list[str]:
-    """Why an order would fail, one sentence for each reason: from the answers of caa_info and acme_reach_info, where
-    these were asked."""
+    """Why an order would fail, one sentence for each reason: from the results of caa_info and acme_reach_info, where
+    there are some."""
     reasons: dict[str, list[str]] = {}
     for entry in (caa or {}).get("results", []):
         if entry["verdict"] in ("forbidden", "error"):
@@ -222,7 +362,7 @@ def objections(caa: Info | None, reach: Info | None) -> list[str]:
     return [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- what is reported ------------------------------------------------------------------------------------------------
 
 
 def finding_lines(findings: t.Iterable[Info]) -> list[str]:
@@ -230,21 +370,63 @@ def finding_lines(findings: t.Iterable[Info]) -> list[str]:
     return _finding_lines.lines({**item, "evidence": ""} for item in findings)
 
 
-def report(answer: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
-    """What is to be said of a host's certificates: C(lines), and C(bad), what the host fails for.
+def _replaced(result: Info) -> str:
+    return f"what it replaced is kept as {' '.join(result['kept'])}" if result["kept"] else ""
 
-    answer is that of C(certificate_info) about the certificates of asked(); outcome is C(line) and C(failed) of an
-    order, or empty.
+
+def installed_line(options: Info, result: Info, check_mode: bool) -> str:
+    """What certificate_install has installed, or that it is self-signed still; empty if there is nothing to report."""
+    path = goal(options)["certificate"]
+    if not result["diff"]:
+        return f"{path} is self-signed: {UNTRUSTED}" if options["source"] == "selfsigned" else ""
+    parts = [
+        f"{'would install' if check_mode else 'installed'} {path}",
+        f"for {' '.join(result['units'])}" if result["units"] else "",
+        f"self-signed, {UNTRUSTED}" if result["reason"] else "",
+        _replaced(result),
+    ]
+    return "; ".join(filter(None, parts))
+
+
+def ordered_line(options: Info, prepared: Info, result: Info | None) -> str:
+    """What came of an order that did not fail. prepared: of acme_certificate; result: of certificate_install, or None
+    where a dry run has nothing to install yet."""
+    if result is None:
+        return f"would order a certificate ({prepared['reason']})"
+    new = f" (new: {prepared['reason']})" if prepared["needed"] else ""
+    names, path = " ".join(result["served"]), goal(options)["certificate"]
+    parts = [
+        f"certificate from {options['acme_directory']}{new}",
+        f"served for {names}" if names else f"served by no virtual host: none reads {path}",
+        f"in {' '.join(result['units'])}" if result["units"] else "",
+        _replaced(result),
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def bootstrap_line(result: Info) -> str:
+    """What is served where an order has failed. result: of certificate_install before it, as far as it is known."""
+    if not result.get("reason"):
+        return "the one before goes on being served"
+    words = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
+    return ", ".join(filter(None, [words, _replaced(result)]))
+
+
+def report(result: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
+    """What is reported of a host's certificates: C(lines), and C(bad), what the host fails for.
+
+    result is that of C(certificate_info) about these certificates; outcome is C(line) and C(failed) of an order, or
+    empty.
     """
     lines: list[str] = [outcome["line"]] if outcome else []
-    if "results" not in answer and not answer.get("skipped"):
-        why = answer.get("msg", "it was not looked at")
+    if "results" not in result:
+        why = result.get("msg", "it was not inspected")
         places = [item["chain"] for item in certificates] or ["certificate.not_checked"]
         lines += [f"unknown: {place}: {why}" for place in places]
-    for result in answer.get("results", []):
-        certificate = result["certificate"] or {}
-        words = "usable" if result["usable"] else "not usable"
+    for one in result.get("results", []):
+        certificate = one["certificate"] or {}
+        words = "usable" if one["usable"] else "not usable"
         until = f", valid until {certificate['not_after']}" if certificate.get("not_after") else ""
-        lines += [f"{result['path']}: {words}{until}", *finding_lines(result["findings"])]
+        lines += [f"{one['path']}: {words}{until}", *finding_lines(one["findings"])]
     bad = [outcome["line"]] if outcome and outcome["failed"] else []
-    return {"lines": lines or ["no certificate to look at"], "bad": bad}
+    return {"lines": lines or ["no certificate to inspect"], "bad": bad}

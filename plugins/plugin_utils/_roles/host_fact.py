@@ -7,10 +7,13 @@
 
 """What the roles of a run know of a host, as the fact C(ansible_facts.kopano_hardening).
 
-frontend, certificates: the results of the modules frontend_info and certificate_info
-verify:                 C(endpoints) and C(inside) as the role verify chose them, its C(required) grade, the C(results)
-caa:                    C(request), what this host's names need; of a host that looked up for others as well C(lookup),
-                        the result of caa_info and the C(hosts) that it is for
+host:        what the host returned when it was queried: the results C(updates), C(frontend) and C(certificates) of the
+             modules update_status_info, frontend_info and certificate_info, and C(web_config) as host_info returns it.
+             A part that failed has C(failed) and C(msg). A role that changes the host drops what is no longer true.
+updates, frontend, certificate, caa, verify: what the role of that name keeps for the roles after it and for the report;
+             its action says what
+failures:    what failed in the steps of a playbook, as C(step) and C(message)
+unreachable: why the host could not be reached
 
 A cache of facts outlives a run, and what a host served last week must not be taken for today's: the fact has the mark
 of the run that it is from, and any other is ignored.
@@ -24,7 +27,7 @@ import typing as t
 Info = dict[str, t.Any]
 
 FACT = "kopano_hardening"
-VERSION = 1
+VERSION = 2
 # Ansible loads action plugins, and so this, in its main process, before it makes one for each task.
 RUN = secrets.token_hex(8)
 
@@ -35,6 +38,12 @@ def read(variables: t.Mapping[str, t.Any]) -> Info:
     return fact if isinstance(fact, dict) and (fact.get("run"), fact.get("version")) == (RUN, VERSION) else {}
 
 
-def update(variables: t.Mapping[str, t.Any], **parts: Info) -> Info:
+def update(variables: t.Mapping[str, t.Any], **parts: t.Any) -> Info:
     """The result of an action that keeps these parts, beside those that are known already."""
     return {"ansible_facts": {FACT: {**read(variables), **parts, "run": RUN, "version": VERSION}}}
+
+
+def variables_with(variables: t.Mapping[str, t.Any], **parts: t.Any) -> Info:
+    """The variables as a later task has them, after an action has kept these parts."""
+    facts = {**(variables.get("ansible_facts") or {}), **update(variables, **parts)["ansible_facts"]}
+    return {**variables, "ansible_facts": facts}

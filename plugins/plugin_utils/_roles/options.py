@@ -10,41 +10,96 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, GRADE, TLS, UPDATES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 
 ROLES = Path(__file__).parents[3] / "roles"
-# Roles whose module has C(option_errors): what it refuses beyond types, choices and ranges. It is imported when it is
-# needed, since a role by itself needs no other.
-CHECKED = ("caa", "frontend", "updates")
+# The step of the checklist that a role is for. The report is for all of them.
+STEPS = {"updates": UPDATES, "frontend": TLS, "certificate": GRADE, "verify": GRADE, "caa": CAA}
+# What the roles refuse beyond types, choices and ranges: one sentence for each error.
+CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {
+    "caa": _roles_caa.option_errors,
+    "certificate": _roles_certificate.option_errors,
+    "frontend": _frontend.option_errors,
+    "report": _roles_report.option_errors,
+    "updates": _roles_updates.option_errors,
+}
+# Options of other roles that a role uses where its own say nothing. They keep their whole names.
+OF_OTHERS = {
+    "caa": ("frontend_server_names",),
+    "certificate": (
+        *("caa_issuer", "caa_issuers", "caa_nameservers", "caa_timeout", "caa_trust_ad"),
+        *("frontend_acme_root", "frontend_server", "frontend_server_names"),
+        *("frontend_tls_certificate", "frontend_tls_certificate_key"),
+        *("frontend_tls_certificate_rsa", "frontend_tls_certificate_rsa_key"),
+    ),
+    "updates": ("frontend_probes", "frontend_server"),
+}
 # What roles return, as variables with their names in front.
-RETURNED = ("caa_lookups", "caa_published", "certificate_result")
+RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")
 CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken for a misspelled one
 
 
-def read(action: ActionBase, role: str, variables: t.Mapping[str, t.Any]) -> tuple[dict[str, t.Any], list[str]]:
+def read(
+    action: ActionBase, role: str, variables: t.Mapping[str, t.Any], others: t.Container[str] = ()
+) -> tuple[dict[str, t.Any], list[str]]:
     """The options of a role without its name in front, and what is wrong with them: one sentence each.
 
-    action: the action plugin that reads them. Where something is wrong the options may be incomplete.
+    action: the action plugin that reads them; others: roles that report what is wrong with their options themselves.
+    Where something is wrong the options may be incomplete.
     """
+    spec = _spec(action, role)
+    prefix = f"{role}_"
+    values, errors = _validated(action, spec, variables)
+    options = {name.removeprefix(prefix): value for name, value in values.items()}
+    errors += misspelled(prefix, spec, variables)
+    borrowed: list[str] = []
+    for other in {name.partition("_")[0] for name in OF_OTHERS.get(role, ())}:
+        wanted = {name: option for name, option in _spec(action, other).items() if name in OF_OTHERS[role]}
+        values, wrong = _validated(action, wanted, variables)
+        options.update(values)
+        borrowed += wrong
+        errors += wrong if other not in others else []
+    if not errors and not borrowed and role in CHECKS:
+        errors = CHECKS[role](options)
+    return options, errors
+
+
+def errors(
+    action: ActionBase, roles: t.Collection[str], variables: t.Mapping[str, t.Any]
+) -> tuple[str, dict[str, int]]:
+    """What is wrong with the options of these roles, in one message, and C(step), that of the first role of which
+    something is."""
+    wrong = {role: read(action, role, variables, roles)[1] for role in dict.fromkeys(roles)}
+    first = next((role for role, messages in wrong.items() if messages), "")
+    message = "; ".join(dict.fromkeys(message for messages in wrong.values() for message in messages))
+    return message, {"step": STEPS[first]} if first in STEPS else {}
+
+
+def _spec(action: ActionBase, role: str) -> dict[str, t.Any]:
     # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
     content = action._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
-    spec = content["argument_specs"]["main"]["options"]
+    options: dict[str, t.Any] = content["argument_specs"]["main"]["options"]
+    return options
+
+
+def _validated(
+    action: ActionBase, spec: dict[str, t.Any], variables: t.Mapping[str, t.Any]
+) -> tuple[dict[str, t.Any], list[str]]:
     given = action._templar.template({name: variables[name] for name in spec if name in variables})
     validated = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True)
-    prefix = f"{role}_"
-    values = {name.removeprefix(prefix): value for name, value in validated.validated_parameters.items()}
-    options = _without_defaults(plain(values))
-    errors: list[str] = [*validated.error_messages, *misspelled(prefix, spec, variables)]
-    if not errors and role in CHECKED:
-        errors = importlib.import_module(f"{__package__}.{role}").option_errors(options)
-    return options, errors
+    return _without_defaults(plain(validated.validated_parameters)), list(validated.error_messages)
 
 
 def _without_defaults(value: t.Any) -> t.Any:

@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""What the role updates does on a host, and what it says of it. Nothing here asks or changes a host."""
+"""What the role updates does on a host, and what it reports. Nothing here queries or changes a host."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ import fnmatch
 import re
 import typing as t
 
-from ansible.module_utils.parsing.convert_bool import boolean
-
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import UPDATES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
-from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
@@ -28,6 +25,54 @@ WEB_SERVERS = ("apache2.service", "httpd.service", "nginx.service")
 STARTS_ANEW_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
 # How a service gets to run new files: nginx can have its program exchanged while it serves.
 STATES = {"nginx.service": "exchanged"}
+POLICY = "/usr/sbin/policy-rc.d"
+POLICY_MARK = "Made by kopano.hardening.updates"  # in the file of the role
+# What runs on these would end, or lose its way.
+NEVER_RESTARTED = (
+    "dbus.service",
+    "dbus-broker.service",
+    "systemd-logind.service",
+    "user@*.service",
+    "*getty@*.service",
+    "NetworkManager.service",
+    "auditd.service",
+    "docker.service",
+    "containerd.service",
+    "libvirtd.service",
+)
+ZYPPER = {"security": ["patch", "--category", "security", "--with-interactive"], "all": ["update"]}
+# How the hosts of each package manager update themselves.
+MECHANISMS: dict[str, Info] = {
+    "apt": {
+        "mechanism": "unattended-upgrades",
+        "package": "unattended-upgrades",
+        "timers": ["apt-daily.timer", "apt-daily-upgrade.timer"],
+        "dry_run": ["unattended-upgrade", "--dry-run", "--debug"],
+    },
+    "dnf": {
+        "mechanism": "dnf-automatic",
+        "package": "dnf-automatic",
+        "timers": ["dnf-automatic.timer"],
+        "dry_run": ["dnf-automatic", "--no-downloadupdates", "--no-installupdates"],
+    },
+    "dnf5": {
+        "mechanism": "dnf-automatic",
+        "package": "dnf5-plugin-automatic",
+        "timers": ["dnf5-automatic.timer"],
+        "dry_run": ["dnf5", "automatic", "--no-downloadupdates", "--no-installupdates"],
+    },
+}
+# Where security updates come from, by the distribution's ID; unattended-upgrades knows the code name.
+ORIGINS = {
+    "debian": [
+        "origin=Debian,codename=${distro_codename}-security,label=Debian-Security",
+        "origin=Debian,codename=${distro_codename},label=Debian-Security",
+    ],
+    "ubuntu": [
+        "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
+        "origin=UbuntuESM,archive=${distro_codename}-infra-security,label=UbuntuESM",
+    ],
+}
 NAMES_SHOWN = 30
 NOT_CHECKED = "updates.not_checked"  # the finding of a check that failed
 
@@ -46,6 +91,15 @@ def option_errors(options: Info) -> list[str]:
     return errors
 
 
+def query(options: Info) -> Info:
+    """The options of the module update_status_info, as host_info has them."""
+    return {
+        **{name: options[name] for name in ("accept_lts", "max_metadata_age", "support_data")},
+        # Few hosts note when their lists were fetched last, and unchanged ones look old again.
+        "refresh": options["refresh"] or options["apply"] != "none",
+    }
+
+
 def window_open(window: str, clock: str) -> bool:
     """Whether a time of day (HH:MM) is in a window, which may span midnight; an empty window is always open."""
     if not window:
@@ -60,14 +114,14 @@ def window_open(window: str, clock: str) -> bool:
 
 
 def plan(info: Info, options: Info) -> Info:
-    """What is to be done on a host, from the module's answer.
+    """What is to be done on a host, from the result of update_status_info.
 
     install: the packages to bring to their version. services: what to restart, the web server last, each as {name,
     state}, with restarted, reloaded or exchanged; web: which of them are web servers; left: those that only a reboot
-    restarts. reexec: whether the init system is to be started anew. serves: whether a web server runs. unsure: why
-    nobody can say that there is nothing more to install, or nothing.
+    restarts. reexec: whether the init system is to be re-executed. serves: whether a web server runs. unsure: why it is
+    not known that there is nothing more to install, or nothing.
 
-    Raises ValueError where the module has not answered: nothing must be done by what is not known.
+    Raises ValueError where the updates could not be checked: nothing is done by what is not known.
     """
     if info.get("failed"):
         raise ValueError(f"the updates could not be checked: {info.get('msg')}")
@@ -77,12 +131,12 @@ def plan(info: Info, options: Info) -> Info:
         for package in info["updates"]["packages"]
         if not package["held"] and (apply == "all" or (apply == "security" and package["security"]))
     ]
-    wanted = boolean(options["restart_services"])
-    excluded = as_list(options["restart_exclude"])
+    wanted = options["restart_services"]
+    excluded = [*NEVER_RESTARTED, *options["restart_exclude"]]
     found = info["restart"]["services"]
     left = [name for name in found if any(fnmatch.fnmatchcase(name, pattern) for pattern in excluded)]
     names = [name for name in found if name not in left] if wanted else []
-    # A web server that is started anew finds everything behind it started anew.
+    # A web server that is restarted finds everything behind it restarted.
     names.sort(key=lambda name: (name in WEB_SERVERS, not STARTS_ANEW_ON_RELOAD.fullmatch(name)))
     return {
         "install": packages,
@@ -108,6 +162,141 @@ def _unsure(info: Info, apply: str) -> str:
         return ""
     reason = info["updates"]["reason"] or info["metadata"]["reason"] or "the package manager does not say it"
     return f"updates_apply: {apply} cannot be fulfilled, since it is not known what is pending: {reason}"
+
+
+def due(info: Info, options: Info) -> list[str]:
+    """The acts that the options ask for and the host needs, in their order.
+
+    Of a host whose updates could not be checked all that the options ask for: the first of them fails.
+    """
+    if info.get("failed"):
+        acts = {
+            "install": options["apply"] != "none",
+            "automatic": options["automatic"],
+            "restart": options["restart_services"],
+            "reboot": options["reboot"] != "never",
+        }
+    else:
+        planned = plan(info, options)
+        acts = {
+            "install": planned["install"],
+            "automatic": options["automatic"],
+            "restart": planned["services"] or planned["reexec"],
+            "reboot": planned["reboot"],
+        }
+    return [act for act, is_due in acts.items() if is_due]
+
+
+class Act(t.NamedTuple):
+    """Something that the role does on a host."""
+
+    prepare: t.Callable[[Info, Info], Info]
+    """What its tasks take, from the result of update_status_info and the options. Raises ValueError."""
+    outcome: t.Callable[[Info, Info, Info, bool], Info]
+    """What it adds to C(done), from what was prepared, the host after it, the options, and whether it is check mode."""
+    probed: str = ""
+    """The web server's responses are compared where the plan has this."""
+    rehearsed: bool = False
+    """Whether the web server is rehearsed before."""
+    web: bool = True
+    """Whether it changes the web server, or what that runs."""
+
+
+def _prepare_install(info: Info, options: Info) -> Info:
+    """blocked: of the C(versions), what cannot be installed."""
+    packages = plan(info, options)["install"]
+    return {
+        "manager": info["distribution"]["manager"],
+        "names": [package["name"] for package in packages],
+        "versions": [f"{package['name']}={package['version']}" for package in packages],  # as apt takes it
+        "zypper": ["zypper", "--non-interactive", *ZYPPER[options["apply"]]],
+        "blocked": [],
+    }
+
+
+def _installed(act: Info, info: Info, options: Info, check_mode: bool) -> Info:
+    if check_mode:
+        wrong = [f"{version} cannot be installed" for version in act["blocked"]]
+    else:
+        wrong = [f"{package['name']} is still not updated" for package in plan(info, options)["install"]]
+    return {"installed": [version for version in act["versions"] if version not in act["blocked"]], "wrong": wrong}
+
+
+def _prepare_automatic(info: Info, _options: Info) -> Info:
+    manager = info["distribution"]["manager"]
+    if manager not in MECHANISMS:
+        found = manager or "no package manager that is known here"
+        raise ValueError(f"updates_automatic: true needs apt or dnf on the host; this one has {found}")
+    return {"manager": manager, **MECHANISMS[manager], "origins": ORIGINS.get(info["distribution"]["id"], [])}
+
+
+def _automated(_act: Info, info: Info, _options: Info, check_mode: bool) -> Info:
+    automatic = info["automatic"]
+    works = check_mode or (automatic["enabled"] and automatic["covers_security"])
+    return {"wrong": [] if works else [f"updates_automatic: {automatic['reason']}"]}
+
+
+def _prepare_restart(info: Info, options: Info) -> Info:
+    """exchange: whether nginx is to exchange its program."""
+    planned = plan(info, options)
+    exchanged = [service for service in planned["services"] if service["state"] == "exchanged"]
+    return {
+        "names": [service["name"] for service in planned["services"]],
+        "services": [service for service in planned["services"] if service not in exchanged],
+        "exchange": bool(exchanged),
+        "reexec": planned["reexec"],
+        "left": planned["left"],
+    }
+
+
+def _restarted(act: Info, info: Info, options: Info, check_mode: bool) -> Info:
+    # Such as sessions of users, which outlive the service that they belong to.
+    old = [] if check_mode else plan(info, options)["services"]
+    words = [f"some processes are still the old ones: {service['name']}" for service in old]
+    return {"restarted": act["names"], "left": act["left"], "words": words}
+
+
+def _prepare_reboot(_info: Info, _options: Info) -> Info:
+    return {}
+
+
+def _rebooted(_act: Info, _info: Info, _options: Info, check_mode: bool) -> Info:
+    return {"words": ["would be rebooted" if check_mode else "rebooted"]}
+
+
+ACTS = {
+    "install": Act(_prepare_install, _installed, probed="serves"),
+    "automatic": Act(_prepare_automatic, _automated, web=False),
+    "restart": Act(_prepare_restart, _restarted, probed="web", rehearsed=True),
+    "reboot": Act(_prepare_reboot, _rebooted, probed="serves", rehearsed=True),
+}
+
+
+def policy(is_needed: bool, grep: int) -> dict[str, bool]:
+    """Whether to C(write) a policy that keeps packages from restarting services, and to C(remove) it afterwards.
+
+    grep: its exit status when it searched the policy of the host for the role's mark. 2: there is no policy. 0: an
+    interrupted run has left one. Any other stays as it is.
+    """
+    write = is_needed and grep in (0, 2)
+    return {"write": write, "remove": write or grep == 0}
+
+
+def not_rebooted(lost: t.Collection[str], window: str, clock: str) -> str:
+    """Why a host is not rebooted now, or nothing. lost: the hosts of the play that have not come back."""
+    if lost:
+        return f"not rebooted: {' '.join(lost)} did not come back as before"
+    return "" if window_open(window, clock) else f"the reboot waits for {window}, it is {clock}"
+
+
+def nothing_done(check_mode: bool) -> Info:
+    """What report() takes as C(done), of a host on which nothing was done."""
+    return {"check": check_mode, "installed": [], "restarted": [], "left": [], "words": [], "wrong": []}
+
+
+def add(done: Info, added: Info) -> Info:
+    """C(done), with what is added to its lists."""
+    return {**done, **{key: [*done[key], *more] for key, more in added.items()}}
 
 
 def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:
