@@ -2,15 +2,16 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings type, default and choices in the comments of each role's defaults/main.yml up to date with its specification.
+"""Writes the comments of each role's defaults/main.yml from its specification, meta/argument_specs.yml.
 
-docs/defaults.py [--check]: with --check it only reports which files are not.
+docs/defaults.py [--check]: with --check it only reports which files are not up to date. Examples are those of the file.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,29 @@ import yaml
 ROLES = Path(__file__).resolve().parent.parent / "roles"
 
 
-def facts(entry: dict[str, Any]) -> list[str]:
-    """The lines of a comment that follow from the specification of an option."""
+def plain(text: str) -> str:
+    """A description without the markup of module documentation."""
+    return re.sub(r"\b[CMOV]\(([^()]*)\)", r"`\1`", text)
+
+
+def comment(entry: dict[str, Any]) -> str:
+    """The comment of an option as far as its specification has it."""
     kind = f"list of {entry['elements']}" if entry["type"] == "list" else entry["type"]
     value = yaml.safe_dump(entry["default"], default_flow_style=True, width=1000).removesuffix("\n...\n").strip()
-    lines = [f"# - Type: {kind}", "# - Default: " + value.replace("'", '"')]
-    return lines + ([f"# - Choices: {', '.join(entry['choices'])}"] if entry.get("choices") else [])
+    lines = textwrap.wrap(plain(entry["description"]), 118, break_long_words=False, break_on_hyphens=False)
+    lines += ["", f"- Type: {kind}", "- Default: " + value.replace("'", '"')]
+    lines += [f"- Choices: {', '.join(entry['choices'])}"] if entry.get("choices") else []
+    return "".join(f"# {line}".rstrip() + "\n" for line in lines)
 
 
 def updated(text: str, spec: dict[str, dict[str, Any]]) -> str:
-    """A file of defaults with the comment of each option as its specification has it."""
+    """A file of defaults with the comment of each option as its specification has it. Some share one."""
     for name, entry in spec.items():
         found = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
         if not found:
             sys.exit(f"{name}: has no comment in its role's defaults/main.yml")
-        old = re.search(r"(?m)^# - Type: .*\n(?:^# - (?:Default|Choices): .*\n)*", found[1])
-        if old:
-            begin = found.start() + old.start()
-            text = text[:begin] + "\n".join([*facts(entry), ""]) + text[begin + len(old[0]) :]
+        examples = "".join(re.findall(r"(?m)^# - Example: .*\n", found[1]))
+        text = text[: found.start()] + comment(entry) + examples + text[found.start() + len(found[1]) :]
     return text
 
 

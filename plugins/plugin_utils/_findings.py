@@ -53,7 +53,9 @@ CATALOGUE = Catalogue(
     GRADE,
     {
         "report.host.unreachable": Kind(
-            "fail", "The host could not be reached: nothing is known of it.", "Make it reachable, then look again."
+            "fail",
+            "The host could not be reached: nothing is known of it.",
+            "Make it reachable, then run the playbook again.",
         ),
         "updates.not_checked": Kind(
             "unknown",
@@ -66,7 +68,7 @@ CATALOGUE = Catalogue(
         ),
         "report.host.failed": Kind(
             "fail",
-            "Looking at the host, or changing it, failed: what would have come after that is not known.",
+            "A task failed on the host: what would have come after it is not known.",
             "Correct what is named, then run the playbook again.",
         ),
     },

@@ -141,7 +141,7 @@ def test_a_host_that_fails_ends_nothing_for_the_others(one_fails):
     assert (one_fails.failed, one_fails.seen) == ({"web2"}, set(HOSTS))
     steps, words = card["web2"]
     assert steps == ["?", "FAIL", "?", "?", "?"]
-    assert words == "Looking at the host failed: Deploy the TLS policy: port 443 is taken"
+    assert words == "A task failed: Deploy the TLS policy: port 443 is taken"
     assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
@@ -186,7 +186,7 @@ def test_what_is_not_as_it_has_to_be_fails_its_own_step_only(harden):
     assert run.output.count("on certificates") == 3
     steps, words = run.card["web1"]
     assert steps[0] == "FAIL" and "FAIL" not in steps[1:]
-    assert words == "Looking at the host failed: Check the updates: openssl has a security update"
+    assert words == "A task failed: Check the updates: openssl has a security update"
     steps, words = run.card["web2"]
     assert (steps[0], steps[3]) == ("FAIL", "FAIL") and "FAIL" not in (steps[1], steps[2], steps[4])
     assert "forbidden: a" in words or "openssl has a security update" in words
@@ -232,7 +232,7 @@ def test_hosts_that_cannot_be_queried_are_reported(harden):
     broken = {name: {"ansible_python_interpreter": "/nowhere/python", "is_broken": True} for name in HOSTS}
     run = harden(HOSTS, broken)
     assert run.failed == set(run.card) == set(HOSTS)
-    assert "Looking at the host failed: Query the host: the host could not be queried" in run.card["web1"][1]
+    assert "A task failed: Query the host: the host could not be queried" in run.card["web1"][1]
     assert "port 443" not in run.output and "on updates" not in run.output
     del broken["web1"]
     run = harden({"web2", "web3"}, broken)

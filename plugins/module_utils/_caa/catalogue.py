@@ -48,12 +48,12 @@ CATALOGUE = Catalogue(
         "caa.lookup.failed": Entry(
             "unknown",
             "The CAA records could not be looked up; a CA that fares the same refuses to issue.",
-            "Make the zone's name servers answer questions for the type CAA, and the resolver reachable from here.",
+            "Make the zone's name servers respond to queries for the type CAA, and the resolver reachable from here.",
         ),
         "caa.dnssec.bogus": Entry("fail", "DNSSEC validation fails for the name: CAs must refuse to issue.", _DNSSEC),
         "caa.dnssec.unverified": Entry(
             "unknown",
-            "DNSSEC could not be verified: the resolver does not validate, or is not trusted to say so.",
+            "DNSSEC could not be verified: the resolver does not validate, or its path is not trusted.",
             "Use a validating resolver on this machine, or declare the way to it safe with trust_ad.",
         ),
         "caa.value.malformed": Entry("warn", "A CAA record is malformed, so it authorises no CA."),
@@ -72,13 +72,13 @@ CATALOGUE = Catalogue(
         ),
         "caa.servers.disagree": Entry(
             "fail",
-            "The zone's name servers give different CAA records: the CA's answer is a matter of chance.",
+            "The zone's name servers give different CAA records: which of them the CA gets is a matter of chance.",
             _SERVERS,
         ),
-        "caa.servers.faulty": Entry("warn", "A name server of the zone gives no authoritative answer.", _SERVERS),
+        "caa.servers.faulty": Entry("warn", "A name server of the zone gives no authoritative response.", _SERVERS),
         "caa.servers.unchecked": Entry(
             "unknown",
-            "The zone's name servers could not be asked themselves, so they were not compared.",
+            "The zone's name servers could not be queried themselves, so they were not compared.",
             "Let this machine reach them on port 53, UDP and TCP.",
         ),
     },

@@ -117,11 +117,13 @@ CATALOGUE = Catalogue(
             "fail", "The certificate is self-signed: browsers and phones refuse it.", "{request}"
         ),
         "certificate.self_signed.accepted": Entry(
-            "warn", "The certificate is self-signed, which was asked for: browsers and phones refuse it.", "{request}"
+            "warn",
+            "The certificate is self-signed, as the options ask for: browsers and phones refuse it.",
+            "{request}",
         ),
         "certificate.must_staple_without_ocsp": Entry(
             "fail",
-            "The certificate demands a stapled OCSP response but does not say where to get one: browsers refuse it.",
+            "The certificate demands a stapled OCSP response but does not name a server for it: browsers refuse it.",
             "{request}",
         ),
         "certificate.signature.weak": Entry(
@@ -163,7 +165,7 @@ CATALOGUE = Catalogue(
         ),
         "certificate.key.encrypted": Entry(
             "fail",
-            "The private key is encrypted: a server would ask for its passphrase at every start.",
+            "The private key is encrypted: a server would need its passphrase at every start.",
             f"(umask 077 && openssl pkey -in {{key}} -out {{key}}.new) && {_KEY}",
         ),
         "certificate.key.unreadable": Entry(

@@ -58,7 +58,7 @@ CATALOGUE = Catalogue(
         "tls.certificate.name_mismatch": Entry(
             "fail",
             "The certificate is not for this name.",
-            "Issue it for every name that is served, and check which virtual host answers.",
+            "Issue it for every name that is served, and check which virtual host responds.",
         ),
         "tls.certificate.key_very_weak": Entry(
             "fail",
@@ -132,19 +132,19 @@ CATALOGUE = Catalogue(
         "tls.hsts.disabled": Entry("fail", "HSTS is switched off by max-age=0.", _HSTS, step=HSTS),
         "tls.hsts.invalid": Entry("fail", "The HSTS header is not valid.", _HSTS, step=HSTS),
         "tls.hsts.unknown": Entry(
-            "unknown", "HSTS could not be read.", "Let the start page answer over HTTPS, with http on.", step=HSTS
+            "unknown", "HSTS could not be read.", "Let the start page respond over HTTPS, with http on.", step=HSTS
         ),
         "tls.probe.unclear": Entry(
             "unknown",
-            "Some questions got no clear answer.",
+            "Some requests got no clear result.",
             "Look for a firewall or a rate limiter between here and the endpoint.",
         ),
         # Beyond the grade.
         "tls.attack.robot": Entry(
-            "fail", "The server tells whether an RSA key exchange was malformed: ROBOT.", _SUITES, step=TLS
+            "fail", "The server reveals whether an RSA key exchange was malformed: ROBOT.", _SUITES, step=TLS
         ),
         "tls.attack.cbc_oracle": Entry(
-            "fail", "The server tells how a CBC record was malformed: a padding oracle.", _SUITES, step=TLS
+            "fail", "The server reveals how a CBC record was malformed: a padding oracle.", _SUITES, step=TLS
         ),
         "tls.attack.excluded": Entry("info", "Attacks that cannot apply, as what they need is not there."),
         "tls.attack.tested": Entry("info", "Attacks that were tested for without exploit traffic and not found."),
@@ -222,7 +222,7 @@ CATALOGUE = Catalogue(
         "tls.hsts.preload_ready": Entry("info", "The HSTS header is ready for the preload list.", step=HSTS),
         "tls.hsts.preload_incomplete": Entry(
             "warn",
-            "The HSTS header asks for preloading, but the list would refuse it.",
+            "The HSTS header requests preloading, but the list would refuse it.",
             "It takes max-age=31536000, includeSubDomains, and a redirect from HTTP.",
             step=HSTS,
         ),

@@ -37,7 +37,7 @@ CATALOGUE = Catalogue(
         "support.unknown": Entry(
             "unknown",
             "Whether the distribution's release is maintained is not known.",
-            "Use a newer version of this collection, or say it with support_data.",
+            "Use a newer version of this collection, or set it with support_data.",
         ),
         # Whose packages are in use
         "support.package.foreign": Entry(
@@ -75,8 +75,8 @@ CATALOGUE = Catalogue(
         "updates.security.pending": Entry("fail", "Security updates are not installed."),
         "updates.security.unknown": Entry(
             "unknown",
-            "The package sources do not say which updates are for security.",
-            "Use sources that say so, or install all updates.",
+            "The package sources do not mark which updates are for security.",
+            "Use sources that do, or install all updates.",
         ),
         "updates.security.suite_missing": Entry(
             "fail", "The package sources lack the release's security suite: its security updates never arrive."
@@ -127,7 +127,7 @@ CATALOGUE = Catalogue(
         ),
         "updates.restart.unknown": Entry(
             "unknown",
-            "Whether services run replaced files is not known: not all processes could be looked at.",
+            "Whether services run replaced files is not known: not all processes could be inspected.",
             "Run as root.",
         ),
         "updates.reboot.required": Entry(

@@ -26,11 +26,11 @@ CATALOGUE = Catalogue(
         ),
         "frontend.config.untested": Entry(
             "unknown",
-            "Whether the server takes its configuration was not tested; what is said about it was read from its files.",
+            "Whether the server accepts its configuration was not tested; findings about it are from its files.",
             "Run as root on a host that allows namespaces.",
         ),
         "frontend.config.unreadable": Entry(
-            "unknown", "A file of the configuration could not be read; what it says is not known.", "Run as root."
+            "unknown", "A file of the configuration could not be read; its content is not known.", "Run as root."
         ),
         "frontend.config.not_understood": Entry(
             "unknown",
@@ -47,7 +47,7 @@ CATALOGUE = Catalogue(
         ),
         "frontend.openssl.unknown": Entry(
             "unknown",
-            "The server's OpenSSL could not be asked which groups and cipher suites it has.",
+            "The server's OpenSSL could not be queried for the groups and cipher suites it has.",
             "Install the server and its TLS module from the distribution's packages.",
         ),
         "frontend.managed": Entry(
@@ -63,13 +63,13 @@ CATALOGUE = Catalogue(
         ),
         "frontend.vhost.packaged": Entry(
             "fail",
-            "The virtual host of Debian's kopano-webapp package answers on the TLS port for names that no other one "
+            "The virtual host of Debian's kopano-webapp package responds on the TLS port for names that no other one "
             "has, with the certificate that the distribution made.",
             "Disable it, with a2disconf kopano-webapp-apache2 or by removing its link in sites-enabled.",
         ),
         "frontend.vhost.mixed": Entry(
             "info",
-            "A server block listens with and without TLS: what it says counts for both.",
+            "A server block listens with and without TLS: its directives count for both.",
             "Give plain HTTP a server block of its own.",
         ),
         "frontend.tls.none": Entry("fail", "The server has no virtual host with TLS.", _ROLE),
