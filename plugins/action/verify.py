@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Result
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
@@ -31,7 +32,7 @@ class ActionModule(RoleAction):
 
     def _check(self, _options: Info, variables: Info) -> Info:
         """The grades of this run, never those that a cache of facts has of another one."""
-        graded = _host_fact.read(variables).get("verify")
+        graded: _verify.Kept | None = _host_fact.read(variables).get("verify")
         if not graded:
             raise RoleError("no endpoint of this host was graded in this run")
         report = graded["report"]
@@ -47,10 +48,10 @@ class ActionModule(RoleAction):
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
         asked = _verify.asked(frontend, address, options["endpoints"], options["virtual_hosts"])
         module_options = {name: options[name] for name in PASSED_ON}
-        results = self.run_here(
+        results: list[Result] = self.run_here(
             tls_grade_info, endpoints=asked["endpoints"], ca_file=options["ca_file"] or None, **module_options
         )["results"]
-        wanted = {
+        wanted: _verify.Wanted = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],
             # A dry run that would change the host: it is graded as it is now, and not judged for that.
@@ -58,5 +59,10 @@ class ActionModule(RoleAction):
             and (_host_fact.read(variables).get("frontend") or {}).get("changed", False),
             "fail": options["fail"],
         }
-        kept = {**asked, "wanted": wanted, "results": results, "report": _verify.report(results, asked, wanted)}
+        kept: _verify.Kept = {
+            **asked,
+            "wanted": wanted,
+            "results": results,
+            "report": _verify.report(results, asked, wanted),
+        }
         return _host_fact.update(variables, host=host, verify=kept)

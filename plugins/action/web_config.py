@@ -15,6 +15,9 @@ from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
+if t.TYPE_CHECKING:  # The prober is loaded where it is needed.
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import Endpoint
+
 CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
 # A confirmation that does not arrive undoes a good change, and a second one does no harm.
 CONFIRM_ATTEMPTS = 2
@@ -128,7 +131,7 @@ def _unconfirmed(transaction: str, waiting: int, reason: str, confirmed: dict[st
     )
 
 
-def _objections(endpoints: list[dict[str, t.Any]], expected: list[dict[str, t.Any]], patience: float) -> list[str]:
+def _objections(endpoints: list[Endpoint], expected: list[dict[str, t.Any]], patience: float) -> list[str]:
     """What speaks against a change, as seen from here. One endpoint of each socket is asked before its others.
 
     An address that drops what is sent to it costs a time limit, and not one for each of its names. One that cannot be

@@ -455,9 +455,21 @@ findings:
 import os
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Answer(t.TypedDict):  # novm
+        """What the module returns: the result of each address of each endpoint, and the findings of all of them."""
+
+        results: list[_grade.Result]
+        findings: list[Finding]
+
+else:
+    Answer = t.Dict[str, t.Any]
 
 ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "endpoints": {
@@ -491,7 +503,7 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+def run(params: dict[str, t.Any]) -> Answer:
     """The module's answer; raises ValueError for options that have no meaning."""
     for endpoint in params["endpoints"]:
         if not 0 < endpoint["port"] < 65536:
@@ -503,7 +515,7 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         trust = _prober.Trust(params["ca_file"], params["fetch_issuers"])
     except OSError as error:
         raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
-    results = _prober.probe_all(
+    results: list[_grade.Result] = _prober.probe_all(
         params["endpoints"],
         params["mode"],
         params["timeout"],

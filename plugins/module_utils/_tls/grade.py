@@ -16,9 +16,17 @@ import calendar
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules, weak_keys
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.http import Hsts, Redirect
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.prober import (
+    Features,
+    Observation,
+    SeenCertificate,
+    Simulation,
+)
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import NO_ISSUER
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 
@@ -33,7 +41,117 @@ class Unknown(str):
 
 
 Fact = t.Union[bool, str, Unknown]
-Observation = t.Mapping[str, t.Any]
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Limit(t.TypedDict):  # novm
+        """A rule that holds: the grade that it leaves at best, T, or M. rule: its text."""
+
+        id: str
+        grade: str
+        revision: str
+        rule: str
+        evidence: str
+
+    class Untested(t.TypedDict):  # novm
+        """A rule or an attack whose answer is not known, and why; of an attack it is its name."""
+
+        id: str
+        reason: str
+
+    class Lost(t.TypedDict):  # novm
+        """A query on which the letter depends, and what came instead of its result."""
+
+        query: str
+        result: str
+
+    class ResultKey(t.TypedDict):  # novm
+        """A public key. curve: None where there is none."""
+
+        type: str
+        bits: int
+        curve: str | None
+
+    class Link(t.TypedDict):  # novm
+        """A certificate of a chain."""
+
+        subject: str
+        issuer: str
+        not_after: str
+        sha256: str
+
+    class ResultCertificate(t.TypedDict, total=False):  # novm
+        """A certificate with the chain that it came with: all of this, or nothing where a server shows none.
+
+        names: DNS names, then addresses. trusted: None where that is not known, and then, too, trust_error says why.
+        ocsp_status, ocsp_error: see C(_tls.ocsp.Staple). Times are RFC 3339 in UTC. others: the further certificates
+        and chains of the endpoint, which the first one has alone.
+        """
+
+        subject: str
+        issuer: str
+        serial: str
+        names: list[str]
+        name_match: bool
+        trusted: bool | None
+        trust_error: str | None
+        not_before: str
+        not_after: str
+        key: ResultKey
+        signature: str
+        sha256: str
+        key_sha256: str
+        authority_key_id: str | None
+        ocsp_urls: list[str]
+        must_staple: bool
+        ocsp_status: str | None
+        ocsp_error: str | None
+        chain: list[Link]
+        chain_ordered: bool
+        others: list[ResultCertificate]
+
+    class Result(t.TypedDict):  # novm
+        """What an endpoint is worth: an element of C(results) of the module C(tls_grade_info), which describes it.
+
+        error: why there is no grade. grade: C(A+) to C(F), C(T) or C(M); None with error or trust_unknown.
+        grade_trust_ignored: what a trusted certificate for this name would get; None with error. score: 0 to 100, and
+        scores by category; None and empty with error. caps and warnings: the rules that keep it at B or below (or make
+        it T or M), and at A or A-.
+        """
+
+        host: str
+        address: str
+        port: int
+        server_name: str
+        named: bool
+        starttls: str
+        connections: int
+        duration_ms: int
+        ruleset: str
+        error: str | None
+        grade: str | None
+        grade_trust_ignored: str | None
+        trust_unknown: str | None
+        score: int | None
+        scores: dict[str, int]
+        protocols: list[str]
+        ciphers: dict[str, list[str]]
+        cipher_order: dict[str, str]
+        groups: list[str]
+        post_quantum: bool
+        certificate: ResultCertificate
+        features: Features
+        hsts: Hsts
+        redirect: Redirect
+        caps: list[Limit]
+        warnings: list[Limit]
+        not_tested: list[Untested]
+        unclear: list[Lost]
+        cut: list[str]
+        findings: list[Finding]
+
+else:
+    Limit = Untested = Lost = ResultKey = Link = ResultCertificate = Result = t.Dict[str, t.Any]
 
 
 def _named(names: t.Iterable[str]) -> Fact:
@@ -111,7 +229,7 @@ def _cipher_facts(observation: Observation) -> dict[str, Fact]:
     given = [(_SUITE_NAMED[entry["suite"]], entry) for entry in observation["simulations"]]
     modern = [(suite, entry) for suite, entry in given if entry["protocol"] in ("TLSv1.1", "TLSv1.2", "TLSv1.3")]
 
-    def who(pairs: t.Iterable[tuple[data.Suite, t.Mapping[str, t.Any]]]) -> Fact:
+    def who(pairs: t.Iterable[tuple[data.Suite, Simulation]]) -> Fact:
         return _named("{}: {}".format(entry["client"], suite.name) for suite, entry in pairs)
 
     bits = observation["features"]["dh_bits"]
@@ -174,7 +292,7 @@ def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
     }
 
 
-def _each(observation: Observation, words: t.Callable[[t.Any], str | None]) -> str:
+def _each(observation: Observation, words: t.Callable[[SeenCertificate], str | None]) -> str:
     """What there is to report of certificates, each with its key where the server has several."""
     entries = observation["certificates"]
     found = [(entry["chain"][0].key.words, words(entry)) for entry in entries]
@@ -202,7 +320,7 @@ def _revoked(observation: Observation) -> Fact:
     return Unknown(unclear or NO_STAPLE) if unclear or not observation["certificates"] else False
 
 
-def _staple(entry: t.Mapping[str, t.Any]) -> str:
+def _staple(entry: SeenCertificate) -> str:
     """What there is instead of a stapled response that says good."""
     if entry["ocsp"] is None:
         return NO_STAPLE
@@ -244,7 +362,7 @@ def _http_facts(observation: Observation) -> dict[str, Fact]:
         "tls.hsts.absent": "no Strict-Transport-Security in the answer" if status == "absent" else False,
         "tls.hsts.disabled": shown if status == "disabled" else False,
         "tls.hsts.invalid": hsts.get("reason") or False if status == "invalid" else False,
-        "tls.hsts.short": shown if status == "present" and hsts["max_age"] < rules.LONG_MAX_AGE else False,
+        "tls.hsts.short": shown if status == "present" and (hsts["max_age"] or 0) < rules.LONG_MAX_AGE else False,
     }
     if unknown:
         result = {key: Unknown(unknown) for key in result}
@@ -342,7 +460,8 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
         renegotiation = Unknown("no renegotiation was tried: only full mode does, with ECDHE and AEAD")
     clean = observation["mode"] == "full" and not all(guideline.values())
     preload = hsts["status"] == "present" and hsts["preload"]
-    preload_ready = preload and hsts["max_age"] >= rules.PRELOAD_MAX_AGE and hsts["include_subdomains"]
+    is_long = (hsts.get("max_age") or 0) >= rules.PRELOAD_MAX_AGE
+    preload_ready = preload and is_long and hsts["include_subdomains"]
     return {
         "tls.attack.excluded": _named(attacks["excluded"]),
         "tls.attack.tested": _named(attacks["tested"]),
@@ -445,8 +564,8 @@ def _seconds(day: str) -> int:
     return calendar.timegm(time.strptime(day, "%Y-%m-%d"))
 
 
-def _certificate(entry: t.Mapping[str, t.Any], observation: Observation) -> dict[str, t.Any]:
-    leaf: x509.Certificate = entry["chain"][0]
+def _certificate(entry: SeenCertificate, observation: Observation) -> ResultCertificate:
+    leaf = entry["chain"][0]
     path = x509.chain_of(entry["chain"])
     return {
         "subject": leaf.subject,
@@ -479,46 +598,13 @@ def _worst(grades: t.Iterable[str]) -> str:
     return max(grades, key=rules.GRADES.index)
 
 
-def grade(
-    observation: Observation, *, now: float | None = None, groups: t.Sequence[str] | None = None
-) -> dict[str, t.Any]:
+def grade(observation: Observation, *, now: float | None = None, groups: t.Sequence[str] | None = None) -> Result:
     """Grade one observation; C(groups) are the names of groups that the server's OpenSSL has, where the caller knows.
 
-    The result has the keys of an element of C(results) of the module C(tls_grade_info); with C(error) set, there is no
-    grade, and everything that needs one is empty.
+    With C(error) set, there is no grade, and everything that needs one is empty.
     """
     now = time.time() if now is None else now
-    subject = "{}:{}".format(observation["server_name"], observation["port"])
-    if observation["address"] != observation["server_name"]:
-        subject += " ({})".format(observation["address"])
-    result: dict[str, t.Any] = {
-        key: observation[key]
-        for key in ("host", "address", "port", "server_name", "named", "starttls", "connections", "duration_ms")
-    }
-    result.update(
-        ruleset=rules.RULESET,
-        error=observation["error"],
-        grade=None,
-        grade_trust_ignored=None,
-        trust_unknown=None,
-        score=None,
-        scores={},
-        protocols=[name for name in data.PROTOCOLS if observation["protocols"][name]],
-        ciphers=observation["ciphers"],
-        cipher_order=observation["cipher_order"],
-        groups=observation["groups"],
-        post_quantum=any(data.GROUP_NAMED[name].family == "pq" for name in observation["groups"]),
-        certificate={},
-        features=observation["features"],
-        hsts=observation["hsts"],
-        redirect=observation["redirect"],
-        caps=[],
-        warnings=[],
-        not_tested=[],
-        unclear=[],
-        cut=[],
-        findings=[],
-    )
+    result, subject = _without_grade(observation), _subject(observation)
     if (
         not observation["error"]
         and not observation["certificates"]
@@ -530,50 +616,8 @@ def grade(
         return _bounded(result)
 
     known = facts(observation, now)
-    held, uncounted = [], []
-    for rule in rules.RULES:
-        fact = known[rule.id]
-        if rule.grade in rules.BESIDE and not observation["named"]:
-            uncounted += [f"{rule.text} [{fact}]"] if fact and not isinstance(fact, Unknown) else []
-        elif isinstance(fact, Unknown):
-            result["not_tested"].append({"id": rule.id, "reason": str(fact)})
-        elif fact:
-            held.append(rule)
-            entry = {"id": rule.id, "grade": rule.grade, "revision": rule.revision, "rule": rule.text, "evidence": fact}
-            result["warnings" if rule.grade in ("A", "A-") else "caps"].append(entry)
-            result["findings"].append(finding(rule.id, subject, str(fact)))
-    untested = _attacks(observation)["not_tested"]
-    result["not_tested"] += [
-        {"id": "tls.attack." + attack.id, "reason": attack.name} for attack in rules.ATTACKS if attack.id in untested
-    ]
-
-    parts = scores(observation)
-    score = total(parts)
-    by_score = next(letter for limit, letter in rules.LETTERS if score >= limit)
-    on_scale = [rule.grade for rule in held if rule.grade in rules.GRADES]
-    trust_ignored = _worst(["A+" if by_score == "A" else by_score, *on_scale])
-    letter: str | None = next((mark for mark in rules.BESIDE if mark in [rule.grade for rule in held]), trust_ignored)
-    if trust_ignored != rules.GRADES[-1]:
-        lost = observation["lost"]
-        result["unclear"] = [{"query": entry["question"], "result": entry["answer"]} for entry in lost]
-    if not observation["named"]:
-        result["findings"].append(
-            finding("tls.endpoint.nameless", subject, " ".join(uncounted) or "only its address is known")
-        )
-    doubt = known["tls.certificate.untrusted"]
-    if result["unclear"]:
-        # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
-        result["error"] = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
-        result["findings"].append(finding("tls.endpoint.error", subject, result["error"]))
-    else:
-        if isinstance(doubt, Unknown) and observation["named"] and letter != "T":
-            # It could be a T.
-            letter = None
-            result["trust_unknown"] = str(doubt)
-            result["findings"].append(finding("tls.certificate.trust_unknown", subject, doubt))
-        result.update(scores=parts, score=score, grade_trust_ignored=trust_ignored, grade=letter)
-        words = "{}, trust ignored {grade_trust_ignored}, score {score}".format(letter or "not known", **result)
-        result["findings"].append(finding("tls.grade", subject, words))
+    _apply_rules(result, observation, known)
+    _give_letter(result, observation, known["tls.certificate.untrusted"])
     for key, fact in notes(observation, now, groups).items():
         if isinstance(fact, Unknown):
             result["not_tested"].append({"id": key, "reason": str(fact)})
@@ -581,15 +625,123 @@ def grade(
             result["findings"].append(finding(key, subject, str(fact)))
     certificates = [_certificate(entry, observation) for entry in observation["certificates"]]
     if certificates:
-        result["certificate"] = dict(certificates[0], others=certificates[1:])
+        result["certificate"] = {**certificates[0], "others": certificates[1:]}
     return _bounded(result)
+
+
+def _subject(observation: Observation) -> str:
+    """What the findings are about."""
+    subject = "{}:{}".format(observation["server_name"], observation["port"])
+    if observation["address"] != observation["server_name"]:
+        subject += " ({})".format(observation["address"])
+    return subject
+
+
+def _without_grade(observation: Observation) -> Result:
+    """The result as long as nothing is judged."""
+    return {
+        "host": observation["host"],
+        "address": observation["address"],
+        "port": observation["port"],
+        "server_name": observation["server_name"],
+        "named": observation["named"],
+        "starttls": observation["starttls"],
+        "connections": observation["connections"],
+        "duration_ms": observation["duration_ms"],
+        "ruleset": rules.RULESET,
+        "error": observation["error"],
+        "grade": None,
+        "grade_trust_ignored": None,
+        "trust_unknown": None,
+        "score": None,
+        "scores": {},
+        "protocols": [name for name in data.PROTOCOLS if observation["protocols"][name]],
+        "ciphers": observation["ciphers"],
+        "cipher_order": observation["cipher_order"],
+        "groups": observation["groups"],
+        "post_quantum": any(data.GROUP_NAMED[name].family == "pq" for name in observation["groups"]),
+        "certificate": {},
+        "features": observation["features"],
+        "hsts": observation["hsts"],
+        "redirect": observation["redirect"],
+        "caps": [],
+        "warnings": [],
+        "not_tested": [],
+        "unclear": [],
+        "cut": [],
+        "findings": [],
+    }
+
+
+def _apply_rules(result: Result, observation: Observation, known: t.Mapping[str, Fact]) -> None:
+    """Write down which rules and attacks limit the grade, which may, and what is wrong that does not count."""
+    subject = _subject(observation)
+    uncounted = []
+    for rule in rules.RULES:
+        fact = known[rule.id]
+        if rule.grade in rules.BESIDE and not observation["named"]:
+            uncounted += [f"{rule.text} [{fact}]"] if fact and not isinstance(fact, Unknown) else []
+        elif isinstance(fact, Unknown):
+            result["not_tested"].append({"id": rule.id, "reason": str(fact)})
+        elif fact:
+            limits = result["warnings"] if rule.grade in ("A", "A-") else result["caps"]
+            limits.append(
+                {
+                    "id": rule.id,
+                    "grade": rule.grade,
+                    "revision": rule.revision,
+                    "rule": rule.text,
+                    "evidence": str(fact),
+                }
+            )
+            result["findings"].append(finding(rule.id, subject, str(fact)))
+    untested = _attacks(observation)["not_tested"]
+    result["not_tested"] += [
+        {"id": "tls.attack." + attack.id, "reason": attack.name} for attack in rules.ATTACKS if attack.id in untested
+    ]
+    if not observation["named"]:
+        result["findings"].append(
+            finding("tls.endpoint.nameless", subject, " ".join(uncounted) or "only its address is known")
+        )
+
+
+def _give_letter(result: Result, observation: Observation, doubt: Fact) -> None:
+    """Write down what the score and the rules that hold come to; C(doubt): whether a certificate is not trusted."""
+    subject = _subject(observation)
+    parts = scores(observation)
+    score = total(parts)
+    by_score = next(letter for limit, letter in rules.LETTERS if score >= limit)
+    limits = [entry["grade"] for entry in result["caps"] + result["warnings"]]
+    on_scale = [mark for mark in limits if mark in rules.GRADES]
+    trust_ignored = _worst(["A+" if by_score == "A" else by_score, *on_scale])
+    letter: str | None = next((mark for mark in rules.BESIDE if mark in limits), trust_ignored)
+    if trust_ignored != rules.GRADES[-1]:
+        lost = observation["lost"]
+        result["unclear"] = [{"query": entry["question"], "result": entry["answer"]} for entry in lost]
+    if result["unclear"]:
+        # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
+        words = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
+        result["error"] = words
+        result["findings"].append(finding("tls.endpoint.error", subject, words))
+        return
+    if isinstance(doubt, Unknown) and observation["named"] and letter != "T":
+        # It could be a T.
+        letter = None
+        result["trust_unknown"] = str(doubt)
+        result["findings"].append(finding("tls.certificate.trust_unknown", subject, doubt))
+    result["scores"] = parts
+    result["score"] = score
+    result["grade_trust_ignored"] = trust_ignored
+    result["grade"] = letter
+    words = f"{letter or 'not known'}, trust ignored {trust_ignored}, score {score}"
+    result["findings"].append(finding("tls.grade", subject, words))
 
 
 # What one result may hold: a certificate may have thousands of names, and a name sixty thousand letters.
 MAX_ITEMS, MAX_CERTIFICATES, MAX_TEXT = 100, 10, 1000
 
 
-def _bounded(result: dict[str, t.Any]) -> dict[str, t.Any]:
+def _bounded(result: Result) -> Result:
     """The result without what is beyond these bounds; C(cut) says what that was."""
     cut: list[str] = []
 
@@ -607,5 +759,6 @@ def _bounded(result: dict[str, t.Any]) -> dict[str, t.Any]:
             return [bound(one, f"{path}[{number}]", MAX_ITEMS) for number, one in enumerate(value[:most])]
         return value
 
-    bounded: dict[str, t.Any] = bound(result, "", MAX_ITEMS)
-    return dict(bounded, cut=cut[:MAX_ITEMS])
+    bounded: Result = bound(result, "", MAX_ITEMS)
+    bounded["cut"] = cut[:MAX_ITEMS]
+    return bounded

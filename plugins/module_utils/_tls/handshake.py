@@ -118,13 +118,35 @@ class Answer(t.NamedTuple):
         return self.hello.suite
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Endpoint(t.TypedDict):  # novm
+        """What is to be asked: an element of C(tls_grade_info)'s option C(endpoints), or one of its addresses.
+
+        address: the one to connect to; until it is chosen, addresses may name some, else host is resolved.
+        server_name: the name to ask for, host if there is none. starttls: C(none), C(imap), C(pop3) or C(smtp).
+        server_groups: the names of groups that the server's OpenSSL has, where the caller knows.
+        """
+
+        host: str
+        port: int
+        address: t.NotRequired[str]
+        addresses: t.NotRequired[list[str]]
+        server_name: t.NotRequired[str | None]
+        starttls: t.NotRequired[str]
+        server_groups: t.NotRequired[list[str]]
+
+else:
+    Endpoint = t.Dict[str, t.Any]
+
+
 class Peer:
     """One endpoint at one address: opens connections to it, counts them, and remembers that it cannot be reached.
 
     Once a query found no server there, and none got a result before, the later ones are not made any more.
     """
 
-    def __init__(self, endpoint: t.Mapping[str, t.Any], timeout: float) -> None:
+    def __init__(self, endpoint: Endpoint, timeout: float) -> None:
         self.address: str = endpoint["address"]
         self.port: int = endpoint["port"]
         self.starttls: str = endpoint.get("starttls") or "none"

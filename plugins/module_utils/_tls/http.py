@@ -31,6 +31,38 @@ _KNOWN = ("max-age", "includesubdomains")
 _MAIL = re.compile(rb"(\* (OK|PREAUTH)|\+OK|220[ -])")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Hsts(t.TypedDict):  # novm
+        """What a server says about HSTS. There is C(status) alone where nobody asked, and C(reason) if that failed.
+
+        status: C(present), C(absent), C(disabled) (C(max-age=0)), C(invalid), C(error), C(not_tested) or
+        C(not_applicable) (it speaks no HTTP). max_age: seconds; None where the header has none. headers: as they came.
+        reason: why it is invalid, or could not be read.
+        """
+
+        status: str
+        max_age: t.NotRequired[int | None]
+        include_subdomains: t.NotRequired[bool]
+        preload: t.NotRequired[bool]
+        headers: t.NotRequired[list[str]]
+        reason: t.NotRequired[str | None]
+
+    class Redirect(t.TypedDict):  # novm
+        """Where plain HTTP leads. There is C(status) alone where nobody asked, and C(reason) without an answer.
+
+        status: C(https) (same host), C(https_elsewhere), C(http), C(none) (it serves content), C(closed), C(error) or
+        C(not_tested). code: the answer's; location: None where it has none.
+        """
+
+        status: str
+        code: t.NotRequired[int]
+        location: t.NotRequired[str | None]
+        reason: t.NotRequired[str]
+
+else:
+    Hsts = Redirect = t.Dict[str, t.Any]
+
 
 class HttpError(ValueError):
     """The answer is no HTTP. C(other) tells that it is a mail server's greeting, C(cut) that it ended too early."""
@@ -111,14 +143,13 @@ def _next_head(data: bytes, complete: bool) -> tuple[Head, int] | None:
     return Head(int(found.group(1)), fields), end.end()
 
 
-def read_hsts(values: t.Sequence[str]) -> dict[str, t.Any]:
+def read_hsts(values: t.Sequence[str]) -> Hsts:
     """What the C(Strict-Transport-Security) fields of one answer amount to.
 
-    C(status) is absent, invalid, disabled (C(max-age=0)) or present; C(reason) says why it is invalid: a header counts
-    if Chromium and Firefox both take it. Two fields are invalid even if each is well formed: clients take the first,
-    scanners and preload lists take neither.
+    A header counts if Chromium and Firefox both take it. Two fields are invalid even if each is well formed: clients
+    take the first, scanners and preload lists take neither.
     """
-    result: dict[str, t.Any] = {
+    result: Hsts = {
         "status": "absent",
         "max_age": None,
         "include_subdomains": False,
@@ -167,8 +198,8 @@ def _split(value: str) -> list[str]:
     return [*parts, value[start:]]
 
 
-def read_redirect(head: Head, names: t.Iterable[str]) -> dict[str, t.Any]:
-    """Where plain HTTP leads: C(status) is https (same host), https_elsewhere, http or none (it serves content)."""
+def read_redirect(head: Head, names: t.Iterable[str]) -> Redirect:
+    """Where the answer to a request by plain HTTP leads. names: of the same host."""
     location = (head.values("location") or [""])[0]
     found = re.match(r"(https?)://([^/?#]*)", location, re.IGNORECASE)
     status = "none"

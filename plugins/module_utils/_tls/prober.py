@@ -11,8 +11,8 @@ offers, takes what was chosen out of the offer, and repeats until it is refused.
 threads beside each other, with at most L(PEAK) connections at a time to one address. Both modes come to the same
 letter: where something was accepted that may lower it, C(quick) lists what C(full) lists.
 
-The observation is a dictionary of plain values (and parsed certificates), the same keys for every endpoint; L(probe)
-describes it. What could not be found out is None, never False.
+The L(Observation) is a dictionary of plain values (and parsed certificates), the same keys for every endpoint. What
+could not be found out is None, never False.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake im
     UNREACHABLE,
     UNTRIED,
     Answer,
+    Endpoint,
     Secured,
     Stream,
 )
@@ -47,7 +48,97 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import read as read_certificate
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 
-Queue = t.Sequence[t.Tuple[int, t.Mapping[str, t.Any]]]
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class SeenCertificate(t.TypedDict):  # novm
+        """One chain that is served, as it was sent, at least its first certificate.
+
+        whole: unless only the first could be read. ocsp and ocsp_reason: what C(_tls.ocsp) makes of the stapled
+        responses, see C(_tls.ocsp.Staple).
+        """
+
+        chain: list[x509.Certificate]
+        whole: bool
+        trust: Judgement
+        ocsp: str | None
+        ocsp_reason: str | None
+
+    class Features(t.TypedDict):  # novm
+        """What the ServerHellos said beside protocol and suite. dh_bits: the fewest that were seen; None without DHE.
+
+        alpn: the protocol that was chosen.
+        """
+
+        compression: bool | None
+        secure_renegotiation: bool | None
+        client_renegotiation: bool | None
+        extended_master_secret: bool | None
+        session_tickets: bool | None
+        heartbeat: bool | None
+        alpn: str | None
+        ocsp_stapled: bool | None
+        dh_bits: int | None
+
+    class Simulation(t.TypedDict):  # novm
+        """What a reference client gets."""
+
+        client: str
+        protocol: str | None
+        suite: str
+
+    class Unclear(t.TypedDict):  # novm
+        """A question without a clear answer, and what there was instead."""
+
+        question: str
+        answer: str
+
+    class Seen(t.TypedDict):  # novm
+        """What there is to see of an endpoint. error: None if there is something to grade.
+
+        protocols: each with True, False or None (no clear answer). ciphers: protocol to IANA names, all of them in full
+        mode, else only those that had to be asked for. groups: IANA names. cipher_order: protocol to C(server) or
+        C(client). certificates: one for each chain that is served. ca_file: whether one was given. oracles: what
+        C(_tls.oracles) finds, C(rsa) and C(cbc): False, words, or None for what could not be found out; no key where
+        nobody asked. simulations: asked only if it may matter. unclear: all questions without a clear answer; lost:
+        those of them that were lost and on which the letter depends.
+        """
+
+        error: str | None
+        protocols: dict[str, bool | None]
+        ciphers: dict[str, list[str]]
+        groups: list[str]
+        cipher_order: dict[str, str]
+        certificates: list[SeenCertificate]
+        ca_file: bool
+        features: Features
+        oracles: dict[str, str | bool | None]
+        simulations: list[Simulation]
+        hsts: http_.Hsts
+        redirect: http_.Redirect
+        unclear: list[Unclear]
+        lost: list[Unclear]
+
+    class Observation(Seen):  # novm
+        """What was seen, and of which endpoint. named: whether it has a name that a certificate could be for.
+
+        server_name: the name that was asked for. mode: C(quick) or C(full). connections: how many it took.
+        """
+
+        server_groups: list[str]
+        host: str
+        address: str
+        port: int
+        server_name: str
+        named: bool
+        starttls: str
+        mode: str
+        connections: int
+        duration_ms: int
+
+else:
+    SeenCertificate = Features = Simulation = Unclear = Seen = Observation = t.Dict[str, t.Any]
+
+Queue = t.Sequence[t.Tuple[int, Endpoint]]
 """Endpoints of one address, each with the place of its answer among all."""
 
 # Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
@@ -139,7 +230,7 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
 
 
 class Observer:
-    """Plans the questions to one endpoint and gathers the answers. See L(probe)."""
+    """Plans the questions to one endpoint and gathers the answers."""
 
     def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
         self._peer = peer
@@ -164,10 +255,10 @@ class Observer:
         # Certificates from elsewhere: the rest of each chain if it is needed, None if it cannot be had.
         self._others: dict[bytes, t.Callable[[], t.Sequence[bytes]] | None] = {}
         self._dh_bits: list[int] = []
-        self._simulations: list[dict[str, t.Any]] = []
-        self._unclear: list[dict[str, str]] = []
+        self._simulations: list[Simulation] = []
+        self._unclear: list[Unclear] = []
         # Those of them on which the letter depends.
-        self._lost: list[dict[str, str]] = []
+        self._lost: list[Unclear] = []
         # Protocols whose hello was answered with an older one.
         self._answered_older: set[str] = set()
         # Queries that a server closed on which closes on everything that it refuses.
@@ -175,8 +266,8 @@ class Observer:
         self._renegotiates: bool | None = None
         self._oracles: dict[str, str | bool | None] = {}
         self._tickets13: bool | None = None
-        self._hsts: dict[str, t.Any] = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
-        self._redirect: dict[str, t.Any] = {"status": "not_tested"}
+        self._hsts: http_.Hsts = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
+        self._redirect: http_.Redirect = {"status": "not_tested"}
 
     # Questions
 
@@ -634,8 +725,7 @@ class Observer:
 
     # What was seen
 
-    def observation(self) -> dict[str, t.Any]:
-        """See L(probe)."""
+    def observation(self) -> Seen:
         # Before the chains are judged: what that takes is not the endpoint's fault.
         error = self._error()
         certificates, broken = self._certificates()
@@ -683,13 +773,13 @@ class Observer:
         seen = {name for name, suites in self._ciphers.items() if suites} | ({"SSLv2"} if self._ssl2_suites else set())
         return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
 
-    def _certificates(self) -> tuple[list[dict[str, t.Any]], str | None]:
+    def _certificates(self) -> tuple[list[SeenCertificate], str | None]:
         """What is known of each chain that was sent, and why one could not be read."""
         known = {chain: (staples, True) for chain, staples in self._chains.items()}
         for leaf, rest in self._others.items():
             if leaf not in [chain[0] for chain in known]:
                 known[(leaf, *(rest() if rest else ()))] = [], rest is not None
-        certificates: list[dict[str, t.Any]] = []
+        certificates: list[SeenCertificate] = []
         for chain, (staples, whole) in known.items():
             try:
                 parsed = [read_certificate(der) for der in chain]
@@ -708,7 +798,7 @@ class Observer:
             return trust
         return trust._replace(trusted=None, reason="only the first certificate of the chain could be read")
 
-    def _features(self) -> dict[str, t.Any]:
+    def _features(self) -> Features:
         """What the ServerHellos said beside protocol and suite: the newest protocol that could speak of it counts."""
         old = sorted(
             (answer for answer in self._flights if answer.hello and answer.protocol != "TLSv1.3"),
@@ -754,31 +844,18 @@ def _get(stream: Stream, request: bytes) -> http_.Head:
 
 
 def probe(
-    endpoint: t.Mapping[str, t.Any],
+    endpoint: Endpoint,
     mode: str = "full",
     timeout: float = 10.0,
     *,
     trust: Trust | None = None,
     http: bool = True,
     http_port: int | None = None,
-) -> dict[str, t.Any]:
-    """Look at one endpoint at one address: C(host), C(address), C(port), and optionally C(server_name), C(starttls).
+) -> Observation:
+    """Look at one endpoint at one address.
 
     C(timeout) (seconds) bounds it all. C(http_port) is where plain HTTP is asked for, 80 beside port 443 by default.
-    It never raises for what the other side does. The observation:
-
-    C(host, address, port, server_name, starttls, mode, server_groups) as given; C(connections) opened, C(duration_ms);
-    C(error) words, or None if there is something to grade;
-    C(protocols) name to True, False or None (no clear answer); C(ciphers) protocol to IANA names, all of them in full
-    mode, else only those that had to be asked for; C(groups) names; C(cipher_order) protocol to server or client;
-    C(certificates) one for each chain that is served: C(chain) of C(_x509.certificate.Certificate) as sent,
-    C(whole) unless only the first could be read, C(trust) a C(_tls.trust.Judgement), C(ocsp) and C(ocsp_reason) what
-    C(_tls.ocsp) makes of the stapled responses; C(ca_file) whether one was given, C(named) whether there is a name to
-    be found in them;
-    C(features) True, False or None for each; C(simulations) what reference clients get, asked only if it may matter;
-    C(oracles) what C(_tls.oracles) finds: C(rsa) and C(cbc), False, words, or None for what could not be found out;
-    C(hsts) and C(redirect) as C(_tls.http) reads them; C(unclear) questions without a clear answer, and C(lost) those
-    of them that were lost and on which the letter depends.
+    It never raises for what the other side does.
     """
     started = time.monotonic()
     peer = ask_.Peer(endpoint, timeout)
@@ -791,29 +868,27 @@ def probe(
     return _written_down(endpoint, peer, mode, started, observer.observation())
 
 
-def _written_down(
-    endpoint: t.Mapping[str, t.Any], peer: ask_.Peer, mode: str, started: float, seen: dict[str, t.Any]
-) -> dict[str, t.Any]:
-    return dict(
-        seen,
-        server_groups=endpoint.get("server_groups") or [],
-        host=peer.host,
-        address=peer.address,
-        port=peer.port,
-        server_name=peer.name,
-        named=peer.named,
-        starttls=peer.starttls,
-        mode=mode,
-        connections=peer.connections,
-        duration_ms=int((time.monotonic() - started) * 1000 + 0.5),
-    )
+def _written_down(endpoint: Endpoint, peer: ask_.Peer, mode: str, started: float, seen: Seen) -> Observation:
+    return {
+        **seen,
+        "server_groups": endpoint.get("server_groups") or [],
+        "host": peer.host,
+        "address": peer.address,
+        "port": peer.port,
+        "server_name": peer.name,
+        "named": peer.named,
+        "starttls": peer.starttls,
+        "mode": mode,
+        "connections": peer.connections,
+        "duration_ms": int((time.monotonic() - started) * 1000 + 0.5),
+    }
 
 
-def failed(endpoint: t.Mapping[str, t.Any], mode: str, words: str, trust: Trust) -> dict[str, t.Any]:
+def failed(endpoint: Endpoint, mode: str, words: str, trust: Trust) -> Observation:
     """The observation of an endpoint that could not be asked at all."""
-    peer = ask_.Peer(dict(endpoint, address=endpoint.get("address") or ""), 0)
-    observation = Observer(peer, mode, trust, False, None).observation()
-    return _written_down(endpoint, peer, mode, time.monotonic(), dict(observation, error=words))
+    peer = ask_.Peer({**endpoint, "address": endpoint.get("address") or ""}, 0)
+    seen = Observer(peer, mode, trust, False, None).observation()
+    return _written_down(endpoint, peer, mode, time.monotonic(), {**seen, "error": words})
 
 
 # What the deadline of an endpoint leaves for what cannot be interrupted, and for a busy machine: a factor, and seconds.
@@ -840,7 +915,7 @@ def within(seconds: float, function: t.Callable[[], R]) -> R:
 
 
 def probe_all(
-    endpoints: t.Sequence[t.Mapping[str, t.Any]],
+    endpoints: t.Sequence[Endpoint],
     mode: str = "full",
     timeout: float = 10.0,
     *,
@@ -848,7 +923,7 @@ def probe_all(
     http: bool = True,
     concurrency: int = 32,
     processes: int = 1,
-    judge: t.Callable[[dict[str, t.Any]], t.Any] = lambda observation: observation,
+    judge: t.Callable[[Observation], t.Any] = lambda observation: observation,
 ) -> list[t.Any]:
     """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(probe).
 
@@ -877,7 +952,7 @@ def probe_all(
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
             return [seen for queue in pool.map(take_turns, queues) for seen in queue]
 
-    def look_at(endpoint: t.Mapping[str, t.Any]) -> t.Any:
+    def look_at(endpoint: Endpoint) -> t.Any:
         try:
             return within(allowance, lambda: judge(probe(endpoint, mode, timeout, trust=trust, http=http)))
         except TimeoutError:
@@ -890,13 +965,13 @@ def probe_all(
     # While others are forked there must be no threads here, so names are then resolved elsewhere too.
     resolved = Beside(resolve).result() if processes > 1 else resolve()
     found: list[t.Any] = []
-    turns: dict[str, list[tuple[int, dict[str, t.Any]]]] = {}
+    turns: dict[str, list[tuple[int, Endpoint]]] = {}
     for endpoint, addresses in zip(endpoints, resolved):
         if isinstance(addresses, str):
             found.append(judge(failed(endpoint, mode, addresses, trust)))
             continue
         for address in addresses:
-            turns.setdefault(address, []).append((len(found), dict(endpoint, address=address)))
+            turns.setdefault(address, []).append((len(found), {**endpoint, "address": address}))
             found.append(None)
     queues = list(turns.values())
     if processes == 1:

@@ -41,10 +41,10 @@ def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
             nothing = dict(where, grade=None, grade_trust_ignored=None, protocols=[], caps=[], warnings=[])
             found.append(dict(nothing, error="no time left"))
             continue
-        endpoint = dict(where, host=target["address"])
+        endpoint = t.cast(_prober.Endpoint, dict(where, host=target["address"]))
         # Plain HTTP is not asked for: a port where nobody listens, and nothing of it counts for the grade.
         seen = _prober.probe(endpoint, "quick", min(left, ENDPOINT_SECONDS), trust=trust, http_port=0)
-        result = _grade.grade(seen)
+        result: t.Mapping[str, t.Any] = _grade.grade(seen)
         found.append(dict(where, **{key: result[key] for key in _KEPT}))
     return found
 

@@ -17,14 +17,19 @@ import datetime
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
-from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC, Policy
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC, Marked, Policy, PolicyPart
+
+if t.TYPE_CHECKING:  # The prober would be loaded for it.
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Result
 
 Info = dict[str, t.Any]
+# When a finding was first seen, by host, id and subject.
+Since = t.Mapping[tuple[str, str, str], str]
 
 SCHEMA = "1.0"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
@@ -35,6 +40,182 @@ NOTHING_CHECKED = "nothing was checked"
 VERDICTS = ("fail", "warn", "unknown", "pass", "not_asked")
 HISTORY = 60  # reports that the trend goes back
 TEXT_LIMIT = 4000  # characters of one text; more is no evidence but a flood
+
+
+# --- what it is made of ----------------------------------------------------------------------------------------------
+
+
+class Failure(t.TypedDict):
+    """What failed in a step of a playbook; no step where it belongs to none."""
+
+    message: str
+    step: t.NotRequired[int | None]
+
+
+class Given(t.TypedDict, total=False):
+    """What is known of a host: an element of the module's option C(hosts), which describes it.
+
+    state: one of C(STATES), C(ok) by default. results: those of tls_grade_info; given by hand, they may have no more
+    than C(gather.RESULT). updates: the result of update_status_info. asked, proven: steps that somebody wanted to know
+    of, and those in which something was looked at. sources: the first words of the ids of findings that were looked
+    for. pending: whether the host was looked at before a change.
+    """
+
+    state: str
+    message: str
+    findings: list[Finding]
+    results: list[Result]
+    updates: Info
+    asked: list[int]
+    proven: list[int]
+    sources: list[str]
+    failures: list[Failure]
+    minimum_grade: str
+    ignore_trust: bool
+    pending: bool
+
+
+class Endpoint(t.TypedDict):
+    """An endpoint as the report has it. certificate: the fingerprint of the first one that it shows, or empty."""
+
+    name: str
+    address: str
+    port: int
+    starttls: str
+    grade: str | None
+    grade_trust_ignored: str | None
+    score: int | None
+    protocols: list[str]
+    error: str | None
+    certificate: str
+
+
+class Certificate(t.TypedDict):
+    """A certificate that a host shows, with the endpoints that do, as name:port. Times are RFC 3339 in UTC."""
+
+    sha256: str
+    subject: str
+    issuer: str
+    names: list[str]
+    not_before: str
+    not_after: str
+    endpoints: list[str]
+
+
+class Support(t.TypedDict):
+    """How long a host's distribution is maintained: until is a date, None where that is not known."""
+
+    distribution: str
+    level: str
+    until: str | None
+
+
+class Host(t.TypedDict):
+    """A host's part of the report.
+
+    reasons: why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade:
+    the worst of its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by
+    severity, and those that are C(waived). support: None where it was not looked at.
+    """
+
+    name: str
+    state: str
+    message: str
+    pending: bool
+    failed: bool
+    reasons: list[str]
+    steps: dict[str, str]
+    sources: list[str]
+    grade: str | None
+    counts: dict[str, int]
+    findings: list[Marked]
+    endpoints: list[Endpoint]
+    certificates: list[Certificate]
+    support: Support | None
+
+
+class Summary(t.TypedDict):
+    """All hosts in numbers and names. findings: as a host's counts; steps: hosts by step and verdict; grades: hosts by
+    grade, the best first."""
+
+    hosts: int
+    passed: list[str]
+    failed: list[str]
+    unreachable: list[str]
+    pending: list[str]
+    left_out: list[str]
+    findings: dict[str, int]
+    steps: dict[str, dict[str, int]]
+    grades: dict[str, int]
+
+
+class Change(t.TypedDict):
+    """A finding that is new or gone."""
+
+    host: str
+    id: str
+    severity: str
+    subject: str
+
+
+class Changes(t.TypedDict):
+    """What has changed since the report before."""
+
+    new: list[Change]
+    gone: list[Change]
+
+
+class Carried(t.TypedDict):
+    """A finding of an earlier report that nobody looked for now, and when it was first seen."""
+
+    host: str
+    id: str
+    subject: str
+    since: str
+
+
+class Totals(t.TypedDict):
+    """The numbers of one report for the trend: hosts that failed, and findings that are not waived by severity."""
+
+    generated: str
+    failed: int
+    fail: int
+    warn: int
+    unknown: int
+    info: int
+
+
+class Trend(t.TypedDict):
+    """This report beside those before it. previous: when the last one was written; None without one.
+
+    history: the last C(HISTORY) reports, this one at the end.
+    """
+
+    previous: str | None
+    new: list[Change]
+    gone: list[Change]
+    carried: list[Carried]
+    history: list[Totals]
+
+
+class Generator(t.TypedDict):
+    """What has written the report. version: empty where that is not known."""
+
+    name: str
+    version: str
+
+
+class Report(t.TypedDict):
+    """The report as report.json holds it (docs/report.schema.json). generated: RFC 3339 in UTC."""
+
+    schema: str
+    generator: Generator
+    title: str
+    generated: str
+    policy: PolicyPart
+    summary: Summary
+    trend: Trend
+    hosts: list[Host]
 
 
 # --- text from elsewhere ---------------------------------------------------------------------------------------------
@@ -78,13 +259,13 @@ _TRUST = (
 )
 
 
-def _importance(item: Info) -> tuple[int, int, int, int]:
+def _importance(item: Finding) -> tuple[int, int, int, int]:
     """The most important finding first."""
     cap = GRADES.index(_CAPS.get(item["id"], "B"))
     return SEVERITIES.index(item["severity"]), -cap, item["step"], _ORDER.get(item["id"], len(_ORDER))
 
 
-def _endpoint(result: Info) -> Info:
+def _endpoint(result: Result) -> Endpoint:
     certificate = result.get("certificate") or {}
     return {
         "name": result["server_name"],
@@ -100,9 +281,9 @@ def _endpoint(result: Info) -> Info:
     }
 
 
-def _certificates(results: t.Iterable[Info]) -> list[Info]:
+def _certificates(results: t.Iterable[Result]) -> list[Certificate]:
     """The certificates that endpoints show, each once, with the endpoints that do."""
-    found: dict[str, Info] = {}
+    found: dict[str, Certificate] = {}
     for result in results:
         first = result.get("certificate") or {}
         for one in [first, *first.get("others", [])]:
@@ -126,7 +307,7 @@ def _certificates(results: t.Iterable[Info]) -> list[Info]:
     return list(found.values())
 
 
-def _support(updates: Info) -> Info | None:
+def _support(updates: Info) -> Support | None:
     """How long the distribution is maintained, from the answer of update_status_info."""
     support = updates.get("support") or {}
     if not support:
@@ -139,18 +320,18 @@ def _support(updates: Info) -> Info | None:
     }
 
 
-def _grade(endpoint: Info, ignore_trust: bool) -> str | None:
+def _grade(endpoint: Endpoint | Result, ignore_trust: bool) -> str | None:
     return endpoint["grade_trust_ignored"] if ignore_trust else endpoint["grade"]
 
 
-def _worst(endpoints: t.Iterable[Info], ignore_trust: bool) -> str | None:
+def _worst(endpoints: t.Iterable[Endpoint], ignore_trust: bool) -> str | None:
     """The worst grade of a host; none where an endpoint, or all, could not be graded."""
     grades = [_grade(endpoint, ignore_trust) for endpoint in endpoints]
     order = (*GRADES, *_verify.BESIDE)
     return None if not grades or None in grades else max((grade for grade in grades if grade), key=order.index)
 
 
-def _misses(results: t.Iterable[Info], minimum: str, ignore_trust: bool, waived: t.Container[tuple[str, str]]) -> int:
+def _misses(results: t.Iterable[Result], minimum: str, ignore_trust: bool, waived: t.Container[tuple[str, str]]) -> int:
     """How many endpoints miss the grade for a reason that is not waived."""
     missed = 0
     for result in results:
@@ -172,7 +353,7 @@ def _misses(results: t.Iterable[Info], minimum: str, ignore_trust: bool, waived:
     return missed
 
 
-def _verdict(step: int, findings: t.Iterable[Info], proven: t.Container[int], asked: t.Container[int]) -> str:
+def _verdict(step: int, findings: t.Iterable[Marked], proven: t.Container[int], asked: t.Container[int]) -> str:
     """How a step stands: the worst that is not waived, and a pass only where something was seen to be good.
 
     What could not be found out may be a failure, so it is worse than what is known to be none.
@@ -186,7 +367,7 @@ def _verdict(step: int, findings: t.Iterable[Info], proven: t.Container[int], as
     return "unknown" if step in asked else "not_asked"
 
 
-def _sources(given: Info, findings: t.Iterable[Info]) -> list[str]:
+def _sources(given: Given, findings: t.Iterable[Finding]) -> list[str]:
     """What was looked at on a host, as the first words of findings' ids."""
     seen = [item["id"] for item in findings if not item["id"].endswith(NOT_CHECKED)]
     found = {*(given.get("sources") or []), *(key.partition(".")[0] for key in seen)}
@@ -196,7 +377,7 @@ def _sources(given: Info, findings: t.Iterable[Info]) -> list[str]:
     return sorted(found)
 
 
-def _proven(given: Info, results: t.Sequence[Info]) -> set[int]:
+def _proven(given: Given, results: t.Sequence[Result]) -> set[int]:
     """The steps in which something was really looked at."""
     found = {int(step) for step in given.get("proven") or []}
     if given.get("updates"):
@@ -206,32 +387,12 @@ def _proven(given: Info, results: t.Sequence[Info]) -> set[int]:
     return found
 
 
-def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tuple[str, str, str], str]) -> Info:
-    """One host's part of the report.
-
-    given is an element of the module's option C(hosts); since has when a finding was first seen, by host, id and
-    subject.
-    """
+def host(name: str, given: Given, policy: Policy, now: str, since: Since) -> Host:
+    """One host's part of the report. since: of the findings that were seen before."""
     state = given.get("state", "ok")
     results = given.get("results") or []
     ignore_trust = bool(given.get("ignore_trust"))
-    minimum = policy.minimum_grade or given.get("minimum_grade") or ""
-    findings = [*(given.get("findings") or []), *(item for result in results for item in result.get("findings", []))]
-    findings += (given.get("updates") or {}).get("findings", [])
-    if state == "unreachable":
-        findings.append(finding("report.host.unreachable", name, given.get("message", "")))
-    for failure in given.get("failures") or ([{"message": given.get("message", "")}] if state == "failed" else []):
-        findings.append(finding("report.host.failed", name, failure["message"], step=failure.get("step")))
-
-    unique = {(item["id"], item["subject"], item["evidence"], item["fix"]): item for item in findings}
-    marked = []
-    for item in unique.values():
-        waived = policy.waiver_of(name, item)
-        if waived is None and ignore_trust and item["id"] in _TRUST:
-            waived = {"reason": "verify_ignore_trust is set for the host", "until": None}
-        marked.append({**item, "waived": waived, "since": since.get((name, item["id"], item["subject"]), now)})
-    marked.sort(key=_importance)
-
+    marked = _marked(name, given, policy, now, since)
     endpoints = [_endpoint(result) for result in results]
     proven = _proven(given, results)
     asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in marked} | proven
@@ -242,16 +403,13 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
         steps = dict.fromkeys(steps, "not_asked")
 
     reasons = policy.objections(marked)
-    waived_ids = {(item["id"], item["subject"]) for item in marked if item["waived"]}
-    is_graded = bool(results) or given.get("minimum_grade") or 5 in asked
-    if minimum and state == "ok" and is_graded:
-        missed = _misses(results, minimum, ignore_trust, waived_ids)
-        if missed:
-            reasons.append(f"{missed} of {len(results)} endpoints below {minimum}")
-        elif not results and ("tls.endpoint.error", name) not in waived_ids:
-            reasons.append(f"no endpoint was graded, {minimum} is wanted")
-    if state == "ok" and set(steps.values()) == {"not_asked"}:
-        reasons.append(NOTHING_CHECKED)
+    if state == "ok":
+        minimum = policy.minimum_grade or given.get("minimum_grade") or ""
+        is_graded = bool(results) or given.get("minimum_grade") or 5 in asked
+        if minimum and is_graded:
+            reasons += _grade_reasons(name, results, minimum, ignore_trust, marked)
+        if set(steps.values()) == {"not_asked"}:
+            reasons.append(NOTHING_CHECKED)
     # A dry run shows a host as it is before the change, and does not judge it for that.
     is_pending = bool(given.get("pending")) and state == "ok"
     is_judged = state != "left_out" and not is_pending
@@ -276,7 +434,42 @@ def host(name: str, given: Info, policy: Policy, now: str, since: t.Mapping[tupl
     }
 
 
-def first_fix(entry: Info) -> Info | None:
+def _marked(name: str, given: Given, policy: Policy, now: str, since: Since) -> list[Marked]:
+    """The findings about a host, each once, the most important first."""
+    state = given.get("state", "ok")
+    results = given.get("results") or []
+    findings = [*(given.get("findings") or []), *(item for result in results for item in result.get("findings", []))]
+    findings += (given.get("updates") or {}).get("findings", [])
+    if state == "unreachable":
+        findings.append(finding("report.host.unreachable", name, given.get("message", "")))
+    for failure in given.get("failures") or ([{"message": given.get("message", "")}] if state == "failed" else []):
+        findings.append(finding("report.host.failed", name, failure["message"], step=failure.get("step")))
+
+    unique = {(item["id"], item["subject"], item["evidence"], item["fix"]): item for item in findings}
+    marked: list[Marked] = []
+    for item in unique.values():
+        waived = policy.waiver_of(name, item)
+        if waived is None and given.get("ignore_trust") and item["id"] in _TRUST:
+            waived = {"reason": "verify_ignore_trust is set for the host", "until": None}
+        marked.append({**item, "waived": waived, "since": since.get((name, item["id"], item["subject"]), now)})
+    marked.sort(key=_importance)
+    return marked
+
+
+def _grade_reasons(
+    name: str, results: t.Sequence[Result], minimum: str, ignore_trust: bool, findings: t.Iterable[Marked]
+) -> list[str]:
+    """Why a host that is to be graded misses the grade that is wanted."""
+    waived = {(item["id"], item["subject"]) for item in findings if item["waived"]}
+    missed = _misses(results, minimum, ignore_trust, waived)
+    if missed:
+        return [f"{missed} of {len(results)} endpoints below {minimum}"]
+    if not results and ("tls.endpoint.error", name) not in waived:
+        return [f"no endpoint was graded, {minimum} is wanted"]
+    return []
+
+
+def first_fix(entry: Host) -> Marked | None:
     """The most important finding of a host of the report that is neither waived nor only worth knowing."""
     return next((item for item in entry["findings"] if not item["waived"] and item["severity"] != "info"), None)
 
@@ -289,27 +482,20 @@ def rfc3339(moment: datetime.datetime) -> str:
 
 
 def build(
-    hosts: t.Mapping[str, Info],
+    hosts: t.Mapping[str, Given],
     policy: Policy,
     moment: datetime.datetime,
-    previous: Info | None = None,
+    previous: Report | None = None,
     version: str = "",
     title: str = "",
-) -> Info:
+) -> Report:
     """The report. previous is the last one's data, or none; C(check_previous()) has said that it can be used."""
     now = rfc3339(moment)
     hosts = clean(hosts)
-    previous = previous or {"generated": None, "hosts": [], "trend": {"history": [], "carried": []}}
-    since = {(item["host"], item["id"], item["subject"]): item["since"] for item in previous["trend"]["carried"]}
-    since |= {
-        (entry["name"], item["id"], item["subject"]): item["since"]
-        for entry in previous["hosts"]
-        for item in entry["findings"]
-    }
+    since = _since(previous) if previous else {}
     described = [host(name, hosts[name], policy, now, since) for name in sorted(hosts, key=_natural)]
     summary = _summary(described)
-    totals = {key: summary["findings"][key] for key in SEVERITIES}
-    history = [*previous["trend"]["history"], {"generated": now, "failed": len(summary["failed"]), **totals}]
+    history = [*(previous["trend"]["history"] if previous else ()), _totals(now, summary)]
     return {
         "schema": SCHEMA,
         "generator": {"name": "kopano.hardening", "version": version},
@@ -318,12 +504,35 @@ def build(
         "policy": policy.describe(),
         "summary": summary,
         "trend": {
-            "previous": previous["generated"],
-            **_changes(described, previous),
+            "previous": previous["generated"] if previous else None,
+            **_changes(described, previous["hosts"] if previous else []),
             "carried": _carried(described, since),
             "history": history[-HISTORY:],
         },
         "hosts": described,
+    }
+
+
+def _since(previous: Report) -> Since:
+    """When the findings of a report were first seen, and those that it carries."""
+    since = {(item["host"], item["id"], item["subject"]): item["since"] for item in previous["trend"]["carried"]}
+    since |= {
+        (entry["name"], item["id"], item["subject"]): item["since"]
+        for entry in previous["hosts"]
+        for item in entry["findings"]
+    }
+    return since
+
+
+def _totals(now: str, summary: Summary) -> Totals:
+    counts = summary["findings"]
+    return {
+        "generated": now,
+        "failed": len(summary["failed"]),
+        "fail": counts["fail"],
+        "warn": counts["warn"],
+        "unknown": counts["unknown"],
+        "info": counts["info"],
     }
 
 
@@ -338,7 +547,7 @@ def _natural(name: str) -> list[t.Any]:
     return parts
 
 
-def _summary(described: t.Sequence[Info]) -> Info:
+def _summary(described: t.Sequence[Host]) -> Summary:
     counts = dict.fromkeys((*SEVERITIES, "waived"), 0)
     steps = {str(step): dict.fromkeys(VERDICTS, 0) for step in STEPS}
     grades: dict[str, int] = {}
@@ -362,18 +571,18 @@ def _summary(described: t.Sequence[Info]) -> Info:
     }
 
 
-def _key(name: str, item: Info) -> tuple[str, str, str]:
+def _key(name: str, item: Finding) -> tuple[str, str, str]:
     return name, item["id"], item["subject"]
 
 
-def _changes(described: t.Sequence[Info], previous: Info) -> Info:
+def _changes(described: t.Sequence[Host], previous: t.Sequence[Host]) -> Changes:
     """What is new, and what is gone, of the findings that are more than worth knowing.
 
     What was not looked at on a host, now or then, is neither.
     """
-    before, after = ({entry["name"]: entry for entry in hosts} for hosts in (previous["hosts"], described))
-    changes: dict[str, list[Info]] = {"new": [], "gone": []}
-    for kind, here, there in (("new", after, before), ("gone", before, after)):
+    before, after = ({entry["name"]: entry for entry in hosts} for hosts in (previous, described))
+    changes: Changes = {"new": [], "gone": []}
+    for found, here, there in ((changes["new"], after, before), (changes["gone"], before, after)):
         for name, entry in here.items():
             other = there.get(name)
             if other is None:
@@ -383,13 +592,13 @@ def _changes(described: t.Sequence[Info], previous: Info) -> Info:
                 if item["severity"] == "info" or _key(name, item) in known:
                     continue
                 if item["id"].partition(".")[0] in other["sources"] and other["state"] == "ok":
-                    changes[kind].append(
+                    found.append(
                         {"host": name, "id": item["id"], "severity": item["severity"], "subject": item["subject"]}
                     )
     return changes
 
 
-def _carried(described: t.Sequence[Info], since: t.Mapping[tuple[str, str, str], str]) -> list[Info]:
+def _carried(described: t.Sequence[Host], since: Since) -> list[Carried]:
     """Findings of earlier reports that nobody looked for now: when they were first seen, for the next report.
 
     Those of hosts that are no longer expected are forgotten.

@@ -19,19 +19,18 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import ht
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import junit as _junit
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import prometheus as _prometheus
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import sarif as _sarif
-
-Info = dict[str, t.Any]
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report
 
 DATA = "report.json"
 ALL = "all"
 
 
-def _json(report: Info) -> str:
+def _json(report: Report) -> str:
     return json.dumps(report, ensure_ascii=False, indent=1) + "\n"
 
 
 # Each format: its file, and what makes its text of the report.
-FORMATS: dict[str, tuple[str, t.Callable[[Info], str]]] = {
+FORMATS: dict[str, tuple[str, t.Callable[[Report], str]]] = {
     "html": ("index.html", _report_html.render),
     "json": (DATA, _json),
     "junit": ("junit.xml", _junit.render),
@@ -40,7 +39,7 @@ FORMATS: dict[str, tuple[str, t.Callable[[Info], str]]] = {
 }
 
 
-def render(report: Info, formats: t.Collection[str]) -> dict[str, str]:
+def render(report: Report, formats: t.Collection[str]) -> dict[str, str]:
     """The text of each file, by its name. Raises ValueError for a format that there is none of."""
     for name in formats:
         if name not in (ALL, *FORMATS):
@@ -48,7 +47,7 @@ def render(report: Info, formats: t.Collection[str]) -> dict[str, str]:
     return {file: make(report) for name, (file, make) in FORMATS.items() if ALL in formats or name in formats}
 
 
-def read_previous(folder: str) -> tuple[Info | None, str]:
+def read_previous(folder: str) -> tuple[Report | None, str]:
     """The last report in a folder, and why there is none that can be compared with; both empty without a file."""
     path = os.path.join(folder, DATA)
     try:

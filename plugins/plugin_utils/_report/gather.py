@@ -15,8 +15,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Given
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import Kept
 
 Info = dict[str, t.Any]
 
@@ -24,11 +26,11 @@ LOST = "It failed or was lost earlier in this run; the messages above say where.
 LEFT_OUT = "It was not among the hosts of this run."
 
 
-def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
+def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     """A host's element of the module's option C(hosts). is_active: whether the play still has it."""
     fact = _host_fact.read(variables)
     host = fact.get("host") or {}
-    given: Info = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
+    given: Given = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
     _updates(given, host.get("updates"))
     _certificate(given, fact.get("certificate"), host.get("certificates"))
     _frontend(given, host.get("frontend"))
@@ -36,15 +38,15 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
     _caa(given, (fact.get("caa") or {}).get("request"), variables)
     given["failures"] = list(fact.get("failures") or [])
     if "unreachable" in fact:
-        given.update(state="unreachable", message=fact["unreachable"], failures=[])
+        given["state"], given["message"], given["failures"] = "unreachable", fact["unreachable"], []
     elif given["failures"]:
-        given.update(state="failed", message=given["failures"][0]["message"])
+        given["state"], given["message"] = "failed", given["failures"][0]["message"]
     elif not is_active:
-        given.update(state="failed", message=LOST)
+        given["state"], given["message"] = "failed", LOST
     return given
 
 
-def _updates(given: Info, result: Info | None) -> None:
+def _updates(given: Given, result: Info | None) -> None:
     if result is None:
         return
     given["asked"].append(1)
@@ -54,7 +56,7 @@ def _updates(given: Info, result: Info | None) -> None:
         given["updates"] = result
 
 
-def _certificate(given: Info, kept: Info | None, queried: Info | None) -> None:
+def _certificate(given: Given, kept: Info | None, queried: Info | None) -> None:
     """The certificates that the role certificate has inspected. Another role that queries them judges none, but that
     they could not be checked is so for all."""
     result = (kept or {}).get("inspected")
@@ -69,7 +71,7 @@ def _certificate(given: Info, kept: Info | None, queried: Info | None) -> None:
         given["findings"] += [item for one in result["results"] for item in one["findings"]]
 
 
-def _frontend(given: Info, result: Info | None) -> None:
+def _frontend(given: Given, result: Info | None) -> None:
     if result is None:
         return
     given["asked"].append(2)
@@ -82,7 +84,7 @@ def _reason(result: Info) -> str:
     return str(result.get("msg") or "") or "it does not say why"
 
 
-def _verify(given: Info, kept: Info | None) -> None:
+def _verify(given: Given, kept: Kept | None) -> None:
     if not kept:
         return
     wanted = kept["wanted"]
@@ -93,7 +95,7 @@ def _verify(given: Info, kept: Info | None) -> None:
     given["results"] = kept["results"]
 
 
-def _caa(given: Info, request: Info | None, variables: t.Mapping[str, t.Any]) -> None:
+def _caa(given: Given, request: Info | None, variables: t.Mapping[str, t.Any]) -> None:
     if not request:
         return
     given["asked"].append(4)
@@ -101,7 +103,8 @@ def _caa(given: Info, request: Info | None, variables: t.Mapping[str, t.Any]) ->
     if not lookup or lookup.get("failed"):
         return
     given["sources"].append("caa")
-    results, findings = _roles_caa.of_host(lookup, request)
+    answer: tuple[t.Any, t.Any] = _roles_caa.of_host(lookup, request)
+    results, findings = answer
     given["findings"] += findings
     if results and not any(entry["verdict"] == "error" for entry in results):
         given["proven"].append(4)
@@ -109,7 +112,7 @@ def _caa(given: Info, request: Info | None, variables: t.Mapping[str, t.Any]) ->
 
 def gather(
     hostvars: t.Any, names: t.Iterable[str], expected: t.Iterable[str], active: t.Container[str]
-) -> dict[str, Info]:
+) -> dict[str, Given]:
     """The module's option C(hosts) for the play's hosts, and for those that were expected beside them."""
     found = {name: of_host(hostvars.raw_get(name), name in active) for name in names}
     for name in expected:

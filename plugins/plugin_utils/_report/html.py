@@ -25,8 +25,8 @@ import jinja2
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
-
-Info = dict[str, t.Any]
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report, Totals
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
 FOLDER = Path(__file__).parent
 # Bars of a time line; more are counted, not drawn.
@@ -44,7 +44,7 @@ WORDS = {
 STATE_WORDS = {"failed": "failed", "unreachable": "unreachable", "left_out": "left out"}
 
 
-def render(report: Info) -> str:
+def render(report: Report) -> str:
     """The file's text."""
     css, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return _template().render(
@@ -94,15 +94,15 @@ class Group(t.NamedTuple):
     severity: str
     message: str
     fix: str
-    items: list[tuple[str, Info]]
+    items: list[tuple[str, Marked]]
     hosts: int
     open: int
     is_new: bool
 
 
-def _groups(report: Info) -> list[Group]:
+def _groups(report: Report) -> list[Group]:
     """The findings by kind, the worst and most frequent first."""
-    found: dict[tuple[str, int], list[tuple[str, Info]]] = {}
+    found: dict[tuple[str, int], list[tuple[str, Marked]]] = {}
     for entry in report["hosts"]:
         for item in entry["findings"]:
             found.setdefault((item["id"], item["step"]), []).append((entry["name"], item))
@@ -158,7 +158,7 @@ def _day(text: t.Any) -> datetime.date | None:
         return None
 
 
-def _chart(rows: list[tuple[str, str, datetime.date | None, datetime.date, str]], report: Info) -> Chart | None:
+def _chart(rows: list[tuple[str, str, datetime.date | None, datetime.date, str]], report: Report) -> Chart | None:
     """Rows of label, detail, begin, end and verdict, the first end first, on an axis of years around today."""
     if not rows:
         return None
@@ -190,7 +190,7 @@ def _chart(rows: list[tuple[str, str, datetime.date | None, datetime.date, str]]
     return Chart(bars, [mark for mark in marks if mark[0] <= 95], at(today), max(more, 0))
 
 
-def _certificate_bars(report: Info) -> Chart | None:
+def _certificate_bars(report: Report) -> Chart | None:
     """Each certificate once, the first to end first: warn below a third of its life, as a renewal is due then."""
     today = _day(report["generated"]) or datetime.date.today()
     found: dict[str, tuple[str, str, datetime.date | None, datetime.date, str]] = {}
@@ -206,7 +206,7 @@ def _certificate_bars(report: Info) -> Chart | None:
     return _chart(list(found.values()), report)
 
 
-def _support_bars(report: Info) -> Chart | None:
+def _support_bars(report: Report) -> Chart | None:
     """Each distribution with its level and end once, and how many hosts have it."""
     today = _day(report["generated"]) or datetime.date.today()
     counts: dict[tuple[str, str, datetime.date], int] = {}
@@ -224,7 +224,7 @@ def _support_bars(report: Info) -> Chart | None:
     return _chart(rows, report)
 
 
-def _trend(report: Info) -> list[tuple[float, float, Info]]:
+def _trend(report: Report) -> list[tuple[float, float, Totals]]:
     """Points of the line of open failures, x and y in per cent, of the last reports."""
     history = report["trend"]["history"]
     most = max([entry["fail"] for entry in history] + [1])

@@ -13,11 +13,11 @@ import typing as t
 import xml.etree.ElementTree as ET  # only written, never read
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
-Info = dict[str, t.Any]
 
-
-def render(report: Info) -> str:
+def render(report: Report) -> str:
     """The file's text."""
     suites = ET.Element("testsuites", name="kopano.hardening")
     for entry in report["hosts"]:
@@ -35,7 +35,7 @@ def _case(suite: ET.Element, host: str, name: str) -> ET.Element:
     return ET.SubElement(suite, "testcase", classname=f"kopano.hardening.{host}", name=name, time="0")
 
 
-def _step(suite: ET.Element, entry: Info, step: int, title: str) -> None:
+def _step(suite: ET.Element, entry: Host, step: int, title: str) -> None:
     """A failure where something misses the step, an error where it is not known, a skip where nobody asked."""
     case = _case(suite, entry["name"], f"step {step}: {title}")
     verdict = entry["steps"][str(step)]
@@ -50,15 +50,14 @@ def _step(suite: ET.Element, entry: Info, step: int, title: str) -> None:
         ET.SubElement(case, "error", type=kind, message=_short(open_ones) or "nothing was found out").text = text
     elif verdict == "not_asked":
         ET.SubElement(case, "skipped", message="not looked at")
-    rest = [item for item in findings if item["waived"]]
-    notes = [_words(item) + "\nwaived: {reason}".format(**item["waived"]) for item in rest]
+    notes = [_words(item) + "\nwaived: {reason}".format(**item["waived"]) for item in findings if item["waived"]]
     if verdict == "warn":
         notes.insert(0, text)
     if notes:
         ET.SubElement(case, "system-out").text = "\n\n".join(notes)
 
 
-def _policy(suite: ET.Element, entry: Info) -> None:
+def _policy(suite: ET.Element, entry: Host) -> None:
     """Whether the host passes as a whole: what the exit status is about."""
     case = _case(suite, entry["name"], "policy")
     if entry["state"] == "left_out":
@@ -68,11 +67,11 @@ def _policy(suite: ET.Element, entry: Info) -> None:
         ET.SubElement(case, "failure", type="policy", message=reasons).text = entry["message"] or reasons
 
 
-def _short(items: t.Sequence[Info]) -> str:
+def _short(items: t.Sequence[Marked]) -> str:
     return "; ".join(dict.fromkeys(item["message"] for item in items))
 
 
-def _words(item: Info) -> str:
+def _words(item: Marked) -> str:
     lines = ["{severity} {id} ({subject}): {message}".format(**item), item["evidence"], item["fix"]]
     return "\n".join(filter(None, lines))
 

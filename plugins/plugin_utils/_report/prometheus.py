@@ -13,15 +13,15 @@ import datetime
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC
 
-Info = dict[str, t.Any]
 Sample = tuple[dict[str, str], float]
 
 PREFIX = "kopano_hardening_"
 
 
-def render(report: Info) -> str:
+def render(report: Report) -> str:
     """The file's text."""
     lines = []
     for name, (words, samples) in _metrics(report).items():
@@ -32,7 +32,7 @@ def render(report: Info) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _metrics(report: Info) -> dict[str, tuple[str, list[Sample]]]:
+def _metrics(report: Report) -> dict[str, tuple[str, list[Sample]]]:
     hosts = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
     reached = [entry for entry in hosts if entry["state"] != "unreachable"]
     severities = SEVERITIES
@@ -115,7 +115,7 @@ def _metrics(report: Info) -> dict[str, tuple[str, list[Sample]]]:
     }
 
 
-def _is_time(text: t.Any) -> bool:
+def _is_time(text: t.Any) -> t.TypeGuard[str]:
     try:
         _seconds(text)
     except (TypeError, ValueError):

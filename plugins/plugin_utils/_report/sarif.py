@@ -16,7 +16,10 @@ import typing as t
 import urllib.parse
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
+# SARIF, whose schema is another's.
 Info = dict[str, t.Any]
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -33,7 +36,7 @@ LEVELS = {"fail": "error", "warn": "warning", "unknown": "note", "info": "note"}
 _PLACE = re.compile(r"(/[^:\n]*):(\d+)")
 
 
-def render(report: Info) -> str:
+def render(report: Report) -> str:
     """The file's text."""
     used = {item["id"] for entry in report["hosts"] for item in entry["findings"]}
     entries = [_findings.catalogue().get(key) or _findings.unknown(key) for key in sorted(used)]
@@ -73,7 +76,7 @@ def _rule(entry: _findings.Entry) -> Info:
     return rule
 
 
-def _result(host: str, item: Info, number: int) -> Info:
+def _result(host: str, item: Marked, number: int) -> Info:
     kind, level = KINDS[item["severity"]]
     words = [item["message"], item["evidence"], f"To do: {item['fix']}" if item["fix"] else ""]
     result: Info = {
@@ -92,7 +95,7 @@ def _result(host: str, item: Info, number: int) -> Info:
     return result
 
 
-def _location(host: str, item: Info) -> Info:
+def _location(host: str, item: Marked) -> Info:
     """File and line on the host, where the subject or the evidence begins with them; else what it is about."""
     qualified = f"{host}/{item['subject']}"
     location: Info = {"logicalLocations": [{"name": item["subject"] or host, "fullyQualifiedName": qualified}]}

@@ -14,8 +14,8 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Report
 
-Info = dict[str, t.Any]
 # A piece of text and the colour that it is to have, or none.
 Piece = tuple[str, str | None]
 Line = list[Piece]
@@ -27,17 +27,11 @@ WORDS = {
     "unknown": ("?", "purple"),
     "not_asked": ("-", "dark gray"),
 }
-TOTALS = {
-    "failed": "failed",
-    "unreachable": "unreachable",
-    "pending": "seen before hardening and not judged",
-    "left_out": "left out",
-}
 NAME_WIDTH = 30
 GAP = "  "
 
 
-def lines(report: Info, files: t.Sequence[str], width: int | None = None) -> list[Line]:
+def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> list[Line]:
     """What is shown. width is that of the terminal; without one nothing is cut off."""
     name_width = min(max([len(entry["name"]) for entry in report["hosts"]] + [4]), NAME_WIDTH)
     heads = [f"{step} {name}" for step, name in STEPS.items()]
@@ -57,7 +51,7 @@ def lines(report: Info, files: t.Sequence[str], width: int | None = None) -> lis
     return shown
 
 
-def first_words(entry: Info) -> str:
+def first_words(entry: Host) -> str:
     """What to repair first on a host, and how much more there is."""
     if entry["state"] == "left_out":
         return "not in this run"
@@ -73,12 +67,16 @@ def first_words(entry: Info) -> str:
     return words + (f" (and {more} more)" if more > 0 else "")
 
 
-def _totals(report: Info) -> t.Iterator[Piece]:
+def _totals(report: Report) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
     numbers = [f"{len(summary['passed'])} of {summary['hosts']} hosts pass"]
-    for key, words in TOTALS.items():
-        if summary[key]:
-            numbers.append(f"{len(summary[key])} {words}")
+    rest = (
+        (summary["failed"], "failed"),
+        (summary["unreachable"], "unreachable"),
+        (summary["pending"], "seen before hardening and not judged"),
+        (summary["left_out"], "left out"),
+    )
+    numbers += [f"{len(names)} {words}" for names, words in rest if names]
     if trend["previous"]:
         numbers.append(f"{len(trend['new'])} new and {len(trend['gone'])} gone since {trend['previous']}")
     yield ", ".join(numbers), "red" if summary["failed"] else None if summary["pending"] else "green"

@@ -13,7 +13,7 @@ import datetime
 import fnmatch
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
@@ -22,6 +22,40 @@ Info = dict[str, t.Any]
 KEYS = ("id", "host", "subject", "reason", "until")
 NEEDED = ("id", "reason", "until")
 UTC = datetime.timezone.utc  # noqa: UP017 - Python 3.10 has no shorter name
+
+
+class Waived(t.TypedDict):
+    """Why a finding does not count, and the last day of that; None where it has no end."""
+
+    reason: str
+    until: str | None
+
+
+class Marked(Finding):
+    """A finding as the report has it. since: when it was first seen, RFC 3339 in UTC."""
+
+    waived: Waived | None
+    since: str
+
+
+class WaiverPart(t.TypedDict):
+    """A waiver as the report has it. state: C(active), C(unused) or C(expired); findings: how many it covers."""
+
+    id: str
+    host: str
+    subject: str
+    reason: str
+    until: str
+    state: str
+    findings: int
+
+
+class PolicyPart(t.TypedDict):
+    """The policy as the report has it. minimum_grade: None where each host has its own."""
+
+    fail_on: list[str]
+    minimum_grade: str | None
+    waivers: list[WaiverPart]
 
 
 def option_errors(options: Info) -> list[str]:
@@ -47,14 +81,14 @@ class Waiver:
         self.expired = self.until < today
         self.used = 0
 
-    def covers(self, host: str, item: Info) -> bool:
+    def covers(self, host: str, item: Finding) -> bool:
         return (
             fnmatch.fnmatchcase(item["id"], self.id)
             and fnmatch.fnmatchcase(host, self.host)
             and fnmatch.fnmatchcase(item["subject"], self.subject)
         )
 
-    def describe(self) -> Info:
+    def describe(self) -> WaiverPart:
         state = "expired" if self.expired else "active" if self.used else "unused"
         return {
             "id": self.id,
@@ -93,9 +127,9 @@ class Policy:
             _check_waiver(f"waivers[{number}]", given)
             self.waivers.append(Waiver(given, today))
 
-    def waiver_of(self, host: str, item: Info) -> Info | None:
+    def waiver_of(self, host: str, item: Finding) -> Waived | None:
         """The reason and the last day of the waiver that a finding has; none without one. An expired one counts not."""
-        first = None
+        first: Waived | None = None
         for waiver in self.waivers:
             if waiver.covers(host, item):
                 waiver.used += 1
@@ -103,7 +137,7 @@ class Policy:
                     first = {"reason": waiver.reason, "until": waiver.until.isoformat()}
         return first
 
-    def objections(self, findings: t.Iterable[Info]) -> list[str]:
+    def objections(self, findings: t.Iterable[Marked]) -> list[str]:
         """Why a host with these findings fails: the ids that it fails for, with how often."""
         counts: dict[str, int] = {}
         for item in findings:
@@ -111,14 +145,14 @@ class Policy:
                 counts[item["id"]] = counts.get(item["id"], 0) + 1
         return [key if number == 1 else f"{key} ({number})" for key, number in counts.items()]
 
-    def _fails(self, item: Info) -> bool:
+    def _fails(self, item: Marked) -> bool:
         # What is not known of a host that could not be looked at is never good.
         return item["id"].startswith("report.host.") or any(
             item["severity"] == word if word in SEVERITIES else fnmatch.fnmatchcase(item["id"], word)
             for word in self.fail_on
         )
 
-    def describe(self) -> Info:
+    def describe(self) -> PolicyPart:
         """The policy as the report has it; after the hosts, so that it is known which waivers were used."""
         return {
             "fail_on": self.fail_on,

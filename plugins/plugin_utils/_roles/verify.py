@@ -12,18 +12,87 @@ from __future__ import annotations
 import types
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 
+if t.TYPE_CHECKING:  # The prober would be loaded wherever this is.
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Limit, Result
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import Endpoint
+
 Info = dict[str, t.Any]
+
+
+class OwnEndpoint(t.TypedDict, total=False):
+    """An element of the role's option C(endpoints); what is missing is C(tls_grade_info)'s to choose."""
+
+    host: str
+    port: int
+    server_name: str | None
+    addresses: list[str]
+    starttls: str
+
+
+class EndpointOption(OwnEndpoint, total=False):
+    """An endpoint as C(tls_grade_info)'s option has it here: with its host, and the groups as one text."""
+
+    server_groups: str
+
+
+class Asked(t.TypedDict):
+    """What is asked of a host: endpoints for C(tls_grade_info), and inside, those that nobody outside can reach."""
+
+    endpoints: list[EndpointOption]
+    inside: list[str]
+
+
+class Wanted(t.TypedDict):
+    """What a host is held against, see report()."""
+
+    grade: str
+    ignore_trust: bool
+    pending: bool
+    fail: bool
+
+
+class Said(t.TypedDict):
+    """What the results say of a host: each endpoint's line and then what to do, and what the host fails for."""
+
+    lines: list[str]
+    bad: list[str]
+
+
+class Kept(Asked):
+    """What the role keeps of a host for its second part and for the report."""
+
+    wanted: Wanted
+    results: list[Result]
+    report: Said
+
+
+class Told(t.TypedDict):
+    """What is told of a result; the rest of it is long, and slow to read where Ansible hands it over."""
+
+    host: str
+    port: int
+    server_name: str
+    address: str
+    named: bool
+    error: str | None
+    trust_unknown: str | None
+    grade: str | None
+    grade_trust_ignored: str | None
+    score: int | None
+    caps: list[Limit]
+    warnings: list[Limit]
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
 
 
-def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
+def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> list[Endpoint]:
     """The endpoints of C(_webserver.probes.targets_of) as another host reaches them, by C(tls_grade_info)'s options.
 
     address is where the inventory has the host. Where a virtual host is bound to an address of its own, that one is
@@ -31,10 +100,10 @@ def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
     """
     targets = [target for target in targets if target["outside"]]
     bound = {target["address"] for target in targets if not _probes.is_loopback(target["address"])}
-    found = []
+    found: list[Endpoint] = []
     for target in targets:
         known = target["address"] in bound and address in bound
-        endpoint = {
+        endpoint: Endpoint = {
             "host": target["address"] if known else address,
             "port": target["port"],
             "server_name": target["server_name"],
@@ -44,15 +113,15 @@ def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
     return found
 
 
-def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: bool = True) -> Info:
-    """What to ask of a host: C(endpoints) for tls_grade_info, and C(inside), those that nobody outside can reach.
+def asked(info: Info, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Asked:
+    """What to ask of a host.
 
     info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
     names, and without one only if it has none. virtual_hosts: whether they are asked at all. Where one of the user's
     own endpoints is one of theirs, the user's counts.
     """
     running = [server["server"] for server in info["servers"] if server["running"]]
-    endpoints: list[Info] = []
+    endpoints: list[EndpointOption] = []
     inside: list[str] = []
     for server in info["servers"] if virtual_hosts else ():
         if running and server["server"] not in running:
@@ -67,41 +136,44 @@ def asked(info: Info, address: str, more: t.Iterable[Info] = (), virtual_hosts: 
         groups = ",".join(server["openssl"]["groups"])
         for endpoint in from_outside(targets, address):
             if not any(_same(endpoint, other) for other in endpoints):
-                endpoints.append({**endpoint, **({"server_groups": groups} if groups else {})})
+                option: EndpointOption = {
+                    "host": endpoint["host"],
+                    "port": endpoint["port"],
+                    "server_name": endpoint["server_name"],
+                }
+                if groups:
+                    option["server_groups"] = groups
+                endpoints.append(option)
         inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
     endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
 
 
-def key(endpoint: Info) -> tuple[t.Any, ...]:
+def key(endpoint: EndpointOption | Endpoint | Result) -> tuple[str, int, str, str]:
     """How an endpoint is known in tls_grade_info's results."""
     name = endpoint.get("server_name") or endpoint["host"]
     return endpoint["host"], int(endpoint.get("port") or 443), name, endpoint.get("starttls") or "none"
 
 
-def _same(one: Info, other: Info) -> bool:
+def _same(one: Endpoint, other: EndpointOption) -> bool:
     return key(one) == key(other)
 
 
 # --- what the answers say --------------------------------------------------------------------------------------------
 
-# What is told of a result; the rest of it is long, and slow to read where Ansible hands it over.
-TOLD = (
-    *("host", "port", "server_name", "address", "named", "error", "trust_unknown", "grade", "grade_trust_ignored"),
-    *("score", "caps", "warnings"),
-)
+TOLD = tuple(Told.__annotations__)
 
 
-def report(results: t.Iterable[Info], asked_for: Info, wanted: Info) -> Info:
-    """What the results say of a host: C(lines), each endpoint's and then what to do, and C(bad), what it fails for.
+def report(results: t.Iterable[Result], asked_for: Asked, wanted: Wanted) -> Said:
+    """What the results say of a host.
 
     wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
     C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
     the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
     known of it.
     """
-    of_key: dict[tuple[t.Any, ...], list[Info]] = {}
+    of_key: dict[tuple[str, int, str, str], list[Result]] = {}
     for result in results:
         of_key.setdefault(key(result), []).append(result)
     asked_for, wanted = plain(asked_for), plain(wanted)
@@ -115,11 +187,11 @@ def report(results: t.Iterable[Info], asked_for: Info, wanted: Info) -> Info:
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not asked")
         for result in found:
-            told = {name: plain(result[name]) for name in TOLD}
+            told = _told(result)
             line, good = _line(told, minimum, trust_ignored)
             lines.append(line)
             missed += not good
-            fixes += [] if good else _fixes({**told, "findings": plain(result["findings"])}, minimum, trust_ignored)
+            fixes += [] if good else _fixes(told, plain(result["findings"]), minimum, trust_ignored)
     if not asked_for["endpoints"]:
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
@@ -134,7 +206,11 @@ def report(results: t.Iterable[Info], asked_for: Info, wanted: Info) -> Info:
     return {"lines": [words, *lines, *todo], "bad": [words] if wanted["fail"] else []}
 
 
-def _place(entry: Info) -> str:
+def _told(result: t.Mapping[str, t.Any]) -> Told:
+    return t.cast(Told, {name: plain(result[name]) for name in TOLD})
+
+
+def _place(entry: EndpointOption | Told | Result) -> str:
     name = entry.get("server_name") or entry["host"]
     address = entry.get("address") or entry["host"]
     place = "{}:{}".format(f"[{name}]" if ":" in name else name, entry.get("port") or 443)
@@ -145,7 +221,7 @@ def _is_good(grade: str | None, minimum: str) -> bool:
     return grade in GRADES and GRADES.index(grade) <= GRADES.index(minimum)
 
 
-def _line(result: Info, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
+def _line(result: Told, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     """One line on an endpoint, and whether it reaches the minimum."""
     if result["error"]:
         return "no grade  {}: {}".format(_place(result), result["error"]), False
@@ -158,30 +234,32 @@ def _line(result: Info, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
         words += ", trust ignored ({})".format(result["grade"] or "not known")
     if not result["named"]:
         words += ", no name: trust and name do not count"
-    reasons = ["{rule} [{evidence}]".format(**entry) for entry in _limits(result, trust_ignored)]
+    limits = _limits(result["caps"] + result["warnings"], trust_ignored)
+    reasons = ["{rule} [{evidence}]".format(**entry) for entry in limits]
     if not reasons and grade != GRADES[0]:
         reasons = ["score {}".format(result["score"])]
     return ": ".join(filter(None, [words, " ".join(reasons)])), _is_good(grade, minimum)
 
 
-def _limits(result: Info, trust_ignored: bool) -> list[Info]:
+def _limits(entries: t.Iterable[Limit], trust_ignored: bool) -> list[Limit]:
     """The caps and warnings that count."""
-    return [entry for entry in result["caps"] + result["warnings"] if not (trust_ignored and entry["grade"] in BESIDE)]
+    return [entry for entry in entries if not (trust_ignored and entry["grade"] in BESIDE)]
 
 
-def _fixes(result: Info, minimum: str, trust_ignored: bool) -> list[str]:
+def _fixes(result: Told, findings: t.Iterable[Finding], minimum: str, trust_ignored: bool) -> list[str]:
     """What to do about an endpoint that misses the minimum."""
-    limits = {entry["id"] for entry in _limits(result, trust_ignored) if not _is_good(entry["grade"], minimum)}
+    counted = _limits(result["caps"] + result["warnings"], trust_ignored)
+    limits = {entry["id"] for entry in counted if not _is_good(entry["grade"], minimum)}
     if result["trust_unknown"] and not trust_ignored:
         limits.add("tls.certificate.trust_unknown")
     wanted = limits or {"tls.endpoint.error"}
-    return [finding["fix"] for finding in result["findings"] if finding["id"] in wanted and finding["fix"]]
+    return [finding["fix"] for finding in findings if finding["id"] in wanted and finding["fix"]]
 
 
 # --- what is to come -------------------------------------------------------------------------------------------------
 
 
-def predicted(grades: t.Iterable[Info]) -> list[str]:
+def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
 
     Endpoints of one name at several addresses are one line where the same is to be said of them; an address that comes
@@ -192,7 +270,8 @@ def predicted(grades: t.Iterable[Info]) -> list[str]:
         name, now = entry["server_name"], entry["now"]
         place = "{}:{}".format("(no name)" if name is None or is_nobodys(name) else name, entry["port"])
         after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
-        reasons = " ".join([limit["rule"] for limit in _limits(entry, True)] or [entry["error"] or ""])
+        limits = _limits(entry["caps"] + entry["warnings"], True)
+        reasons = " ".join([limit["rule"] for limit in limits] or [entry["error"] or ""])
         before = befores.setdefault((place, ": ".join(filter(None, [after, reasons]))), [])
         if now is not None:
             before.append("now " + (now["grade_trust_ignored"] or "no grade"))
@@ -206,7 +285,7 @@ def predicted(grades: t.Iterable[Info]) -> list[str]:
 # --- may a change stay -----------------------------------------------------------------------------------------------
 
 
-def unreachable(results: t.Iterable[Info], expected: t.Iterable[Info]) -> list[str]:
+def unreachable(results: t.Iterable[Result], expected: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """Why a change must not be confirmed: what cannot be asked from here, or is worse from here than on the host.
 
     results are graded from here, expected are the grades of the rehearsal.
@@ -220,6 +299,6 @@ def unreachable(results: t.Iterable[Info], expected: t.Iterable[Info]) -> list[s
         elif result["hsts"]["status"] == "error":
             found.append("{}: no answer to a request: {}".format(_place(result), result["hsts"]["reason"]))
         elif result["grade_trust_ignored"] == "F" and name not in feared:
-            reasons = " ".join(entry["rule"] for entry in _limits(result, True))
+            reasons = " ".join(entry["rule"] for entry in _limits(result["caps"] + result["warnings"], True))
             found.append(f"{_place(result)}: it is an F from here: {reasons}")
     return found
