@@ -258,7 +258,8 @@ def test_what_another_run_has_inspected_is_not_acted_upon(tmp_path):
         "settle": {"kopano.hardening.updates": {"part": "settle"}},
         "none": {"kopano.hardening.updates": {"part": "install"}},
     }
-    results = {name: done.result for name, done in plays.run(tmp_path, tasks).items()}
+    interpreter = f"ansible_python_interpreter={sys.executable}"
+    results = {name: done.result for name, done in plays.run(tmp_path, tasks, "-e", interpreter).items()}
     for part in ("begin", "record", "check"):
         assert results[part]["failed"] and results[part]["step"] == 1
         assert results[part]["msg"] == "the updates of this host were not inspected in this run"
