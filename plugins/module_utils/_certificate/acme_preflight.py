@@ -58,8 +58,13 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
         addresses: list[str]
         error: str | None
 
+    class ReachInfo(TypedDict):
+        """The result of the module acme_reach_info, in the order of the names."""
+
+        results: list[Reached]
+
 else:
-    Reached = Dict[str, Any]
+    Reached = ReachInfo = Dict[str, Any]
 
 
 class Unreached(Exception):
