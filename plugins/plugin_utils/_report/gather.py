@@ -17,6 +17,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
 
 Info = dict[str, t.Any]
 
@@ -33,7 +34,7 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
     _certificate(given, fact.get("certificate"), host.get("certificates"))
     _frontend(given, host.get("frontend"))
     _verify(given, fact.get("verify"))
-    _caa(given, (fact.get("caa") or {}).get("request"), variables)
+    _caa(given, fact.get("caa"), variables)
     given["failures"] = list(fact.get("failures") or [])
     if "unreachable" in fact:
         given.update(state="unreachable", message=fact["unreachable"], failures=[])
@@ -44,7 +45,7 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Info:
     return given
 
 
-def _updates(given: Info, result: Info | None) -> None:
+def _updates(given: Info, result: t.Mapping[str, t.Any] | None) -> None:
     if result is None:
         return
     given["asked"].append(1)
@@ -54,7 +55,7 @@ def _updates(given: Info, result: Info | None) -> None:
         given["updates"] = result
 
 
-def _certificate(given: Info, kept: Info | None, queried: Info | None) -> None:
+def _certificate(given: Info, kept: t.Mapping[str, t.Any] | None, queried: t.Mapping[str, t.Any] | None) -> None:
     """The certificates that the role certificate has inspected. Another role that queries them judges none, but that
     they could not be checked is so for all."""
     result = (kept or {}).get("inspected")
@@ -78,7 +79,7 @@ def _frontend(given: Info, result: Info | None) -> None:
         given["findings"] += result.get("findings") or []
 
 
-def _reason(result: Info) -> str:
+def _reason(result: t.Mapping[str, t.Any]) -> str:
     return str(result.get("msg") or "") or "it does not say why"
 
 
@@ -93,9 +94,10 @@ def _verify(given: Info, kept: Info | None) -> None:
     given["results"] = kept["results"]
 
 
-def _caa(given: Info, request: Info | None, variables: t.Mapping[str, t.Any]) -> None:
-    if not request:
+def _caa(given: Info, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -> None:
+    if not kept:
         return
+    request = kept["request"]
     given["asked"].append(4)
     lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
     if not lookup or lookup.get("failed"):
