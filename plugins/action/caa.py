@@ -18,6 +18,10 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Result
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import Group, Lookup, PublishResult
+
 FOR_LOOKUP = ("issuers", "nameservers", "trust_ad", "timeout")  # options of caa_info
 NOTHING_COLLECTED = "no names were collected on this host in this run"
 
@@ -53,9 +57,10 @@ class ActionModule(RoleAction):
         parts = ("frontend",) if options["issuer"] else ("frontend", "certificates")
         host = self.query(variables, *parts)
         frontend = self.checked(host, "frontend")
-        certificates: list[Info] = []
-        if "certificates" in host and not host["certificates"].get("failed"):
-            certificates = host["certificates"]["results"]
+        certificates: list[Result] = []
+        inspected = host.get("certificates")
+        if inspected is not None and _host_fact.succeeded(inspected):
+            certificates = inspected["results"]
         elif "certificates" in parts:
             self.checked(host, "certificates")
         # A site that the role frontend would write has its names already.
@@ -68,32 +73,41 @@ class ActionModule(RoleAction):
         hosts = variables["ansible_play_batch"]
         facts = [_host_fact.read(variables["hostvars"].raw_get(host)).get("caa") for host in hosts]
         groups = _roles_caa.groups(fact["request"] for fact in facts if fact)
-        lookups = [{"hosts": group["hosts"], **self._lookup(group)} for group in groups]
+        lookups = [self._lookup(group) for group in groups]
         for group, lookup in zip(groups, lookups, strict=True):
             _roles_caa.withhold(group, groups, lookup["record_sets"])
         return {"lookups": lookups}
 
-    def _lookup(self, group: Info) -> Info:
+    def _lookup(self, group: Group) -> Lookup:
         try:
-            return self.run_here(
+            found = self.run_here(
                 caa_info,
-                **{part: group[part] for part in ("names", "expect", "certificates")},
+                names=group["names"],
+                expect=group["expect"],
+                certificates=group["certificates"],
                 **{name: group["shared"][name] for name in FOR_LOOKUP},
             )
         except RoleError as error:
-            return {"failed": True, "msg": str(error), "record_sets": []}
+            return {"hosts": group["hosts"], "failed": True, "msg": str(error), "record_sets": []}
+        return {
+            "hosts": group["hosts"],
+            "results": found["results"],
+            "record_sets": found["record_sets"],
+            "findings": found["findings"],
+        }
 
     def _check(self, options: Info, variables: Info) -> Info:
         """What was found about this host, and what became of what was published."""
-        request = (_host_fact.read(variables).get("caa") or {}).get("request")
-        if not request:
+        kept = _host_fact.read(variables).get("caa")
+        if not kept:
             return {"skipped": True, "skip_reason": NOTHING_COLLECTED}
+        request = kept["request"]
         lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
         if not lookup:
             raise RoleError("the CAA records of this host were not looked up; the role needs the strategy linear")
         if lookup.get("failed"):
             raise RoleError(lookup["msg"])
-        published: list[Info] = []
+        published: list[PublishResult] = []
         if options["publish"]:
             publisher = variables["hostvars"].raw_get(lookup["hosts"][0])
             published = plain((publisher.get("caa_published") or {}).get("results") or [])

@@ -23,15 +23,37 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain im
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.certificate import (
+    CertificateFact,
+    Files,
+    Outcome,
+    Served,
+    Texts,
+)
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import CaaInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.acme_preflight import ReachInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import Ordered
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Installed
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Judged, Results
+    from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
 
 CHALLENGES = "/.well-known/acme-challenge"
 NAMELESS = "certificate_names: [] leaves the choice to this host, which has no TLS virtual host; name them"
 
 
+class _Done(t.TypedDict):
+    """What the modules and actions that a task has run come to."""
+
+    changed: bool
+    diff: list[t.Any]
+    warnings: list[str]
+
+
 class ActionModule(RoleAction):
-    """Keeps as its fact: C(names) that a certificate was installed for, and which files were C(missing) for it in a dry
-    run, both only where it installs one; C(result), what certificate_install returned of C(reason) and C(kept), or None
-    where that is left to the order; C(inspected), a result of certificate_info; and C(report) about it."""
+    """Keeps C(_roles.certificate.CertificateFact) as its fact."""
 
     ROLE = "certificate"
     _supports_diff = True
@@ -46,7 +68,7 @@ class ActionModule(RoleAction):
         part = self._task.args.get("part")
         if part not in parts:
             raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
-        self._done: Info = {"changed": False, "diff": [], "warnings": []}
+        self._done: _Done = {"changed": False, "diff": [], "warnings": []}
         result = parts[part](options, variables)
         return {**{name: value for name, value in self._done.items() if value}, **result}
 
@@ -58,7 +80,7 @@ class ActionModule(RoleAction):
             return _host_fact.update(variables, host=host, certificate={})
         names, host = self._names(options, variables)
         returned: Info = {"certificates": _roles_certificate.targets(options), "names": names, "missing": []}
-        kept: Info = {"names": names, "missing": [], "result": None}
+        kept: CertificateFact = {"names": names, "missing": [], "result": None}
         # An order that succeeds needs no certificate before it.
         orders_next = options["source"] == "acme" and self._task.args.get("order_follows", False)
         if self._task.check_mode or not orders_next:
@@ -66,10 +88,10 @@ class ActionModule(RoleAction):
             line = _roles_certificate.installed_line(options, result, self._task.check_mode)
             returned.update(missing=result["missing"], **({"msg": line} if line else {}))
             # What it replaced has been reported by then.
-            kept.update(missing=result["missing"], result={"reason": result["reason"], "kept": []})
+            kept["missing"], kept["result"] = result["missing"], {"reason": result["reason"], "kept": []}
         return {**returned, **_host_fact.update(variables, host=self._still_true(host), certificate=kept)}
 
-    def _names(self, options: Info, variables: Info) -> tuple[list[str], Info]:
+    def _names(self, options: Info, variables: Info) -> tuple[list[str], HostParts]:
         """The names that the certificate is for, and what is known of the host."""
         names = options["names"] or options["frontend_server_names"]
         host = _host_fact.read(variables).get("host") or {}
@@ -80,21 +102,24 @@ class ActionModule(RoleAction):
             raise RoleError(NAMELESS)
         return names, host
 
-    def _deploy(self, options: Info, variables: Info, names: list[str]) -> Info:
+    def _deploy(self, options: Info, variables: Info, names: list[str]) -> Installed:
         """The result of certificate_install for the certificate of the administrator, or for one that is made on the
         host."""
         pair = self._brought(options, variables) if _roles_certificate.is_given(options) else None
         if pair:
             self._judge(options, variables, pair, names)
-        return self._module("certificate_install", variables, _roles_certificate.installation(options, names, pair))
+        arguments = _roles_certificate.installation(options, names, pair)
+        installed: Installed = self._module("certificate_install", variables, arguments)
+        return installed
 
-    def _brought(self, options: Info, variables: Info) -> Info:
+    def _brought(self, options: Info, variables: Info) -> Texts | Files:
         """Chain and key of the administrator. The key goes to two modules and nowhere else."""
         if options["chain_content"]:
             return {"chain": options["chain_content"], "key": options["key_content"]}
         if options["remote"]:
             return {"chain_file": options["chain"], "key_file": options["key"]}
-        return {name: self._read(name, options[name], variables) for name in ("chain", "key")}
+        chain, key = (self._read(name, options[name], variables) for name in ("chain", "key"))
+        return {"chain": chain, "key": key}
 
     def _read(self, name: str, path: str, variables: Info) -> str:
         """A file of the controller, which may be in a vault."""
@@ -105,10 +130,11 @@ class ActionModule(RoleAction):
             raise RoleError(f"certificate_{name}: {path!r} cannot be read: {error}") from error
         return text
 
-    def _judge(self, options: Info, variables: Info, pair: Info, names: list[str]) -> None:
+    def _judge(self, options: Info, variables: Info, pair: Texts | Files, names: list[str]) -> None:
         """Raises RoleError for a pair with a defect, and for one of which something could not be determined: with a
         certificate of a private CA that has no chain for example, whose root certificate_ca_file can name."""
-        result = self._module("certificate_info", variables, _roles_certificate.judgement(options, pair, names))
+        arguments = _roles_certificate.judgement(options, pair, names)
+        result: Judged = self._module("certificate_info", variables, arguments)
         if not result["usable"] or any(item["severity"] == "unknown" for item in result["findings"]):
             lines = _roles_certificate.finding_lines(result["findings"])
             raise RoleError("; ".join(lines), msg=lines, bad=lines)
@@ -117,11 +143,12 @@ class ActionModule(RoleAction):
 
     def _order(self, options: Info, variables: Info) -> Info:
         fact = _host_fact.read(variables)
-        kept: Info = dict(fact.get("certificate") or {})
-        outcome: Info = {}
+        kept: CertificateFact = {**(fact.get("certificate") or {})}
+        outcome: Outcome | None = None
         if options["source"] == "acme":
             if "names" not in kept:
-                kept.update(names=self._names(options, variables)[0], missing=[], result={})
+                kept["names"] = self._names(options, variables)[0]
+                kept["missing"], kept["result"] = [], {}
             outcome = self._outcome(options, variables, kept)
         # The report is about the hardened host, which roles that come after this one need to know as well.
         known = _host_fact.variables_with(variables, host=self._still_true(fact.get("host") or {}))
@@ -133,16 +160,17 @@ class ActionModule(RoleAction):
         else:
             host = self.query(known, "frontend", "certificates", first=False)
             certificates, inspected = self._served(options, variables, host)
-        kept.update(inspected=inspected, report=_roles_certificate.report(inspected, certificates, outcome))
+        kept["inspected"] = inspected
+        kept["report"] = _roles_certificate.report(inspected, certificates, outcome)
         return _host_fact.update(variables, host=host, certificate=kept)
 
-    def _outcome(self, options: Info, variables: Info, kept: Info) -> Info:
-        """What came of the order: C(line) and C(failed). Whatever fails, a certificate that works is still served."""
+    def _outcome(self, options: Info, variables: Info, kept: CertificateFact) -> Outcome:
+        """What came of the order. Whatever fails, a certificate that works is still served."""
         lost = "no certificate"
         try:
             prepared = self._ordered(options, variables, kept["names"])
             lost = "the new certificate is not in use"
-            result = None
+            result: Installed | None = None
             if not (self._task.check_mode and prepared["needed"]):
                 arguments = _roles_certificate.renewal(options, prepared["certificates"])
                 result = self._module("certificate_install", variables, arguments)
@@ -154,32 +182,31 @@ class ActionModule(RoleAction):
         instead = self._instead(options, variables, kept)
         return {"line": f"{lost} from {options['acme_directory']}, {instead}: {reason}", "failed": True}
 
-    def _instead(self, options: Info, variables: Info, kept: Info) -> str:
+    def _instead(self, options: Info, variables: Info, kept: CertificateFact) -> str:
         """What is served in place of a certificate that could not be ordered."""
-        result = kept["result"]
-        if result is None:
-            try:
-                result = self._deploy(options, variables, kept["names"])
-            except RoleError as error:
-                return f"nor could a self-signed bootstrap certificate be installed ({_printable.result(str(error))})"
-        return _roles_certificate.bootstrap_line(result)
+        if kept["result"] is not None:
+            return _roles_certificate.bootstrap_line(kept["result"])
+        try:
+            return _roles_certificate.bootstrap_line(self._deploy(options, variables, kept["names"]))
+        except RoleError as error:
+            return f"nor could a self-signed bootstrap certificate be installed ({_printable.result(str(error))})"
 
-    def _ordered(self, options: Info, variables: Info, names: list[str]) -> Info:
+    def _ordered(self, options: Info, variables: Info, names: list[str]) -> Ordered:
         """What acme_certificate returned before an order, which is done by now where one was needed."""
         packages = {"name": _roles_certificate.packages(options), "state": "present"}
         self._noted(self.run_action("ansible.builtin.package", variables, packages))
         arguments = _roles_certificate.order(options, names)
-        prepared = self._module("acme_certificate", variables, {**arguments, "order": False})
+        prepared: Ordered = self._module("acme_certificate", variables, {**arguments, "order": False})
         if prepared["needed"]:
             if options["acme_preflight"]:
                 self._preflight(options, variables, names, prepared)
             self._module("acme_certificate", variables, {**arguments, "order": True})
         return prepared
 
-    def _preflight(self, options: Info, variables: Info, names: list[str], prepared: Info) -> None:
+    def _preflight(self, options: Info, variables: Info, names: list[str], prepared: Ordered) -> None:
         """Checks from the controller what the CA will check, as an order that fails counts towards its limits. Raises
         RoleError where it would."""
-        caa: Info = {}
+        caa: CaaInfo | None = None
         issuer = _roles_certificate.caa_issuer(options, prepared["caa_identities"])
         if issuer:
             caa = self.run_here(
@@ -193,12 +220,12 @@ class ActionModule(RoleAction):
                 trust_ad=options["caa_trust_ad"],
                 timeout=options["caa_timeout"],
             )
-        reach = self._reach(options, variables, names) if options["acme_challenge"] == "http-01" else {}
+        reach = self._reach(options, variables, names) if options["acme_challenge"] == "http-01" else None
         objections = _roles_certificate.objections(caa, reach)
         if objections:
             raise RoleError("; ".join(["nothing was ordered", *objections]))
 
-    def _reach(self, options: Info, variables: Info, names: list[str]) -> Info:
+    def _reach(self, options: Info, variables: Info, names: list[str]) -> ReachInfo:
         """The result of acme_reach_info for a file that is on the host only now."""
         seen_from_here = {
             "names": names,
@@ -209,15 +236,17 @@ class ActionModule(RoleAction):
         self._file(variables, path=folder, state="directory", mode="0755")
         if self._task.check_mode:
             # There is no file in a dry run, and perhaps no site that would serve it.
-            return self.run_here(acme_reach_info, **seen_from_here)
+            reach: ReachInfo = self.run_here(acme_reach_info, **seen_from_here)
+            return reach
         token = f"kopano-hardening-{secrets.token_hex(6)}"
         path = f"{folder}/{token}"
         try:
             file = {"dest": path, "content": token, "mode": "0644"}
             self._noted(self.run_action("ansible.builtin.copy", variables, file), counts=False)
-            return self.run_here(acme_reach_info, path=f"{CHALLENGES}/{token}", content=token, **seen_from_here)
+            reach = self.run_here(acme_reach_info, path=f"{CHALLENGES}/{token}", content=token, **seen_from_here)
         finally:
             self._file(variables, counts=False, path=path, state="absent")
+        return reach
 
     # --- part inspect, part check ---
 
@@ -225,10 +254,11 @@ class ActionModule(RoleAction):
         host = self.query(variables, "frontend", "certificates")
         certificates = _roles_certificate.served(self.checked(host, "frontend"))
         inspected = host["certificates"]
-        kept = {"inspected": inspected, "report": _roles_certificate.report(inspected, certificates, {})}
+        report = _roles_certificate.report(inspected, certificates, None)
+        kept: CertificateFact = {"inspected": inspected, "report": report}
         return _host_fact.update(variables, host=host, certificate=kept)
 
-    def _served(self, options: Info, variables: Info, host: Info) -> tuple[list[Info], Info]:
+    def _served(self, options: Info, variables: Info, host: HostParts) -> tuple[list[Served], Results | FailedPart]:
         """The certificates that are served, or would be after a dry run, and what certificate_info returns of them."""
         planned = _host_fact.read(variables).get("frontend") or {}
         site = planned.get("site") if self._task.check_mode and planned.get("changed") else None
@@ -236,7 +266,7 @@ class ActionModule(RoleAction):
         inspected = self._inspected(options, variables, certificates) if site else host["certificates"]
         return certificates, inspected
 
-    def _inspected(self, options: Info, variables: Info, certificates: list[Info]) -> Info:
+    def _inspected(self, options: Info, variables: Info, certificates: list[Served]) -> Results | FailedPart:
         """The result of certificate_info about these, or why it failed, which fails no host."""
         if not certificates:
             return {"results": []}
@@ -247,7 +277,8 @@ class ActionModule(RoleAction):
             return {"failed": True, "msg": str(error)}
 
     def _check(self, _options: Info, variables: Info) -> Info:
-        report = (_host_fact.read(variables).get("certificate") or {}).get("report")
+        kept = _host_fact.read(variables).get("certificate")
+        report = kept.get("report") if kept else None
         if not report:
             raise RoleError("no certificate of this host was inspected in this run")
         # The lines are what this is for.
@@ -258,13 +289,13 @@ class ActionModule(RoleAction):
 
     # --- on the host ---
 
-    def _still_true(self, host: Info) -> Info:
+    def _still_true(self, host: HostParts) -> HostParts:
         """What is known of the host after what this task has done: whoever comes next queries it again."""
         if not self._done["changed"] or self._task.check_mode:
             return host
-        return {part: found for part, found in host.items() if part == "updates"}
+        return _host_fact.only(host, ("updates",))
 
-    def _module(self, name: str, variables: Info, arguments: Info) -> Info:
+    def _module(self, name: str, variables: Info, arguments: Info) -> t.Any:
         """The result of a module of this collection on the host. Raises RoleError where it fails."""
         found = self._execute_module(f"kopano.hardening.{name}", module_args=arguments, task_vars=variables)
         return self._noted(found)

@@ -15,6 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import Failure, HostFact
 
 Info = dict[str, t.Any]
 
@@ -42,11 +43,11 @@ class ActionModule(ActionBase):
         failed = plain(self._templar.template(variables["ansible_failed_result"]))
         task = variables["ansible_failed_task"]["name"]
         message = "; ".join(map(str, failed.get("bad") or [failed.get("msg") or "it failed"]))
-        failure = {
+        failure: Failure = {
             "step": failed.get("step", options["step"]),
             "message": _printable.result(f"{task}: {told(message)}"),
         }
-        kept: Info = {"failures": [*(_host_fact.read(variables).get("failures") or []), failure]}
+        kept: HostFact = {"failures": [*(_host_fact.read(variables).get("failures") or []), failure]}
         if not failed.get("reached", True):
             kept["unreachable"] = _printable.result(told(message).removeprefix(_query.UNREACHABLE))
         return _host_fact.update(variables, **kept)

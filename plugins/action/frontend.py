@@ -24,6 +24,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import fro
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_lines as _frontend_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
 
 FRESH = 300  # seconds for which what host_info has done counts: on other hosts of the play, others may take their time
 
@@ -45,7 +46,7 @@ class ActionModule(RoleAction):
         return _host_fact.update(variables, host=host, frontend={"changed": False})
 
     def _deploy(self, options: Info, variables: Info) -> Info:
-        host: Info = _host_fact.read(variables).get("host") or {}
+        host = _host_fact.read(variables).get("host") or {}
         if options["state"] == "absent":
             result = self._web_config(variables, {"restore": "original"}, options)
         else:
@@ -55,11 +56,11 @@ class ActionModule(RoleAction):
             result["lines"] = _frontend_lines.lines(result, self._task.check_mode)
         if changed and not self._task.check_mode:
             # Whoever comes next queries the host again.
-            host = {part: found for part, found in host.items() if part == "updates"}
+            host = _host_fact.only(host, ("updates",))
         kept = {"changed": changed, "site": (result.get("plan") or {}).get("site")}
         return {**result, **_host_fact.update(variables, host=host, frontend=kept)}
 
-    def _apply(self, options: Info, variables: Info) -> tuple[Info, Info]:
+    def _apply(self, options: Info, variables: Info) -> tuple[HostParts, Info]:
         """What is known of the host, and the result."""
         host = self.query(variables, "frontend")
         info = self.checked(host, "frontend")

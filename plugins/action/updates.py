@@ -8,15 +8,7 @@ Ansible's own modules install, restart and reboot. Each such act is between two 
 what they take, and keeps the web server's responses; C(record) queries the host again and compares. As Ansible keeps no
 fact of a task that fails, C(begin) drops what the act may change from what is known of the host.
 
-The fact C(updates) is of these:
-
-due:       the acts that are to be done, see due()
-unsure:    why it is not known that nothing more is to be installed, see plan()
-done:      what was done, as report() takes it
-act:       the act under way: its C(name), whether it is done C(now), what its tasks take, and C(probes), the web
-           server's responses before it
-rebooting: the host is on its way through a reboot
-lost:      it has not come back from one as it was
+The fact C(updates) is C(_roles.updates.UpdatesFact).
 """
 
 from __future__ import annotations
@@ -28,6 +20,12 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain im
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.updates import ActUnderWay, UpdatesFact
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
 
 
 class ActionModule(RoleAction):
@@ -49,8 +47,10 @@ class ActionModule(RoleAction):
 
     def _inspect(self, options: Info, variables: Info) -> Info:
         host = self.query(variables, "updates")
-        kept = {
-            **self._planned(host["updates"], options),
+        due, unsure = self._planned(host["updates"], options)
+        kept: UpdatesFact = {
+            "due": due,
+            "unsure": unsure,
             "done": _roles_updates.nothing_done(self._task.check_mode),
             "act": {},
             "rebooting": False,
@@ -75,15 +75,14 @@ class ActionModule(RoleAction):
         if act.probed and _roles_updates.plan(info, options)[act.probed]:
             web = self._probe(variables, options, options["rehearse"] if act.rehearsed else "off")
         if not self._task.check_mode:
-            changing = host if act.web else ("updates",)
-            host = {part: found for part, found in host.items() if part not in changing}
+            host = _host_fact.only(host, () if act.web else {*host} - {"updates"})
         kept = {**kept, "act": {**prepared, "probes": web.get("probes")}, "rebooting": name == "reboot"}
         return {**web, **_host_fact.update(variables, host=host, updates=kept)}
 
-    def _prepared(self, name: str, info: Info, options: Info, variables: Info) -> Info:
+    def _prepared(self, name: str, info: UpdateStatus, options: Info, variables: Info) -> ActUnderWay:
         """What the tasks of an act take."""
         try:
-            prepared = {"name": name, "now": True, **_roles_updates.ACTS[name].prepare(info, options)}
+            prepared: ActUnderWay = {"name": name, "now": True, **_roles_updates.ACTS[name].prepare(info, options)}
         except ValueError as error:
             raise RoleError(str(error)) from error
         if name == "install" and prepared["manager"] == "apt":
@@ -109,9 +108,10 @@ class ActionModule(RoleAction):
             web = self._probe(variables, options, "off")
             worse = _roles_updates.compare(act["probes"], web["probes"])
         done = _roles_updates.add(kept["done"], _roles_updates.ACTS[act["name"]].outcome(act, info, options, is_dry))
+        due, unsure = self._planned(info, options)
         kept = {
-            **kept,
-            **self._planned(info, options),
+            "due": due,
+            "unsure": unsure,
             "done": _roles_updates.add(done, {"wrong": worse}),
             "act": {},
             "rebooting": False,
@@ -125,6 +125,7 @@ class ActionModule(RoleAction):
         host, kept = fact.get("host") or {}, fact.get("updates")
         if kept is None or "updates" in host:
             return {}
+        found: HostParts
         try:
             found = self.request(variables, {"updates": _roles_updates.query(options)})
         except RoleError as error:
@@ -146,7 +147,7 @@ class ActionModule(RoleAction):
         return result
 
     @staticmethod
-    def _known(variables: Info) -> tuple[Info, Info]:
+    def _known(variables: Info) -> tuple[HostParts, UpdatesFact]:
         """What is known of the host, and what the role keeps; never of another run, as a cache of facts has it."""
         fact = _host_fact.read(variables)
         if "updates" not in fact:
@@ -154,9 +155,10 @@ class ActionModule(RoleAction):
         return fact["host"], fact["updates"]
 
     @staticmethod
-    def _planned(info: Info, options: Info) -> Info:
-        unsure = "" if info.get("failed") else _roles_updates.plan(info, options)["unsure"]
-        return {"due": _roles_updates.due(info, options), "unsure": unsure}
+    def _planned(info: UpdateStatus | FailedPart, options: Info) -> tuple[list[str], str]:
+        """What is due, and why it is not known that nothing more is to be installed."""
+        unsure = _roles_updates.plan(info, options)["unsure"] if _host_fact.succeeded(info) else ""
+        return _roles_updates.due(info, options), unsure
 
     def _probe(self, variables: Info, options: Info, rehearse: str) -> Info:
         """The web server's responses, by web_config without a change. Raises RoleError where that fails."""
@@ -187,7 +189,9 @@ class ActionModule(RoleAction):
 def _lost(variables: Info) -> list[str]:
     """The hosts of the play that were on their way through a reboot when they failed."""
     hosts = variables["ansible_play_hosts_all"]
-    facts = {host: _host_fact.read(variables["hostvars"].raw_get(host)).get("updates") or {} for host in hosts}
+    facts = {host: _host_fact.read(variables["hostvars"].raw_get(host)).get("updates") for host in hosts}
     active = variables["ansible_play_hosts"]
     # Without the strategy linear, hosts reboot at the same time.
-    return [host for host, kept in facts.items() if kept.get("lost") or (kept.get("rebooting") and host not in active)]
+    return [
+        host for host, kept in facts.items() if kept and (kept["lost"] or (kept["rebooting"] and host not in active))
+    ]

@@ -16,6 +16,19 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host.background 
 
 Info = t.Dict[str, t.Any]
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Judged, Results
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
+
+    class FailedPart(t.TypedDict):  # novm
+        """In place of a part's result: C(failed) is true, C(msg) says why."""
+
+        failed: bool
+        msg: str
+
+else:
+    FailedPart = t.Dict[str, t.Any]
+
 
 def run(params: Info, check_mode: bool) -> Info:
     """The module's answer; raises OptionError for options that have no meaning.
@@ -38,11 +51,14 @@ def run(params: Info, check_mode: bool) -> Info:
     return found
 
 
+Part = t.TypeVar("Part")
+
+
 class _Unread(Exception):
     """A part has nothing to go by; the text says why."""
 
 
-def _part(ask: t.Callable[[], t.Any]) -> t.Any:
+def _part(ask: t.Callable[[], Part]) -> Part | FailedPart:
     try:
         return ask()
     except _host_options.OptionError:
@@ -56,7 +72,7 @@ def _part(ask: t.Callable[[], t.Any]) -> t.Any:
 # Each imports, which on a host is to compile, what it needs when there are two processes already.
 
 
-def _updates(params: Info, check_mode: bool) -> Info:
+def _updates(params: Info, check_mode: bool) -> UpdateStatus:
     from ansible_collections.kopano.hardening.plugins.module_utils._updates import status as _status
 
     return _status.run(params, check_mode)
@@ -68,7 +84,7 @@ def _frontend(params: Info) -> Info:
     return _webserver_info.run(params)
 
 
-def _certificates(params: Info, frontend: Info) -> Info:
+def _certificates(params: Info, frontend: Info) -> Results | Judged:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 

@@ -165,7 +165,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import certbot as _certbot
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order, Ordered
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 
@@ -207,8 +207,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Do what the options say; return what the module returns. Raises CertbotError, ChangeError, OSError."""
+def run(params: dict[str, t.Any], check_mode: bool) -> Ordered:
+    """Do what the options say. Raises CertbotError, ChangeError, OSError."""
     dns = params["dns"] if params["challenge"] == "dns-01" else None
     orders = [
         Order(
@@ -227,17 +227,18 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         _certbot.check_webroot(params["webroot"])
     reasons = {order: _certbot.why(order) for order in orders}
     reason = next(filter(None, reasons.values()), "")
-    result: dict[str, t.Any] = {
+    files = [_certbot.live(order.name) for order in orders]
+    result: Ordered = {
         "changed": bool(reason and params["order"]),
         "needed": bool(reason),
         "reason": reason,
         "account_uri": "",
         "caa_identities": [],
-        "certificates": [dict(zip(("chain_file", "key_file"), _certbot.live(order.name))) for order in orders],
+        "certificates": [{"chain_file": chain, "key_file": key} for chain, key in files],
     }
     if not _certbot.installed():
         if check_mode:
-            return dict(result, changed=params["order"], needed=True, reason="certbot is not installed yet")
+            return {**result, "changed": params["order"], "needed": True, "reason": "certbot is not installed yet"}
         raise CertbotError("certbot is not installed on this host")
     if dns:
         changes = _certbot.credentials(dns["server"], dns["key_name"], dns["key_secret"], dns["key_algorithm"])

@@ -97,6 +97,7 @@ from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import acme_preflight as _acme_preflight
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.acme_preflight import ReachInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
 ARGUMENTS: dict[str, Any] = {
@@ -108,7 +109,7 @@ ARGUMENTS: dict[str, Any] = {
 }
 
 
-def run(params: dict[str, Any]) -> dict[str, Any]:
+def run(params: dict[str, Any]) -> ReachInfo:
     """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
     if _acme_preflight.DNSPYTHON_IMPORT_ERROR:
         raise ValueError(missing_required_lib("dnspython"))

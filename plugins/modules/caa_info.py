@@ -304,9 +304,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import looku
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import record_sets as _record_sets
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
-from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim, Result, Verdict
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Lookup, Problem, Server, Survey
-from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import RecordSet
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import CaaInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Request
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
@@ -377,7 +377,7 @@ def by_name(params: dict[str, Any], option: str) -> dict[tuple[str, bool], Any]:
         raise ValueError(f"{option}: a key is not a host name: {error}") from error
 
 
-def run(params: dict[str, Any]) -> dict[str, Any]:
+def run(params: dict[str, Any]) -> CaaInfo:
     """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
     if _lookup.DNSPYTHON_IMPORT_ERROR:
         raise ValueError(missing_required_lib("dnspython"))
@@ -405,11 +405,11 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
             judge(text, lookups[name], wildcard, None if pem is None else str(pem), {**params, **(wish or {})})
         )
     found = _caa_findings.of_cases(cases, survey)
-    results = [{**result(case, survey), "findings": findings} for case, findings in zip(cases, found)]
+    results: list[Result] = [{**result(case, survey), "findings": findings} for case, findings in zip(cases, found)]
     findings = [item for entry in results for item in entry["findings"]]
     if any(entry["dnssec"] == _lookup.UNVERIFIED and entry["error"] is None for entry in results):
         findings.append(_caa_findings.finding("caa.dnssec.unverified", ", ".join(map(str, servers))))
-    sets = [record_set(entry) for entry in _record_sets.record_sets(cases, survey)]
+    sets = [entry.returned() for entry in _record_sets.record_sets(cases, survey)]
     return {"results": results, "record_sets": sets, "findings": _caa_findings.unique(findings)}
 
 
@@ -443,34 +443,24 @@ def judge(text: str, lookup: Lookup, wildcard: bool, pem: str | None, params: di
     return Case(text, lookup, served or claim("", (), False), served, identity.kind if identity else "", unreadable)
 
 
-def result(case: Case, survey: Survey) -> dict[str, Any]:
+def result(case: Case, survey: Survey) -> Verdict:
     """A name's entry in the answer, without findings."""
     lookup = case.lookup
     verdict, error = decide(case, survey)
-    values: dict[str, list[str]] = {tag: [] for tag in ("issue", "issuewild", "iodef")}
-    for record in lookup.records:
-        if record.kind in values:
-            values[record.kind].append(record.text)
+
+    def values(tag: str) -> list[str]:
+        return [record.text for record in lookup.records if record.kind == tag]
+
     return {
         "name": case.name,
         "found_at": lookup.found_at,
         "records": [{"flags": record.flags, "tag": record.tag, "value": record.text} for record in lookup.records],
-        **values,
+        "issue": values("issue"),
+        "issuewild": values("issuewild"),
+        "iodef": values("iodef"),
         "dnssec": lookup.dnssec,
         "verdict": verdict,
         "error": error,
-    }
-
-
-def record_set(entry: RecordSet) -> dict[str, Any]:
-    """A place's entry in the answer."""
-    return {
-        "name": entry.place,
-        "names": list(entry.names),
-        "current": list(map(str, entry.current)),
-        "wanted": list(map(str, entry.wanted or ())),
-        "complete": entry.wanted is not None,
-        "lines": entry.lines,
     }
 
 

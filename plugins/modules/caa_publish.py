@@ -149,8 +149,8 @@ servers:
       sample: ""
 """
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 from ansible.module_utils.basic import missing_required_lib
 
@@ -159,7 +159,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import names
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import publish as _publish
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import record_sets as _record_sets
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
-from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import Failure, View
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import Failure, Published, View
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 
@@ -176,6 +176,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "timeout": {"type": "float", "default": 5},
     "wait": {"type": "float", "default": 60},
 }
+
+T = TypeVar("T")
 
 
 def texts(records: Iterable[Property]) -> list[str]:
@@ -198,7 +200,7 @@ def owner_name(text: str) -> str:
     return name
 
 
-def option(name: str, read: Any, *arguments: Any) -> Any:
+def option(name: str, read: Callable[..., T], *arguments: Any) -> T:
     """What `read` makes of an option's value; its ValueError gets the option's name."""
     try:
         return read(*arguments)
@@ -212,7 +214,7 @@ def state(view: View, wanted: frozenset[Property]) -> str:
     return "published" if view.records == wanted else "different"
 
 
-def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(params: dict[str, Any], check_mode: bool) -> Published:
     """The module's answer; raises ValueError for options without meaning, and Failure before anything is changed.
 
     An answer with `msg` is one of a change that did not arrive everywhere.
@@ -252,7 +254,7 @@ def run(params: dict[str, Any], check_mode: bool) -> dict[str, Any]:
             raise Failure(f"{server} took the update for {name}, and still has {', '.join(texts(now)) or 'no records'}")
         zone = _publish.relative(found.zone)
         seen = _publish.wait(zone, name, wanted, resolvers, params["timeout"], params["wait"])
-    answer: dict[str, Any] = {
+    answer: Published = {
         "changed": changed,
         "zone": _publish.relative(found.zone),
         "records": texts(wanted),

@@ -235,7 +235,14 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import DeployError, Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import (
+    Deployed,
+    DeployError,
+    Installed,
+    Pair,
+    Settings,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.renewal_hook import RenewalSettings, Renewed
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
@@ -309,10 +316,16 @@ def invalid(params: dict[str, t.Any]) -> str | None:
     return None
 
 
-def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
-    """Do what the options say; return what the module returns. Raises DeployError, ChangeError, KeptError, ValueError,
+def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
+    """Do what the options say. Raises DeployError, ChangeError, KeptError, ValueError,
     OSError."""
-    settings = {name: params[name] for name in ("server", "rehearse", "key_mode", "key_group", "kopano")}
+    settings: Settings = {
+        "server": params["server"],
+        "rehearse": params["rehearse"],
+        "key_mode": params["key_mode"],
+        "key_group": params["key_group"],
+        "kopano": params["kopano"],
+    }
     if params["restore"]:
         return _restored(params["restore"], settings, check_mode)
     entries = params["certificates"]
@@ -326,13 +339,23 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
         pairs = [
             Pair(entry["path"], entry["key_path"], _whole(entry["chain"]), _whole(entry["key"])) for entry in entries
         ]
-    result = dict(_deploy.deploy(pairs, settings, check_mode), reason="; ".join(reasons))
-    result["warnings"] += warnings
-    result["missing"] = [path for pair in pairs for path in (pair.path, pair.key_path) if not os.path.exists(path)]
+    deployed = _deploy.deploy(pairs, settings, check_mode)
+    deployed["warnings"] += warnings
+    paths = [path for pair in pairs for path in (pair.path, pair.key_path)]
+    missing = [path for path in paths if not os.path.exists(path)]
+    result: Installed = {**deployed, "reason": "; ".join(reasons), "missing": missing}
     if params["renewal"]:
-        keys = ("path", "key_path", "chain_file", "key_file")
-        certificates = [{key: entry[key] for key in keys} for entry in entries]
-        changes = _renewal_hook.pending(dict(settings, certificates=certificates), params["ca_file"])
+        certificates: list[Renewed] = [
+            {
+                "path": entry["path"],
+                "key_path": entry["key_path"],
+                "chain_file": entry["chain_file"],
+                "key_file": entry["key_file"],
+            }
+            for entry in entries
+        ]
+        renewal: RenewalSettings = {**settings, "certificates": certificates}
+        changes = _renewal_hook.pending(renewal, params["ca_file"])
         result["diff"] += _changeset.diff(changes)
         result["changed"] = result["changed"] or bool(changes) or not _renewal_hook.timer_runs()
         if not check_mode:
@@ -342,10 +365,10 @@ def run(params: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
     return result
 
 
-def _restored(identifier: str, settings: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+def _restored(identifier: str, settings: Settings, check_mode: bool) -> Installed:
     """What was replaced is brought back, and stays: no renewal replaces it."""
     record = _replaced_certificates.find(identifier)
-    result = dict(_deploy.restore(record, settings, check_mode), reason="", missing=[])
+    result: Installed = {**_deploy.restore(record, settings, check_mode), "reason": "", "missing": []}
     paths = {path for pair in record.data["certificates"]["pairs"] for path in pair}
     if _renewal_hook.brings_to(paths):
         _end_renewals(result, check_mode)
@@ -355,12 +378,19 @@ def _restored(identifier: str, settings: dict[str, t.Any], check_mode: bool) -> 
     return result
 
 
-def _end_renewals(result: dict[str, t.Any], check_mode: bool) -> None:
+def _end_renewals(result: Deployed, check_mode: bool) -> None:
     changes = _renewal_hook.leftovers()
     result["diff"] += _changeset.diff(changes)
     result["changed"] = result["changed"] or bool(changes)
     if not check_mode:
         _renewal_hook.put(changes)
+
+
+def _told(module: AnsibleModule, result: Deployed) -> dict[str, t.Any]:
+    """A result without its warnings, which Ansible is told by themselves."""
+    for warning in result["warnings"]:
+        module.warn(warning)
+    return {name: value for name, value in result.items() if name != "warnings"}
 
 
 def _whole(text: str) -> str:
@@ -383,9 +413,7 @@ def main() -> None:
     try:
         result = run(module.params, module.check_mode)
     except DeployError as error:
-        for warning in error.result.pop("warnings"):
-            module.warn(warning)
-        module.fail_json(msg=str(error), **dict(error.result, changed=False))
+        module.fail_json(msg=str(error), **{**_told(module, error.result), "changed": False})
     except (
         _changeset.ChangeError,
         _replaced_certificates.KeptError,
@@ -394,9 +422,7 @@ def main() -> None:
         OSError,
     ) as error:
         module.fail_json(msg=str(error))
-    for warning in result.pop("warnings"):
-        module.warn(warning)
-    module.exit_json(**result)
+    module.exit_json(**_told(module, result))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
@@ -24,6 +24,40 @@ MAX_LISTED, MAX_TEXT = 100, 1000
 
 
 _PROBLEMS = {_lookup.BOGUS: "caa.dnssec.bogus", _lookup.INVALID: "caa.name.invalid"}
+
+
+if TYPE_CHECKING:  # Python has it since 3.8 only.
+    from typing import TypedDict  # novm
+
+    class ReturnedRecord(TypedDict):
+        """A record as the module returns it; the value as a zone file has it between quotes."""
+
+        flags: int
+        tag: str
+        value: str
+
+    class Verdict(TypedDict):
+        """What the module returns of a name, without the findings: the place and the records that decide, or None and
+        no records, the values by their tags, and what is said of them. C(error) is why the verdict could not be found
+        out, or what DNSSEC validation says, and None otherwise."""
+
+        name: str
+        found_at: str | None
+        records: list[ReturnedRecord]
+        issue: list[str]
+        issuewild: list[str]
+        iodef: list[str]
+        dnssec: str
+        verdict: str
+        error: str | None
+
+    class Result(Verdict):
+        """What the module returns of a name."""
+
+        findings: list[Finding]
+
+else:
+    ReturnedRecord = Verdict = Result = Dict[str, Any]
 
 
 class Claim(NamedTuple):

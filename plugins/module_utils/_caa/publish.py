@@ -18,7 +18,7 @@ import binascii
 import contextlib
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
@@ -64,6 +64,42 @@ class Found(NamedTuple):
     zone: dns.name.Name
     records: frozenset[Property]
     ttl: int | None
+
+
+if TYPE_CHECKING:  # Python has it since 3.8 only.
+    from typing import TypedDict  # novm
+
+    class ServerState(TypedDict):
+        """What one of the zone's name servers says, as the module returns it; C(state) is published, different or
+        faulty, C(fault) why it says nothing."""
+
+        server: str
+        state: str
+        fault: str
+
+    class Change(TypedDict):
+        """What has changed in a zone, as Ansible shows it."""
+
+        before: str
+        after: str
+        before_header: str
+        after_header: str
+
+    class _Published(TypedDict):
+        changed: bool
+        zone: str
+        records: list[str]
+        previous: list[str]
+        servers: list[ServerState]
+        diff: Change
+
+    class Published(_Published, total=False):
+        """The result of the module caa_publish; C(msg) is there where the change did not arrive everywhere."""
+
+        msg: str
+
+else:
+    ServerState = Change = Published = Dict[str, Any]
 
 
 class View(NamedTuple):

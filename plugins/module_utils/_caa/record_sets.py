@@ -15,19 +15,44 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Dict, NamedTuple
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import findings as _caa_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import issuers as _issuers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
-from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim
+from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Case, Claim, Result
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Lookup, Survey
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 
 ROUNDS = 4
 """More than any set needs; a limit, so that two fixes which undo each other would not go on for ever."""
 
 _LINE = re.compile(r"(?P<mark>; remove |; )?(?P<owner>\S+)\. IN CAA (?P<record>.*)")
+
+if TYPE_CHECKING:  # Python has it since 3.8 only.
+    from typing import TypedDict  # novm
+
+    class ReturnedSet(TypedDict):
+        """A record set as the module returns it: the place, the names that it decides about, the records there now and
+        those that shall be, each as a zone file has it. Nothing is wanted where it is not C(complete)."""
+
+        name: str
+        names: list[str]
+        current: list[str]
+        wanted: list[str]
+        complete: bool
+        lines: str
+
+    class CaaInfo(TypedDict):
+        """The result of the module caa_info."""
+
+        results: list[Result]
+        record_sets: list[ReturnedSet]
+        findings: list[Finding]
+
+else:
+    ReturnedSet = CaaInfo = Dict[str, Any]
 
 
 class RecordSet(NamedTuple):
@@ -53,6 +78,17 @@ class RecordSet(NamedTuple):
             + [_caa_findings.line(self.place, record) for record in self.wanted]
         )
 
+    def returned(self) -> ReturnedSet:
+        """As the module returns it."""
+        return {
+            "name": self.place,
+            "names": list(self.names),
+            "current": list(map(str, self.current)),
+            "wanted": list(map(str, self.wanted or ())),
+            "complete": self.wanted is not None,
+            "lines": self.lines,
+        }
+
 
 def in_order(records: Iterable[Property]) -> tuple[Property, ...]:
     """The records as people write them: who may issue, who wildcards, where to report, the rest; each once."""
@@ -74,7 +110,7 @@ class _Edits:
         return tuple(sorted((set(records) - self.remove) | self.add))
 
 
-def _edits(findings: Iterable[Mapping[str, Any]]) -> dict[str, _Edits]:
+def _edits(findings: Iterable[Finding]) -> dict[str, _Edits]:
     found: dict[str, _Edits] = {}
     for text in "\n".join(item["fix"] for item in findings).splitlines():
         match = _LINE.fullmatch(text)

@@ -24,7 +24,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any, Dict
 from urllib.parse import urljoin, urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.nameservers import Server
@@ -48,20 +48,39 @@ WAITS = 12
 _NO_WAY = frozenset((errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH))
 
 
+if TYPE_CHECKING:  # Python has it since 3.8 only.
+    from typing import TypedDict  # novm
+
+    class Reached(TypedDict):
+        """Where a name leads to; C(error) says what is wrong, and is None if nothing is."""
+
+        name: str
+        addresses: list[str]
+        error: str | None
+
+    class ReachInfo(TypedDict):
+        """The result of the module acme_reach_info, in the order of the names."""
+
+        results: list[Reached]
+
+else:
+    Reached = ReachInfo = Dict[str, Any]
+
+
 class Unreached(Exception):
     """Nobody here can find out."""
 
 
 def look(
     names: Sequence[str], servers: Sequence[Server], path: str, content: str, timeout: float, port: int = 80
-) -> Any:
-    """For each name C({name, addresses, error}), in their order; error is None, or says what is wrong.
+) -> list[Reached]:
+    """Where each name leads to, in their order.
 
     path: what to fetch from each address, which has to come with this content; without one the names only have to lead
     somewhere. timeout: seconds for each wait; a name may take L(WAITS) times as long.
     """
 
-    def one(name: str) -> dict[str, Any]:
+    def one(name: str) -> Reached:
         limit = Limit(timeout, time.monotonic() + WAITS * timeout)
         addresses, error = _addresses(name, servers, timeout)
         if not error and path:

@@ -80,6 +80,30 @@ class Order(t.NamedTuple):
     ca_file: str | None
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class LiveFiles(t.TypedDict):  # novm
+        """The files that always have the newest chain and key of a certificate."""
+
+        chain_file: str
+        key_file: str
+
+    class Ordered(t.TypedDict):  # novm
+        """The result of acme_certificate: whether a certificate was C(needed) and the C(reason), empty if it was not;
+        the URI of the account, empty if there is none yet or it was not needed; the domains by which CAA records name
+        the CA, as far as its directory says so; a pair of files for each kind of key."""
+
+        changed: bool
+        needed: bool
+        reason: str
+        account_uri: str
+        caa_identities: list[str]
+        certificates: list[LiveFiles]
+
+else:
+    LiveFiles = Ordered = t.Dict[str, t.Any]
+
+
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 

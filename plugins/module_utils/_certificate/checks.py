@@ -29,6 +29,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.catalogue import CATALOGUE
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.findings import Report
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.permissions import Access
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.certificate import Certificate, date
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
@@ -528,8 +529,54 @@ def read_anchors(data: bytes) -> list[Certificate]:
     return found
 
 
-def _summary(one: Certificate) -> dict[str, t.Any]:
-    """What is said of every certificate."""
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Summary(t.TypedDict):  # novm
+        """What is said of every certificate; times as RFC 3339 has them, numbers in hexadecimal."""
+
+        subject: str
+        issuer: str
+        not_before: str
+        not_after: str
+        self_signed: bool
+        fingerprint_sha256: str
+        serial: str
+
+    class Link(Summary):
+        """What is said of each certificate of a chain."""
+
+        pem: str
+
+    class Described(Summary):
+        """What is said of the server's certificate. C(left_seconds) is below zero when its time is over, and
+        C(fraction_left) from 0 to 1; C(key_bits) is None for a key of a kind that is not known."""
+
+        names: list[str]
+        lifetime_seconds: int
+        left_seconds: int
+        fraction_left: float
+        key_type: str
+        key_bits: int | None
+        ocsp_uris: list[str]
+        must_staple: bool
+
+    class Unread(t.TypedDict):  # novm
+        """Empty: in place of the server's certificate where there is none that can be read."""
+
+    class Judgement(t.TypedDict):  # novm
+        """What the files come to; C(renew_due) also without a certificate that can be read."""
+
+        certificate: Described | Unread
+        chain: list[Link]
+        usable: bool
+        renew_due: bool
+        findings: list[Finding]
+
+else:
+    Summary = Link = Described = Unread = Judgement = t.Dict[str, t.Any]
+
+
+def _summary(one: Certificate) -> Summary:
     return {
         "subject": one.subject,
         "issuer": one.issuer,
@@ -541,24 +588,23 @@ def _summary(one: Certificate) -> dict[str, t.Any]:
     }
 
 
-def _link(one: Certificate) -> dict[str, t.Any]:
-    """What is said of each certificate of a chain."""
-    return dict(_summary(one), pem=ssl.DER_cert_to_PEM_cert(one.der))
+def _link(one: Certificate) -> Link:
+    return {**_summary(one), "pem": ssl.DER_cert_to_PEM_cert(one.der)}
 
 
-def _described(leaf: Certificate, now: float) -> dict[str, t.Any]:
+def _described(leaf: Certificate, now: float) -> Described:
     left = int(leaf.not_after - now)
-    return dict(
-        _summary(leaf),
-        names=leaf.dns_names + leaf.addresses,
-        lifetime_seconds=lifetime(leaf),
-        left_seconds=left,
-        fraction_left=round(min(1.0, max(0.0, left / lifetime(leaf))), 4),
-        key_type=leaf.key.type,
-        key_bits=leaf.key.bits,
-        ocsp_uris=leaf.ocsp_urls,
-        must_staple=leaf.must_staple,
-    )
+    return {
+        **_summary(leaf),
+        "names": leaf.dns_names + leaf.addresses,
+        "lifetime_seconds": lifetime(leaf),
+        "left_seconds": left,
+        "fraction_left": round(min(1.0, max(0.0, left / lifetime(leaf))), 4),
+        "key_type": leaf.key.type,
+        "key_bits": leaf.key.bits,
+        "ocsp_uris": leaf.ocsp_urls,
+        "must_staple": leaf.must_staple,
+    }
 
 
 def _judge_certificate(
@@ -587,13 +633,13 @@ def judge(
     self_signed_ok: bool = False,
     access: Access | None = None,
     files: t.Mapping[str, str] | None = None,
-) -> dict[str, t.Any]:
+) -> Judgement:
     """Judge the content of a file with certificates and of one with the key.
 
     C(key) is None if there is none to look at, C(now) seconds since 1970, C(anchors) the authorities that the chain
     must lead to (see L(read_anchors)), C(access) who can read the key's file. C(files) gives the paths (C(chain),
     C(key), C(ca)) that messages and commands name. It raises nothing, whatever the files hold, and reveals nothing of
-    the key. The result has the keys that the module C(certificate_info) returns.
+    the key.
     """
     paths = dict({"chain": "chain.pem", "key": "key.pem", "ca": "ca.pem"}, **(files or {}))
     report = Report(paths["chain"], names=names, **paths)
@@ -603,7 +649,7 @@ def judge(
     if access:
         _judge_access(access, report)
     report.subject = paths["chain"]
-    result: dict[str, t.Any] = {"certificate": {}, "chain": [_link(one) for one in found.all] if found else []}
+    described: Described | Unread = {}
     if found and found.headless:
         report.finding("certificate.chain.leaf_missing", _named(found.all))
     elif found:
@@ -617,6 +663,11 @@ def judge(
             if failure:
                 subject = paths["key"] if failure[0].startswith("certificate.key.") else None
                 report.finding(*failure, subject=subject)
-        result["certificate"] = _described(leaf, now)
-    renew = is_due(found.leaf, now) if found and result["certificate"] else True
-    return dict(result, usable=not report.failed, renew_due=renew, findings=report.findings)
+        described = _described(leaf, now)
+    return {
+        "certificate": described,
+        "chain": [_link(one) for one in found.all] if found else [],
+        "usable": not report.failed,
+        "renew_due": is_due(found.leaf, now) if found and described else True,
+        "findings": report.findings,
+    }

@@ -77,10 +77,70 @@ _TRANSACTION: dict[str, t.Any] = {
 }
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Settings(t.TypedDict):  # novm
+        """C(server) and C(rehearse) as web_config's options, C(key_mode) as octal text, C(key_group) a name or None,
+        C(kopano), whether Kopano's daemons get the first pair."""
+
+        server: str
+        rehearse: str
+        key_mode: str
+        key_group: str | None
+        kopano: bool
+
+    class WebFile(t.TypedDict):  # novm
+        """One of web_config's files. C(mode) is octal text; what is None there stays as it is."""
+
+        path: str
+        content: str
+        mode: str | None
+        owner: str | None
+        group: str | None
+        state: str
+
+    class About(t.TypedDict):  # novm
+        """What a record of C(_transaction.replaced_certificates) is about; C(pairs) are two paths each, C(unit) is None
+        for a web server, C(not_after) is seconds since 1970, None where nothing could be read."""
+
+        pairs: list[list[str]]
+        unit: str | None
+        names: list[str]
+        not_after: int | None
+
+    class _Deployed(t.TypedDict):  # novm
+        changed: bool
+        diff: list[dict[str, str]]
+        transaction: str | None
+        method: str | None
+        served: list[str]
+        units: list[str]
+        kept: list[str]
+        warnings: list[str]
+        rolled_back: bool
+
+    class Deployed(_Deployed, total=False):
+        """What was done: the id of the C(transaction), None without one, C(method) of its rehearsal, C(served), the
+        names that are served with one of the certificates, C(units), the daemons that were told, C(kept), the ids of
+        what was replaced. C(failure) is that of the transaction, and only there where it has failed."""
+
+        failure: dict[str, t.Any] | None
+
+    class Installed(Deployed):
+        """The result of certificate_install: C(reason) why a self-signed certificate was made, empty if none was;
+        C(missing), the paths that are not there, because it is check mode."""
+
+        reason: str
+        missing: list[str]
+
+else:
+    Settings = WebFile = About = Deployed = Installed = t.Dict[str, t.Any]
+
+
 class DeployError(Exception):
     """The certificate is not where it should be; result is what is known besides the message."""
 
-    def __init__(self, message: str, result: dict[str, t.Any]) -> None:
+    def __init__(self, message: str, result: Deployed) -> None:
         super().__init__(message)
         self.result = result
 
@@ -113,18 +173,15 @@ def leaf_sha256(chain: str, path: str) -> str:
 
 def deploy(
     pairs: t.Sequence[Pair],
-    settings: dict[str, t.Any],
+    settings: Settings,
     check_mode: bool = False,
     patience: float = 0.0,
-    files: list[dict[str, t.Any]] | None = None,
-) -> dict[str, t.Any]:
+    files: list[WebFile] | None = None,
+) -> Deployed:
     """Bring the pairs to their places. Raises DeployError.
 
-    settings: C(server) and C(rehearse) as web_config's options, C(key_mode) as octal text, C(key_group) a name or None,
-    C(kopano), whether Kopano's daemons get the first pair. patience: seconds to wait for another transaction to end.
-    files: the pairs as web_config's files, where these are not what the settings make of them. Returns C(changed),
-    C(diff), C(transaction), C(method) of the rehearsal, C(served), the names that are served with one of the
-    certificates, C(units), the daemons that were told, C(kept), the ids of what was replaced, and C(warnings).
+    patience: seconds to wait for another transaction to end. files: the pairs as web_config's files, where these are
+    not what the settings make of them.
     """
     result = _nothing_yet()
     try:
@@ -136,7 +193,7 @@ def deploy(
         if settings["kopano"] and pairs[0].key:
             _deploy_kopano(pairs, check_mode, result)
     except _engine.TransactionError as error:
-        result.update(diff=error.result["diff"], rolled_back=error.result["rolled_back"])
+        result["diff"], result["rolled_back"] = error.result["diff"], error.result["rolled_back"]
         result["failure"] = error.result.get("failure")
         result["warnings"] += error.result["warnings"]
         raise DeployError(str(error), result) from error
@@ -145,10 +202,10 @@ def deploy(
     return result
 
 
-def restore(record: _journal.Record, settings: dict[str, t.Any], check_mode: bool) -> dict[str, t.Any]:
+def restore(record: _journal.Record, settings: Settings, check_mode: bool) -> Deployed:
     """Bring back what a record of C(_transaction.replaced_certificates) has, each file as it was.
 
-    Returns what deploy() does. Raises DeployError, ValueError for a record without a whole pair, OSError.
+    Raises DeployError, ValueError for a record without a whole pair, OSError.
     """
     states, about = record.before(), record.data["certificates"]
     whole = [pair for pair in about["pairs"] if all(states[path].kind == FILE for path in pair)]
@@ -163,7 +220,7 @@ def restore(record: _journal.Record, settings: dict[str, t.Any], check_mode: boo
     return deploy(pairs, settings, check_mode, files=files)
 
 
-def _nothing_yet() -> dict[str, t.Any]:
+def _nothing_yet() -> Deployed:
     return {
         "changed": False,
         "diff": [],
@@ -177,7 +234,7 @@ def _nothing_yet() -> dict[str, t.Any]:
     }
 
 
-def _as_file(path: str, state: State) -> dict[str, t.Any]:
+def _as_file(path: str, state: State) -> WebFile:
     """A state as one of web_config's files."""
     return {
         "path": path,
@@ -207,9 +264,7 @@ def _resolved(path: str) -> str:
     return next(iter(wanted.desired))
 
 
-def _about(
-    pairs: t.Iterable[t.Sequence[str]], changes: t.Iterable[Change], unit: str | None = None
-) -> dict[str, t.Any]:
+def _about(pairs: t.Iterable[t.Sequence[str]], changes: t.Iterable[Change], unit: str | None = None) -> About:
     """What C(_transaction.replaced_certificates) is told of the pairs at these paths, before the changes."""
     paths = [[_resolved(path), _resolved(key_path)] for path, key_path in pairs]
     before = {change.path: change.before.content for change in changes}
@@ -230,24 +285,27 @@ def _about(
 # --- the web server --------------------------------------------------------------------------------------------------
 
 
-def _wanted(pairs: t.Iterable[Pair], settings: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+def _wanted(pairs: t.Iterable[Pair], settings: Settings) -> list[WebFile]:
     """The pairs as web_config's files. What lies there already keeps its owner."""
-    key = {"mode": settings["key_mode"], "group": settings["key_group"]}
-    files: list[dict[str, t.Any]] = []
+    files: list[WebFile] = []
     for pair in pairs:
-        files.append({"path": pair.path, "content": pair.chain, "mode": None, "group": None})
-        files.append(dict(key, path=pair.key_path, content=pair.key))
-    return [dict(item, owner=None, state="present") for item in files]
+        files.append(_wanted_file(pair.path, pair.chain, None, None))
+        files.append(_wanted_file(pair.key_path, pair.key, settings["key_mode"], settings["key_group"]))
+    return files
+
+
+def _wanted_file(path: str, content: str, mode: str | None, group: str | None) -> WebFile:
+    return {"path": path, "content": content, "mode": mode, "group": group, "owner": None, "state": "present"}
 
 
 def _deploy(
     pairs: t.Sequence[Pair],
-    files: list[dict[str, t.Any]],
+    files: list[WebFile],
     digests: set[str],
-    settings: dict[str, t.Any],
+    settings: Settings,
     check_mode: bool,
     patience: float,
-    result: dict[str, t.Any],
+    result: Deployed,
 ) -> None:
     changeset = Changeset()
     for item in files:
@@ -277,7 +335,7 @@ def _deploy(
         _have_served(server, pairs, digests, check_mode, result)
 
 
-def _with_server(settings: dict[str, t.Any], running: t.Sequence[Server], pairs: t.Sequence[Pair]) -> dict[str, t.Any]:
+def _with_server(settings: Settings, running: t.Sequence[Server], pairs: t.Sequence[Pair]) -> Settings:
     """The settings with the server that C(auto) means: of several that run the one that reads the certificates."""
     paths = {os.path.realpath(pair.path) for pair in pairs}
     vhosts = {server.layout.server: _engine.tls_vhosts(server.layout) for server in running}
@@ -285,7 +343,7 @@ def _with_server(settings: dict[str, t.Any], running: t.Sequence[Server], pairs:
     def reads(name: str) -> bool:
         return any(vhost.certificate and os.path.realpath(vhost.certificate) in paths for vhost in vhosts[name])
 
-    return dict(settings, server=_layout.choose([*vhosts], reads, lambda name: bool(vhosts[name])))
+    return {**settings, "server": _layout.choose([*vhosts], reads, lambda name: bool(vhosts[name]))}
 
 
 class _Ungraded:
@@ -300,16 +358,16 @@ def _running(server: str) -> list[Server]:
     return [found for found in map(Server, _layout.detect(server)) if found.main_pid() is not None]
 
 
-def _keep(changes: list[Change], about: dict[str, t.Any], result: dict[str, t.Any]) -> None:
+def _keep(changes: list[Change], about: About, result: Deployed) -> None:
     identifier = _replaced_certificates.keep(changes, about)
     if identifier:
         result["kept"].append(identifier)
 
 
 def _transact(
-    files: list[dict[str, t.Any]],
-    about: dict[str, t.Any],
-    settings: dict[str, t.Any],
+    files: list[WebFile],
+    about: About,
+    settings: Settings,
     check_mode: bool,
     patience: float,
 ) -> dict[str, t.Any]:
@@ -342,7 +400,7 @@ def apply(changes: list[Change]) -> None:
 
 
 def _have_served(
-    server: Server, pairs: t.Sequence[Pair], digests: set[str], check_mode: bool, result: dict[str, t.Any]
+    server: Server, pairs: t.Sequence[Pair], digests: set[str], check_mode: bool, result: Deployed
 ) -> None:
     """Every name whose virtual host reads the certificates has to come with one of them."""
     config = _rehearsal.LOADERS[server.layout.server](server.layout)
@@ -396,7 +454,7 @@ def _stale(targets: t.Sequence[_client.Target], digests: set[str]) -> list[str]:
 # --- Kopano's daemons ------------------------------------------------------------------------------------------------
 
 
-def _deploy_kopano(pairs: t.Sequence[Pair], check_mode: bool, result: dict[str, t.Any]) -> None:
+def _deploy_kopano(pairs: t.Sequence[Pair], check_mode: bool, result: Deployed) -> None:
     own = {os.path.realpath(path) for pair in pairs for path in (pair.path, pair.key_path)}
     for unit in DAEMONS:
         if not any(os.path.exists(os.path.join(folder, unit + ".service")) for folder in UNIT_DIRECTORIES):
@@ -411,9 +469,7 @@ def _deploy_kopano(pairs: t.Sequence[Pair], check_mode: bool, result: dict[str, 
             raise ValueError(f"the web server has the new certificate, {unit} has not: {error}") from error
 
 
-def _hand_over(
-    unit: str, changes: list[Change], about: dict[str, t.Any], check_mode: bool, result: dict[str, t.Any]
-) -> None:
+def _hand_over(unit: str, changes: list[Change], about: About, check_mode: bool, result: Deployed) -> None:
     """Give a daemon other copies, and keep what these replace."""
     result["diff"] += _changeset.diff(changes)
     result["changed"] = True
@@ -424,7 +480,7 @@ def _hand_over(
         _tell(unit, DAEMONS[unit], changes)
 
 
-def _restore_unit(unit: str, pair: Pair, states: dict[str, State], check_mode: bool) -> dict[str, t.Any]:
+def _restore_unit(unit: str, pair: Pair, states: dict[str, State], check_mode: bool) -> Deployed:
     """Give a daemon the copies that it had. Raises DeployError."""
     result = _nothing_yet()
     changeset = Changeset()

@@ -20,6 +20,35 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate.chec
 from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class KeyAccess(t.TypedDict):  # novm
+        """Who can read the key's file, as C(_certificate.permissions) has it; C(mode) is an octal text."""
+
+        owner: str
+        group: str
+        readers: list[str]
+        people: list[str]
+        mode: str
+
+    class Judged(_checks.Judgement):
+        """The module's result for one certificate; C(key) is None without a file that can be read."""
+
+        key: KeyAccess | None
+
+    class Result(Judged):
+        """The same for one of several."""
+
+        path: str
+
+    class Results(t.TypedDict):  # novm
+        """The module's result for several certificates, in the order given."""
+
+        results: list[Result]
+
+else:
+    KeyAccess = Judged = Result = Results = t.Dict[str, t.Any]
+
 # More than any chain or bundle of authorities has, in bytes.
 LARGEST = 4 * 1024 * 1024
 
@@ -40,7 +69,7 @@ def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
         return Missing(error.strerror or str(error)), None
 
 
-def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+def run(params: dict[str, t.Any]) -> Results | Judged:
     """The module's answer; raises OptionError for options that have no meaning."""
     try:
         now = time.time() if params["now"] is None else _checks.moment(params["now"])
@@ -51,16 +80,14 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
         return _judge(params, now, anchors)
     if params["names"]:
         raise OptionError("names: each of certificates has its own")
-    results = [
-        dict(_judge({**params, **item}, now, anchors, f"certificates[{number}]."), path=item["chain"])
+    results: list[Result] = [
+        {**_judge({**params, **item}, now, anchors, f"certificates[{number}]."), "path": item["chain"]}
         for number, item in enumerate(params["certificates"])
     ]
     return {"results": results}
 
 
-def _judge(
-    params: dict[str, t.Any], now: float, anchors: list[_checks.Certificate] | None, where: str = ""
-) -> dict[str, t.Any]:
+def _judge(params: dict[str, t.Any], now: float, anchors: list[_checks.Certificate] | None, where: str = "") -> Judged:
     """What is said of one certificate; raises OptionError for options that have no meaning."""
     if not all(name.strip() for name in params["names"]):
         raise OptionError(f"{where}names: a name is empty")
@@ -77,11 +104,16 @@ def _judge(
         access=access,
         files={name: params[option] for name, option in _FILES.items() if params[option] is not None},
     )
-    who = None
+    who: KeyAccess | None = None
     if access:
-        who = {name: getattr(access, name) for name in ("owner", "group", "readers", "people")}
-        who["mode"] = f"{access.mode:04o}"
-    return dict(answer, key=who)
+        who = {
+            "owner": access.owner,
+            "group": access.group,
+            "readers": access.readers,
+            "people": access.people,
+            "mode": f"{access.mode:04o}",
+        }
+    return {**answer, "key": who}
 
 
 # What the judgement calls a file, and the option with its path.

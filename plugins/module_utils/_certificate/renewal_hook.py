@@ -59,13 +59,32 @@ _DROP_IN = """# The role certificate of the Ansible collection kopano.hardening 
 """
 
 
-def read_pairs(certificates: t.Iterable[dict[str, t.Any]]) -> list[Pair]:
-    """The pairs of entries with C(path), C(key_path), C(chain_file) and C(key_file). Raises OSError, ValueError."""
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Renewed(t.TypedDict):  # novm
+        """Where a pair belongs, and the files that have its newest chain and key."""
+
+        path: str
+        key_path: str
+        chain_file: str
+        key_file: str
+
+    class RenewalSettings(_deploy.Settings):
+        """What the program is told, as a file of JSON."""
+
+        certificates: list[Renewed]
+
+else:
+    Renewed = RenewalSettings = t.Dict[str, t.Any]
+
+
+def read_pairs(certificates: t.Iterable[Renewed]) -> list[Pair]:
+    """Raises OSError, ValueError."""
     found = []
     for entry in certificates:
         texts = []
-        for name in ("chain_file", "key_file"):
-            with open(entry[name], encoding="ascii") as stream:
+        for path in (entry["chain_file"], entry["key_file"]):
+            with open(path, encoding="ascii") as stream:
                 texts.append(stream.read())
         found.append(Pair(entry["path"], entry["key_path"], texts[0], texts[1]))
     return found
@@ -78,7 +97,7 @@ def main() -> int:
     """The program: bring every certificate of the settings to its place. Returns the exit status."""
     try:
         with open(SETTINGS) as stream:
-            settings = json.load(stream)
+            settings: RenewalSettings = json.load(stream)
         renewed = os.environ.get("RENEWED_LINEAGE")
         folders = {os.path.dirname(entry["chain_file"]) for entry in settings["certificates"]}
         if renewed and os.path.normpath(renewed) not in folders:
@@ -113,7 +132,7 @@ def unit() -> str:
     raise ValueError("there is no timer of certbot's on this host, so nothing would be renewed")
 
 
-def pending(settings: dict[str, t.Any], ca_file: str | None) -> list[Change]:
+def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
     """What has to change on the host for renewals. ca_file: what certbot trusts besides.
 
     Raises ValueError, and ChangeError where somebody else could exchange the code that root is going to run.

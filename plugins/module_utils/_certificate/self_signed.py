@@ -113,6 +113,26 @@ def _read(path: str) -> bytes:
 # --- in place of one that is ordered ---------------------------------------------------------------------------------
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Place(t.TypedDict):  # novm
+        """Where a chain and its key belong, and the kind of key, one of C(KEYS)."""
+
+        path: str
+        key_path: str
+        key_type: str
+
+    class Wanted(t.TypedDict):  # novm
+        """What a certificate is to be made like, and whether any that works will do until one is ordered."""
+
+        names: list[str]
+        days: int
+        bootstrap: bool
+
+else:
+    Place = Wanted = t.Dict[str, t.Any]
+
+
 class Chosen(t.NamedTuple):
     """The pairs that are to be there, why some of them had to be made, and what the user has to know of others."""
 
@@ -121,10 +141,10 @@ class Chosen(t.NamedTuple):
     warnings: list[str]
 
 
-def choose(entries: t.Sequence[dict[str, t.Any]], wanted: dict[str, t.Any], server: str) -> Chosen:
-    """What is there if it will do, else a new pair: for entries with C(path), C(key_path) and C(key_type).
+def choose(entries: t.Sequence[Place], wanted: Wanted, server: str) -> Chosen:
+    """What is there if it will do, else a new pair.
 
-    wanted: C(names), C(days) and C(bootstrap). server: as web_config's option. Raises ValueError, OSError.
+    server: as web_config's option. Raises ValueError, OSError.
     """
     reasons: list[str] = []
     warnings: list[str] = []
@@ -136,9 +156,7 @@ def choose(entries: t.Sequence[dict[str, t.Any]], wanted: dict[str, t.Any], serv
     return Chosen(pairs, reasons, warnings)
 
 
-def _there(
-    entry: dict[str, t.Any], wanted: dict[str, t.Any], server: str, reasons: list[str], warnings: list[str]
-) -> Pair | None:
+def _there(entry: Place, wanted: Wanted, server: str, reasons: list[str], warnings: list[str]) -> Pair | None:
     """The pair that is there, if it is to be used, else None, with the reason added."""
     path, key_path, bootstrap = entry["path"], entry["key_path"], wanted["bootstrap"]
     why = why_not(path, key_path, wanted["names"], not bootstrap, entry["key_type"])
@@ -165,6 +183,6 @@ def _is_in_memory(path: str, server: str) -> bool:
     return bool(_deploy.served_from(path, server) - {certificate.sha256 if certificate and expired else ""})
 
 
-def _new(entry: dict[str, t.Any], wanted: dict[str, t.Any], model: Pair | None) -> Pair:
+def _new(entry: Place, wanted: Wanted, model: Pair | None) -> Pair:
     made = (model.chain, model.key) if model else make(wanted["names"], wanted["days"], entry["key_type"])
     return Pair(entry["path"], entry["key_path"], *made)

@@ -742,7 +742,7 @@ def _shown(target: _client.Target, answer: _client.Answer) -> dict[str, t.Any]:
     }
 
 
-def file_state(item: dict[str, t.Any]) -> State:
+def file_state(item: t.Mapping[str, t.Any]) -> State:
     """What one entry of web_config's files says of its path. Raises ChangeError for an unknown owner or group."""
     if item["state"] == "absent":
         return State(ABSENT)

@@ -32,14 +32,12 @@ FOLDER = "certificates"
 KEPT = 5  # for each place
 DAY = 86400
 
-Info = t.Dict[str, t.Any]
-
 
 class KeptError(Exception):
     """What is to be restored is not kept; the text says what is."""
 
 
-def whole(changes: t.Sequence[Change], about: Info | None) -> list[Change]:
+def whole(changes: t.Sequence[Change], about: t.Mapping[str, t.Any] | None) -> list[Change]:
     """The changes, and the half of a pair that stays: a chain without its key is worth nothing when it is restored."""
     changed = {change.path for change in changes}
     stays = [path for pair in (about or {}).get("pairs", []) for path in pair if path not in changed]
@@ -72,7 +70,7 @@ def set_aside(journal: Journal, record: Record) -> None:
     _prune(store)
 
 
-def keep(changes: t.Sequence[Change], about: Info) -> str | None:
+def keep(changes: t.Sequence[Change], about: t.Mapping[str, t.Any]) -> str | None:
     """Save what the changes will replace where no transaction does that; the id, or None if it is nothing.
 
     It stays, also when the changes fail after this. Raises JournalError.

@@ -33,6 +33,57 @@ TIMED_OUT = 124
 _SKEW = datetime.timedelta(hours=1)
 """How far the clocks of a host and of an archive may differ."""
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+    ReturnedPackage = t.TypedDict(  # novm
+        "ReturnedPackage",
+        {"name": str, "from": str, "to": str, "security": bool, "held": bool, "origin": str},
+    )
+    """A package as the module returns it: from the installed version to the available one."""
+
+    class ReturnedUpdates(t.TypedDict):  # novm
+        """The pending updates as the module returns them. A number is None where it is not known."""
+
+        pending: int | None
+        security: int | None
+        held: int | None
+        packages: list[ReturnedPackage]
+        security_known: bool
+        reason: str
+
+    class ReturnedSource(t.TypedDict):  # novm
+        """A repository as the module returns it, with times as RFC 3339 has them."""
+
+        name: str
+        date: str | None
+        valid_until: str | None
+        signed: bool | None
+        security: bool
+        problem: str
+
+    class ReturnedMetadata(t.TypedDict):  # novm
+        """The age of the lists as the module returns it, with times as RFC 3339 has them."""
+
+        date: str | None
+        checked: str | None
+        age_hours: float | None
+        stale: bool | None
+        reason: str
+        sources: list[ReturnedSource]
+
+    class ReturnedAutomatic(t.TypedDict):  # novm
+        """The automatic updates as the module returns them, with a time as RFC 3339 has it."""
+
+        enabled: bool | None
+        mechanism: str
+        covers_security: bool | None
+        works: bool | None
+        last_run: str | None
+        reason: str
+
+else:
+    ReturnedPackage = ReturnedUpdates = ReturnedSource = t.Dict[str, t.Any]
+    ReturnedMetadata = ReturnedAutomatic = t.Dict[str, t.Any]
+
 
 @dataclass
 class Package:
@@ -48,7 +99,7 @@ class Package:
     held: bool
     origin: str
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedPackage:
         """As the module returns it."""
         return {
             "name": self.name,
@@ -78,7 +129,7 @@ class Updates:
         """The security updates, held or not."""
         return [package for package in self.packages or () if package.security]
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedUpdates:
         """As the module returns it. What was found counts; none found is None unless all would have been."""
         packages = self.packages or []
         return {
@@ -107,7 +158,7 @@ class Source:
     absent: bool = False
     fields: t.Mapping[str, str] = field(default_factory=dict)
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedSource:
         """As the module returns it."""
         return {
             "name": self.name,
@@ -134,7 +185,7 @@ class Metadata:
     reason: str = ""
     sources: list[Source] = field(default_factory=list)
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedMetadata:
         """As the module returns it."""
         return {
             "date": rfc3339(self.date),
@@ -158,7 +209,7 @@ class Automatic:
     reason: str = ""
     fix: str = ""
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedAutomatic:
         """As the module returns it."""
         return {
             "enabled": self.enabled,

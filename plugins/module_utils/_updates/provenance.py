@@ -48,6 +48,21 @@ _OWN = {
     "ucs": ("Univention", "Debian"),
 }
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class ReturnedComponent(t.TypedDict):  # novm
+        """A component as the module returns it."""
+
+        kind: str
+        path: str
+        package: str
+        version: str
+        origin: str
+        from_distribution: bool | None
+
+else:
+    ReturnedComponent = t.Dict[str, t.Any]
+
 
 @dataclass
 class Component:
@@ -61,7 +76,7 @@ class Component:
     from_distribution: bool | None = None
     reason: str = ""
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedComponent:
         """As the module returns it."""
         return {
             "kind": self.kind,

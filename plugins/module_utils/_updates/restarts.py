@@ -44,6 +44,36 @@ _HINTS = ("/run/reboot-required", "/run/reboot-needed")
 _TOOL_TIMEOUT = 20  # seconds that another program may take
 _ZYPPER_REBOOT = 102
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class ReturnedProcess(t.TypedDict):  # novm
+        """A process as the module returns it; its files are those that were replaced."""
+
+        pid: int
+        name: str
+        unit: str
+        files: list[str]
+
+    class ReturnedTool(t.TypedDict):  # novm
+        """What another program says, as the module returns it."""
+
+        name: str
+        reboot_required: bool | None
+        services: list[str] | None
+        problem: str
+
+    class ReturnedRestart(t.TypedDict):  # novm
+        """What is left to be restarted, as the module returns it."""
+
+        reboot_required: bool | None
+        reasons: list[str]
+        services: list[str]
+        processes: list[ReturnedProcess]
+        tools: list[ReturnedTool]
+
+else:
+    ReturnedProcess = ReturnedTool = ReturnedRestart = t.Dict[str, t.Any]
+
 
 @dataclass
 class Process:
@@ -73,7 +103,7 @@ class Tool:
     services: list[str] | None = None
     problem: str = ""
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedTool:
         """As the module returns it."""
         return {
             "name": self.name,
@@ -98,7 +128,7 @@ class Restart:
         """The systemd services whose processes run replaced files."""
         return sorted({process.unit for process in self.processes if process.unit.endswith(".service")})
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedRestart:
         """As the module returns it."""
         return {
             "reboot_required": self.reboot_required,

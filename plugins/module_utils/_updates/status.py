@@ -14,6 +14,7 @@ import re
 import typing as t
 from concurrent.futures import ThreadPoolExecutor
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import managers as _managers
@@ -21,8 +22,42 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates import p
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as _restarts
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import support as _support
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import support_data as _support_data
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
+    Host,
+    ReturnedAutomatic,
+    ReturnedMetadata,
+    ReturnedUpdates,
+)
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.provenance import ReturnedComponent
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.restarts import ReturnedRestart
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.support import ReturnedSupport
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Distribution(t.TypedDict):  # novm
+        """What os-release says, empty where it does not; the package manager, empty for none that is known here."""
+
+        id: str
+        version: str
+        codename: str
+        name: str
+        manager: str
+        components: list[ReturnedComponent]
+
+    class UpdateStatus(t.TypedDict):  # novm
+        """The result of the module."""
+
+        distribution: Distribution
+        support: ReturnedSupport
+        updates: ReturnedUpdates
+        metadata: ReturnedMetadata
+        restart: ReturnedRestart
+        automatic: ReturnedAutomatic
+        findings: list[Finding]
+
+else:
+    Distribution = UpdateStatus = t.Dict[str, t.Any]
 
 
 def moment(text: str | None) -> datetime.datetime:
@@ -67,7 +102,7 @@ def support_data(given: dict[str, t.Any]) -> _support.Data:
     return _support.Data(dates, releases)
 
 
-def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) -> dict[str, t.Any]:
+def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) -> UpdateStatus:
     """The module's answer; raises OptionError for options that have no meaning. host: another root than this one's."""
     host = host or Host()
     refresh = params["refresh"] and not check_mode

@@ -50,6 +50,19 @@ _COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "ubuntu": {"full": ("eol-server", "eol"), "extended": ("eol-esm",)},
 }
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class ReturnedSupport(t.TypedDict):  # novm
+        """The support of a release as the module returns it, with ISO dates."""
+
+        level: str
+        until: str | None
+        source: str
+        data_date: str | None
+
+else:
+    ReturnedSupport = t.Dict[str, t.Any]
+
 
 class Data(t.NamedTuple):
     """Dates of support. dates: when each source's data were made; releases: product, release, stages."""
@@ -68,7 +81,7 @@ class Support(t.NamedTuple):
     reason: str
     newest: str = ""  # the newest minor release, where the host has an older one
 
-    def returned(self) -> dict[str, t.Any]:
+    def returned(self) -> ReturnedSupport:
         """As the module returns it."""
         return {
             "level": self.level,

@@ -18,6 +18,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import bu
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Given
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import Kept
 
 Info = dict[str, t.Any]
@@ -35,8 +36,10 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     _certificate(given, fact.get("certificate"), host.get("certificates"))
     _frontend(given, host.get("frontend"))
     _verify(given, fact.get("verify"))
-    _caa(given, (fact.get("caa") or {}).get("request"), variables)
-    given["failures"] = list(fact.get("failures") or [])
+    _caa(given, fact.get("caa"), variables)
+    given["failures"] = [
+        {"step": failure["step"], "message": failure["message"]} for failure in fact.get("failures") or []
+    ]
     if "unreachable" in fact:
         given["state"], given["message"], given["failures"] = "unreachable", fact["unreachable"], []
     elif given["failures"]:
@@ -46,17 +49,17 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     return given
 
 
-def _updates(given: Given, result: Info | None) -> None:
+def _updates(given: Given, result: t.Mapping[str, t.Any] | None) -> None:
     if result is None:
         return
     given["asked"].append(1)
     if result.get("failed"):
         given["findings"].append(finding("updates.not_checked", "updates", _reason(result)))
     else:
-        given["updates"] = result
+        given["updates"] = dict(result)
 
 
-def _certificate(given: Given, kept: Info | None, queried: Info | None) -> None:
+def _certificate(given: Given, kept: t.Mapping[str, t.Any] | None, queried: t.Mapping[str, t.Any] | None) -> None:
     """The certificates that the role certificate has inspected. Another role that queries them judges none, but that
     they could not be checked is so for all."""
     result = (kept or {}).get("inspected")
@@ -80,7 +83,7 @@ def _frontend(given: Given, result: Info | None) -> None:
         given["findings"] += result.get("findings") or []
 
 
-def _reason(result: Info) -> str:
+def _reason(result: t.Mapping[str, t.Any]) -> str:
     return str(result.get("msg") or "") or "it does not say why"
 
 
@@ -95,16 +98,16 @@ def _verify(given: Given, kept: Kept | None) -> None:
     given["results"] = kept["results"]
 
 
-def _caa(given: Given, request: Info | None, variables: t.Mapping[str, t.Any]) -> None:
-    if not request:
+def _caa(given: Given, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -> None:
+    if not kept:
         return
+    request = kept["request"]
     given["asked"].append(4)
     lookup = _roles_caa.lookup_for(request["host"], (variables.get("caa_lookups") or {}).get("lookups") or [])
     if not lookup or lookup.get("failed"):
         return
     given["sources"].append("caa")
-    answer: tuple[t.Any, t.Any] = _roles_caa.of_host(lookup, request)
-    results, findings = answer
+    results, findings = _roles_caa.of_host(lookup, request)
     given["findings"] += findings
     if results and not any(entry["verdict"] == "error" for entry in results):
         given["proven"].append(4)

@@ -22,6 +22,11 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import cer
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
 
 Info = dict[str, t.Any]
 
@@ -77,7 +82,7 @@ class RoleAction(ActionBase):
         """A variable that is no option of this role, templated."""
         return plain(self._templar.template(variables[name])) if name in variables else default
 
-    def query(self, variables: Info, *parts: str, first: bool = True) -> Info:
+    def query(self, variables: Info, *parts: str, first: bool = True) -> HostParts:
         """What is known of the host, as C(host) in its fact: it is queried only for what is not known yet, and then for
         all that the roles after this one need as well.
 
@@ -86,7 +91,7 @@ class RoleAction(ActionBase):
         not be queried; a part that failed is among the results, see checked().
         """
         fact = _host_fact.read(variables)
-        known: Info = {} if first and self.ROLE in fact else fact.get("host") or {}
+        known: HostParts = {} if first and self.ROLE in fact else fact.get("host") or {}
         if set(parts) <= set(known):
             return known
         roles = _query.roles_to_run(variables, self.ROLE, first)
@@ -100,7 +105,7 @@ class RoleAction(ActionBase):
         server = self.value(variables, "frontend_server", "auto")
         return {**known, **self.request(variables, _query.arguments(wanted, options, server))}
 
-    def request(self, variables: Info, arguments: Info) -> Info:
+    def request(self, variables: Info, arguments: Info) -> HostParts:
         """The parts that the module host_info returns with these arguments. Raises RoleError."""
         found = _query.reached(
             lambda: self._execute_module("kopano.hardening.host_info", module_args=dict(arguments), task_vars=variables)
@@ -109,17 +114,29 @@ class RoleAction(ActionBase):
             reached = found.get("reached", True)
             prefix = "the host could not be queried: " if reached else _query.UNREACHABLE
             raise RoleError(f"{prefix}{found.get('msg')}", reached=reached)
-        return {part: plain(found[part]) for part in arguments}
+        return t.cast("HostParts", {part: plain(found[part]) for part in arguments})
+
+    @t.overload
+    @staticmethod
+    def checked(host: HostParts, part: t.Literal["updates"]) -> UpdateStatus: ...
+
+    @t.overload
+    @staticmethod
+    def checked(host: HostParts, part: t.Literal["frontend"]) -> Info: ...
+
+    @t.overload
+    @staticmethod
+    def checked(host: HostParts, part: t.Literal["certificates"]) -> Results: ...
 
     @staticmethod
-    def checked(host: Info, part: str) -> Info:
+    def checked(host: HostParts, part: t.Literal["updates", "frontend", "certificates"]) -> t.Any:
         """A part of what is known of the host. Raises RoleError where the host could not return it."""
-        found: Info = host[part]
+        found = host[part]
         if found.get("failed"):
             raise RoleError(f"{_query.SUBJECTS[part]} could not be checked: {found.get('msg')}")
         return found
 
-    def run_here(self, module: t.Any, **arguments: t.Any) -> Info:
+    def run_here(self, module: t.Any, **arguments: t.Any) -> t.Any:
         """The result of a module of this collection, run on the controller. Raises RoleError."""
         validated = ArgumentSpecValidator(module.ARGUMENTS).validate(arguments)
         try:
@@ -129,8 +146,7 @@ class RoleAction(ActionBase):
         except ValueError as error:
             raise RoleError(str(error)) from error
         # What a module returns is as JSON has it, and printable.
-        found: Info = _printable.result(json.loads(json.dumps(result)))
-        return found
+        return _printable.result(json.loads(json.dumps(result)))
 
     def run_action(self, name: str, variables: Info, arguments: Info, check_mode: bool | None = None) -> Info:
         """The result of another action on the host, as a task with these arguments would have it. check_mode: that of

@@ -13,9 +13,17 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
+from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import StepReport
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa.findings import Result
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import ServerState
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import CaaInfo, ReturnedSet
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
 
 Info = dict[str, t.Any]
 
@@ -45,6 +53,78 @@ VERDICTS = {
     _records.PERMITTED: "permitted",
     _records.NOT_APPLICABLE: "not applicable",
 }
+
+
+class Expectation(t.TypedDict):
+    """What is to hold for a name, as caa_info has it in its option C(expect)."""
+
+    issuer: str | None
+    account_uri: str | None
+    validation_method: str | None
+    wildcard: bool
+
+
+class Request(t.TypedDict):
+    """What one host wants to know: its name, the options that decide about its lookup, the names to look up, what to
+    expect of those that are host names, and the certificates of some of these as PEM text."""
+
+    host: str
+    shared: Info
+    names: list[str]
+    expect: dict[str, Expectation]
+    certificates: dict[str, str]
+
+
+class CaaFact(t.TypedDict):
+    """What the role keeps of a host."""
+
+    request: Request
+
+
+class Group(t.TypedDict):
+    """A lookup for several hosts, in their order: their requests as one."""
+
+    hosts: list[str]
+    shared: Info
+    names: list[str]
+    expect: dict[str, Expectation]
+    certificates: dict[str, str]
+
+
+if t.TYPE_CHECKING:
+
+    class RecordSet(ReturnedSet, total=False):
+        """A record set as caa_info returns it, and why it must not be published, if so."""
+
+        withheld: str
+
+
+class _OfHosts(t.TypedDict):
+    hosts: list[str]
+    record_sets: list[RecordSet]
+
+
+class Lookup(_OfHosts, total=False):
+    """The result of caa_info for a group, or C(failed) and C(msg), and no record sets."""
+
+    results: list[Result]
+    findings: list[Finding]
+    failed: bool
+    msg: str
+
+
+class _OfSet(t.TypedDict):
+    item: RecordSet
+
+
+class PublishResult(_OfSet, total=False):
+    """A result of the task that publishes record sets, as far as it is read here: that of caa_publish for one of them.
+    One that C(failed) has no C(servers)."""
+
+    changed: bool
+    failed: bool
+    msg: str
+    servers: list[ServerState]
 
 
 # --- options ---------------------------------------------------------------------------------------------------------
@@ -83,8 +163,8 @@ def _plain(name: str) -> str:
     return name.lower().rstrip(".")
 
 
-def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
-    """What one host wants to know: C(names), and for each what to C(expect), and the PEM text in C(certificates).
+def asked(info: Info, read: t.Iterable[_certificate_info.Result], options: Info) -> Request:
+    """What one host wants to know.
 
     info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.
     """
@@ -107,7 +187,7 @@ def asked(info: Info, read: t.Iterable[Info], options: Info) -> Info:
     first = next(iter(names.values()), None)
     for name in options["server_names"] + options["names"]:
         note(name, first)
-    expected = {
+    expected: Expectation = {
         "issuer": options["issuer"] or None,
         "account_uri": options["account_uri"] or None,
         "validation_method": options["validation_method"] or None,
@@ -134,38 +214,47 @@ def _is_host_name(text: str) -> bool:
     return True
 
 
-def groups(requests: t.Iterable[Info]) -> list[Info]:
+class _Growing(t.NamedTuple):
+    """A group while hosts come to it, and the spelling of its names by their plain form."""
+
+    group: Group
+    spelled: dict[str, str]
+
+
+def groups(requests: t.Iterable[Request]) -> list[Group]:
     """The lookups for all hosts, from what asked() has made of each: one for all whose options for it are the same.
 
-    C(hosts) in their order, the C(shared) options, C(names), C(expect) and C(certificates) for caa_info. Two hosts may
-    expect different things of one name; then they are in two groups.
+    Two hosts may expect different things of one name; then they are in two groups.
     """
-    found: list[Info] = []
+    found: list[_Growing] = []
     for request in requests:
-        fitting = (group for group in found if group["shared"] == request["shared"] and _agree(group, request))
-        group = next(fitting, None)
-        if group is None:
-            group = {"hosts": [], "shared": request["shared"]}
-            group.update({part: {} for part in ("names", "expect", "certificates")})
-            found.append(group)
+        fitting = (one for one in found if one.group["shared"] == request["shared"] and _agree(one, request))
+        growing = next(fitting, None)
+        if growing is None:
+            new: Group = {"hosts": [], "shared": request["shared"], "names": [], "expect": {}, "certificates": {}}
+            growing = _Growing(new, {})
+            found.append(growing)
+        group, spelled = growing
         group["hosts"].append(request["host"])
         for name in request["names"]:
-            group["names"].setdefault(_plain(name), name)
-            for part in ("expect", "certificates"):
-                if name in request[part]:
-                    group[part].setdefault(group["names"][_plain(name)], request[part][name])
-    for group in found:
-        group["names"] = list(group["names"].values())
-    return found
+            if _plain(name) not in spelled:
+                spelled[_plain(name)] = name
+                group["names"].append(name)
+            known = spelled[_plain(name)]
+            if name in request["expect"]:
+                group["expect"].setdefault(known, request["expect"][name])
+            if name in request["certificates"]:
+                group["certificates"].setdefault(known, request["certificates"][name])
+    return [growing.group for growing in found]
 
 
-def _agree(group: Info, request: Info) -> bool:
+def _agree(growing: _Growing, request: Request) -> bool:
     """Whether a host expects the same of the names that it shares with a group."""
-    known = ((group["names"].get(_plain(name)), name) for name in request["names"])
-    return all(group["expect"].get(other) == request["expect"].get(name) for other, name in known if other)
+    known = ((growing.spelled.get(_plain(name)), name) for name in request["names"])
+    return all(growing.group["expect"].get(other) == request["expect"].get(name) for other, name in known if other)
 
 
-def withhold(group: Info, others: t.Iterable[Info], record_sets: t.Iterable[Info]) -> None:
+def withhold(group: Group, others: t.Iterable[Group], record_sets: t.Iterable[RecordSet]) -> None:
     """Mark the record sets of a group with C(withheld), the reason, that decide about names of another one too.
 
     A set has the CAs of its own group only, and published it would keep those of the other hosts from issuing.
@@ -179,28 +268,30 @@ def withhold(group: Info, others: t.Iterable[Info], record_sets: t.Iterable[Info
                 break
 
 
-def _differences(one: Info, other: Info) -> str:
+def _differences(one: Group, other: Group) -> str:
     """Which options differ between two groups, also those that say what is expected of a name that both have."""
     names = [name for name in SHARED if one["shared"][name] != other["shared"][name]]
     ours, theirs = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
-    names += [key for name in ours if name in theirs for key in ours[name] if ours[name][key] != theirs[name][key]]
+    both = ((ours[name], theirs[name]) for name in ours if name in theirs)
+    names += [key for mine, other_one in both for key, value in mine.items() if value != other_one.get(key)]
     return ", ".join(f"caa_{name}" for name in dict.fromkeys(names))
 
 
 # --- what the answer says --------------------------------------------------------------------------------------------
 
 
-def _decides(record_set: Info, names: t.Iterable[str]) -> bool:
+def _decides(record_set: ReturnedSet, names: t.Iterable[str]) -> bool:
     """Does a record set decide about one of these names, or about the mail domain that one of them is in?"""
     return any(f".{name}".endswith("." + record_set["name"]) for name in names)
 
 
-def lookup_for(host: str, lookups: t.Iterable[Info]) -> Info:
-    """The lookup that a host is a part of; nothing where there is none."""
-    return plain(next((lookup for lookup in lookups if host in lookup["hosts"]), {}))
+def lookup_for(host: str, lookups: t.Iterable[Lookup]) -> Lookup | None:
+    """The lookup that a host is a part of."""
+    lookup: Lookup | None = plain(next((lookup for lookup in lookups if host in lookup["hosts"]), None))
+    return lookup
 
 
-def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
+def of_host(answer: CaaInfo | Lookup, wish: Request) -> tuple[list[Result], list[Finding]]:
     """The results about one host's names, and the findings: its names' own and what is said of no name, such as of a
     resolver."""
     mine = {_plain(name) for name in wish["names"]}
@@ -211,12 +302,16 @@ def of_host(answer: Info, wish: Info) -> tuple[list[Info], list[Info]]:
 
 
 def report(
-    answer: Info, wish: Info, publish: bool = False, published: t.Iterable[Info] = (), must_permit: bool = False
-) -> Info:
-    """What the answer says of one host: C(lines) for the terminal, and C(bad), what the host fails for.
+    answer: Lookup,
+    wish: Request,
+    publish: bool = False,
+    published: t.Iterable[PublishResult] = (),
+    must_permit: bool = False,
+) -> StepReport:
+    """What the answer says of one host.
 
-    That is what could not be published, and with must_permit names whose CA may not issue. published are the results of
-    caa_publish: what they have brought into being no longer forbids anything.
+    It fails for what could not be published, and with must_permit for names whose CA may not issue. What was published
+    no longer forbids anything.
     """
     mine = {_plain(name) for name in wish["names"]}
     results, findings = of_host(answer, wish)
@@ -249,17 +344,17 @@ def report(
     if not publish:
         lines += zone_lines(entry for entry in answer["record_sets"] if _decides(entry, mine))
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
-    return {"step": 4, "lines": lines or ["no names to check"], "bad": bad}
+    return {"step": CAA, "lines": lines or ["no names to check"], "bad": bad}
 
 
-def _unpublished(entry: Info) -> str:
+def _unpublished(entry: RecordSet) -> str:
     """Why a record set was not published."""
     if not entry["complete"]:
         return "a CA in use is not known; name it in caa_issuer or caa_issuers"
     return str(entry.get("withheld") or "no result of publishing it is known")
 
 
-def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
+def _verdict_lines(results: t.Iterable[Result]) -> list[str]:
     """A line for each verdict and its reason, with all names that it is for."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in results:
@@ -278,7 +373,7 @@ def _verdict_lines(results: t.Iterable[Info]) -> list[str]:
     ]
 
 
-def _brief(item: Info, said: t.Container[str | None]) -> Info:
+def _brief(item: Finding, said: t.Container[str | None]) -> Finding:
     """A finding as its line has it: the evidence, unless a verdict had it, is part of the message, which all names of a
     zone share; zone-file lines are printed by themselves."""
     message = item["message"]
@@ -287,7 +382,7 @@ def _brief(item: Info, said: t.Container[str | None]) -> Info:
     return {**item, "message": message, "evidence": "", "fix": "" if " IN CAA " in item["fix"] else item["fix"]}
 
 
-def zone_lines(record_sets: t.Iterable[Info]) -> list[str]:
+def zone_lines(record_sets: t.Iterable[ReturnedSet]) -> list[str]:
     """The lines of all record sets that are not what they shall be, ready to be pasted, with a heading."""
     lines = [
         line

@@ -18,8 +18,81 @@ from urllib.parse import urlsplit
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import Report
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import CaaInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.acme_preflight import ReachInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import LiveFiles, Ordered
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Installed
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.self_signed import Place
+    from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+    from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
 
 Info = dict[str, t.Any]
+
+
+class Goal(t.TypedDict):
+    """Where chain and key are to be installed, and those of a second certificate with another kind of key, empty where
+    these go beside the others."""
+
+    certificate: str
+    key: str
+    certificate_rsa: str
+    key_rsa: str
+
+
+class Served(t.TypedDict):
+    """A certificate to inspect, as certificate_info has it in its option C(certificates)."""
+
+    chain: str
+    key: str
+    names: t.Sequence[str]
+
+
+class Texts(t.TypedDict):
+    """A certificate of the administrator and its key, as PEM texts."""
+
+    chain: str
+    key: str
+
+
+class Files(t.TypedDict):
+    """The same as files on the host."""
+
+    chain_file: str
+    key_file: str
+
+
+class Outcome(t.TypedDict):
+    """What came of an order, as a line for the terminal."""
+
+    line: str
+    failed: bool
+
+
+class BeforeOrder(t.TypedDict, total=False):
+    """What certificate_install returned before an order, or nothing where it was not called for it."""
+
+    reason: str
+    kept: list[str]
+
+
+class CertificateFact(t.TypedDict, total=False):
+    """What the role keeps of a host.
+
+    names: what a certificate was installed for, and missing: which of its files were not there in a dry run; both only
+    where the role installs one. result: None where that is left to the order. inspected: the certificates, and report
+    what is said of them.
+    """
+
+    names: list[str]
+    missing: list[str]
+    result: BeforeOrder | None
+    inspected: Results | FailedPart
+    report: Report
+
 
 # Why a self-signed certificate is no good for clients.
 UNTRUSTED = "browsers and phones refuse it, since no CA has signed it"
@@ -53,8 +126,8 @@ def query(options: Info) -> Info:
     return {"self_signed_ok": False, **({"ca_file": options["ca_file"]} if options["ca_file"] else {})}
 
 
-def goal(options: Info) -> Info:
-    """Where chain and key are to be installed: where the site of the role frontend reads them, unless they have a place
+def goal(options: Info) -> Goal:
+    """Where the site of the role frontend reads them, unless they have a place
     of their own."""
     of_site = not options["path"]
     return {
@@ -95,11 +168,10 @@ def option_errors(options: Info) -> list[str]:
         refuse("source", "does not use certificate_chain and its content; `existing` does")
     if installs(options):
         places = goal(options)
-        for name, variable in (("certificate", "certificate_path"), ("key", "certificate_key_path")):
-            if places[name].startswith(CERTBOT):
-                found.append(
-                    f"{variable}: {places[name]!r} is certbot's own, which it replaces itself; name another path"
-                )
+        paths = {"certificate_path": places["certificate"], "certificate_key_path": places["key"]}
+        for variable, path in paths.items():
+            if path.startswith(CERTBOT):
+                found.append(f"{variable}: {path!r} is certbot's own, which it replaces itself; name another path")
     if not _MODE.fullmatch(options["key_mode"]):
         refuse("key_mode", "is not an octal number that leaves others without permissions, such as 0600")
     for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):
@@ -150,35 +222,38 @@ def served_names(info: Info) -> list[str]:
     return _names.names(info["vhosts"])
 
 
-def served(info: Info, site: Info | None = None) -> list[Info]:
-    """The certificates of a host's TLS virtual hosts, as elements of certificate_info's option C(certificates):
-    C(chain), C(key), and the C(names) that each is for. site: the one of the role frontend's plan, where a dry run has
-    not deployed it."""
+def served(info: Info, site: Info | None = None) -> list[Served]:
+    """The certificates of a host's TLS virtual hosts, with the names that each is for. site: the one of the role
+    frontend's plan, where a dry run has not deployed it."""
     vhosts = list(info["vhosts"])
     if site:
         own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
         vhosts.insert(0, own)
-    return _names.certificates(vhosts)
+    found: t.Any = _names.certificates(vhosts)
+    return t.cast("list[Served]", found)
 
 
-def installed(options: Info, names: t.Sequence[str]) -> list[Info]:
+def installed(options: Info, names: t.Sequence[str]) -> list[Served]:
     """The same for those that the role installs."""
     return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in targets(options)]
 
 
-def targets(options: Info) -> list[Info]:
-    """Where the role installs them: C(path), C(key_path) and C(key_type) for each kind of key."""
+def targets(options: Info) -> list[Place]:
+    """Where the role installs them, for each kind of key."""
     return places(goal(options), options["acme_key_types"] if options["source"] == "acme" else ["ecdsa"])
 
 
-def places(goal: Info, kinds: t.Sequence[str]) -> list[Info]:
-    """Where certificates for these kinds of keys go: C(path), C(key_path), C(key_type). All but the first go beside it
-    unless the goal names a place of their own, such as C(certificate_rsa) and C(key_rsa)."""
-    first = [{"path": goal["certificate"], "key_path": goal["key"], "key_type": kind} for kind in kinds[:1]]
-    others = [
+def places(goal: Goal, kinds: t.Sequence[str]) -> list[Place]:
+    """Where certificates for these kinds of keys go. All but the first go beside it unless the goal names a place of
+    their own, such as C(certificate_rsa) and C(key_rsa)."""
+    own: t.Mapping[str, t.Any] = goal
+    first: list[Place] = [
+        {"path": goal["certificate"], "key_path": goal["key"], "key_type": kind} for kind in kinds[:1]
+    ]
+    others: list[Place] = [
         {
-            "path": goal.get(f"certificate_{kind}") or _beside(goal["certificate"], kind),
-            "key_path": goal.get(f"key_{kind}") or _beside(goal["key"], kind),
+            "path": own.get(f"certificate_{kind}") or _beside(goal["certificate"], kind),
+            "key_path": own.get(f"key_{kind}") or _beside(goal["key"], kind),
             "key_type": kind,
         }
         for kind in kinds[1:]
@@ -194,7 +269,7 @@ def _beside(path: str, kind: str) -> str:
 # --- in check mode ---------------------------------------------------------------------------------------------------
 
 
-def placeholders(places: t.Iterable[Info], missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
+def placeholders(places: t.Iterable[Place], missing: t.Iterable[str], names: t.Sequence[str]) -> list[Info]:
     """In place of certificates and keys that a run would bring to where they are missing: files for web_config.
 
     A rehearsal of the site needs some. They are made here, are never written to the host and are good for nothing else.
@@ -204,7 +279,7 @@ def placeholders(places: t.Iterable[Info], missing: t.Iterable[str], names: t.Se
     return [item for place in wanted for item in _placeholder(place, names)]
 
 
-def _placeholder(place: Info, names: t.Sequence[str]) -> list[Info]:
+def _placeholder(place: Place, names: t.Sequence[str]) -> list[Info]:
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -256,19 +331,22 @@ def _deployment(options: Info) -> Info:
     )
 
 
-def judgement(options: Info, pair: Info, names: t.Sequence[str]) -> Info:
-    """Of certificate_info for the pair that the administrator brings, as it is for installation()."""
-    is_remote = "chain_file" in pair
-    files = {"chain": pair["chain_file"], "key": pair["key_file"]} if is_remote else {}
-    texts = {} if is_remote else {"chain_content": pair["chain"], "key_content": pair["key"]}
-    return _given(**files, **texts, names=names, ca_file=options["ca_file"])
+def _is_remote(pair: Texts | Files) -> t.TypeGuard[Files]:
+    return "chain_file" in pair
 
 
-def installation(options: Info, names: t.Sequence[str], pair: Info | None = None) -> Info:
-    """Of certificate_install for the pair that the administrator brings, or for one that is made on the host.
+def judgement(options: Info, pair: Texts | Files, names: t.Sequence[str]) -> Info:
+    """Of certificate_info for the pair that the administrator brings."""
+    if _is_remote(pair):
+        given = {"chain": pair["chain_file"], "key": pair["key_file"]}
+    else:
+        texts = t.cast("Texts", pair)
+        given = {"chain_content": texts["chain"], "key_content": texts["key"]}
+    return _given(**given, names=names, ca_file=options["ca_file"])
 
-    pair: C(chain) and C(key) as texts, or C(chain_file) and C(key_file) on the host.
-    """
+
+def installation(options: Info, names: t.Sequence[str], pair: Texts | Files | None = None) -> Info:
+    """Of certificate_install for the pair that the administrator brings, or for one that is made on the host."""
     acme = options["source"] == "acme"
     places = targets(options)
     if pair:
@@ -313,7 +391,7 @@ def order(options: Info, names: t.Sequence[str]) -> Info:
     )
 
 
-def renewal(options: Info, ordered: t.Iterable[Info]) -> Info:
+def renewal(options: Info, ordered: t.Iterable[LiveFiles]) -> Info:
     """Of certificate_install for what certbot has, now and after each renewal. ordered: acme_certificate's result
     C(certificates)."""
     return {
@@ -344,11 +422,11 @@ def caa_issuer(options: Info, identities: t.Sequence[str]) -> str:
     return str(options["acme_caa_issuer"] or next(iter(identities), "") or options["caa_issuer"])
 
 
-def objections(caa: Info | None, reach: Info | None) -> list[str]:
+def objections(caa: CaaInfo | None, reach: ReachInfo | None) -> list[str]:
     """Why an order would fail, one sentence for each reason: from the results of caa_info and acme_reach_info, where
     there are some."""
     reasons: dict[str, list[str]] = {}
-    for entry in (caa or {}).get("results", []):
+    for entry in caa["results"] if caa else []:
         if entry["verdict"] in ("forbidden", "error"):
             said = entry["error"] or " ".join(
                 item["message"] for item in entry["findings"] if item["severity"] in ("fail", "unknown")
@@ -356,25 +434,25 @@ def objections(caa: Info | None, reach: Info | None) -> list[str]:
             place = " at {} ({})".format(entry["found_at"], ", ".join(entry["issue"])) if entry["found_at"] else ""
             kind = "forbid the CA" if entry["verdict"] == "forbidden" else "could not be looked up"
             reasons.setdefault(f"CAA records{place} {kind}: {said}", []).append(entry["name"])
-    for entry in (reach or {}).get("results", []):
-        if entry["error"]:
-            reasons.setdefault(entry["error"], []).append(entry["name"])
+    for reached in reach["results"] if reach else []:
+        if reached["error"]:
+            reasons.setdefault(reached["error"], []).append(reached["name"])
     return [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 # --- what is reported ------------------------------------------------------------------------------------------------
 
 
-def finding_lines(findings: t.Iterable[Info]) -> list[str]:
+def finding_lines(findings: t.Iterable[Finding]) -> list[str]:
     """A line for each kind of finding, without the evidence: message and fix are enough to act on."""
     return _finding_lines.lines({**item, "evidence": ""} for item in findings)
 
 
-def _replaced(result: Info) -> str:
+def _replaced(result: Installed | BeforeOrder) -> str:
     return f"what it replaced is kept as {' '.join(result['kept'])}" if result["kept"] else ""
 
 
-def installed_line(options: Info, result: Info, check_mode: bool) -> str:
+def installed_line(options: Info, result: Installed, check_mode: bool) -> str:
     """What certificate_install has installed, or that it is self-signed still; empty if there is nothing to report."""
     path = goal(options)["certificate"]
     if not result["diff"]:
@@ -388,9 +466,9 @@ def installed_line(options: Info, result: Info, check_mode: bool) -> str:
     return "; ".join(filter(None, parts))
 
 
-def ordered_line(options: Info, prepared: Info, result: Info | None) -> str:
-    """What came of an order that did not fail. prepared: of acme_certificate; result: of certificate_install, or None
-    where a dry run has nothing to install yet."""
+def ordered_line(options: Info, prepared: Ordered, result: Installed | None) -> str:
+    """What came of an order that did not fail. prepared: before the order; result: None where a dry run has nothing to
+    install yet."""
     if result is None:
         return f"would order a certificate ({prepared['reason']})"
     new = f" (new: {prepared['reason']})" if prepared["needed"] else ""
@@ -404,29 +482,30 @@ def ordered_line(options: Info, prepared: Info, result: Info | None) -> str:
     return ", ".join(filter(None, parts))
 
 
-def bootstrap_line(result: Info) -> str:
-    """What is served where an order has failed. result: of certificate_install before it, as far as it is known."""
+def bootstrap_line(result: Installed | BeforeOrder) -> str:
+    """What is served where an order has failed."""
     if not result.get("reason"):
         return "the one before goes on being served"
     words = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
     return ", ".join(filter(None, [words, _replaced(result)]))
 
 
-def report(result: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
-    """What is reported of a host's certificates: C(lines), and C(bad), what the host fails for.
+def _is_inspected(result: Results | FailedPart) -> t.TypeGuard[Results]:
+    return "results" in result
 
-    result is that of C(certificate_info) about these certificates; outcome is C(line) and C(failed) of an order, or
-    empty.
-    """
+
+def report(result: Results | FailedPart, certificates: t.Iterable[Served], outcome: Outcome | None) -> Report:
+    """What is reported of a host's certificates. result: of certificate_info about them; outcome: None without an
+    order."""
     lines: list[str] = [outcome["line"]] if outcome else []
-    if "results" not in result:
+    if not _is_inspected(result):
         why = result.get("msg", "it was not inspected")
         places = [item["chain"] for item in certificates] or ["certificate.not_checked"]
         lines += [f"unknown: {place}: {why}" for place in places]
-    for one in result.get("results", []):
-        certificate = one["certificate"] or {}
+    for one in result["results"] if _is_inspected(result) else []:
+        end = one["certificate"].get("not_after")
         words = "usable" if one["usable"] else "not usable"
-        until = f", valid until {certificate['not_after']}" if certificate.get("not_after") else ""
+        until = f", valid until {end}" if end else ""
         lines += [f"{one['path']}: {words}{until}", *finding_lines(one["findings"])]
     bad = [outcome["line"]] if outcome and outcome["failed"] else []
     return {"lines": lines or ["no certificate to inspect"], "bad": bad}

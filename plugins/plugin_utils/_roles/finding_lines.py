@@ -14,6 +14,19 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 
 
+class Report(t.TypedDict):
+    """What is said of a host: C(lines) for the terminal, and C(bad), what it fails for."""
+
+    lines: list[str]
+    bad: list[str]
+
+
+class StepReport(Report):
+    """The same with the step of the checklist."""
+
+    step: int
+
+
 def lines(findings: t.Iterable[t.Mapping[str, t.Any]], between: str = ", ") -> list[str]:
     """A line for each kind of finding with everything that it is about, the worst first. between: what separates that.
 

@@ -24,7 +24,50 @@ from __future__ import annotations
 import secrets
 import typing as t
 
+if t.TYPE_CHECKING:
+    # The roles' own modules import this one.
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
+    from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.certificate import CertificateFact
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.updates import UpdatesFact
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import Kept
+
 Info = dict[str, t.Any]
+Part = t.TypeVar("Part", bound=t.Mapping[str, object])
+
+
+class HostParts(t.TypedDict, total=False):
+    """What the host returned when it was queried, as far as it is known and still true."""
+
+    updates: UpdateStatus | FailedPart
+    frontend: Info
+    certificates: Results | FailedPart
+    web_config: Info | None
+
+
+class Failure(t.TypedDict):
+    """What failed in a step of a playbook."""
+
+    step: int
+    message: str
+
+
+class HostFact(t.TypedDict, total=False):
+    """The fact."""
+
+    host: HostParts
+    updates: UpdatesFact
+    frontend: Info
+    certificate: CertificateFact
+    caa: CaaFact
+    verify: Kept
+    failures: list[Failure]
+    unreachable: str
+    run: str
+    version: int
+
 
 FACT = "kopano_hardening"
 VERSION = 2
@@ -32,18 +75,31 @@ VERSION = 2
 RUN = secrets.token_hex(8)
 
 
-def read(variables: t.Mapping[str, t.Any]) -> Info:
+def read(variables: t.Mapping[str, t.Any]) -> HostFact:
     """The fact of this run, or nothing."""
     fact = (variables.get("ansible_facts") or {}).get(FACT)
-    return fact if isinstance(fact, dict) and (fact.get("run"), fact.get("version")) == (RUN, VERSION) else {}
+    if isinstance(fact, dict) and (fact.get("run"), fact.get("version")) == (RUN, VERSION):
+        return t.cast("HostFact", fact)
+    return {}
 
 
-def update(variables: t.Mapping[str, t.Any], **parts: t.Any) -> Info:
+def update(variables: t.Mapping[str, t.Any], **parts: t.Unpack[HostFact]) -> Info:
     """The result of an action that keeps these parts, beside those that are known already."""
-    return {"ansible_facts": {FACT: {**read(variables), **parts, "run": RUN, "version": VERSION}}}
+    fact: HostFact = {**read(variables), **parts, "run": RUN, "version": VERSION}
+    return {"ansible_facts": {FACT: fact}}
 
 
-def variables_with(variables: t.Mapping[str, t.Any], **parts: t.Any) -> Info:
+def variables_with(variables: t.Mapping[str, t.Any], **parts: t.Unpack[HostFact]) -> Info:
     """The variables as a later task has them, after an action has kept these parts."""
     facts = {**(variables.get("ansible_facts") or {}), **update(variables, **parts)["ansible_facts"]}
     return {**variables, "ansible_facts": facts}
+
+
+def succeeded(part: Part | FailedPart) -> t.TypeGuard[Part]:
+    """Whether the host could return a part."""
+    return not part.get("failed")
+
+
+def only(host: HostParts, parts: t.Container[str]) -> HostParts:
+    """These parts of what is known of a host."""
+    return t.cast("HostParts", {part: found for part, found in host.items() if part in parts})

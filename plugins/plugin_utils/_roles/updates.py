@@ -16,8 +16,31 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import UPDATES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import StepReport
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
+        ReturnedAutomatic,
+        ReturnedMetadata,
+        ReturnedUpdates,
+    )
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.restarts import ReturnedRestart
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
+    from ansible_collections.kopano.hardening.plugins.module_utils._updates.support import ReturnedSupport
 
 Info = dict[str, t.Any]
+
+
+class Mechanism(t.TypedDict):
+    """How hosts update themselves: its package, its timers, and a command that tries it."""
+
+    mechanism: str
+    package: str
+    timers: list[str]
+    dry_run: list[str]
+
 
 WEB_SERVERS = ("apache2.service", "httpd.service", "nginx.service")
 # On a reload, these start their program anew and keep their sockets: nobody finds them away. OpenSSH tests its
@@ -42,7 +65,7 @@ NEVER_RESTARTED = (
 )
 ZYPPER = {"security": ["patch", "--category", "security", "--with-interactive"], "all": ["update"]}
 # How the hosts of each package manager update themselves.
-MECHANISMS: dict[str, Info] = {
+MECHANISMS: dict[str, Mechanism] = {
     "apt": {
         "mechanism": "unattended-upgrades",
         "package": "unattended-upgrades",
@@ -75,6 +98,111 @@ ORIGINS = {
 }
 NAMES_SHOWN = 30
 NOT_CHECKED = "updates.not_checked"  # the finding of a check that failed
+
+Install = t.TypedDict("Install", {"name": str, "version": str, "from": str})
+"""A package to bring to a version, and the one that it has."""
+
+
+class Service(t.TypedDict):
+    """A service to restart, and how it gets to run new files: restarted, reloaded or exchanged."""
+
+    name: str
+    state: str
+
+
+class Plan(t.TypedDict):
+    """What is to be done on a host.
+
+    install: the packages to bring to their version. unsure: why it is not known that there is nothing more to install,
+    or nothing. services: what to restart, the web server last; web: which of them are web servers; left: those that
+    only a reboot restarts. reexec: whether the init system is to be re-executed. serves: whether a web server runs.
+    """
+
+    install: list[Install]
+    unsure: str
+    services: list[Service]
+    web: list[str]
+    left: list[str]
+    reexec: bool
+    reboot: bool
+    serves: bool
+
+
+class Policy(t.TypedDict):
+    """Whether to write a policy that keeps packages from restarting services, and to remove it afterwards."""
+
+    write: bool
+    remove: bool
+
+
+class ActUnderWay(t.TypedDict, total=False):
+    """The act under way, or nothing: its C(name), and whether it is done C(now). Each act has some of the others, which
+    are what its tasks take."""
+
+    name: str
+    now: bool
+    probes: list[Info] | None
+    """The web server's responses before it; None where they are not compared."""
+    manager: str
+    names: list[str]
+    """The packages to install, or the services to restart."""
+    versions: list[str]
+    """The packages with their versions, as apt takes them."""
+    zypper: list[str]
+    blocked: list[str]
+    """Of the versions, what cannot be installed."""
+    policy: Policy
+    mechanism: str
+    package: str
+    timers: list[str]
+    dry_run: list[str]
+    origins: list[str]
+    services: list[Service]
+    exchange: bool
+    """Whether nginx is to exchange its program."""
+    reexec: bool
+    left: list[str]
+
+
+class Added(t.TypedDict, total=False):
+    """What is added to what was done."""
+
+    installed: list[str]
+    restarted: list[str]
+    left: list[str]
+    words: list[str]
+    wrong: list[str]
+
+
+class Done(t.TypedDict):
+    """What the role has done on a host, or would do, if it is check mode.
+
+    C(installed), C(restarted) and C(left) are names, C(words) are sentences. C(wrong) is what was asked for and has not
+    come to be, for which the host fails in any case.
+    """
+
+    check: bool
+    installed: list[str]
+    restarted: list[str]
+    left: list[str]
+    words: list[str]
+    wrong: list[str]
+
+
+class UpdatesFact(t.TypedDict):
+    """What the role keeps of a host.
+
+    due: the acts that are to be done, see due(). unsure: as the plan has it. done: what was done. act: the act under
+    way. rebooting: the host is on its way through a reboot. lost: it has not come back from one as it was.
+    """
+
+    due: list[str]
+    unsure: str
+    done: Done
+    act: ActUnderWay
+    rebooting: bool
+    lost: bool
+
 
 _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 
@@ -113,20 +241,15 @@ def window_open(window: str, clock: str) -> bool:
 # --- what to do ------------------------------------------------------------------------------------------------------
 
 
-def plan(info: Info, options: Info) -> Info:
+def plan(info: UpdateStatus | FailedPart, options: Info) -> Plan:
     """What is to be done on a host, from the result of update_status_info.
-
-    install: the packages to bring to their version. services: what to restart, the web server last, each as {name,
-    state}, with restarted, reloaded or exchanged; web: which of them are web servers; left: those that only a reboot
-    restarts. reexec: whether the init system is to be re-executed. serves: whether a web server runs. unsure: why it is
-    not known that there is nothing more to install, or nothing.
 
     Raises ValueError where the updates could not be checked: nothing is done by what is not known.
     """
-    if info.get("failed"):
+    if not _host_fact.succeeded(info):
         raise ValueError(f"the updates could not be checked: {info.get('msg')}")
     apply = options["apply"]
-    packages = [
+    packages: list[Install] = [
         {"name": package["name"], "version": package["to"], "from": package["from"]}
         for package in info["updates"]["packages"]
         if not package["held"] and (apply == "all" or (apply == "security" and package["security"]))
@@ -156,20 +279,21 @@ def plan(info: Info, options: Info) -> Info:
     }
 
 
-def _unsure(info: Info, apply: str) -> str:
-    left = {"security": "security", "all": "pending"}.get(apply)
-    if left is None or info["updates"][left] is not None:
+def _unsure(info: UpdateStatus, apply: str) -> str:
+    counts = {"security": info["updates"]["security"], "all": info["updates"]["pending"]}
+    if counts.get(apply, 0) is not None:
         return ""
     reason = info["updates"]["reason"] or info["metadata"]["reason"] or "the package manager does not say it"
     return f"updates_apply: {apply} cannot be fulfilled, since it is not known what is pending: {reason}"
 
 
-def due(info: Info, options: Info) -> list[str]:
+def due(info: UpdateStatus | FailedPart, options: Info) -> list[str]:
     """The acts that the options ask for and the host needs, in their order.
 
     Of a host whose updates could not be checked all that the options ask for: the first of them fails.
     """
-    if info.get("failed"):
+    acts: dict[str, t.Any]
+    if not _host_fact.succeeded(info):
         acts = {
             "install": options["apply"] != "none",
             "automatic": options["automatic"],
@@ -190,11 +314,11 @@ def due(info: Info, options: Info) -> list[str]:
 class Act(t.NamedTuple):
     """Something that the role does on a host."""
 
-    prepare: t.Callable[[Info, Info], Info]
+    prepare: t.Callable[[UpdateStatus, Info], ActUnderWay]
     """What its tasks take, from the result of update_status_info and the options. Raises ValueError."""
-    outcome: t.Callable[[Info, Info, Info, bool], Info]
+    outcome: t.Callable[[ActUnderWay, UpdateStatus, Info, bool], Added]
     """What it adds to C(done), from what was prepared, the host after it, the options, and whether it is check mode."""
-    probed: str = ""
+    probed: t.Literal["", "serves", "web"] = ""
     """The web server's responses are compared where the plan has this."""
     rehearsed: bool = False
     """Whether the web server is rehearsed before."""
@@ -202,19 +326,18 @@ class Act(t.NamedTuple):
     """Whether it changes the web server, or what that runs."""
 
 
-def _prepare_install(info: Info, options: Info) -> Info:
-    """blocked: of the C(versions), what cannot be installed."""
+def _prepare_install(info: UpdateStatus, options: Info) -> ActUnderWay:
     packages = plan(info, options)["install"]
     return {
         "manager": info["distribution"]["manager"],
         "names": [package["name"] for package in packages],
-        "versions": [f"{package['name']}={package['version']}" for package in packages],  # as apt takes it
+        "versions": [f"{package['name']}={package['version']}" for package in packages],
         "zypper": ["zypper", "--non-interactive", *ZYPPER[options["apply"]]],
         "blocked": [],
     }
 
 
-def _installed(act: Info, info: Info, options: Info, check_mode: bool) -> Info:
+def _installed(act: ActUnderWay, info: UpdateStatus, options: Info, check_mode: bool) -> Added:
     if check_mode:
         wrong = [f"{version} cannot be installed" for version in act["blocked"]]
     else:
@@ -222,7 +345,7 @@ def _installed(act: Info, info: Info, options: Info, check_mode: bool) -> Info:
     return {"installed": [version for version in act["versions"] if version not in act["blocked"]], "wrong": wrong}
 
 
-def _prepare_automatic(info: Info, _options: Info) -> Info:
+def _prepare_automatic(info: UpdateStatus, _options: Info) -> ActUnderWay:
     manager = info["distribution"]["manager"]
     if manager not in MECHANISMS:
         found = manager or "no package manager that is known here"
@@ -230,14 +353,13 @@ def _prepare_automatic(info: Info, _options: Info) -> Info:
     return {"manager": manager, **MECHANISMS[manager], "origins": ORIGINS.get(info["distribution"]["id"], [])}
 
 
-def _automated(_act: Info, info: Info, _options: Info, check_mode: bool) -> Info:
+def _automated(_act: ActUnderWay, info: UpdateStatus, _options: Info, check_mode: bool) -> Added:
     automatic = info["automatic"]
     works = check_mode or (automatic["enabled"] and automatic["covers_security"])
     return {"wrong": [] if works else [f"updates_automatic: {automatic['reason']}"]}
 
 
-def _prepare_restart(info: Info, options: Info) -> Info:
-    """exchange: whether nginx is to exchange its program."""
+def _prepare_restart(info: UpdateStatus, options: Info) -> ActUnderWay:
     planned = plan(info, options)
     exchanged = [service for service in planned["services"] if service["state"] == "exchanged"]
     return {
@@ -249,18 +371,18 @@ def _prepare_restart(info: Info, options: Info) -> Info:
     }
 
 
-def _restarted(act: Info, info: Info, options: Info, check_mode: bool) -> Info:
+def _restarted(act: ActUnderWay, info: UpdateStatus, options: Info, check_mode: bool) -> Added:
     # Such as sessions of users, which outlive the service that they belong to.
     old = [] if check_mode else plan(info, options)["services"]
     words = [f"some processes are still the old ones: {service['name']}" for service in old]
     return {"restarted": act["names"], "left": act["left"], "words": words}
 
 
-def _prepare_reboot(_info: Info, _options: Info) -> Info:
+def _prepare_reboot(_info: UpdateStatus, _options: Info) -> ActUnderWay:
     return {}
 
 
-def _rebooted(_act: Info, _info: Info, _options: Info, check_mode: bool) -> Info:
+def _rebooted(_act: ActUnderWay, _info: UpdateStatus, _options: Info, check_mode: bool) -> Added:
     return {"words": ["would be rebooted" if check_mode else "rebooted"]}
 
 
@@ -272,8 +394,8 @@ ACTS = {
 }
 
 
-def policy(is_needed: bool, grep: int) -> dict[str, bool]:
-    """Whether to C(write) a policy that keeps packages from restarting services, and to C(remove) it afterwards.
+def policy(is_needed: bool, grep: int) -> Policy:
+    """What becomes of the policy of a host.
 
     grep: its exit status when it searched the policy of the host for the role's mark. 2: there is no policy. 0: an
     interrupted run has left one. Any other stays as it is.
@@ -289,14 +411,21 @@ def not_rebooted(lost: t.Collection[str], window: str, clock: str) -> str:
     return "" if window_open(window, clock) else f"the reboot waits for {window}, it is {clock}"
 
 
-def nothing_done(check_mode: bool) -> Info:
-    """What report() takes as C(done), of a host on which nothing was done."""
+def nothing_done(check_mode: bool) -> Done:
+    """Of a host on which nothing was done."""
     return {"check": check_mode, "installed": [], "restarted": [], "left": [], "words": [], "wrong": []}
 
 
-def add(done: Info, added: Info) -> Info:
-    """C(done), with what is added to its lists."""
-    return {**done, **{key: [*done[key], *more] for key, more in added.items()}}
+def add(done: Done, added: Added) -> Done:
+    """What was done, with what is added to its lists."""
+    return {
+        "check": done["check"],
+        "installed": [*done["installed"], *added.get("installed", [])],
+        "restarted": [*done["restarted"], *added.get("restarted", [])],
+        "left": [*done["left"], *added.get("left", [])],
+        "words": [*done["words"], *added.get("words", [])],
+        "wrong": [*done["wrong"], *added.get("wrong", [])],
+    }
 
 
 def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:
@@ -332,7 +461,7 @@ def _count(number: int | None, words: str) -> str:
     return f"{'an unknown number' if number is None else number} {words}"
 
 
-def _support_line(support: Info) -> str:
+def _support_line(support: ReturnedSupport) -> str:
     words = f"support: {support['level']}"
     if support["until"]:
         words += " since " if support["level"] == "eol" else " until "
@@ -340,7 +469,7 @@ def _support_line(support: Info) -> str:
     return words + (f" ({support['source']})" if support["source"] else "")
 
 
-def _updates_line(updates: Info, metadata: Info) -> str:
+def _updates_line(updates: ReturnedUpdates, metadata: ReturnedMetadata) -> str:
     if updates["pending"] is None and not updates["packages"]:
         return "updates: unknown" + (f" ({updates['reason']})" if updates["reason"] else "")
     age = "of unknown age" if metadata["age_hours"] is None else f"{metadata['age_hours']:.0f} h old"
@@ -352,13 +481,13 @@ def _updates_line(updates: Info, metadata: Info) -> str:
     return f"updates: {', '.join(counts)}; lists {age}"
 
 
-def _restart_line(restart: Info) -> str:
+def _restart_line(restart: ReturnedRestart) -> str:
     services = " ".join(restart["services"]) or ("none" if restart["reboot_required"] is not None else "unknown")
     reboot = {True: "needed", False: "not needed", None: "unknown"}[restart["reboot_required"]]
     return f"to restart: {services}; reboot: {reboot}"
 
 
-def _automatic_line(automatic: Info) -> str:
+def _automatic_line(automatic: ReturnedAutomatic) -> str:
     if automatic["enabled"] is None:
         return "automatic updates: unknown"
     if not automatic["enabled"]:
@@ -371,14 +500,12 @@ def _automatic_line(automatic: Info) -> str:
     )
 
 
-def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
-    """What is said of a host. C(lines) for the terminal; C(bad) what it fails for.
+def report(info: UpdateStatus | FailedPart, done: Done, all_must_be_well: bool = False) -> StepReport:
+    """What is said of a host.
 
-    done: what the role has done or would do. C(installed), C(restarted) and C(left) are names, C(words) are sentences;
-    C(wrong) is what was asked for and has not come to be, for which it fails in any case. all_must_be_well: it also
-    fails for what was found out and is not as it should be, unknown included.
+    all_must_be_well: it also fails for what was found out and is not as it should be, unknown included.
     """
-    if info.get("failed"):
+    if not _host_fact.succeeded(info):
         lines = [f"unknown: {NOT_CHECKED}: {info.get('msg')}", *(f"wrong: {text}" for text in done["wrong"])]
         return {"step": UPDATES, "lines": lines, "bad": [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]}
     lines = [
@@ -388,8 +515,7 @@ def report(info: Info, done: Info, all_must_be_well: bool = False) -> Info:
         _automatic_line(info["automatic"]),
     ]
     would = "would be " if done["check"] else ""
-    for key, words in (("installed", "installed"), ("restarted", "restarted")):
-        names = list(done[key])
+    for names, words in ((done["installed"], "installed"), (done["restarted"], "restarted")):
         if names:
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             lines.append(f"{would}{words}: {' '.join(names[:NAMES_SHOWN])}{more}")
