@@ -18,6 +18,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
@@ -228,7 +229,7 @@ class ActionModule(RoleAction):
         kept = {"inspected": inspected, "report": _roles_certificate.report(inspected, certificates, {})}
         return _host_fact.update(variables, host=host, certificate=kept)
 
-    def _served(self, options: Info, variables: Info, host: Info) -> tuple[list[Info], Info]:
+    def _served(self, options: Info, variables: Info, host: Info) -> tuple[list[ServedCertificate], Info]:
         """The certificates that are served, or would be after a dry run, and what certificate_info returns of them."""
         planned = _host_fact.read(variables).get("frontend") or {}
         site = planned.get("site") if self._task.check_mode and planned.get("changed") else None
@@ -236,7 +237,7 @@ class ActionModule(RoleAction):
         inspected = self._inspected(options, variables, certificates) if site else host["certificates"]
         return certificates, inspected
 
-    def _inspected(self, options: Info, variables: Info, certificates: list[Info]) -> Info:
+    def _inspected(self, options: Info, variables: Info, certificates: list[ServedCertificate]) -> Info:
         """The result of certificate_info about these, or why it failed, which fails no host."""
         if not certificates:
             return {"results": []}

@@ -14,6 +14,9 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside, Failed
 
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+
 Info = t.Dict[str, t.Any]
 
 
@@ -62,7 +65,7 @@ def _updates(params: Info, check_mode: bool) -> Info:
     return _status.run(params, check_mode)
 
 
-def _frontend(params: Info) -> Info:
+def _frontend(params: Info) -> FrontendInfo:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 
     return _webserver_info.run(params)

@@ -16,7 +16,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate, is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 Info = dict[str, t.Any]
@@ -150,7 +150,7 @@ def served_names(info: Info) -> list[str]:
     return _names.names(info["vhosts"])
 
 
-def served(info: Info, site: Info | None = None) -> list[Info]:
+def served(info: Info, site: Info | None = None) -> list[ServedCertificate]:
     """The certificates of a host's TLS virtual hosts, as elements of certificate_info's option C(certificates):
     C(chain), C(key), and the C(names) that each is for. site: the one of the role frontend's plan, where a dry run has
     not deployed it."""
@@ -161,7 +161,7 @@ def served(info: Info, site: Info | None = None) -> list[Info]:
     return _names.certificates(vhosts)
 
 
-def installed(options: Info, names: t.Sequence[str]) -> list[Info]:
+def installed(options: Info, names: list[str]) -> list[ServedCertificate]:
     """The same for those that the role installs."""
     return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in targets(options)]
 
@@ -412,7 +412,7 @@ def bootstrap_line(result: Info) -> str:
     return ", ".join(filter(None, [words, _replaced(result)]))
 
 
-def report(result: Info, certificates: t.Iterable[Info], outcome: Info) -> Info:
+def report(result: Info, certificates: t.Iterable[ServedCertificate], outcome: Info) -> Info:
     """What is reported of a host's certificates: C(lines), and C(bad), what the host fails for.
 
     result is that of C(certificate_info) about these certificates; outcome is C(line) and C(failed) of an order, or
