@@ -15,6 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host import opti
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside, Failed
 
 if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.replay import Repeated
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
 
 Info = t.Dict[str, t.Any]
@@ -81,7 +82,7 @@ def _certificates(params: Info, frontend: Info) -> Info:
     return _certificate_info.run({**question, "certificates": _names.certificates(frontend["vhosts"])})
 
 
-def _web_config() -> Info | None:
+def _web_config() -> Repeated | None:
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
 
     return _replay.look()

@@ -265,7 +265,7 @@ def _deploy(
         done = _transact(files, about, _with_server(settings, running, pairs), check_mode, patience)
         result["transaction"] = done["transaction"]
         result["kept"] += [record.id for record in _replaced_certificates.records() if record.id == done["transaction"]]
-        result["method"] = (done["rehearsal"] or {}).get("method")
+        result["method"] = done["rehearsal"]["method"] if done["rehearsal"] else None
         result["warnings"] += done["warnings"]
     elif changes and not check_mode:
         # Nobody reads it now, and who is started later has it then.
@@ -312,7 +312,7 @@ def _transact(
     settings: dict[str, t.Any],
     check_mode: bool,
     patience: float,
-) -> dict[str, t.Any]:
+) -> _engine.Result:
     params = dict(
         _TRANSACTION, files=files, certificates=about, server=settings["server"], rehearse=settings["rehearse"]
     )
