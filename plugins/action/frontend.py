@@ -89,10 +89,16 @@ class ActionModule(RoleAction):
         """Install a web server where there is none and one is wanted; whether something was, or would be, installed."""
         if info["servers"] or not (options["install"] and options["server_names"]):
             return False
-        packages = _frontend_data.packages()[info["os"]["family"]]
+        packages = _frontend_data.packages().get(info["os"]["family"] or "")
+        if packages is None:
+            system = info["os"]["pretty_name"] or "this host"
+            raise RoleError(
+                f"frontend_install: true cannot install a web server on {system}, whose packages are not known here; "
+                "install one, then run again"
+            )
         # Kopano's own packages bring configuration for Apache first.
-        server = "apache" if options["server"] == "auto" else options["server"]
-        wanted = {"name": packages[server], "state": "present", "use": packages["use"]}
+        names = packages["nginx"] if options["server"] == "nginx" else packages["apache"]
+        wanted = {"name": names, "state": "present", "use": packages["use"]}
         result = self.run_action("ansible.builtin.package", variables, wanted)
         if result.get("failed"):
             raise RoleError(f"the web server could not be installed: {result.get('msg')}")
