@@ -483,7 +483,7 @@ _SHOWN = 3  # of several, so that a line can be read
 def strength_lines(result: Info) -> list[str]:
     """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
     kept = [
-        f"{(entry['names'] or [entry['file']])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
+        f"{(entry['names'] or [entry['file'] or ''])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
         for entry in result.get("kept", [])
     ]
     weakened = [
