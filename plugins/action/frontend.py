@@ -24,6 +24,11 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import fro
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_lines as _frontend_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend import Plan
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_lines import Outcome
 
 FRESH = 300  # seconds for which what host_info has done counts: on other hosts of the play, others may take their time
 
@@ -52,7 +57,7 @@ class ActionModule(RoleAction):
             host, result = self._apply(options, variables)
         changed = result.get("changed", False)
         if not result.get("failed") and (changed or result.get("skipped")):
-            result["lines"] = _frontend_lines.lines(result, self._task.check_mode)
+            result["lines"] = _frontend_lines.lines(t.cast("Outcome", result), self._task.check_mode)
         if changed and not self._task.check_mode:
             # Whoever comes next queries the host again.
             host = {part: found for part, found in host.items() if part == "updates"}
@@ -62,30 +67,39 @@ class ActionModule(RoleAction):
     def _apply(self, options: Info, variables: Info) -> tuple[Info, Info]:
         """What is known of the host, and the result."""
         host = self.query(variables, "frontend")
-        info = self.checked(host, "frontend")
+        info = self._checked(host)
         installed = self._install(info, options, variables)
         if installed and not self._task.check_mode:
             host = self.query(_host_fact.variables_with(variables, host={}), "frontend", first=False)
-            info = self.checked(host, "frontend")
+            info = self._checked(host)
         # What the role certificate returns is the one thing of another role. It may have installed nothing.
         certificates = self.value(variables, "certificate_result", {})
         certificates = certificates if "certificates" in certificates else {}
         options = {**options, "check_mode": self._task.check_mode, "certificate_result": certificates}
-        plan = _frontend.plan(info, options, _frontend_data.profiles(), _frontend_data.components())
-        if plan["error"]:
-            raise RoleError(plan["error"], plan=plan)
-        if plan["skip"]:
+        found = _frontend.plan(info, options, _frontend_data.profiles(), _frontend_data.components())
+        if found["error"]:
+            raise RoleError(found["error"], plan=found)
+        if found["skip"]:
             word = "changed" if installed else "skipped"
-            return host, {word: True, "skip_reason": plan["skip"], "plan": plan}
+            return host, {word: True, "skip_reason": found["skip"], "plan": found}
+        plan = t.cast(Plan, found)
         arguments = {
-            "files": plan["files"] + self._placeholders(certificates),
-            **{name: plan[name] for name in ("enable", "disable", "adopt", "policy", "probes")},
+            "files": [*plan["files"], *self._placeholders(certificates)],
+            "enable": plan["enable"],
+            "disable": plan["disable"],
+            "adopt": plan["adopt"],
+            "policy": plan["policy"],
+            "probes": plan["probes"],
         }
         server = {**options, "server": plan["server"]}
         result = self._web_config({**variables, "plan": plan}, arguments, server, host.get("web_config"))
         return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
-    def _install(self, info: Info, options: Info, variables: Info) -> bool:
+    def _checked(self, host: Info) -> FrontendInfo:
+        """What frontend_info returned. Raises RoleError where it could not."""
+        return t.cast("FrontendInfo", self.checked(host, "frontend"))
+
+    def _install(self, info: FrontendInfo, options: Info, variables: Info) -> bool:
         """Install a web server where there is none and one is wanted; whether something was, or would be, installed."""
         if info["servers"] or not (options["install"] and options["server_names"]):
             return False

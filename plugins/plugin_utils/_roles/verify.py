@@ -164,7 +164,7 @@ def _line(result: Info, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     return ": ".join(filter(None, [words, " ".join(reasons)])), _is_good(grade, minimum)
 
 
-def _limits(result: Info, trust_ignored: bool) -> list[Info]:
+def _limits(result: t.Mapping[str, t.Any], trust_ignored: bool) -> list[Info]:
     """The caps and warnings that count."""
     return [entry for entry in result["caps"] + result["warnings"] if not (trust_ignored and entry["grade"] in BESIDE)]
 
@@ -181,7 +181,7 @@ def _fixes(result: Info, minimum: str, trust_ignored: bool) -> list[str]:
 # --- what is to come -------------------------------------------------------------------------------------------------
 
 
-def predicted(grades: t.Iterable[Info]) -> list[str]:
+def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
 
     Endpoints of one name at several addresses are one line where the same is to be said of them; an address that comes
