@@ -357,7 +357,7 @@ def _have_served(
         if not ok or stale:
             raise ValueError(words or f"{stale[0]}: still served with another certificate after a reload")
     for target in targets:
-        name = target["server_name"]
+        name = str(target["server_name"])
         if name not in result["served"] and not name.endswith(NOBODYS):
             result["served"].append(name)
 
@@ -390,7 +390,8 @@ def _targets(config: _webserver_model.Config, paths: set[str]) -> list[_client.T
 def _stale(targets: t.Sequence[_client.Target], digests: set[str]) -> list[str]:
     """The names that come with another certificate, or not at all."""
     answers = _client.ask_all(targets, TIMEOUT)
-    return [target["server_name"] for target, answer in zip(targets, answers) if answer["certificate"] not in digests]
+    pairs = zip(targets, answers)
+    return [str(target["server_name"]) for target, answer in pairs if answer["certificate"] not in digests]
 
 
 # --- Kopano's daemons ------------------------------------------------------------------------------------------------

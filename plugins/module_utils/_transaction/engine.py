@@ -501,7 +501,7 @@ class _Transaction:
     def _probes(self, endpoints: t.Sequence[_client.Target]) -> list[_client.Target]:
         """What the probes query: every endpoint that each is for."""
         return [
-            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or (), policy=probe.get("policy"))
+            {**target, "expect": probe.get("expect"), "keep": probe.get("keep") or (), "policy": probe.get("policy")}
             for probe in self.params["probes"]
             for target in _probes.targets_for(probe, endpoints)
         ]
@@ -567,8 +567,9 @@ class _Transaction:
             words = f"another program on this host already listens on {address} port {port}"
             raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
         if result["method"] == "namespace":
-            endpoints = result["endpoints"]
-            self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
+            targets = t.cast("list[_client.Target]", result["endpoints"])
+            answers = t.cast("list[_client.Answer]", result["endpoints"])
+            self._compare(server, targets, answers, asked, result["answers"], known, before, live_now=False)
         reported["grades"] = self._beside_now(result["grades"], known)
         for grade in reported["grades"]:
             reason = self.strength.weaker_grade(grade)
@@ -819,7 +820,7 @@ def _key(target: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     return target["address"], target["port"], target["server_name"]
 
 
-def _shown(target: _client.Target, answer: _client.Answer) -> AnswerInfo:
+def _shown(target: t.Mapping[str, t.Any], answer: t.Mapping[str, t.Any]) -> AnswerInfo:
     """One answer as the module returns it."""
     return {
         "address": target["address"],

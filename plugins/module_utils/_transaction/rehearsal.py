@@ -70,7 +70,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         ms: float  # milliseconds for everything but the grading
         start_ms: float
         grading_ms: float
-        endpoints: list[dict[str, t.Any]]  # each with its answer
+        endpoints: list[dict[str, t.Any]]  # each target with its answer, in one
         answers: list[_client.Answer]  # in the order of the targets
         listening: list[tuple[str, int]]  # addresses and ports
         refused: str | None  # why namespaces are not to be had
@@ -630,7 +630,7 @@ def _instance(
             start_new_session=True,
         )
     try:
-        targets = [
+        targets: list[_client.Target] = [
             {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
             for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
         ]

@@ -139,10 +139,11 @@ class Strength:
                 stays = _stronger.stronger(name, value)
                 beside = own != value and own.endswith(f", {value}") and _stronger.beside(name)
                 if beside or (stays and re.search(stays, own, re.IGNORECASE)):
+                    server_name, (file, line) = target.get("server_name"), target.get("block") or (None, None)
                     entry: KeptInfo = {
-                        "names": [target["server_name"]] if target.get("server_name") else [],
-                        "file": (target.get("block") or (None, None))[0],
-                        "line": (target.get("block") or (None, None))[1],
+                        "names": [server_name] if server_name else [],
+                        "file": file,
+                        "line": line,
                         "path": target["path"],
                         "item": name,
                         "value": own[: -len(value) - 2] if beside else own,

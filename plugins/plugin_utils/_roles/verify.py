@@ -23,7 +23,7 @@ Info = dict[str, t.Any]
 # --- what to ask -----------------------------------------------------------------------------------------------------
 
 
-def from_outside(targets: t.Iterable[Info], address: str) -> list[Info]:
+def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> list[Info]:
     """The endpoints of C(_webserver.probes.targets_of) as another host reaches them, by C(tls_grade_info)'s options.
 
     address is where the inventory has the host. Where a virtual host is bound to an address of its own, that one is
