@@ -18,6 +18,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
@@ -27,7 +28,6 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.certificat
     CertificateFact,
     Files,
     Outcome,
-    Served,
     Texts,
 )
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
@@ -258,7 +258,9 @@ class ActionModule(RoleAction):
         kept: CertificateFact = {"inspected": inspected, "report": report}
         return _host_fact.update(variables, host=host, certificate=kept)
 
-    def _served(self, options: Info, variables: Info, host: HostParts) -> tuple[list[Served], Results | FailedPart]:
+    def _served(
+        self, options: Info, variables: Info, host: HostParts
+    ) -> tuple[list[ServedCertificate], Results | FailedPart]:
         """The certificates that are served, or would be after a dry run, and what certificate_info returns of them."""
         planned = _host_fact.read(variables).get("frontend") or {}
         site = planned.get("site") if self._task.check_mode and planned.get("changed") else None
@@ -266,7 +268,7 @@ class ActionModule(RoleAction):
         inspected = self._inspected(options, variables, certificates) if site else host["certificates"]
         return certificates, inspected
 
-    def _inspected(self, options: Info, variables: Info, certificates: list[Served]) -> Results | FailedPart:
+    def _inspected(self, options: Info, variables: Info, certificates: list[ServedCertificate]) -> Results | FailedPart:
         """The result of certificate_info about these, or why it failed, which fails no host."""
         if not certificates:
             return {"results": []}

@@ -24,7 +24,12 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import fro
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_lines as _frontend_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend import Plan
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
+
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_lines import Outcome
 
 FRESH = 300  # seconds for which what host_info has done counts: on other hosts of the play, others may take their time
 
@@ -53,7 +58,7 @@ class ActionModule(RoleAction):
             host, result = self._apply(options, variables)
         changed = result.get("changed", False)
         if not result.get("failed") and (changed or result.get("skipped")):
-            result["lines"] = _frontend_lines.lines(result, self._task.check_mode)
+            result["lines"] = _frontend_lines.lines(t.cast("Outcome", result), self._task.check_mode)
         if changed and not self._task.check_mode:
             # Whoever comes next queries the host again.
             host = _host_fact.only(host, ("updates",))
@@ -72,28 +77,39 @@ class ActionModule(RoleAction):
         certificates = self.value(variables, "certificate_result", {})
         certificates = certificates if "certificates" in certificates else {}
         options = {**options, "check_mode": self._task.check_mode, "certificate_result": certificates}
-        plan = _frontend.plan(info, options, _frontend_data.profiles(), _frontend_data.components())
-        if plan["error"]:
-            raise RoleError(plan["error"], plan=plan)
-        if plan["skip"]:
+        found = _frontend.plan(info, options, _frontend_data.profiles(), _frontend_data.components())
+        if found["error"]:
+            raise RoleError(found["error"], plan=found)
+        if found["skip"]:
             word = "changed" if installed else "skipped"
-            return host, {word: True, "skip_reason": plan["skip"], "plan": plan}
+            return host, {word: True, "skip_reason": found["skip"], "plan": found}
+        plan = t.cast(Plan, found)
         arguments = {
-            "files": plan["files"] + self._placeholders(certificates),
-            **{name: plan[name] for name in ("enable", "disable", "adopt", "policy", "probes")},
+            "files": [*plan["files"], *self._placeholders(certificates)],
+            "enable": plan["enable"],
+            "disable": plan["disable"],
+            "adopt": plan["adopt"],
+            "policy": plan["policy"],
+            "probes": plan["probes"],
         }
         server = {**options, "server": plan["server"]}
         result = self._web_config({**variables, "plan": plan}, arguments, server, host.get("web_config"))
         return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
-    def _install(self, info: Info, options: Info, variables: Info) -> bool:
+    def _install(self, info: FrontendInfo, options: Info, variables: Info) -> bool:
         """Install a web server where there is none and one is wanted; whether something was, or would be, installed."""
         if info["servers"] or not (options["install"] and options["server_names"]):
             return False
-        packages = _frontend_data.packages()[info["os"]["family"]]
+        packages = _frontend_data.packages().get(info["os"]["family"] or "")
+        if packages is None:
+            system = info["os"]["pretty_name"] or "this host"
+            raise RoleError(
+                f"frontend_install: true cannot install a web server on {system}, whose packages are not known here; "
+                "install one, then run again"
+            )
         # Kopano's own packages bring configuration for Apache first.
-        server = "apache" if options["server"] == "auto" else options["server"]
-        wanted = {"name": packages[server], "state": "present", "use": packages["use"]}
+        names = packages["nginx"] if options["server"] == "nginx" else packages["apache"]
+        wanted = {"name": names, "state": "present", "use": packages["use"]}
         result = self.run_action("ansible.builtin.package", variables, wanted)
         if result.get("failed"):
             raise RoleError(f"the web server could not be installed: {result.get('msg')}")

@@ -14,6 +14,10 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside, Failed
 
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.replay import Repeated
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+
 Info = t.Dict[str, t.Any]
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -78,7 +82,7 @@ def _updates(params: Info, check_mode: bool) -> UpdateStatus:
     return _status.run(params, check_mode)
 
 
-def _frontend(params: Info) -> Info:
+def _frontend(params: Info) -> FrontendInfo:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 
     return _webserver_info.run(params)
@@ -94,7 +98,7 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
     return _certificate_info.run({**question, "certificates": _names.certificates(frontend["vhosts"])})
 
 
-def _web_config() -> Info | None:
+def _web_config() -> Repeated | None:
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
 
     return _replay.look()

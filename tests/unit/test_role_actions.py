@@ -264,6 +264,16 @@ def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(numb
         assert (result["skip_reason"], result["plan"][key], result["lines"]) == (message, message, [message])
 
 
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_no_server_is_installed_where_its_packages_are_not_known(check_mode):
+    system = {"family": None, "pretty_name": "Arch Linux", "ipv6": True}
+    found = {"frontend": info_of({"servers": [], "os": system}), "web_config": None}
+    action = Frontend(found, check_mode=check_mode, part="deploy")
+    variables = {"frontend_server_names": ["mail.example.com"]}
+    with pytest.raises(_action.RoleError, match=r"^frontend_install: true .* Arch Linux"):
+        action.act(action.options(variables), variables)
+
+
 def test_a_part_that_there_is_none_is_refused():
     action = Frontend(part="guess")
     with pytest.raises(_action.RoleError, match="part: 'guess' is none of inspect, deploy"):

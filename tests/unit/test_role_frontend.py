@@ -549,5 +549,9 @@ def test_what_is_kept_and_what_became_weaker_is_said_in_a_line_each():
         "/etc/x/webapp/ X-Frame-Options (DENY)",
         "weaker now than before: ::1/ protocols (TLSv1.3)",
     ]
+    # A probe without TLS is of no virtual host that is known.
+    assert _frontend.strength_lines({"kept": [dict(other, file=None)]})[0].endswith(
+        "): /webapp/ X-Frame-Options (DENY)"
+    )
     many = [dict(kept, names=[str(number)]) for number in range(9)]
     assert _frontend.strength_lines({"kept": many})[0].endswith("2 hsts (max-age=9; preload), 6 more")

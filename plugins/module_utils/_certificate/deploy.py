@@ -110,7 +110,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class _Deployed(t.TypedDict):  # novm
         changed: bool
-        diff: list[dict[str, str]]
+        diff: list[_changeset.Difference]
         transaction: str | None
         method: str | None
         served: list[str]
@@ -124,7 +124,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         names that are served with one of the certificates, C(units), the daemons that were told, C(kept), the ids of
         what was replaced. C(failure) is that of the transaction, and only there where it has failed."""
 
-        failure: dict[str, t.Any] | None
+        failure: _engine.FailureInfo | None
 
     class Installed(Deployed):
         """The result of certificate_install: C(reason) why a self-signed certificate was made, empty if none was;
@@ -323,7 +323,7 @@ def _deploy(
         done = _transact(files, about, _with_server(settings, running, pairs), check_mode, patience)
         result["transaction"] = done["transaction"]
         result["kept"] += [record.id for record in _replaced_certificates.records() if record.id == done["transaction"]]
-        result["method"] = (done["rehearsal"] or {}).get("method")
+        result["method"] = done["rehearsal"]["method"] if done["rehearsal"] else None
         result["warnings"] += done["warnings"]
     elif changes and not check_mode:
         # Nobody reads it now, and who is started later has it then.
@@ -370,7 +370,7 @@ def _transact(
     settings: Settings,
     check_mode: bool,
     patience: float,
-) -> dict[str, t.Any]:
+) -> _engine.Result:
     params = dict(
         _TRANSACTION, files=files, certificates=about, server=settings["server"], rehearse=settings["rehearse"]
     )
@@ -415,7 +415,7 @@ def _have_served(
         if not ok or stale:
             raise ValueError(words or f"{stale[0]}: still served with another certificate after a reload")
     for target in targets:
-        name = target["server_name"]
+        name = str(target["server_name"])
         if name not in result["served"] and not name.endswith(NOBODYS):
             result["served"].append(name)
 
@@ -448,7 +448,8 @@ def _targets(config: _webserver_model.Config, paths: set[str]) -> list[_client.T
 def _stale(targets: t.Sequence[_client.Target], digests: set[str]) -> list[str]:
     """The names that come with another certificate, or not at all."""
     answers = _client.ask_all(targets, TIMEOUT)
-    return [target["server_name"] for target, answer in zip(targets, answers) if answer["certificate"] not in digests]
+    pairs = zip(targets, answers)
+    return [str(target["server_name"]) for target, answer in pairs if answer["certificate"] not in digests]
 
 
 # --- Kopano's daemons ------------------------------------------------------------------------------------------------

@@ -33,6 +33,19 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host import path
 from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ACL, Place
 from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ChangeError as ChangeError
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Difference(t.TypedDict):  # novm
+        """A change in the shape that Ansible prints with C(--diff)."""
+
+        before_header: str  # the path, with what it is in parentheses
+        after_header: str
+        before: str
+        after: str
+
+else:
+    Difference = t.Dict[str, t.Any]
+
 # What is neither a regular file nor a link is OTHER: it is found, never desired.
 ABSENT, FILE, LINK, OTHER = "absent", "file", "link", "other"
 
@@ -644,8 +657,8 @@ def _header(path: str, state: State) -> str:
     return f"{path} ({state.kind})"
 
 
-def diff(changes: t.Iterable[Change]) -> list[dict[str, str]]:
-    """The changes in the shape that Ansible prints with C(--diff); private keys are replaced by their digest."""
+def diff(changes: t.Iterable[Change]) -> list[Difference]:
+    """The changes in the shape that Ansible prints; private keys are replaced by their digest."""
     return [
         {
             "before_header": _header(change.path, change.before),

@@ -29,6 +29,17 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
     State,
 )
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Kept(t.TypedDict):  # novm
+        """What was found at a path and replaced, as web_config returns it."""
+
+        path: str
+        copy: str | None  # where it is kept; None: the path had been removed
+
+else:
+    Kept = t.Dict[str, t.Any]
+
 KEPT = 100  # transactions, and only those in whose paths somebody else had written
 INDEX = "index.json"
 
@@ -81,8 +92,8 @@ class Found:
                 os.unlink(goal)
         return False
 
-    def entries(self, identifier: str) -> list[dict[str, t.Any]]:
-        """C(path) and C(copy), which is None for a path that had been removed, of what was found by a transaction."""
+    def entries(self, identifier: str) -> list[Kept]:
+        """What was found by a transaction."""
         unsaved = [entry for owner, entry in self._unsaved if owner == identifier]
         return [{"path": entry["path"], "copy": entry["copy"]} for entry in [*self._entries(identifier), *unsaved]]
 

@@ -36,9 +36,12 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
     FILE,
     Change,
     Changeset,
+    Difference,
     State,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.edits import Kept
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock, Record
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import Grade, Rehearsal
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
@@ -47,7 +50,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import strength as _strength
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.adopt import KeptInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError, error_logs
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.strength import WeakenedInfo
 
 END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
 REQUEST_TIMEOUT = 10.0
@@ -80,10 +85,92 @@ EXPECTED = (
 )
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class AnswerInfo(t.TypedDict):  # novm
+        """An answer of a server, and to what."""
+
+        address: str
+        port: int
+        server_name: str | None
+        outside: bool  # whether other hosts can reach it
+        path: str | None
+        ok: bool
+        protocol: str | None  # None without TLS
+        cipher: str | None
+        certificate: str | None  # SHA-256 in hexadecimal
+        status: int | None
+        location: str | None
+        hsts: list[str]
+        error: str | None  # why there is no answer
+        ms: float  # milliseconds
+
+    class RehearsalInfo(t.TypedDict):  # novm
+        """What a L(_rehearsal.Rehearsal) came to, without what nobody outside needs."""
+
+        method: str | None
+        ok: bool
+        ms: float
+        refused: str | None
+        endpoints: list[AnswerInfo]
+        grades: list[Grade]
+
+    class Recovered(t.TypedDict):  # novm
+        """What an interrupted run had left, and was put right by this one."""
+
+        transaction: str
+        action: str  # undone, finished
+        files: list[str]  # that were restored
+        kept: list[Kept]
+
+    class Adopted(t.TypedDict):  # novm
+        """A virtual host with TLS that was found."""
+
+        names: list[str]
+        address: str
+        port: int | None
+        file: str
+        line: int
+
+    class FailureInfo(t.TypedDict):  # novm
+        """A L(_diagnose.Fault), and the step that it ended."""
+
+        words: str
+        file: str | None
+        line: int | None
+        directive: str | None
+        value: str | None
+        option: str | None
+        phase: str
+
+    class Result(t.TypedDict):  # novm
+        """What web_config returns."""
+
+        changed: bool
+        diff: list[Difference]
+        transaction: str | None  # None where nothing changes, and in check mode
+        rehearsal: RehearsalInfo | None  # None: there was none
+        phase: str
+        rolled_back: bool
+        recovered: Recovered | None
+        adopted: list[Adopted]
+        kept: list[KeptInfo]
+        weakened: list[WeakenedInfo]
+        probes: list[AnswerInfo]  # of the live server
+        timings: dict[str, float]  # milliseconds
+        warnings: t.NotRequired[list[str]]  # always there; the module takes them out
+        ungraded: t.NotRequired[bool]  # True: the same run is to be done with the prober
+        failure: t.NotRequired[FailureInfo]
+        exception: t.NotRequired[str]
+
+else:
+    AnswerInfo = RehearsalInfo = Recovered = Adopted = FailureInfo = Result = t.Dict[str, t.Any]
+
+
 class TransactionError(Exception):
     """The transaction did not happen, or was rolled back. result is what the module returns beside the message."""
 
-    def __init__(self, message: str, result: dict[str, t.Any]) -> None:
+    def __init__(self, message: str, result: Result) -> None:
         super().__init__(message)
         self.result = result
 
@@ -104,7 +191,7 @@ class _Interrupted(BaseException):
     """Somebody wants the run to end."""
 
 
-def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> dict[str, t.Any]:
+def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> Result:
     """Do what the module's options say; return what the module returns. Raises TransactionError.
 
     prediction: the module C(_transaction.prediction), which brings the prober with it. With None a run that is about to
@@ -129,7 +216,7 @@ class _Transaction:
         self.signalled = False
         self.phase = "lock"
         self._phase_started = self._started = time.monotonic()
-        self.result: dict[str, t.Any] = {
+        self.result: Result = {
             "changed": False,
             "diff": [],
             "transaction": None,
@@ -154,7 +241,7 @@ class _Transaction:
         self._phase_started = now
         self.lock.say(phase)
 
-    def run(self) -> dict[str, t.Any]:
+    def run(self) -> Result:
         # A lost connection or a stop of the play must take the change back like any other failure.
         _on_signals(_interrupted)
         try:
@@ -191,7 +278,15 @@ class _Transaction:
             self.result["warnings"].append(f"kept edits in {self.journal.found.folder} cannot be listed: {error}")
 
     def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
-        failure = dict(fault._asdict(), phase=self.phase)
+        failure: FailureInfo = {
+            "words": fault.words,
+            "file": fault.file,
+            "line": fault.line,
+            "directive": fault.directive,
+            "value": fault.value,
+            "option": fault.option,
+            "phase": self.phase,
+        }
         if self.result["rolled_back"]:
             outcome = "everything is back as it was"
         elif self.record is not None and self.record.state in (_journal.PROVEN, _journal.COMMITTED):
@@ -200,7 +295,7 @@ class _Transaction:
             outcome = "NOT everything could be restored; the next run tries again"
         else:
             outcome = "nothing was changed"
-        result = dict(self.result, failure=failure, changed=False)
+        result: Result = {**self.result, "failure": failure, "changed": False}
         return TransactionError(f"{self.phase} failed, {outcome}: {message}", result)
 
     def _roll_back(self) -> None:
@@ -238,7 +333,7 @@ class _Transaction:
         endpoints = _probes.targets_of(live.vhosts) if live else []
         probes = self._probes(endpoints)
         self.strength = _strength.Strength(server.layout, self.params["policy"], endpoints)
-        self.result.update(kept=self.strength.kept, weakened=self.strength.weakened)
+        self.result["kept"], self.result["weakened"] = self.strength.kept, self.strength.weakened
         if self.params["adopt"]:
             self._query([*endpoints, *_once(probes)])  # what virtual hosts send has a say in what they come to
         self._want(server, live, unreadable)
@@ -406,7 +501,7 @@ class _Transaction:
     def _probes(self, endpoints: t.Sequence[_client.Target]) -> list[_client.Target]:
         """What the probes query: every endpoint that each is for."""
         return [
-            dict(target, expect=probe.get("expect"), keep=probe.get("keep") or (), policy=probe.get("policy"))
+            {**target, "expect": probe.get("expect"), "keep": probe.get("keep") or (), "policy": probe.get("policy")}
             for probe in self.params["probes"]
             for target in _probes.targets_for(probe, endpoints)
         ]
@@ -467,32 +562,33 @@ class _Transaction:
             if not error.conclusive:
                 raise _Stop(error.fault) from error
             raise self._blame(server, error.fault, bool(changes)) from error
-        self._report_rehearsal(result)
+        reported = self._report_rehearsal(result)
         for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
             words = f"another program on this host already listens on {address} port {port}"
             raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
         if result["method"] == "namespace":
-            endpoints = result["endpoints"]
-            self._compare(server, endpoints, endpoints, asked, result["answers"], known, before, live_now=False)
-        self.result["rehearsal"]["grades"] = self._beside_now(result["grades"], known)
-        for grade in self.result["rehearsal"]["grades"]:
+            targets = t.cast("list[_client.Target]", result["endpoints"])
+            answers = t.cast("list[_client.Answer]", result["endpoints"])
+            self._compare(server, targets, answers, asked, result["answers"], known, before, live_now=False)
+        reported["grades"] = self._beside_now(result["grades"], known)
+        for grade in reported["grades"]:
             reason = self.strength.weaker_grade(grade)
             if reason:
                 raise _stop("%s: %s" % (_client.endpoint(grade), reason))
 
-    def _grade_all(self, targets: t.Sequence[_client.Target]) -> list[dict[str, t.Any]]:
+    def _grade_all(self, targets: t.Sequence[t.Mapping[str, t.Any]]) -> list[Grade]:
         return self.prediction.grade_all(targets) if self.prediction else []
 
-    def _beside_now(self, grades: list[dict[str, t.Any]], known: t.Container[t.Any]) -> list[dict[str, t.Any]]:
+    def _beside_now(self, grades: list[Grade], known: t.Container[t.Any]) -> list[Grade]:
         """The grades of a rehearsed server, each with that of the live one, asked now, if it has the endpoint."""
         there = [entry for entry in grades if _key(entry) in known]
         return self.prediction.compared(grades, self._grade_all(there)) if grades else []
 
-    def _report_rehearsal(self, result: dict[str, t.Any]) -> None:
+    def _report_rehearsal(self, result: Rehearsal) -> RehearsalInfo:
         self.result["timings"]["rehearsal"] = result["ms"]
         self.result["timings"]["server_start"] = result["start_ms"]
         self.result["timings"]["grading"] = result["grading_ms"]
-        self.result["rehearsal"] = {
+        reported: RehearsalInfo = {
             "method": result["method"],
             "ok": result["ok"],
             "ms": result["ms"],
@@ -500,10 +596,12 @@ class _Transaction:
             "endpoints": [_shown(endpoint, endpoint) for endpoint in result["endpoints"]],
             "grades": result["grades"],
         }
+        self.result["rehearsal"] = reported
         if result["refused"] and result["method"]:
             self.result["warnings"].append(
                 "the rehearsal could go no further than {!r}: {}".format(result["method"], result["refused"])
             )
+        return reported
 
     def _blame(self, server: Server, fault: _diagnose.Fault, changing: bool) -> _Stop:
         """Say whether the change is at fault, or what was there before it."""
@@ -570,7 +668,7 @@ class _Transaction:
         return before is not None and now is not None and own in before - now
 
     def _judge_unchanged(
-        self, asked: list[_client.Target], answers: list[_client.Answer], changing: bool, shown: list[dict[str, t.Any]]
+        self, asked: list[_client.Target], answers: list[_client.Answer], changing: bool, shown: list[AnswerInfo]
     ) -> None:
         """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
         self._enter("probe")
@@ -718,11 +816,11 @@ def _once(targets: t.Iterable[_client.Target]) -> list[_client.Target]:
     return [target for target in targets if not target["again"]]
 
 
-def _key(target: _client.Target) -> tuple[t.Any, ...]:
+def _key(target: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     return target["address"], target["port"], target["server_name"]
 
 
-def _shown(target: _client.Target, answer: _client.Answer) -> dict[str, t.Any]:
+def _shown(target: t.Mapping[str, t.Any], answer: t.Mapping[str, t.Any]) -> AnswerInfo:
     """One answer as the module returns it."""
     return {
         "address": target["address"],

@@ -19,41 +19,69 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import Grade, Judgement
 
 SECONDS = 20.0  # for all endpoints together, so that a rehearsal keeps within its own time
 ENDPOINT_SECONDS = 5.0
-_WHERE = ("address", "port", "server_name")
-_KEPT = ("grade", "grade_trust_ignored", "protocols", "caps", "warnings", "error")
 
 Target = t.Mapping[str, t.Any]
-Grade = t.Dict[str, t.Any]
+
+_NO_TIME: Judgement = {
+    "grade": None,
+    "grade_trust_ignored": None,
+    "protocols": [],
+    "caps": [],
+    "warnings": [],
+    "error": "no time left",
+}
 
 
 def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
-    """The grade of each C({address, port, server_name}); C(error) says why there is none."""
+    """The grade of each C({address, port, server_name})."""
     trust = _prober.Trust()
     end = time.monotonic() + SECONDS
-    found = []
+    found: list[Grade] = []
     for target in targets:
-        where = {key: target[key] for key in _WHERE}
         left = end - time.monotonic()
-        if left <= 0:
-            nothing = dict(where, grade=None, grade_trust_ignored=None, protocols=[], caps=[], warnings=[])
-            found.append(dict(nothing, error="no time left"))
-            continue
-        endpoint = t.cast(_prober.Endpoint, dict(where, host=target["address"]))
-        # Plain HTTP is not asked for: a port where nobody listens, and nothing of it counts for the grade.
-        seen = _prober.probe(endpoint, "quick", min(left, ENDPOINT_SECONDS), trust=trust, http_port=0)
-        result: t.Mapping[str, t.Any] = _grade.grade(seen)
-        found.append(dict(where, **{key: result[key] for key in _KEPT}))
+        judgement = _judged(target, min(left, ENDPOINT_SECONDS), trust) if left > 0 else _NO_TIME
+        address, port, server_name = _place(target)
+        found.append({"address": address, "port": port, "server_name": server_name, **judgement})
     return found
+
+
+def _judged(target: Target, seconds: float, trust: _prober.Trust) -> Judgement:
+    address, port, server_name = _place(target)
+    # Plain HTTP is not asked for: a port where nobody listens, and nothing of it counts for the grade.
+    seen = _prober.probe(
+        {"address": address, "port": port, "server_name": server_name, "host": address},
+        "quick",
+        seconds,
+        trust=trust,
+        http_port=0,
+    )
+    return _judgement(_grade.grade(seen))
 
 
 def compared(after: t.Iterable[Grade], now: t.Iterable[Grade]) -> list[Grade]:
     """The later grades, each with the earlier one of the same endpoint as C(now); None where there was no such one."""
-    known = {tuple(entry[key] for key in _WHERE): entry for entry in now}
+    known = {_place(entry): entry for entry in now}
     return [
-        dict(entry, now={key: earlier[key] for key in _KEPT} if earlier else None)
+        {**entry, "now": _judgement(earlier) if earlier else None}
         for entry in after
-        for earlier in [known.get(tuple(entry[key] for key in _WHERE))]
+        for earlier in [known.get(_place(entry))]
     ]
+
+
+def _place(entry: t.Mapping[str, t.Any]) -> tuple[str, int, str | None]:
+    return entry["address"], entry["port"], entry["server_name"]
+
+
+def _judgement(result: t.Mapping[str, t.Any]) -> Judgement:
+    return {
+        "grade": result["grade"],
+        "grade_trust_ignored": result["grade_trust_ignored"],
+        "protocols": result["protocols"],
+        "caps": result["caps"],
+        "warnings": result["warnings"],
+        "error": result["error"],
+    }

@@ -42,8 +42,45 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, listens, tcp_listeners
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Judgement(t.TypedDict):  # novm
+        """What counts of a grade for one who compares it; of L(_tls.grade) and by its rules."""
+
+        grade: str | None  # None: there is none, or it depends on a trust that is not known
+        grade_trust_ignored: str | None
+        protocols: list[str]
+        caps: list[dict[str, t.Any]]
+        warnings: list[dict[str, t.Any]]
+        error: str | None  # why there is none
+
+    class Grade(Judgement):  # novm
+        """The grade of an endpoint, asked from the host itself."""
+
+        address: str
+        port: int
+        server_name: str | None
+        now: t.NotRequired[Judgement | None]  # that of the live server; None: it does not have the endpoint
+
+    class Rehearsal(t.TypedDict):  # novm
+        """What a rehearsal came to."""
+
+        method: str | None  # namespace, instance, syntax; None: it was refused
+        ok: bool  # whether the server came up and all was asked
+        ms: float  # milliseconds for everything but the grading
+        start_ms: float
+        grading_ms: float
+        endpoints: list[dict[str, t.Any]]  # each target with its answer, in one
+        answers: list[_client.Answer]  # in the order of the targets
+        listening: list[tuple[str, int]]  # addresses and ports
+        refused: str | None  # why namespaces are not to be had
+        grades: list[Grade]  # none where nothing changes
+
+else:
+    Judgement = Grade = Rehearsal = t.Dict[str, t.Any]
+
 # From targets to a grade for each, as _transaction.prediction.grade_all has them.
-Grader = t.Callable[[t.Sequence[_client.Target]], t.List[t.Dict[str, t.Any]]]
+Grader = t.Callable[[t.Sequence[_client.Target]], t.List[Grade]]
 
 LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
@@ -61,7 +98,7 @@ class Failure(Exception):
     conclusive is False where nothing was found out about the configuration, for want of time or of rights.
     """
 
-    def __init__(self, fault: _diagnose.Fault, result: dict[str, t.Any], conclusive: bool = True) -> None:
+    def __init__(self, fault: _diagnose.Fault, result: Rehearsal, conclusive: bool = True) -> None:
         super().__init__(fault.message())
         self.fault = fault
         self.result = result
@@ -75,17 +112,15 @@ def rehearse(
     asked: t.Sequence[_client.Target],
     mode: str,
     grade_all: Grader,
-) -> dict[str, t.Any]:
+) -> Rehearsal:
     """Start the server with the changes and ask it every TLS endpoint and every target of asked.
 
     live: the configuration that runs now, if it could be read. mode: C(auto) or C(required). grade_all: grades the
     endpoints, asked when there are changes.
-    Returns C({method, ok, ms, start_ms, grading_ms, endpoints, answers, listening, refused, grades}); answers are in
-    the order of asked, and ms does not count the grading.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
-    result: dict[str, t.Any] = {
+    result: Rehearsal = {
         "method": "namespace",
         "ok": False,
         "ms": 0.0,
@@ -173,7 +208,7 @@ def _in_namespace(
     result["answers"] = answers[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
     if changes:
-        result.update(_graded(grade_all, endpoints))
+        result["grades"], result["grading_ms"] = _graded(grade_all, endpoints)
     return {"result": result, "fault": None}
 
 
@@ -198,10 +233,11 @@ def put_in_view(changes: t.Iterable[Change]) -> None:
         _changeset.put(change.path, change.after)
 
 
-def _graded(grade_all: Grader, targets: t.Sequence[_client.Target]) -> dict[str, t.Any]:
+def _graded(grade_all: Grader, targets: t.Sequence[_client.Target]) -> tuple[list[Grade], float]:
+    """The grades, and how many milliseconds they took."""
     started = time.monotonic()
     grades = grade_all(targets)
-    return {"grades": grades, "grading_ms": round((time.monotonic() - started) * 1000, 1)}
+    return grades, round((time.monotonic() - started) * 1000, 1)
 
 
 def _load(layout: Layout) -> tuple[_webserver_model.Config | None, _diagnose.Fault | None]:
@@ -410,7 +446,7 @@ def _in_copy(
     changes: t.Sequence[Change],
     environment: dict[str, str],
     arguments: list[str],
-    result: dict[str, t.Any],
+    result: Rehearsal,
     grade_all: Grader,
 ) -> _diagnose.Fault | None:
     folder = tempfile.mkdtemp(prefix="kopano-hardening-")
@@ -569,7 +605,7 @@ def _instance(
     vhosts: t.Sequence[_webserver_model.Vhost],
     environment: dict[str, str],
     folder: str,
-    result: dict[str, t.Any],
+    result: Rehearsal,
     copy: _Copy,
     grade_all: Grader,
 ) -> _diagnose.Fault | None:
@@ -594,7 +630,7 @@ def _instance(
             start_new_session=True,
         )
     try:
-        targets = [
+        targets: list[_client.Target] = [
             {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
             for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
         ]
@@ -606,20 +642,18 @@ def _instance(
         answers = [answer, *_client.ask_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
         if copy.changing:
-            result.update(_graded(grade_all, targets))
-            result["grades"] = _at_their_places(result["grades"], vhosts)
+            grades, result["grading_ms"] = _graded(grade_all, targets)
+            result["grades"] = _at_their_places(grades, vhosts)
         return None
     finally:
         _end(process)
 
 
-def _at_their_places(
-    grades: t.Sequence[dict[str, t.Any]], vhosts: t.Sequence[_webserver_model.Vhost]
-) -> list[dict[str, t.Any]]:
+def _at_their_places(grades: t.Sequence[Grade], vhosts: t.Sequence[_webserver_model.Vhost]) -> list[Grade]:
     """What was graded at the trial's port, said of the endpoints that have these names."""
     by_name = {entry["server_name"].lower(): entry for entry in grades if entry["server_name"]}
     return [
-        dict(by_name[place["server_name"]], address=place["address"], port=place["port"])
+        {**by_name[place["server_name"]], "address": place["address"], "port": place["port"]}
         for place in _probes.targets_of(vhosts)
         if place["server_name"] in by_name
     ]

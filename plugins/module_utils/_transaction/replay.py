@@ -27,6 +27,19 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 
 Options = t.Dict[str, t.Any]
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Repeated(t.TypedDict):  # novm
+        """What a run that is kept comes to now."""
+
+        digest: str  # of its options
+        # What web_config returns, as JSON text: every value that Ansible handles costs it something, and most of these
+        # are only handed on.
+        answer: str
+
+else:
+    Repeated = t.Dict[str, t.Any]
+
 FILE = "unchanged.json"
 
 # What these request headers say is nothing to lay down on a host.
@@ -53,12 +66,8 @@ def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRE
             _changeset.put(path, wanted)
 
 
-def look(folder: str = _journal.STATE_DIRECTORY) -> Options | None:
-    """What the run that is kept comes to now, where it still has nothing to change; None in every other case.
-
-    C(digest) is of its options, C(answer) what web_config returns, as JSON text: every value that Ansible handles costs
-    it something, and most of these are only handed on.
-    """
+def look(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
+    """What the run that is kept comes to now, where it still has nothing to change; None in every other case."""
     try:
         _paths.check_private(folder)
         with open(os.path.join(folder, FILE), encoding="utf-8") as stream:

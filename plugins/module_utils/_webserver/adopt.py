@@ -255,12 +255,30 @@ class _Kept(t.NamedTuple):
     directive: Directive | None  # what says so; None: the live server's response
 
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class KeptInfo(t.TypedDict):  # novm
+        """What is stronger than the policy and stays, as web_config returns it."""
+
+        names: list[str]  # of the virtual host; none for what counts for all of them
+        # Where it is written, once the change is made, or where the virtual host begins. None: not known.
+        file: str | None
+        line: int | None
+        path: str | None  # that a header was found at
+        item: str
+        value: str  # what is in effect
+        policy: str  # what the policy alone would come to, empty where it says nothing
+
+else:
+    KeptInfo = t.Dict[str, t.Any]
+
+
 class Adopted(t.NamedTuple):
-    """The new texts by real path, what was kept, in the shape of web_config's C(kept), and the values of
-    Strict-Transport-Security that come from the policy as it is on the disk."""
+    """The new texts by real path, what was kept, and the values of Strict-Transport-Security that come from the policy
+    as it is on the disk."""
 
     texts: dict[str, str]
-    kept: list[dict[str, t.Any]]
+    kept: list[KeptInfo]
     deployed: set[str]
 
 
@@ -366,10 +384,10 @@ class _Adoption:
         sent = [(value, None) for value in self._sent.get(_place(block), ()) if value not in self.deployed]
         return self.stronger_hsts(block, self.policy.hsts, [*own, *sent])
 
-    def shown(self) -> list[dict[str, t.Any]]:
+    def shown(self) -> list[KeptInfo]:
         """What was kept, as web_config returns it."""
         names = {_place(vhost.block): vhost.names for vhost in self.config.vhosts if vhost.block}
-        found = []
+        found: list[KeptInfo] = []
         for entry in self.kept:
             at = entry.directive or entry.block
             assert at is not None

@@ -6,9 +6,7 @@
 
 """Requests to a web server over real connections.
 
-A I(target) is one thing to ask: C({address, port, server_name, path, method, headers, tls, body_size}); an I(answer) is
-what came back: C({ok, protocol, cipher, certificate, status, location, headers, error, ms}) with header names in lower
-case and every value in a list, because a doubled header is a fault that a mapping would hide.
+A I(target) is one thing to ask, an I(answer) is what came back.
 
 Most of what a request costs is its handshake, so a few requests to the same server name at the same address share a
 connection, one after the other (RFC 9112, section 9.3).
@@ -36,9 +34,50 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
 
-Target = t.Dict[str, t.Any]
-Answer = t.Dict[str, t.Any]
+# By names in lower case, with every value in a list: a doubled header is a fault that a mapping would hide.
 Headers = t.Dict[str, t.List[str]]
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class Target(t.TypedDict):  # novm
+        """One thing to ask of a server. What is not there, or None, is the usual: C(GET /) over TLS without a name."""
+
+        address: str
+        port: int
+        server_name: t.NotRequired[str | None]
+        path: t.NotRequired[str | None]
+        method: t.NotRequired[str | None]
+        headers: t.NotRequired[dict[str, str] | None]
+        tls: t.NotRequired[bool]
+        body_size: t.NotRequired[int | None]  # bytes that are offered, and not sent
+        # Of L(_webserver.probes): what the answer has to be, and what is asked.
+        outside: t.NotRequired[bool]  # whether other hosts can reach it
+        block: t.NotRequired[tuple[str, int] | None]  # file and line of the virtual host; None: not known
+        again: t.NotRequired[bool]  # whether another target asks the same virtual host at another of its addresses
+        expect: t.NotRequired[dict[str, t.Any] | None]
+        keep: t.NotRequired[t.Sequence[str]]  # headers that nobody may touch
+        policy: t.NotRequired[dict[str, str] | None]  # headers that the policy sends there
+
+    class Facts(t.TypedDict):  # novm
+        """What a handshake agreed on; None without one."""
+
+        protocol: str | None
+        cipher: str | None
+        certificate: str | None  # SHA-256 in hexadecimal
+
+    class Answer(Facts):  # novm
+        """What came back. What did not is None."""
+
+        status: int | None
+        location: str | None
+        error: str | None  # why there is no answer
+        ok: bool
+        headers: Headers
+        late: t.NotRequired[bool]  # whether time ran out, for who asks
+        ms: float  # milliseconds
+
+else:
+    Target = Facts = Answer = t.Dict[str, t.Any]
 
 USER_AGENT = "kopano.hardening"
 TIMED_OUT = "timed out"  # the error of what was waited for in vain
@@ -224,7 +263,7 @@ class _Connection:
     """A connection and what its handshake agreed on."""
 
     def __init__(self, target: Target, limit: Limit) -> None:
-        self.facts: dict[str, str | None] = {}
+        self.facts: Facts = {"protocol": None, "cipher": None, "certificate": None}
         self.socket = _dial((target["address"], target["port"]), limit)
         try:
             if target.get("tls", True):
@@ -264,8 +303,18 @@ def _exchange(
     """One request over a connection or, with None, a new one. Returns it if it can be used again, and the answer;
     C(late) in it says that time ran out."""
     started = time.monotonic()
-    answer: Answer = dict.fromkeys(("protocol", "cipher", "certificate", "status", "location", "error"))
-    answer.update(ok=False, headers={}, late=False)
+    answer: Answer = {
+        "protocol": None,
+        "cipher": None,
+        "certificate": None,
+        "status": None,
+        "location": None,
+        "error": None,
+        "ok": False,
+        "headers": {},
+        "late": False,
+        "ms": 0.0,
+    }
     lasts = False
     try:
         connection = connection or _Connection(target, limit)
@@ -347,7 +396,7 @@ def _read_headers(stream: t.BinaryIO, left: int) -> tuple[Headers, int]:
 
 def _skip_body(connection: _Connection, target: Target, version: str, answer: Answer) -> bool:
     """Read a short body to its end (RFC 9112, section 6.3). False: the connection cannot be used again."""
-    headers, status = answer["headers"], answer["status"]
+    headers, status = answer["headers"], answer["status"] or 0
     if version != "1.1" or status < 200 or "close" in ",".join(headers.get("connection", ())).lower():
         return False
     if target.get("method") == "HEAD" or status in (204, 304):

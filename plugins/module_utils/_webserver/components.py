@@ -17,6 +17,19 @@ import re
 import subprocess
 import typing as t
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class ComponentInfo(t.TypedDict):  # novm
+        """A component of Kopano on a host, as frontend_info returns it."""
+
+        name: str
+        flavour: str  # whose it is: kopano, debian, z-push, grommunio
+        version: str  # empty if it is not known
+        path: str  # empty if it is not where it usually is
+
+else:
+    ComponentInfo = t.Dict[str, t.Any]
+
 
 class Component(t.NamedTuple):
     """packages: package name to flavour. paths: path to the flavour that it tells where no package does."""
@@ -117,9 +130,9 @@ def _version_in(path: str) -> str:
     return ""
 
 
-def find(installed: t.Mapping[str, str], root: str = "/") -> list[dict[str, str]]:
-    """The components on a host: name, flavour, version and path, the last two empty where they are not known."""
-    found = []
+def find(installed: t.Mapping[str, str], root: str = "/") -> list[ComponentInfo]:
+    """The components on a host."""
+    found: list[ComponentInfo] = []
     for component in COMPONENTS:
         package = next((name for name in component.packages if name in installed), None)
         paths = [path for path in component.paths if os.path.exists(os.path.join(root, path.lstrip("/")))]

@@ -29,8 +29,97 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.components import ComponentInfo
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class OSInfo(t.TypedDict):  # novm
+        """The operating system of a host. Names and versions are those of os-release(5), empty where it has none."""
+
+        id: str
+        version: str
+        version_id: str
+        codename: str
+        family: str | None  # debian, redhat, suse; None for one that is not known
+        pretty_name: str
+        python: str  # the version that the module ran on
+        ipv6: bool
+
+    class OpenSSLInfo(t.TypedDict):  # novm
+        """The OpenSSL that a server is linked to; without one everything is empty."""
+
+        version: str | None  # None if it does not tell
+        groups: list[str]  # by their names in the IANA registry
+        group_names: list[str]  # the same in the same order, as a configuration has to write them
+        cipher_suites: list[str]  # those with forward secrecy and authenticated encryption, by their IANA names
+
+    class Features(t.TypedDict):  # novm
+        """What differs between versions and builds of a server. Apache has C(http2) alone."""
+
+        http2: bool
+        http2_directive: t.NotRequired[bool]  # whether nginx has C(http2 on;) for it
+        ssl_conf_command: t.NotRequired[bool]
+        add_header_inherit: t.NotRequired[bool]
+
+    class SlotInfo(t.TypedDict):  # novm
+        """A L(_webserver.layout.Slot)."""
+
+        available_dir: str
+        enabled_dir: str
+        suffixes: list[str]
+
+    class ServerInfo(t.TypedDict):  # novm
+        """A web server that is installed. What is not said here is that of its L(_webserver.layout.Layout)."""
+
+        server: str
+        version: str  # empty if the binary does not tell
+        running: bool
+        main_config: str
+        valid: bool | None  # whether it takes its configuration; None: it could not be asked
+        openssl: OpenSSLInfo
+        mpm: str | None  # None for nginx
+        modules: list[str]  # without C(_module)
+        features: Features
+        family: str
+        package: str
+        unit: str
+        user: str
+        binary: str
+        config_dir: str
+        policy_dir: str
+        module_style: str
+        confs: SlotInfo
+        sites: SlotInfo
+
+    class PhpInfo(t.TypedDict):  # novm
+        """How a host runs PHP."""
+
+        module: bool  # whether Apache has it loaded
+        socket: str | None  # PHP-FPM's; None: there is none
+
+    class SnakeoilInfo(t.TypedDict):  # novm
+        """The self-signed certificate that a distribution makes, and its key, as paths."""
+
+        certificate: str
+        key: str
+
+    class FrontendInfo(t.TypedDict):  # novm
+        """What frontend_info returns."""
+
+        os: OSInfo
+        servers: list[ServerInfo]
+        vhosts: list[VhostInfo]
+        components: list[ComponentInfo]
+        managed_by: str  # what writes the configuration: ucs, kweb, none
+        php: PhpInfo
+        snakeoil: SnakeoilInfo | None
+        findings: list[Finding]
+
+else:
+    OSInfo = OpenSSLInfo = Features = SlotInfo = ServerInfo = PhpInfo = SnakeoilInfo = FrontendInfo = t.Dict[str, t.Any]
 
 TEST_TIMEOUT = 30  # seconds, for both servers together
 
@@ -181,7 +270,7 @@ def _openssl_of(layout: Layout, config: _webserver_model.Config | None) -> _open
     return _openssl.for_binary(path)
 
 
-def _openssl_answer(openssl: _openssl.OpenSSL | None) -> dict[str, t.Any]:
+def _openssl_answer(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
     if openssl is None:
         return {"version": None, "groups": [], "group_names": [], "cipher_suites": []}
     known = set(openssl.groups(_openssl.GROUPS.values()) or ())
@@ -219,7 +308,7 @@ def _modules(layout: Layout, config: _webserver_model.Config | None, built_in: l
     return sorted({*built_in, *(re.sub(r"^ngx_|_module\.so$", "", os.path.basename(path)) for path in loaded)})
 
 
-def _features(layout: Layout, version: str, modules: list[str], mpm: str | None) -> dict[str, bool]:
+def _features(layout: Layout, version: str, modules: list[str], mpm: str | None) -> Features:
     numbers = tuple(int(number) for number in re.findall(r"\d+", version))
     if layout.server == "nginx":
         return {
@@ -236,7 +325,7 @@ def _running(server: Server) -> bool:
     return server.main_pid() is not None
 
 
-def _os() -> dict[str, t.Any]:
+def _os() -> OSInfo:
     release = _layout.os_release()
     version = release.get("VERSION", "")
     codename = re.search(r"\(([^)]*)\)", version)
@@ -264,7 +353,7 @@ def _is_socket(path: str) -> bool:
         return False
 
 
-def _php(configs: t.Iterable[_webserver_model.Config]) -> dict[str, t.Any]:
+def _php(configs: t.Iterable[_webserver_model.Config]) -> PhpInfo:
     configs = list(configs)
     used = [path for config in configs for path in _webserver_model.unix_sockets(config) if "php" in path]
     usual = [path for pattern in _PHP_SOCKETS for path in sorted(glob.glob(pattern), reverse=True)]
@@ -274,14 +363,14 @@ def _php(configs: t.Iterable[_webserver_model.Config]) -> dict[str, t.Any]:
     }
 
 
-def _snakeoil() -> dict[str, str] | None:
+def _snakeoil() -> SnakeoilInfo | None:
     for certificate, key in _SNAKEOIL:
         if os.path.exists(certificate):
             return {"certificate": certificate, "key": key}
     return None
 
 
-def _managed_by(os_id: str, components: list[dict[str, str]], vhosts: list[_webserver_model.Vhost]) -> str:
+def _managed_by(os_id: str, components: list[ComponentInfo], vhosts: list[_webserver_model.Vhost]) -> str:
     """What writes the frontends' configuration. kweb does where it ends TLS, which it does with a host name set."""
     if os_id.startswith("univention") or os.path.exists(_UCS):
         return "ucs"
@@ -302,7 +391,7 @@ def _server_answer(
     answer: Answer | None,
     running: bool,
     findings: list[Finding],
-) -> dict[str, t.Any]:
+) -> ServerInfo:
     layout = server.layout
     version, built_in = _binary_facts(layout)
     modules = _modules(layout, config, built_in)
@@ -328,8 +417,16 @@ def _server_answer(
         "config_dir": layout.config_dir,
         "policy_dir": layout.policy_dir,
         "module_style": layout.module_style,
-        "confs": dict(layout.confs._asdict(), suffixes=list(layout.confs.suffixes)),
-        "sites": dict(layout.sites._asdict(), suffixes=list(layout.sites.suffixes)),
+        "confs": _slot(layout.confs),
+        "sites": _slot(layout.sites),
+    }
+
+
+def _slot(slot: Slot) -> SlotInfo:
+    return {
+        "available_dir": slot.available_dir,
+        "enabled_dir": slot.enabled_dir,
+        "suffixes": list(slot.suffixes),
     }
 
 
@@ -363,7 +460,7 @@ def _verdict(
         yield finding(key, place, config.words)
 
 
-def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
+def run(params: dict[str, t.Any]) -> FrontendInfo:
     """The module's answer."""
     findings: list[Finding] = []
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
@@ -374,7 +471,7 @@ def run(params: dict[str, t.Any]) -> dict[str, t.Any]:
     first = {server.layout.server: _try_to_read(server.layout) for server in servers}
     answers = _ask(servers, [config for config in first.values() if isinstance(config, _webserver_model.Config)])
     configs: list[_webserver_model.Config] = []
-    described = []
+    described: list[ServerInfo] = []
     running = {server.layout.server: _running(server) for server in servers}
     for server in servers:
         layout = server.layout

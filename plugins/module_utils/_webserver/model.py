@@ -22,6 +22,36 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class OverrideInfo(t.TypedDict):  # novm
+        """A directive that counts in a virtual host instead of the policy for the whole server, as frontend_info
+        returns it."""
+
+        directive: str
+        value: str
+        file: str
+        line: int
+
+    class VhostInfo(t.TypedDict):  # novm
+        """A virtual host as frontend_info returns it; what its values mean is said at L(Vhost)."""
+
+        server: str
+        names: list[str]
+        named: bool
+        address: str
+        port: int | None
+        tls: bool | None
+        certificate: str | None
+        key: str | None
+        file: str
+        line: int
+        default: bool
+        overrides: list[OverrideInfo]
+
+else:
+    OverrideInfo = VhostInfo = t.Dict[str, t.Any]
+
 
 class ConfigError(Exception):
     """A configuration that cannot be read. words is what is wrong, without file and line."""
@@ -172,7 +202,7 @@ class Vhost:
         children = self.block.children if self.block else None
         return any(True for _item in direct(children or (), "servername", "serveralias", "server_name"))
 
-    def as_dict(self) -> dict[str, t.Any]:
+    def as_dict(self) -> VhostInfo:
         """The shape that the module frontend_info returns."""
         return {
             "server": self.server,

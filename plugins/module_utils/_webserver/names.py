@@ -12,6 +12,20 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
+
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class ServedCertificate(t.TypedDict):  # novm
+        """A certificate of virtual hosts with TLS, as an element of certificate_info's option C(certificates)."""
+
+        chain: str
+        key: str  # the same path as chain where the configuration names no other one
+        names: list[str]  # that it is there for
+
+else:
+    ServedCertificate = t.Dict[str, t.Any]
+
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 
 # Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
@@ -32,7 +46,7 @@ def is_nobodys(name: str) -> bool:
     return f".{name.lower()}".endswith(NOBODYS)
 
 
-def names(vhosts: t.Iterable[dict[str, t.Any]]) -> list[str]:
+def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
     """The names of virtual hosts with TLS that somebody could ask for, the first one first."""
     found = [
         name.lower()
@@ -44,9 +58,9 @@ def names(vhosts: t.Iterable[dict[str, t.Any]]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def certificates(vhosts: t.Iterable[dict[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """The certificates of virtual hosts with TLS: C(chain), C(key), and the C(names) that each is there for."""
-    found: dict[tuple[str, str], list[dict[str, t.Any]]] = {}
+def certificates(vhosts: t.Iterable[VhostInfo]) -> list[ServedCertificate]:
+    """The certificates of virtual hosts with TLS."""
+    found: dict[tuple[str, str], list[VhostInfo]] = {}
     for vhost in vhosts:
         if vhost["tls"] and vhost["certificate"]:
             found.setdefault((vhost["certificate"], vhost["key"] or vhost["certificate"]), []).append(vhost)

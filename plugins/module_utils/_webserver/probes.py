@@ -36,8 +36,14 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
             if name == "":
                 continue
             where = (address, vhost.port, name)
-            target = {"address": address, "port": vhost.port, "server_name": name, "path": "/"}
-            target = asked.setdefault(where, dict(target, block=(vhost.file, vhost.line)))
+            new: Target = {
+                "address": address,
+                "port": vhost.port,
+                "server_name": name,
+                "path": "/",
+                "block": (vhost.file, vhost.line),
+            }
+            target = asked.setdefault(where, new)
             target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
     return list(asked.values())
 
@@ -92,20 +98,34 @@ def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[
     C(again): the same virtual host at another of its addresses.
     """
     tls = probe.get("tls", True)
-    request = {key: probe.get(key) for key in ("path", "method", "headers", "body_size")}
-    request["tls"] = tls
     name, port = probe.get("server_name"), probe.get("port")
+    request: Target = {
+        "path": probe.get("path"),
+        "method": probe.get("method"),
+        "headers": probe.get("headers"),
+        "body_size": probe.get("body_size"),
+        "tls": tls,
+        "address": "127.0.0.1",
+        "port": port or 80,
+        "server_name": name,
+    }
     if not tls:
-        return [dict(request, address="127.0.0.1", port=port or 80, server_name=name, again=False)]
+        return [{**request, "again": False}]
     places: dict[tuple[str, int], Target] = {}
     for endpoint in endpoints:
         if port and endpoint["port"] != port:
             continue
         place = (endpoint["address"], endpoint["port"])
-        better = endpoint["server_name"] and not (places.get(place) or {}).get("server_name")
-        if place not in places or (name is None and better):
-            asked = {"address": place[0], "port": place[1], "server_name": name or endpoint["server_name"]}
-            places[place] = dict(request, **asked, block=None)
+        known = places.get(place)
+        if known is None or (name is None and endpoint["server_name"] and not known["server_name"]):
+            asked: Target = {
+                **request,
+                "address": place[0],
+                "port": place[1],
+                "server_name": name or endpoint["server_name"],
+                "block": None,
+            }
+            places[place] = asked
         if endpoint["server_name"] == places[place]["server_name"]:
             places[place]["block"] = endpoint["block"]
     blocks = set()
@@ -138,7 +158,11 @@ def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
     return None
 
 
-def worse(before: Answer, after: Answer, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
+# An Answer, or one of web_config's probes with its C(headers).
+Answered = t.Mapping[str, t.Any]
+
+
+def worse(before: Answered, after: Answered, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
     """Why a later answer is worse than the earlier one to the same question, or None.
 
     Not strict: only failures count. That is for plain connections, where a redirect to HTTPS or a refusal is what

@@ -20,11 +20,27 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import stronger as _stronger
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.adopt import KeptInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Answer, Target
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
+if t.TYPE_CHECKING:  # Python has it since 3.8 only.
+
+    class WeakenedInfo(t.TypedDict):  # novm
+        """What is weaker after a change than before, as web_config returns it."""
+
+        address: str
+        port: int
+        server_name: str | None
+        path: str | None  # None for what is of a whole name
+        item: str
+        before: str
+        after: str  # empty: it is no longer there
+
+else:
+    WeakenedInfo = t.Dict[str, t.Any]
+
 _HSTS = "Strict-Transport-Security"
-Entry = t.Dict[str, t.Any]
 
 
 class Strength:
@@ -47,8 +63,8 @@ class Strength:
                 _stronger.TLS: {" ".join(protocols)},
                 _stronger.HEADERS: deployed.values(),
             }
-        self.kept: list[Entry] = []
-        self.weakened: list[Entry] = []
+        self.kept: list[KeptInfo] = []
+        self.weakened: list[WeakenedInfo] = []
 
     @staticmethod
     def sent(responses: t.Iterable[tuple[Target, Answer]]) -> _adopt.Sent:
@@ -80,7 +96,7 @@ class Strength:
                     return reason
         return None
 
-    def weaker_grade(self, grade: Entry) -> str | None:
+    def weaker_grade(self, grade: t.Mapping[str, t.Any]) -> str | None:
         """Why a rehearsed endpoint takes older protocols than the live one, where that is not allowed, or None."""
         was, now = (grade.get("now") or {}).get("protocols"), grade.get("protocols")
         if not self._counts(grade) or not was or not now or _stronger.protocols(now, was) == now:
@@ -96,16 +112,22 @@ class Strength:
         place = target["address"], target["port"]
         return bool(self.policy and target.get("tls", True) and (target["server_name"] or place not in self._named))
 
-    def _judge(self, target: Entry, group: str, what: str, was: str, now: str) -> str | None:
+    def _judge(self, target: t.Mapping[str, t.Any], group: str, what: str, was: str, now: str) -> str | None:
         if was not in self.deployed[group] and group not in self.replaces:
             return (
                 f"{what}: {was!r} before, {now or 'none'!r} now, which is weaker; if that is wanted, name {group!r} in "
                 "frontend_replace_stronger (policy.replace_stronger)"
             )
-        where = {key: target[key] for key in ("address", "port", "server_name")}
-        # HSTS and protocols are those of a whole name.
-        path = target["path"] if group == _stronger.HEADERS else None
-        entry = dict(where, path=path, item=what, before=was, after=now)
+        entry: WeakenedInfo = {
+            "address": target["address"],
+            "port": target["port"],
+            "server_name": target["server_name"],
+            # HSTS and protocols are those of a whole name.
+            "path": target["path"] if group == _stronger.HEADERS else None,
+            "item": what,
+            "before": was,
+            "after": now,
+        }
         if entry not in self.weakened:
             self.weakened.append(entry)
         return None
@@ -117,10 +139,11 @@ class Strength:
                 stays = _stronger.stronger(name, value)
                 beside = own != value and own.endswith(f", {value}") and _stronger.beside(name)
                 if beside or (stays and re.search(stays, own, re.IGNORECASE)):
-                    entry = {
-                        "names": [target["server_name"]] if target.get("server_name") else [],
-                        "file": (target.get("block") or (None, None))[0],
-                        "line": (target.get("block") or (None, None))[1],
+                    server_name, (file, line) = target.get("server_name"), target.get("block") or (None, None)
+                    entry: KeptInfo = {
+                        "names": [server_name] if server_name else [],
+                        "file": file,
+                        "line": line,
                         "path": target["path"],
                         "item": name,
                         "value": own[: -len(value) - 2] if beside else own,

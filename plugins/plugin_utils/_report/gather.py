@@ -74,7 +74,7 @@ def _certificate(given: Given, kept: t.Mapping[str, t.Any] | None, queried: t.Ma
         given["findings"] += [item for one in result["results"] for item in one["findings"]]
 
 
-def _frontend(given: Given, result: Info | None) -> None:
+def _frontend(given: Given, result: t.Mapping[str, t.Any] | None) -> None:
     if result is None:
         return
     given["asked"].append(2)

@@ -27,6 +27,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact 
 if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
     from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
 
 Info = dict[str, t.Any]
 
@@ -122,7 +123,7 @@ class RoleAction(ActionBase):
 
     @t.overload
     @staticmethod
-    def checked(host: HostParts, part: t.Literal["frontend"]) -> Info: ...
+    def checked(host: HostParts, part: t.Literal["frontend"]) -> FrontendInfo: ...
 
     @t.overload
     @staticmethod

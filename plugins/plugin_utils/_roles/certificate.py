@@ -16,7 +16,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate, is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import Report
 
@@ -41,14 +41,6 @@ class Goal(t.TypedDict):
     key: str
     certificate_rsa: str
     key_rsa: str
-
-
-class Served(t.TypedDict):
-    """A certificate to inspect, as certificate_info has it in its option C(certificates)."""
-
-    chain: str
-    key: str
-    names: t.Sequence[str]
 
 
 class Texts(t.TypedDict):
@@ -222,18 +214,17 @@ def served_names(info: Info) -> list[str]:
     return _names.names(info["vhosts"])
 
 
-def served(info: Info, site: Info | None = None) -> list[Served]:
+def served(info: Info, site: Info | None = None) -> list[ServedCertificate]:
     """The certificates of a host's TLS virtual hosts, with the names that each is for. site: the one of the role
     frontend's plan, where a dry run has not deployed it."""
     vhosts = list(info["vhosts"])
     if site:
         own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
         vhosts.insert(0, own)
-    found: t.Any = _names.certificates(vhosts)
-    return t.cast("list[Served]", found)
+    return _names.certificates(vhosts)
 
 
-def installed(options: Info, names: t.Sequence[str]) -> list[Served]:
+def installed(options: Info, names: list[str]) -> list[ServedCertificate]:
     """The same for those that the role installs."""
     return [{"chain": place["path"], "key": place["key_path"], "names": names} for place in targets(options)]
 
@@ -494,7 +485,9 @@ def _is_inspected(result: Results | FailedPart) -> t.TypeGuard[Results]:
     return "results" in result
 
 
-def report(result: Results | FailedPart, certificates: t.Iterable[Served], outcome: Outcome | None) -> Report:
+def report(
+    result: Results | FailedPart, certificates: t.Iterable[ServedCertificate], outcome: Outcome | None
+) -> Report:
     """What is reported of a host's certificates. result: of certificate_info about them; outcome: None without an
     order."""
     lines: list[str] = [outcome["line"]] if outcome else []

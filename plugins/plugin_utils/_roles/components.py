@@ -7,7 +7,7 @@
 
 """The web frontends of Kopano: from the role's data file and the user's changes to it to what templates can write down.
 
-A component is an entry of the data file with the defaults filled in. Nothing here talks to a host.
+Nothing here talks to a host.
 """
 
 from __future__ import annotations
@@ -18,11 +18,151 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import stronger as _stronger
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_data import ComponentData
 
-Entry = dict[str, t.Any]
-Entries = dict[str, Entry]
-# The data file: C(components) by name, C(defaults) for what an entry does not say, C(permissions) that can be refused.
-Data = dict[str, t.Any]
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.components import ComponentInfo
+
+Options = t.Mapping[str, t.Any]
+
+
+class Headers(t.TypedDict, total=False):
+    """What happens to the headers of a component."""
+
+    set: dict[str, str]
+    keep: list[str]
+    unset: list[str]
+
+
+class Health(t.TypedDict, total=False):
+    """A path, and the status codes of a healthy answer to a client that is not signed in; empty: it is not asked."""
+
+    path: str
+    status: list[int]
+
+
+class Component(t.TypedDict):
+    """An entry of the data file with the defaults filled in, and the user's changes. The file says what each key is."""
+
+    name: str
+    title: str
+    paths: list[str]
+    match: str
+    backend: str
+    behind: str
+    directory: str
+    script: str
+    index: str
+    fallback: str
+    landing: str
+    redirects: dict[str, str]
+    strip: bool
+    websocket: list[str]
+    read_timeout: int
+    body_size: int
+    php: dict[str, t.Any]
+    overrides: list[str]
+    credentials: bool
+    headers: Headers
+    csp: str
+    permissions: list[str] | None
+    framed_in: str
+    denied: list[str]
+    probe: Health
+
+
+class Websocket(t.TypedDict):
+    """A path below which connections are upgraded, as regular expressions."""
+
+    prefix: str  # the part that the backend is not asked for
+    rest: str
+
+
+class PresentComponent(Component):
+    """A component of a host, with what templates need."""
+
+    pattern: str  # for all of its paths
+    kind: str  # of its backend: php, files, proxy
+    target: str  # where that is: a socket, a URL, or '' for what is found
+    scheme: str  # of a proxy's target, else ''
+    proxy_pass: str  # the target as nginx writes it
+    url: str  # as Apache writes it
+    websocket_url: str
+    websockets: list[Websocket]
+
+
+class SiteComponent(PresentComponent):
+    """A component with what runs PHP for it: the path of a socket, or '' for mod_php and where there is no PHP."""
+
+    php_socket: str
+
+
+class Route(t.TypedDict):
+    """A path with its component."""
+
+    path: str
+    component: SiteComponent
+
+
+class OwnValues(t.TypedDict):
+    """Which values of a header that others have set are not replaced: patterns, '' for none.
+
+    stays: of values that are stronger; beside: of values that the rule's is added to; inner: of paths below that have a
+    rule of their own.
+    """
+
+    stays: str
+    beside: str
+    inner: str
+
+
+class HeaderRule(t.TypedDict):
+    """The headers that a component's responses get."""
+
+    title: str
+    pattern: str
+    set: dict[str, str]
+    paths: list[str]
+    own: dict[str, OwnValues]  # by header, where there are any; empty where all values are replaced
+    lines: t.NotRequired[list[str]]  # the directives, for Apache
+
+
+class OwnVariable(OwnValues):
+    """A variable for a value that a backend's own may have a say in."""
+
+    variable: str
+    value: str
+
+
+class HeaderValue(t.TypedDict):
+    """The value of a header below a pattern of paths."""
+
+    pattern: str
+    value: str
+
+
+class HeaderVariable(t.TypedDict):
+    """A header with the variable that has its value, as nginx needs it."""
+
+    name: str
+    variable: str
+    values: list[HeaderValue]
+    own: list[OwnVariable]
+
+
+class WebConfigProbe(t.TypedDict):
+    """An element of web_config's option C(probes)."""
+
+    path: str
+    keep: t.NotRequired[list[str]]
+    policy: t.NotRequired[dict[str, str]]
+    headers: t.NotRequired[dict[str, str]]
+    expect: t.NotRequired[dict[str, t.Any]]
+    method: t.NotRequired[str]
+    body_size: t.NotRequired[int]  # bytes
+    server_name: t.NotRequired[str]
+    port: t.NotRequired[int]
+
 
 # A path that needs no quoting in either server's configuration, has no empty segment and ends in a name.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
@@ -61,13 +201,13 @@ def _combined(base: t.Any, changes: t.Any) -> t.Any:
     return {**base, **{key: _combined(base.get(key), value) for key, value in changes.items()}}
 
 
-def merged(data: Data, options: Entry) -> Entries:
+def merged(data: ComponentData, options: Options) -> dict[str, Component]:
     """Every component that may be on a host, by name, with the user's changes and without the ones switched off."""
     changes = options["components_override"]
     entries = {name: _combined(entry, changes.get(name, {})) for name, entry in data["components"].items()}
     entries.update(options["components_extra"])
     return {
-        name: {**copy.deepcopy(data["defaults"]), "title": name, **entry, "name": name}
+        name: t.cast("Component", {**copy.deepcopy(data["defaults"]), "title": name, **entry, "name": name})
         for name, entry in entries.items()
         if name not in as_list(options["components_off"])
     }
@@ -163,7 +303,7 @@ _KEYS: dict[str, tuple[str, t.Callable[[t.Any], bool]]] = {
 }
 
 
-def errors(data: Data, options: Entry) -> list[str]:
+def errors(data: ComponentData, options: Options) -> list[str]:
     """What is wrong with the user's changes, one sentence each, with the option's name and the value."""
     found: list[str] = []
     shipped = data["components"]
@@ -206,7 +346,7 @@ def _below(path: str, other: str) -> bool:
     return (path + "/").startswith(other + "/")
 
 
-def _conflicts(entries: Entries, data: Data) -> t.Iterator[str]:
+def _conflicts(entries: dict[str, Component], data: ComponentData) -> t.Iterator[str]:
     """What does not go together, within a component or between two."""
     names = {*entries, *data["components"]}
     for name, entry in entries.items():
@@ -215,9 +355,9 @@ def _conflicts(entries: Entries, data: Data) -> t.Iterator[str]:
         for path in entry["websocket"]:
             if not any(_below(path, own) for own in entry["paths"]):
                 yield f"{where}.websocket: {path!r} is below none of {entry['paths']}"
-        for key in ("behind", "framed_in"):
-            if entry[key] and entry[key] not in names:
-                yield f"{where}.{key}: {entry[key]!r} is no component"
+        for key, other in (("behind", entry["behind"]), ("framed_in", entry["framed_in"])):
+            if other and other not in names:
+                yield f"{where}.{key}: {other!r} is no component"
         for feature in entry["permissions"] or ():
             if feature not in data["permissions"]:
                 yield f"{where}.permissions: {feature!r} is none of {', '.join(data['permissions'])}"
@@ -248,7 +388,9 @@ def _overlap(path: str, match: str, other: str, other_match: str) -> bool:
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
-def present(entries: Entries, found: t.Mapping[str, t.Any], extra: t.Iterable[str], wanted: list[str]) -> list[Entry]:
+def present(
+    entries: dict[str, Component], found: t.Mapping[str, ComponentInfo], extra: t.Iterable[str], wanted: list[str]
+) -> list[PresentComponent]:
     """The components to see to, outer paths before those below them.
 
     found: what is on the host, by name; extra: the user's own components, which are taken to be there; wanted: those
@@ -266,31 +408,37 @@ def present(entries: Entries, found: t.Mapping[str, t.Any], extra: t.Iterable[st
     return sorted(resolved, key=lambda entry: min(len(path) for path in entry["paths"]))
 
 
-def _resolved(entry: Entry, found: t.Mapping[str, t.Any], entries: Entries) -> Entry:
-    entry = dict(entry)
-    if entry["behind"] in found and entry["behind"] in entries:
-        entry["backend"] = entries[entry["behind"]]["backend"]
-    if entry["directory"]:
-        entry["directory"] = found.get(entry["name"], {}).get("path") or entry["directory"]
-    for key in ("read_timeout", "body_size"):
-        entry[key] = int(entry[key])
-    entry["pattern"] = pattern(entry)
-    entry["kind"], entry["target"] = target(entry["backend"])
-    entry["scheme"] = entry["target"].partition(":")[0] if entry["kind"] == "proxy" else ""
-    # How nginx writes it: a path after it takes the place of the location's.
-    unix = entry["scheme"] == "unix"
-    entry["proxy_pass"] = ("http://" if unix else "") + entry["target"]
-    if entry["strip"]:
-        entry["proxy_pass"] += ":/" if unix else "/"
-    # How Apache writes both; a socket needs a host name that is never looked up.
-    entry["url"] = f"{entry['target']}|http://kopano-{entry['name']}" if unix else entry["target"]
-    entry["websocket_url"] = re.sub(r"(^|\|)http", r"\1ws", entry["url"])
-    entry["websockets"] = [_websocket(path, entry) for path in entry["websocket"]]
-    return entry
+def _resolved(
+    entry: Component, found: t.Mapping[str, ComponentInfo], entries: dict[str, Component]
+) -> PresentComponent:
+    behind, there = entry["behind"], found.get(entry["name"])
+    backend = entries[behind]["backend"] if behind in found and behind in entries else entry["backend"]
+    directory = entry["directory"] and ((there and there["path"]) or entry["directory"])
+    kind, place = target(backend)
+    scheme = place.partition(":")[0] if kind == "proxy" else ""
+    unix = scheme == "unix"
+    # A path after it takes the place of the location's.
+    stripped = (":/" if unix else "/") if entry["strip"] else ""
+    # A socket needs a host name that is never looked up.
+    url = f"{place}|http://kopano-{entry['name']}" if unix else place
+    return {
+        **entry,
+        "backend": backend,
+        "directory": directory,
+        "read_timeout": int(entry["read_timeout"]),
+        "body_size": int(entry["body_size"]),
+        "pattern": pattern(entry),
+        "kind": kind,
+        "target": place,
+        "scheme": scheme,
+        "proxy_pass": ("http://" if unix else "") + place + stripped,
+        "url": url,
+        "websocket_url": re.sub(r"(^|\|)http", r"\1ws", url),
+        "websockets": [_websocket(path, entry) for path in entry["websocket"]],
+    }
 
 
-def _websocket(path: str, entry: Entry) -> Entry:
-    """A path below which connections are upgraded, as the part that the backend is not asked for and the rest."""
+def _websocket(path: str, entry: Component) -> Websocket:
     public = max((own for own in entry["paths"] if _below(path, own)), key=len)
     prefix = public if entry["strip"] else ""
     return {"prefix": prefix.replace(".", r"\."), "rest": path[len(prefix) :].replace(".", r"\.")}
@@ -306,30 +454,28 @@ def target(backend: str) -> tuple[str, str]:
     return "proxy", backend
 
 
-def pattern(entry: Entry) -> str:
+def pattern(entry: Component) -> str:
     """One regular expression for all paths of a component, in what both servers' PCRE understands."""
     paths = [path.replace(".", r"\.") for path in entry["paths"]]
     either = paths[0] if len(paths) == 1 else f"(?:{'|'.join(paths)})"
     return f"(?i)^{either}$" if entry["match"] == "nocase" else f"^{either}(?:/|$)"
 
 
-def routes(components: list[Entry]) -> list[Entry]:
+def routes(components: list[SiteComponent]) -> list[Route]:
     """Each path with its component, the longest first: with Apache the first alias or proxied path that fits counts."""
-    every = [{"path": path, "component": entry} for entry in components for path in entry["paths"]]
-    return sorted(every, key=lambda route: -len(t.cast(str, route["path"])))
+    every: list[Route] = [{"path": path, "component": entry} for entry in components for path in entry["paths"]]
+    return sorted(every, key=lambda route: -len(route["path"]))
 
 
 # --- headers ---------------------------------------------------------------------------------------------------------
 
 
-def headers(components: list[Entry], features: list[str], csp: str, report_uri: str, replace: bool) -> list[Entry]:
-    """The header rules of each component that has any: its pattern, and names with their values.
-
-    own: which values of a backend, or of the administrator, are not replaced, by name: C(stays) is a pattern of those
-    that are stronger, C(beside) of those that the rule's is added to, C(inner) of the paths that have a rule of their
-    own. None where replace says that all are.
-    """
-    found = []
+def headers(
+    components: list[PresentComponent], features: list[str], csp: str, report_uri: str, replace: bool
+) -> list[HeaderRule]:
+    """The header rules of each component that has any. replace: whether values of a backend, or of the administrator,
+    are replaced even where they are stronger."""
+    found: list[HeaderRule] = []
     for entry in components:
         wanted = dict(entry["headers"].get("set", {}))
         if entry["permissions"] is not None:
@@ -340,14 +486,15 @@ def headers(components: list[Entry], features: list[str], csp: str, report_uri: 
         kept = {name.lower() for name in entry["headers"].get("keep", [])}
         wanted = {name: value for name, value in wanted.items() if value and name.lower() not in kept}
         if wanted:
-            found.append({"title": entry["title"], "pattern": entry["pattern"], "set": wanted, "paths": entry["paths"]})
-    for rule in found:
-        rule["own"] = {} if replace else {name: own for name in rule["set"] if (own := _own(name, rule, found))}
+            title, paths = entry["title"], entry["paths"]
+            found.append({"title": title, "pattern": entry["pattern"], "set": wanted, "paths": paths, "own": {}})
+    for rule in [] if replace else found:
+        rule["own"] = {name: own for name in rule["set"] if (own := _own(name, rule, found))}
     return found
 
 
-def _own(name: str, rule: Entry, rules: list[Entry]) -> Entry:
-    own = {"stays": _stronger.stronger(name, rule["set"][name]), "beside": _stronger.beside(name)}
+def _own(name: str, rule: HeaderRule, rules: list[HeaderRule]) -> OwnValues | None:
+    """None: there are none."""
     inner = [
         other["pattern"]
         for other in rules
@@ -355,8 +502,12 @@ def _own(name: str, rule: Entry, rules: list[Entry]) -> Entry:
         and name in other["set"]
         and any(_below(path.lower(), outer.lower()) for path in other["paths"] for outer in rule["paths"])
     ]
-    own["inner"] = "|".join(f"(?:{pattern})" for pattern in inner)
-    return own if any(own.values()) else {}
+    own: OwnValues = {
+        "stays": _stronger.stronger(name, rule["set"][name]),
+        "beside": _stronger.beside(name),
+        "inner": "|".join(f"(?:{pattern})" for pattern in inner),
+    }
+    return own if any(own.values()) else None
 
 
 def _csp(policy: str, mode: str, report_uri: str) -> dict[str, str]:
@@ -368,23 +519,23 @@ def _csp(policy: str, mode: str, report_uri: str) -> dict[str, str]:
     return {"Content-Security-Policy" + ("-Report-Only" if mode == "report-only" else ""): policy}
 
 
-def variables(rules: list[Entry]) -> list[Entry]:
-    """The same rules by header, for a server that needs a variable for each: name, variable, and values by pattern.
+def variables(rules: list[HeaderRule]) -> list[HeaderVariable]:
+    """The same rules by header, for a server that needs a variable for each.
 
     The innermost path comes first, because there the first pattern that fits counts. A value that a backend's own may
     have a say in has a variable itself, which C(own) describes.
     """
-    found = []
+    found: list[HeaderVariable] = []
     for name in dict.fromkeys(name for rule in rules for name in rule["set"]):
         variable = name.lower().replace("-", "_")
-        values: list[Entry] = []
-        own: Entries = {}
+        values: list[HeaderValue] = []
+        own: dict[str, OwnVariable] = {}
         for rule in reversed(rules):
             if name in rule["set"]:
                 value = rule["set"][name]
-                own_values = rule["own"].get(name, {})
-                if own_values.get("stays") or own_values.get("beside"):
-                    known = {"variable": f"{variable}_{len(own) + 1}", "value": value, **own_values}
+                own_values = rule["own"].get(name)
+                if own_values and (own_values["stays"] or own_values["beside"]):
+                    known: OwnVariable = {"variable": f"{variable}_{len(own) + 1}", "value": value, **own_values}
                     value = "$kopano_" + own.setdefault(value, known)["variable"]
                 values.append({"pattern": rule["pattern"], "value": value})
         found.append({"name": name, "variable": variable, "values": values, "own": list(own.values())})
@@ -395,13 +546,13 @@ def _note(name: str) -> str:
     return "kopano_" + name.lower().replace("-", "_")
 
 
-def apache_notes(rules: list[Entry]) -> list[str]:
+def apache_notes(rules: list[HeaderRule]) -> list[str]:
     """The directives that note what an administrator's own directives said, in front of those of the rules."""
     names = dict.fromkeys(name for rule in rules for name, own in rule["own"].items() if own["stays"])
     return [f"Header always note {name} {_note(name)}" for name in names]
 
 
-def apache_headers(rule: Entry) -> list[str]:
+def apache_headers(rule: HeaderRule) -> list[str]:
     """The directives of a rule.
 
     Apache has two tables of headers, and C(always) names the second one. What a backend sends is in the first one; it
@@ -432,7 +583,7 @@ def apache_headers(rule: Entry) -> list[str]:
     return lines
 
 
-def hidden(components: list[Entry]) -> list[str]:
+def hidden(components: list[PresentComponent]) -> list[str]:
     """The headers of backends that nobody outside shall see."""
     return list(dict.fromkeys([*HIDDEN, *(name for entry in components for name in entry["headers"].get("unset", []))]))
 
@@ -446,20 +597,22 @@ _BACKEND_DOWN = [502, 503, 504]
 _USUAL_BODY = 1
 
 
-def probes(components: list[Entry], server: str, rules: list[Entry], healthy: bool = False) -> list[Entry]:
+def probes(
+    components: t.Sequence[PresentComponent], server: str, rules: t.Sequence[HeaderRule], healthy: bool = False
+) -> list[WebConfigProbe]:
     """What to ask the server before and after a change, as options of web_config.
 
     rules: the header rules of the components; healthy: the answer has to be that of a component that is well, whatever
     it was before.
     """
-    found = []
+    found: list[WebConfigProbe] = []
     for entry in components:
         probe = entry["probe"]
         if not probe:
             continue
         kept = entry["headers"].get("keep", [])
         sent = [rule["set"] for rule in rules if rule["pattern"] == entry["pattern"]]
-        asked: Entry = {"path": probe["path"], "keep": kept}
+        asked: WebConfigProbe = {"path": probe["path"], "keep": kept}
         if sent:
             asked["policy"] = sent[0]
         if any(name.lower().startswith("access-control-") for name in kept):

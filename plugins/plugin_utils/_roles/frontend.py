@@ -25,9 +25,159 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.components import (
+    HeaderRule,
+    HeaderVariable,
+    PresentComponent,
+    Route,
+    SiteComponent,
+    WebConfigProbe,
+)
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_data import ComponentData, Profile
 
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.engine import Result
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import (
+        FrontendInfo,
+        ServerInfo,
+        SnakeoilInfo,
+    )
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
+
+# The role's, by their names without C(frontend_); its argument spec says what each is. Beside them C(check_mode), and
+# C(certificate_result), what the role certificate has returned.
 Options = dict[str, t.Any]
-Info = dict[str, t.Any]
+
+
+class Setting(t.TypedDict):
+    """A setting of TLS, joined by colons, '' for none, and the option that decides it."""
+
+    value: str
+    option: str
+
+
+class TLSPolicy(t.TypedDict):
+    """What a server is to speak."""
+
+    protocols: list[str]
+    ciphers: Setting  # of TLS 1.2
+    ciphersuites: Setting  # of TLS 1.3
+    groups: Setting
+    prefer_server_ciphers: bool
+    tickets_off: bool
+
+
+class Site(t.TypedDict):
+    """What the site's template needs."""
+
+    names: list[str]
+    shadowed: list[str]  # further names that its plain side answers for
+    certificate: str  # this and the others are paths
+    certificate_key: str
+    certificate_rsa: str  # a second one, '' for none
+    certificate_rsa_key: str
+    warning: str
+    http2: str  # how it is switched on: directive, listen, or '' for not at all
+    ipv6: bool
+    acme_root: str  # '' for none
+    components: list[SiteComponent]
+    routes: list[Route]
+    landing: str  # where / is redirected to, '' for nowhere
+
+
+class Template(t.TypedDict):
+    """A file to render, as an element of web_config's option C(files)."""
+
+    path: str
+    template: str
+
+
+class Snippets(t.TypedDict):
+    """The files that virtual hosts include."""
+
+    tls: str
+    headers: str
+    http: str | None  # None without the redirect
+    variables: t.NotRequired[str]  # nginx
+
+
+class Policy(Snippets):
+    """The option C(policy) of web_config."""
+
+    merge_headers: bool
+    repair_ssl_on: bool
+    replace_stronger: list[str]
+
+
+class Enable(t.TypedDict):
+    """The option C(enable) of web_config."""
+
+    modules: list[str]
+    confs: list[str]
+    sites: list[str]
+
+
+class Disable(t.TypedDict):
+    """The option C(disable) of web_config."""
+
+    confs: list[str]
+
+
+class NoPlan(t.TypedDict):
+    """Why nothing can be done on a host, or is to be done there: one of the two is a text for the user."""
+
+    error: str
+    skip: str
+
+
+class PlanParts(t.TypedDict):
+    """What shall be on a host: for templates, and for web_config."""
+
+    skip: str  # ''
+    server: str
+    mode: str  # adopt, site
+    tls: TLSPolicy
+    hsts: str  # the header's value
+    headers: list[HeaderRule]
+    everywhere: dict[str, str]  # headers of every response
+    variables: list[HeaderVariable]
+    sent: list[str]  # names of all headers that are sent
+    hidden: list[str]  # names of headers that nobody sees
+    denied: list[str]  # regular expressions of paths
+    plain_only: list[str]  # names that are not redirected
+    has_both: bool  # whether a server block has TLS and port 80
+    https_suffix: str  # of a redirect's host: '', or a colon and the port
+    files: list[Template]
+    server_policy: str  # nginx: a file that the policy for TLS includes; else ''
+    policy: Policy
+    enable: Enable
+    disable: Disable
+    adopt: bool
+    probes: list[WebConfigProbe]
+    warning: str  # '' for none
+    header_notes: t.NotRequired[list[str]]  # Apache
+    site: t.NotRequired[Site]  # in site mode
+
+
+class Plan(PlanParts):
+    """A plan without anything against it."""
+
+    error: str  # ''
+
+
+class _Host(t.NamedTuple):
+    """The part of a host that is to be hardened."""
+
+    server: ServerInfo
+    vhosts: list[VhostInfo]  # of that server
+    foreign: list[VhostInfo]  # those of them that are not the site's
+    mode: str
+    site_file: str
+
+    @property
+    def apache(self) -> bool:
+        return self.server["server"] == "apache"
+
 
 # What browsers ask of a host before they put it on their preload lists.
 PRELOAD_MAX_AGE = 31536000
@@ -59,7 +209,7 @@ _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
 _REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
 
 
-def option_errors(options: Options, data: Info | None = None) -> list[str]:
+def option_errors(options: Options, data: ComponentData | None = None) -> list[str]:
     """What is wrong with the options themselves, one sentence each, beyond what the argument spec refuses.
 
     data: the role's data about components, by default from its file.
@@ -108,7 +258,7 @@ class Refused(Exception):
     """The host cannot get what the options ask for. The text is for the user and names the option."""
 
 
-def choose_server(info: Info) -> Info:
+def choose_server(info: FrontendInfo) -> ServerInfo:
     """The entry of C(servers) to harden: of several the one that runs, of several that run the one that serves TLS."""
     servers = {server["server"]: server for server in info["servers"]}
     if not servers:
@@ -120,18 +270,18 @@ def choose_server(info: Info) -> Info:
         raise Refused(str(error)) from error
 
 
-def version_of(server: Info) -> tuple[int, ...]:
+def version_of(server: ServerInfo) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", server["version"])[:3])
 
 
-def tls_policy(server: Info, options: Options, profile: Info) -> Info:
+def tls_policy(server: ServerInfo, options: Options, profile: Profile) -> TLSPolicy:
     """The TLS settings, each list with the option that decides it.
 
     The guideline's groups are narrowed to those that the host's OpenSSL knows; a list of the user's is left as it is,
     so that a wrong one is refused by the server and named.
     """
 
-    def setting(name: str, wanted: list[str]) -> Info:
+    def setting(name: str, wanted: list[str]) -> Setting:
         own = as_list(options["tls_" + name])
         return {"value": ":".join(own or wanted), "option": "frontend_tls_" + (name if own else "profile")}
 
@@ -166,7 +316,7 @@ def hsts(options: Options) -> str:
     return "; ".join(parts)
 
 
-def check_hsts(options: Options, plain: list[str], vhosts: list[Info], snakeoil: Info) -> None:
+def check_hsts(options: Options, plain: list[str], vhosts: list[VhostInfo], snakeoil: SnakeoilInfo | None) -> None:
     """Refuse what would make names unreachable for browsers. plain: names without TLS; vhosts: those with."""
     if not boolean(options["hsts_include_subdomains"]):
         return
@@ -174,7 +324,7 @@ def check_hsts(options: Options, plain: list[str], vhosts: list[Info], snakeoil:
     untrusted = {
         name: vhost["certificate"]
         for vhost in vhosts
-        if vhost["certificate"] and vhost["certificate"] == snakeoil.get("certificate")
+        if vhost["certificate"] and snakeoil and vhost["certificate"] == snakeoil["certificate"]
         for name in vhost["names"]
     }
     for name in plain:
@@ -191,7 +341,7 @@ def check_hsts(options: Options, plain: list[str], vhosts: list[Info], snakeoil:
         )
 
 
-def ssl_on(server: Info, info: Info, options: Options) -> str:
+def ssl_on(server: ServerInfo, info: FrontendInfo, options: Options) -> str:
     """A warning, or '': where nginx's directive ssl is, which newer versions refuse. Raises Refused where it is one."""
     places = [item["subject"] for item in info["findings"] if item["id"] == "frontend.nginx.ssl_on"]
     if not places or boolean(options["repair_ssl_on"]):
@@ -202,7 +352,7 @@ def ssl_on(server: Info, info: Info, options: Options) -> str:
     return f"{said}, with which nginx 1.25.1 and newer do not start"
 
 
-def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
+def plain_only(vhosts: t.Iterable[VhostInfo], names: t.Iterable[str]) -> list[str]:
     """Host names that only a plain virtual host on port 80 has: redirecting them would lead to another site."""
     vhosts = list(vhosts)
     secure = [name.lower() for vhost in vhosts if vhost["tls"] for name in vhost["names"]]
@@ -215,29 +365,29 @@ def plain_only(vhosts: t.Iterable[Info], names: t.Iterable[str]) -> list[str]:
     )
 
 
-def is_plain(vhost: Info) -> bool:
+def is_plain(vhost: VhostInfo) -> bool:
     """Whether it is what browsers reach without TLS."""
     return not vhost["tls"] and vhost["port"] == 80
 
 
-def has_both(vhosts: t.Iterable[Info]) -> bool:
+def has_both(vhosts: t.Iterable[VhostInfo]) -> bool:
     """Whether a server block has TLS and port 80: its plain side needs the policy for plain HTTP as well."""
     vhosts = list(vhosts)
     plain = {(vhost["file"], vhost["line"]) for vhost in vhosts if is_plain(vhost)}
     return any(vhost["tls"] and (vhost["file"], vhost["line"]) in plain for vhost in vhosts)
 
 
-def https_port(vhosts: t.Iterable[Info]) -> int:
+def https_port(vhosts: t.Iterable[VhostInfo]) -> int:
     """Where plain HTTP is redirected to: 443, or the lowest TLS port of a host that has none there."""
     ports = sorted({vhost["port"] for vhost in vhosts if vhost["tls"] and vhost["port"]})
     return 443 if 443 in ports or not ports else ports[0]
 
 
-def is_packaged(vhost: Info) -> bool:
+def is_packaged(vhost: VhostInfo) -> bool:
     return os.path.basename(vhost["file"]).startswith(PACKAGED_VHOSTS)
 
 
-def choose_mode(vhosts: t.Iterable[Info], wanted: str, site_file: str) -> str:
+def choose_mode(vhosts: t.Iterable[VhostInfo], wanted: str, site_file: str) -> str:
     """C(adopt) or C(site). A host that has this role's site keeps it, whatever else is there by now."""
     if wanted != "auto":
         return wanted
@@ -245,7 +395,7 @@ def choose_mode(vhosts: t.Iterable[Info], wanted: str, site_file: str) -> str:
     return "site" if os.path.basename(site_file) in names or not names else "adopt"
 
 
-def site_path(server: Info) -> str:
+def site_path(server: ServerInfo) -> str:
     suffix = server["sites"]["suffixes"][0]
     return os.path.join(server["sites"]["available_dir"], SITE + suffix)
 
@@ -262,28 +412,30 @@ def with_installed(options: Options) -> Options:
     return found
 
 
-def certificate(info: Info, vhosts: list[Info], options: Options) -> tuple[str, str, str]:
+def certificate(info: FrontendInfo, vhosts: list[VhostInfo], options: Options) -> tuple[str, str, str]:
     """Certificate and key of the site as paths, and a warning or ''."""
     if options["tls_certificate"]:
         return options["tls_certificate"], options["tls_certificate_key"], ""
-    snakeoil = info["snakeoil"] or {}
+    snakeoil = info["snakeoil"]
+    nobodys = snakeoil["certificate"] if snakeoil else None
     used = [(vhost["certificate"], vhost["key"]) for vhost in vhosts if vhost["tls"] and vhost["certificate"]]
-    used = [pair for pair in used if pair[0] != snakeoil.get("certificate")] + used
+    used = [pair for pair in used if pair[0] != nobodys] + used
     if used:
         found = used[0][0], used[0][1] or used[0][0]
     elif snakeoil:
         found = snakeoil["certificate"], snakeoil["key"]
     else:
         raise Refused("frontend_tls_certificate: '' leaves the choice to this host, which has no certificate; name one")
-    untrusted = found[0] == snakeoil.get("certificate")
+    untrusted = found[0] == nobodys
     warning = f"frontend_tls_certificate is empty: {found[0]} is used, which nobody trusts"
     return (*found, warning if untrusted else "")
 
 
-def _with_php(components: list[Info], options: Options, info: Info, server: Info) -> list[Info]:
-    """The components with what runs PHP for each: the path of a socket, or '' for mod_php."""
+def _with_php(
+    components: list[PresentComponent], options: Options, info: FrontendInfo, server: ServerInfo
+) -> list[SiteComponent]:
     php = options["php"] or info["php"]["socket"] or ("mod_php" if info["php"]["module"] else "")
-    found = []
+    found: list[SiteComponent] = []
     for component in components:
         runs = (component["target"] or php) if component["kind"] == "php" else ""
         if component["kind"] == "php" and (not runs or (server["server"] == "nginx" and runs == "mod_php")):
@@ -291,13 +443,18 @@ def _with_php(components: list[Info], options: Options, info: Info, server: Info
                 f"frontend_php: {options['php']!r} leaves {server['server']} without a PHP-FPM socket for "
                 f"{component['title']}"
             )
-        found.append(dict(component, php_socket="" if runs == "mod_php" else runs))
+        found.append({**component, "php_socket": "" if runs == "mod_php" else runs})
     return found
 
 
 def site(
-    server: Info, info: Info, options: Options, components: list[Info], vhosts: list[Info], foreign: list[Info]
-) -> Info:
+    server: ServerInfo,
+    info: FrontendInfo,
+    options: Options,
+    components: list[PresentComponent],
+    vhosts: list[VhostInfo],
+    foreign: list[VhostInfo],
+) -> Site:
     """What the site's template needs. vhosts: those of the server; foreign: those of them that are not the site's."""
     names = as_list(options["server_names"])
     if not names:
@@ -311,7 +468,7 @@ def site(
             f"frontend_mode: {options['mode']} comes to site mode, whose virtual hosts are for every address; those at "
             f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
         )
-    components = _with_php(components, options, info, server)
+    with_php = _with_php(components, options, info, server)
     options = with_installed(options)
     chosen = certificate(info, vhosts, options)
     return {
@@ -329,13 +486,13 @@ def site(
         "http2": http2(server) if boolean(options["http2"]) else "",
         "ipv6": info["os"]["ipv6"],
         "acme_root": options["acme_root"],
-        "components": components,
-        "routes": _roles_components.routes(components),
-        "landing": next((component["landing"] for component in components if component["landing"]), ""),
+        "components": with_php,
+        "routes": _roles_components.routes(with_php),
+        "landing": next((component["landing"] for component in with_php if component["landing"]), ""),
     }
 
 
-def http2(server: Info) -> str:
+def http2(server: ServerInfo) -> str:
     """How HTTP/2 is switched on: C(directive), C(listen) for a parameter of nginx's listen, or '' for not at all."""
     features = server["features"]
     if server["server"] == "nginx":
@@ -345,14 +502,17 @@ def http2(server: Info) -> str:
     return "directive" if features["http2"] and usable else ""
 
 
-def plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+def plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], data: ComponentData) -> Plan | NoPlan:
     """Everything that the role's templates and its call of web_config need.
 
-    info is the answer of frontend_info, options are the role's by their names without C(frontend_), profiles and data
-    are the role's data files. C(error) and C(skip) are texts for the user, empty when there is nothing to say.
+    info is the answer of frontend_info, profiles and data are the role's data files. C(error) and C(skip) are texts for
+    the user; where one of them is not empty, there is nothing else.
     """
     try:
-        return dict(_plan(info, options, profiles, data), error="")
+        reason = _skips(info, options)
+        if reason:
+            return {"skip": reason, "error": ""}
+        return {**_plan(info, options, profiles, data), "error": ""}
     except Refused as error:
         return {"error": str(error), "skip": ""}
 
@@ -370,86 +530,110 @@ def installs(options: Options) -> bool:
     return options["check_mode"] and boolean(options["install"]) and bool(as_list(options["server_names"]))
 
 
-def _plan(info: Info, options: Options, profiles: Info, data: Info) -> Info:
+def _skips(info: FrontendInfo, options: Options) -> str:
+    """Why there is nothing to be done on a host, or ''."""
     if info["managed_by"] in _MANAGERS:
-        return {"skip": _MANAGERS[info["managed_by"]]}
+        return _MANAGERS[info["managed_by"]]
     if not info["servers"] and installs(options):
-        return {"skip": "would install a web server; what comes after that cannot be rehearsed before it is there"}
+        return "would install a web server; what comes after that cannot be rehearsed before it is there"
+    return ""
+
+
+def _plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], data: ComponentData) -> PlanParts:
+    host = _host(info, options)
+    components = _components(info, options, data, host.mode)
+    result = _for_both_modes(host, options, profiles[options["tls_profile"]], data, components)
+    if host.apache:
+        rules = result["headers"]
+        result["header_notes"] = _roles_components.apache_notes(rules)
+        result["headers"] = [{**rule, "lines": _roles_components.apache_headers(rule)} for rule in rules]
+        _add_banner(result, host.server)
+    else:
+        result["warning"] = ssl_on(host.server, info, options)
+    check_hsts(options, result["plain_only"], [vhost for vhost in host.vhosts if vhost["tls"]], info["snakeoil"])
+    if host.mode == "site":
+        _add_site(result, host, info, options, components)
+    else:
+        # Whatever they answer now, they have to answer afterwards.
+        result["probes"] += _roles_components.probes(components, host.server["server"], result["headers"])
+    return result
+
+
+def _host(info: FrontendInfo, options: Options) -> _Host:
     server = choose_server(info)
-    apache = server["server"] == "apache"
     vhosts = [vhost for vhost in info["vhosts"] if vhost["server"] == server["server"]]
     site_file = site_path(server)
     foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
-    mode = choose_mode(vhosts, options["mode"], site_file)
-    redirect = boolean(options["http_redirect"])
-    components = _roles_components.present(
+    return _Host(server, vhosts, foreign, choose_mode(vhosts, options["mode"], site_file), site_file)
+
+
+def _components(info: FrontendInfo, options: Options, data: ComponentData, mode: str) -> list[PresentComponent]:
+    return _roles_components.present(
         _roles_components.merged(data, options),
         {component["name"]: component for component in info["components"]},
         options["components_extra"],
         as_list(options["components"]) if mode == "site" else [],
     )
+
+
+def _for_both_modes(
+    host: _Host, options: Options, profile: Profile, data: ComponentData, components: list[PresentComponent]
+) -> PlanParts:
+    """What does not depend on the mode, and with Apache not on what only that has."""
+    server, port = host.server, https_port(host.vhosts)
+    kinds = ("tls", "headers", "http") if host.apache else ("tls", "server", "headers", "http", "variables")
+    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
     replaces = as_list(options["replace_stronger"])
     rules = _roles_components.headers(
         components, data["permissions"], options["csp"], options["csp_report_uri"], "headers" in replaces
     )
-    kinds = ("tls", "headers", "http") if apache else ("tls", "server", "headers", "http", "variables")
-    snippets = {name: os.path.join(server["policy_dir"], name + ".conf") for name in kinds}
-    files = [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()]
     variables = _roles_components.variables(rules)
-    result = {
+    denied = [path for entry in components for path in entry["denied"]]
+    return {
         "skip": "",
         "server": server["server"],
-        "mode": mode,
-        "tls": tls_policy(server, options, profiles[options["tls_profile"]]),
+        "mode": host.mode,
+        "tls": tls_policy(server, options, profile),
         "hsts": hsts(options),
         "headers": rules,
         "everywhere": _roles_components.EVERYWHERE,
         "variables": variables,
         "sent": [HSTS, *_roles_components.EVERYWHERE, *(header["name"] for header in variables)],
         "hidden": _roles_components.hidden(components),
-        "denied": [path for entry in components for path in entry["denied"]]
-        if boolean(options["deny_internal"])
-        else [],
-        "plain_only": plain_only(foreign, as_list(options["server_names"])),
-        "has_both": has_both(vhosts),
-        "https_suffix": "" if https_port(vhosts) == 443 else f":{https_port(vhosts)}",
-        "files": files,
+        "denied": denied if boolean(options["deny_internal"]) else [],
+        "plain_only": plain_only(host.foreign, as_list(options["server_names"])),
+        "has_both": has_both(host.vhosts),
+        "https_suffix": "" if port == 443 else f":{port}",
+        "files": [{"path": path, "template": f"{server['server']}/{name}.conf.j2"} for name, path in snippets.items()],
         # nginx: what the policy for TLS includes, so that a virtual host that keeps a setting of its own can as well.
-        "server_policy": snippets.pop("server", ""),
-        # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
-        "policy": dict(
-            snippets,
-            http=snippets["http"] if redirect else None,
-            merge_headers=server["features"].get("add_header_inherit", False),
-            repair_ssl_on=boolean(options["repair_ssl_on"]),
-            replace_stronger=replaces,
-        ),
-        "enable": {"modules": ["ssl", "headers", "rewrite"] if apache else [], "confs": [], "sites": []},
+        "server_policy": snippets.get("server", ""),
+        "policy": _policy(snippets, server, options),
+        "enable": {"modules": ["ssl", "headers", "rewrite"] if host.apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},
         "adopt": True,
         "probes": list(options["probes"]),
         "warning": "",
     }
-    if apache:
-        result["header_notes"] = _roles_components.apache_notes(rules)
-        result["headers"] = [dict(rule, lines=_roles_components.apache_headers(rule)) for rule in rules]
-        _add_banner(result, server)
-    else:
-        result["warning"] = ssl_on(server, info, options)
-    check_hsts(options, result["plain_only"], [vhost for vhost in vhosts if vhost["tls"]], info["snakeoil"] or {})
-    if mode == "site":
-        packaged = [vhost for vhost in foreign if is_packaged(vhost)]
-        foreign = [vhost for vhost in foreign if not is_packaged(vhost)]
-        _add_site(result, site(server, info, options, components, vhosts, foreign), server, site_file)
-        result["disable"]["confs"] = [PACKAGED_VHOSTS] if apache and packaged else []
-        result["adopt"] = any(vhost["tls"] for vhost in foreign)
-    else:
-        # Whatever they answer now, they have to answer afterwards.
-        result["probes"] += _roles_components.probes(components, server["server"], rules)
-    return result
 
 
-def _add_banner(result: Info, server: Info) -> None:
+def _policy(paths: dict[str, str], server: ServerInfo, options: Options) -> Policy:
+    snippets: Snippets = {
+        "tls": paths["tls"],
+        "headers": paths["headers"],
+        # Without the redirect nothing includes http.conf any more. The file stays, for who still read it would break.
+        "http": paths["http"] if boolean(options["http_redirect"]) else None,
+    }
+    if "variables" in paths:
+        snippets["variables"] = paths["variables"]
+    return {
+        **snippets,
+        "merge_headers": server["features"].get("add_header_inherit", False),
+        "repair_ssl_on": boolean(options["repair_ssl_on"]),
+        "replace_stronger": as_list(options["replace_stronger"]),
+    }
+
+
+def _add_banner(result: PlanParts, server: ServerInfo) -> None:
     """How much Apache says about itself counts for the whole server, so it is no part of what virtual hosts include."""
     confs = server["confs"]
     name = BANNER + confs["suffixes"][0]
@@ -457,33 +641,45 @@ def _add_banner(result: Info, server: Info) -> None:
     result["enable"]["confs"] = [BANNER]
 
 
-def _add_site(result: Info, wanted: Info, server: Info, site_file: str) -> None:
+def _add_site(
+    result: PlanParts, host: _Host, info: FrontendInfo, options: Options, components: list[PresentComponent]
+) -> None:
+    server = host.server
+    packaged = [vhost for vhost in host.foreign if is_packaged(vhost)]
+    foreign = [vhost for vhost in host.foreign if not is_packaged(vhost)]
+    wanted = site(server, info, options, components, host.vhosts, foreign)
     result["site"] = wanted
     result["warning"] = "; ".join(filter(None, (result["warning"], wanted["warning"])))
     result["https_suffix"] = ""
-    result["files"].append({"path": site_file, "template": server["server"] + "/site.conf.j2"})
+    result["files"].append({"path": host.site_file, "template": server["server"] + "/site.conf.j2"})
     result["enable"]["sites"] = [SITE]
+    result["disable"]["confs"] = [PACKAGED_VHOSTS] if host.apache and packaged else []
+    result["adopt"] = any(vhost["tls"] for vhost in foreign)
+    probes = _roles_components.probes(wanted["components"], server["server"], result["headers"], healthy=True)
+    result["probes"] += [{**probe, "server_name": wanted["names"][0], "port": 443} for probe in probes]
+    if host.apache:
+        result["enable"]["modules"] += _site_modules(wanted)
+
+
+def _site_modules(wanted: Site) -> list[str]:
+    """The modules of Apache that the site needs beside those of the policy."""
     components = wanted["components"]
-    result["probes"] += [
-        {**probe, "server_name": wanted["names"][0], "port": 443}
-        for probe in _roles_components.probes(components, server["server"], result["headers"], healthy=True)
+    return [
+        *("alias", "dir"),
+        *(["proxy_fcgi"] if any(component["php_socket"] for component in components) else []),
+        *(["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []),
+        *(["proxy_wstunnel"] if any(component["websocket"] for component in components) else []),
+        *(["http2"] if wanted["http2"] else []),
     ]
-    if server["server"] == "apache":
-        modules = result["enable"]["modules"]
-        modules += ["alias", "dir"]
-        modules += ["proxy_fcgi"] if any(component["php_socket"] for component in components) else []
-        modules += ["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []
-        modules += ["proxy_wstunnel"] if any(component["websocket"] for component in components) else []
-        modules += ["http2"] if wanted["http2"] else []
 
 
 _SHOWN = 3  # of several, so that a line can be read
 
 
-def strength_lines(result: Info) -> list[str]:
+def strength_lines(result: Result) -> list[str]:
     """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
     kept = [
-        f"{(entry['names'] or [entry['file']])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
+        f"{(entry['names'] or [entry['file'] or ''])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
         for entry in result.get("kept", [])
     ]
     weakened = [

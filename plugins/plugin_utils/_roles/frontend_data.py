@@ -18,30 +18,55 @@ from pathlib import Path
 
 import yaml
 
-Info = dict[str, t.Any]
-
 FOLDER = Path(__file__).parents[3] / "roles" / "frontend" / "data"
 
 
+class Profile(t.TypedDict):
+    """The settings of a TLS profile, by OpenSSL's names. ciphers are those of TLS 1.2, ciphersuites those of 1.3."""
+
+    protocols: list[str]
+    ciphers: list[str]
+    ciphersuites: list[str]
+    groups: list[str]
+
+
+class ComponentData(t.TypedDict):
+    """components by their names, what an entry has that says nothing, and the features that pages can be refused."""
+
+    components: dict[str, dict[str, t.Any]]
+    defaults: dict[str, t.Any]
+    permissions: list[str]
+
+
+class FamilyPackages(t.TypedDict):
+    """The packages of each web server in a family of distributions. use: the package manager's module."""
+
+    use: str
+    apache: list[str]
+    nginx: list[str]
+
+
 @functools.cache
-def profiles() -> Info:
+def profiles() -> dict[str, Profile]:
     """The TLS profiles by their names."""
-    return _read("guideline")
-
-
-@functools.cache
-def components() -> Info:
-    """C(components) by their names, their C(defaults), and C(permissions)."""
-    return _read("components")
-
-
-@functools.cache
-def packages() -> Info:
-    """By family of distributions C(use), the package manager's module, and for each server its packages."""
-    return _read("packages")
-
-
-def _read(name: str) -> Info:
-    with (FOLDER / f"{name}.yml").open(encoding="utf-8") as stream:
-        found: Info = yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    found: dict[str, Profile] = _read("guideline")
     return found
+
+
+@functools.cache
+def components() -> ComponentData:
+    """What is known of Kopano's components."""
+    found: ComponentData = _read("components")
+    return found
+
+
+@functools.cache
+def packages() -> dict[str, FamilyPackages]:
+    """The packages by family of distributions."""
+    found: dict[str, FamilyPackages] = _read("packages")
+    return found
+
+
+def _read(name: str) -> t.Any:
+    with (FOLDER / f"{name}.yml").open(encoding="utf-8") as stream:
+        return yaml.load(stream, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe

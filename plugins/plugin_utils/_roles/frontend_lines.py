@@ -16,25 +16,35 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
-Info = dict[str, t.Any]
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import Difference
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction.engine import Result
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend import NoPlan, Plan
+
+    class Outcome(Result):
+        """What web_config returns, and what led to it. With C(skip) in the plan there is nothing else but that."""
+
+        plan: t.NotRequired[Plan | NoPlan]  # none where everything was restored
 
 
-def lines(result: Info, check_mode: bool) -> list[str]:
-    """The summary first; then what is kept or became weaker, and each endpoint's grade before and after.
-
-    result: of C(web_config), with the C(plan) that led to it; without one everything was restored.
-    """
+def lines(result: Outcome, check_mode: bool) -> list[str]:
+    """The summary first; then what is kept or became weaker, and each endpoint's grade before and after."""
     plan = result.get("plan")
     if plan is None:
         verb = "would restore" if check_mode else "restored"
         return [" ".join([verb, *(_path(entry) for entry in result.get("diff") or [])])]
     if plan["skip"]:
         return [plan["skip"]]
-    grades = (result.get("rehearsal") or {}).get("grades") or []
-    return [_changes(result, plan, check_mode), *_frontend.strength_lines(result), *_verify.predicted(grades)]
+    rehearsal = result.get("rehearsal")
+    grades = rehearsal.get("grades", []) if rehearsal else []
+    return [
+        _changes(result, t.cast("Plan", plan), check_mode),
+        *_frontend.strength_lines(result),
+        *_verify.predicted(grades),
+    ]
 
 
-def _changes(result: Info, plan: Info, check_mode: bool) -> str:
+def _changes(result: Outcome, plan: Plan, check_mode: bool) -> str:
     verb = "would change" if check_mode else "changed"
     outcome = "nothing was written" if check_mode else f"transaction {result['transaction']}"
     paths = " ".join(dict.fromkeys(_short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))))
@@ -44,11 +54,11 @@ def _changes(result: Info, plan: Info, check_mode: bool) -> str:
     return "; ".join([*parts, *([plan["warning"]] if plan["warning"] else [])])
 
 
-def _path(entry: Info) -> str:
-    return str(entry["after_header"]).partition(" ")[0]
+def _path(entry: Difference) -> str:
+    return entry["after_header"].partition(" ")[0]
 
 
-def _short_paths(diff: t.Iterable[Info], policy: str) -> t.Iterator[str]:
+def _short_paths(diff: t.Iterable[Difference], policy: str) -> t.Iterator[str]:
     """Without /etc/SERVER, the policy's own files as one word, and the marks of Debian's a2enmod not at all."""
     for path in map(_path, diff):
         if path.startswith(f"{policy}/"):
@@ -57,7 +67,7 @@ def _short_paths(diff: t.Iterable[Info], policy: str) -> t.Iterator[str]:
             yield re.sub(r"^/etc/[^/]+/", "", path)
 
 
-def _rehearsal(result: Info) -> str:
+def _rehearsal(result: Outcome) -> str:
     rehearsal = result["rehearsal"]
     if not rehearsal:
         return "off"

@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
     from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
     from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.certificate import CertificateFact
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.updates import UpdatesFact
@@ -42,7 +43,7 @@ class HostParts(t.TypedDict, total=False):
     """What the host returned when it was queried, as far as it is known and still true."""
 
     updates: UpdateStatus | FailedPart
-    frontend: Info
+    frontend: FrontendInfo | FailedPart
     certificates: Results | FailedPart
     web_config: Info | None
 
