@@ -24,6 +24,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._caa.publish import ServerState
     from ansible_collections.kopano.hardening.plugins.module_utils._caa.record_sets import CaaInfo, ReturnedSet
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
 
 Info = dict[str, t.Any]
 
@@ -163,7 +164,7 @@ def _plain(name: str) -> str:
     return name.lower().rstrip(".")
 
 
-def asked(info: Info, read: t.Iterable[_certificate_info.Result], options: Info) -> Request:
+def asked(info: FrontendInfo, read: t.Iterable[_certificate_info.Result], options: Info) -> Request:
     """What one host wants to know.
 
     info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.

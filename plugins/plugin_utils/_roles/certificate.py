@@ -29,6 +29,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.self_signed import Place
     from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
     from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
 
 Info = dict[str, t.Any]
 
@@ -209,17 +210,22 @@ def _acme_errors(options: Info) -> list[str]:
 # --- which certificates ----------------------------------------------------------------------------------------------
 
 
-def served_names(info: Info) -> list[str]:
+def served_names(info: FrontendInfo) -> list[str]:
     """The names of a host's TLS virtual hosts that a client could request, the first one first."""
     return _names.names(info["vhosts"])
 
 
-def served(info: Info, site: Info | None = None) -> list[ServedCertificate]:
+def served(info: FrontendInfo, site: Info | None = None) -> list[ServedCertificate]:
     """The certificates of a host's TLS virtual hosts, with the names that each is for. site: the one of the role
     frontend's plan, where a dry run has not deployed it."""
     vhosts = list(info["vhosts"])
     if site:
-        own = {"tls": True, "certificate": site["certificate"], "key": site["certificate_key"], "names": site["names"]}
+        own: t.Any = {
+            "tls": True,
+            "certificate": site["certificate"],
+            "key": site["certificate_key"],
+            "names": site["names"],
+        }
         vhosts.insert(0, own)
     return _names.certificates(vhosts)
 

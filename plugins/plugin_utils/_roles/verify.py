@@ -18,6 +18,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 
+if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+
 if t.TYPE_CHECKING:  # The prober would be loaded wherever this is.
     from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Limit, Result
     from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import Endpoint
@@ -113,7 +116,7 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
     return found
 
 
-def asked(info: Info, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Asked:
+def asked(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Asked:
     """What to ask of a host.
 
     info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
