@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
 
     def _record(self, options: Info, variables: Info) -> Info:
         """Keep what a rescue is told by Ansible."""
-        failed = plain(self._templar.template(variables["ansible_failed_result"]))
+        failed = plain(variables["ansible_failed_result"])
         task = variables["ansible_failed_task"]["name"]
         message = "; ".join(map(str, failed.get("bad") or [failed.get("msg") or "it failed"]))
         failure: Failure = {

@@ -14,6 +14,8 @@ import json
 import time
 import typing as t
 
+from ansible.utils.unsafe_proxy import wrap_var
+
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
@@ -93,7 +95,9 @@ class ActionModule(RoleAction):
             "probes": plan["probes"],
         }
         server = {**options, "server": plan["server"]}
-        result = self._web_config({**variables, "plan": plan}, arguments, server, host.get("web_config"))
+        # The plan has text of the host, such as paths of its configuration, which must not be taken for templates.
+        known = {**variables, "plan": wrap_var(plan)}
+        result = self._web_config(known, arguments, server, host.get("web_config"))
         return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
     def _install(self, info: FrontendInfo, options: Info, variables: Info) -> bool:

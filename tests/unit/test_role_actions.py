@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
@@ -272,6 +273,54 @@ def test_no_server_is_installed_where_its_packages_are_not_known(check_mode):
     variables = {"frontend_server_names": ["mail.example.com"]}
     with pytest.raises(_action.RoleError, match=r"^frontend_install: true .* Arch Linux"):
         action.act(action.options(variables), variables)
+
+
+# The role's own templates by Ansible's own lookup, in a process of its own: Ansible sets up its plugins once only.
+RENDER = """
+import json, sys, types
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+init_plugin_loader([sys.argv[1]])
+sys.path.insert(0, sys.argv[2])
+from tests.unit import role_frontend
+from ansible_collections.kopano.hardening.plugins.action import frontend
+
+class Action(frontend.ActionModule):
+    def __init__(self):
+        self._loader = DataLoader()
+        self._loader.set_basedir(str(role_frontend.ROLE))
+        self._templar = Templar(loader=self._loader)
+        self._task = types.SimpleNamespace(check_mode=True, args={"part": "deploy"})
+        self._task.copy = lambda: types.SimpleNamespace()
+        self._connection = self._play_context = self._shared_loader_obj = None
+        secure = role_frontend.vhost(sys.argv[3], names=["a.test"], certificate=sys.argv[4], key=sys.argv[4])
+        self.info = {**role_frontend.host(sys.argv[3], "debian"), "vhosts": [secure]}
+
+    def _execute_module(self, *_arguments, **_keywords):
+        return {"frontend": self.info}
+
+frontend.WebConfig.__mro__[1].run = lambda *_arguments, **_keywords: {}
+frontend.WebConfigOnce._transaction = lambda _self, arguments, _variables: print(json.dumps(arguments)) or {}
+action = Action()
+options = action.options({"frontend_mode": "site", "frontend_server_names": ["a.test"]})
+result = action.act(options, {"ansible_managed": "", "ansible_search_path": [str(role_frontend.ROLE)]})
+assert not result.get("failed"), result
+"""
+
+
+@pytest.mark.parametrize("server", ["apache", "nginx"])
+def test_text_of_a_host_is_no_template(server):
+    """It would be evaluated on the controller, with ansible-core before 2.19."""
+    text = "/etc/{{ 6 * 7 }}.pem"
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", RENDER, COLLECTIONS, root, server, text], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    contents = [file["content"] for file in json.loads(done.stdout)["files"]]
+    assert any(text in content for content in contents)
+    assert not any("/etc/42.pem" in content for content in contents)
 
 
 def test_a_part_that_there_is_none_is_refused():
