@@ -972,6 +972,18 @@ def test_hosts_that_are_not_there_are_not_forgotten():
     assert by_name["web1"]["reasons"] == ["nothing was checked"]
 
 
+def test_hosts_that_pass_with_failures_are_counted():
+    """Numbers and words do not contradict each other where the policy is lenient."""
+    hosts = {"web1": bed.fine(), "web2": findings(bed.finding("caa.none", "a.test", severity="fail"))}
+    report = bed.build(hosts, fail_on=[])
+    assert report["summary"]["passed"] == ["web1", "web2"]
+    assert "2 of 2 hosts pass, 1 of them with failures that report_fail_on does not count" in text_of(report)
+    page = _files.render(report, ["html"])["index.html"]
+    assert "1 with failures that the policy does not count" in page
+    strict = bed.build(hosts)
+    assert "does not count" not in text_of(strict) + _files.render(strict, ["html"])["index.html"]
+
+
 @pytest.mark.parametrize("fail_on", [["fail"], []])
 def test_a_host_of_which_nothing_was_checked_does_not_pass(fail_on):
     """Whatever the policy is: it has nothing to judge."""

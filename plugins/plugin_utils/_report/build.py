@@ -469,6 +469,12 @@ def _grade_reasons(
     return []
 
 
+def passed_with_failures(report: Report) -> list[str]:
+    """The hosts that pass although something failed there, which the policy does not count."""
+    passed = set(report["summary"]["passed"])
+    return [entry["name"] for entry in report["hosts"] if entry["name"] in passed and entry["counts"]["fail"]]
+
+
 def first_fix(entry: Host) -> Marked | None:
     """The most important finding of a host of the report that is neither waived nor only worth knowing."""
     return next((item for item in entry["findings"] if not item["waived"] and item["severity"] != "info"), None)

@@ -64,6 +64,7 @@ def render(report: Report) -> str:
         titles={key: entry.title for key, entry in _findings.catalogue().items()},
         certificates=_certificate_bars(report),
         supports=_support_bars(report),
+        lenient=_build.passed_with_failures(report),
         trend=_trend(report),
     )
 

@@ -70,6 +70,8 @@ def first_words(entry: Host) -> str:
 def _totals(report: Report) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
     numbers = [f"{len(summary['passed'])} of {summary['hosts']} hosts pass"]
+    lenient = _build.passed_with_failures(report)
+    numbers += [f"{len(lenient)} of them with failures that report_fail_on does not count"] if lenient else []
     rest = (
         (summary["failed"], "failed"),
         (summary["unreachable"], "unreachable"),
