@@ -351,3 +351,26 @@ def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls
     known = Action().query(variables, "frontend")
     assert known["frontend"]["servers"] == (["now"] if calls else ["earlier"])
     assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto"}})] * calls
+
+
+OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": ""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "errors"),
+    [
+        ({}, []),
+        ({"ca_file": __file__, "endpoints": [{"host": "a.test"}, {"port": 993}]}, []),
+        (
+            {"timeout": 0, "concurrency": -1},
+            ["verify_timeout: 0 is less than 1", "verify_concurrency: -1 is less than 1"],
+        ),
+        ({"endpoints": [{}, {"port": 70000}]}, ["verify_endpoints[1].port: 70000 is not a port"]),
+        (
+            {"ca_file": "/nowhere.pem"},
+            ["verify_ca_file: '/nowhere.pem' cannot be read on the controller: No such file or directory"],
+        ),
+    ],
+)
+def test_options_that_cannot_work_are_refused_by_name_and_value(changes, errors):
+    assert _verify.option_errors({**OPTIONS, **changes}) == errors

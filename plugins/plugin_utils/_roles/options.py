@@ -23,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import cer
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 ROLES = Path(__file__).parents[3] / "roles"
 # The step of the checklist that a role is for. The report is for all of them.
@@ -34,6 +35,7 @@ CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {
     "frontend": _frontend.option_errors,
     "report": _roles_report.option_errors,
     "updates": _roles_updates.option_errors,
+    "verify": _verify.option_errors,
 }
 # Options of other roles that a role uses where its own say nothing. They keep their whole names.
 OF_OTHERS = {

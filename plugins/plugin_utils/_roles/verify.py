@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 import typing as t
 
@@ -90,6 +91,28 @@ class Told(t.TypedDict):
     score: int | None
     caps: list[Limit]
     warnings: list[Limit]
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def option_errors(options: Info) -> list[str]:
+    """What is wrong with the role's options, one sentence each."""
+    errors = [
+        f"verify_{name}: {options[name]} is less than 1" for name in ("timeout", "concurrency") if options[name] < 1
+    ]
+    for number, endpoint in enumerate(options["endpoints"]):
+        port = endpoint.get("port", 443)
+        if not 0 < port < 65536:
+            errors.append(f"verify_endpoints[{number}].port: {port} is not a port")
+    path = os.path.expanduser(options["ca_file"])
+    if path:
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            errors.append(f"verify_ca_file: {path!r} cannot be read on the controller: {error.strerror}")
+    return errors
 
 
 # --- what to ask -----------------------------------------------------------------------------------------------------
