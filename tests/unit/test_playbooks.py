@@ -65,7 +65,7 @@ class ActionModule(ActionBase):
         with open(os.environ["QUERIED"], "a") as log:
             log.write(task_vars["inventory_hostname"] + "\\n")
         frontend = {"servers": ["one"], "findings": []}
-        return {"changed": False, **host_fact.update(task_vars, host={"frontend": frontend})}
+        return {"changed": False, **host_fact.update(task_vars, host={"frontend": frontend}, frontend={})}
 """
 
 

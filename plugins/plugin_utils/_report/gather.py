@@ -34,7 +34,8 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     given: Given = {"state": "ok", "findings": [], "results": [], "asked": [], "proven": [], "sources": []}
     _updates(given, host.get("updates"))
     _certificate(given, fact.get("certificate"), host.get("certificates"))
-    _frontend(given, host.get("frontend"))
+    if "frontend" in fact or "verify" in fact or fact.get("failures"):
+        _frontend(given, host.get("frontend"))
     _verify(given, fact.get("verify"))
     _caa(given, fact.get("caa"), variables)
     given["failures"] = [
@@ -75,6 +76,7 @@ def _certificate(given: Given, kept: t.Mapping[str, t.Any] | None, queried: t.Ma
 
 
 def _frontend(given: Given, result: t.Mapping[str, t.Any] | None) -> None:
+    """The configuration, where a role is about it: others only query which names and certificates there are."""
     if result is None:
         return
     given["asked"].append(2)
