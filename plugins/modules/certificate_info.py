@@ -50,7 +50,7 @@ options:
   names:
     description:
       - Every name that is served, C(autodiscover) ones included, or addresses. A wildcard covers one label.
-      - Without any, it is not looked at what the certificate is for.
+      - Without any, the names of the certificate are not checked.
     type: list
     elements: str
     default: []

@@ -53,7 +53,7 @@ options:
       - C(proven) has the steps that were looked at and that pass if there is no finding, beside those that C(results)
         and C(updates) show.
       - C(sources) has what was looked at, by the first words of findings' ids such as V(caa), beside those that
-        findings, C(results) and C(updates) show. What was not looked at is neither new nor gone in the trend.
+        findings, C(results) and C(updates) show. What was not checked is neither new nor gone in the trend.
       - C(minimum_grade) is the grade that is wanted for the host. With C(ignore_trust) the grade counts that a trusted
         certificate would get, and findings about trust are waived.
       - With C(pending) the host is about to be changed, and does not fail for what it is before.

@@ -480,7 +480,7 @@ def test_redirects_within_the_name_are_followed(web, monkeypatch):
 def test_every_address_has_to_answer_but_those_that_nobody_here_can_reach(web, monkeypatch):
     web.pages[TOKEN] = (200, {}, b"content")
     assert (
-        "127.0.0.2, where the name leads to, does not answer"
+        "127.0.0.2, where the name leads to, does not respond"
         in look(web, monkeypatch, "127.0.0.1", "127.0.0.2")["error"]
     )
 
@@ -517,7 +517,7 @@ def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, the
         began = time.monotonic()
         (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
         assert time.monotonic() - began < _acme_preflight.WAITS * 0.1 + SLACK
-    assert "does not answer" in entry["error"] and "timed out" in entry["error"]
+    assert "does not respond" in entry["error"] and "timed out" in entry["error"]
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1",) * 400, ("127.0.0.1",)])

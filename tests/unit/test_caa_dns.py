@@ -430,7 +430,7 @@ def bad_tag(wire):
         ("SERVFAIL whatever is asked", changed(rcode=dns.rcode.SERVFAIL), "SERVFAIL"),
         ("NXDOMAIN with an answer", changed(rcode=dns.rcode.NXDOMAIN), "contradictory"),
         ("neither resolver nor authority", lambda wire: wire[:3] + bytes([wire[3] & 0x7F]) + wire[4:], "no resolver"),
-        ("truncated, and no TCP", lambda wire: wire[:2] + bytes([wire[2] | 2]) + wire[3:], "cannot be asked"),
+        ("truncated, and no TCP", lambda wire: wire[:2] + bytes([wire[2] | 2]) + wire[3:], "cannot be queried"),
     ],
 )
 def test_strange_answers_are_errors(bed, what, change, words):

@@ -194,7 +194,7 @@ def test_places_without_records_of_their_own(bed, name, changes, words):
 
 def test_a_server_that_is_not_there(bed):
     nobody = f"127.0.0.1:{caa_bed.free_port('127.0.0.1')}"
-    with pytest.raises(Failure, match=f"{nobody} cannot be asked"):
+    with pytest.raises(Failure, match=f"{nobody} cannot be queried"):
         publish(bed, "plain.test", WHOLE, server=nobody)
 
 

@@ -81,7 +81,7 @@ def look(tmp_path, monkeypatch):
         (0o640, 0, 100, ["group users"], ["alice"], []),
         (0o640, 0, 50, ["group staff"], ["bob", "gone"], []),
         (0o660, 0, 118, ["group kopano"], [], ["group kopano"]),
-        (0o640, 0, 4711, ["group gid 4711"], ["whoever has this group"], []),
+        (0o640, 0, 4711, ["group gid 4711"], ["any user with this group"], []),
         (0o644, 0, 0, ["group root", "everybody"], [], []),
         (0o604, 0, 100, ["everybody"], [], []),
         (0o602, 0, 0, [], [], ["everybody"]),

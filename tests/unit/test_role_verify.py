@@ -192,7 +192,7 @@ def test_one_that_misses_says_what_caps_it_and_what_to_do():
 def test_what_a_dry_run_would_change_is_not_to_be_mended():
     found = report(result(HSTS, OLD), pending=True)
     assert len(found["lines"]) == 2 and found["lines"][0].startswith("B   mail.example:443")
-    assert found["lines"][1] == "That is before hardening; what comes after it was said above."
+    assert found["lines"][1] == "This is the state before hardening; the predicted grades are above."
     assert found["bad"] == []
 
 
@@ -253,7 +253,7 @@ def test_what_has_no_grade_never_passes(minimum, ignore):
 def test_results_of_other_hosts_say_nothing():
     others = [result(OLD, host="192.0.2.11"), result(OLD, name="other.example"), result(OLD, port=444)]
     assert report(result(), *others)["bad"] == []
-    assert report(*others)["lines"][1] == "no grade  mail.example:443 (192.0.2.10): it was not asked"
+    assert report(*others)["lines"][1] == "no grade  mail.example:443 (192.0.2.10): it was not graded"
 
 
 def test_every_address_of_a_name_counts():
@@ -263,7 +263,7 @@ def test_every_address_of_a_name_counts():
 
 
 def test_what_is_out_of_reach_is_said():
-    assert report(result(), inside=["admin.example:443"])["lines"][1].startswith("not asked  admin.example:443: ")
+    assert report(result(), inside=["admin.example:443"])["lines"][1].startswith("not graded  admin.example:443: ")
 
 
 def test_a_score_below_the_scale_is_a_reason():

@@ -350,7 +350,7 @@ def test_an_empty_status_file_is_an_error(bed):
     main(bed)
     bed.update()
     bed.status.write_text("")
-    assert found(read(bed), "updates.error")["evidence"] == "dpkg says that no package is installed"
+    assert found(read(bed), "updates.error")["evidence"] == "dpkg lists no installed package"
 
 
 def test_a_host_without_apts_programs_is_an_error(bed):
@@ -425,7 +425,7 @@ def test_lists_from_the_future_are_not_fresh(bed):
     security(bed, {}, date=ago(5))
     bed.update()
     reading = read(bed, now=ago(24))
-    assert reading.metadata.stale is None and "the clock says" in reading.metadata.reason
+    assert reading.metadata.stale is None and "the clock is at" in reading.metadata.reason
 
 
 def test_an_unsigned_source_is_named(bed):
@@ -653,7 +653,7 @@ def test_dates_of_release_files(text, date):
     [
         ("dpkg-query", "echo 'install ok installed'", "not understood"),
         ("dpkg-query", "echo 'no such folder' >&2; exit 2", "no such folder"),
-        ("apt-cache", "exit 0", "apt-cache says nothing about base, old, tls, web"),
+        ("apt-cache", "exit 0", "apt-cache knows nothing about base, old, tls, web"),
         ("apt-cache", "kill -9 $$", "ended with status -9"),
         ("apt-config", "exit 0", "apt-config does not say"),
         (

@@ -240,7 +240,7 @@ class Client:
                 raise Problem(SILENT, f"{server} does not answer") from None
             except (OSError, EOFError) as error:
                 kind = UNREACHABLE if getattr(error, "errno", None) in _NO_ROUTE else SILENT
-                raise Problem(kind, f"{server} cannot be asked ({error})") from error
+                raise Problem(kind, f"{server} cannot be queried ({error})") from error
             except (dns.exception.DNSException, ValueError) as error:
                 raise Problem(MALFORMED, f"{server} gives an answer that cannot be read ({error!r})") from error
         self._heard.add(server)

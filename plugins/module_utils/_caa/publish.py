@@ -144,7 +144,7 @@ def properties(records: Iterable[str]) -> frozenset[Property]:
     found = frozenset(_records.parse_record(text) for text in records)
     for record in found:
         if record.kind in ("issue", "issuewild") and _records.parse_grant(record.value) is None:
-            raise ValueError(f"{record} is malformed, so it would authorise nobody")
+            raise ValueError(f"{record} is malformed, so it would authorise no CA")
         if record.kind == "iodef" and not _records.reports_to(record):
             raise ValueError(f"{record} is neither a mailto: nor an http(s): address")
     return found
@@ -164,7 +164,7 @@ class Primary:
         except dns.exception.Timeout:
             raise Failure(f"{self.server} does not answer") from None
         except (OSError, EOFError) as error:
-            raise Failure(f"{self.server} cannot be asked ({error})") from error
+            raise Failure(f"{self.server} cannot be queried ({error})") from error
         except dns.tsig.PeerError as error:
             words = {"PeerBadKey": "it does not know the key", "PeerBadSignature": "the key is another one there"}
             reason = words.get(type(error).__name__, str(error))

@@ -151,7 +151,7 @@ def _refusal(grant: Grant | None, request: Request) -> str:
     terms: dict[str, str] = {}
     for tag, value in grant.parameters:
         if tag in ("accounturi", "validationmethods") and tag in terms:
-            return f"it has two {tag} parameters, which nobody can satisfy"
+            return f"it has two {tag} parameters, which no request can satisfy"
         terms[tag] = value
     account = terms.get("accounturi")
     if account is not None and (not account or request.account_uri not in ("", account)):
@@ -159,7 +159,7 @@ def _refusal(grant: Grant | None, request: Request) -> str:
     if "validationmethods" in terms:
         methods = terms["validationmethods"].split(",")
         if not all(_METHOD.fullmatch(method) for method in methods):
-            return "its validationmethods cannot be read, so nobody can satisfy it"
+            return "its validationmethods cannot be read, so no request can satisfy it"
         if request.validation_method and request.validation_method not in methods:
             return "it allows other validation methods"
     return ""

@@ -114,13 +114,13 @@ def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit
         except Unreached:
             continue
         except (OSError, http.client.HTTPException, ValueError) as error:
-            return f"{address}, where the name leads to, does not answer on port {port}: {printable(str(error))}"
+            return f"{address}, where the name leads to, does not respond on port {port}: {printable(str(error))}"
         judged = True
         if status != 200 or body.strip() != content.encode().strip():
             said = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"
             return (
-                f"{address}, where the name leads to, answers {path} with {said}: it is not this host, or port 80 does "
-                "not serve that path from the directory for challenges"
+                f"{address}, where the name leads to, responds to {path} with {said}: it is not this host, or port 80 "
+                "does not serve that path from the directory for challenges"
             )
     return None if judged else "there is no way from the controller to {}".format(", ".join(addresses))
 

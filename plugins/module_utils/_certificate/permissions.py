@@ -68,7 +68,7 @@ def _group(number: int) -> tuple[str, list[str]]:
     try:
         group = grp.getgrgid(number)
     except KeyError:
-        return f"gid {number}", ["whoever has this group"]
+        return f"gid {number}", ["any user with this group"]
     accounts = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_gid == number]
     people = [name for name, person in map(_user, accounts) if person]
     for name in group.gr_mem:

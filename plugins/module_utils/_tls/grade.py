@@ -315,7 +315,7 @@ def _untrusted(observation: Observation) -> Fact:
 def _revoked(observation: Observation) -> Fact:
     revoked = _each(observation, lambda entry: "revoked" if entry["ocsp"] == "revoked" else None)
     if revoked:
-        return "the stapled OCSP response says so" if revoked == "revoked" else revoked
+        return "by the stapled OCSP response" if revoked == "revoked" else revoked
     unclear = _each(observation, lambda entry: None if entry["ocsp"] == "good" else _staple(entry))
     return Unknown(unclear or NO_STAPLE) if unclear or not observation["certificates"] else False
 
@@ -357,7 +357,7 @@ def _http_facts(observation: Observation) -> dict[str, Fact]:
     shown = "; ".join(hsts.get("headers", []))
     unknown: Fact = False
     if status in ("not_tested", "error"):
-        unknown = hsts.get("reason") or "HTTP was not asked for"
+        unknown = hsts.get("reason") or "HTTP was not requested"
     result: dict[str, Fact] = {
         "tls.hsts.absent": "no Strict-Transport-Security in the answer" if status == "absent" else False,
         "tls.hsts.disabled": shown if status == "disabled" else False,

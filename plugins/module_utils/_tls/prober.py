@@ -759,7 +759,7 @@ class Observer:
                 words = next((answer.words for answer in answers if answer.outcome == outcome), None)
                 if words and (outcome != UNREACHABLE or peer.failure):
                     return peer.failure or words
-            return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing asked"))
+            return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing was sent"))
         if peer.deadline.passed:
             return "too slow for the time limit"
         if peer.failure:
@@ -987,7 +987,7 @@ def probe_all(
                 seen += other.result(turns_at_most * allowance)
             except (RuntimeError, ValueError) as error:
                 lost = [one for queue in share for one in queue]
-                seen += [(place, judge(failed(one, mode, f"not asked: {error}", trust))) for place, one in lost]
+                seen += [(place, judge(failed(one, mode, f"not queried: {error}", trust))) for place, one in lost]
     for place, value in seen:
         found[place] = value
     return found

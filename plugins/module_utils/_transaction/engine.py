@@ -490,7 +490,7 @@ class _Transaction:
         if wanted == "latest":
             open_ones = [r for r in records if not r.data.get("restores") and not r.data.get("restored_by")]
             if not open_ones:
-                raise _stop("restore: there is no committed transaction on this host that could be taken back")
+                raise _stop("restore: there is no committed transaction on this host that could be rolled back")
             wanted = open_ones[-1].id
         if wanted not in [record.id for record in records]:
             known = ", ".join(record.id for record in records) or "none"

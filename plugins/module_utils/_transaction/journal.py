@@ -123,7 +123,7 @@ class Lock:
         stream.close()
         return JournalError(
             "another transaction is under way on this host (%s); wait for it to end, then run again"
-            % (holder or "it has not said more")
+            % (holder or "nothing more is known")
         )
 
     def _is_there(self, stream: t.TextIO) -> bool:

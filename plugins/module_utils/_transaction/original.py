@@ -47,7 +47,7 @@ def states(records: t.Sequence[Record], live: _webserver_model.Config | None) ->
             if not ours and first[path].kind == ABSENT:
                 said.append(f"{path} has been changed since it was written here; it goes, and the journal keeps it")
             elif not ours:
-                said.append(f"{path} has been changed since and stays as it is; what was there before was not put back")
+                said.append(f"{path} has been changed since and stays as it is; what was there before was not restored")
     return wanted, said
 
 

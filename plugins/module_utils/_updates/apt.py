@@ -140,7 +140,7 @@ def read(
                 reading.findings.append(finding("updates.source.failed", MANAGER, "; ".join(unclear)))
             reading.metadata = _updates_model.freshness(list(sources.values()), now, max_age, checked)
             if not packages:
-                raise Refused("dpkg says that no package is installed")
+                raise Refused("dpkg lists no installed package")
             names = [package.name for package in packages]
             said = _ask(host, "apt-cache", *words, "policy", "--", *names)
             policies = _policies(said, place, names)
@@ -232,7 +232,7 @@ def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
         if not fields:
             continue
         if not fields.keys() >= _TARGET_FIELDS:
-            raise Refused(f"apt-get indextargets says what is not understood: {paragraph[:200]}")
+            raise Refused(f"the output of apt-get indextargets is not understood: {paragraph[:200]}")
         # The file of a list is named by its source's address and its key.
         folder, name = os.path.split(fields["Filename"])
         end = name.rfind(_file_name(fields["MetaKey"]))
@@ -346,7 +346,7 @@ def _status(host: Host, place: Place) -> list[Installed]:
     for line in _ask(host, "dpkg-query", "--show", "--showformat", form).splitlines():
         fields = line.split("\t")
         if len(fields) != 5:
-            raise Refused(f"dpkg-query says what is not understood: {line[:200]}")
+            raise Refused(f"the output of dpkg-query is not understood: {line[:200]}")
         want, error, state, name, version = fields
         if state in ("not-installed", "config-files"):
             continue
@@ -410,7 +410,7 @@ def _policies(said: str, place: Place, names: list[str]) -> dict[str, Policy]:
                 newer[-1][1].append(public(origin.group(1)))
     unknown = [name for name in names if name not in policies]
     if unknown:
-        raise Refused("apt-cache says nothing about " + ", ".join(unknown[:5]))
+        raise Refused("apt-cache knows nothing about " + ", ".join(unknown[:5]))
     return policies
 
 

@@ -227,7 +227,7 @@ def _check(host: Host, words: t.Sequence[str], patience: float) -> dict[tuple[st
     rows = [_UPDATE.fullmatch(line.strip()) for line in text.splitlines()]
     found = {(row.group(1), row.group(2)): (row.group(3), row.group(4)) for row in rows if row}
     if code == _PENDING and not found:
-        raise Refused(f"dnf check-update says that there are updates, but not which: {text.strip()[:200]}")
+        raise Refused(f"dnf check-update reports updates, but not which: {text.strip()[:200]}")
     return found
 
 
@@ -250,7 +250,7 @@ def _installed(host: Host) -> dict[tuple[str, str], list[str]]:
     for _time, name, architecture, version in sorted(rows, key=lambda row: int(row[0])):
         installed.setdefault((name, architecture), []).append(version)
     if not installed:
-        raise Refused("rpm says that no package is installed")
+        raise Refused("rpm lists no installed package")
     return installed
 
 

@@ -274,7 +274,7 @@ class Outcome(t.NamedTuple):
     def complaint(self) -> str:
         """The program's own words about a failure, in one line."""
         lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
-        return "; ".join(lines[-3:]) or f"it ended with status {self.code} and said nothing"
+        return "; ".join(lines[-3:]) or f"it ended with status {self.code} and without a message"
 
 
 class Host:
@@ -390,7 +390,7 @@ def freshness(
     if never_fetched(sources):
         metadata.reason = "the package lists were never fetched"
     elif not dated and not metadata.checked:
-        metadata.reason = "no package list says when it was made"
+        metadata.reason = "no package list has the time when it was made"
     else:
         dates = [source.date for source in secure or dated if source.date]
         metadata.date = (min(dates) if secure else max(dates)) if dates else None
@@ -399,7 +399,7 @@ def freshness(
         metadata.age_hours = round(max(age, 0.0), 1)
         open_ended = [source for source in secure or dated if not source.valid_until]
         if latest > now + _SKEW:
-            metadata.reason = f"the lists are of {rfc3339(latest)}, but the clock says {rfc3339(now)}"
+            metadata.reason = f"the lists are of {rfc3339(latest)}, but the clock is at {rfc3339(now)}"
         elif age <= max_age:
             metadata.stale = False
         elif open_ended or not dates:

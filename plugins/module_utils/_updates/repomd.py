@@ -53,7 +53,7 @@ def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> Finding 
     It is not known where no repository says so, nor where an update comes from one that does not.
     """
     if not any(entry.security for entry in sources.values()):
-        lack = "no repository says which updates are for security (updateinfo)"
+        lack = "no repository marks which updates are for security (updateinfo)"
         return finding("updates.security.unknown", reading.manager, lack)
     origins = {package.origin for package in reading.updates.packages or () if not package.security}
     silent = sorted(name for name in origins if name in sources and not sources[name].security)

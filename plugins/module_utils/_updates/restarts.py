@@ -339,7 +339,7 @@ def judge(host: Host, seen: Scan, others: list[Tool], running: str = "") -> Rest
     first = next((process for process in old if process.pid == 1), None)
     if first:
         reasons.append("{} (process 1) runs replaced files: {}".format(first.name, " ".join(first.replaced)))
-    reasons += [f"{tool.name} says so" for tool in others if tool.reboot_required]
+    reasons += [f"{tool.name} reports it" for tool in others if tool.reboot_required]
     known = not seen.hidden
     return Restart(True if reasons else False if known else None, reasons, old, others, seen.hidden)
 
@@ -357,7 +357,7 @@ def findings(restart: Restart) -> t.Iterator[Finding]:
             names = " ".join(f"{process.name}({process.pid})" for process in processes if process.pid != 1)
             yield finding("updates.restart.processes", unit or "no unit", "{}: {}".format(names, " ".join(files)))
     if restart.hidden:
-        yield finding("updates.restart.unknown", "processes", f"{restart.hidden} processes may not be looked at")
+        yield finding("updates.restart.unknown", "processes", f"{restart.hidden} processes may not be inspected")
     if restart.reboot_required:
         yield finding("updates.reboot.required", "host", "; ".join(restart.reasons))
     for tool in restart.tools:

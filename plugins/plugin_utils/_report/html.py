@@ -39,7 +39,7 @@ WORDS = {
     "warn": "could be better",
     "fail": "missed",
     "unknown": "unknown",
-    "not_asked": "not looked at",
+    "not_asked": "not checked",
 }
 STATE_WORDS = {"failed": "failed", "unreachable": "unreachable", "left_out": "left out"}
 

@@ -49,7 +49,7 @@ def _step(suite: ET.Element, entry: Host, step: int, title: str) -> None:
         kind = open_ones[0]["id"] if open_ones else "unknown"
         ET.SubElement(case, "error", type=kind, message=_short(open_ones) or "nothing was found out").text = text
     elif verdict == "not_asked":
-        ET.SubElement(case, "skipped", message="not looked at")
+        ET.SubElement(case, "skipped", message="not checked")
     notes = [_words(item) + "\nwaived: {reason}".format(**item["waived"]) for item in findings if item["waived"]]
     if verdict == "warn":
         notes.insert(0, text)
@@ -61,7 +61,7 @@ def _policy(suite: ET.Element, entry: Host) -> None:
     """Whether the host passes as a whole: what the exit status is about."""
     case = _case(suite, entry["name"], "policy")
     if entry["state"] == "left_out":
-        ET.SubElement(case, "skipped", message="not looked at")
+        ET.SubElement(case, "skipped", message="not checked")
     elif entry["failed"]:
         reasons = "; ".join(entry["reasons"])
         ET.SubElement(case, "failure", type="policy", message=reasons).text = entry["message"] or reasons

@@ -44,7 +44,7 @@ def _metrics(report: Report) -> dict[str, tuple[str, list[Sample]]]:
     return {
         "report_timestamp_seconds": ("When the report was written.", [({}, _seconds(report["generated"]))]),
         "host_reached": (
-            "Whether the host could be looked at.",
+            "Whether the host could be reached.",
             [({"host": entry["name"]}, entry["state"] != "unreachable") for entry in hosts],
         ),
         "host_passed": (

@@ -333,7 +333,7 @@ def check_hsts(options: Options, plain: list[str], vhosts: list[VhostInfo], snak
             raise Refused(f"frontend_hsts_include_subdomains: true would break {name}, below {above[0]}: it has no TLS")
     for name, certificate in untrusted.items():
         if name.lower().startswith("autodiscover.") and any(name.lower().endswith("." + other) for other in names):
-            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}: nobody trusts {certificate}")
+            raise Refused(f"frontend_hsts_include_subdomains: true would break {name}: no client trusts {certificate}")
     if boolean(options["hsts_preload"]) and untrusted:
         name, certificate = next(iter(untrusted.items()))
         raise Refused(
@@ -427,7 +427,7 @@ def certificate(info: FrontendInfo, vhosts: list[VhostInfo], options: Options) -
     else:
         raise Refused("frontend_tls_certificate: '' leaves the choice to this host, which has no certificate; name one")
     untrusted = found[0] == nobodys
-    warning = f"frontend_tls_certificate is empty: {found[0]} is used, which nobody trusts"
+    warning = f"frontend_tls_certificate is empty: {found[0]} is used, which no client trusts"
     return (*found, warning if untrusted else "")
 
 

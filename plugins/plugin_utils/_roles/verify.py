@@ -211,7 +211,7 @@ def report(results: t.Iterable[Result], asked_for: Asked, wanted: Wanted) -> Sai
         found = of_key.get(key(endpoint), [])
         if not found:
             missed += 1
-            lines.append(f"no grade  {_place(endpoint)}: it was not asked")
+            lines.append(f"no grade  {_place(endpoint)}: it was not graded")
         for result in found:
             told = _told(result)
             line, good = _line(told, minimum, trust_ignored)
@@ -222,9 +222,9 @@ def report(results: t.Iterable[Result], asked_for: Asked, wanted: Wanted) -> Sai
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
         fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
-    lines += [f"not asked  {place}: on the loopback, out of reach from outside" for place in asked_for["inside"]]
+    lines += [f"not graded  {place}: on the loopback, not reachable from outside" for place in asked_for["inside"]]
     if wanted["pending"]:
-        return {"lines": [*lines, "That is before hardening; what comes after it was said above."], "bad": []}
+        return {"lines": [*lines, "This is the state before hardening; the predicted grades are above."], "bad": []}
     if not missed:
         return {"lines": lines, "bad": []}
     words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
