@@ -987,6 +987,12 @@ def test_hosts_that_pass_with_failures_are_counted():
     assert "does not count" not in text_of(strict) + _files.render(strict, ["html"])["index.html"]
 
 
+def test_a_host_that_was_restored_is_unknown_and_does_not_fail():
+    report = bed.build(gathered(web1=fact(host={}, frontend={"changed": True})))
+    (host,) = report["hosts"]
+    assert (host["steps"]["2"], host["failed"], host["reasons"]) == ("unknown", False, [])
+
+
 @pytest.mark.parametrize("fail_on", [["fail"], []])
 def test_a_host_of_which_nothing_was_checked_does_not_pass(fail_on):
     """Whatever the policy is: it has nothing to judge."""

@@ -76,11 +76,12 @@ def _certificate(given: Given, kept: t.Mapping[str, t.Any] | None, queried: t.Ma
 
 
 def _frontend(given: Given, result: t.Mapping[str, t.Any] | None) -> None:
-    """The configuration, where a role is about it: others only query which names and certificates there are."""
-    if result is None:
-        return
+    """The configuration, where a role is about it: others only query which names and certificates there are.
+
+    Of a host that was only restored it is not known any more.
+    """
     given["asked"].append(2)
-    if not result.get("failed"):
+    if result is not None and not result.get("failed"):
         given["sources"].append("frontend")
         given["findings"] += result.get("findings") or []
 
