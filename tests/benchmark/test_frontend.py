@@ -90,7 +90,7 @@ def test_on_target(host, tmp_path):
         seen = json.loads((tmp_path / f"{host}.json").read_text())
         assert not seen["result"]["changed"]
         spans = [(int(end) - int(begin)) / 1e6 for begin, end in map(str.split, seen["runs"])]
-        # The empty ones, frontend_info, web_config.
+        # The empty ones, host_info, web_config.
         assert len(spans) == 5
         empty += spans[:3]
         module.append(spans[-1])
