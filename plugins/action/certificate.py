@@ -292,7 +292,7 @@ class ActionModule(RoleAction):
     # --- on the host ---
 
     def _still_true(self, host: HostParts) -> HostParts:
-        """What is known of the host after what this task has done: whoever comes next queries it again."""
+        """What is known of the host after what this task has done: the next role queries it again."""
         if not self._done["changed"] or self._task.check_mode:
             return host
         return _host_fact.only(host, ("updates",))

@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, **act(options, variables)}
 
     def _record(self, options: Info, variables: Info) -> Info:
-        """Keep what a rescue is told by Ansible."""
+        """Keep the failure that a rescue gets from Ansible."""
         failed = plain(variables["ansible_failed_result"])
         task = variables["ansible_failed_task"]["name"]
         message = "; ".join(map(str, failed.get("bad") or [failed.get("msg") or "it failed"]))

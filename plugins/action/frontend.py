@@ -62,7 +62,7 @@ class ActionModule(RoleAction):
         if not result.get("failed") and (changed or result.get("skipped")):
             result["lines"] = _frontend_lines.lines(t.cast("Outcome", result), self._task.check_mode)
         if changed and not self._task.check_mode:
-            # Whoever comes next queries the host again.
+            # The next role queries the host again.
             host = _host_fact.only(host, ("updates",))
         kept = {"changed": changed, "site": (result.get("plan") or {}).get("site")}
         return {**result, **_host_fact.update(variables, host=host, frontend=kept)}
