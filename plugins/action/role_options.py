@@ -33,5 +33,5 @@ class ActionModule(ActionBase):
         if message:
             return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **step}
         # That the fact is there says that they have been checked. With run_once, all hosts would get that of the first.
-        kept = {} if self._task.run_once else _host_fact.update(variables)
+        kept = {} if self._task.run_once else _host_fact.update(variables, play=variables["ansible_play_name"])
         return {**result, "changed": False, **kept}

@@ -15,8 +15,9 @@ description:
   - Checks the options of all roles of this collection that a play imports and that are chosen by their tags, and fails
     with one message for all that is wrong with them. It checks types, choices and ranges, what options have to do with
     each other, and whether a variable is almost the name of an option.
-  - Without it, the first role does the same. The playbooks of this collection begin with it, as their report is in a
-    play of its own.
+  - The roles that follow in the play share one query of the host, so nothing else may change the host between them.
+  - Without it, the first role does the same check, and each role queries the host itself. The playbooks of this
+    collection begin with it, as their report is in a play of its own.
   - It runs on the controller and sends nothing.
 extends_documentation_fragment:
   - kopano.hardening.attributes

@@ -148,12 +148,32 @@ class Verify(Host, _verify_action.ActionModule):
 ROLES = [f"kopano.hardening.{role}" for role in ("updates", "certificate", "frontend", "caa", "verify")]
 
 
+def sharing(**variables):
+    """Variables in a play that began with role_options."""
+    return _host_fact.variables_with({"ansible_play_name": "Harden", **variables}, play="Harden")
+
+
+@pytest.mark.parametrize("play", ["", "Another play"])
+def test_what_tasks_of_others_may_have_changed_is_queried_again(play):
+    """Between roles in a play of its user's own a virtual host may have been added: it must not be missed."""
+    known = {"updates": {"of": "updates"}, "frontend": {"of": "before"}, "web_config": {"digest": "before"}}
+    variables = _host_fact.variables_with(
+        {"ansible_play_role_names": ROLES, "ansible_play_name": "Mine"}, host=known, **({"play": play} if play else {})
+    )
+    action = Frontend({"frontend": {"of": "now"}, "web_config": None})
+    host = action.query(variables, "frontend")
+    assert [set(arguments) for arguments in action.queried] == [{"frontend", "web_config"}]
+    assert host == {"updates": {"of": "updates"}, "frontend": {"of": "now"}, "web_config": None}
+    dry = Frontend({"frontend": {"of": "now"}}, check_mode=True).query(variables, "frontend")
+    assert "web_config" not in dry
+
+
 def test_a_host_is_queried_once_for_all_roles_that_follow_in_the_play():
     action = Frontend()
-    known = action.query({"ansible_play_role_names": ROLES}, "frontend")
+    known = action.query(sharing(ansible_play_role_names=ROLES), "frontend")
     assert action.queried == [{"frontend": {"server": "auto"}, "certificates": {}, "web_config": True}]
     assert set(known) == {"frontend", "certificates", "web_config"}
-    later = _host_fact.variables_with({"ansible_play_role_names": ROLES}, host=known)
+    later = _host_fact.variables_with(sharing(ansible_play_role_names=ROLES), host=known)
     assert Verify().query(later, "frontend") == known
 
 
@@ -185,13 +205,13 @@ def test_a_host_is_queried_once_for_all_roles_that_follow_in_the_play():
 )
 def test_what_a_host_is_queried_for(variables, check_mode, queried):
     action = Frontend(check_mode=check_mode)
-    action.query(variables, "frontend")
+    action.query(sharing(**variables), "frontend")
     assert [set(arguments) for arguments in action.queried] == [queried]
 
 
 def test_a_role_that_is_there_twice_looks_ahead_from_its_last_place():
     action = Frontend()
-    variables = {"ansible_play_role_names": [ROLES[2], ROLES[1], ROLES[2], ROLES[4]]}
+    variables = sharing(ansible_play_role_names=[ROLES[2], ROLES[1], ROLES[2], ROLES[4]])
     action.query(variables, "frontend")
     action.query(variables, "frontend", first=False)
     assert [set(arguments) for arguments in action.queried] == [
@@ -203,7 +223,7 @@ def test_a_role_that_is_there_twice_looks_ahead_from_its_last_place():
 def test_what_is_known_is_not_queried_again():
     action = Frontend(check_mode=True)
     known = {"updates": {"failed": True, "msg": "no"}}
-    variables = _host_fact.variables_with({"ansible_play_role_names": [*ROLES[2:], ROLES[0]]}, host=known)
+    variables = _host_fact.variables_with(sharing(ansible_play_role_names=[*ROLES[2:], ROLES[0]]), host=known)
     assert action.query(variables, "frontend")["updates"] == known["updates"]
     assert [set(arguments) for arguments in action.queried] == [{"frontend", "certificates"}]
 

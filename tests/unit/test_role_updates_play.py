@@ -99,7 +99,7 @@ PLAY = {
     "gather_facts": False,
     "environment": {"STATES_OF_TEST": "{{ states_of_test }}"},
     "tasks": [
-        {"block": [ROLE], "rescue": [{"kopano.hardening.failure": {"step": 1}}]},
+        {"block": [{"kopano.hardening.role_options": {}}, ROLE], "rescue": [{"kopano.hardening.failure": {"step": 1}}]},
         VERIFY,
         KEEP,
     ],

@@ -347,7 +347,8 @@ def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls
             queried.append((name, module_args))
             return {"frontend": {"servers": ["now"]}}
 
-    variables = _host_fact.update({}, host={"frontend": {"servers": ["earlier"]}}, **earlier)
+    parts = {"host": {"frontend": {"servers": ["earlier"]}}, "play": "Harden", **earlier}
+    variables = {"ansible_play_name": "Harden", **_host_fact.update({}, **parts)}
     known = Action().query(variables, "frontend")
     assert known["frontend"]["servers"] == (["now"] if calls else ["earlier"])
     assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto"}})] * calls

@@ -84,18 +84,22 @@ class RoleAction(ActionBase):
         return plain(self._templar.template(variables[name])) if name in variables else default
 
     def query(self, variables: Info, *parts: str, first: bool = True) -> HostParts:
-        """What is known of the host, as C(host) in its fact: it is queried only for what is not known yet, and then for
-        all that the roles after this one need as well.
+        """What is known of the host, as C(host) in its fact, with these parts as they are now.
 
-        A role that is called again in the same run queries the host again, as it may have changed since. parts: what
-        the role needs now. first: whether this is the first of the role's tasks. Raises RoleError where the host could
-        not be queried; a part that failed is among the results, see checked().
+        A role queries the host itself, as tasks of others may have changed it since. In a play that begins with
+        role_options only roles of this collection come in between, and they drop what they change: there the host is
+        queried once, for all roles that follow, until a role is called again.
+
+        parts: what the role needs now. first: whether this is the first of the role's tasks. Raises RoleError where the
+        host could not be queried; a part that failed is among the results, see checked().
         """
         fact = _host_fact.read(variables)
-        known: HostParts = {} if first and self.ROLE in fact else fact.get("host") or {}
+        host = fact.get("host") or {}
+        shares = "play" in fact and fact["play"] == variables.get("ansible_play_name")
+        known = host if not first or (shares and self.ROLE not in fact) else {}
         if set(parts) <= set(known):
-            return known
-        roles = _query.roles_to_run(variables, self.ROLE, first)
+            return host
+        roles = _query.roles_to_run(variables, self.ROLE, first) if shares else [self.ROLE]
         options: dict[str, Info] = {
             role: _roles_options.read(self, role, variables)[0] for role in ("updates", "certificate") if role in roles
         }
@@ -104,7 +108,9 @@ class RoleAction(ActionBase):
         if self._task.check_mode or _roles_certificate.installs(options.get("certificate")):
             wanted.discard("web_config")
         server = self.value(variables, "frontend_server", "auto")
-        return {**known, **self.request(variables, _query.arguments(wanted, options, server))}
+        # For the report, what other roles have found stays. What web_config would do counts for one role only.
+        others = _host_fact.only(host, set(host) - {"web_config"})
+        return {**others, **known, **self.request(variables, _query.arguments(wanted, options, server))}
 
     def request(self, variables: Info, arguments: Info) -> HostParts:
         """The parts that the module host_info returns with these arguments. Raises RoleError."""

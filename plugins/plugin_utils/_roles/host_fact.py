@@ -14,6 +14,8 @@ updates, frontend, certificate, caa, verify: what the role of that name keeps fo
              its action says what
 failures:    what failed in the steps of a playbook, as C(step) and C(message)
 unreachable: why the host could not be reached
+play:        the name of the play in which roles share what is known: role_options has run there, and only roles of this
+             collection come after it
 
 A cache of facts outlives a run, and what a host served last week must not be taken for today's: the fact has the mark
 of the run that it is from, and any other is ignored.
@@ -66,6 +68,7 @@ class HostFact(t.TypedDict, total=False):
     verify: Kept
     failures: list[Failure]
     unreachable: str
+    play: str
     run: str
     version: int
 
