@@ -2,7 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes the report on the controller, and shows it in the terminal."""
+"""The report on all hosts, written on the controller and shown in the terminal.
+
+Each host's own task reads its options and, at the end, fails it where it misses its policy. In between there is one
+report for all.
+"""
 
 from __future__ import annotations
 
@@ -13,99 +17,162 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 from ansible.utils.color import stringc
 from ansible.utils.display import Display
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Given
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Policy, ReportFact
 
 display = Display()
 
-ARGUMENTS = {
-    "path": {"type": "str"},
-    "formats": {"type": "list", "elements": "str", "default": [_files.ALL]},
-    "hosts": {"type": "dict"},
-    "expected": {"type": "list", "elements": "str", "default": []},
-    "fail_on": {"type": "list", "elements": "str", "default": ["fail"]},
-    "minimum_grade": {"type": "str", "default": ""},
-    "waivers": {"type": "list", "elements": "dict", "default": []},
-    "title": {"type": "str", "default": ""},
-    "scorecard": {"type": "bool", "default": True},
-    "show": {"type": "list", "elements": "list"},
-}
 
-
-class ActionModule(ActionBase):
-    _supports_check_mode = True
-    _supports_diff = False
+class ActionModule(RoleAction):
+    ROLE = "report"
     _requires_connection = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        task_vars = task_vars or {}
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec(
-            ARGUMENTS, mutually_exclusive=[("path", "show")], required_one_of=[("path", "show")]
-        )
-        if options["show"] is not None:
-            _show(options["show"])
-            result["changed"] = False
-            return result
-        try:
-            policy = _roles_report.Policy(options["fail_on"], options["minimum_grade"], options["waivers"])
-            hosts = options["hosts"]
-            if hosts is None:
-                hosts = _gather.gather(
-                    task_vars["hostvars"],
-                    task_vars["ansible_play_hosts_all"],
-                    options["expected"],
-                    task_vars["ansible_play_hosts"],
-                )
-            else:
+    def options(self, variables: Info) -> Info:
+        """None for the parts that are about all hosts, which have kept theirs."""
+        return {}
+
+    def act(self, _options: Info, variables: Info) -> Info:
+        parts: dict[str, t.Callable[[Info], Info]] = {
+            "options": self._keep_options,
+            "compare": self._compare,
+            "write": self._write_for_play,
+            "check": self._check,
+            "show": self._show,
+        }
+        part = self._task.args.get("part")
+        if part is None:
+            return self._write_by_hand(variables)
+        if part not in parts:
+            raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
+        return parts[part](variables)
+
+    def _keep_options(self, variables: Info) -> Info:
+        """The options of this host. One with an error in them has its place in the report, too, and fails after it."""
+        options, errors = _roles_options.read(self, self.ROLE, variables)
+        kept: ReportFact = {"error": "; ".join(errors)} if errors else _roles_report.kept(options)
+        return _host_fact.update(variables, report=kept)
+
+    def _compare(self, variables: Info) -> Info:
+        """Fails the host if its options cannot be for the same report as those of the play's first one."""
+        own = variables["inventory_hostname"]
+        hosts = [*variables["ansible_play_hosts_all"], own]
+        first = next(host for host in hosts if host == own or self._options_of(variables, [host]))
+        refused = _roles_report.disagreements(self._options_of(variables, [first, own]))
+        if own in refused:
+            raise RoleError(refused[own])
+        return {}
+
+    def _write_for_play(self, variables: Info) -> Info:
+        """The report on the hosts of the play, each with its own policy."""
+        # Also those that the play has lost since they have kept their options.
+        options = self._options_of(variables, variables["ansible_play_hosts_all"])
+        if not options:
+            raise RoleError(_host_fact.read(variables).get("report", {}).get("error") or "no host has kept its options")
+        refused = _roles_report.disagreements(options)
+        shared = _roles_report.shared(options)
+        hosts = self._gathered(variables, shared["expected"])
+        for host, message in refused.items():
+            _gather.refuse(hosts[host], message)
+        return {**self._report(hosts, _roles_report.policies(options), shared), "refused": refused}
+
+    def _write_by_hand(self, variables: Info) -> Info:
+        """The report with the options of the task, on the hosts that it names or on those of the play."""
+        given = plain(self._task.args)
+        hosts: t.Any = given.pop("hosts", None)
+        if "path" not in given:
+            raise RoleError("path: is required, as no part of the role report is called")
+        options, errors = _roles_options.of_task(self, self.ROLE, given)
+        if errors:
+            raise RoleError("; ".join(errors))
+        if hosts is None:
+            hosts = self._gathered(variables, options["expected"])
+        else:
+            try:
                 _gather.check(hosts)
-        except ValueError as error:
-            raise AnsibleActionFail(str(error)) from error
-        folder = os.path.abspath(os.path.expanduser(options["path"]))
-        previous, trouble = _files.read_previous(folder)
-        if trouble:
-            result.setdefault("warnings", []).append(trouble)
-        now = datetime.datetime.now(_roles_report.UTC)
-        report = _build.build(hosts, policy, now, previous, _version(), options["title"])
-        try:
-            texts = _files.render(report, options["formats"])
-        except ValueError as error:
-            raise AnsibleActionFail(str(error)) from error
-        files = [] if self._task.check_mode else _write(folder, texts)
-        lines = _scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
+            except ValueError as error:
+                raise RoleError(str(error)) from error
+        result = self._report(hosts, _roles_report.policies(dict.fromkeys(hosts, options)), options)
         if options["scorecard"]:
-            _show(lines)
-        summary = report["summary"]
-        result.update(
-            changed=False,
-            files=files,
-            summary=summary,
-            failed_hosts=summary["failed"],
-            reasons={entry["name"]: entry["reasons"] for entry in report["hosts"] if entry["failed"]},
-            scorecard=lines,
-            # As of set_stats: a workflow's next job has the numbers.
-            ansible_stats={"data": {"kopano_hardening": summary}, "per_host": False, "aggregate": False},
-        )
+            _display(result["scorecard"])
         return result
 
+    @staticmethod
+    def _options_of(variables: Info, hosts: t.Iterable[str]) -> dict[str, Info]:
+        """The options that these hosts have kept."""
+        facts = {host: _host_fact.read(variables["hostvars"].raw_get(host)).get("report") for host in hosts}
+        return {host: plain(fact["options"]) for host, fact in facts.items() if fact and "options" in fact}
 
-def _write(folder: str, texts: dict[str, str]) -> list[str]:
-    try:
-        return _files.write(folder, texts)
-    except OSError as error:
-        raise AnsibleActionFail(f"path: {folder}: {error}") from error
+    @staticmethod
+    def _gathered(variables: Info, expected: t.Iterable[str]) -> dict[str, Given]:
+        return _gather.gather(
+            variables["hostvars"], variables["ansible_play_hosts_all"], expected, variables["ansible_play_hosts"]
+        )
+
+    def _report(self, hosts: t.Mapping[str, Given], policies: t.Mapping[str, Policy], options: Info) -> Info:
+        """The task's result. options: those of the one report."""
+        folder = os.path.abspath(os.path.expanduser(options["path"]))
+        previous, trouble = _files.read_previous(folder)
+        now = datetime.datetime.now(_roles_report.UTC)
+        report = _build.build(hosts, policies, now, previous, _version(), options["title"])
+        files, error = [], None
+        if not self._task.check_mode:
+            try:
+                files = _files.write(folder, _files.render(report, options["formats"]))
+            except OSError as caught:
+                error = caught
+        lines = _scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
+        if error:
+            # What was found is not lost.
+            _display(lines)
+            raise RoleError(f"report_path: {folder}: {error}")
+        summary = report["summary"]
+        return {
+            **({"warnings": [trouble]} if trouble else {}),
+            "files": files,
+            "summary": summary,
+            "failed_hosts": summary["failed"],
+            "reasons": {entry["name"]: entry["reasons"] for entry in report["hosts"] if entry["failed"]},
+            "scorecard": lines,
+            "show": options["scorecard"],
+            # As of set_stats: a workflow's next job has the numbers.
+            "ansible_stats": {"data": {"kopano_hardening": summary}, "per_host": False, "aggregate": False},
+        }
+
+    def _check(self, variables: Info) -> Info:
+        """Fails the host if it misses its policy and its options say so."""
+        host = variables["inventory_hostname"]
+        kept = _host_fact.read(variables).get("report") or {}
+        written = plain(variables["report_result"])
+        refused = kept.get("error") or written["refused"].get(host)
+        if refused:
+            raise RoleError(refused)
+        if kept["options"]["fail"] and host in written["reasons"]:
+            raise RoleError("; ".join(written["reasons"][host]))
+        return {}
+
+    @staticmethod
+    def _show(variables: Info) -> Info:
+        """The scorecard, after the messages of the hosts that fail, among which it would not be seen."""
+        written = variables.get("report_result") or {}
+        if written.get("show"):
+            _display(plain(written["scorecard"]))
+        return {}
 
 
-def _show(lines: t.Iterable[t.Any]) -> None:
-    """The scorecard; Ansible knows whether somebody looks who can see colours."""
+def _display(lines: t.Iterable[t.Any]) -> None:
+    """Ansible knows whether the terminal has colours."""
     for line in lines:
         display.display("".join(stringc(text, colour) if colour else text for text, colour in line))
 

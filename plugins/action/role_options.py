@@ -14,6 +14,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import pr
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostFact
 
 ROLES = ("updates", "certificate", "frontend", "caa", "verify", "report")
 
@@ -32,6 +34,9 @@ class ActionModule(ActionBase):
         message, step = _roles_options.errors(self, roles, variables)
         if message:
             return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **step}
-        # That the fact is there says that they have been checked. With run_once, all hosts would get that of the first.
-        kept = {} if self._task.run_once else _host_fact.update(variables, play=variables["ansible_play_name"])
-        return {**result, "changed": False, **kept}
+        # That the fact is there says that they have been checked.
+        parts: HostFact = {"play": variables["ansible_play_name"]}
+        if "report" in roles:
+            # For hosts that the play loses before its report.
+            parts["report"] = _roles_report.kept(_roles_options.read(self, "report", variables)[0])
+        return {**result, "changed": False, **_host_fact.update(variables, **parts)}

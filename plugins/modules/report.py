@@ -14,7 +14,7 @@ author:
 description:
   - Makes one report of what the other modules of this collection found, shows a line for each host in the terminal, and
     writes files on the controller.
-  - Everything runs on the controller. No host is asked, and a task for it needs to run once only.
+  - Everything runs on the controller. No host is queried, and a task for it needs to run once only.
   - What could not be found out is unknown in the report and never good. A host that could not be reached fails.
   - Files are written whole or not at all. The report before, C(report.json) in the same
     folder, is read for the trend.
@@ -30,10 +30,19 @@ attributes:
     details:
       - It never reports a change, since what it writes is its result.
 options:
+  part:
+    description:
+      - "Internal: a part of what the role P(kopano.hardening.report#role) is for, with the role's options. V(options)
+        keeps those of the host, V(compare) fails where the hosts of the play do not agree about the one report,
+        V(write) makes the report with the policy of each host, V(check) fails the host that misses its policy, V(show)
+        shows the scorecard."
+      - Without it the report is made with the options of the task.
+    type: str
+    choices: [options, compare, write, check, show]
   path:
     description:
       - Folder for the files. It is made if it is not there; a relative one begins where the playbook was started.
-      - Needed unless O(show) is given.
+      - Required unless O(part) is given.
     type: str
   formats:
     description:
@@ -108,7 +117,7 @@ options:
         required: true
   title:
     description:
-      - A word on the page about where the report comes from.
+      - A title on the page that tells where the report comes from.
     type: str
     default: ""
   scorecard:
@@ -116,12 +125,6 @@ options:
       - Whether to show a line for each host in the terminal.
     type: bool
     default: true
-  show:
-    description:
-      - The RV(scorecard) of an earlier answer, to show in the terminal. Nothing else is done then.
-      - With it the lines can come after the messages of the hosts that fail.
-    type: list
-    elements: list
 seealso:
   - module: kopano.hardening.tls_grade_info
   - module: kopano.hardening.caa_info

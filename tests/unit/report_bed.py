@@ -143,6 +143,5 @@ def hostile() -> dict[str, Info]:
 
 
 def build(hosts: dict[str, Info], previous: Info | None = None, moment: t.Any = MOMENT, **policy: t.Any) -> Info:
-    return _build.build(
-        hosts, _roles_report.Policy(today=moment.date(), **policy), moment, previous, "0.1.0", "of the tests"
-    )
+    policies = dict.fromkeys(hosts, _roles_report.Policy(today=moment.date(), **policy))
+    return _build.build(hosts, policies, moment, previous, "0.1.0", "of the tests")

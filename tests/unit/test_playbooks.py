@@ -227,6 +227,36 @@ def test_options_of_the_report_are_refused_twice(harden):
     assert (run.failed, run.card) == ({"web1"}, {})  # which ends the play for all of them
 
 
+def test_a_host_that_does_not_agree_about_the_report_is_refused_before_it_is_queried(harden):
+    """Both values are in the message, and the others are hardened."""
+    run = harden(HOSTS, {"web2": {"fails": False, "report_title": "second"}, "web3": {"report_title": ""}})
+    assert set(run.queried) == {"web1", "web3"}
+    message = "report_title must be the same on all hosts of the report: it is 'second' here and '' on web1"
+    assert message in run.card["web2"][1] and "port 443 is taken" in run.card["web3"][1]
+    assert run.failed == set(HOSTS) and "\nreport: /" in run.output
+
+
+def test_each_host_is_judged_by_its_own_options_of_the_report(harden):
+    """One does not fail for it, one fails for what is unknown, one has an option that is undefined."""
+    of_hosts = {
+        "web1": {"report_fail": False, "report_fail_on": ["unknown"]},
+        "web2": {"report_minimum_grade": "A"},
+        "web3": {"report_fail_on": "{{ no_such_variable }}"},
+    }
+    run = harden({"web1"}, of_hosts, passes=False)
+    assert run.failed == {"web3"}
+    assert "no_such_variable" in run.card["web3"][1]
+    assert run.card["web1"][1].startswith("A task failed: Deploy the TLS policy")
+    assert run.card["web2"][0] == LEFT_ALONE
+    assert "1 of 3 hosts pass" in run.output
+
+
+def test_what_was_found_is_shown_where_no_file_can_be_written(harden):
+    run = harden({"web1"}, passes=False, report_path="/dev/null/report")
+    assert re.search(r"report_path: /dev/null/report: \[Errno \d+\] Not a directory", run.output)
+    assert run.card["web1"][1] == "A task failed: Deploy the TLS policy: port 443 is taken"
+
+
 def test_hosts_that_cannot_be_queried_are_reported(harden):
     """Reached, but without an interpreter."""
     broken = {name: {"ansible_python_interpreter": "/nowhere/python", "is_broken": True} for name in HOSTS}

@@ -987,6 +987,75 @@ def test_hosts_that_pass_with_failures_are_counted():
     assert "does not count" not in text_of(strict) + _files.render(strict, ["html"])["index.html"]
 
 
+def options(**given):
+    """A host's options of the role, as it has read them."""
+    return {"path": "report", "formats": ["all"], "title": "", "scorecard": True, "fail_on": ["fail"],
+            "minimum_grade": "", "waivers": [], "fail": True, "expected": [], **given}  # fmt: skip
+
+
+def test_each_host_has_its_own_policy():
+    waiver = {"id": "caa.none", "reason": "January", "until": "2999-01-31"}
+    bad = findings(bed.finding("caa.none", "a.test", severity="fail"))
+    hosts = dict.fromkeys(("web1", "web2", "web3", "web4"), bad)
+    policies = _roles_report.policies(
+        {
+            "web1": options(),
+            "web2": options(waivers=[waiver]),
+            "web3": options(fail_on=[], waivers=[waiver]),
+            "web4": options(),
+        }
+    )
+    assert policies["web1"] is policies["web4"]
+    hosts["web5"] = {"state": "left_out"}
+    report = _build.build(hosts, policies, bed.MOMENT)
+    assert report["summary"]["failed"] == ["web1", "web4"]
+    assert [host["policy"] and host["policy"]["fail_on"] for host in report["hosts"]] == [
+        ["fail"], ["fail"], [], ["fail"], None,
+    ]  # fmt: skip
+    # One waiver for both hosts, which covers a finding of each.
+    assert [(one["state"], one["findings"]) for one in report["policy"]["waivers"]] == [("active", 2)]
+    assert report["policy"]["fail_on"] == ["fail"]
+    page = _files.render(report, ["html"])["index.html"]
+    assert "3 hosts (web1, web2, web4): fails on fail, and below the grade A+." in page
+    assert "1 host (web3): fails on no finding, and below the grade A+." in page
+
+
+@pytest.mark.parametrize("name", ["path", "formats", "title"])
+def test_hosts_must_agree_about_the_one_report(name):
+    values = {"path": "a", "formats": ["json"], "title": "T"}
+    kept = {"web1": options(), "web2": options(), "web3": options(**{name: values[name]})}
+    words = f"must be the same on all hosts of the report: it is {values[name]!r} here and {options()[name]!r} on web1"
+    assert _roles_report.disagreements(kept) == {"web3": f"report_{name} {words}"}
+    assert _roles_report.shared(kept)[name] == options()[name]
+    del kept["web3"]
+    assert _roles_report.disagreements(kept) == {}
+
+
+def test_hosts_that_any_host_expects_are_expected():
+    kept = {"web1": options(expected=["a", "b"], scorecard=False), "web2": options(expected=["b", "c"])}
+    found = _roles_report.shared(kept)
+    assert (found["expected"], found["scorecard"]) == (["a", "b", "c"], True)
+
+
+def test_a_waiver_that_ends_on_a_date_of_yaml_is_kept_as_text():
+    waiver = {"id": "caa.none", "reason": "January", "until": datetime.date(2027, 1, 31)}
+    kept = _roles_report.kept(options(waivers=[waiver]))
+    assert json.loads(json.dumps(kept))["options"]["waivers"][0]["until"] == "2027-01-31"
+
+
+def test_options_that_are_wrong_are_the_hosts_failure_once():
+    wrong = "argument 'report_fail' is of type str"
+    found = gathered(
+        web1=fact(report={"error": wrong}),
+        web2=fact(report={"error": wrong}, failures=[{"step": 2, "message": f"Check the options: {wrong}"}]),
+    )
+    assert [[one["message"] for one in found[host]["failures"]] for host in found] == [
+        [wrong],
+        [f"Check the options: {wrong}"],
+    ]
+    assert {given["state"] for given in found.values()} == {"failed"}
+
+
 def test_a_host_that_was_restored_is_unknown_and_does_not_fail():
     report = bed.build(gathered(web1=fact(host={}, frontend={"changed": True})))
     (host,) = report["hosts"]

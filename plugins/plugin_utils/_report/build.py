@@ -21,6 +21,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC, Marked, Policy, PolicyPart
 
@@ -31,7 +32,7 @@ Info = dict[str, t.Any]
 # When a finding was first seen, by host, id and subject.
 Since = t.Mapping[tuple[str, str, str], str]
 
-SCHEMA = "1.0"
+SCHEMA = "1.1"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
 STATES = ("ok", "failed", "unreachable", "left_out")
 # Why a host fails of which no role has kept anything: tags that no role has, or a report without roles before it.
@@ -110,18 +111,27 @@ class Support(t.TypedDict):
     until: str | None
 
 
+class HostPolicy(t.TypedDict):
+    """What a host is judged by. minimum_grade: None where no grade is required."""
+
+    fail_on: list[str]
+    minimum_grade: str | None
+
+
 class Host(t.TypedDict):
     """A host's part of the report.
 
-    reasons: why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade:
-    the worst of its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by
-    severity, and those that are C(waived). support: None where it was not looked at.
+    policy: None where its options of the report are not known. reasons: why it fails; empty where it is not judged.
+    steps: one of C(VERDICTS) by the step's number as text. grade: the worst of its endpoints; None where one, or all,
+    could not be graded. counts: findings that are not waived by severity, and those that are C(waived). support: None
+    where it was not inspected.
     """
 
     name: str
     state: str
     message: str
     pending: bool
+    policy: HostPolicy | None
     failed: bool
     reasons: list[str]
     steps: dict[str, str]
@@ -387,8 +397,9 @@ def _proven(given: Given, results: t.Sequence[Result]) -> set[int]:
     return found
 
 
-def host(name: str, given: Given, policy: Policy, now: str, since: Since) -> Host:
-    """One host's part of the report. since: of the findings that were seen before."""
+def host(name: str, given: Given, own: Policy | None, now: str, since: Since) -> Host:
+    """One host's part of the report. own: its policy, if it is known; since: of the findings that were seen before."""
+    policy = own or Policy()
     state = given.get("state", "ok")
     results = given.get("results") or []
     ignore_trust = bool(given.get("ignore_trust"))
@@ -403,8 +414,8 @@ def host(name: str, given: Given, policy: Policy, now: str, since: Since) -> Hos
         steps = dict.fromkeys(steps, "not_asked")
 
     reasons = policy.objections(marked)
+    minimum = policy.minimum_grade or given.get("minimum_grade") or ""
     if state == "ok":
-        minimum = policy.minimum_grade or given.get("minimum_grade") or ""
         is_graded = bool(results) or given.get("minimum_grade") or 5 in asked
         if minimum and is_graded:
             reasons += _grade_reasons(name, results, minimum, ignore_trust, marked)
@@ -421,6 +432,7 @@ def host(name: str, given: Given, policy: Policy, now: str, since: Since) -> Hos
         "state": state,
         "message": given.get("message", ""),
         "pending": is_pending,
+        "policy": {"fail_on": policy.fail_on, "minimum_grade": minimum or None} if own else None,
         "failed": is_judged and bool(reasons),
         "reasons": reasons if is_judged else [],
         "steps": steps,
@@ -489,17 +501,18 @@ def rfc3339(moment: datetime.datetime) -> str:
 
 def build(
     hosts: t.Mapping[str, Given],
-    policy: Policy,
+    policies: t.Mapping[str, Policy],
     moment: datetime.datetime,
     previous: Report | None = None,
     version: str = "",
     title: str = "",
 ) -> Report:
-    """The report. previous is the last one's data, or none; C(check_previous()) has said that it can be used."""
+    """The report. policies: of the hosts whose options are known; previous: the last one's data, or none;
+    C(check_previous()) has found that it can be used."""
     now = rfc3339(moment)
     hosts = clean(hosts)
     since = _since(previous) if previous else {}
-    described = [host(name, hosts[name], policy, now, since) for name in sorted(hosts, key=_natural)]
+    described = [host(name, hosts[name], policies.get(name), now, since) for name in sorted(hosts, key=_natural)]
     summary = _summary(described)
     history = [*(previous["trend"]["history"] if previous else ()), _totals(now, summary)]
     return {
@@ -507,7 +520,7 @@ def build(
         "generator": {"name": "kopano.hardening", "version": version},
         "title": clean(title),
         "generated": now,
-        "policy": policy.describe(),
+        "policy": _roles_report.describe(policies.values()),
         "summary": summary,
         "trend": {
             "previous": previous["generated"] if previous else None,

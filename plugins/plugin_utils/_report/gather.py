@@ -43,11 +43,22 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     ]
     if "unreachable" in fact:
         given["state"], given["message"], given["failures"] = "unreachable", fact["unreachable"], []
-    elif given["failures"]:
+        return given
+    if "error" in fact.get("report", {}):
+        refuse(given, fact["report"]["error"])
+    if given["failures"]:
         given["state"], given["message"] = "failed", given["failures"][0]["message"]
     elif not is_active:
         given["state"], given["message"] = "failed", LOST
     return given
+
+
+def refuse(given: Given, message: str) -> None:
+    """Have a host fail for its options of the report, unless it has done so at the beginning of its play."""
+    if not any(message in failure["message"] for failure in given["failures"]):
+        given["failures"].append({"step": None, "message": message})
+    if given["state"] == "ok":
+        given["state"], given["message"] = "failed", given["failures"][0]["message"]
 
 
 def _updates(given: Given, result: t.Mapping[str, t.Any] | None) -> None:

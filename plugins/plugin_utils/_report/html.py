@@ -66,7 +66,20 @@ def render(report: Report) -> str:
         supports=_support_bars(report),
         lenient=_build.passed_with_failures(report),
         trend=_trend(report),
+        policies=_policies(report),
     )
+
+
+def _policies(report: Report) -> list[tuple[list[str], str | None, list[str]]]:
+    """What hosts are judged by, and which hosts, the most frequent first: fail_on and the required grade."""
+    found: dict[tuple[tuple[str, ...], str | None], list[str]] = {}
+    for entry in report["hosts"]:
+        if own := entry["policy"]:
+            found.setdefault((tuple(own["fail_on"]), own["minimum_grade"]), []).append(entry["name"])
+    return [
+        (list(fail_on), grade, hosts)
+        for (fail_on, grade), hosts in sorted(found.items(), key=lambda item: -len(item[1]))
+    ]
 
 
 @functools.cache

@@ -10,8 +10,8 @@
 host:        what the host returned when it was queried: the results C(updates), C(frontend) and C(certificates) of the
              modules update_status_info, frontend_info and certificate_info, and C(web_config) as host_info returns it.
              A part that failed has C(failed) and C(msg). A role that changes the host drops what is no longer true.
-updates, frontend, certificate, caa, verify: what the role of that name keeps for the roles after it and for the report;
-             its action says what
+updates, frontend, certificate, caa, verify, report: what the role of that name keeps for the roles after it and for the
+             report; its action says what
 failures:    what failed in the steps of a playbook, as C(step) and C(message)
 unreachable: why the host could not be reached
 play:        the name of the play in which roles share what is known: role_options has run there, and only roles of this
@@ -34,6 +34,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.certificate import CertificateFact
+    from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import ReportFact
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.updates import UpdatesFact
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import Kept
 
@@ -66,6 +67,7 @@ class HostFact(t.TypedDict, total=False):
     certificate: CertificateFact
     caa: CaaFact
     verify: Kept
+    report: ReportFact
     failures: list[Failure]
     unreachable: str
     play: str

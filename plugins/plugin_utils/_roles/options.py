@@ -25,11 +25,13 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import rep
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
+Info = dict[str, t.Any]
+
 ROLES = Path(__file__).parents[3] / "roles"
 # The step of the checklist that a role is for. The report is for all of them.
 STEPS = {"updates": UPDATES, "frontend": TLS, "certificate": GRADE, "verify": GRADE, "caa": CAA}
 # What the roles refuse beyond types, choices and ranges: one sentence for each error.
-CHECKS: dict[str, t.Callable[[dict[str, t.Any]], list[str]]] = {
+CHECKS: dict[str, t.Callable[[Info], list[str]]] = {
     "caa": _roles_caa.option_errors,
     "certificate": _roles_certificate.option_errors,
     "frontend": _frontend.option_errors,
@@ -55,7 +57,7 @@ CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken f
 
 def read(
     action: ActionBase, role: str, variables: t.Mapping[str, t.Any], others: t.Container[str] = ()
-) -> tuple[dict[str, t.Any], list[str]]:
+) -> tuple[Info, list[str]]:
     """The options of a role without its name in front, and what is wrong with them: one sentence each.
 
     action: the action plugin that reads them; others: roles that report what is wrong with their options themselves.
@@ -78,6 +80,14 @@ def read(
     return options, errors
 
 
+def of_task(action: ActionBase, role: str, given: Info) -> tuple[Info, list[str]]:
+    """As C(read), of a task's own arguments, which have the names of the role's options without its name in front."""
+    prefix = f"{role}_"
+    spec = {name.removeprefix(prefix): option for name, option in _spec(action, role).items()}
+    options, errors = _validate(spec, given)
+    return options, errors or CHECKS[role](options)
+
+
 def errors(
     action: ActionBase, roles: t.Collection[str], variables: t.Mapping[str, t.Any]
 ) -> tuple[str, dict[str, int]]:
@@ -89,17 +99,18 @@ def errors(
     return message, {"step": STEPS[first]} if first in STEPS else {}
 
 
-def _spec(action: ActionBase, role: str) -> dict[str, t.Any]:
+def _spec(action: ActionBase, role: str) -> Info:
     # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
     content = action._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
-    options: dict[str, t.Any] = content["argument_specs"]["main"]["options"]
+    options: Info = content["argument_specs"]["main"]["options"]
     return options
 
 
-def _validated(
-    action: ActionBase, spec: dict[str, t.Any], variables: t.Mapping[str, t.Any]
-) -> tuple[dict[str, t.Any], list[str]]:
-    given = action._templar.template({name: variables[name] for name in spec if name in variables})
+def _validated(action: ActionBase, spec: Info, variables: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
+    return _validate(spec, action._templar.template({name: variables[name] for name in spec if name in variables}))
+
+
+def _validate(spec: Info, given: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
     validated = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True)
     return _without_defaults(plain(validated.validated_parameters)), list(validated.error_messages)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import fnmatch
+import json
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, Finding
@@ -19,9 +20,18 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
 Info = dict[str, t.Any]
 
+# Options that describe the one report, for which all hosts must have the same value.
+SHARED = ("path", "formats", "title")
 KEYS = ("id", "host", "subject", "reason", "until")
 NEEDED = ("id", "reason", "until")
 UTC = datetime.timezone.utc  # noqa: UP017 - Python 3.10 has no shorter name
+
+
+class ReportFact(t.TypedDict, total=False):
+    """A host's options of the role, without its name in front, or what is wrong with them."""
+
+    options: Info
+    error: str
 
 
 class Waived(t.TypedDict):
@@ -51,7 +61,7 @@ class WaiverPart(t.TypedDict):
 
 
 class PolicyPart(t.TypedDict):
-    """The policy as the report has it. minimum_grade: None where each host has its own."""
+    """The policy as the report has it. fail_on: of all hosts together; minimum_grade: None where each has its own."""
 
     fail_on: list[str]
     minimum_grade: str | None
@@ -67,6 +77,40 @@ def option_errors(options: Info) -> list[str]:
         except ValueError as error:
             errors.append(f"report_{error}")
     return errors
+
+
+def kept(options: Info) -> ReportFact:
+    """What the role keeps of a host's options. A date, as YAML makes of a waiver's last day, is no value of a fact."""
+    waivers = [
+        {key: value.isoformat() if isinstance(value, datetime.date) else value for key, value in waiver.items()}
+        for waiver in options["waivers"]
+    ]
+    return {"options": {**options, "waivers": waivers}}
+
+
+def disagreements(options: t.Mapping[str, Info]) -> dict[str, str]:
+    """Why a host's options cannot be for the same report as those of the first one, by its name."""
+    first = next(iter(options), "")
+    found: dict[str, str] = {}
+    for host, own in options.items():
+        for name in SHARED:
+            if own[name] != options[first][name]:
+                found.setdefault(
+                    host,
+                    f"report_{name} must be the same on all hosts of the report: it is {own[name]!r} here and "
+                    f"{options[first][name]!r} on {first}",
+                )
+    return found
+
+
+def shared(options: t.Mapping[str, Info]) -> Info:
+    """The options of the one report, of those of each host, of which the first one decides where they disagree."""
+    first = next(iter(options.values()))
+    return {
+        **{name: first[name] for name in SHARED},
+        "scorecard": any(own["scorecard"] for own in options.values()),
+        "expected": list(dict.fromkeys(name for own in options.values() for name in own["expected"])),
+    }
 
 
 class Waiver:
@@ -88,8 +132,9 @@ class Waiver:
             and fnmatch.fnmatchcase(item["subject"], self.subject)
         )
 
-    def describe(self) -> WaiverPart:
-        state = "expired" if self.expired else "active" if self.used else "unused"
+    def describe(self, used: int) -> WaiverPart:
+        """used: how many findings it covers on all hosts that have it."""
+        state = "expired" if self.expired else "active" if used else "unused"
         return {
             "id": self.id,
             "host": self.host,
@@ -97,7 +142,7 @@ class Waiver:
             "reason": self.reason,
             "until": self.until.isoformat(),
             "state": state,
-            "findings": self.used,
+            "findings": used,
         }
 
 
@@ -152,13 +197,35 @@ class Policy:
             for word in self.fail_on
         )
 
-    def describe(self) -> PolicyPart:
-        """The policy as the report has it; after the hosts, so that it is known which waivers were used."""
-        return {
-            "fail_on": self.fail_on,
-            "minimum_grade": self.minimum_grade or None,
-            "waivers": [waiver.describe() for waiver in self.waivers],
-        }
+
+def policies(options: t.Mapping[str, Info]) -> dict[str, Policy]:
+    """The policy of each host, of its options of the role. Hosts with equal options share one."""
+    known: dict[str, Policy] = {}
+    found = {}
+    for host, own in options.items():
+        judging = {name: own[name] for name in ("fail_on", "minimum_grade", "waivers")}
+        key = json.dumps(judging, sort_keys=True, default=str)
+        if key not in known:
+            known[key] = Policy(**judging)
+        found[host] = known[key]
+    return found
+
+
+def describe(policies: t.Iterable[Policy]) -> PolicyPart:
+    """The policies as the report has them; after the hosts, so that it is known which waivers were used."""
+    distinct = list(dict.fromkeys(policies)) or [Policy()]
+    grades = {policy.minimum_grade for policy in distinct}
+    waivers: dict[tuple[str, ...], Waiver] = {}
+    used: dict[tuple[str, ...], int] = {}
+    for waiver in (waiver for policy in distinct for waiver in policy.waivers):
+        key = (waiver.id, waiver.host, waiver.subject, waiver.reason, waiver.until.isoformat())
+        waivers.setdefault(key, waiver)
+        used[key] = used.get(key, 0) + waiver.used
+    return {
+        "fail_on": list(dict.fromkeys(word for policy in distinct for word in policy.fail_on)),
+        "minimum_grade": (grades.pop() or None) if len(grades) == 1 else None,
+        "waivers": [waiver.describe(used[key]) for key, waiver in waivers.items()],
+    }
 
 
 def _matches(pattern: str) -> bool:
