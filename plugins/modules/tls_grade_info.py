@@ -398,7 +398,7 @@ results:
           grade: A
           revision: 2009e
           rule: A+ needs HSTS.
-          evidence: no Strict-Transport-Security in the answer
+          evidence: no Strict-Transport-Security in the response
     not_tested:
       description: Rules and attacks whose answer is not known.
       type: list
@@ -442,7 +442,7 @@ results:
           severity: fail
           subject: mail.example.com:443 (192.0.2.10)
           message: There is no HSTS header.
-          evidence: no Strict-Transport-Security in the answer
+          evidence: no Strict-Transport-Security in the response
           fix: Send Strict-Transport-Security with max-age=31536000 once on every response.
 findings:
   description: The findings of all results.

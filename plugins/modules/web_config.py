@@ -390,7 +390,7 @@ rehearsal:
                 grade: A
                 revision: 2009e
                 rule: A+ needs HSTS.
-                evidence: no Strict-Transport-Security in the answer
+                evidence: no Strict-Transport-Security in the response
             error: null
 phase:
   description:

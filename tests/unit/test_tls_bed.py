@@ -656,7 +656,7 @@ def test_a_greeting_in_ssl2_is_no_refusal(pki, trust, mode):
     with old_server(pki, port, "SSL 3.0 too"):
         observation = look(port, trust, mode)
     assert observation["protocols"]["SSLv2"] is None
-    assert observation["unclear"] == [{"question": "SSLv2", "answer": "it greets in SSL 2.0 but names no suite"}]
+    assert observation["unclear"] == [{"query": "SSLv2", "result": "it greets in SSL 2.0 but names no suite"}]
     result = _grade.grade(observation)
     assert "SSLv2" not in result["protocols"]
     assert "tls.protocol.sslv2" in [entry["id"] for entry in result["not_tested"]]

@@ -317,7 +317,7 @@ CASES = {
     "tls.hsts.disabled": ({"hsts__status": "disabled", "hsts__max_age": 0}, (), "A-", "A-"),
     "tls.hsts.invalid": ({"hsts__status": "invalid", "hsts__reason": "2 headers"}, (), "A-", "A-"),
     "tls.hsts.unknown": ({"hsts": {"status": "not_tested"}}, (), "A", "A"),
-    "tls.probe.unclear": ({"unclear": [{"question": "groups pq", "answer": "no answer in time"}]}, (), "A", "A"),
+    "tls.probe.unclear": ({"unclear": [{"query": "groups pq", "result": "no response in time"}]}, (), "A", "A"),
 }
 
 

@@ -29,8 +29,8 @@ pytestmark = pytest.mark.slow
 TIMEOUT = 3.0
 # What the words of the error must contain, for those where they matter to a reader.
 WORDS = {
-    "hangs": "no answer in time",
-    "drips": "no answer in time",
+    "hangs": "no response in time",
+    "drips": "no response in time",
     "plain HTTP": "plain HTTP, not TLS",
     "HTML": "plain HTTP, not TLS",
     "SSH": "not a TLS record",
@@ -171,8 +171,8 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
         own = _prober.Trust(pki.path("root.pem"))
         result = _grade.grade(_prober.probe(where, "quick", 2.0, trust=own))
     assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
-    assert result["error"] == "no letter without a clear result for SSLv3: no answer in time"
-    assert result["unclear"] == [{"query": "SSLv3", "result": "no answer in time"}]
+    assert result["error"] == "no letter without a clear result for SSLv3: no response in time"
+    assert result["unclear"] == [{"query": "SSLv3", "result": "no response in time"}]
     assert [entry["id"] for entry in result["warnings"]] == ["tls.probe.unclear"]
     assert {"tls.endpoint.error", "tls.probe.unclear"} <= {finding["id"] for finding in result["findings"]}
     assert "tls.protocol.sslv3" in [entry["id"] for entry in result["not_tested"]]

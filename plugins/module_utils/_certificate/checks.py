@@ -501,14 +501,14 @@ def _judge_strength(chain: _Chain, report: Report) -> None:
     counted = [one for one in chain.path if one is chain.leaf or not one.self_signed]
     for one in counted:
         if one.key.weaker(2048, 224) or (one.key.exponent is not None and one.key.exponent < 3):
-            report.finding("certificate.key.weak", f"{one.subject}: {one.key.words}")
+            report.finding("certificate.key.weak", f"{one.subject}: {one.key.description}")
         if one.digest in ("md2", "md4", "md5", "sha1"):
             report.finding("certificate.signature.weak", f"{one.subject}: {one.signature} ({one.digest})")
         elif one.digest == "unknown":
             report.finding("certificate.signature.unknown", f"{one.subject}: {one.signature}")
     key = chain.leaf.key
     if key.type != "RSA" and key.curve not in _USUAL:
-        report.finding("certificate.key.unusual", key.words)
+        report.finding("certificate.key.unusual", key.description)
 
 
 def _judge_leaf(leaf: Certificate, self_signed_ok: bool, report: Report) -> None:

@@ -2,4 +2,4 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A TLS endpoint judged from outside: what it speaks, and the grade that this is worth."""
+"""A TLS endpoint judged from outside: what it speaks, and the grade that it gets."""

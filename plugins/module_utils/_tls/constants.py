@@ -49,7 +49,7 @@ class Suite(t.NamedTuple):
     """One cipher suite.
 
     C(exchange) is the key exchange with its authentication as in the name (C(ECDHE_RSA)), empty for TLS 1.3, where the
-    suite does not say. C(bits) is the strength of the cipher; export suites count with the weakened one.
+    suite leaves it open. C(bits) is the strength of the cipher; export suites count with the weakened one.
     """
 
     code: int
@@ -70,7 +70,7 @@ class Suite(t.NamedTuple):
 
     @property
     def authentication(self) -> str:
-        """The kind of certificate that goes with it; empty if none does, or the suite does not say."""
+        """The kind of certificate that goes with it; empty if none does, or the suite leaves it open."""
         exchange = self.exchange.partition("_EXPORT")[0]
         if exchange in ("DH_RSA", "DH_DSS", "ECDH_RSA", "ECDH_ECDSA"):
             return exchange

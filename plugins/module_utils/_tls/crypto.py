@@ -6,9 +6,10 @@
 
 """Just enough cryptography to finish a handshake, with the standard library alone if need be.
 
-Some questions cannot be answered by a ServerHello: which certificates a server shows that speaks nothing but TLS 1.3,
-and whether it renegotiates at a client's wish. For those the prober needs keys. Nothing secret is ever sent over such a
-connection and no answer is trusted for it, so this code is neither constant-time nor a library for anything else.
+A ServerHello does not show everything: not which certificates a server has that speaks nothing but TLS 1.3, and not
+whether it renegotiates at a client's request. For those the prober needs keys. Nothing secret is ever sent over such a
+connection and nothing received is trusted because of it, so this code is neither constant-time nor a library for
+anything else.
 
 RFC 5246 and 8446 (key schedules), 7748 (X25519), 8439 (ChaCha20-Poly1305), FIPS 197 and SP 800-38D (AES-GCM).
 """

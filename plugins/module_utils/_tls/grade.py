@@ -54,7 +54,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         evidence: str
 
     class Untested(t.TypedDict):  # novm
-        """A rule or an attack whose answer is not known, and why; of an attack it is its name."""
+        """A rule or an attack whose result is not known, and why; of an attack it is its name."""
 
         id: str
         reason: str
@@ -83,7 +83,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     class ResultCertificate(t.TypedDict, total=False):  # novm
         """A certificate with the chain that it came with: all of this, or nothing where a server shows none.
 
-        names: DNS names, then addresses. trusted: None where that is not known, and then, too, trust_error says why.
+        names: DNS names, then addresses. trusted: None where that is not known; trust_error has the reason then, too.
         ocsp_status, ocsp_error: see C(_tls.ocsp.Staple). Times are RFC 3339 in UTC. others: the further certificates
         and chains of the endpoint, which the first one has alone.
         """
@@ -111,7 +111,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         others: list[ResultCertificate]
 
     class Result(t.TypedDict):  # novm
-        """What an endpoint is worth: an element of C(results) of the module C(tls_grade_info), which describes it.
+        """The grade of an endpoint: an element of C(results) of the module C(tls_grade_info), which describes it.
 
         error: why there is no grade. grade: C(A+) to C(F), C(T) or C(M); None with error or trust_unknown.
         grade_trust_ignored: what a trusted certificate for this name would get; None with error. score: 0 to 100, and
@@ -179,7 +179,7 @@ def _signed(observation: Observation) -> list[x509.Certificate]:
 
 
 def facts(observation: Observation, now: float) -> dict[str, Fact]:
-    """Every fact that a rule asks for, by the rule's id. C(now) is seconds since 1970."""
+    """Every fact that a rule needs, by the rule's id. C(now) is seconds since 1970."""
     return dict(
         _protocol_facts(observation),
         **_cipher_facts(observation),
@@ -190,7 +190,7 @@ def facts(observation: Observation, now: float) -> dict[str, Fact]:
 
 def _protocol_facts(observation: Observation) -> dict[str, Fact]:
     protocols, features = observation["protocols"], observation["features"]
-    silence = Unknown("no clear answer to its hello")
+    silence = Unknown("no clear response to its hello")
 
     def offered(name: str) -> Fact:
         return silence if protocols[name] is None else name if protocols[name] else False
@@ -219,7 +219,7 @@ def _protocol_facts(observation: Observation) -> dict[str, Fact]:
         "tls.renegotiation.insecure": insecure,
         "tls.renegotiation.unsupported": "no renegotiation_info in the ServerHello" if secure is False else False,
         "tls.compression": "DEFLATE was chosen" if features["compression"] else False,
-        "tls.probe.unclear": _named("{question}: {answer}".format(**entry) for entry in observation["unclear"]),
+        "tls.probe.unclear": _named("{query}: {result}".format(**entry) for entry in observation["unclear"]),
     }
 
 
@@ -280,22 +280,22 @@ def _certificate_facts(observation: Observation, now: float) -> dict[str, Fact]:
         "tls.certificate.md5": _named(
             one.subject or "?" for one in _signed(observation) if one.digest in ("md2", "md4", "md5")
         ),
-        "tls.certificate.key_very_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(1024, 160)),
-        "tls.certificate.key_weak": _named(leaf.key.words for leaf in leaves if leaf.key.weaker(2048, 224)),
+        "tls.certificate.key_very_weak": _named(leaf.key.description for leaf in leaves if leaf.key.weaker(1024, 160)),
+        "tls.certificate.key_weak": _named(leaf.key.description for leaf in leaves if leaf.key.weaker(2048, 224)),
         "tls.certificate.key_predictable": _named(
-            leaf.key.words for leaf in leaves if leaf.key.type == "RSA" and weak_keys.is_listed(leaf.key)
+            leaf.key.description for leaf in leaves if leaf.key.type == "RSA" and weak_keys.is_listed(leaf.key)
         ),
-        "tls.certificate.exponent_1": _named(leaf.key.words for leaf in leaves if leaf.key.exponent == 1),
+        "tls.certificate.exponent_1": _named(leaf.key.description for leaf in leaves if leaf.key.exponent == 1),
         "tls.chain.incomplete": _incomplete(observation),
         "tls.attack.robot": observation["oracles"].get("rsa") or False,
         "tls.attack.cbc_oracle": observation["oracles"].get("cbc") or False,
     }
 
 
-def _each(observation: Observation, words: t.Callable[[SeenCertificate], str | None]) -> str:
+def _each(observation: Observation, describe: t.Callable[[SeenCertificate], str | None]) -> str:
     """What there is to report of certificates, each with its key where the server has several."""
     entries = observation["certificates"]
-    found = [(entry["chain"][0].key.words, words(entry)) for entry in entries]
+    found = [(entry["chain"][0].key.description, describe(entry)) for entry in entries]
     return "; ".join(dict.fromkeys(f"{key}: {text}" if len(entries) > 1 else text for key, text in found if text))
 
 
@@ -321,7 +321,7 @@ def _revoked(observation: Observation) -> Fact:
 
 
 def _staple(entry: SeenCertificate) -> str:
-    """What there is instead of a stapled response that says good."""
+    """What there is instead of a stapled response with the status good."""
     if entry["ocsp"] is None:
         return NO_STAPLE
     return "the stapled OCSP response does not count: {}".format(entry["ocsp_reason"] or entry["ocsp"])
@@ -332,7 +332,7 @@ def _incomplete(observation: Observation) -> Fact:
 
     A chain that OpenSSL could follow to an anchor is complete, trusted or not, unless something had to be fetched for
     it. Where it could not, a missing intermediate and an unknown private root look alike: it is the former if the
-    certificate says where its issuer can be fetched, or if the caller named the authority that should have been found.
+    certificate has an address for its issuer, or if the caller named the authority that should have been found.
     """
     unclear = ""
     for entry in observation["certificates"]:
@@ -341,13 +341,13 @@ def _incomplete(observation: Observation) -> Fact:
             return "it had to be fetched from {}".format(", ".join(trust.fetched))
         if trust.trusted or top.self_signed or (trust.code is not None and trust.code not in NO_ISSUER):
             continue
-        words = "{} was issued by {}, which is not sent".format(top.subject or "it", top.issuer)
+        reason = "{} was issued by {}, which is not sent".format(top.subject or "it", top.issuer)
         if trust.code is None or not entry["whole"]:
             unclear = trust.reason or "the chain was not verified"
         elif not top.authority and (top.issuer_urls or observation["ca_file"]):
-            return words
+            return reason
         else:
-            unclear = words + ": an intermediate, or a root that is not known here (name it in ca_file)"
+            unclear = reason + ": an intermediate, or a root that is not known here (name it in ca_file)"
     return Unknown(unclear) if unclear else False
 
 
@@ -359,7 +359,7 @@ def _http_facts(observation: Observation) -> dict[str, Fact]:
     if status in ("not_tested", "error"):
         unknown = hsts.get("reason") or "HTTP was not requested"
     result: dict[str, Fact] = {
-        "tls.hsts.absent": "no Strict-Transport-Security in the answer" if status == "absent" else False,
+        "tls.hsts.absent": "no Strict-Transport-Security in the response" if status == "absent" else False,
         "tls.hsts.disabled": shown if status == "disabled" else False,
         "tls.hsts.invalid": hsts.get("reason") or False if status == "invalid" else False,
         "tls.hsts.short": shown if status == "present" and (hsts["max_age"] or 0) < rules.LONG_MAX_AGE else False,
@@ -514,7 +514,7 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
         "tls.certificate.expires_soon": _named(soon),
         "tls.certificate.lifetime": _named(long),
         "tls.certificate.rsa_2048": _named(
-            leaf.key.words for leaf in leaves if leaf.key.type == "RSA" and leaf.key.bits < 3072
+            leaf.key.description for leaf in leaves if leaf.key.type == "RSA" and leaf.key.bits < 3072
         ),
         "tls.certificate.must_staple": _named(
             entry["chain"][0].subject
@@ -717,12 +717,12 @@ def _give_letter(result: Result, observation: Observation, doubt: Fact) -> None:
     letter: str | None = next((mark for mark in rules.BESIDE if mark in limits), trust_ignored)
     if trust_ignored != rules.GRADES[-1]:
         lost = observation["lost"]
-        result["unclear"] = [{"query": entry["question"], "result": entry["answer"]} for entry in lost]
+        result["unclear"] = [{"query": entry["query"], "result": entry["result"]} for entry in lost]
     if result["unclear"]:
         # What was lost may be worse than everything that was seen: there is no letter that is known to hold.
-        words = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
-        result["error"] = words
-        result["findings"].append(finding("tls.endpoint.error", subject, words))
+        reason = "no letter without a clear result for {query}: {result}".format(**result["unclear"][0])
+        result["error"] = reason
+        result["findings"].append(finding("tls.endpoint.error", subject, reason))
         return
     if isinstance(doubt, Unknown) and observation["named"] and letter != "T":
         # It could be a T.
@@ -733,8 +733,8 @@ def _give_letter(result: Result, observation: Observation, doubt: Fact) -> None:
     result["score"] = score
     result["grade_trust_ignored"] = trust_ignored
     result["grade"] = letter
-    words = f"{letter or 'not known'}, trust ignored {trust_ignored}, score {score}"
-    result["findings"].append(finding("tls.grade", subject, words))
+    evidence = f"{letter or 'not known'}, trust ignored {trust_ignored}, score {score}"
+    result["findings"].append(finding("tls.grade", subject, evidence))
 
 
 # What one result may hold: a certificate may have thousands of names, and a name sixty thousand letters.
@@ -742,7 +742,7 @@ MAX_ITEMS, MAX_CERTIFICATES, MAX_TEXT = 100, 10, 1000
 
 
 def _bounded(result: Result) -> Result:
-    """The result without what is beyond these bounds; C(cut) says what that was."""
+    """The result without what is beyond these bounds; C(cut) describes that."""
     cut: list[str] = []
 
     def bound(value: t.Any, path: str, most: int) -> t.Any:

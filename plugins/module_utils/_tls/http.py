@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""What an HTTP answer says about transport security: HSTS, and whether plain HTTP leads to HTTPS.
+"""What an HTTP response means for transport security: HSTS, and whether plain HTTP leads to HTTPS.
 
 The parsers take whatever a server sends. RFC 9110, RFC 9112, RFC 6797.
 """
@@ -34,7 +34,7 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Hsts(t.TypedDict):  # novm
-        """What a server says about HSTS. There is C(status) alone where nobody asked, and C(reason) if that failed.
+        """A server's HSTS policy. C(status) alone where it was not queried, with C(reason) if that failed.
 
         status: C(present), C(absent), C(disabled) (C(max-age=0)), C(invalid), C(error), C(not_tested) or
         C(not_applicable) (it speaks no HTTP). max_age: seconds; None where the header has none. headers: as they came.
@@ -49,10 +49,10 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         reason: t.NotRequired[str | None]
 
     class Redirect(t.TypedDict):  # novm
-        """Where plain HTTP leads. There is C(status) alone where nobody asked, and C(reason) without an answer.
+        """Where plain HTTP leads. C(status) alone where it was not queried, with C(reason) if there is no response.
 
         status: C(https) (same host), C(https_elsewhere), C(http), C(none) (it serves content), C(closed), C(error) or
-        C(not_tested). code: the answer's; location: None where it has none.
+        C(not_tested). code: the response's; location: None where it has none.
         """
 
         status: str
@@ -65,10 +65,10 @@ else:
 
 
 class HttpError(ValueError):
-    """The answer is no HTTP. C(other) tells that it is a mail server's greeting, C(cut) that it ended too early."""
+    """The response is no HTTP. C(other): it is a mail server's greeting; C(cut): it ended too early."""
 
-    def __init__(self, words: str, other: bool = False, cut: bool = False) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, other: bool = False, cut: bool = False) -> None:
+        super().__init__(message)
         self.other = other
         self.cut = cut
 
@@ -84,7 +84,7 @@ class Head(t.NamedTuple):
 
 
 def request(host: str, port: int, default_port: int) -> bytes:
-    """A GET of the start page that asks for the connection to be closed."""
+    """A GET of the start page that requests the connection to be closed."""
     host = re.sub(r"[^\x21-\x7e]", "", host)
     name = f"[{host}]" if ":" in host else host
     authority = name if port == default_port else f"{name}:{port}"
@@ -101,9 +101,9 @@ def request(host: str, port: int, default_port: int) -> bytes:
 
 
 def read_head(data: bytes, complete: bool) -> Head | None:
-    """The head of the final answer, None while more bytes are needed; C(complete) says that none will come.
+    """The head of the final response, None while more bytes are needed; C(complete): none will come.
 
-    Interim answers (1xx; RFC 9110, 15.2) are passed over, but 101, as nothing was to be switched to.
+    Interim responses (1xx; RFC 9110, 15.2) are passed over, but 101, as nothing was to be switched to.
     """
     data, start = data[: MAX_HEAD + 4], 0
     while True:
@@ -114,23 +114,23 @@ def read_head(data: bytes, complete: bool) -> Head | None:
         if not 100 <= head.status < 200:
             return head
         if head.status == 101:
-            raise HttpError("the answer switches to another protocol")
+            raise HttpError("the response switches to another protocol")
         start += size
 
 
 def _next_head(data: bytes, complete: bool) -> tuple[Head, int] | None:
     """The head that the bytes begin with, and its size."""
     if not (data[:5] == b"HTTP/" or b"HTTP/".startswith(data[:5])):
-        raise HttpError("the answer is not HTTP", other=bool(_MAIL.match(data)))
+        raise HttpError("the response is not HTTP", other=bool(_MAIL.match(data)))
     end = _END_OF_HEAD.search(data)
     if not end:
         if complete:
-            raise HttpError("the answer's head does not end", cut=True)
+            raise HttpError("the response's head does not end", cut=True)
         return None
     lines = re.split(r"\r?\n", data[: end.start()].decode("latin-1"))
     found = re.match(r"HTTP/\d\.\d (\d{3})(?: |$)", lines[0], re.ASCII)
     if not found:
-        raise HttpError("the answer is not HTTP")
+        raise HttpError("the response is not HTTP")
     fields: list[tuple[str, str]] = []
     for line in lines[1:]:
         if line[:1] in (" ", "\t") and fields:
@@ -144,7 +144,7 @@ def _next_head(data: bytes, complete: bool) -> tuple[Head, int] | None:
 
 
 def read_hsts(values: t.Sequence[str]) -> Hsts:
-    """What the C(Strict-Transport-Security) fields of one answer amount to.
+    """What the C(Strict-Transport-Security) fields of one response amount to.
 
     A header counts if Chromium and Firefox both take it. Two fields are invalid even if each is well formed: clients
     take the first, scanners and preload lists take neither.
@@ -199,7 +199,7 @@ def _split(value: str) -> list[str]:
 
 
 def read_redirect(head: Head, names: t.Iterable[str]) -> Redirect:
-    """Where the answer to a request by plain HTTP leads. names: of the same host."""
+    """Where the response to a plain HTTP request leads. names: of the same host."""
     location = (head.values("location") or [""])[0]
     found = re.match(r"(https?)://([^/?#]*)", location, re.IGNORECASE)
     status = "none"

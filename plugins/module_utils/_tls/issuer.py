@@ -6,7 +6,7 @@
 
 """Fetches an intermediate certificate from the address that another certificate names (RFC 5280, 4.2.2.1).
 
-The address is written by whoever runs the server, so that it must not lead this machine to places that only it can
+The address comes from the certificate of the server, so it must not lead this machine to places that only it can
 reach. It is plain HTTP to port 80 of a public address, without redirects, bounded in size and time. An address that is
 not public is used only for an endpoint of the same kind: a private one for a private endpoint, the loopback for one on
 the loopback, and any other port only on the endpoint's own address. The name is resolved once, and what is connected to

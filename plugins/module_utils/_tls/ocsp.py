@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""What a stapled OCSP response is worth (RFC 6960): is it for this certificate, by its issuer, signed, and of now?
+"""Is a stapled OCSP response valid (RFC 6960): for this certificate, by its issuer, signed, and current?
 
 A server can staple whatever it likes, so that a response counts only if all of this holds. The signature is verified
 with C(cryptography), which a controller has; without it nothing is known.
@@ -29,13 +29,13 @@ _HASHES = {
 }
 # Digests that a signature may have. SHA-1 is of the past here, too.
 _DIGESTS = ("sha256", "sha384", "sha512")
-# How far clocks may be apart, and how old a response may be that does not tell when the next one comes. Seconds.
+# How far clocks may be apart, and how old a response without nextUpdate may be. Seconds.
 SKEW, WITHOUT_NEXT = 300, 86400
 
 
 class Staple(t.NamedTuple):
     """C(status): good, revoked or unknown, as the issuer has it; invalid for a response that does not count, error for
-    one without content, not_tested if it cannot be verified here; None without a response. C(reason) says why."""
+    one without content, not_tested if it cannot be verified here; None without a response. C(reason): why."""
 
     status: str | None
     reason: str | None
@@ -46,7 +46,7 @@ _ORDER = ("revoked", "unknown", "good", "invalid", "error", "not_tested")
 
 
 class Single(t.NamedTuple):
-    """What a response says of one certificate. Times are seconds since 1970."""
+    """What a response states about one certificate. Times are seconds since 1970."""
 
     algorithm: str
     name_hash: bytes
@@ -120,7 +120,7 @@ def _single(reader: x509.Der) -> Single:
 
 
 def judge(staples: t.Sequence[bytes], path: t.Sequence[x509.Certificate], now: float | None = None) -> Staple:
-    """What the responses say of the first certificate of C(path), which was issued by the second."""
+    """What the responses mean for the first certificate of C(path), which was issued by the second."""
     now = time.time() if now is None else now
     judged = [_judge(der, path, now) for der in staples]
     return min(judged, key=lambda staple: _ORDER.index(staple.status or "")) if judged else Staple(None, None)
@@ -132,7 +132,7 @@ def _judge(der: bytes, path: t.Sequence[x509.Certificate], now: float) -> Staple
     except ParseError as error:
         return Staple("invalid", str(error))
     if response is None:
-        return Staple("error", "the responder gave no answer")
+        return Staple("error", "the responder sent an error status")
     if len(path) < 2:
         return Staple("not_tested", "the issuer that could have signed it is not known")
     try:
@@ -147,7 +147,7 @@ def _judge(der: bytes, path: t.Sequence[x509.Certificate], now: float) -> Staple
 
 
 def _for(response: Response, leaf: x509.Certificate, issuer: x509.Certificate) -> Single:
-    """What the response says of this certificate."""
+    """What the response means for this certificate."""
     for single in response.singles:
         if single.algorithm and single.serial == leaf.serial:
             name = hashlib.new(single.algorithm, leaf.issuer_der).digest()

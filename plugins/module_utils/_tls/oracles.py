@@ -4,11 +4,11 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""Does a server tell attackers how their messages were malformed? A few malformed messages, one a connection.
+"""Do a server's responses show attackers how their messages were malformed? A few such messages, one a connection.
 
-Such a server can be made to decrypt for an attacker, in thousands of attempts; that it gives different responses at all
-takes half a dozen, and harms nobody: every server must expect damaged messages. A difference counts only if it is the
-same in a second round, and a connection that is lost is no response.
+Such a server can be made to decrypt for an attacker, in thousands of attempts. Half a dozen are enough to find that the
+responses differ, and do no harm: every server must expect damaged messages. A difference counts only if it is the same
+in a second round, and a connection that is lost is no response.
 
 ROBOT: RFC 5246, 7.4.7.1. Padding oracles: RFC 5246, 6.2.3.2.
 """
@@ -26,7 +26,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto, wire
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as ask_
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 
 # How long a server may think about a message before it counts as silent. Seconds.
@@ -43,18 +43,18 @@ class Lost(Exception):
 class Hello(t.NamedTuple):
     """A handshake up to ServerHelloDone."""
 
-    stream: ask_.Stream
+    stream: _handshake.Stream
     events: t.Iterator[wire.Alert | wire.Message | wire.Protected]
     random: bytes
     transcript: bytes
     server: wire.ServerHello
     key: x509.Key
     exchange: wire.KeyExchange | None
-    asked: bool
+    certificate_requested: bool
 
 
 @contextlib.contextmanager
-def _greeted(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> t.Iterator[Hello]:
+def _greeted(peer: _handshake.Peer, protocol: str, suites: t.Sequence[int]) -> t.Iterator[Hello]:
     """Begin a handshake. Raises L(Lost)."""
     version = data.WIRE_VERSION[protocol]
     hello = wire.client_hello(
@@ -67,7 +67,7 @@ def _greeted(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> t.Itera
     )
     try:
         with peer.turn(), peer.connect() as (sock, deadline):
-            stream = ask_.Stream(sock, deadline.part(PATIENCE))
+            stream = _handshake.Stream(sock, deadline.part(PATIENCE))
             stream.send(wire.hello_record(version, hello))
             events = iter(stream)
             transcript, bodies = hello, {}
@@ -101,12 +101,12 @@ def _greeted(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> t.Itera
                 exchange,
                 wire.CERTIFICATE_REQUEST in bodies,
             )
-    except (OSError, KeyError, ValueError, ask_.Unreachable) as error:
+    except (OSError, KeyError, ValueError, _handshake.Unreachable) as error:
         raise Lost from error
 
 
 def _response(hello: Hello) -> str:
-    """What a server has to say to a message. How it closes the connection depends on the network as well."""
+    """A server's response to a message. How it closes the connection depends on the network as well."""
     found = []
     try:
         for event in hello.events:
@@ -167,8 +167,8 @@ def _rsa_message(key: x509.Key, block: bytes) -> bytes:
     return wire.message(wire.CLIENT_KEY_EXCHANGE, wire.vector(2, sealed))
 
 
-def rsa(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> str | bool | None:
-    """Whether a server tells malformed RSA key exchanges from others (ROBOT), with suites of that kind."""
+def rsa(peer: _handshake.Peer, protocol: str, suites: t.Sequence[int]) -> str | bool | None:
+    """How the responses to malformed RSA key exchanges differ from those to others (ROBOT); False if they do not."""
     version = data.WIRE_VERSION[protocol]
 
     def attempt(variant: str) -> str:
@@ -176,7 +176,7 @@ def rsa(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> str | bool |
             size = (hello.key.bits + 7) // 8
             if hello.key.modulus is None or size < 64:
                 raise Lost
-            client = wire.message(wire.CERTIFICATE, wire.vector(3, b"")) if hello.asked else b""
+            client = wire.message(wire.CERTIFICATE, wire.vector(3, b"")) if hello.certificate_requested else b""
             client += _rsa_message(hello.key, _rsa_block(variant, size))
             hello.stream.send(
                 wire.record(wire.HANDSHAKE, version, client)
@@ -192,7 +192,7 @@ def rsa(peer: ask_.Peer, protocol: str, suites: t.Sequence[int]) -> str | bool |
 
 
 class Sealer:
-    """Protects records of TLS 1.2 with AES-CBC and a MAC, damaged where that is asked for."""
+    """Protects records of TLS 1.2 with AES-CBC and a MAC, damaged on request."""
 
     def __init__(self, suite: data.Suite, premaster: bytes, randoms: tuple[bytes, bytes]) -> None:
         found = _AES_CBC.match(suite.name)
@@ -253,13 +253,13 @@ def cbc_suites(suites: t.Iterable[int]) -> list[int]:
     return [code for code in suites if _AES_CBC.match(data.SUITES[code].name)]
 
 
-def cbc(peer: ask_.Peer, suites: t.Sequence[int]) -> str | bool | None:
-    """Whether a TLS 1.2 server tells in which way a CBC record was malformed."""
+def cbc(peer: _handshake.Peer, suites: t.Sequence[int]) -> str | bool | None:
+    """How the responses of TLS 1.2 to differently malformed CBC records differ; False if they do not."""
 
     def attempt(variant: str) -> str:
         with _greeted(peer, "TLSv1.2", suites) as hello:
             premaster, message = _key_exchange(hello)
-            client = wire.message(wire.CERTIFICATE, wire.vector(3, b"")) if hello.asked else b""
+            client = wire.message(wire.CERTIFICATE, wire.vector(3, b"")) if hello.certificate_requested else b""
             client += message
             sealer = Sealer(data.SUITES[hello.server.suite], premaster, (hello.random, hello.server.random))
             hello.stream.send(

@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""Looks at a TLS endpoint from outside and writes down what is there. It judges nothing; C(_tls.grade) does.
+"""Inspects a TLS endpoint from outside and records what is there. It judges nothing; C(_tls.grade) does.
 
 C(quick) offers only what no server should accept: a few refusals prove the absence of hundreds of suites. C(full)
 offers, takes what was chosen out of the offer, and repeats until it is refused. Such chains of queries (lanes) run in
@@ -29,7 +29,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto, ocsp, oracles, wire
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as ask_
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as http_
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import (
     ACCEPTED,
@@ -39,8 +39,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake im
     SILENT,
     UNREACHABLE,
     UNTRIED,
-    Answer,
     Endpoint,
+    Response,
     Secured,
     Stream,
 )
@@ -64,7 +64,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         ocsp_reason: str | None
 
     class Features(t.TypedDict):  # novm
-        """What the ServerHellos said beside protocol and suite. dh_bits: the fewest that were seen; None without DHE.
+        """What the ServerHellos had beside protocol and suite. dh_bits: the fewest that were seen; None without DHE.
 
         alpn: the protocol that was chosen.
         """
@@ -87,20 +87,20 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         suite: str
 
     class Unclear(t.TypedDict):  # novm
-        """A question without a clear answer, and what there was instead."""
+        """A query without a clear result, and what there was instead."""
 
-        question: str
-        answer: str
+        query: str
+        response: str
 
     class Seen(t.TypedDict):  # novm
         """What there is to see of an endpoint. error: None if there is something to grade.
 
-        protocols: each with True, False or None (no clear answer). ciphers: protocol to IANA names, all of them in full
-        mode, else only those that had to be asked for. groups: IANA names. cipher_order: protocol to C(server) or
+        protocols: each with True, False or None (no clear result). ciphers: protocol to IANA names, all of them in full
+        mode, else only those that had to be queried. groups: IANA names. cipher_order: protocol to C(server) or
         C(client). certificates: one for each chain that is served. ca_file: whether one was given. oracles: what
-        C(_tls.oracles) finds, C(rsa) and C(cbc): False, words, or None for what could not be found out; no key where
-        nobody asked. simulations: asked only if it may matter. unclear: all questions without a clear answer; lost:
-        those of them that were lost and on which the letter depends.
+        C(_tls.oracles) finds, C(rsa) and C(cbc): False, how the responses differ, or None for what could not be
+        found out; no key where it was not tested. simulations: made only if they may matter. unclear: all queries
+        without a clear result; lost: those of them that were lost and on which the letter depends.
         """
 
         error: str | None
@@ -121,7 +121,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     class Observation(Seen):  # novm
         """What was seen, and of which endpoint. named: whether it has a name that a certificate could be for.
 
-        server_name: the name that was asked for. mode: C(quick) or C(full). connections: how many it took.
+        server_name: the name that was sent (SNI). mode: C(quick) or C(full). connections: how many it took.
         """
 
         server_groups: list[str]
@@ -139,7 +139,7 @@ else:
     SeenCertificate = Features = Simulation = Unclear = Seen = Observation = t.Dict[str, t.Any]
 
 Queue = t.Sequence[t.Tuple[int, Endpoint]]
-"""Endpoints of one address, each with the place of its answer among all."""
+"""Endpoints of one address, each with the place of its result among all."""
 
 # Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
 PEAK = 8
@@ -152,17 +152,17 @@ _ECDHE = ("ECDHE_RSA", "ECDHE_ECDSA")
 
 # Queries whose results no letter depends on.
 _HARMLESS = ("groups", "order")
-# Queries of TLS 1.3 that bring no key, and those whose loss says nothing once TLS 1.3 is known not to be there.
+# Queries of TLS 1.3 that bring no key, and those whose loss means nothing once TLS 1.3 is known not to be there.
 _WITHOUT_KEY = ("TLSv1.3", "groups ec", "groups pq", "groups ffdhe")
 _ABOUT_13 = (*_WITHOUT_KEY, "certificates TLSv1.3")
 
 
-def _wanted(suite: data.Suite) -> bool:
+def _recommended(suite: data.Suite) -> bool:
     """What a TLS 1.2 server should accept and nothing else: ephemeral elliptic curves with authenticated encryption."""
     return suite.exchange in _ECDHE and suite.aead and not suite.name.endswith("CCM_8")
 
 
-# Suites are asked for in lanes, so that long lists are walked in parallel. A lane is one kind of key exchange.
+# Suites are offered in lanes, so that long lists are walked in parallel. A lane is one kind of key exchange.
 _LANES = (
     ("ecdhe", lambda suite: suite.exchange in _ECDHE),
     ("dhe", lambda suite: suite.exchange in ("DHE_RSA", "DHE_DSS")),
@@ -179,9 +179,11 @@ def lanes_of(suites: t.Iterable[data.Suite]) -> list[list[int]]:
     return [[suite.code for suite in offer] for lane in lanes.values() for offer in data.offers_of(lane)]
 
 
-_ECDSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_ECDSA"]
-_RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _wanted(suite) and suite.exchange == "ECDHE_RSA"]
-_UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _wanted(suite)]
+_ECDSA12 = [
+    suite.code for suite in data.suites_of("TLSv1.2") if _recommended(suite) and suite.exchange == "ECDHE_ECDSA"
+]
+_RSA12 = [suite.code for suite in data.suites_of("TLSv1.2") if _recommended(suite) and suite.exchange == "ECDHE_RSA"]
+_UNWANTED12 = [suite for suite in data.suites_of("TLSv1.2") if not _recommended(suite)]
 # Code points that stand for no suite, as many as there are unwanted ones.
 UNKNOWN = range(0xE000, 0xE000 + len(_UNWANTED12))
 _SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
@@ -230,9 +232,9 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
 
 
 class Observer:
-    """Plans the questions to one endpoint and gathers the answers."""
+    """Plans the queries of one endpoint and gathers the results."""
 
-    def __init__(self, peer: ask_.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
+    def __init__(self, peer: _handshake.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
         self._peer = peer
         self._full = mode == "full"
         # Without a key share the server saves its own, and its signature, but some take no such hello.
@@ -243,8 +245,8 @@ class Observer:
         self._lock = threading.Lock()
         # Protocol to the suites of those offers that should have been refused and were not.
         self._accepted: dict[str, list[data.Suite]] = {}
-        self._answers: list[Answer] = []
-        self._flights: list[Answer] = []
+        self._responses: list[Response] = []
+        self._flights: list[Response] = []
         self._ciphers: dict[str, list[int]] = {}
         self._ssl2_suites: list[str] = []
         self._groups: list[int] = []
@@ -259,8 +261,8 @@ class Observer:
         self._unclear: list[Unclear] = []
         # Those of them on which the letter depends.
         self._lost: list[Unclear] = []
-        # Protocols whose hello was answered with an older one.
-        self._answered_older: set[str] = set()
+        # Protocols for whose hello the server chose an older one.
+        self._older_chosen: set[str] = set()
         # Queries that a server closed on which closes on everything that it refuses.
         self._hung_up: dict[str, str] = {}
         self._renegotiates: bool | None = None
@@ -269,9 +271,9 @@ class Observer:
         self._hsts: http_.Hsts = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
         self._redirect: http_.Redirect = {"status": "not_tested"}
 
-    # Questions
+    # Queries
 
-    def _ask(
+    def _query(
         self,
         protocol: str,
         suites: t.Sequence[int],
@@ -279,14 +281,14 @@ class Observer:
         groups: t.Sequence[int] | None = None,
         signatures: t.Sequence[int] = data.ALL_SIGNATURES,
         **more: t.Any,
-    ) -> Answer:
-        """One ClientHello with everything that this protocol may be asked along with it."""
+    ) -> Response:
+        """One ClientHello with everything that can be found out with it for this protocol."""
         if protocol == "TLSv1.3" and self._key_shares:
             # One for each group would be long, the first is enough.
             offered = crypto.Share.GROUPS if groups is None else groups[:1]
             shares = [(group, crypto.placeholder(group)) for group in offered]
             more["key_shares"] = [(group, public) for group, public in shares if public]
-        answer = ask_.ask(
+        response = _handshake.query_tls(
             self._peer,
             protocol,
             suites,
@@ -298,30 +300,30 @@ class Observer:
             **more,
         )
         with self._lock:
-            self._answers.append(answer)
+            self._responses.append(response)
             if (
-                answer.outcome == ACCEPTED
-                and answer.hello
-                and answer.protocol != protocol
-                and not answer.hello.downgraded
+                response.outcome == ACCEPTED
+                and response.hello
+                and response.protocol != protocol
+                and not response.hello.downgraded
             ):
-                self._answered_older.add(protocol)
-            if answer.outcome == ACCEPTED and flight and answer.protocol:
-                self._flights.append(answer)
-                self._note_chain(answer)
-        return answer
+                self._older_chosen.add(protocol)
+            if response.outcome == ACCEPTED and flight and response.protocol:
+                self._flights.append(response)
+                self._note_chain(response)
+        return response
 
-    def _note_chain(self, answer: Answer) -> None:
-        if answer.chain:
-            staples = self._chains.setdefault(tuple(answer.chain), [])
-            if answer.staple and answer.staple not in staples:
-                staples.append(answer.staple)
-            if answer.protocol and answer.hello:
-                self._shown.add((answer.protocol, data.SUITES[answer.suite].authentication))
-        if answer.exchange and answer.exchange.bits:
-            self._dh_bits.append(answer.exchange.bits)
-        if answer.exchange and answer.exchange.group in data.GROUPS and answer.exchange.group not in self._groups:
-            self._groups.append(answer.exchange.group)
+    def _note_chain(self, response: Response) -> None:
+        if response.chain:
+            staples = self._chains.setdefault(tuple(response.chain), [])
+            if response.staple and response.staple not in staples:
+                staples.append(response.staple)
+            if response.protocol and response.hello:
+                self._shown.add((response.protocol, data.SUITES[response.suite].authentication))
+        if response.exchange and response.exchange.bits:
+            self._dh_bits.append(response.exchange.bits)
+        if response.exchange and response.exchange.group in data.GROUPS and response.exchange.group not in self._groups:
+            self._groups.append(response.exchange.group)
 
     def _note_suites(self, protocol: str, suites: t.Iterable[int]) -> None:
         with self._lock:
@@ -332,22 +334,22 @@ class Observer:
         with self._lock:
             self._groups.extend(group for group in groups if group not in self._groups)
 
-    def _took(self, answer: Answer, protocol: str, what: str) -> bool:
+    def _took(self, response: Response, protocol: str, what: str) -> bool:
         """Whether the offer was accepted with this very protocol. What was lost, and is no refusal, is noted."""
-        if answer.lost:
-            self._note_unclear(what, answer.words, lost=True)
-        elif answer.steady:
-            self._hung_up[what] = answer.words
-        return answer.outcome == ACCEPTED and answer.protocol == protocol
+        if response.lost:
+            self._note_unclear(what, response.message, lost=True)
+        elif response.steady:
+            self._hung_up[what] = response.message
+        return response.outcome == ACCEPTED and response.protocol == protocol
 
-    def _forget(self, questions: t.Container[str]) -> None:
-        """What was lost is known now in another way."""
-        self._unclear = [entry for entry in self._unclear if entry["question"] not in questions]
-        self._lost = [entry for entry in self._lost if entry["question"] not in questions]
+    def _forget(self, queries: t.Container[str]) -> None:
+        """What was lost is now known in another way."""
+        self._unclear = [entry for entry in self._unclear if entry["query"] not in queries]
+        self._lost = [entry for entry in self._lost if entry["query"] not in queries]
 
-    def _note_unclear(self, what: str, words: str, lost: bool = False) -> None:
+    def _note_unclear(self, what: str, message: str, lost: bool = False) -> None:
         with self._lock:
-            self._unclear.append({"question": what, "answer": words})
+            self._unclear.append({"query": what, "result": message})
             if lost and not what.startswith(_HARMLESS):
                 self._lost.append(self._unclear[-1])
 
@@ -356,37 +358,37 @@ class Observer:
         left = list(suites)
         chosen: list[int] = []
         while left and (limit is None or len(chosen) < limit):
-            answer = self._ask(protocol, left, flight=not chosen)
-            if not self._took(answer, protocol, protocol):
+            response = self._query(protocol, left, flight=not chosen)
+            if not self._took(response, protocol, protocol):
                 break
-            chosen.append(answer.suite)
-            left.remove(answer.suite)
-            self._see_certificate(protocol, answer.suite)
-            if answer.hello and answer.hello.group in data.GROUPS:
-                self._note_groups([answer.hello.group])
+            chosen.append(response.suite)
+            left.remove(response.suite)
+            self._see_certificate(protocol, response.suite)
+            if response.hello and response.hello.group in data.GROUPS:
+                self._note_groups([response.hello.group])
         self._note_suites(protocol, chosen)
         return chosen
 
     # Certificates
 
     def _see_certificate(self, protocol: str, suite: int) -> None:
-        """Have the certificate shown that goes with a suite, unless one of its kind was shown with this protocol."""
+        """Get the certificate that goes with a suite, unless one of its kind was shown with this protocol."""
         kind = data.SUITES[suite].authentication
         if protocol != "TLSv1.3" and kind and (protocol, kind) not in self._shown:
-            self._took(self._ask(protocol, [suite], flight=True), protocol, f"certificate {protocol}")
+            self._took(self._query(protocol, [suite], flight=True), protocol, f"certificate {protocol}")
 
     def _certificates12(self) -> None:
         """Certificates that TLS 1.2 has beside those that go with its suites: leave out what their keys sign with."""
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if data.SUITES[code].forward_secrecy]
         signatures = data.ALL_SIGNATURES
-        for answer in list(self._flights):
-            if answer.protocol == "TLSv1.2" and answer.chain:
-                signatures = _without(signatures, answer.chain[0], "TLSv1.2")
+        for response in list(self._flights):
+            if response.protocol == "TLSv1.2" and response.chain:
+                signatures = _without(signatures, response.chain[0], "TLSv1.2")
         while suites:
-            answer = self._ask("TLSv1.2", suites, flight=True, signatures=signatures)
+            response = self._query("TLSv1.2", suites, flight=True, signatures=signatures)
             left = signatures
-            if self._took(answer, "TLSv1.2", "certificates TLSv1.2") and answer.chain:
-                left = _without(signatures, answer.chain[0], "TLSv1.2")
+            if self._took(response, "TLSv1.2", "certificates TLSv1.2") and response.chain:
+                left = _without(signatures, response.chain[0], "TLSv1.2")
             if left == signatures:
                 break
             signatures = left
@@ -401,24 +403,24 @@ class Observer:
         signatures = data.ALL_SIGNATURES
         seen: list[bytes] = []
         while True:
-            answer = ask_.ask_tls13(self._peer, suites, signatures, groups)
-            took = self._took(answer, "TLSv1.3", "certificates TLSv1.3")
+            response = _handshake.query_tls13(self._peer, suites, signatures, groups)
+            took = self._took(response, "TLSv1.3", "certificates TLSv1.3")
             with self._lock:
-                self._answers.append(answer)
+                self._responses.append(response)
                 if took:
-                    self._flights.append(answer)
-                    self._note_chain(answer)
-            if not took or not answer.chain:
+                    self._flights.append(response)
+                    self._note_chain(response)
+            if not took or not response.chain:
                 return bool(seen)
-            self._note_suites("TLSv1.3", [answer.suite])
-            self._note_groups([answer.hello.group] if answer.hello and answer.hello.group else [])
+            self._note_suites("TLSv1.3", [response.suite])
+            self._note_groups([response.hello.group] if response.hello and response.hello.group else [])
             # One that is shown although its key cannot sign so: as TLS 1.2 has it, a curve binds nothing.
-            protocol = "TLSv1.2" if answer.chain[0] in seen else "TLSv1.3"
-            left = _without(signatures, answer.chain[0], protocol)
+            protocol = "TLSv1.2" if response.chain[0] in seen else "TLSv1.3"
+            left = _without(signatures, response.chain[0], protocol)
             if left == signatures:
                 return True
             signatures = left
-            seen.append(answer.chain[0])
+            seen.append(response.chain[0])
 
     def _certificates13_otherwise(self) -> None:
         """The certificates of TLS 1.3 where the usual groups are not taken."""
@@ -435,20 +437,22 @@ class Observer:
         A server that chooses a suite after so many unknown ones reads the list to its end, so that all unwanted suites
         fit in one hello. Where that is not clear, everything is offered in parts.
         """
-        rsa = self._ask("TLSv1.2", _RSA12, flight=True, unknown=UNKNOWN)
-        ecdsa = self._ask("TLSv1.2", _ECDSA12, flight=True, unknown=() if rsa.outcome == ACCEPTED else UNKNOWN)
-        answers = (rsa, ecdsa)
-        if any(answer.lost or answer.steady for answer in answers) or not any(answer.hello for answer in answers):
+        rsa = self._query("TLSv1.2", _RSA12, flight=True, unknown=UNKNOWN)
+        ecdsa = self._query("TLSv1.2", _ECDSA12, flight=True, unknown=() if rsa.outcome == ACCEPTED else UNKNOWN)
+        responses = (rsa, ecdsa)
+        if any(response.lost or response.steady for response in responses) or not any(
+            response.hello for response in responses
+        ):
             for lane in self._parts12(1):
                 lane()
             return
-        self._note_suites("TLSv1.2", [one.suite for one in answers if self._took(one, "TLSv1.2", "TLSv1.2")])
+        self._note_suites("TLSv1.2", [one.suite for one in responses if self._took(one, "TLSv1.2", "TLSv1.2")])
         self._unwanted("TLSv1.2", _UNWANTED12)
 
     def _parts12(self, limit: int | None = None) -> list[t.Callable[[], t.Any]]:
         """What TLS 1.2 takes, in hellos that every server reads to their end."""
-        wanted = [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
-        return wanted + [functools.partial(self._unwanted, "TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
+        walks = [functools.partial(self._walk_suites, "TLSv1.2", suites, limit) for suites in (_RSA12, _ECDSA12)]
+        return walks + [functools.partial(self._unwanted, "TLSv1.2", offer) for offer in data.offers_of(_UNWANTED12)]
 
     def _quick13(self) -> None:
         """Certificates of TLS 1.3; if none can be had, whether it is there at all, and with which group."""
@@ -460,11 +464,11 @@ class Observer:
         left = data.groups_of(family, "TLSv1.3")
         chosen: list[int] = []
         while left and (limit is None or len(chosen) < limit):
-            answer = self._ask("TLSv1.3", _SUITES13, groups=left)
-            group = answer.hello.group if answer.hello else None
-            if not self._took(answer, "TLSv1.3", "groups " + family) or group is None or group not in left:
+            response = self._query("TLSv1.3", _SUITES13, groups=left)
+            group = response.hello.group if response.hello else None
+            if not self._took(response, "TLSv1.3", "groups " + family) or group is None or group not in left:
                 break
-            self._note_suites("TLSv1.3", [answer.suite])
+            self._note_suites("TLSv1.3", [response.suite])
             chosen.append(group)
             left.remove(group)
         self._note_groups(chosen)
@@ -473,7 +477,7 @@ class Observer:
     def _old_groups(self, groups: t.Sequence[int]) -> None:
         """Curves before TLS 1.3, out of the server's parameters; a server that ignores the offer ends this.
 
-        A server has one list for TLS 1.2 and what is older, so that one protocol, the newest with such suites, tells.
+        A server has one list for TLS 1.2 and what is older, so one protocol is enough: the newest with such suites.
         """
         left = list(groups)
         ephemeral = {
@@ -482,34 +486,34 @@ class Observer:
         }
         protocol = next((name for name, suites in ephemeral.items() if suites), None)
         while left and protocol:
-            answer = self._ask(protocol, ephemeral[protocol], flight=True, groups=left)
+            response = self._query(protocol, ephemeral[protocol], flight=True, groups=left)
             if (
-                not self._took(answer, protocol, f"groups {protocol}")
-                or not answer.exchange
-                or answer.exchange.group not in left
+                not self._took(response, protocol, f"groups {protocol}")
+                or not response.exchange
+                or response.exchange.group not in left
             ):
                 break
-            self._note_groups([answer.exchange.group])
-            left.remove(answer.exchange.group)
+            self._note_groups([response.exchange.group])
+            left.remove(response.exchange.group)
 
     def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> None:
-        """Suites (or a whole protocol) that should be refused: one question, and if it succeeds, all of them later.
+        """Suites (or a whole protocol) that should be refused: one query, and if one is accepted, all of them later.
 
         A server without this protocol may choose an older one with these suites.
         """
-        answer = self._ask(protocol, [suite.code for suite in suites], flight=True)
-        self._took(answer, protocol, protocol)
-        if answer.outcome == ACCEPTED and answer.protocol:
+        response = self._query(protocol, [suite.code for suite in suites], flight=True)
+        self._took(response, protocol, protocol)
+        if response.outcome == ACCEPTED and response.protocol:
             with self._lock:
-                known = self._accepted.setdefault(answer.protocol, [])
+                known = self._accepted.setdefault(response.protocol, [])
                 known += [suite for suite in suites if suite not in known]
 
     def _accepted_lanes(self) -> list[t.Callable[[], t.Any]]:
         """What lists the suites of a server that takes some that it should not: they decide on its score."""
-        wanted = [("TLSv1.2", _RSA12), ("TLSv1.2", _ECDSA12), ("TLSv1.3", _SUITES13)]
+        recommended = [("TLSv1.2", _RSA12), ("TLSv1.2", _ECDSA12), ("TLSv1.3", _SUITES13)]
         lanes = [(protocol, lane) for protocol, suites in self._accepted.items() for lane in lanes_of(suites)]
         if lanes and not self._full:
-            lanes += [(name, suites) for name, suites in wanted if set(suites) & set(self._ciphers.get(name, ()))]
+            lanes += [(name, suites) for name, suites in recommended if set(suites) & set(self._ciphers.get(name, ()))]
         return [
             functools.partial(self._walk_suites, protocol, [code for code in lane if code not in known])
             for protocol, lane in lanes
@@ -517,17 +521,17 @@ class Observer:
         ]
 
     def _ssl2(self) -> None:
-        answer = ask_.ask_ssl2(self._peer)
-        if answer.steady and answer.outcome in (CLOSED, GARBAGE) and answer.words != "alert internal_error":
+        response = _handshake.query_ssl2(self._peer)
+        if response.steady and response.outcome in (CLOSED, GARBAGE) and response.message != "alert internal_error":
             # A server that knows TLS alone has no alert for this hello: it hangs up, or complains in its own way.
-            answer = answer._replace(outcome=REFUSED, steady=False)
-        took = self._took(answer, "SSLv2", "SSLv2")
+            response = response._replace(outcome=REFUSED, steady=False)
+        took = self._took(response, "SSLv2", "SSLv2")
         with self._lock:
-            self._answers.append(answer)
+            self._responses.append(response)
             if took:
-                self._ssl2_suites = answer.words.split()
+                self._ssl2_suites = response.message.split()
                 # SSL 2.0 has no chains.
-                self._others.setdefault(answer.chain[0], None)
+                self._others.setdefault(response.chain[0], None)
         if took and not self._ssl2_suites:
             # OpenSSL of 2015 can be made to use one that it does not offer (CVE-2015-3197).
             self._note_unclear("SSLv2", "it greets in SSL 2.0 but names no suite")
@@ -543,26 +547,28 @@ class Observer:
         if len(plain) < 2:
             return
         rest = suites[len(plain) :]
-        answers = [self._ask(protocol, plain + rest), self._ask(protocol, plain[::-1] + rest)]
-        took = [self._took(answer, protocol, f"order {protocol}") for answer in answers]
+        responses = [self._query(protocol, plain + rest), self._query(protocol, plain[::-1] + rest)]
+        took = [self._took(response, protocol, f"order {protocol}") for response in responses]
         if all(took):
-            self._order[protocol] = "server" if answers[0].suite == answers[1].suite else "client"
+            self._order[protocol] = "server" if responses[0].suite == responses[1].suite else "client"
 
     def _simulate(self, client: str) -> None:
         suites = [int(code, 16) for code in data.REFERENCE_CLIENTS[client].split()]
-        answer = self._ask("TLSv1.2", suites, groups=data.REFERENCE_GROUPS)
-        if self._took(answer, answer.protocol or "", client):
+        response = self._query("TLSv1.2", suites, groups=data.REFERENCE_GROUPS)
+        if self._took(response, response.protocol or "", client):
             with self._lock:
                 self._simulations.append(
-                    {"client": client, "protocol": answer.protocol, "suite": data.SUITES[answer.suite].name}
+                    {"client": client, "protocol": response.protocol, "suite": data.SUITES[response.suite].name}
                 )
 
     def _renegotiation(self) -> None:
         suites = [code for code in self._ciphers.get("TLSv1.2", ()) if code in crypto.CIPHERS12]
         if suites:
-            answer = ask_.ask_renegotiation(self._peer, suites)
-            refused = answer.outcome == REFUSED or (answer.steady and answer.words == ask_.NO_RENEGOTIATION)
-            self._renegotiates = True if answer.outcome == ACCEPTED else False if refused else None
+            response = _handshake.query_renegotiation(self._peer, suites)
+            refused = response.outcome == REFUSED or (
+                response.steady and response.message == _handshake.NO_RENEGOTIATION
+            )
+            self._renegotiates = True if response.outcome == ACCEPTED else False if refused else None
 
     def _oracle_lanes(self) -> list[t.Callable[[], t.Any]]:
         """ROBOT, by the newest protocol with RSA key exchange, and CBC padding; neither without such suites."""
@@ -581,38 +587,38 @@ class Observer:
     # A real client: HSTS, tickets
 
     def _visit(self) -> None:
-        """Finish a handshake as a browser would, but for the chain, and ask for the start page."""
-        answer = self._visit_with(self._trust_store.blind)
-        if _names_alert(answer.words, "no application protocol"):
-            answer = self._visit_with(self._trust_store.without_alpn)
-        if answer.outcome != ACCEPTED and self._http:
-            self._hsts = {"status": "error", "reason": answer.words}
+        """Finish a handshake as a browser would, but for the chain, and request the start page."""
+        response = self._visit_with(self._trust_store.blind)
+        if _names_alert(response.message, "no application protocol"):
+            response = self._visit_with(self._trust_store.without_alpn)
+        if response.outcome != ACCEPTED and self._http:
+            self._hsts = {"status": "error", "reason": response.message}
 
-    def _visit_with(self, context: ssl.SSLContext) -> Answer:
+    def _visit_with(self, context: ssl.SSLContext) -> Response:
         return self._peer.persist(functools.partial(self._visit_once, context))
 
-    def _visit_once(self, context: ssl.SSLContext) -> Answer:
+    def _visit_once(self, context: ssl.SSLContext) -> Response:
         try:
             with self._peer.connect() as (sock, deadline):
                 secured = Secured(sock, deadline, context, self._peer.sni)
                 self._note_peer(secured.tls)
                 if self._http:
                     self._read_page(secured)
-            return Answer(ACCEPTED)
+            return Response(ACCEPTED)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
-            return Answer(CLOSED, "connection closed")
+            return Response(CLOSED, "connection closed")
         except ssl.SSLError as error:
-            words = str(error.reason or error)
-            return Answer(CLOSED if _names_alert(words, "internal error") else REFUSED, words)
+            message = str(error.reason or error)
+            return Response(CLOSED if _names_alert(message, "internal error") else REFUSED, message)
         except http_.HttpError as error:
-            return Answer(CLOSED if error.cut else REFUSED, str(error))
-        except (OSError, ask_.Unreachable, wire.ParseError) as error:
-            answer = ask_.lost(error)
+            return Response(CLOSED if error.cut else REFUSED, str(error))
+        except (OSError, _handshake.Unreachable, wire.ParseError) as error:
+            response = _handshake.lost(error)
             # Time is short when a server keeps silent here, and nothing but HSTS is at stake.
-            return answer._replace(outcome=UNTRIED) if answer.outcome in (SILENT, GARBAGE) else answer
+            return response._replace(outcome=UNTRIED) if response.outcome in (SILENT, GARBAGE) else response
 
     def _note_peer(self, tls: ssl.SSLObject) -> None:
-        """The chain as the local library has it; before Python 3.10 it only tells the first certificate."""
+        """The chain as the local library has it; before Python 3.10 it only has the first certificate."""
         read_chain = getattr(tls._sslobj, "get_unverified_chain", None)  # type: ignore[attr-defined]
         leaf = tls.getpeercert(binary_form=True)
         if leaf:
@@ -635,14 +641,14 @@ class Observer:
             self._tickets13 = session.has_ticket
 
     def _plain_http(self) -> None:
-        """Ask for the start page without TLS, and see where it leads."""
+        """Request the start page without TLS, and see where it leads."""
         assert self._http_port is not None
         try:
             with self._peer.connect(self._http_port) as (sock, deadline):
                 request = http_.request(self._peer.sni or self._peer.name, self._http_port, 80)
                 head = _get(Stream(sock, deadline), request)
             self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
-        except ask_.Unreachable as error:
+        except _handshake.Unreachable as error:
             self._redirect = {"status": "closed", "reason": str(error)}
         except (OSError, http_.HttpError, wire.ParseError) as error:
             self._redirect = {"status": "error", "reason": str(error)}
@@ -650,7 +656,7 @@ class Observer:
     # The plan
 
     def run(self) -> None:
-        """Ask what everybody is asked, then what the answers call for."""
+        """Make the queries that every endpoint gets, then those that their results call for."""
         # The longest lanes go first.
         lanes: list[t.Callable[[], t.Any]] = [self._visit]
         full13: list[t.Callable[[], t.Any]] = []
@@ -677,51 +683,53 @@ class Observer:
 
     def _wants_key_shares(self) -> bool:
         """Whether TLS 1.3 was spoken when its certificates were fetched, and with no hello that brought no key."""
-        spoken = [answer for answer in self._answers if answer.outcome == ACCEPTED and answer.protocol == "TLSv1.3"]
-        return bool(spoken) and all(answer.chain for answer in spoken)
+        spoken = [
+            response for response in self._responses if response.outcome == ACCEPTED and response.protocol == "TLSv1.3"
+        ]
+        return bool(spoken) and all(response.chain for response in spoken)
 
     def _settle(self) -> None:
         """Find out what losses and contradictions mean for whole protocols.
 
-        A server does not have a protocol that it answers with an older one, unless it marks that it was kept from a
+        A server does not have a protocol for which it chooses an older one, unless it marks that it was kept from a
         newer one (RFC 8446, 4.1.3). Closing the connection may be its way to refuse suites, but where it closes on
         everything that a protocol may offer, something else may do that, and the protocol is not known.
         """
-        for protocol, words in self._hung_up.items():
+        for protocol, message in self._hung_up.items():
             if protocol in data.PROTOCOLS and not self._ciphers.get(protocol):
-                self._note_unclear(protocol, words, lost=True)
+                self._note_unclear(protocol, message, lost=True)
         if self._protocols()["TLSv1.3"] is None:
             suites = [*_SUITES13, *_RSA12, *_ECDSA12, *(suite.code for suite in data.old_suites("TLSv1.0"))]
-            self._ask("TLSv1.3", suites[: data.MAX_SUITES], older=(0x0303, 0x0302, 0x0301))
-        for protocol in self._answered_older:
+            self._query("TLSv1.3", suites[: data.MAX_SUITES], older=(0x0303, 0x0302, 0x0301))
+        for protocol in self._older_chosen:
             self._forget(_ABOUT_13 if protocol == "TLSv1.3" else (protocol,))
-        chosen = {answer.protocol for answer in self._answers if answer.outcome == ACCEPTED}
+        chosen = {response.protocol for response in self._responses if response.outcome == ACCEPTED}
         for protocol, there in self._protocols().items():
             if protocol in chosen and there is False:
-                words = "inconsistent ServerHellos: chosen for one hello, refused for another"
-                self._note_unclear(protocol, words, lost=True)
+                message = "inconsistent ServerHellos: chosen for one hello, refused for another"
+                self._note_unclear(protocol, message, lost=True)
 
     def _later(self) -> list[t.Callable[[], t.Any]]:
-        """Questions that depend on what was accepted."""
-        questions: list[t.Callable[[], t.Any]] = []
-        if any(not _wanted(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
-            questions += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
+        """Queries that depend on what was accepted."""
+        queries: list[t.Callable[[], t.Any]] = []
+        if any(not _recommended(data.SUITES[code]) for code in self._ciphers.get("TLSv1.2", ())):
+            queries += [functools.partial(self._simulate, client) for client in data.REFERENCE_CLIENTS]
         if self._ciphers.get("TLSv1.3") and ("TLSv1.3", "") not in self._shown:
-            questions.append(self._certificates13_otherwise)
-        questions += self._oracle_lanes()
+            queries.append(self._certificates13_otherwise)
+        queries += self._oracle_lanes()
         if self._full or ("TLSv1.3", "") not in self._shown:
             # Otherwise TLS 1.3 has shown keys of every kind.
-            questions.append(self._certificates12)
+            queries.append(self._certificates12)
         if self._full:
-            questions += [
+            queries += [
                 functools.partial(self._cipher_order, protocol) for protocol in self._ciphers if self._ciphers[protocol]
             ]
-            questions.append(
+            queries.append(
                 functools.partial(self._old_groups, _GROUPS12_ONLY if self._ciphers.get("TLSv1.3") else _CLASSICAL)
             )
         if self._full or not self._features()["secure_renegotiation"]:
-            questions.append(self._renegotiation)
-        return questions
+            queries.append(self._renegotiation)
+        return queries
 
     # What was seen
 
@@ -753,23 +761,23 @@ class Observer:
         }
 
     def _error(self) -> str | None:
-        peer, answers = self._peer, self._answers
-        if not any(answer.outcome == ACCEPTED for answer in answers):
+        peer, responses = self._peer, self._responses
+        if not any(response.outcome == ACCEPTED for response in responses):
             for outcome in (UNREACHABLE, GARBAGE, SILENT):
-                words = next((answer.words for answer in answers if answer.outcome == outcome), None)
-                if words and (outcome != UNREACHABLE or peer.failure):
-                    return peer.failure or words
-            return "no TLS handshake: {}".format(next((answer.words for answer in answers), "nothing was sent"))
+                message = next((response.message for response in responses if response.outcome == outcome), None)
+                if message and (outcome != UNREACHABLE or peer.failure):
+                    return peer.failure or message
+            return "no TLS handshake: {}".format(next((response.message for response in responses), "nothing was sent"))
         if peer.deadline.passed:
             return "too slow for the time limit"
         if peer.failure:
-            return f"it stopped answering: {peer.failure}"
+            return f"it stopped responding: {peer.failure}"
         if not any(self._protocols().values()):
-            return self._lost[0]["answer"] if self._lost else "no protocol was accepted"
+            return self._lost[0]["result"] if self._lost else "no protocol was accepted"
         return None
 
     def _protocols(self) -> dict[str, bool | None]:
-        unclear = {entry["question"] for entry in self._unclear}
+        unclear = {entry["query"] for entry in self._unclear}
         seen = {name for name, suites in self._ciphers.items() if suites} | ({"SSLv2"} if self._ssl2_suites else set())
         return {name: True if name in seen else None if name in unclear else False for name in data.PROTOCOLS}
 
@@ -799,16 +807,16 @@ class Observer:
         return trust._replace(trusted=None, reason="only the first certificate of the chain could be read")
 
     def _features(self) -> Features:
-        """What the ServerHellos said beside protocol and suite: the newest protocol that could speak of it counts."""
+        """What the ServerHellos had beside protocol and suite: the newest protocol that has the extension counts."""
         old = sorted(
-            (answer for answer in self._flights if answer.hello and answer.protocol != "TLSv1.3"),
-            key=lambda answer: data.PROTOCOLS.index(answer.protocol or ""),
+            (response for response in self._flights if response.hello and response.protocol != "TLSv1.3"),
+            key=lambda response: data.PROTOCOLS.index(response.protocol or ""),
         )
         hello = old[-1].hello if old else None
         has = (lambda kind: kind in hello.extensions) if hello else (lambda kind: None)
-        alpn = [answer.alpn for answer in self._flights if answer.alpn]
+        alpn = [response.alpn for response in self._flights if response.alpn]
         return {
-            "compression": any(answer.hello.compression != 0 for answer in old if answer.hello)
+            "compression": any(response.hello.compression != 0 for response in old if response.hello)
             if old
             else False
             if self._flights
@@ -826,13 +834,13 @@ class Observer:
         }
 
 
-def _names_alert(words: str, alert: str) -> bool:
+def _names_alert(message: str, alert: str) -> bool:
     """Whether an error of the module ssl is this alert. Before Python 3.12 some have OpenSSL's text, not its name."""
-    return alert in words.lower().replace("_", " ")
+    return alert in message.lower().replace("_", " ")
 
 
 def _get(stream: Stream, request: bytes) -> http_.Head:
-    """Send a request, read the head of the final answer."""
+    """Send a request, read the head of the final response."""
     stream.send(request)
     received = b""
     while True:
@@ -852,13 +860,13 @@ def probe(
     http: bool = True,
     http_port: int | None = None,
 ) -> Observation:
-    """Look at one endpoint at one address.
+    """Inspect one endpoint at one address.
 
-    C(timeout) (seconds) bounds it all. C(http_port) is where plain HTTP is asked for, 80 beside port 443 by default.
+    C(timeout) (seconds) bounds it all. C(http_port) is the port for plain HTTP, 80 beside port 443 by default.
     It never raises for what the other side does.
     """
     started = time.monotonic()
-    peer = ask_.Peer(endpoint, timeout)
+    peer = _handshake.Peer(endpoint, timeout)
     if peer.fault:
         return failed(endpoint, mode, peer.fault, trust or Trust())
     if http_port is None and peer.port == 443:
@@ -868,7 +876,7 @@ def probe(
     return _written_down(endpoint, peer, mode, started, observer.observation())
 
 
-def _written_down(endpoint: Endpoint, peer: ask_.Peer, mode: str, started: float, seen: Seen) -> Observation:
+def _written_down(endpoint: Endpoint, peer: _handshake.Peer, mode: str, started: float, seen: Seen) -> Observation:
     return {
         **seen,
         "server_groups": endpoint.get("server_groups") or [],
@@ -884,11 +892,11 @@ def _written_down(endpoint: Endpoint, peer: ask_.Peer, mode: str, started: float
     }
 
 
-def failed(endpoint: Endpoint, mode: str, words: str, trust: Trust) -> Observation:
-    """The observation of an endpoint that could not be asked at all."""
-    peer = ask_.Peer({**endpoint, "address": endpoint.get("address") or ""}, 0)
+def failed(endpoint: Endpoint, mode: str, message: str, trust: Trust) -> Observation:
+    """The observation of an endpoint that could not be queried at all."""
+    peer = _handshake.Peer({**endpoint, "address": endpoint.get("address") or ""}, 0)
     seen = Observer(peer, mode, trust, False, None).observation()
-    return _written_down(endpoint, peer, mode, time.monotonic(), {**seen, "error": words})
+    return _written_down(endpoint, peer, mode, time.monotonic(), {**seen, "error": message})
 
 
 # What the deadline of an endpoint leaves for what cannot be interrupted, and for a busy machine: a factor, and seconds.
@@ -914,6 +922,28 @@ def within(seconds: float, function: t.Callable[[], R]) -> R:
         raise TimeoutError(f"not within {seconds} seconds") from error
 
 
+def _in_processes(
+    queues: t.Sequence[Queue],
+    processes: int,
+    work: t.Callable[[t.Sequence[Queue]], list[tuple[int, t.Any]]],
+    time_limit: t.Callable[[t.Sequence[Queue]], float],
+    give_up: t.Callable[[Endpoint, str], t.Any],
+) -> list[tuple[int, t.Any]]:
+    """What C(work) returns for the queues, which are shared out among processes.
+
+    give_up: the result of an endpoint whose process failed, or was not done within its time limit, and the reason.
+    """
+    shares = [queues[number::processes] for number in range(processes)]
+    others = [Beside(functools.partial(work, share)) for share in shares]
+    seen = []
+    for share, other in zip(shares, others):
+        try:
+            seen += other.result(time_limit(share))
+        except (RuntimeError, ValueError) as error:
+            seen += [(place, give_up(one, f"not queried: {error}")) for queue in share for place, one in queue]
+    return seen
+
+
 def probe_all(
     endpoints: t.Sequence[Endpoint],
     mode: str = "full",
@@ -925,10 +955,10 @@ def probe_all(
     processes: int = 1,
     judge: t.Callable[[Observation], t.Any] = lambda observation: observation,
 ) -> list[t.Any]:
-    """Look at many endpoints (C(addresses) may name some, else every address of C(host) is looked at), see L(probe).
+    """Inspect many endpoints (at C(addresses), else at every address of C(host)), see L(probe).
 
-    C(concurrency) addresses are looked at beside each other. Endpoints that share one take turns, so that nobody gets
-    more than L(PEAK) connections at a time, and a slow one costs its neighbours no time of theirs.
+    C(concurrency) addresses are inspected at the same time. Endpoints that share one take turns, so that no address
+    gets more than L(PEAK) connections at a time, and a slow one does not delay the others.
 
     What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
     addresses are shared out, this has to be something that JSON can carry.
@@ -939,28 +969,35 @@ def probe_all(
     threads = max(1, concurrency // processes)
     allowance = timeout * OVERTIME + GRACE
 
+    def addresses_of(endpoint: Endpoint) -> str | list[str]:
+        return endpoint.get("addresses") or _handshake.resolve(endpoint["host"], endpoint["port"], timeout)
+
     def resolve() -> list[str | list[str]]:
         with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
-            return list(
-                pool.map(lambda one: one.get("addresses") or ask_.resolve(one["host"], one["port"], timeout), endpoints)
-            )
+            return list(pool.map(addresses_of, endpoints))
 
-    def look(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
-        def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
-            return [(place, look_at(endpoint)) for place, endpoint in queue]
+    def give_up(endpoint: Endpoint, reason: str) -> t.Any:
+        return judge(failed(endpoint, mode, reason, trust))
 
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            return [seen for queue in pool.map(take_turns, queues) for seen in queue]
-
-    def look_at(endpoint: Endpoint) -> t.Any:
+    def probe_one(endpoint: Endpoint) -> t.Any:
         try:
             return within(allowance, lambda: judge(probe(endpoint, mode, timeout, trust=trust, http=http)))
         except TimeoutError:
-            words = "it kept the prober busy beyond the time limit"
+            return give_up(endpoint, "it kept the prober busy beyond the time limit")
         except Exception as error:
-            # Whatever a server managed to upset in here: the others get their answer, and this one no grade.
-            words = f"{type(error).__name__}: {error}"
-        return judge(failed(endpoint, mode, words, trust))
+            # Whatever a server managed to break in here: the others get their result, and this one no grade.
+            return give_up(endpoint, f"{type(error).__name__}: {error}")
+
+    def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
+        return [(place, probe_one(endpoint)) for place, endpoint in queue]
+
+    def probe_queues(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            return [seen for queue in pool.map(take_turns, queues) for seen in queue]
+
+    def time_limit(queues: t.Sequence[Queue]) -> float:
+        # As threads take the next queue when they are free, no one waits for more turns than this.
+        return (sum(map(len, queues)) / threads + max(map(len, queues), default=0)) * allowance
 
     # While others are forked there must be no threads here, so names are then resolved elsewhere too.
     resolved = Beside(resolve).result() if processes > 1 else resolve()
@@ -968,26 +1005,16 @@ def probe_all(
     turns: dict[str, list[tuple[int, Endpoint]]] = {}
     for endpoint, addresses in zip(endpoints, resolved):
         if isinstance(addresses, str):
-            found.append(judge(failed(endpoint, mode, addresses, trust)))
+            found.append(give_up(endpoint, addresses))
             continue
         for address in addresses:
             turns.setdefault(address, []).append((len(found), {**endpoint, "address": address}))
             found.append(None)
     queues = list(turns.values())
     if processes == 1:
-        seen = look(queues)
+        seen = probe_queues(queues)
     else:
-        shares = [queues[number::processes] for number in range(processes)]
-        others = [Beside(functools.partial(look, share)) for share in shares]
-        seen = []
-        for share, other in zip(shares, others):
-            try:
-                # As threads take the next queue when they are free, no one waits for more than this.
-                turns_at_most = sum(map(len, share)) / threads + max(map(len, share), default=0)
-                seen += other.result(turns_at_most * allowance)
-            except (RuntimeError, ValueError) as error:
-                lost = [one for queue in share for one in queue]
-                seen += [(place, judge(failed(one, mode, f"not queried: {error}", trust))) for place, one in lost]
+        seen = _in_processes(queues, processes, probe_queues, time_limit, give_up)
     for place, value in seen:
         found[place] = value
     return found

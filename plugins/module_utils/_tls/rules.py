@@ -6,8 +6,8 @@
 
 """The SSL Labs Server Rating Guide, version 2009r (16 May 2025), as data.
 
-C(RULES) holds the guide's caps and warnings in our own words with the revision that brought each. A rule applies when
-the fact of the same id holds (C(_tls.grade.facts)), and the finding of that id says so (C(_tls.catalogue)).
+C(RULES) holds the guide's caps and warnings in our own wording, with the revision that brought each. A rule applies
+when the fact of the same id holds (C(_tls.grade.facts)); the finding of that id reports it (C(_tls.catalogue)).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import typing as t
 
 RULESET = "2009r"
 
-# T (no trust) and M (name mismatch) stand beside the scale: they hide the letter below. What they say is about the
+# T (no trust) and M (name mismatch) stand beside the scale: they hide the letter below. They are about the
 # certificate and who trusts it, and nothing that a web server's configuration decides.
 BESIDE = ("T", "M")
 # Best first.
@@ -98,7 +98,7 @@ RULES = (
     Rule("tls.hsts.short", "A", "2009e", "A+ needs HSTS with a max-age of six months or more."),
     # Ours, to fail closed: A+ is for what was seen.
     Rule("tls.hsts.unknown", "A", "own", "A+ needs HSTS; it could not be read."),
-    Rule("tls.probe.unclear", "A", "own", "A+ needs a clear answer to every question."),
+    Rule("tls.probe.unclear", "A", "own", "A+ needs a clear result of every query."),
 )
 
 
@@ -179,5 +179,5 @@ GUIDELINES = {
 
 # Longest lifetime of a publicly trusted certificate by its date of issue (ballot SC-081v3): from (UTC), days.
 LIFETIMES = (("2020-09-01", 398), ("2026-03-15", 200), ("2027-03-15", 100), ("2029-03-15", 47))
-# What the preload list of browsers asks for, seconds.
+# What the preload list of browsers requires, seconds.
 PRELOAD_MAX_AGE = 31536000

@@ -80,7 +80,7 @@ class Trust:
     @staticmethod
     def _context(protocols: list[str]) -> ssl.SSLContext:
         """Verifies nothing, and accepts every old protocol and weak key that the local library still can speak: what
-        they are worth is for the grade to judge."""
+        they mean is for the grade to judge."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

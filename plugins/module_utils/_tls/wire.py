@@ -54,7 +54,7 @@ _RETRY = bytes.fromhex("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2
 
 # A record's payload: 2**14 and what compression and encryption may add (RFC 5246, 6.2.3).
 MAX_RECORD = (1 << 14) + 2048
-# OpenSSL takes chains up to 100 kB; a handshake message longer than this is not worth waiting for.
+# OpenSSL takes chains up to 100 kB; a longer handshake message is refused.
 MAX_MESSAGE = 128 * 1024
 
 
@@ -292,7 +292,7 @@ def read_extensions(reader: Reader) -> dict[int, bytes]:
 
 
 class ServerHello(t.NamedTuple):
-    """What a ServerHello says. C(version) is the negotiated one (0x0300 to 0x0304); with C(retry) it is a
+    """The content of a ServerHello. C(version) is the negotiated one (0x0300 to 0x0304); with C(retry) it is a
     HelloRetryRequest. C(group) is the group of the key share or of the retry, C(key) the server's share (or None)."""
 
     version: int
@@ -404,7 +404,7 @@ def read_key_exchange(body: bytes, exchange: str) -> KeyExchange | None:
     if exchange.startswith("ECDH"):
         kind = reader.number(1)
         if kind != 3:
-            # An explicit curve: legal once, used by nobody, and not worth a parser.
+            # An explicit curve: legal once, now unused, so there is no parser for it.
             raise ParseError("ServerKeyExchange: an explicit curve")
         group = reader.number(2)
         return KeyExchange(group, reader.block(1), None)

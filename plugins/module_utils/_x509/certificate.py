@@ -236,7 +236,7 @@ class Key(t.NamedTuple):
         return self.bits < (modulus if self.type in ("RSA", "DSA") else field)
 
     @property
-    def words(self) -> str:
+    def description(self) -> str:
         return f"{self.type} {self.curve or self.bits}"
 
 
