@@ -101,4 +101,4 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
 def _web_config() -> Repeated | None:
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
 
-    return _replay.look()
+    return _replay.rerun()

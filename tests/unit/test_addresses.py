@@ -116,7 +116,7 @@ def within(host: subprocess.Popen[bytes], work: t.Callable[[], t.Any]) -> t.Any:
 
 
 def ask(address: str, timeout: float = 10) -> dict[str, t.Any]:
-    return _client.ask({"address": address, "port": 443, "tls": False}, timeout)
+    return _client.query({"address": address, "port": 443, "tls": False}, timeout)
 
 
 def flags(address: str) -> list[bool]:

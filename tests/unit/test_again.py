@@ -46,7 +46,7 @@ def kept(folder):
 
 
 def test_it_is_what_the_module_would_answer(bed, state):  # noqa: F811
-    again = _replay.look(state)
+    again = _replay.rerun(state)
     assert again["digest"] == _transaction_options.digest(_transaction_options.understood(wanted(bed)))
     answer = bed.run(**wanted(bed))
     assert answer["changed"] is False and answer.pop("warnings") == []
@@ -76,7 +76,7 @@ def test_only_root_can_read_what_is_kept(state):
 def test_other_options_have_another_digest(bed, state, differing):  # noqa: F811
     other = _transaction_options.understood(wanted(bed, **differing))
     assert other is not None
-    assert _transaction_options.digest(other) != _replay.look(state)["digest"]
+    assert _transaction_options.digest(other) != _replay.rerun(state)["digest"]
 
 
 def test_defaults_make_no_difference(bed):  # noqa: F811
@@ -88,55 +88,55 @@ def test_defaults_make_no_difference(bed):  # noqa: F811
 
 def test_what_has_changed_since_is_left_to_the_module(bed, state):  # noqa: F811
     (bed.conf / "site").write_text("somebody's")
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
     (bed.conf / "site").write_text("old")
     os.chmod(bed.conf / "site", 0o600)
-    assert _replay.look(state) is not None  # no mode was asked for
+    assert _replay.rerun(state) is not None  # no mode was asked for
     (bed.conf / "site").unlink()
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
 
 
 def test_so_is_what_fails(bed, state):  # noqa: F811
     bed.server.pid = None
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
     bed.server.pid = 1
-    assert _replay.look(state) is not None
+    assert _replay.rerun(state) is not None
     bed.layouts = []
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
 
 
 def test_so_is_what_an_interrupted_run_has_left(bed, state):  # noqa: F811
     bed.run(files=[{"path": str(bed.conf / "more"), "content": "more"}])
-    assert _replay.look(state) is not None
+    assert _replay.rerun(state) is not None
     bed.journal.records()[0].save(_journal.SWAPPING)
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
     assert bed.states() == ["swapping"]  # nothing was put right on the way
 
 
 def test_so_is_what_another_run_holds(bed, state):  # noqa: F811
     other = _journal.Lock(str(bed.lock))
     other.acquire()
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
     other.release()
-    assert _replay.look(state) is not None
+    assert _replay.rerun(state) is not None
 
 
 def test_so_is_a_rehearsal_that_fails_or_could_not_go_all_the_way(bed, state, monkeypatch):  # noqa: F811
     _replay.remember(_transaction_options.understood(wanted(bed, rehearse="auto")), True, state)
     result = {"method": "namespace", "ok": True, "ms": 1.0, "start_ms": 1.0, "grading_ms": 0.0, "refused": None,
-              "endpoints": [], "answers": [], "grades": [], "listening": []}  # fmt: skip
+              "endpoints": [], "responses": [], "grades": [], "listening": []}  # fmt: skip
     monkeypatch.setattr(_rehearsal, "conflicts", lambda *_arguments: [])
     bed.server.listening = bed.server.foreign_listening = list
     monkeypatch.setattr(_rehearsal, "rehearse", lambda *_arguments: result)
-    assert json.loads(_replay.look(state)["answer"])["rehearsal"]["ok"] is True
+    assert json.loads(_replay.rerun(state)["answer"])["rehearsal"]["ok"] is True
     result["method"], result["refused"] = "syntax", "unshare: Operation not permitted"
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
 
     def fails(*_arguments):
         raise _rehearsal.Failure(_diagnose.Fault("it does not start"), result)
 
     monkeypatch.setattr(_rehearsal, "rehearse", fails)
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
 
 
 @pytest.mark.parametrize(
@@ -146,11 +146,11 @@ def test_so_is_a_rehearsal_that_fails_or_could_not_go_all_the_way(bed, state, mo
 def test_what_cannot_be_understood_is_no_run(state, text):
     with open(os.path.join(state, _replay.FILE), "w") as stream:
         stream.write(text)
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
 
 
 def test_a_host_where_nothing_is_kept(tmp_path):
-    assert _replay.look(str(tmp_path / "none")) is None
+    assert _replay.rerun(str(tmp_path / "none")) is None
 
 
 def test_a_run_that_changes_something_makes_it_forgotten(bed, state):  # noqa: F811
@@ -185,9 +185,9 @@ def test_a_run_that_is_kept_already_is_not_written_again(bed, state):  # noqa: F
 @pytest.mark.parametrize("fragments", [{}, {"enable": {"modules": []}, "disable": None}])
 def test_a_run_that_only_asks_leaves_what_is_kept(bed, state, fragments):  # noqa: F811
     """As the role updates does before and after what it installs."""
-    before = _replay.look(state)["digest"]
+    before = _replay.rerun(state)["digest"]
     _replay.remember(_transaction_options.understood({"probes": [{"path": "/"}], **fragments}), True, state)
-    assert _replay.look(state)["digest"] == before
+    assert _replay.rerun(state)["digest"] == before
     _replay.remember(_transaction_options.understood({"disable": {"sites": ["default"]}}), True, state)
     assert json.loads(Path(state, _replay.FILE).read_text())["disable"]["sites"] == ["default"]
 
@@ -262,6 +262,6 @@ def test_everybody_else_asks_the_host(action, given, arguments):
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_options_that_others_could_have_written_are_not_used(bed, state):  # noqa: F811
     os.chmod(state, 0o777)
-    assert _replay.look(state) is None
+    assert _replay.rerun(state) is None
     os.chmod(state, 0o700)
-    assert _replay.look(state) is not None
+    assert _replay.rerun(state) is not None

@@ -105,15 +105,15 @@ def test_a_shared_connection_brings_the_same_answers(server: str, tmp_path: Path
         ]
     ]
 
-    def told(answer: _client.Answer) -> t.Any:
+    def told(answer: _client.Response) -> t.Any:
         headers = {name: value for name, value in answer["headers"].items() if name not in FLEETING}
         return {**answer, "headers": headers, "ms": None}
 
     with answering(Program) as program:
         serve(server, tmp_path, port, pages, program)
         with web_bed.running(server, tmp_path, port):
-            alone = [_client.ask(target, 10) for target in targets]
-            together = _client.ask_all(targets, 10)
+            alone = [_client.query(target, 10) for target in targets]
+            together = _client.query_all(targets, 10)
     assert [told(answer) for answer in together] == [told(answer) for answer in alone]
     statuses = [answer["status"] for answer in alone]
     assert statuses[:9] == [200, 200, 401, 200, 204, 404, 301, 413, 401]
@@ -186,7 +186,7 @@ def rude() -> t.Iterator[dict[str, t.Any]]:
 
 @pytest.mark.parametrize("word", [*ANSWERS, "ends"])
 def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any], word: str) -> None:
-    first, second, third = _client.ask_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
+    first, second, third = _client.query_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
     assert first["ok"] and second["ok"] and third["ok"]
     assert second["status"] == third["status"] == 200
     assert first["headers"].get("content-length") != ["4"] or word in ("good", "twice")
@@ -198,7 +198,7 @@ def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any],
 def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dict[str, t.Any]) -> None:
     paths = ["/good/1", "/hang", "/good/2", "/good/3"]
     began = time.monotonic()
-    answers = _client.ask_all([dict(rude, path=path) for path in paths], 0.5)
+    answers = _client.query_all([dict(rude, path=path) for path in paths], 0.5)
     assert [answer["ok"] for answer in answers] == [True, False, True, True]
     assert answers[1]["error"] == "timed out"
     assert time.monotonic() - began < SLACK
@@ -207,7 +207,7 @@ def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dic
 
 def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) -> None:
     targets = [dict(rude, path="/ends"), dict(rude, path="/good/1", method="POST"), dict(rude, path="/good/2")]
-    assert all(answer["ok"] for answer in _client.ask_all(targets, 5))
+    assert all(answer["ok"] for answer in _client.query_all(targets, 5))
     by_line = {line: connection for connection, line in Rude.seen}
     assert sum(line.startswith("POST") for _connection, line in Rude.seen) == 1
     assert by_line["POST /good/1"] not in (by_line["GET /ends"], by_line["GET /good/2"])
@@ -217,7 +217,7 @@ def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) 
 def test_a_body_that_is_not_sent_is_the_last_of_its_connection(rude, pages, bodies, connections) -> None:
     targets = [dict(rude, path="/good/1", method="POST", body_size=1 << 20) for _number in range(bodies)]
     targets += [dict(rude, path="/good/2") for _number in range(pages)]
-    assert all(answer["ok"] for answer in _client.ask_all(targets, 5))
+    assert all(answer["ok"] for answer in _client.query_all(targets, 5))
     by_connection: dict[int, str] = {}
     for connection, line in Rude.seen:
         by_connection[connection] = by_connection.get(connection, "") + line[0]
@@ -229,7 +229,7 @@ def test_a_body_that_is_not_sent_is_the_last_of_its_connection(rude, pages, bodi
 def test_few_requests_share_a_connection_and_only_those_of_one_name(rude: dict[str, t.Any]) -> None:
     count = 3 * _client.REQUESTS_A_CONNECTION - 1
     targets = [dict(rude, path=f"/good/{number}", server_name=f"name{number % 2}") for number in range(2 * count)]
-    answers = _client.ask_all(targets, 5)
+    answers = _client.query_all(targets, 5)
     assert all(answer["ok"] for answer in answers) and len(answers) == 2 * count
     by_connection: dict[int, set[int]] = {}
     for connection, line in Rude.seen:
@@ -259,7 +259,7 @@ DRIPS = [
 def test_a_server_that_sends_on_and_on_is_an_error_in_time(tls: bool, first: bytes, then: bytes) -> None:
     with slow(first, then) as port:
         began = time.monotonic()
-        answer = _client.ask({"address": "127.0.0.1", "port": port, "server_name": "a.example", "tls": tls}, TIMEOUT)
+        answer = _client.query({"address": "127.0.0.1", "port": port, "server_name": "a.example", "tls": tls}, TIMEOUT)
         took = time.monotonic() - began
     assert not answer["ok"] and answer["error"] == "timed out"
     assert TIMEOUT < took < _client.WAITS * TIMEOUT + SLACK
@@ -268,7 +268,7 @@ def test_a_server_that_sends_on_and_on_is_an_error_in_time(tls: bool, first: byt
 @pytest.mark.parametrize("then", [b"HTTP/1.1 102 Processing\r\n\r\n" * 1000, b"X-A: b\r\n" * 1000])
 def test_a_server_that_sends_on_at_once_is_an_error_by_its_size(then: bytes) -> None:
     with slow(b"HTTP/1.1 103 Early Hints\r\n", then, pause=0) as port:
-        answer = _client.ask({"address": "127.0.0.1", "port": port, "tls": False}, 20)
+        answer = _client.query({"address": "127.0.0.1", "port": port, "tls": False}, 20)
     assert not answer["ok"] and "more than" in answer["error"]
 
 
@@ -276,7 +276,7 @@ def test_a_body_that_drips_costs_its_connection_and_little_time() -> None:
     with slow(OK_HEAD + b"\r\n", b"x") as port:
         began = time.monotonic()
         targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(4)]
-        answers = _client.ask_all(targets, 10)
+        answers = _client.query_all(targets, 10)
         assert time.monotonic() - began < 4 * _client.BODY_SECONDS + SLACK
     assert [answer["status"] for answer in answers] == [200] * 4
 
@@ -287,10 +287,10 @@ def test_a_body_that_drips_costs_its_connection_and_little_time() -> None:
 def test_what_comes_before_the_response_is_not_taken_for_it(interim: bytes) -> None:
     with slow(interim * 2 + b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n", b"") as port:
         target = {"address": "127.0.0.1", "port": port, "tls": False}
-        answer = _client.ask(target, 5)
+        answer = _client.query(target, 5)
         assert (answer["ok"], answer["status"], answer["headers"]) == (True, 500, {"content-length": ["0"]})
         # Whether a body would be taken is what a 100 says.
-        body = _client.ask(dict(target, method="POST", body_size=1 << 20), 5)
+        body = _client.query(dict(target, method="POST", body_size=1 << 20), 5)
     assert body["status"] == (100 if b" 100 " in interim else 500)
 
 
@@ -310,7 +310,7 @@ class Backend(socketserver.StreamRequestHandler):
 def test_slow_backends_are_waited_for_however_many_requests_there_are() -> None:
     with answering(Backend) as port:
         targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(60)]
-        answers = _client.ask_all(targets, Backend.timeout)
+        answers = _client.query_all(targets, Backend.timeout)
     assert all(answer["ok"] for answer in answers)
     # Together they take longer than any one of them may.
     assert len(targets) / _client.CONCURRENCY * Backend.seconds > _client.WAITS * Backend.timeout
@@ -324,10 +324,10 @@ def test_all_requests_together_end_in_time_and_what_is_missing_is_no_response() 
         ]
         began = time.monotonic()
         with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:\d+ \(name\d+\.example\) /p.*200 requests.* 1 s"):
-            _client.ask_all(targets, TIMEOUT, seconds=1.0)
+            _client.query_all(targets, TIMEOUT, seconds=1.0)
         assert time.monotonic() - began < 1 + SLACK  # and not the 30 s of 200 requests
         # Without a limit of its own it ends as well.
         began = time.monotonic()
-        answers = _client.ask_all(targets[:16], TIMEOUT)
+        answers = _client.query_all(targets[:16], TIMEOUT)
         assert time.monotonic() - began < _client.WAITS * TIMEOUT * 2 + SLACK
     assert {answer["error"] for answer in answers} == {"timed out"}

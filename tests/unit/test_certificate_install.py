@@ -350,7 +350,7 @@ def test_a_daemon_that_exchanges_its_copy_before_it_is_rolled_back_gains_nothing
 def test_files_that_fail_halfway_leave_no_directory(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(_deploy._changeset, "_exchange", _full)
     changes = _deploy.Changeset()
-    changes.want(pair.path, _deploy.State(_deploy.FILE, content=b"x"))
+    changes.add(pair.path, _deploy.State(_deploy.FILE, content=b"x"))
     with pytest.raises(_deploy._changeset.ChangeError, match="No space"):
         _deploy.apply(changes.pending())
     assert not os.path.lexists(os.path.dirname(pair.path))
@@ -521,11 +521,11 @@ def serve(web, monkeypatch, pair, *digests):
     )
     left = list(digests)
 
-    def ask_all(targets, _timeout):
+    def query_all(targets, _timeout):
         digest = left.pop(0) if len(left) > 1 else left[0]
         return [dict(BLANK, ok=True, status=200, protocol="TLSv1.3", certificate=digest) for _target in targets]
 
-    monkeypatch.setattr(_client, "ask_all", ask_all)
+    monkeypatch.setattr(_client, "query_all", query_all)
 
 
 BLANK = {

@@ -48,7 +48,7 @@ def test_file_keeps_its_mode_and_owner_where_the_wish_leaves_them_open(tmp_path)
     path.chmod(0o640)
     os.chown(path, 12, 34)
     changes = Changeset()
-    changes.want(str(path), State(FILE, content=b"new\n"))
+    changes.add(str(path), State(FILE, content=b"new\n"))
     _changeset.apply(changes.pending())
     found = path.stat()
     assert (path.read_bytes(), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid) == (b"new\n", 0o640, 12, 34)
@@ -60,7 +60,7 @@ def test_extended_attributes_stay(tmp_path):
     path.write_bytes(b"old\n")
     os.setxattr(path, "user.context", b"httpd_config_t")
     changes = Changeset()
-    changes.want(str(path), State(FILE, content=b"new\n"))
+    changes.add(str(path), State(FILE, content=b"new\n"))
     _changeset.apply(changes.pending())
     assert os.getxattr(path, "user.context") == b"httpd_config_t"
 
@@ -70,7 +70,7 @@ def test_a_link_stays_a_link_and_the_file_behind_it_changes(tmp_path):
     (tmp_path / "available" / "a.conf").write_text("old")
     (tmp_path / "a.conf").symlink_to("available/a.conf")
     changes = Changeset()
-    changes.want(str(tmp_path / "a.conf"), State(FILE, content=b"new"))
+    changes.add(str(tmp_path / "a.conf"), State(FILE, content=b"new"))
     _changeset.apply(changes.pending())
     assert os.readlink(tmp_path / "a.conf") == "available/a.conf"
     assert (tmp_path / "available" / "a.conf").read_text() == "new"
@@ -81,7 +81,7 @@ def test_a_second_hard_link_sees_the_change(tmp_path):
     first.write_text("a longer old text")
     os.link(first, second)
     changes = Changeset()
-    changes.want(str(first), State(FILE, content=b"new"))
+    changes.add(str(first), State(FILE, content=b"new"))
     _changeset.apply(changes.pending())
     assert second.read_text() == "new" and first.stat().st_ino == second.stat().st_ino
 
@@ -92,9 +92,9 @@ def test_staging_writes_nothing_live_and_apply_leaves_nothing_staged(tmp_path):
     (tmp_path / "conf" / "gone").write_text("gone")
     before = tree(tmp_path / "conf")
     changes = Changeset()
-    changes.want(str(tmp_path / "conf" / "old"), State(FILE, content=b"new"))
-    changes.want(str(tmp_path / "conf" / "gone"), State(ABSENT))
-    changes.want(str(tmp_path / "conf" / "link"), State(LINK, target="old"))
+    changes.add(str(tmp_path / "conf" / "old"), State(FILE, content=b"new"))
+    changes.add(str(tmp_path / "conf" / "gone"), State(ABSENT))
+    changes.add(str(tmp_path / "conf" / "link"), State(LINK, target="old"))
     pending = changes.pending()
     name = ".stage-" + secrets.token_hex(4)
     _changeset.stage(pending, name, [])
@@ -114,7 +114,7 @@ def test_staging_writes_nothing_live_and_apply_leaves_nothing_staged(tmp_path):
 def test_missing_directories_are_made(tmp_path):
     goal = tmp_path / "a" / "b" / "c.conf"
     changes = Changeset()
-    changes.want(str(goal), State(FILE, content=b"x"))
+    changes.add(str(goal), State(FILE, content=b"x"))
     pending = changes.pending()
     assert _changeset.new_directories(pending) == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
     _changeset.apply(pending)
@@ -124,12 +124,12 @@ def test_missing_directories_are_made(tmp_path):
 @pytest.mark.parametrize("path", ["relative.conf", "/etc/../etc/x", "/etc//x"])
 def test_paths_that_are_not_normal_are_refused(path):
     with pytest.raises(_changeset.ChangeError, match="normalised absolute path"):
-        Changeset().want(path, State(FILE))
+        Changeset().add(path, State(FILE))
 
 
 def test_a_directory_is_refused_by_name(tmp_path):
     changes = Changeset()
-    changes.want(str(tmp_path), State(FILE, content=b"x"))
+    changes.add(str(tmp_path), State(FILE, content=b"x"))
     with pytest.raises(_changeset.ChangeError, match=str(tmp_path)):
         changes.pending()
 
@@ -145,7 +145,7 @@ def test_any_bytes_survive_there_and_back(tmp_path_factory, before, after):
     path = tmp_path_factory.mktemp("bytes") / "f"
     path.write_bytes(before)
     was = _changeset.read(str(path))
-    _changeset.put(str(path), State(FILE, content=after).wanted_over(was))
+    _changeset.put(str(path), State(FILE, content=after).completed_from(was))
     assert path.read_bytes() == after
     _changeset.put(str(path), was)
     assert _changeset.read(str(path)).same_as(was)

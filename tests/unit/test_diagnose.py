@@ -123,7 +123,7 @@ def test_what_a_server_refuses_is_named(tmp_path, server, name, value, words):
     site = Site(server, tmp_path, **{name: value})
     fault = site.fault()
     assert fault[1:] == site.place(name)
-    assert words in fault.words
+    assert words in fault.reason
     assert f"{fault.file}:{fault.line}: " in fault.message()
     assert f"set by the option frontend_{name}" in fault.message()
 
@@ -157,7 +157,7 @@ def test_a_key_of_another_kind_is_named_although_nginx_starts(tmp_path):
     assert web_bed.nginx_test(tmp_path).returncode == 0
     fault = _diagnose.unpaired("handshake failure", site.config(), ())
     assert fault[1:] == site.place("key")
-    assert fault.words == f"handshake failure; {tmp_path}/other.key is not the key of {tmp_path}/cert.pem"
+    assert fault.reason == f"handshake failure; {tmp_path}/other.key is not the key of {tmp_path}/cert.pem"
 
 
 @web_bed.needs_nginx

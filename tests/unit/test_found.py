@@ -132,7 +132,7 @@ def test_a_file_that_is_edited_in_the_moment_of_the_rename_is_not_lost(tmp_path,
     if case != "created":
         path.write_text("old")
     changes = Changeset()
-    changes.want(str(path), State(_changeset.ABSENT) if case == "removed" else State(FILE, content=b"new"))
+    changes.add(str(path), State(_changeset.ABSENT) if case == "removed" else State(FILE, content=b"new"))
     rename, edits = _changeset._rename, [1]
 
     def edited(folder, name, goal_folder, goal, flag):
@@ -194,7 +194,7 @@ def test_a_hard_link_and_its_twin_keep_an_edit(tmp_path):
     path.write_text("old")
     os.link(path, tmp_path / "twin")
     changes = Changeset()
-    changes.want(str(path), State(FILE, content=b"new"))
+    changes.add(str(path), State(FILE, content=b"new"))
     pending = changes.pending()
     overwrite(path)
     with pytest.raises(_changeset.Unexpected):
@@ -455,7 +455,7 @@ def test_names_that_look_alike_have_copies_of_their_own(tmp_path):
         path.write_text("old")
     changes = Changeset()
     for name in ("a_b", "a/b"):
-        changes.want(str(tmp_path / "conf" / name), State(FILE, content=b"new"))
+        changes.add(str(tmp_path / "conf" / name), State(FILE, content=b"new"))
     pending = changes.pending()
     record = Journal(str(tmp_path / "state")).begin("nginx", pending)
     record.save(_journal.SWAPPING)
@@ -470,7 +470,7 @@ def test_names_that_look_alike_have_copies_of_their_own(tmp_path):
 def test_a_rollback_that_is_repeated_keeps_one_copy(tmp_path):
     (tmp_path / "site").write_text("old")
     changes = Changeset()
-    changes.want(str(tmp_path / "site"), State(FILE, content=b"new"))
+    changes.add(str(tmp_path / "site"), State(FILE, content=b"new"))
     pending = changes.pending()
     record = Journal(str(tmp_path / "state")).begin("nginx", pending)
     record.save(_journal.SWAPPING)

@@ -59,7 +59,7 @@ def change(layout: _layout.Layout) -> Changeset:
     texts = {"confs": "ServerTokens Prod\n", "sites": "<VirtualHost *:1>\nServerName new.example\n</VirtualHost>\n"}
     for kind, text in texts.items():
         path = os.path.join(getattr(layout, kind).available_dir, "new.conf")
-        changes.want(path, State(FILE, content=text.encode()))
+        changes.add(path, State(FILE, content=text.encode()))
         _fragments.enable(changes, layout, kind, ["new"], None)
     return changes
 

@@ -58,7 +58,7 @@ def test_nothing_is_asked_that_nobody_wants():
 
 
 def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
-    monkeypatch.setattr(_replay, "look", lambda: {"digest": "0", "answer": {}})
+    monkeypatch.setattr(_replay, "rerun", lambda: {"digest": "0", "answer": {}})
     assert ask(web_config=True) == {"web_config": {"digest": "0", "answer": {}}}
 
 
@@ -100,13 +100,13 @@ PARTS = {
     "updates": (_status, "run"),
     "frontend": (_webserver_info, "run"),
     "certificates": (_certificate_info, "run"),
-    "web_config": (_replay, "look"),
+    "web_config": (_replay, "rerun"),
 }
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_that_crashes_loses_no_other(monkeypatch, part):
-    monkeypatch.setattr(_replay, "look", lambda: {"digest": "0", "answer": "{}"})
+    monkeypatch.setattr(_replay, "rerun", lambda: {"digest": "0", "answer": "{}"})
     monkeypatch.setattr(*PARTS[part], explode)
     answer = ask(updates=UPDATES, frontend=FRONTEND, certificates=CERTIFICATES, web_config=True)
     lost = {part, "certificates"} if part == "frontend" else {part}

@@ -144,7 +144,7 @@ def test_killed_before_every_change_to_the_disk(conf, tmp_path):
 
 def test_what_somebody_changed_after_the_crash_is_kept(conf, tmp_path):
     changes = Changeset()
-    changes.want(str(conf / "replaced"), State(FILE, content=b"new"))
+    changes.add(str(conf / "replaced"), State(FILE, content=b"new"))
     pending = changes.pending()
     record = Journal(str(tmp_path / "state")).begin("nginx", pending)
     record.save(_journal.SWAPPING)
@@ -162,7 +162,7 @@ def test_restore_goes_back_to_the_oldest_state(conf, tmp_path):
     identifiers = []
     for content in (b"first", b"second"):
         changes = Changeset()
-        changes.want(str(conf / "replaced"), State(FILE, content=content))
+        changes.add(str(conf / "replaced"), State(FILE, content=content))
         pending = changes.pending()
         record = journal.begin("nginx", pending)
         _changeset.apply(pending)
@@ -198,7 +198,7 @@ def test_the_lock_names_its_holder_and_is_free_after_it(tmp_path):
     path = str(tmp_path / "lock")
     first, second = Lock(path), Lock(path)
     first.acquire()
-    first.say("rehearse")
+    first.set_phase("rehearse")
     with pytest.raises(JournalError, match=r"pid %d, .* phase rehearse" % os.getpid()):
         second.acquire()
     first.release()
@@ -212,7 +212,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
     script = (
         "import os, signal\n"
         "from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Lock\n"
-        f"lock = Lock({path!r}); lock.acquire(); lock.say('swap'); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"lock = Lock({path!r}); lock.acquire(); lock.set_phase('swap'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -227,7 +227,7 @@ def test_the_lock_of_a_killed_process_is_free(tmp_path):
 
 def test_nothing_is_left_when_the_state_cannot_be_saved(conf):
     changes = Changeset()
-    changes.want(str(conf / "replaced"), State(FILE, content=b"new"))
+    changes.add(str(conf / "replaced"), State(FILE, content=b"new"))
     with pytest.raises(JournalError, match="cannot save the replaced files"):
         Journal("/proc/no-such-place").begin("nginx", changes.pending())
     assert (conf / "replaced").read_text() == "old"

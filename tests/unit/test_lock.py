@@ -93,7 +93,7 @@ def works(path: Path) -> None:
     lock.acquire()
     try:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        lock.say("read")
+        lock.set_phase("read")
         assert "phase read" in path.read_text()
         with pytest.raises(JournalError, match=r"another transaction is under way .*phase read"):
             Lock(str(path)).acquire()

@@ -302,7 +302,7 @@ def test_errors_name_the_place(tmp_path: Path, text: str, line: int, words: str)
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, nginx=text)
     assert (caught.value.file, caught.value.line) == (str(tmp_path / "nginx.conf"), line)
-    assert words in caught.value.words
+    assert words in caught.value.reason
 
 
 def test_a_missing_main_configuration(tmp_path: Path) -> None:

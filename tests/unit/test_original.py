@@ -40,7 +40,7 @@ class Host:
     def commit(self, keep: int, restores: str | None = None, **states: State) -> None:
         changes = Changeset()
         for name, state in states.items():
-            changes.want(str(self.conf / name.replace("__", "/")), state)
+            changes.add(str(self.conf / name.replace("__", "/")), state)
         self.put(changes, keep, restores)
 
     def put(self, changes: Changeset, keep: int, restores: str | None = None) -> None:
@@ -65,7 +65,7 @@ class Host:
         states, said = _original.states(self.journal.records(), None)
         changes = Changeset()
         for path, state in states.items():
-            changes.want(path, state)
+            changes.add(path, state)
         self.put(changes, 5, _journal.ORIGINAL)
         for record in self.journal.records():
             _journal.remove_new_directories(record)

@@ -41,7 +41,7 @@ NOBODY = pwd.getpwnam("nobody").pw_uid
 
 def pending(path: Path, state: State) -> list[_changeset.Change]:
     changes = Changeset()
-    changes.want(str(path), state)
+    changes.add(str(path), state)
     return changes.pending()
 
 
@@ -218,7 +218,7 @@ def test_what_cannot_be_renamed_is_written_in_place_and_leaves_nothing(tmp_path,
         _changeset.apply(changes)
         assert [os.listdir(folder) for folder in folders] == [[]]
     assert path.read_text() == "new"
-    _changeset.put(str(path), State(FILE, content=b"newer").wanted_over(_changeset.read(str(path))))
+    _changeset.put(str(path), State(FILE, content=b"newer").completed_from(_changeset.read(str(path))))
     assert path.read_text() == "newer"
     assert sorted(os.listdir(tmp_path)) == ["site"]
 

@@ -22,7 +22,7 @@ from . import web_bed
 COOKIE = "__Secure-KOPANO_WEBAPP=abc; path=/; Secure; HttpOnly"
 
 
-def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _client.Answer:
+def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> _client.Response:
     """An answer with headers by name, underscores for hyphens, a list for one that comes more often than once."""
     named = {name.replace("_", "-"): value if isinstance(value, list) else [value] for name, value in headers.items()}
     return {"ok": True, "status": status, "location": location, "headers": named, "error": None}
@@ -56,7 +56,7 @@ def answer(status: int = 200, location: str | None = None, **headers: t.Any) -> 
         (answer(set_cookie=COOKIE), answer(set_cookie=COOKIE.replace("path=/", "path=/x")), "path"),
     ],
 )
-def test_worse(before: _client.Answer, after: _client.Answer, named: str) -> None:
+def test_worse(before: _client.Response, after: _client.Response, named: str) -> None:
     reason = _probes.worse(before, after)
     assert reason is not None
     assert named in reason
@@ -79,7 +79,7 @@ def test_worse(before: _client.Answer, after: _client.Answer, named: str) -> Non
         (answer(set_cookie=[COOKIE, "lang=de"]), answer(set_cookie=["lang=en", COOKIE, "new=1"])),
     ],
 )
-def test_not_worse(before: _client.Answer, after: _client.Answer) -> None:
+def test_not_worse(before: _client.Response, after: _client.Response) -> None:
     assert _probes.worse(before, after) is None
 
 
@@ -166,7 +166,7 @@ def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_
     for more in bad:
         serve(server, tmp_path, port, backend, more)
         with web_bed.running(server, tmp_path, port):
-            answers.append(_client.ask_all([target, upload], 10))
+            answers.append(_client.query_all([target, upload], 10))
     (page, taken), (denied, still_taken), (_page, refused) = answers
     assert (page["status"], taken["status"], refused["status"]) == (204, 100, 413)
     assert taken["ms"] < 3000

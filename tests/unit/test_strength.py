@@ -36,7 +36,7 @@ class Host:
         self.sent: list[t.Any] = []
         (bed.conf / "nginx.conf").write_text("events { }\n" + SITE)
         (bed.conf / "kopano-hardening").mkdir()
-        monkeypatch.setattr(_engine._client, "ask_all", self.respond)
+        monkeypatch.setattr(_engine._client, "query_all", self.respond)
         monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [SHOP])
         monkeypatch.setattr(_engine._adopt._probes, "targets_of", self.targets_of)
 

@@ -471,7 +471,7 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
     def answers(targets, timeout):
         return [answered(bed.server.pid is not None) for _target in targets]
 
-    monkeypatch.setattr(_engine._client, "ask_all", answers)
+    monkeypatch.setattr(_engine._client, "query_all", answers)
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     bed.server.happens = [lambda: setattr(bed.server, "pid", None)]
     message, result = bed.fails()
@@ -481,14 +481,14 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
 
 
 def test_nobody_waits_for_the_end_of_a_server_that_refuses_what_it_refused_before(bed, monkeypatch):
-    monkeypatch.setattr(_engine._client, "ask_all", lambda targets, timeout: [answered(False) for _ in targets])
+    monkeypatch.setattr(_engine._client, "query_all", lambda targets, timeout: [answered(False) for _ in targets])
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     assert bed.run()["changed"]
     assert "reload" in bed.server.calls and "ended" not in bed.server.calls
 
 
 def test_a_run_without_changes_says_what_each_endpoint_answers(bed, monkeypatch):
-    monkeypatch.setattr(_engine._client, "ask_all", lambda targets, timeout: [answered(True) for _ in targets])
+    monkeypatch.setattr(_engine._client, "query_all", lambda targets, timeout: [answered(True) for _ in targets])
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     shown = bed.run(files=[])["probes"]
     assert [(entry["address"], entry["port"], entry["status"]) for entry in shown] == [("127.0.0.1", 443, 200)]
@@ -503,14 +503,14 @@ def test_where_nothing_changes_a_virtual_host_is_asked_for_a_path_at_one_of_its_
     everywhere = ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
     questions: list[list[tuple[str, str]]] = []
 
-    def ask_all(targets, timeout):
+    def query_all(targets, timeout):
         questions.append([(target["path"], target["address"]) for target in targets])
         return [answered(True) for _ in targets]
 
     def asked(path: str) -> list[list[str]]:
         return [[address for about, address in some if about == path] for some in questions]
 
-    monkeypatch.setattr(_engine._client, "ask_all", ask_all)
+    monkeypatch.setattr(_engine._client, "query_all", query_all)
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: endpoints)
     options = {"probes": [{"path": "/probed"}]}
     # Before the change, which is compared with the answers after it.

@@ -111,7 +111,7 @@ class Host:
         ]
         targets.append({"address": self.address, "port": 80, "server_name": self.lab_name, "path": "/", "tls": False})
         found = {}
-        for target, answer in zip(targets, _client.ask_all(targets, 20.0), strict=True):
+        for target, answer in zip(targets, _client.query_all(targets, 20.0), strict=True):
             question = f"{target['server_name'] or ''}:{target['port']}{target['path']}"
             headers = {key: value for key, value in answer["headers"].items() if key not in VOLATILE}
             kept = {key: answer[key] for key in ("status", "protocol", "cipher", "certificate", "location", "error")}

@@ -233,7 +233,7 @@ def credentials(server: str, key_name: str, secret: str, algorithm: str) -> list
     }
     text = "".join(f"dns_rfc2136_{name} = {value}\n" for name, value in lines.items())
     wanted = Changeset()
-    wanted.want(CREDENTIALS, State(FILE, content=text.encode(), mode=0o600, uid=0, gid=0))
+    wanted.add(CREDENTIALS, State(FILE, content=text.encode(), mode=0o600, uid=0, gid=0))
     return wanted.pending()
 
 

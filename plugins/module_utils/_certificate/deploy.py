@@ -254,13 +254,13 @@ def _require_usable(pair: Pair) -> None:
     chain, key = (text.encode("utf-8", "surrogateescape") for text in (pair.chain, pair.key))
     found = _checks.defect(chain, key, time.time())
     if found:
-        raise ValueError(f"{pair.path}: what is to be installed there cannot be used: {found.words}")
+        raise ValueError(f"{pair.path}: what is to be installed there cannot be used: {found.message}")
 
 
 def _resolved(path: str) -> str:
     """The path that a change of this file has in a changeset."""
     wanted = Changeset()
-    wanted.want(path, State(FILE))
+    wanted.add(path, State(FILE))
     return next(iter(wanted.desired))
 
 
@@ -309,7 +309,7 @@ def _deploy(
 ) -> None:
     changeset = Changeset()
     for item in files:
-        changeset.want(item["path"], _engine.file_state(item))
+        changeset.add(item["path"], _engine.file_state(item))
     changes = changeset.pending()
     renewed = {change.path for change in changes if change.before.content != change.after.content}
     for pair in pairs:
@@ -410,10 +410,10 @@ def _have_served(
         result["changed"] = True
         if check_mode:
             return
-        ok, words = server.reload(error_logs(server.layout, config))
+        ok, message = server.reload(error_logs(server.layout, config))
         stale = _stale(targets, digests) if ok else []
         if not ok or stale:
-            raise ValueError(words or f"{stale[0]}: still served with another certificate after a reload")
+            raise ValueError(message or f"{stale[0]}: still served with another certificate after a reload")
     for target in targets:
         name = str(target["server_name"])
         if name not in result["served"] and not name.endswith(NOBODYS):
@@ -429,8 +429,8 @@ def served_from(path: str, server: str) -> set[str]:
             config = _rehearsal.LOADERS[running.layout.server](running.layout)
         except _webserver_model.ConfigError as error:
             raise ValueError(str(error)) from error
-        answers = _client.ask_all(_endpoints(config, {os.path.realpath(path)}), TIMEOUT)
-        found |= {str(answer["certificate"]) for answer in answers if answer["certificate"]}
+        responses = _client.query_all(_endpoints(config, {os.path.realpath(path)}), TIMEOUT)
+        found |= {str(response["certificate"]) for response in responses if response["certificate"]}
     return found
 
 
@@ -447,9 +447,9 @@ def _targets(config: _webserver_model.Config, paths: set[str]) -> list[_client.T
 
 def _stale(targets: t.Sequence[_client.Target], digests: set[str]) -> list[str]:
     """The names that come with another certificate, or not at all."""
-    answers = _client.ask_all(targets, TIMEOUT)
-    pairs = zip(targets, answers)
-    return [str(target["server_name"]) for target, answer in pairs if answer["certificate"] not in digests]
+    responses = _client.query_all(targets, TIMEOUT)
+    pairs = zip(targets, responses)
+    return [str(target["server_name"]) for target, response in pairs if response["certificate"] not in digests]
 
 
 # --- Kopano's daemons ------------------------------------------------------------------------------------------------
@@ -487,7 +487,7 @@ def _restore_unit(unit: str, pair: Pair, states: dict[str, State], check_mode: b
     changeset = Changeset()
     try:
         for path in (pair.path, pair.key_path):
-            changeset.want(path, states[path])
+            changeset.add(path, states[path])
         changes = changeset.pending()
         if changes:
             _require_usable(pair)
@@ -509,7 +509,7 @@ def _copies(unit: str, pair: Pair, own: set[str]) -> list[Change]:
     for (option, path), content in zip(_copied_to(unit, options).items(), (pair.chain, pair.key)):
         if os.path.realpath(path) in own:
             raise ValueError(f"{option} is {path}, which is the web server's own; give it a path of its own")
-        changeset.want(path, State(FILE, content=content.encode(), mode=0o400, uid=entry.pw_uid, gid=0))
+        changeset.add(path, State(FILE, content=content.encode(), mode=0o400, uid=entry.pw_uid, gid=0))
     return changeset.pending()
 
 
@@ -534,7 +534,7 @@ def _options(unit: str) -> dict[str, str]:
 def _tell(unit: str, verb: str, changes: list[Change]) -> None:
     """Have a running daemon read its copy; one that ends of it gets the old one back. Raises ValueError."""
     if systemctl("is-active", unit)[0]:
-        ok, words = systemctl(verb, unit)
+        ok, message = systemctl(verb, unit)
         end = time.monotonic() + UNIT_PATIENCE
         while ok and time.monotonic() < end:
             time.sleep(0.1)
@@ -543,7 +543,7 @@ def _tell(unit: str, verb: str, changes: list[Change]) -> None:
             for change in changes:
                 _changeset.put(change.path, change.before)
             systemctl("restart", unit)
-            raise ValueError(f"it does not run with it, so it has its old one back: {words or 'it ended'}")
+            raise ValueError(f"it does not run with it, so it has its old one back: {message or 'it ended'}")
 
 
 def systemctl(*arguments: str) -> tuple[bool, str]:

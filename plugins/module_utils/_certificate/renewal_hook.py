@@ -142,18 +142,18 @@ def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
     environment = f'Environment="REQUESTS_CA_BUNDLE={ca_file}"\n' if ca_file else ""
     wanted = Changeset()
     for path, content in _shipped_code.sources().items():
-        wanted.want(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
+        wanted.add(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
     program = _PROGRAM.format(
         interpreter=_shipped_code.interpreter(),
         settings=SETTINGS,
         home=HOME,
         module=__name__,
     )
-    wanted.want(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
-    wanted.want(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
-    wanted.want(HOOK, State(LINK, target=PROGRAM))
+    wanted.add(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
+    wanted.add(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
+    wanted.add(HOOK, State(LINK, target=PROGRAM))
     drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
-    wanted.want(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
+    wanted.add(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
     return wanted.pending()
 
 
@@ -172,7 +172,7 @@ def leftovers() -> list[Change]:
     wanted = Changeset()
     for path in (HOOK, SETTINGS, *map(drop_in_path, UNITS)):
         if os.path.lexists(path):
-            wanted.want(path, State(ABSENT))
+            wanted.add(path, State(ABSENT))
     return wanted.pending()
 
 

@@ -74,7 +74,7 @@ class Unexpected(ChangeError):
 class State:
     """What a path is, or shall be. Unset (None) attributes of a desired state keep what is there.
 
-    A mode is the whole answer to who may read a file: where one is desired, no access control list stays beside it.
+    A mode alone decides who may read a file: where one is desired, no access control list stays beside it.
     basis: the content that a desired state was computed from, where it was.
     """
 
@@ -103,7 +103,7 @@ class State:
     def __repr__(self) -> str:
         return "State({})".format(", ".join(f"{name}={getattr(self, name)!r}" for name in self.__slots__))
 
-    def wanted_over(self, found: State) -> State:
+    def completed_from(self, found: State) -> State:
         """This desired state with everything it leaves open taken from what was found."""
         if self.kind != FILE:
             return self
@@ -243,7 +243,7 @@ def _sync(folder: int) -> None:
 
 
 def write_file(path: str, state: State) -> None:
-    """Create path with everything the state says, and have it on disk."""
+    """Create path with everything that the state has, and sync it to the disk."""
     with Place(path) as place:
         _create(place.require().folder, place.name, state)
 
@@ -281,13 +281,13 @@ def _set_attributes(descriptor: int, name: str, state: State) -> None:
     """Owner, extended attributes and mode, in this order: each of them changes those before it."""
     if state.uid is not None and state.gid is not None:
         os.fchown(descriptor, state.uid, state.gid)
-    wanted = state.xattrs or {}
+    desired_xattrs = state.xattrs or {}
     found = set(_read_xattrs(descriptor) or ())
-    # A list that a new file has from its directory, or one that was set since: without it the mode says all.
-    for extra in found - set(wanted):
+    # A list that a new file has from its directory, or one that was set since: without it the mode alone decides.
+    for extra in found - set(desired_xattrs):
         if extra == ACL or (state.xattrs is not None and extra.startswith("user.")):
             _remove_xattr(descriptor, name, extra)
-    for attribute, value in wanted.items():
+    for attribute, value in desired_xattrs.items():
         try:
             os.setxattr(descriptor, attribute, value)
         except OSError as error:
@@ -335,9 +335,9 @@ def put(path: str, state: State, staged: str | None = None, expected: State | No
 
 
 def _claim(folder: int) -> None:
-    """Say that there may be temporary files of ours in a directory; remove those that a killed run left there."""
+    """Mark that a directory may have temporary files of this run; remove those that a killed run left there."""
     with contextlib.suppress(OSError):
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else of us is at work here
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)  # no other run of this collection is at work here
         for name in os.listdir(folder):
             if _TEMPORARY_NAME.fullmatch(name):
                 os.unlink(name, dir_fd=folder)
@@ -545,18 +545,18 @@ class Changeset:
     def __init__(self) -> None:
         self.desired: dict[str, State] = {}
 
-    def want(self, path: str, state: State) -> None:
+    def add(self, path: str, state: State) -> None:
         if not os.path.isabs(path) or os.path.normpath(path) != path:
             raise ChangeError(f"{path} is not a normalised absolute path")
         with _named(path), Place(path, follow=state.kind == FILE) as place:
             self.desired[place.path] = state
 
     def pending(self) -> list[Change]:
-        """What differs now, in the order that it was asked for. Reads every path once."""
+        """What differs now, in the order in which it was added. Reads every path once."""
         changes = []
         for path, state in self.desired.items():
             before = read(path)
-            after = state.wanted_over(before)
+            after = state.completed_from(before)
             if after.same_as(before):
                 continue
             if state.basis is not None and before.content != state.basis:

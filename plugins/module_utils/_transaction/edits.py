@@ -7,7 +7,7 @@
 """What an administrator has written to paths that a rollback or a restore replaces: kept, and named in a result.
 
 Each transaction that met such a path has a directory C(found/ID) below the state directory, which outlives the
-transaction's own record. C(index.json) says which path each numbered copy is of, with everything that a restore by hand
+transaction's own record. C(index.json) has the path of each numbered copy, with everything that a restore by hand
 needs, and whether a run has reported it yet. The newest C(KEPT) directories stay.
 """
 
@@ -105,7 +105,7 @@ class Found:
             if not index["reported"]:
                 sentences += [_sentence(identifier, entry) for entry in index["found"]]
                 if mark:
-                    with contextlib.suppress(OSError):  # then the next run says it once more
+                    with contextlib.suppress(OSError):  # then the next run reports it once more
                         self._save(identifier, index["found"], reported=True)
         return sentences
 
@@ -125,7 +125,7 @@ class Found:
             _remove(os.path.join(self.folder, identifier))
 
     def identifiers(self) -> list[str]:
-        """Oldest first, as their running numbers say."""
+        """Oldest first, by their running numbers."""
         try:
             return sorted(os.listdir(self.folder))
         except OSError:
@@ -168,7 +168,7 @@ def _free(folder: str) -> str:
 
 
 def describe(state: State) -> dict[str, t.Any]:
-    """A state without its content and extended attributes: what tells whether it is ours or somebody else's."""
+    """A state without its content and extended attributes: enough to recognise what a transaction has written."""
     is_file = state.kind == FILE
     return {
         "kind": state.kind,

@@ -6,9 +6,9 @@
 
 """The seven steps of a change, in order: read, stage, rehearse, swap, reload, probe, commit, all under one lock.
 
-Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. Whatever goes wrong from I(swap) on
-puts every path back and has the server read it again. What a crash leaves is put right by the next run, from the
-journal. docs/architecture.md shows the map.
+Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. After a failure from I(swap) on,
+every path is restored and the server is reloaded. What a crash leaves is repaired by the next run, from the journal.
+docs/architecture.md has an overview.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.adopt 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError, error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.strength import WeakenedInfo
 
-END_PATIENCE = 0.5  # seconds that a server which does not answer gets to end
+END_PATIENCE = 0.5  # seconds that a server which does not respond gets to end
 REQUEST_TIMEOUT = 10.0
 LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
 # Seconds until the guard tries a rollback again that did not succeed, for example on a full disk.
@@ -73,7 +73,7 @@ _UNCONFIRMABLE: dict[str | None, str] = {
     None: "confirm: transaction {0!r} does not wait for a confirmation on this host",
 }
 
-# What each of these raises is the user's or the host's fault, and its text says what to do.
+# What each of these raises is the user's or the host's fault, and its message names the remedy.
 EXPECTED = (
     _changeset.ChangeError,
     _webserver_model.ConfigError,
@@ -87,8 +87,8 @@ EXPECTED = (
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
-    class AnswerInfo(t.TypedDict):  # novm
-        """An answer of a server, and to what."""
+    class ResponseInfo(t.TypedDict):  # novm
+        """A response of a server, and its request."""
 
         address: str
         port: int
@@ -102,21 +102,21 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         status: int | None
         location: str | None
         hsts: list[str]
-        error: str | None  # why there is no answer
+        error: str | None  # why there is no response
         ms: float  # milliseconds
 
     class RehearsalInfo(t.TypedDict):  # novm
-        """What a L(_rehearsal.Rehearsal) came to, without what nobody outside needs."""
+        """The result of a L(_rehearsal.Rehearsal), without what is needed inside only."""
 
         method: str | None
         ok: bool
         ms: float
         refused: str | None
-        endpoints: list[AnswerInfo]
+        endpoints: list[ResponseInfo]
         grades: list[Grade]
 
     class Recovered(t.TypedDict):  # novm
-        """What an interrupted run had left, and was put right by this one."""
+        """What an interrupted run had left, and this one has repaired."""
 
         transaction: str
         action: str  # undone, finished
@@ -156,7 +156,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         adopted: list[Adopted]
         kept: list[KeptInfo]
         weakened: list[WeakenedInfo]
-        probes: list[AnswerInfo]  # of the live server
+        probes: list[ResponseInfo]  # of the live server
         timings: dict[str, float]  # milliseconds
         warnings: t.NotRequired[list[str]]  # always there; the module takes them out
         ungraded: t.NotRequired[bool]  # True: the same run is to be done with the prober
@@ -164,7 +164,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         exception: t.NotRequired[str]
 
 else:
-    AnswerInfo = RehearsalInfo = Recovered = Adopted = FailureInfo = Result = t.Dict[str, t.Any]
+    ResponseInfo = RehearsalInfo = Recovered = Adopted = FailureInfo = Result = t.Dict[str, t.Any]
 
 
 class TransactionError(Exception):
@@ -183,16 +183,16 @@ class _Stop(Exception):
         self.fault = fault
 
 
-def _stop(words: str) -> _Stop:
-    return _Stop(_diagnose.Fault(words))
+def _stop(message: str) -> _Stop:
+    return _Stop(_diagnose.Fault(message))
 
 
 class _Interrupted(BaseException):
-    """Somebody wants the run to end."""
+    """A signal has ended the run."""
 
 
 def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> Result:
-    """Do what the module's options say; return what the module returns. Raises TransactionError.
+    """Do what the module's options require; return what the module returns. Raises TransactionError.
 
     prediction: the module C(_transaction.prediction), which brings the prober with it. With None a run that is about to
     rehearse a change does not, and returns C(ungraded); the same run with the prober then does everything.
@@ -211,7 +211,8 @@ class _Transaction:
         self.record: Record | None = None
         self.own_addresses: frozenset[bytes] | None = None
         self.strength: _strength.Strength
-        self.responses: dict[int, tuple[_client.Target, _client.Answer]] = {}  # of the live server, by id of the target
+        # Of the live server, by id of the target.
+        self.responses: dict[int, tuple[_client.Target, _client.Response]] = {}
         self.swapped = False
         self.signalled = False
         self.phase = "lock"
@@ -239,10 +240,10 @@ class _Transaction:
         self.result["timings"][self.phase] = round((now - self._phase_started) * 1000, 1)
         self.phase = self.result["phase"] = phase
         self._phase_started = now
-        self.lock.say(phase)
+        self.lock.set_phase(phase)
 
     def run(self) -> Result:
-        # A lost connection or a stop of the play must take the change back like any other failure.
+        # A lost connection or a stop of the play must roll the change back like any other failure.
         _on_signals(_interrupted)
         try:
             self.lock.acquire()
@@ -263,9 +264,9 @@ class _Transaction:
         except _Interrupted as error:
             raise self._error(str(error), _diagnose.Fault(str(error))) from error
         except Exception as error:  # a defect of this collection; what became of the host is reported all the same
-            words = f"unexpected {type(error).__name__}: {error}"
+            message = f"unexpected {type(error).__name__}: {error}"
             self.result["exception"] = traceback.format_exc()
-            raise self._error(words, _diagnose.Fault(words)) from error
+            raise self._error(message, _diagnose.Fault(message)) from error
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
@@ -279,7 +280,7 @@ class _Transaction:
 
     def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
         failure: FailureInfo = {
-            "words": fault.words,
+            "words": fault.reason,
             "file": fault.file,
             "line": fault.line,
             "directive": fault.directive,
@@ -300,11 +301,11 @@ class _Transaction:
 
     def _roll_back(self) -> None:
         """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
-        _on_signals(_unheard)
+        _on_signals(_ignored)
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
         try:
-            # A server that ended without a signal of this run was ended by somebody else, who may want it so.
+            # A server that ended without a signal of this run was stopped by somebody else, maybe on purpose.
             _undo(self.journal, self.record, may_start=lambda _server: self.signalled)
         except Exception as error:  # whatever it is: the error that led here is the one to report
             self.result["warnings"].append(f"rollback: {error}")
@@ -319,6 +320,52 @@ class _Transaction:
             return
         self._enter("read")
         self._recover()
+        server, running = self._choose_server()
+        live, unreadable = self._live(server)
+        self.own_addresses = _own_addresses()
+        endpoints = _probes.targets_of(live.vhosts) if live else []
+        probes = self._probes(endpoints)
+        self.strength = _strength.Strength(server.layout, self.params["policy"], endpoints)
+        self.result["kept"], self.result["weakened"] = self.strength.kept, self.strength.weakened
+        if self.params["adopt"]:
+            self._query([*endpoints, *_once(probes)])  # what virtual hosts send now decides what they keep
+        self._add_desired(server, live, unreadable)
+        changes = self.changeset.pending()
+        if changes and self.prediction is None and self.params["rehearse"] != "off":
+            self.result["ungraded"] = True
+            return
+        # Where everything is as desired, a virtual host responds at one of its addresses as at all of them. A run that
+        # changes something compares all responses. So does a run without desired states, as its result is compared with
+        # that of a later one.
+        probes = _once(probes) if self.changeset.desired and not changes else probes
+        before = self._query([*endpoints, *probes])
+        self._note_silence([*endpoints, *probes], before)
+        self.result["changed"] = bool(changes or self.result["recovered"])
+        self.result["diff"] = _changeset.diff(changes)
+
+        if changes and not self.check_mode:
+            self._enter("stage")
+            self._stage(server, changes, running)
+
+        self._enter("rehearse")
+        known = {_key(target): response for target, response in zip(endpoints, before)}
+        self._rehearse(server, live, changes, probes, known, before[len(endpoints) :])
+        if self.check_mode or not changes:
+            shown = [_shown(target, response) for target, response in zip([*endpoints, *probes], before)]
+            self._judge_unchanged(probes, before[len(endpoints) :], bool(changes), shown)
+            return
+
+        self._enter("swap")
+        self._swap(server, live, changes, running)
+
+        self._enter("probe")
+        self._probe_live(server, probes, known, before[len(endpoints) :])
+
+        self._enter("commit")
+        self._commit()
+
+    def _choose_server(self) -> tuple[Server, bool]:
+        """The server that the change is for, and whether it runs."""
         restored = _servers_to_restore(self.journal, self.params["restore"])
         server = Server(_choose_layout(self.params["server"], restored))
         server.prepare()
@@ -328,61 +375,7 @@ class _Transaction:
                 "%s is not running, so nothing can be compared with it; start it (systemctl start %s) or find "
                 "out why it is stopped, then run again" % (server.layout.unit, server.layout.unit)
             )
-        live, unreadable = self._live(server)
-        self.own_addresses = _own_addresses()
-        endpoints = _probes.targets_of(live.vhosts) if live else []
-        probes = self._probes(endpoints)
-        self.strength = _strength.Strength(server.layout, self.params["policy"], endpoints)
-        self.result["kept"], self.result["weakened"] = self.strength.kept, self.strength.weakened
-        if self.params["adopt"]:
-            self._query([*endpoints, *_once(probes)])  # what virtual hosts send has a say in what they come to
-        self._want(server, live, unreadable)
-        changes = self.changeset.pending()
-        if changes and self.prediction is None and self.params["rehearse"] != "off":
-            self.result["ungraded"] = True
-            return
-        # Where everything is as it is wanted, a virtual host answers at one of its addresses as at all of them. A run
-        # that changes something compares all answers, and so does who asks for none: what such a run returns is
-        # compared with that of a later one.
-        asked = _once(probes) if self.changeset.desired and not changes else probes
-        before = self._query([*endpoints, *asked])
-        self._note_silence([*endpoints, *asked], before)
-        self.result["changed"] = bool(changes or self.result["recovered"])
-        self.result["diff"] = _changeset.diff(changes)
-
-        if changes and not self.check_mode:
-            self._enter("stage")
-            self._stage(server, changes, running)
-
-        self._enter("rehearse")
-        known = {_key(target): answer for target, answer in zip(endpoints, before)}
-        self._rehearse(server, live, changes, asked, known, before[len(endpoints) :])
-        if self.check_mode or not changes:
-            shown = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], before)]
-            self._judge_unchanged(asked, before[len(endpoints) :], bool(changes), shown)
-            return
-        assert self.record is not None
-        record = self.record
-
-        self._enter("swap")
-        _changeset.verify(changes)
-        self._guard(record)
-        if running and server.main_pid() is None:
-            raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
-        record.save(_journal.SWAPPING)
-        self.swapped = True
-        self._swap(server, live, changes, running)
-
-        self._enter("probe")
-        self._probe_live(server, asked, known, before[len(endpoints) :])
-
-        self._enter("commit")
-        if record.data.get("timer"):
-            record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
-            return
-        _on_signals(_unheard)  # too late to take it back
-        record.save(_journal.PROVEN)
-        _finish(self.journal, record, self.params["keep"])
+        return server, running
 
     def _repairs(self, server: Server) -> bool:
         """Whether a stopped server is what the change is for: its own configuration keeps it from running."""
@@ -391,7 +384,7 @@ class _Transaction:
     # --- read ---
 
     def _recover(self) -> None:
-        """Put right what an interrupted run has left, before anything is compared with it."""
+        """Repair what an interrupted run has left, before anything is compared with it."""
         self._report_guard()
         record = self.journal.unfinished()
         if record is None:
@@ -423,23 +416,25 @@ class _Transaction:
         """The configuration as it lies there; one that cannot be read is not fatal yet, a change may repair it."""
         try:
             if server.layout.server == "apache" and self.params["adopt"]:
-                # Which virtual hosts there are, Apache itself has to say, when every one of them is to be edited.
+                # Where every virtual host is to be edited, the list of them has to be Apache's own.
                 ok, dump = server.dump_vhosts()
                 if ok:
                     return _apache.load(server.layout, vhost_dump=dump), None
             return _rehearsal.LOADERS[server.layout.server](server.layout), None
         except _webserver_model.ConfigError as error:
-            return None, _diagnose.Fault(error.words, error.file, error.line)
+            return None, _diagnose.Fault(error.reason, error.file, error.line)
 
-    def _want(self, server: Server, live: _webserver_model.Config | None, unreadable: _diagnose.Fault | None) -> None:
-        """Put what the options ask for into the changeset."""
+    def _add_desired(
+        self, server: Server, live: _webserver_model.Config | None, unreadable: _diagnose.Fault | None
+    ) -> None:
+        """Add the states that the options describe to the changeset."""
         params, changeset = self.params, self.changeset
         if params["restore"]:
-            for path, state in self._restored(params["restore"], live).items():
-                changeset.want(path, state)
+            for path, state in self._states_to_restore(params["restore"], live).items():
+                changeset.add(path, state)
             return
         for item in params["files"]:
-            changeset.want(item["path"], file_state(item))
+            changeset.add(item["path"], file_state(item))
         for kind in _fragments.KINDS:
             _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
         for kind in _fragments.KINDS:
@@ -451,7 +446,7 @@ class _Transaction:
             self._adopt(server, live)
 
     def _adopt(self, server: Server, live: _webserver_model.Config) -> None:
-        """Want the policy in every virtual host that will be there after the other changes."""
+        """Add the policy to every virtual host that will be there after the other changes."""
         lost = [vhost for vhost in live.vhosts if vhost.block is None and vhost.tls is not False]
         if lost:
             raise _stop(
@@ -464,7 +459,7 @@ class _Transaction:
         self.strength.adopt(adopted)
         for path, text in adopted.texts.items():
             basis = _webserver_model.encode(current[path])
-            self.changeset.want(path, State(FILE, content=_webserver_model.encode(text), basis=basis))
+            self.changeset.add(path, State(FILE, content=_webserver_model.encode(text), basis=basis))
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
             for vhost in config.vhosts
@@ -475,28 +470,29 @@ class _Transaction:
         """The configuration as it will be after the changes."""
         return _rehearsal.LOADERS[server.layout.server](server.layout, files=_overlay(self.changeset))
 
-    def _restored(self, wanted: str, live: _webserver_model.Config | None) -> dict[str, State]:
+    def _states_to_restore(self, point: str, live: _webserver_model.Config | None) -> dict[str, State]:
+        """The states before a transaction. point: its id, C(latest) or C(original)."""
         records = [record for record in self.journal.records() if record.state == _journal.COMMITTED]
-        if wanted == "original":
+        if point == "original":
             from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
                 original as _original,  # needed for this alone
             )
 
             self.params = dict(self.params, restore=_journal.ORIGINAL)
-            states, said = _original.states(records, live)
-            self.result["warnings"] += said
+            states, warnings = _original.states(records, live)
+            self.result["warnings"] += warnings
             return states
         records = [record for record in records if not record.data.get("original_only")]
-        if wanted == "latest":
+        if point == "latest":
             open_ones = [r for r in records if not r.data.get("restores") and not r.data.get("restored_by")]
             if not open_ones:
                 raise _stop("restore: there is no committed transaction on this host that could be rolled back")
-            wanted = open_ones[-1].id
-        if wanted not in [record.id for record in records]:
+            point = open_ones[-1].id
+        if point not in [record.id for record in records]:
             known = ", ".join(record.id for record in records) or "none"
-            raise _stop(f"restore: no transaction {wanted!r} is kept on this host (kept: {known})")
-        self.params = dict(self.params, restore=wanted)
-        return _journal.replaced_since(records, wanted)
+            raise _stop(f"restore: no transaction {point!r} is kept on this host (kept: {known})")
+        self.params = dict(self.params, restore=point)
+        return _journal.replaced_since(records, point)
 
     def _probes(self, endpoints: t.Sequence[_client.Target]) -> list[_client.Target]:
         """What the probes query: every endpoint that each is for."""
@@ -506,20 +502,20 @@ class _Transaction:
             for target in _probes.targets_for(probe, endpoints)
         ]
 
-    def _note_silence(self, targets: t.Sequence[_client.Target], answers: t.Sequence[_client.Answer]) -> None:
-        """Where the server does not answer in time now, a later failure is not the change's. It is reported."""
-        for target, answer in zip(targets, answers):
-            if answer["error"] == _client.TIMED_OUT:
+    def _note_silence(self, targets: t.Sequence[_client.Target], responses: t.Sequence[_client.Response]) -> None:
+        """Report where the server does not respond in time even now: a later failure there is not the change's."""
+        for target, response in zip(targets, responses):
+            if response["error"] == _client.TIMED_OUT:
                 self.result["warnings"].append(
-                    f"{_client.place(target)}: {answer['error']} before any change; not compared"
+                    f"{_client.place(target)}: {response['error']} before any change; not compared"
                 )
 
-    def _query(self, targets: t.Sequence[_client.Target]) -> list[_client.Answer]:
+    def _query(self, targets: t.Sequence[_client.Target]) -> list[_client.Response]:
         """The live server's responses from before the change. What it has responded to already is not sent again."""
         new = [target for target in targets if id(target) not in self.responses]
         if new:
-            pairs = zip(new, _client.ask_all(new, REQUEST_TIMEOUT))
-            self.responses.update((id(target), (target, answer)) for target, answer in pairs)
+            pairs = zip(new, _client.query_all(new, REQUEST_TIMEOUT))
+            self.responses.update((id(target), (target, response)) for target, response in pairs)
         return [self.responses[id(target)][1] for target in targets]
 
     # --- stage, rehearse ---
@@ -545,18 +541,18 @@ class _Transaction:
         server: Server,
         live: _webserver_model.Config | None,
         changes: list[Change],
-        asked: list[_client.Target],
-        known: dict[t.Any, _client.Answer],
-        before: list[_client.Answer],
+        probes: list[_client.Target],
+        known: dict[t.Any, _client.Response],
+        before: list[_client.Response],
     ) -> None:
         if self.params["rehearse"] == "off":
             return
-        # Of a run that changes nothing the rehearsal shows whether the server would start again; what it answers the
-        # live one has just said. One virtual host answers the same at all of its addresses.
-        once = [number for number, target in enumerate(asked) if changes and not target["again"]]
-        asked, before = [asked[number] for number in once], [before[number] for number in once]
+        # The rehearsal of a run that changes nothing shows whether the server would start again; the responses of the
+        # live one are known. A virtual host responds the same at all of its addresses.
+        once = [number for number, target in enumerate(probes) if changes and not target["again"]]
+        probes, before = [probes[number] for number in once], [before[number] for number in once]
         try:
-            result = _rehearsal.rehearse(server, changes, live, asked, self.params["rehearse"], self._grade_all)
+            result = _rehearsal.rehearse(server, changes, live, probes, self.params["rehearse"], self._grade_all)
         except _rehearsal.Failure as error:
             self._report_rehearsal(error.result)
             if not error.conclusive:
@@ -564,12 +560,12 @@ class _Transaction:
             raise self._blame(server, error.fault, bool(changes)) from error
         reported = self._report_rehearsal(result)
         for address, port in _rehearsal.conflicts(result["listening"], server.listening(), server.foreign_listening()):
-            words = f"another program on this host already listens on {address} port {port}"
-            raise _Stop(_diagnose.listener(words, port, self._changed_config(server)))
+            message = f"another program on this host already listens on {address} port {port}"
+            raise _Stop(_diagnose.listener(message, port, self._changed_config(server)))
         if result["method"] == "namespace":
             targets = t.cast("list[_client.Target]", result["endpoints"])
-            answers = t.cast("list[_client.Answer]", result["endpoints"])
-            self._compare(server, targets, answers, asked, result["answers"], known, before, live_now=False)
+            responses = t.cast("list[_client.Answer]", result["endpoints"])
+            self._compare(server, targets, responses, probes, result["responses"], known, before, live_now=False)
         reported["grades"] = self._beside_now(result["grades"], known)
         for grade in reported["grades"]:
             reason = self.strength.weaker_grade(grade)
@@ -580,7 +576,7 @@ class _Transaction:
         return self.prediction.grade_all(targets) if self.prediction else []
 
     def _beside_now(self, grades: list[Grade], known: t.Container[t.Any]) -> list[Grade]:
-        """The grades of a rehearsed server, each with that of the live one, asked now, if it has the endpoint."""
+        """The grades of a rehearsed server, each with the current one of the live server, if it has the endpoint."""
         there = [entry for entry in grades if _key(entry) in known]
         return self.prediction.compared(grades, self._grade_all(there)) if grades else []
 
@@ -604,12 +600,12 @@ class _Transaction:
         return reported
 
     def _blame(self, server: Server, fault: _diagnose.Fault, changing: bool) -> _Stop:
-        """Say whether the change is at fault, or what was there before it."""
+        """The reason to stop: the change, or what was there before it."""
         if not changing:
             return _Stop(fault, f"the live configuration is broken, a restart would fail: {fault.message()}")
-        ok, words = server.check()
+        ok, message = server.check()
         if not ok:
-            earlier = _diagnose.find(words, None, None, _rehearsal.read_text)
+            earlier = _diagnose.find(message, None, None, _rehearsal.read_text)
             return _Stop(earlier, f"the configuration was already broken before this run: {earlier.message()}")
         return _Stop(fault)
 
@@ -617,66 +613,66 @@ class _Transaction:
         self,
         server: Server,
         endpoints: t.Sequence[_client.Target],
-        answers: t.Sequence[_client.Answer],
-        asked: t.Sequence[_client.Target],
-        asked_answers: t.Sequence[_client.Answer],
-        known: dict[t.Any, _client.Answer],
-        before: t.Sequence[_client.Answer],
+        responses: t.Sequence[_client.Response],
+        probes: t.Sequence[_client.Target],
+        probe_responses: t.Sequence[_client.Response],
+        known: dict[t.Any, _client.Response],
+        before: t.Sequence[_client.Response],
         live_now: bool,
     ) -> None:
-        """Raise for the first answer that is worse than before, or not what a probe expects.
+        """Raise for the first response that is worse than before, or not what a probe expects.
 
         An endpoint has to shake hands and must not fail where it did not; what its root page shows may change. A probe
-        is a path that somebody depends on, so it is compared strictly.
+        is a path that clients depend on, so it is compared strictly.
         """
-        for target, answer in zip(endpoints, answers):
+        for target, response in zip(endpoints, responses):
             earlier = known.get(_key(target))
             if earlier is not None and earlier["ok"]:
-                reason = _probes.worse(earlier, answer, strict=False)
+                reason = _probes.worse(earlier, response, strict=False)
             else:
                 # New here: it has to shake hands, unless it is there to refuse unknown names.
-                refused = "unrecognized name" in (answer["error"] or "").lower().replace("_", " ")
-                reason = None if answer["ok"] or refused or earlier is not None else answer["error"]
-            reason = reason or self.strength.weaker(target, earlier, answer)
-            self._stop_if(server, reason, target, answer, live_now)
-        for target, answer, earlier in zip(asked, asked_answers, before):
-            reason = _probes.unmet(target.get("expect"), answer) if target.get("expect") else None
-            reason = reason or _probes.worse(earlier, answer, target.get("tls", True), target.get("keep") or ())
-            reason = reason or self.strength.weaker(target, earlier, answer)
-            self.strength.note(target, answer)
-            self._stop_if(server, reason, target, answer, live_now)
+                refused = "unrecognized name" in (response["error"] or "").lower().replace("_", " ")
+                reason = None if response["ok"] or refused or earlier is not None else response["error"]
+            reason = reason or self.strength.weaker(target, earlier, response)
+            self._stop_if(server, reason, target, response, live_now)
+        for target, response, earlier in zip(probes, probe_responses, before):
+            reason = _probes.unmet(target.get("expect"), response) if target.get("expect") else None
+            reason = reason or _probes.worse(earlier, response, target.get("tls", True), target.get("keep") or ())
+            reason = reason or self.strength.weaker(target, earlier, response)
+            self.strength.note(target, response)
+            self._stop_if(server, reason, target, response, live_now)
 
     def _stop_if(
-        self, server: Server, reason: str | None, target: _client.Target, answer: _client.Answer, live_now: bool
+        self, server: Server, reason: str | None, target: _client.Target, response: _client.Response, live_now: bool
     ) -> None:
-        if reason is not None and live_now and self._has_lost(target, answer):
+        if reason is not None and live_now and self._has_lost(target, response):
             self.result["warnings"].append(f"{_client.place(target)}: {reason}; the host no longer has that address")
             return
         # A backend on the host's loopback is out of reach of a rehearsal: that path is judged on the live server only.
-        if reason is None or (not live_now and answer["status"] in _rehearsal.UNREACHABLE_BACKEND):
+        if reason is None or (not live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
-        words = f"{_client.place(target)}: {reason}"
-        if target.get("tls", True) and not answer["protocol"]:
-            raise _Stop(_diagnose.unpaired(words, self._changed_config(server), self.changeset.desired))
-        raise _stop(words)
+        message = f"{_client.place(target)}: {reason}"
+        if target.get("tls", True) and not response["protocol"]:
+            raise _Stop(_diagnose.unpaired(message, self._changed_config(server), self.changeset.desired))
+        raise _stop(message)
 
-    def _has_lost(self, target: _client.Target, answer: _client.Answer) -> bool:
+    def _has_lost(self, target: _client.Target, response: _client.Response) -> bool:
         """Whether the host itself has lost an address during the run, as those of IPv6 expire. No change did that."""
-        if not _client.is_unreached(answer):
+        if not _client.is_unreached(response):
             return False
         own, before, now = _namespace.packed(target["address"]), self.own_addresses, _own_addresses()
         return before is not None and now is not None and own in before - now
 
     def _judge_unchanged(
-        self, asked: list[_client.Target], answers: list[_client.Answer], changing: bool, shown: list[AnswerInfo]
+        self, probes: list[_client.Target], responses: list[_client.Response], changing: bool, shown: list[ResponseInfo]
     ) -> None:
-        """Without a change of files the live server was asked once; in check mode a change may be what it lacks."""
+        """Without a change of files the live server was queried once; in check mode it may lack just that change."""
         self._enter("probe")
         self.result["probes"] = shown
-        for target, answer in zip(asked, answers):
-            reason = None if changing else _probes.unmet(target.get("expect"), answer)
+        for target, response in zip(probes, responses):
+            reason = None if changing else _probes.unmet(target.get("expect"), response)
             if not changing:
-                self.strength.note(target, answer)
+                self.strength.note(target, response)
             if reason:
                 raise _stop("%s:%d %s: %s" % (target["address"], target["port"], target["path"], reason))
         self._enter("commit")
@@ -684,19 +680,25 @@ class _Transaction:
     # --- swap, reload, probe ---
 
     def _guard(self, record: Record) -> None:
-        """Have the host roll the change back by itself, should this run not come to its end."""
+        """Prepare the host to roll the change back by itself, should this run not come to its end."""
         _guard.install(record)
         if self.params["confirm_timeout"]:
             record.save(_journal.STAGED, timer=True)
             _guard.start_timer(record, self.params["confirm_timeout"])
 
     def _swap(self, server: Server, live: _webserver_model.Config | None, changes: list[Change], running: bool) -> None:
-        """Put the changes in place, and have the server read them.
+        """Put the changes in place, and reload or start the server.
 
-        Modules that have to be there before they are configured are loaded first, by a reload of their own. Where what
-        was there does not bear them, they are loaded with the rest, and one more reload follows.
+        Modules that have to be there before they are configured are loaded first, by a reload of their own. Where the
+        old configuration fails with them, they are loaded with the rest, and one more reload follows.
         """
         assert self.record is not None
+        _changeset.verify(changes)
+        self._guard(self.record)
+        if running and server.main_pid() is None:
+            raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
+        self.record.save(_journal.SWAPPING)
+        self.swapped = True
         modules = _fragments.loaded_first(server.layout, changes) if running else []
         rest = [change for change in changes if change not in modules]
         if modules:
@@ -714,59 +716,68 @@ class _Transaction:
             self._reload(server, live, running)
 
     def _reload(self, server: Server, live: _webserver_model.Config | None, running: bool) -> None:
-        ok, words = server.check() if self.params["rehearse"] == "off" else (True, "")
+        ok, message = server.check() if self.params["rehearse"] == "off" else (True, "")
         if ok and not running:
-            ok, words = server.start(), f"{server.layout.unit} could not be started"
+            ok, message = server.start(), f"{server.layout.unit} could not be started"
         elif ok and server.main_pid() is None:
             if self.signalled:  # by the reload that loaded a module
                 raise self._refused(server, server.ended(0))
             raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
         elif ok:
             self.signalled = True
-            ok, words = server.reload(error_logs(server.layout, live))
+            ok, message = server.reload(error_logs(server.layout, live))
         if not ok:
-            raise self._refused(server, words)
+            raise self._refused(server, message)
 
-    def _refused(self, server: Server, words: str) -> _Stop:
+    def _refused(self, server: Server, message: str) -> _Stop:
         openssl = _rehearsal.openssl_of(server.layout)
-        return _Stop(_diagnose.find(words, self._live(server)[0], openssl, _rehearsal.read_text))
+        return _Stop(_diagnose.find(message, self._live(server)[0], openssl, _rehearsal.read_text))
 
     def _probe_live(
         self,
         server: Server,
-        asked: list[_client.Target],
-        known: dict[t.Any, _client.Answer],
-        before: list[_client.Answer],
+        probes: list[_client.Target],
+        known: dict[t.Any, _client.Response],
+        before: list[_client.Response],
     ) -> None:
         config = _rehearsal.LOADERS[server.layout.server](server.layout)
         endpoints = _probes.targets_of(config.vhosts)
         if self.params["confirm_timeout"]:
             _probes.mark_inside(endpoints, server.listening())
-        answers = _client.ask_all([*endpoints, *asked], REQUEST_TIMEOUT)
-        self.result["probes"] = [_shown(target, answer) for target, answer in zip([*endpoints, *asked], answers)]
+        responses = _client.query_all([*endpoints, *probes], REQUEST_TIMEOUT)
+        self.result["probes"] = [_shown(target, response) for target, response in zip([*endpoints, *probes], responses)]
         earlier = [*(known.get(_key(target)) for target in endpoints), *before]
         # One that refuses unknown names was as silent before, and is no reason to wait for the server's end.
-        if any(answer["status"] is None and (was is None or was["status"]) for answer, was in zip(answers, earlier)):
-            words = server.ended(END_PATIENCE)
-            if words:
+        if any(now["status"] is None and (was is None or was["status"]) for now, was in zip(responses, earlier)):
+            message = server.ended(END_PATIENCE)
+            if message:
                 self._enter("reload")
-                raise self._refused(server, words)
-        self._compare(server, endpoints, answers, asked, answers[len(endpoints) :], known, before, live_now=True)
+                raise self._refused(server, message)
+        self._compare(server, endpoints, responses, probes, responses[len(endpoints) :], known, before, live_now=True)
 
-    # --- confirm ---
+    # --- commit, confirm ---
 
-    def _confirm(self, wanted: str) -> None:
+    def _commit(self) -> None:
+        assert self.record is not None
+        if self.record.data.get("timer"):
+            self.record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
+            return
+        _on_signals(_ignored)  # too late to roll it back
+        self.record.save(_journal.PROVEN)
+        _finish(self.journal, self.record, self.params["keep"])
+
+    def _confirm(self, identifier: str) -> None:
         self._enter("commit")
-        record = next((record for record in self.journal.records() if record.id == wanted), None)
+        record = next((record for record in self.journal.records() if record.id == identifier), None)
         state = record.state if record else None
         if record is None or state not in (_journal.CONFIRMING, _journal.COMMITTED):
             self.result["rolled_back"] = state == _journal.UNDONE
-            raise _stop(_UNCONFIRMABLE.get(state, _UNCONFIRMABLE[None]).format(wanted))
+            raise _stop(_UNCONFIRMABLE.get(state, _UNCONFIRMABLE[None]).format(identifier))
         self.result["transaction"] = record.id
         if state == _journal.COMMITTED:
             return  # confirmed before, by a run whose result was lost on its way
         if not self.check_mode:
-            _on_signals(_unheard)
+            _on_signals(_ignored)
             record.save(_journal.PROVEN)
             _finish(self.journal, record, self.params["keep"])
         self.result["changed"] = True
@@ -780,12 +791,12 @@ def _on_signals(action: t.Any) -> None:
         signal.signal(name, action)
 
 
-def _unheard(_number: int, _frame: t.Any) -> None:
+def _ignored(_number: int, _frame: t.Any) -> None:
     """Unlike SIG_IGN it is not passed on to a server that the rollback starts."""
 
 
 def _interrupted(number: int, _frame: t.Any) -> None:
-    _on_signals(_unheard)  # one is enough, more would disturb the rollback
+    _on_signals(_ignored)  # one is enough, more would disturb the rollback
     raise _Interrupted("interrupted by signal %d" % number)
 
 
@@ -804,7 +815,7 @@ def _restore_contexts(paths: list[str]) -> None:
 
 
 def _own_addresses() -> frozenset[bytes] | None:
-    """None where the kernel does not tell."""
+    """None where they cannot be read from the kernel."""
     try:
         return _namespace.usable_addresses()
     except OSError:
@@ -820,28 +831,28 @@ def _key(target: t.Mapping[str, t.Any]) -> tuple[t.Any, ...]:
     return target["address"], target["port"], target["server_name"]
 
 
-def _shown(target: t.Mapping[str, t.Any], answer: t.Mapping[str, t.Any]) -> AnswerInfo:
-    """One answer as the module returns it."""
+def _shown(target: t.Mapping[str, t.Any], response: t.Mapping[str, t.Any]) -> ResponseInfo:
+    """One response as the module returns it."""
     return {
         "address": target["address"],
         "port": target["port"],
         "server_name": target.get("server_name"),
         "outside": target.get("outside", True),
         "path": target.get("path"),
-        "ok": answer["ok"],
-        "protocol": answer["protocol"],
-        "cipher": answer["cipher"],
-        "certificate": answer["certificate"],
-        "status": answer["status"],
-        "location": answer["location"],
-        "hsts": answer["headers"].get("strict-transport-security", []),
-        "error": answer["error"],
-        "ms": answer["ms"],
+        "ok": response["ok"],
+        "protocol": response["protocol"],
+        "cipher": response["cipher"],
+        "certificate": response["certificate"],
+        "status": response["status"],
+        "location": response["location"],
+        "hsts": response["headers"].get("strict-transport-security", []),
+        "error": response["error"],
+        "ms": response["ms"],
     }
 
 
 def file_state(item: t.Mapping[str, t.Any]) -> State:
-    """What one entry of web_config's files says of its path. Raises ChangeError for an unknown owner or group."""
+    """The state that one entry of web_config's files describes. Raises ChangeError for an unknown owner or group."""
     if item["state"] == "absent":
         return State(ABSENT)
     return State(
@@ -865,11 +876,11 @@ def _overlay(changeset: Changeset) -> _webserver_model.Files:
     return _webserver_model.Files(texts, links)
 
 
-def _choose_layout(wanted: str, restored: t.Container[str]) -> _layout.Layout:
-    """The layout of the server that is wanted. restored: of a restore, the servers that it is about."""
-    layouts = {layout.server: layout for layout in _layout.detect(wanted)}
+def _choose_layout(option: str, restored: t.Container[str]) -> _layout.Layout:
+    """The layout of the server that the option names. restored: of a restore, the servers that it is about."""
+    layouts = {layout.server: layout for layout in _layout.detect(option)}
     if not layouts:
-        raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if wanted == "auto" else wanted))
+        raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if option == "auto" else option))
 
     def runs(name: str) -> bool:
         return Server(layouts[name]).main_pid() is not None
@@ -892,7 +903,7 @@ def tls_vhosts(layout: _layout.Layout) -> list[_webserver_model.Vhost]:
 
 
 def _servers_to_restore(journal: Journal, restore: str | None) -> set[str]:
-    """The servers whose files a restore puts back, as the records have them."""
+    """The servers whose files a restore is about, as the records have them."""
     if not restore:
         return set()
     committed = [record for record in journal.records() if record.state == _journal.COMMITTED]
@@ -912,7 +923,7 @@ def _server_of(record: Record) -> Server | None:
 
 
 def _finish(journal: Journal, record: Record, keep: int) -> None:
-    """Commit what was proven good, and forget what is too old. That of certificates has a place of its own."""
+    """Commit what was proven good, and drop records that are too old. Those of certificates have their own place."""
     if record.data.get("certificates"):
         _guard.remove(record)  # its program lies in the folder that is moved; the next run finishes what is proven
         _replaced_certificates.set_aside(journal, record)
@@ -931,7 +942,7 @@ def _finish(journal: Journal, record: Record, keep: int) -> None:
 def _undo(
     journal: Journal, record: Record, may_start: t.Callable[[Server], bool], rolled_back_by: str | None = None
 ) -> list[str]:
-    """Restore the files and have the server serve them; returns the paths that were not as before.
+    """Restore the files and reload the server with them; returns the paths that were not as before.
 
     The files come first: nothing that can fail or hang comes before them. may_start: whether a server is started again
     that no longer runs.
@@ -951,21 +962,21 @@ def _undo(
 
 
 def _serve_again(server: Server, was_running: bool, may_start: t.Callable[[Server], bool]) -> None:
-    """Have the server run as it did before the change, with its old configuration. Raises ChangeError."""
+    """Bring the server back to what it was before the change, with its old configuration. Raises ChangeError."""
     unit = server.layout.unit
     if not was_running:
         if server.main_pid() is not None and not server.stop():
             raise _changeset.ChangeError(f"{unit} did not run before the change, and cannot be stopped again")
         return
-    words = ""
+    message = ""
     if server.main_pid() is not None:
-        ok, words = server.reload(error_logs(server.layout, None))
+        ok, message = server.reload(error_logs(server.layout, None))
         if ok:
             return
     elif not may_start(server):
         return
     if not server.start():
-        raise _changeset.ChangeError(f"{unit} could not be started again{words and ': ' + words}")
+        raise _changeset.ChangeError(f"{unit} could not be started again{message and ': ' + message}")
 
 
 def _unless_stopped(server: Server) -> bool:

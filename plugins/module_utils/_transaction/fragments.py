@@ -42,7 +42,7 @@ _LOADED_FIRST = ("http2",)
 
 
 class FragmentError(Exception):
-    """Something cannot be enabled or disabled; option and name say what was asked for."""
+    """Something cannot be enabled or disabled: C(name), of C(option)."""
 
     def __init__(self, option: str, name: str, why: str) -> None:
         super().__init__(f"{option}: {name!r} {why}")
@@ -106,8 +106,8 @@ def disable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str
                 aside = os.path.join(slot.available_dir, os.path.basename(path))
                 if slot.available_dir == slot.enabled_dir or os.path.lexists(aside):
                     aside = path + ".kopano-hardening-disabled"
-                changes.want(aside, found)
-            changes.want(path, State(_changeset.ABSENT))
+                changes.add(aside, found)
+            changes.add(path, State(_changeset.ABSENT))
         if present:
             _mark(changes, layout, kind, bare, "disabled_by_admin", "enabled_by_admin")
 
@@ -120,8 +120,8 @@ def _link(changes: Changeset, layout: Layout, slot: Slot, kind: str, name: str) 
         available = os.path.join(slot.available_dir, file_name)
         # The changes name their paths without links in directories, and a file without the link to it.
         places = (_without_links(available), os.path.realpath(available))
-        wanted = next((changes.desired[place] for place in places if place in changes.desired), None)
-        if not (wanted.kind != _changeset.ABSENT if wanted else os.path.exists(available)):
+        desired_file = next((changes.desired[place] for place in places if place in changes.desired), None)
+        if not (desired_file.kind != _changeset.ABSENT if desired_file else os.path.exists(available)):
             continue
         found = True
         enabled = os.path.join(slot.enabled_dir, file_name)
@@ -130,7 +130,7 @@ def _link(changes: Changeset, layout: Layout, slot: Slot, kind: str, name: str) 
         # A relative link counts from where its directory really is.
         relative = os.path.relpath(_without_links(available), os.path.realpath(slot.enabled_dir))
         target = relative if layout.server == "apache" else available
-        changes.want(enabled, State(_changeset.LINK, target=target))
+        changes.add(enabled, State(_changeset.LINK, target=target))
         _mark(changes, layout, kind, bare, "enabled_by_admin", "disabled_by_admin")
     if not found:
         raise FragmentError(f"enable.{kind}", name, f"is not available on this host (looked in {slot.available_dir})")
@@ -151,8 +151,8 @@ def _mark(changes: Changeset, layout: Layout, kind: str, name: str, now: str, no
     folder = os.path.join(_MARK_DIRECTORY, _MARKS[kind])
     if not os.path.isdir(folder):
         return
-    changes.want(os.path.join(folder, now, name), State(_changeset.FILE))
-    changes.want(os.path.join(folder, no_more, name), State(_changeset.ABSENT))
+    changes.add(os.path.join(folder, now, name), State(_changeset.FILE))
+    changes.add(os.path.join(folder, no_more, name), State(_changeset.ABSENT))
 
 
 def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _webserver_model.Config | None) -> list[str]:

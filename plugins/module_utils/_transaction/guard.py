@@ -12,8 +12,8 @@
   does not move it. A reboot drops it; the service does its work then.
 
 Both have to work when nothing else reaches the host any more, so they run a copy of this collection's own code, kept
-with the transaction. Both do what the transaction's record says when they run. So a guard that could not be removed, or
-that fires too late, does nothing; that is why removing one may fail without consequences.
+with the transaction. What they do depends on the transaction's record when they run. So a guard that could not be
+removed, or that fires too late, does nothing; that is why removing one may fail without consequences.
 """
 
 from __future__ import annotations
@@ -168,11 +168,11 @@ def _wants() -> str:
     return os.path.join(UNIT_DIRECTORY, "multi-user.target.wants", UNIT)
 
 
-def _quoted(word: str) -> str:
-    """A word of a command line in a unit (systemd.service(5), "Command lines")."""
+def _quoted(argument: str) -> str:
+    """An argument of a command line in a unit (systemd.service(5), "Command lines")."""
     for special in ("\\", '"'):
-        word = word.replace(special, "\\" + special)
-    return '"{}"'.format(word.replace("%", "%%").replace("$", "$$"))
+        argument = argument.replace(special, "\\" + special)
+    return '"{}"'.format(argument.replace("%", "%%").replace("$", "$$"))
 
 
 def _timer(record: Record) -> str:

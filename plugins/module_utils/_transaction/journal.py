@@ -7,8 +7,8 @@
 """What survives a crash: the lock, the record of each transaction, and the states that it replaced.
 
 A transaction is a directory C(transactions/ID) below the state directory, with a C(record.json) that is only ever
-replaced by an atomic rename, and the contents of the replaced files in C(before/). The record's C(state) says what the
-next run has to do:
+replaced by an atomic rename, and the contents of the replaced files in C(before/). The record's C(state) decides what
+the next run has to do:
 
 =============  ==========================================================================================
 C(staged)      nothing live was touched: remove the staging directories
@@ -62,7 +62,7 @@ ORIGINAL = "000000"
 
 
 class JournalError(Exception):
-    """The state directory or the lock cannot be used; the text says which and why."""
+    """The state directory or the lock cannot be used; the message has which and why."""
 
 
 def now() -> str:
@@ -71,10 +71,10 @@ def now() -> str:
 
 
 class Lock:
-    """One transaction a host at a time. The file says who holds it and how far that one is.
+    """One transaction a host at a time. The file names the process that holds it, and its phase.
 
-    Whoever can open the file can lock it, so it is for its owner alone. Older versions let all users read it: such a
-    file is never the lock, and goes as soon as no process of root's holds it.
+    Any user that can open the file can lock it, so it is for its owner alone. Older versions let all users read it:
+    such a file is never the lock, and is removed as soon as no process of root's holds it.
     """
 
     def __init__(self, path: str = LOCK_FILE) -> None:
@@ -83,7 +83,7 @@ class Lock:
         self._since = now()
 
     def acquire(self) -> None:
-        """Take the lock or raise JournalError with the holder's own words; never waits."""
+        """Take the lock or raise JournalError with what the holder wrote; never waits."""
         while True:
             stream = self._open()
             try:
@@ -142,13 +142,13 @@ class Lock:
         finally:
             guard.release()
 
-    def say(self, phase: str) -> None:
-        """Leave word for whoever finds the lock taken."""
+    def set_phase(self, phase: str) -> None:
+        """Write the phase into the file, for a run that finds the lock taken."""
         if self._stream is not None:
-            words = "pid %d, since %s, phase %s\n" % (os.getpid(), self._since, phase)
+            line = "pid %d, since %s, phase %s\n" % (os.getpid(), self._since, phase)
             try:
                 os.ftruncate(self._stream.fileno(), 0)
-                os.pwrite(self._stream.fileno(), words.encode(), 0)
+                os.pwrite(self._stream.fileno(), line.encode(), 0)
             except OSError:
                 pass  # /run is full: it is locked all the same
 
@@ -275,7 +275,7 @@ class Journal:
     def records(self) -> list[Record]:
         """Oldest first. What a crash left before anything happened has no record: it is not listed."""
         try:
-            # Whoever could write here could have any file of the host replaced.
+            # A user that could write here could replace any file of the host.
             _paths.check_private(self.transactions)
             names = sorted(os.listdir(self.transactions))
         except FileNotFoundError:
@@ -353,7 +353,7 @@ class Journal:
     def swap(self, record: Record, changes: list[Change], later: t.Sequence[Change] = ()) -> None:
         """Put these changes of the record in place. Raises ChangeError; what is done by then is for undo().
 
-        A path that somebody has written since it was read stops it. That one and those after it, the C(later) changes
+        A path that was written since it was read stops it. That one and those after it, the C(later) changes
         of the record among them, are noted, so that a rollback leaves them as they are.
         """
         if later or record.data.get("untouched"):
@@ -472,7 +472,7 @@ def _restore(record: Record, entry: dict[str, t.Any]) -> bool:
     _changeset.sweep(path)
     for attempt in range(RESTORE_ATTEMPTS):
         found = _changeset.inspect(path)
-        if before.wanted_over(found).same_as(found):
+        if before.completed_from(found).same_as(found):
             return attempt > 0
         if not _is_known(entry, before, found):
             found = record.keep_found(path, found, movable=path)
@@ -487,7 +487,7 @@ def _restore(record: Record, entry: dict[str, t.Any]) -> bool:
 
 
 def _keep_staged(record: Record) -> list[str]:
-    """Keep what a run that was killed has taken from a path and not put back; return what cannot be kept."""
+    """Keep what a killed run has moved away from a path and not restored; return what cannot be kept."""
     failures = []
     for folder in record.data["staging"]:
         for number, entry in enumerate(record.data["entries"]):

@@ -92,7 +92,7 @@ RULES: dict[str, t.Any] = {"required_if": [("adopt", True, ["policy"])]}
 
 
 def invalid(params: dict[str, t.Any]) -> str | None:
-    """What the argument spec cannot say: the first option whose value is no good, with the reason; or None."""
+    """What the argument spec cannot check: the first option whose value is invalid, with the reason; or None."""
     for number, item in enumerate(params["files"]):
         where = "files[%d]" % number
         if not os.path.isabs(item["path"]) or os.path.normpath(item["path"]) != item["path"]:

@@ -6,8 +6,8 @@
 
 """What a host was before the collection, with what the administrator has changed since.
 
-A file with the collection's marks tells it by itself, later edits included. For every other path the journal knows the
-first state that was replaced; it counts where nobody has changed since what the collection put there.
+A file with the collection's marks shows it by itself, later edits included. For every other path the journal has the
+first state that was replaced; it counts where the file that the collection wrote was not changed since.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 
 def states(records: t.Sequence[Record], live: _webserver_model.Config | None) -> tuple[dict[str, State], list[str]]:
-    """The states to put back by path, and what has to be said about some of them.
+    """The states to restore by path, and warnings about some of them.
 
-    live: the configuration as it is, for marked files that the journal does not know any more.
+    live: the configuration as it is, for marked files that the journal no longer has.
     """
     first: dict[str, State] = {}
     written: dict[str, str | None] = {}
@@ -33,22 +33,24 @@ def states(records: t.Sequence[Record], live: _webserver_model.Config | None) ->
         for path, before in record.before().items():
             first.setdefault(path, before)
         written.update(record.after_digests())
-    wanted: dict[str, State] = {}
-    said = []
+    restored: dict[str, State] = {}
+    warnings = []
     for path in dict.fromkeys([*first, *({live.source.real(path) for path in live.files} if live else ())]):
         found = _changeset.read(path)
         clean = _without_marks(found)
         if clean is not None:
-            wanted[path] = clean
-        elif path in first and not first[path].wanted_over(found).same_as(found):
+            restored[path] = clean
+        elif path in first and not first[path].completed_from(found).same_as(found):
             ours = found.kind != FILE or found.sha256 == written[path]
             if ours or first[path].kind == ABSENT:
-                wanted[path] = first[path]
+                restored[path] = first[path]
             if not ours and first[path].kind == ABSENT:
-                said.append(f"{path} has been changed since it was written here; it goes, and the journal keeps it")
+                warnings.append(f"{path} has been changed since it was written here; it goes, and the journal keeps it")
             elif not ours:
-                said.append(f"{path} has been changed since and stays as it is; what was there before was not restored")
-    return wanted, said
+                warnings.append(
+                    f"{path} has been changed since and stays as it is; what was there before was not restored"
+                )
+    return restored, warnings
 
 
 def _without_marks(found: State) -> State | None:

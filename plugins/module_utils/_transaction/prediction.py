@@ -4,10 +4,10 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""The grades of a server's endpoints, asked from the host itself: of the rehearsed server, and of the live one.
+"""The grades of a server's endpoints as seen from the host itself: of the rehearsed server, and of the live one.
 
-Both are graded in the same way, so that they can be compared. Whether the world trusts the certificate is better asked
-from outside; what a change of the configuration comes to is C(grade_trust_ignored).
+Both are graded in the same way, so that they can be compared. Whether clients trust the certificate is better tested
+from outside; the effect of a change of the configuration is C(grade_trust_ignored).
 
 Nothing imports this but the module web_config_graded: it brings the whole prober with it.
 """
@@ -51,7 +51,7 @@ def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
 
 def _judged(target: Target, seconds: float, trust: _prober.Trust) -> Judgement:
     address, port, server_name = _place(target)
-    # Plain HTTP is not asked for: a port where nobody listens, and nothing of it counts for the grade.
+    # Without plain HTTP, as nothing of it counts for the grade: nothing listens on this port.
     seen = _prober.probe(
         {"address": address, "port": port, "server_name": server_name, "host": address},
         "quick",

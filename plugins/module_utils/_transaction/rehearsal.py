@@ -55,7 +55,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         error: str | None  # why there is none
 
     class Grade(Judgement):  # novm
-        """The grade of an endpoint, asked from the host itself."""
+        """The grade of an endpoint as seen from the host itself."""
 
         address: str
         port: int
@@ -66,12 +66,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """What a rehearsal came to."""
 
         method: str | None  # namespace, instance, syntax; None: it was refused
-        ok: bool  # whether the server came up and all was asked
+        ok: bool  # whether the server came up and every request was made
         ms: float  # milliseconds for everything but the grading
         start_ms: float
         grading_ms: float
-        endpoints: list[dict[str, t.Any]]  # each target with its answer, in one
-        answers: list[_client.Answer]  # in the order of the targets
+        endpoints: list[dict[str, t.Any]]  # each target with its response, in one
+        responses: list[_client.Response]  # in the order of the targets
         listening: list[tuple[str, int]]  # addresses and ports
         refused: str | None  # why namespaces are not to be had
         grades: list[Grade]  # none where nothing changes
@@ -93,7 +93,7 @@ UNREACHABLE_BACKEND = (502, 503, 504)
 
 
 class Failure(Exception):
-    """The changed configuration does not work; fault says what the server said about it.
+    """The changed configuration does not work; fault has the server's message.
 
     conclusive is False where nothing was found out about the configuration, for want of time or of rights.
     """
@@ -109,14 +109,14 @@ def rehearse(
     server: Server,
     changes: t.Sequence[Change],
     live: _webserver_model.Config | None,
-    asked: t.Sequence[_client.Target],
+    probes: t.Sequence[_client.Target],
     mode: str,
     grade_all: Grader,
 ) -> Rehearsal:
-    """Start the server with the changes and ask it every TLS endpoint and every target of asked.
+    """Start the server with the changes, and query all of its TLS endpoints and the probes.
 
     live: the configuration that runs now, if it could be read. mode: C(auto) or C(required). grade_all: grades the
-    endpoints, asked when there are changes.
+    endpoints, called when there are changes.
     Raises Failure, and with C(required) also when only a fallback was possible.
     """
     started = time.monotonic()
@@ -127,7 +127,7 @@ def rehearse(
         "start_ms": 0.0,
         "grading_ms": 0.0,
         "endpoints": [],
-        "answers": [],
+        "responses": [],
         "listening": [],
         "refused": None,
         "grades": [],
@@ -138,7 +138,7 @@ def rehearse(
     texts = [change.after.content.decode("utf-8", "replace") for change in changes]
     try:
         seen = _namespace.call(
-            lambda: _in_namespace(server, changes, live, asked, environment, arguments, logs, grade_all),
+            lambda: _in_namespace(server, changes, live, probes, environment, arguments, logs, grade_all),
             TIMEOUT,
             _environment.sockets(live, texts),
             _environment.hosts_text(live, texts),
@@ -154,7 +154,7 @@ def rehearse(
             raise Failure(fault, result, conclusive=False) from error
         fault = _in_copy(server, changes, environment, arguments, result, grade_all)
     except _namespace.TimedOut as error:
-        fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not answer")
+        fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not respond")
         raise Failure(fault, result, conclusive=False) from error
     except _namespace.Failed as error:
         raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
@@ -172,7 +172,7 @@ def _in_namespace(
     server: Server,
     changes: t.Sequence[Change],
     live: _webserver_model.Config | None,
-    asked: t.Sequence[_client.Target],
+    probes: t.Sequence[_client.Target],
     environment: dict[str, str],
     arguments: list[str],
     logs: t.Sequence[str],
@@ -188,24 +188,24 @@ def _in_namespace(
         config, unreadable = (live, None) if live and not changes else _load(layout)
         up = _wait_for_workers(server, process)
         endpoints = _probes.targets_of(config.vhosts) if config else []
-        # A server has started when it answers, so the first answer counts as part of its start.
-        answers = _client.ask_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
+        # A server has started when it responds, so the first response counts as part of its start.
+        responses = _client.query_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
         result: dict[str, t.Any] = {"start_ms": round((time.monotonic() - started) * 1000, 1)}
         if not up:
             output.seek(0)
-            words = output.read().decode("utf-8", "replace") + "\n" + _log_words()
-            fault = _diagnose.find(words, config, openssl_of(layout), read_text)
-            words = "; ".join([fault.words or "no worker came up", *filter(None, [_lost_addresses()])])
-            return {"result": result, "fault": fault._replace(words=words)}
+            message = output.read().decode("utf-8", "replace") + "\n" + _log_text()
+            fault = _diagnose.find(message, config, openssl_of(layout), read_text)
+            message = "; ".join([fault.reason or "no worker came up", *filter(None, [_lost_addresses()])])
+            return {"result": result, "fault": fault._replace(reason=message)}
     if config is None:
         return {"result": result, "fault": unreadable}
-    answers += _client.ask_all([*endpoints[1:], *asked], REQUEST_TIMEOUT)
-    lost = _lost_addresses([*endpoints, *asked], answers)
+    responses += _client.query_all([*endpoints[1:], *probes], REQUEST_TIMEOUT)
+    lost = _lost_addresses([*endpoints, *probes], responses)
     if lost:
         # Nothing was found out about the change there.
         return {"result": result, "fault": _diagnose.Fault(lost), "conclusive": False}
-    result["endpoints"] = [dict(target, **answer) for target, answer in zip(endpoints, answers)]
-    result["answers"] = answers[len(endpoints) :]
+    result["endpoints"] = [dict(target, **response) for target, response in zip(endpoints, responses)]
+    result["responses"] = responses[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
     if changes:
         result["grades"], result["grading_ms"] = _graded(grade_all, endpoints)
@@ -213,13 +213,13 @@ def _in_namespace(
 
 
 def _lost_addresses(
-    targets: t.Sequence[_client.Target] | None = None, answers: t.Sequence[_client.Answer] | None = None
+    targets: t.Sequence[_client.Target] | None = None, responses: t.Sequence[_client.Response] | None = None
 ) -> str:
     """What to report of the host's addresses that the view could not use: of those of the targets that could not be
     reached, or of all. Empty for none."""
     unusable = _namespace.unusable()
-    if targets is not None and answers is not None:
-        silent = [target for target, answer in zip(targets, answers) if _client.is_unreached(answer)]
+    if targets is not None and responses is not None:
+        silent = [target for target, response in zip(targets, responses) if _client.is_unreached(response)]
         keys = {_namespace.packed(target["address"]) for target in silent}
         unusable = {key: text for key, text in unusable.items() if key in keys}
     return f"in the rehearsal this host's {', '.join(unusable.values())} could not be used" if unusable else ""
@@ -246,7 +246,7 @@ def _load(layout: Layout) -> tuple[_webserver_model.Config | None, _diagnose.Fau
     except _webserver_model.ConfigError as error:
         return None, _diagnose.Fault(
             "the server starts, but this collection cannot read its configuration to see what it serves: "
-            + error.words,
+            + error.reason,
             error.file,
             error.line,
         )
@@ -277,14 +277,14 @@ def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
-def _log_words() -> str:
+def _log_text() -> str:
     """Everything that was logged in the view, whose logs were empty at the start."""
-    words = []
+    message = []
     for folder, _folders, names in os.walk("/var/log"):
         for name in sorted(names):
             if "access" not in name:
-                words.append(read_text(os.path.join(folder, name))[-8192:])
-    return "\n".join(words)
+                message.append(read_text(os.path.join(folder, name))[-8192:])
+    return "\n".join(message)
 
 
 def read_text(path: str) -> str:
@@ -321,25 +321,25 @@ def openssl_of(layout: Layout) -> _openssl.OpenSSL | None:
 
 
 def _declared(config: _webserver_model.Config) -> set[tuple[str, int]]:
-    """(address, port) that a configuration says it listens on, for when no server was started with all of it."""
+    """(address, port) of a configuration's Listen directives, for when no server was started with all of it."""
     if config.server == "apache":
         places = [item.args[0].rpartition(":") for item in _webserver_model.direct(config.root, "listen") if item.args]
-        said = [(address.strip("[]") or "*", int(port)) for address, _colon, port in places if port.isdigit()]
+        declared = [(address.strip("[]") or "*", int(port)) for address, _colon, port in places if port.isdigit()]
     else:
-        said = [(vhost.address.strip("[]"), vhost.port) for vhost in config.vhosts if vhost.port]
+        declared = [(vhost.address.strip("[]"), vhost.port) for vhost in config.vhosts if vhost.port]
     wildcard = "::" if config.server == "apache" else "0.0.0.0"
-    return {(wildcard if address == "*" else address, port) for address, port in said}
+    return {(wildcard if address == "*" else address, port) for address, port in declared}
 
 
 def conflicts(
     listening: t.Iterable[t.Sequence[t.Any]], live: set[tuple[str, int]], foreign: set[tuple[str, int]]
 ) -> list[tuple[str, int]]:
-    """What the changed server listens on, the live one does not, and somebody else already does: (address, port)."""
-    wanted = {(str(address), int(port)) for address, port in listening}
+    """What the changed server listens on, the live one does not, and another program already does: (address, port)."""
+    needed = {(str(address), int(port)) for address, port in listening}
     taken = []
-    for address, port in sorted(wanted - live):
+    for address, port in sorted(needed - live):
         # Apache's "Listen 443" is one IPv6 socket for both families; a server with one for each has both.
-        both = address == "::" and ("0.0.0.0", port) not in wanted
+        both = address == "::" and ("0.0.0.0", port) not in needed
         for other, other_port in foreign:
             same_family = (":" in address) == (":" in other)
             wildcard = address in ("::", "0.0.0.0") or other in ("::", "0.0.0.0")
@@ -438,7 +438,9 @@ class _Copy:
                 text = text.replace(copy, path)
             return text.replace(self._copy, self._original)
 
-        return fault._replace(words=original(fault.words) or "", file=original(fault.file), value=original(fault.value))
+        return fault._replace(
+            message=original(fault.reason) or "", file=original(fault.file), value=original(fault.value)
+        )
 
 
 def _in_copy(
@@ -499,7 +501,7 @@ def _free_port() -> int:
 
 
 def _tls_text(config: _webserver_model.Config, directives: t.Iterable[_webserver_model.Directive]) -> str:
-    """The TLS and header directives among these, in their own words."""
+    """The TLS and header directives among these, as they are in the files."""
     keep = []
     for item in _webserver_model.direct(directives):
         proxy = item.key.startswith(("sslproxy", "sslengine", "ssl_engine"))
@@ -634,13 +636,13 @@ def _instance(
             {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
             for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
         ]
-        answer = _first_answer(process, targets[0])
+        response = _first_response(process, targets[0])
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
-        if answer is None:
-            words = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
-            return copy.back(_diagnose.find(words, config, openssl_of(trial.layout), read_text))
-        answers = [answer, *_client.ask_all(targets[1:], REQUEST_TIMEOUT)]
-        result["endpoints"] = [dict(target, **found) for target, found in zip(targets, answers)]
+        if response is None:
+            message = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
+            return copy.back(_diagnose.find(message, config, openssl_of(trial.layout), read_text))
+        responses = [response, *_client.query_all(targets[1:], REQUEST_TIMEOUT)]
+        result["endpoints"] = [dict(target, **found) for target, found in zip(targets, responses)]
         if copy.changing:
             grades, result["grading_ms"] = _graded(grade_all, targets)
             result["grades"] = _at_their_places(grades, vhosts)
@@ -650,7 +652,7 @@ def _instance(
 
 
 def _at_their_places(grades: t.Sequence[Grade], vhosts: t.Sequence[_webserver_model.Vhost]) -> list[Grade]:
-    """What was graded at the trial's port, said of the endpoints that have these names."""
+    """The grades from the trial's port, assigned to the endpoints that have these names."""
     by_name = {entry["server_name"].lower(): entry for entry in grades if entry["server_name"]}
     return [
         {**by_name[place["server_name"]], "address": place["address"], "port": place["port"]}
@@ -659,14 +661,14 @@ def _at_their_places(grades: t.Sequence[Grade], vhosts: t.Sequence[_webserver_mo
     ]
 
 
-def _first_answer(process: subprocess.Popen[bytes], target: _client.Target) -> _client.Answer | None:
+def _first_response(process: subprocess.Popen[bytes], target: _client.Target) -> _client.Response | None:
     deadline = time.monotonic() + TIMEOUT / 2
     while process.poll() is None and time.monotonic() < deadline:
         # Any user of the host could have taken the port in the meantime, and respond in place of the trial.
         if listens(process.pid, target["port"]):
-            answer = _client.ask(target, REQUEST_TIMEOUT)
-            if answer["ok"] or answer["protocol"]:
-                return answer
+            response = _client.ask(target, REQUEST_TIMEOUT)
+            if response["ok"] or response["protocol"]:
+                return response
         time.sleep(0.01)
     return None
 

@@ -7,8 +7,8 @@
 """Certificates and keys that were replaced: the journal's records of it, in a place of their own.
 
 They are not among the transactions, since a restore of another change would bring back certificates that have expired
-in the meantime. A record here is restored by its own id and by nothing else. Its field C(certificates) says what it is
-about: C(pairs), the paths of each chain and its key, C(unit), the daemon that reads them, or None for a web server,
+in the meantime. A record here is restored by its own id and by nothing else. Its field C(certificates) describes
+it: C(pairs), the paths of each chain and its key, C(unit), the daemon that reads them, or None for a web server,
 C(names) and C(not_after) of what was replaced, as far as that could be read.
 
 It is small because C(_transaction.engine) needs it: what certificates contain is read elsewhere.
@@ -34,11 +34,11 @@ DAY = 86400
 
 
 class KeptError(Exception):
-    """What is to be restored is not kept; the text says what is."""
+    """What is to be restored is not kept; the message lists what is."""
 
 
 def whole(changes: t.Sequence[Change], about: t.Mapping[str, t.Any] | None) -> list[Change]:
-    """The changes, and the half of a pair that stays: a chain without its key is worth nothing when it is restored."""
+    """The changes, and the half of a pair that stays: a chain without its key would be useless when restored."""
     changed = {change.path for change in changes}
     stays = [path for pair in (about or {}).get("pairs", []) for path in pair if path not in changed]
     states = [(path, _changeset.read(path)) for path in stays]

@@ -4,12 +4,12 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""A run of web_config that had nothing to change, done again within host_info.
+"""A run of web_config that had nothing to change, repeated within host_info.
 
 Most runs change nothing, and a call of a module costs more than such a run. So the host keeps the options of the last
-run that found everything as it was wanted, and host_info does all of that once more: compare, rehearse, probe. What
-comes of it counts for who has the very same options, which only the controller knows after host_info's answer. Whatever
-is not as it was, and all that goes wrong, is left to a run of web_config of its own.
+run that found nothing to change, and host_info repeats that run: compare, rehearse, probe. The result counts for a run
+with the very same options, and only the controller can compare them, after host_info. Whatever is not as it was, and
+all that goes wrong, is left to a run of web_config of its own.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ Options = t.Dict[str, t.Any]
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Repeated(t.TypedDict):  # novm
-        """What a run that is kept comes to now."""
+        """The result of the kept run, repeated now."""
 
         digest: str  # of its options
         # What web_config returns, as JSON text: every value that Ansible handles costs it something, and most of these
         # are only handed on.
-        answer: str
+        result: str
 
 else:
     Repeated = t.Dict[str, t.Any]
 
 FILE = "unchanged.json"
 
-# What these request headers say is nothing to lay down on a host.
+# The values of these request headers must not be stored on a host.
 _CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization"})
 
 
 def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRECTORY) -> None:
-    """Keep the options of a run that had nothing to change, and no warning; of any other one forget what was kept.
+    """Keep the options of a run that had nothing to change, and no warning; any other run drops what was kept.
 
-    One that wants nothing, and only asks the server, leaves it as it is. A host on which this cannot be written is
-    asked twice the next time, no more.
+    One without desired states, which only queries the server, leaves it as it is. On a host where this cannot be
+    written, web_config runs the next time as well, no more.
     """
-    if unchanged and not params["restore"] and not _wants_something(params):
+    if unchanged and not params["restore"] and not _has_desired_states(params):
         return
     path = os.path.join(folder, FILE)
     with contextlib.suppress(OSError, _changeset.ChangeError):
@@ -62,12 +62,12 @@ def remember(params: Options, unchanged: bool, folder: str = _journal.STATE_DIRE
         wanted = _changeset.State(_changeset.FILE, content=_as_given(params), mode=0o600)
         _paths.make_private(folder)
         found = _changeset.read(path)
-        if not wanted.wanted_over(found).same_as(found):
+        if not wanted.completed_from(found).same_as(found):
             _changeset.put(path, wanted)
 
 
-def look(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
-    """What the run that is kept comes to now, where it still has nothing to change; None in every other case."""
+def rerun(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
+    """The result of the kept run, repeated now, where it still has nothing to change; None in every other case."""
     try:
         _paths.check_private(folder)
         with open(os.path.join(folder, FILE), encoding="utf-8") as stream:
@@ -77,13 +77,13 @@ def look(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
     if params is None:
         return None
     try:
-        answer = _engine.run(params, True, None)
+        result = _engine.run(params, True, None)
     except _engine.TransactionError:
         return None
-    warnings = answer.pop("warnings")
-    if answer["changed"] or answer.get("ungraded") or warnings:
+    warnings = result.pop("warnings")
+    if result["changed"] or result.get("ungraded") or warnings:
         return None
-    return {"digest": _transaction_options.digest(params), "answer": json.dumps(answer)}
+    return {"digest": _transaction_options.digest(params), "answer": json.dumps(result)}
 
 
 def _as_given(params: Options) -> bytes:
@@ -97,7 +97,7 @@ def _as_given(params: Options) -> bytes:
     return json.dumps(given(params), sort_keys=True).encode()
 
 
-def _wants_something(params: Options) -> bool:
+def _has_desired_states(params: Options) -> bool:
     fragments = [names for name in ("enable", "disable") for names in (params[name] or {}).values()]
     return bool(params["files"] or params["adopt"] or any(fragments))
 

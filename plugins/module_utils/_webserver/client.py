@@ -6,7 +6,7 @@
 
 """Requests to a web server over real connections.
 
-A I(target) is one thing to ask, an I(answer) is what came back.
+A I(target) is one request, a I(response) is what came back.
 
 Most of what a request costs is its handshake, so a few requests to the same server name at the same address share a
 connection, one after the other (RFC 9112, section 9.3).
@@ -40,7 +40,7 @@ Headers = t.Dict[str, t.List[str]]
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Target(t.TypedDict):  # novm
-        """One thing to ask of a server. What is not there, or None, is the usual: C(GET /) over TLS without a name."""
+        """One request to a server. What is not there, or None, is the default: C(GET /) over TLS without a name."""
 
         address: str
         port: int
@@ -50,12 +50,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         headers: t.NotRequired[dict[str, str] | None]
         tls: t.NotRequired[bool]
         body_size: t.NotRequired[int | None]  # bytes that are offered, and not sent
-        # Of L(_webserver.probes): what the answer has to be, and what is asked.
+        # Of L(_webserver.probes): what the response has to be, and what is queried.
         outside: t.NotRequired[bool]  # whether other hosts can reach it
         block: t.NotRequired[tuple[str, int] | None]  # file and line of the virtual host; None: not known
-        again: t.NotRequired[bool]  # whether another target asks the same virtual host at another of its addresses
+        again: t.NotRequired[bool]  # whether another target is the same virtual host at another of its addresses
         expect: t.NotRequired[dict[str, t.Any] | None]
-        keep: t.NotRequired[t.Sequence[str]]  # headers that nobody may touch
+        keep: t.NotRequired[t.Sequence[str]]  # headers that have to stay as they are
         policy: t.NotRequired[dict[str, str] | None]  # headers that the policy sends there
 
     class Facts(t.TypedDict):  # novm
@@ -65,19 +65,19 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         cipher: str | None
         certificate: str | None  # SHA-256 in hexadecimal
 
-    class Answer(Facts):  # novm
+    class Response(Facts):  # novm
         """What came back. What did not is None."""
 
         status: int | None
         location: str | None
-        error: str | None  # why there is no answer
+        error: str | None  # why there is no response
         ok: bool
         headers: Headers
-        late: t.NotRequired[bool]  # whether time ran out, for who asks
+        late: t.NotRequired[bool]  # whether time ran out; for the caller
         ms: float  # milliseconds
 
 else:
-    Target = Facts = Answer = t.Dict[str, t.Any]
+    Target = Facts = Response = t.Dict[str, t.Any]
 
 USER_AGENT = "kopano.hardening"
 TIMED_OUT = "timed out"  # the error of what was waited for in vain
@@ -142,41 +142,41 @@ def client_context() -> ssl.SSLContext:
     return context
 
 
-def ask(target: Target, timeout: float) -> Answer:
-    """One connection, one request. Never raises for what the other side does: error says it.
+def query(target: Target, timeout: float) -> Response:
+    """One connection, one request. Never raises for what the other side does: that is in C(error).
 
     timeout: seconds for each wait; the request as a whole may take L(WAITS) times as long.
     """
     return _converse([target], timeout, math.inf)[0]
 
 
-def ask_all(targets: t.Sequence[Target], timeout: float, seconds: float | None = None) -> list[Answer]:
-    """Answers in the order of the targets, a few at a time. timeout: as of L(ask).
+def query_all(targets: t.Sequence[Target], timeout: float, seconds: float | None = None) -> list[Response]:
+    """Responses in the order of the targets, a few at a time. timeout: as of L(query).
 
-    seconds: for all of them together, by default as many as a slow server needs that answers each request within the
+    seconds: for all of them together, by default what a slow server needs that responds to each request within the
     timeout. Raises TimeoutError when they are over: a request that had no time must not count as one that was refused.
     """
     seconds = _enough(len(targets), timeout) if seconds is None else seconds
     end = time.monotonic() + seconds
-    answers: dict[int, Answer] = {}
+    responses: dict[int, Response] = {}
     waiting = _conversations(targets)
     while waiting and time.monotonic() < end:
         with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
             found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout, end), waiting)
             for numbers, some in zip(waiting, found):
-                answers.update(zip(numbers, some))
-        waiting = [[number] for number in range(len(targets)) if number not in answers]
+                responses.update(zip(numbers, some))
+        waiting = [[number] for number in range(len(targets)) if number not in responses]
     if waiting:
         raise TimeoutError(
             f"no response from {place(targets[waiting[0][0]])}: "
             f"the {len(targets)} requests to the server together took more than {seconds:.0f} s"
         )
-    return [answers[number] for number in range(len(targets))]
+    return [responses[number] for number in range(len(targets))]
 
 
-def is_unreached(answer: Answer) -> bool:
+def is_unreached(response: Response) -> bool:
     """Whether nothing came back, not even from a handshake."""
-    return not answer["ok"] and answer["protocol"] is None and answer["status"] is None
+    return not response["ok"] and response["protocol"] is None and response["status"] is None
 
 
 def endpoint(target: t.Mapping[str, t.Any]) -> str:
@@ -196,14 +196,14 @@ def _enough(count: int, timeout: float) -> float:
 
 
 def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
-    """Which targets, by their numbers, are asked over one connection, in their order; the longest first."""
+    """Which targets, by their numbers, share one connection, in their order; the longest first."""
     places: dict[t.Any, list[int]] = {}
     for number, target in enumerate(targets):
         where = (target["address"], target["port"], target.get("tls", True), target.get("server_name"))
         places.setdefault(where if _may_share(target) else number, []).append(number)
     found = []
     for numbers in places.values():
-        # A body that was said to come and is not sent leaves the connection of no more use.
+        # After a body that was announced and is not sent, the connection cannot be used again.
         last = [number for number in numbers if targets[number].get("body_size")]
         others = [number for number in numbers if not targets[number].get("body_size")]
         count = max(len(last), -(-len(numbers) // REQUESTS_A_CONNECTION))
@@ -216,31 +216,33 @@ def _conversations(targets: t.Sequence[Target]) -> list[list[int]]:
 
 
 def _may_share(target: Target) -> bool:
-    """Whether it may be asked over a used connection, and so once more if that was closed: it must change nothing."""
+    """Whether it may be sent over a used connection, and so once more if that was closed: it must change nothing."""
     safe = target.get("body_size") or (target.get("method") or "GET").upper() in ("GET", "HEAD", "OPTIONS")
     return bool(safe) and not {name.lower() for name in target.get("headers") or ()} & {"connection", "upgrade"}
 
 
-def _converse(targets: t.Sequence[Target], timeout: float, end: float) -> list[Answer]:
-    """Ask over one connection, or over new ones where it does not last. After a request without an answer in time it
-    ends, with fewer answers than targets: the others should not wait for that one's backend. Neither is there an answer
-    to what is not done at the end."""
-    answers: list[Answer] = []
+def _converse(targets: t.Sequence[Target], timeout: float, end: float) -> list[Response]:
+    """Make requests over one connection, or over new ones where it does not last.
+
+    After a request without a response in time it ends, with fewer responses than targets: the others should not wait
+    for that one's backend. Nor is there a response to what is not done at the end.
+    """
+    responses: list[Response] = []
     connection = None
     for number, target in enumerate(targets):
         used, last = connection is not None, number + 1 == len(targets)
         limit = Limit(timeout, min(end, time.monotonic() + WAITS * timeout))
-        connection, answer = _exchange(connection, target, limit, last)
-        if used and answer["error"] and not answer["late"]:
-            # A server may close at any time what nobody uses.
-            connection, answer = _exchange(None, target, limit, last)
-        late = answer.pop("late")
+        connection, response = _exchange(connection, target, limit, last)
+        if used and response["error"] and not response["late"]:
+            # A server may close an idle connection at any time.
+            connection, response = _exchange(None, target, limit, last)
+        late = response.pop("late")
         if late and time.monotonic() >= end:
             break
-        answers.append(answer)
+        responses.append(response)
         if late:
             break
-    return answers
+    return responses
 
 
 def _dial(goal: tuple[str, int], limit: Limit) -> socket.socket:
@@ -299,11 +301,11 @@ class _Connection:
 
 def _exchange(
     connection: _Connection | None, target: Target, limit: Limit, last: bool
-) -> tuple[_Connection | None, Answer]:
-    """One request over a connection or, with None, a new one. Returns it if it can be used again, and the answer;
+) -> tuple[_Connection | None, Response]:
+    """One request over a connection or, with None, a new one. Returns it if it can be used again, and the response;
     C(late) in it says that time ran out."""
     started = time.monotonic()
-    answer: Answer = {
+    response: Response = {
         "protocol": None,
         "cipher": None,
         "certificate": None,
@@ -318,20 +320,20 @@ def _exchange(
     lasts = False
     try:
         connection = connection or _Connection(target, limit)
-        answer.update(connection.facts)
+        response.update(connection.facts)
         connection.send(_request(target, last), limit)
-        version = _read_response(connection.stream, answer, bool(target.get("body_size")))
-        answer["ok"] = True
-        lasts = not last and _skip_body(connection, target, version, answer)
+        version = _read_response(connection.stream, response, bool(target.get("body_size")))
+        response["ok"] = True
+        lasts = not last and _skip_body(connection, target, version, response)
     except (OSError, ValueError) as error:
-        answer["late"] = isinstance(error, socket.timeout)
-        words = TIMED_OUT if answer["late"] else getattr(error, "strerror", None) or str(error)
-        answer["error"] = words or type(error).__name__
+        response["late"] = isinstance(error, socket.timeout)
+        message = TIMED_OUT if response["late"] else getattr(error, "strerror", None) or str(error)
+        response["error"] = message or type(error).__name__
     finally:
         if connection is not None and not lasts:
             connection.close()
-    answer["ms"] = round((time.monotonic() - started) * 1000, 1)
-    return connection if lasts else None, answer
+    response["ms"] = round((time.monotonic() - started) * 1000, 1)
+    return connection if lasts else None, response
 
 
 def _request(target: Target, last: bool) -> bytes:
@@ -353,10 +355,10 @@ def _request(target: Target, last: bool) -> bytes:
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace")
 
 
-def _read_response(stream: t.BinaryIO, answer: Answer, is_offer: bool) -> str:
-    """Everything before the body, into answer. Returns the version of HTTP.
+def _read_response(stream: t.BinaryIO, response: Response, is_offer: bool) -> str:
+    """Everything before the body, into C(response). Returns the version of HTTP.
 
-    A response may come after interim ones (RFC 9110, section 15.2). Of these only one that ends HTTP is an answer, and
+    A response may come after interim ones (RFC 9110, section 15.2). Of these only one that ends HTTP is a response, and
     one to the offer of a body.
     """
     left = MAX_HEADERS
@@ -364,13 +366,13 @@ def _read_response(stream: t.BinaryIO, answer: Answer, is_offer: bool) -> str:
         line, left = _read_line(stream, left)
         found = re.match(r"HTTP/(1\.[01]) (\d{3})", line)
         if not found:
-            raise ValueError(printable(line.strip())[:MAX_QUOTE] or "no answer")
+            raise ValueError(printable(line.strip())[:MAX_QUOTE] or "no response")
         headers, left = _read_headers(stream, left)
         status = int(found.group(2))
         if status // 100 != 1 or status == 101 or (status == 100 and is_offer):
             break
-    answer["status"], answer["headers"] = status, headers
-    answer["location"] = headers["location"][0] if "location" in headers else None
+    response["status"], response["headers"] = status, headers
+    response["location"] = headers["location"][0] if "location" in headers else None
     return found.group(1)
 
 
@@ -394,9 +396,9 @@ def _read_headers(stream: t.BinaryIO, left: int) -> tuple[Headers, int]:
             headers.setdefault(name.strip().lower(), []).append(value.strip())
 
 
-def _skip_body(connection: _Connection, target: Target, version: str, answer: Answer) -> bool:
+def _skip_body(connection: _Connection, target: Target, version: str, response: Response) -> bool:
     """Read a short body to its end (RFC 9112, section 6.3). False: the connection cannot be used again."""
-    headers, status = answer["headers"], answer["status"] or 0
+    headers, status = response["headers"], response["status"] or 0
     if version != "1.1" or status < 200 or "close" in ",".join(headers.get("connection", ())).lower():
         return False
     if target.get("method") == "HEAD" or status in (204, 304):
@@ -422,7 +424,7 @@ def _skip_chunks(stream: t.BinaryIO) -> bool:
         if not 0 <= size <= left:
             return False
         if size == 0:
-            return not _read_headers(stream, MAX_HEADERS)[0]  # a trailer is nothing that is asked for
+            return not _read_headers(stream, MAX_HEADERS)[0]  # the trailer is not used
         left -= size
         if stream.read(size + 2)[-2:] != b"\r\n":
             return False

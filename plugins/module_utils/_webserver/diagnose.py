@@ -4,10 +4,10 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""From a server's own words to the file, line, directive and option that they are about.
+"""From a server's own messages to the file, line, directive and option that they are about.
 
 Servers name the file and line of what their parser refuses, but not of what OpenSSL refuses later: Apache logs C(no
-cipher match) without saying which of its cipher lists has none. There the directives that such words can be about are
+cipher match) without naming the cipher list that has none. There the directives that such a message can be about are
 looked up in the parsed configuration, and those of them that the server's own libssl refuses are named.
 """
 
@@ -42,7 +42,7 @@ _SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"protocol", ("sslprotocol", "ssl_protocols"), ""),
 )
 
-# A port that somebody else has: Apache's words and nginx's.
+# A port that another program has: Apache's message and nginx's.
 _TAKEN = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) failed \(98")
 
 # A line that this collection renders is preceded by the name of the option that decides it.
@@ -56,15 +56,15 @@ _NOISE = re.compile(
     r"|\[client |, client: "
 )
 
-# What differs from one run to the next and tells nothing: time, process and thread in front of the words.
+# What differs from one run to the next and means nothing: time, process and thread in front of the message.
 _STAMP = re.compile(r"^(?:\[[A-Z][a-z]{2} [^]]+\] \[[\w.-]*:\w+\] \[pid [^]]+\] |\d{4}/\d\d/\d\d \d\d:\d\d:\d\d )")
 _PROCESS = re.compile(r"^(\[\w+\]) \d+#\d+: (?:\*\d+ )?")
 
 
 class Fault(t.NamedTuple):
-    """What is wrong and where, as far as it could be found. words are the server's own."""
+    """What is wrong and where, as far as it could be found. reason: mostly the server's own message."""
 
-    words: str
+    reason: str
     file: str | None = None
     line: int | None = None
     directive: str | None = None
@@ -75,25 +75,25 @@ class Fault(t.NamedTuple):
         place = f"{self.file}:{self.line}: " if self.file else ""
         what = f"{self.directive} {self.value}: " if self.directive else ""
         why = f" (set by the option {self.option})" if self.option else ""
-        return f"{place}{what}{self.words}{why}"
+        return f"{place}{what}{self.reason}{why}"
 
 
-def relevant(words: str) -> str:
-    """The server's words without greetings and time stamps, at most the last 12 lines, each once."""
-    lines = [line.strip() for line in words.splitlines() if line.strip()]
+def relevant(output: str) -> str:
+    """The server's messages without greetings and time stamps, at most the last 12 lines, each once."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
     telling = [line for line in lines if not _NOISE.search(line)]
     stripped = [_PROCESS.sub(r"\1 ", _STAMP.sub("", line)) for line in telling or lines]
     return "\n".join(list(dict.fromkeys(stripped))[-12:])
 
 
 def find(
-    words: str,
+    output: str,
     config: _webserver_model.Config | None,
     openssl: OpenSSL | None,
     read: t.Callable[[str], str] | None = None,
 ) -> Fault:
-    """What the words are about. config: what was tried; read: gives the text of a file for quoting."""
-    text = relevant(words)
+    """What the server's output is about. config: what was tried; read: gives the text of a file for quoting."""
+    text = relevant(output)
     for pattern in _PLACES:
         found = pattern.search(text)
         if found:
@@ -112,15 +112,15 @@ def find(
     return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
 
 
-def listener(words: str, port: int, config: _webserver_model.Config) -> Fault:
+def listener(reason: str, port: int, config: _webserver_model.Config) -> Fault:
     """The fault of a directive that listens on this port."""
     for item in _webserver_model.walk(config.root):
         if item.key == "listen" and item.args and re.search(r"(?:^|:)%d$" % port, item.args[0]):
-            return _fault(words, item.file, item.line, config, None, item)
-    return Fault(words)
+            return _fault(reason, item.file, item.line, config, None, item)
+    return Fault(reason)
 
 
-def unpaired(words: str, config: _webserver_model.Config, being_written: t.Iterable[str]) -> Fault:
+def unpaired(reason: str, config: _webserver_model.Config, being_written: t.Iterable[str]) -> Fault:
     """The fault of the first key that is not its certificate's.
 
     nginx keeps one certificate for each kind of key, so it starts with the certificate of one kind and the key of
@@ -135,15 +135,15 @@ def unpaired(words: str, config: _webserver_model.Config, being_written: t.Itera
             or _is_pair(certificate, key) is not False
         ):
             continue
-        words += f"; {key} is not the key of {certificate}"
+        reason += f"; {key} is not the key of {certificate}"
         for item in _webserver_model.walk(config.root):
             if item.children is None and item.args == [key]:
-                return _fault(words, item.file, item.line, config, None, item)
-    return Fault(words)
+                return _fault(reason, item.file, item.line, config, None, item)
+    return Fault(reason)
 
 
 def _is_pair(certificate: str, key: str) -> bool | None:
-    """Whether this is the certificate's key; None when that cannot be told."""
+    """Whether this is the certificate's key; None where that is not known."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
     except ssl.SSLError as error:
@@ -153,9 +153,9 @@ def _is_pair(certificate: str, key: str) -> bool | None:
     return True
 
 
-def _named(words: str, directives: t.Sequence[_webserver_model.Directive]) -> list[_webserver_model.Directive]:
-    """Directives one of whose arguments is a path that the words name."""
-    paths = set(re.findall(r"(?<![\w/])/[\w./@+-]+", words))
+def _named(output: str, directives: t.Sequence[_webserver_model.Directive]) -> list[_webserver_model.Directive]:
+    """Directives one of whose arguments is a path that the output names."""
+    paths = set(re.findall(r"(?<![\w/])/[\w./@+-]+", output))
     return [
         item
         for item in directives
@@ -165,11 +165,11 @@ def _named(words: str, directives: t.Sequence[_webserver_model.Directive]) -> li
 
 
 def _suspects(
-    words: str, directives: t.Sequence[_webserver_model.Directive], openssl: OpenSSL | None
+    output: str, directives: t.Sequence[_webserver_model.Directive], openssl: OpenSSL | None
 ) -> list[_webserver_model.Directive]:
-    """Directives that such words can be about, those that libssl refuses first."""
+    """Directives that such output can be about, those that libssl refuses first."""
     for pattern, names, judged in _SUSPECTS:
-        if re.search(pattern, words):
+        if re.search(pattern, output):
             candidates = [item for item in directives if item.key in names]
             refused = [item for item in candidates if judged and openssl and _refused(item, openssl)]
             if refused:
@@ -197,7 +197,7 @@ def _refused(item: _webserver_model.Directive, openssl: OpenSSL) -> bool:
 
 
 def _fault(
-    words: str,
+    reason: str,
     file: str,
     line: int,
     config: _webserver_model.Config | None,
@@ -211,8 +211,8 @@ def _fault(
         quoted = _OPTION.match(lines[line - 2])
         option = quoted.group("option") if quoted else None
     if item is not None:
-        return Fault(words, file, line, item.name, " ".join(item.args), option)
+        return Fault(reason, file, line, item.name, " ".join(item.args), option)
     if 1 <= line <= len(lines):
         directive, _space, value = lines[line - 1].strip().rstrip(";").partition(" ")
-        return Fault(words, file, line, directive, value.strip(), option)
-    return Fault(words, file, line)
+        return Fault(reason, file, line, directive, value.strip(), option)
+    return Fault(reason, file, line)

@@ -149,7 +149,7 @@ _UCS = "/usr/sbin/univention-config-registry"
 _KWEB_CONFIG = "/etc/kopano/kwebd.cfg"
 
 
-class Answer(t.NamedTuple):
+class Response(t.NamedTuple):
     """What a server said. ok: it takes its configuration, None: not known; output: its dump, empty if it gave none."""
 
     ok: bool | None
@@ -223,7 +223,7 @@ def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
     return "".join(_environment.hosts_text(config, ()) or "" for config in configs) or None
 
 
-def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, Answer]:
+def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, Response]:
     """Has the servers test their configuration; not in the result is one that could not be asked.
 
     In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
@@ -232,12 +232,12 @@ def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) ->
     """
     is_root = os.geteuid() == 0
     queries: list[_Query] = []
-    unknown: dict[str, Answer] = {}
+    unknown: dict[str, Response] = {}
     for server in servers:
         try:
             queries.append(_query(server))
         except ServerError as error:
-            unknown[server.layout.server] = Answer(None, "", str(error))
+            unknown[server.layout.server] = Response(None, "", str(error))
     try:
         if not is_root:
             raise _namespace.Refused("not root")
@@ -249,10 +249,10 @@ def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) ->
             return unknown
         if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
             answers = {name: answer for name, answer in answers.items() if answer[0]}
-    return {**unknown, **{name: Answer(*answer) for name, answer in answers.items()}}
+    return {**unknown, **{name: Response(*answer) for name, answer in answers.items()}}
 
 
-def _read(layout: Layout, answer: Answer | None) -> _webserver_model.Config:
+def _read(layout: Layout, answer: Response | None) -> _webserver_model.Config:
     if layout.server == "nginx":
         return _nginx.load(layout, dump=(answer and answer.output) or None)
     if answer and answer.output:
@@ -388,7 +388,7 @@ def _managed_by(os_id: str, components: list[ComponentInfo], vhosts: list[_webse
 def _server_answer(
     server: Server,
     config: _webserver_model.Config | None,
-    answer: Answer | None,
+    answer: Response | None,
     running: bool,
     findings: list[Finding],
 ) -> ServerInfo:
@@ -431,7 +431,7 @@ def _slot(slot: Slot) -> SlotInfo:
 
 
 def _try_to_read(
-    layout: Layout, answer: Answer | None = None
+    layout: Layout, answer: Response | None = None
 ) -> _webserver_model.Config | _webserver_model.ConfigError:
     try:
         return _read(layout, answer)
@@ -440,7 +440,7 @@ def _try_to_read(
 
 
 def _verdict(
-    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, answer: Answer | None
+    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, answer: Response | None
 ) -> t.Iterator[Finding]:
     """The findings about a configuration as a whole."""
     ok, words = (answer.ok, answer.words) if answer else (None, "")
@@ -453,11 +453,11 @@ def _verdict(
 
         fault = _diagnose.find(words, config if isinstance(config, _webserver_model.Config) else None, None)
         place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
-        yield finding("frontend.config.broken", place, fault.words)
+        yield finding("frontend.config.broken", place, fault.reason)
     if isinstance(config, _webserver_model.ConfigError) and ok is not False:
         place = config.file if config.line is None else "%s:%d" % (config.file, config.line)
         key = "frontend.config.not_understood" if ok else "frontend.config.broken"
-        yield finding(key, place, config.words)
+        yield finding(key, place, config.reason)
 
 
 def run(params: dict[str, t.Any]) -> FrontendInfo:

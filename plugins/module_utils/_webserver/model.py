@@ -56,11 +56,11 @@ else:
 class ConfigError(Exception):
     """A configuration that cannot be read. words is what is wrong, without file and line."""
 
-    def __init__(self, file: str, line: int | None, words: str) -> None:
-        super().__init__("%s in %s%s" % (words, file, "" if line is None else ":%d" % line))
+    def __init__(self, file: str, line: int | None, reason: str) -> None:
+        super().__init__("%s in %s%s" % (reason, file, "" if line is None else ":%d" % line))
         self.file = file
         self.line = line
-        self.words = words
+        self.reason = reason
 
 
 class Directive:

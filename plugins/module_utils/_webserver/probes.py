@@ -15,7 +15,7 @@ import re
 import socket
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Answer, Target
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Response, Target
 
 
 def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
@@ -136,21 +136,21 @@ def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[
     return list(places.values())
 
 
-def unmet(expected: dict[str, t.Any] | None, answer: Answer) -> str | None:
+def unmet(expected: dict[str, t.Any] | None, response: Response) -> str | None:
     """Why an answer is not what a probe expects, or None.
 
     expected: C(status), a list of status codes; C(headers), header name to a regular expression that its value matches
     as a whole, each header present exactly once.
     """
-    if not answer["ok"]:
-        return str(answer["error"])
+    if not response["ok"]:
+        return str(response["error"])
     if not expected:
         return None
     status = expected.get("status")
-    if status and answer["status"] not in status:
-        return "status {} where {} is expected".format(answer["status"], " or ".join(str(code) for code in status))
+    if status and response["status"] not in status:
+        return "status {} where {} is expected".format(response["status"], " or ".join(str(code) for code in status))
     for name, pattern in (expected.get("headers") or {}).items():
-        values = answer["headers"].get(name.lower(), [])
+        values = response["headers"].get(name.lower(), [])
         if len(values) != 1:
             return "%d headers %s where exactly one is expected" % (len(values), name)
         if not re.match(f"(?:{pattern})\\Z", values[0]):

@@ -21,7 +21,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import stronger as _stronger
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.adopt import KeptInfo
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Answer, Target
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Response, Target
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -67,13 +67,13 @@ class Strength:
         self.weakened: list[WeakenedInfo] = []
 
     @staticmethod
-    def sent(responses: t.Iterable[tuple[Target, Answer]]) -> _adopt.Sent:
+    def sent(responses: t.Iterable[tuple[Target, Response]]) -> _adopt.Sent:
         """The values of Strict-Transport-Security at each endpoint. Of several in a response the first one counts."""
         found: dict[tuple[str, int, str | None], list[str]] = {}
-        for target, answer in responses:
-            if target.get("tls", True) and answer["ok"]:
+        for target, response in responses:
+            if target.get("tls", True) and response["ok"]:
                 key = target["address"], target["port"], target["server_name"]
-                found.setdefault(key, []).extend(answer["headers"].get(_HSTS.lower(), [])[:1])
+                found.setdefault(key, []).extend(response["headers"].get(_HSTS.lower(), [])[:1])
         return found
 
     def adopt(self, adopted: _adopt.Adopted) -> None:
@@ -81,12 +81,12 @@ class Strength:
         self.kept.extend(adopted.kept)
         self.deployed[_stronger.HSTS] |= adopted.deployed
 
-    def weaker(self, target: Target, before: Answer | None, after: Answer) -> str | None:
+    def weaker(self, target: Target, before: Response | None, after: Response) -> str | None:
         """Why a response is weaker than the one before, where that is not allowed, or None."""
         if not self._counts(target) or not before or not (before["ok"] and after["ok"]):
             return None
         for name in (_HSTS, *(target.get("policy") or {})):
-            was, now = (answer["headers"].get(name.lower(), [""])[0] for answer in (before, after))
+            was, now = (response["headers"].get(name.lower(), [""])[0] for response in (before, after))
             for ours in self.deployed[_stronger.HEADERS]:
                 was = was[: -len(ours) - 2] if was.endswith(f", {ours}") else was
             group = _stronger.HSTS if name == _HSTS else _stronger.HEADERS
@@ -132,10 +132,10 @@ class Strength:
             self.weakened.append(entry)
         return None
 
-    def note(self, target: Target, answer: Answer) -> None:
+    def note(self, target: Target, response: Response) -> None:
         """Note the headers of a response that are stronger than what the policy says for its path."""
         for name, value in (target.get("policy") or {}).items():
-            for own in answer["headers"].get(name.lower(), [])[:1]:
+            for own in response["headers"].get(name.lower(), [])[:1]:
                 stays = _stronger.stronger(name, value)
                 beside = own != value and own.endswith(f", {value}") and _stronger.beside(name)
                 if beside or (stays and re.search(stays, own, re.IGNORECASE)):
