@@ -88,7 +88,7 @@ results:
     error:
       description: What is wrong, null if nothing is.
       type: str
-      sample: 192.0.2.10, where the name leads to, does not answer on port 80
+      sample: 192.0.2.10, where the name leads to, does not respond on port 80
 """
 
 from typing import Any

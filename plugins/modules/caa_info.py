@@ -196,7 +196,7 @@ results:
       description:
         - V(secure) and V(insecure) as a validating resolver proved it.
         - V(bogus) when validation fails, which CAs must take for a refusal.
-        - V(unverified) when the resolver does not validate, is not trusted, or gave no answer.
+        - V(unverified) when the resolver does not validate, is not trusted, or did not respond.
       type: str
       sample: secure
     verdict:
@@ -212,7 +212,7 @@ results:
     error:
       description: Why it could not be found out, or what DNSSEC validation says. V(none) otherwise.
       type: str
-      sample: 192.0.2.53 answers SERVFAIL for webmail.example.org
+      sample: 192.0.2.53 returns SERVFAIL for webmail.example.org
     findings:
       description: The findings about this name, as in RV(findings).
       type: list

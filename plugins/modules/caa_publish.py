@@ -271,7 +271,7 @@ def run(params: dict[str, Any], check_mode: bool) -> Published:
     if late:
         answer["msg"] = f"after {params['wait']:g} s other records for {name} still come from {', '.join(late)}"
     elif not any(entry["state"] == "published" for entry in answer["servers"]) and not (changed and check_mode):
-        answer["msg"] = f"{server} has the records for {name}, but none of the zone's name servers could be asked"
+        answer["msg"] = f"{server} has the records for {name}, but none of the zone's name servers could be queried"
     return answer
 
 

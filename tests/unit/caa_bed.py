@@ -108,7 +108,7 @@ def wait_for_answer(address: str, port: int, name: str, process: subprocess.Pope
                 if sock.recv(4096)[3] & 15 in (0, 3):
                     return
         time.sleep(0.05)
-    raise RuntimeError(f"{address}:{port} does not answer for {name!r}")
+    raise RuntimeError(f"{address}:{port} does not respond for {name!r}")
 
 
 def zone_text(origin: str, body: str, server: str = FIRST) -> str:

@@ -350,7 +350,7 @@ def test_a_name_with_a_dead_server_costs_its_timeout_and_no_other_name(bed):
     assert seconds < 1.7
     dead, *others = answer["results"]
     assert (dead["verdict"], dead["dnssec"]) == (E, "unverified")
-    assert "1 s" in dead["error"] or "does not answer" in dead["error"]
+    assert "1 s" in dead["error"] or "does not respond" in dead["error"]
     assert {result["verdict"] for result in others} == {P}
 
 
@@ -680,7 +680,7 @@ def test_a_lost_address_is_no_missing_address(bed):
     faults = [finding["evidence"] for finding in answer["findings"] if finding["id"] == "caa.servers.faulty"]
     (fault,) = [words for words in faults if words.startswith("ns2.split.test")]
     assert "its addresses (A) are not known" in fault
-    assert "does not answer" in fault
+    assert "does not respond" in fault
 
 
 def test_a_lost_list_of_servers_is_said(bed):
@@ -689,7 +689,7 @@ def test_a_lost_list_of_servers_is_said(bed):
     (finding,) = [finding for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
     assert (finding["id"], finding["severity"]) == ("caa.servers.unchecked", "unknown")
     assert "its name servers" in finding["evidence"]
-    assert "does not answer" in finding["evidence"]
+    assert "does not respond" in finding["evidence"]
 
 
 def test_very_many_name_servers_are_not_all_queried(bed):
@@ -725,9 +725,9 @@ def test_servers_that_disagree(bed):
     faults = {finding["evidence"] for finding in answer["findings"] if finding["id"] == "caa.servers.faulty"}
     silent = f"127.0.53.4:{bed.port}"
     assert faults == {
-        f"ns3.split.test ({silent}): {silent} does not answer",
+        f"ns3.split.test ({silent}): {silent} does not respond",
         "ns4.split.test: its name has no address",
-        f"ns5.split.test ({silent}): {silent} does not answer",
+        f"ns5.split.test ({silent}): {silent} does not respond",
     }
 
 
@@ -744,8 +744,8 @@ def test_lame_servers_among_good_ones(bed):
     lame = [finding for finding in answer["findings"] if finding["id"] == "caa.servers.faulty"]
     assert {finding["subject"] for finding in lame} == {"plain.test"}
     assert [finding["evidence"].partition(": ")[2] for finding in lame] == [
-        "it answers REFUSED",
-        "it answers without authority (lame delegation)",  # a resolver that has it in its cache
+        "it returns REFUSED",
+        "its response is not authoritative (lame delegation)",  # a resolver that has it in its cache
     ]
 
 

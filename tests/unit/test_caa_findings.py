@@ -256,10 +256,10 @@ def test_servers():
     ours = frozenset([record(f'0 issue "{LE}"'), record('0 issuewild ";"'), record('0 iodef "mailto:a@kopano.test"')])
     looked_up = lookup("kopano.test", ours, "kopano.test")
     views = {"kopano.test": {"ns1": ours, "ns2": frozenset()}}
-    found = findings(case(looked_up), comparisons=[Comparison(ZONE, views, {"ns3": "it does not answer"})])
+    found = findings(case(looked_up), comparisons=[Comparison(ZONE, views, {"ns3": "it does not respond"})])
     assert set(found) == {"caa.servers.disagree", "caa.servers.faulty"}
     assert "ns2: none" in found["caa.servers.disagree"]["evidence"]
-    found = findings(case(looked_up), comparisons=[Comparison(ZONE, {}, {"ns3": "it does not answer"})])
+    found = findings(case(looked_up), comparisons=[Comparison(ZONE, {}, {"ns3": "it does not respond"})])
     assert set(found) == {"caa.servers.unchecked"}
     views["kopano.test"]["ns2"] = ours
     assert findings(case(looked_up), comparisons=[Comparison(ZONE, views, {})]) == {}

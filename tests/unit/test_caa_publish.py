@@ -175,7 +175,7 @@ def test_servers_that_cannot_be_asked_are_no_confirmation(bed, monkeypatch):
     monkeypatch.setattr(_lookup, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
     answer = publish(bed, "new.plain.test", WHOLE, wait=0, timeout=1)
     assert [entry["state"] for entry in answer["servers"]] == ["faulty"]
-    assert "none of the zone's name servers could be asked" in answer["msg"]
+    assert "none of the zone's name servers could be queried" in answer["msg"]
 
 
 @pytest.mark.parametrize(

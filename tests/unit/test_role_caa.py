@@ -249,7 +249,7 @@ def report(found, *names, publish=False, published=()):
 
 def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
     found = answer(
-        result("a.example.com", "error", error="192.0.2.1 does not answer"),
+        result("a.example.com", "error", error="192.0.2.1 does not respond"),
         result("b.example.com", "permitted", finding("caa.iodef.none", "info", "example.com")),
         result("c.example.com"),
         result("d.example.com", "not_applicable", finding("caa.not_applicable", "info", "d.example.com")),
@@ -258,7 +258,7 @@ def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
     )
     said = report(found, "A.example.com.", "b.example.com", "c.example.com", "d.example.com")
     assert said["lines"] == [
-        "unknown: a.example.com (192.0.2.1 does not answer)",
+        "unknown: a.example.com (192.0.2.1 does not respond)",
         "permitted: b.example.com c.example.com (records at example.com, DNSSEC secure)",
         "not applicable: d.example.com (the certificate comes from a private CA)",
         "unknown: caa.dnssec.unverified (192.0.2.1): Words. Use another.",
@@ -299,10 +299,10 @@ def test_what_was_said_already_is_not_said_again():
 
 def test_names_with_the_same_trouble_share_a_line():
     names = ("a.example.com", "B.example.com")
-    words = "192.0.2.1 answers SERVFAIL for {}; EDE 6"
+    words = "192.0.2.1 returns SERVFAIL for {}; EDE 6"
     found = answer(*(result(name, "forbidden", error=words.format(name.lower())) for name in names))
     assert report(found, *names)["lines"] == [
-        "forbidden: a.example.com B.example.com (192.0.2.1 answers SERVFAIL; EDE 6)"
+        "forbidden: a.example.com B.example.com (192.0.2.1 returns SERVFAIL; EDE 6)"
     ]
 
 

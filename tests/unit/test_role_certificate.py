@@ -246,8 +246,8 @@ def verdict(word, error=None, **more):
             "mail.example.org: CAA records at example.org (other.example, ;) forbid the CA: The CA may not issue.",
         ),
         (
-            verdict("error", "192.0.2.53 does not answer"),
-            "mail.example.org: CAA records could not be looked up: 192.0.2.53 does not answer",
+            verdict("error", "192.0.2.53 does not respond"),
+            "mail.example.org: CAA records could not be looked up: 192.0.2.53 does not respond",
         ),
     ],
 )

@@ -313,7 +313,7 @@ def test_a_change_may_not_stay_that_cannot_be_reached():
     silent = result(hsts={"status": "error", "reason": "timed out"})
     assert _verify.unreachable([result(), broken("cannot connect: timed out"), silent], []) == [
         "mail.example:443 (192.0.2.10): cannot connect: timed out",
-        "mail.example:443 (192.0.2.10): no answer to a request: timed out",
+        "mail.example:443 (192.0.2.10): no response to a request: timed out",
     ]
 
 

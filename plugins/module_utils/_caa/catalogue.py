@@ -7,8 +7,8 @@
 
 """The kinds of findings about CAA records.
 
-Their fixes are in general words. Where records have to change, a finding's own fix is zone-file lines instead; comments
-there say what to remove.
+Their fixes are general. Where records have to change, a finding's own fix is zone-file lines instead, with comments for
+what to remove.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ CATALOGUE = Catalogue(
         "caa.flags.unknown": Entry("info", "A CAA record has flags other than 0 and 128."),
         "caa.wildcard.unrestricted": Entry(
             "info",
-            "Wildcard certificates are not restricted separately: who may issue for the name may issue them too.",
+            "Wildcard certificates are not restricted separately: a CA that may issue for the name may issue them.",
         ),
         "caa.iodef.none": Entry("info", "No iodef record: a CA has nowhere to report requests that it refused."),
         "caa.iodef.invalid": Entry("warn", "An iodef record is neither a mailto: nor an http(s): address."),

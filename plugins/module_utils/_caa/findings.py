@@ -38,8 +38,8 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Verdict(TypedDict):
         """What the module returns of a name, without the findings: the place and the records that decide, or None and
-        no records, the values by their tags, and what is said of them. C(error) is why the verdict could not be found
-        out, or what DNSSEC validation says, and None otherwise."""
+        no records, the values by their tags, and the verdict. C(error) is why the verdict could not be found out, or
+        the result of DNSSEC validation, and None otherwise."""
 
         name: str
         found_at: str | None
@@ -71,7 +71,7 @@ class Claim(NamedTuple):
 class Case(NamedTuple):
     """A name and what was judged about it: the `claim` that the verdict is about, which is of the expected CA where one
     was named, and the claim of the CA that issued the `served` certificate, where that is known. `kind` is what else
-    the certificate says about its CA (see _caa.issuers), `unreadable` why it says nothing."""
+    the certificate shows about its CA (see _caa.issuers), `unreadable` why it cannot be read."""
 
     name: str
     lookup: Lookup
@@ -134,11 +134,11 @@ def place_for(lookup: Lookup) -> tuple[str, str]:
 
 
 class Run(NamedTuple):
-    """What findings about one name have to know of the others: the names that were asked for, a complete record set for
-    each place that serves all names there, and the places of record sets that wildcard certificates depend on."""
+    """What findings about one name depend on besides it: the names of the lookup, a complete record set for each place
+    that serves all names there, and the places of record sets that wildcard certificates depend on."""
 
     survey: Survey
-    asked: frozenset[str]
+    names: frozenset[str]
     proposals: dict[str, str]
     wildcards: frozenset[str | None]
 
@@ -164,7 +164,7 @@ def _of_case(case: Case, run: Run) -> list[Finding]:
     unreadable = [finding("caa.certificate.unreadable", case.name, case.unreadable)] if case.unreadable else []
     problem = case.lookup.problem
     if problem:
-        return [finding(_PROBLEMS.get(problem.kind, "caa.lookup.failed"), case.name, problem.words), *unreadable]
+        return [finding(_PROBLEMS.get(problem.kind, "caa.lookup.failed"), case.name, problem.message), *unreadable]
     return [
         *unreadable,
         *_of_verdict(case, run),
@@ -212,7 +212,7 @@ def _refusal(claim: Claim, lookup: Lookup) -> tuple[str, str]:
 
 
 def _of_records(lookup: Lookup, run: Run) -> Iterator[Finding]:
-    """What is wrong or missing in the record set itself, whoever wants to issue."""
+    """What is wrong or missing in the record set itself, for any CA."""
     records, found_at = lookup.records, lookup.found_at
     if found_at is None:
         return
@@ -246,10 +246,10 @@ def _of_related(case: Case, run: Run) -> Iterator[Finding]:
         return
     for name in (zone.name, f"autodiscover.{zone.name}"):
         related = run.survey.lookups.get(name)
-        if related is None or name in run.asked:
+        if related is None or name in run.names:
             continue
         if related.problem:
-            yield finding(_PROBLEMS.get(related.problem.kind, "caa.lookup.failed"), name, related.problem.words)
+            yield finding(_PROBLEMS.get(related.problem.kind, "caa.lookup.failed"), name, related.problem.message)
         elif not related.records:
             yield finding("caa.related.uncovered", name, "", run.proposals[place_for(case.lookup)[0]])
         elif name != zone.name and related.found_at != case.lookup.found_at:
@@ -261,12 +261,12 @@ def _of_related(case: Case, run: Run) -> Iterator[Finding]:
 
 
 def _of_servers(lookup: Lookup, run: Run) -> Iterator[Finding]:
-    """What the zone's own servers say."""
+    """What the zone's own servers have."""
     comparison = run.survey.comparisons.get(lookup.home.name) if lookup.home else None
     if comparison is None:
         return
     if not comparison.views:
-        evidence = "\n".join(f"{server}: {words}" for server, words in sorted(comparison.faults.items()))
+        evidence = "\n".join(f"{server}: {fault}" for server, fault in sorted(comparison.faults.items()))
         yield finding("caa.servers.unchecked", comparison.zone.name, evidence)
         return
     for level in lookup.levels:
@@ -274,8 +274,8 @@ def _of_servers(lookup: Lookup, run: Run) -> Iterator[Finding]:
         if len(set(views.values())) > 1:
             evidence = "\n".join(f"{server}: {_listed(view)}" for server, view in sorted(views.items()))
             yield finding("caa.servers.disagree", level.owner, evidence)
-    for server, words in sorted(comparison.faults.items()):
-        yield finding("caa.servers.faulty", comparison.zone.name, f"{server}: {words}")
+    for server, fault in sorted(comparison.faults.items()):
+        yield finding("caa.servers.faulty", comparison.zone.name, f"{server}: {fault}")
 
 
 def _listed(view: Iterable[Property]) -> str:
@@ -286,7 +286,7 @@ def _listed(view: Iterable[Property]) -> str:
 
 
 def seen_by_servers(lookup: Lookup, survey: Survey) -> Iterator[Sequence[Property]]:
-    """The deciding records as a CA finds them that happens to ask a certain name server of the zone."""
+    """The deciding records as a CA finds them at each name server of the zone."""
     comparison = survey.comparisons.get(lookup.home.name) if lookup.home else None
     if comparison is None:
         return

@@ -309,10 +309,10 @@ _KEY_ID = re.compile(r"[0-9a-f]{2}(:?[0-9a-f]{2}){7,}", re.IGNORECASE)
 
 def _plain(name: str) -> str:
     """A name without the differences that do not matter: case, punctuation, legal form."""
-    words = re.findall(r"\w+", name.casefold())
-    while len(words) > 1 and words[-1] in _LEGAL_FORMS:
-        words.pop()
-    return " ".join(words)
+    parts = re.findall(r"\w+", name.casefold())
+    while len(parts) > 1 and parts[-1] in _LEGAL_FORMS:
+        parts.pop()
+    return " ".join(parts)
 
 
 def _key(text: str) -> str:
@@ -321,7 +321,7 @@ def _key(text: str) -> str:
 
 
 def find(domain: str, overrides: Mapping[str, Sequence[str]]) -> Issuer:
-    """The CA that answers to that CAA identifier, with all others that it has; a CA of that one if none is known."""
+    """The CA that accepts that CAA identifier, with all others that it has; a CA of that one if none is known."""
     domain = domain.lower()
     for name, domains in overrides.items():
         if domain in (other.lower() for other in domains):
@@ -362,7 +362,7 @@ def identify(pem: str, overrides: Mapping[str, Sequence[str]]) -> Identity:
 
 
 def _issuers(pem: str) -> Iterator[tuple[str, list[str], bool]]:
-    """For each certificate: its issuer's name to show, what to look it up by, and does its form say public trust."""
+    """For each certificate: its issuer's name to show, the names to look up, and whether it looks publicly trusted."""
     # Imported late: most calls judge no certificate, and a controller always has it (ansible-core depends on it).
     from cryptography import x509
     from cryptography.x509.oid import NameOID

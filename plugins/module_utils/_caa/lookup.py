@@ -6,8 +6,8 @@
 
 """Finds the CAA records that decide about names, with one asynchronous client for all of them. Runs on the controller.
 
-What a CA does (RFC 8659 section 3, and the baseline requirements 3.2.2.8): ask for the name, then for each parent up to
-but without the root, and take the first record set. The resolver follows aliases; where an alias leads to nothing, the
+What a CA does (RFC 8659 section 3, and the baseline requirements 3.2.2.8): query the name, then each parent up to but
+without the root, and take the first record set. The resolver follows aliases; where an alias leads to nothing, the
 climb goes on from the name itself. An error before the first set ends the climb: it is never taken for "no records".
 """
 
@@ -45,21 +45,21 @@ else:
 SECURE, INSECURE, BOGUS, UNVERIFIED = "secure", "insecure", "bogus", "unverified"
 
 SILENT = "silent"
-"""Nobody answered in time, or nobody listens."""
+"""There was no response in time, or nothing listens."""
 UNREACHABLE = "unreachable"
 """This machine has no way to that address."""
 FAILED = "failed"
 """The resolver could not find out (SERVFAIL)."""
 REFUSED = "refused"
-"""The server does not answer such questions."""
+"""The server refuses such queries."""
 MALFORMED = "malformed"
-"""The answer cannot be read."""
+"""The response cannot be read."""
 
 EXCESSIVE = "excessive"
 """The name has more records than are read."""
 
 INVALID = "invalid"
-"""The name cannot be asked for."""
+"""The name cannot be queried."""
 
 AUTHORITY_PORT = 53
 PAYLOAD = 1232
@@ -72,37 +72,37 @@ MAX_RECORDS, MAX_BYTES = 100, 20000
 MAX_SERVERS, MAX_ADDRESSES = 16, 8
 """Name servers of a zone, and addresses of one, that are queried: a zone may name thousands."""
 
-# Extended DNS errors (RFC 8914) by which a validating resolver says that the data failed validation ...
+# Extended DNS errors (RFC 8914) by which a validating resolver reports that the data failed validation ...
 _VALIDATION_ERRORS = frozenset((5, 6, 7, 8, 9, 10, 11, 12, 25))
-# ... and by which it says that it could not reach anybody.
+# ... and by which it reports that it could not reach any server.
 _OUTAGES = frozenset((22, 23))
 _NO_ROUTE = frozenset((errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH))
 
 
 class Problem(Exception):
-    """Why a question has no answer: one of the kinds above or BOGUS, and the words for the administrator."""
+    """Why a query has no result: one of the kinds above or BOGUS, and a message for the administrator."""
 
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
         self.kind = kind
-        self.words = words
+        self.message = message
 
 
 class Zone(NamedTuple):
-    """A zone by its apex, and the mailbox of who keeps it (from the SOA record)."""
+    """A zone by its apex, and the mailbox of its administrator (from the SOA record)."""
 
     name: str
     mailbox: str
 
     @property
     def private(self) -> bool:
-        """Is it below a top-level domain? Registries keep the others, and nobody here can do anything about them."""
+        """Is it below a top-level domain? The others belong to registries, and cannot be changed from here."""
         return "." in self.name.strip(".")
 
 
 class Answer(NamedTuple):
-    """What a resolver answered. `owner` is the name at the end of the aliases, `zone` the zone that the answer came
-    from where the answer tells, `authentic` its AD bit."""
+    """A resolver's answer. `owner` is the name at the end of the aliases, `zone` the zone that the answer came from
+    where the response shows it, `authentic` its AD bit."""
 
     owner: dns.name.Name
     rdatas: tuple[Any, ...]
@@ -113,7 +113,7 @@ class Answer(NamedTuple):
 
 
 class Level(NamedTuple):
-    """One step of a climb: the name asked for, the name that the aliases end at, and the records there."""
+    """One step of a climb: the name queried, the name that the aliases end at, and the records there."""
 
     name: str
     owner: str
@@ -146,7 +146,7 @@ class Lookup:
 
 @dataclass
 class Comparison:
-    """What the name servers of a zone say themselves: `views` by owner name and server, `faults` by server in words."""
+    """What the name servers of a zone have: `views` by owner name and server, `faults`, as messages, by server."""
 
     zone: Zone
     views: dict[str, dict[str, frozenset[Property]]] = field(default_factory=dict)
@@ -189,13 +189,13 @@ def _bounded(name: dns.name.Name, records: tuple[Property, ...]) -> tuple[Proper
     """The records, unless there are too many; raises Problem, as those that are not read could forbid anything."""
     size = sum(len(record.value) for record in records)
     if len(records) > MAX_RECORDS or size > MAX_BYTES:
-        words = f"{_text(name)} has {len(records)} CAA records with {size} bytes"
-        raise Problem(EXCESSIVE, f"{words}; no more than {MAX_RECORDS} with {MAX_BYTES} bytes are read")
+        message = f"{_text(name)} has {len(records)} CAA records with {size} bytes"
+        raise Problem(EXCESSIVE, f"{message}; no more than {MAX_RECORDS} with {MAX_BYTES} bytes are read")
     return records
 
 
 def _extended_errors(reply: dns.message.Message) -> list[tuple[int, str]]:
-    """The extended DNS errors of a reply: codes, and words with the server's own text."""
+    """The extended DNS errors of a reply: codes, and messages with the server's own text."""
     errors = []
     for option in reply.options:
         if isinstance(option, dns.edns.EDEOption):
@@ -206,18 +206,18 @@ def _extended_errors(reply: dns.message.Message) -> list[tuple[int, str]]:
 
 
 class Client:
-    """Asks `servers` in turn. At most `concurrency` questions are under way; a name gets `timeout` seconds in all.
+    """Queries `servers` in turn. At most `concurrency` queries are under way; a name gets `timeout` seconds in all.
 
-    Every question is asked once per client, however many names lead to it.
+    Every query is made once per client, however many names lead to it.
     """
 
     def __init__(self, servers: Sequence[Server], timeout: float, concurrency: int) -> None:
         self.servers = tuple(servers)
         self.timeout = timeout
         self._backend = dns.asyncbackend.get_backend("asyncio")
-        self._questions = asyncio.Semaphore(concurrency)
+        self._slots = asyncio.Semaphore(concurrency)
         self._names = asyncio.Semaphore(concurrency)
-        self._asked: dict[tuple[dns.name.Name, str], asyncio.Task[Answer]] = {}
+        self._queries: dict[tuple[dns.name.Name, str], asyncio.Task[Answer]] = {}
         self._zones: dict[dns.name.Name, Zone] = {}
         self._validation: dict[Server, asyncio.Task[bool]] = {}
         self._heard: set[Server] = set()
@@ -226,23 +226,23 @@ class Client:
         self._strays: set[Server] = set()
         self._dead: dict[Server, Problem] = {}
 
-    # One question
+    # One query
 
     async def _exchange(
         self, server: Server, name: dns.name.Name, rdtype: str, flags: int, seconds: float
     ) -> dns.message.Message:
-        """One question to one server, by TCP when the answer does not fit a packet; raises Problem."""
+        """One query to one server, by TCP when the response does not fit a packet; raises Problem."""
         query = dns.message.make_query(name, rdtype, use_edns=0, payload=PAYLOAD, flags=flags)
-        async with self._questions:
+        async with self._slots:
             try:
                 reply = await asyncio.wait_for(self._send(server, query, seconds), seconds)
             except (dns.exception.Timeout, asyncio.TimeoutError):
-                raise Problem(SILENT, f"{server} does not answer") from None
+                raise Problem(SILENT, f"{server} does not respond") from None
             except (OSError, EOFError) as error:
                 kind = UNREACHABLE if getattr(error, "errno", None) in _NO_ROUTE else SILENT
                 raise Problem(kind, f"{server} cannot be queried ({error})") from error
             except (dns.exception.DNSException, ValueError) as error:
-                raise Problem(MALFORMED, f"{server} gives an answer that cannot be read ({error!r})") from error
+                raise Problem(MALFORMED, f"{server} sends a response that cannot be read ({error!r})") from error
         self._heard.add(server)
         return reply
 
@@ -264,16 +264,16 @@ class Client:
             return dns.message.from_wire(wire, raise_on_truncation=True)
         return await dns.asyncquery.tcp(query, server.address, seconds, server.port, backend=self._backend)
 
-    async def ask(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:
-        """The resolvers' answer; the same question is asked once. C(aliases) led to the name. Raises Problem."""
+    async def query(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:
+        """The resolvers' answer; the same query is made once. C(aliases) led to the name. Raises Problem."""
         key = (name, rdtype)
-        if key not in self._asked:
-            self._asked[key] = task = asyncio.create_task(self._ask(name, rdtype, aliases))
-            # Who asked may have run out of time when the answer fails; that is no loose end.
+        if key not in self._queries:
+            self._queries[key] = task = asyncio.create_task(self._query(name, rdtype, aliases))
+            # The caller may have run out of time when the query fails; then its error is not needed.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return await asyncio.shield(self._asked[key])
+        return await asyncio.shield(self._queries[key])
 
-    async def _ask(self, name: dns.name.Name, rdtype: str, aliases: int) -> Answer:
+    async def _query(self, name: dns.name.Name, rdtype: str, aliases: int) -> Answer:
         now = asyncio.get_running_loop().time
         deadline = now() + self.timeout
         alive = [server for server in self.servers if server not in self._dead]
@@ -281,7 +281,7 @@ class Client:
         if not alive:
             raise next(iter(self._dead.values()))
         problems: dict[Server, Problem] = {}
-        # Packets get lost: everybody who was silent is asked a second time.
+        # Packets get lost: every server that was silent is queried a second time.
         turns = alive * 2
         for number, server in enumerate(turns):
             if server in problems and problems[server].kind != SILENT:
@@ -293,29 +293,29 @@ class Client:
                 if reply.rcode() == dns.rcode.SERVFAIL:
                     reply = await self._diagnose(server, name, rdtype, reply, deadline - now())
                 answer = await self._read(server, name, rdtype, reply, aliases)
-                # Who was silent until another one answered is asked last from now on.
+                # Those that were silent until another one responded are queried last from now on.
                 self._late.update(other for other, problem in problems.items() if problem.kind == SILENT)
                 return answer
             except Problem as error:
                 if error.kind == BOGUS:
-                    # Final: another resolver that does not validate must not turn it into an answer.
+                    # Final: the response of another resolver that does not validate must not replace it.
                     raise
                 problems[server] = error
         for server, problem in problems.items():
             if problem.kind in (SILENT, UNREACHABLE) and server not in self._heard:
-                # It never said a word: the next names need not wait for it again.
+                # It has never responded: the next names need not wait for it again.
                 self._dead[server] = problem
         raise min(problems.values(), key=lambda problem: problem.kind in (SILENT, UNREACHABLE))
 
     async def _diagnose(
         self, server: Server, name: dns.name.Name, rdtype: str, reply: dns.message.Message, seconds: float
     ) -> dns.message.Message:
-        """Tell bogus data from a server that is down, after SERVFAIL; raises Problem unless the fault has gone."""
+        """Distinguish bogus data from a server that is down, after SERVFAIL; raises Problem unless it has recovered."""
         errors = _extended_errors(reply)
-        words = "; ".join([f"{server} answers SERVFAIL for {_text(name)}"] + [text for _code, text in errors])
+        message = "; ".join([f"{server} returns SERVFAIL for {_text(name)}"] + [text for _code, text in errors])
         codes = {code for code, _text in errors}
         if codes & _VALIDATION_ERRORS:
-            raise Problem(BOGUS, words)
+            raise Problem(BOGUS, message)
         if not codes & _OUTAGES:
             flags = dns.flags.RD | dns.flags.AD
             unchecked = await self._exchange(server, name, rdtype, flags | dns.flags.CD, seconds / 2)
@@ -323,22 +323,24 @@ class Client:
                 again = await self._exchange(server, name, rdtype, flags, seconds / 2)
                 if again.rcode() != dns.rcode.SERVFAIL:
                     return again
-                raise Problem(BOGUS, f"{words}; with validation switched off (CD) it answers")
-        raise Problem(FAILED, words)
+                raise Problem(BOGUS, f"{message}; with validation switched off (CD) it resolves")
+        raise Problem(FAILED, message)
 
     async def _read(
         self, server: Server, name: dns.name.Name, rdtype: str, reply: dns.message.Message, aliases: int
     ) -> Answer:
         rcode = reply.rcode()
         if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            words = [f"{server} answers {dns.rcode.to_text(rcode)} for {_text(name)}"]
-            raise Problem(REFUSED, "; ".join(words + [text for _code, text in _extended_errors(reply)]))
+            message = [f"{server} returns {dns.rcode.to_text(rcode)} for {_text(name)}"]
+            raise Problem(REFUSED, "; ".join(message + [text for _code, text in _extended_errors(reply)]))
         if not reply.flags & (dns.flags.RA | dns.flags.AA) or not isinstance(reply, dns.message.QueryMessage):
             raise Problem(REFUSED, f"{server} is no resolver, and not responsible for {_text(name)}")
         try:
             chain = reply.resolve_chaining()
         except dns.exception.DNSException as error:
-            raise Problem(MALFORMED, f"{server} gives a contradictory answer for {_text(name)} ({error!r})") from error
+            raise Problem(
+                MALFORMED, f"{server} sends a contradictory response for {_text(name)} ({error!r})"
+            ) from error
         owner = chain.canonical_name
         alias = owner != name
         authentic = bool(reply.flags & dns.flags.AD)
@@ -354,14 +356,14 @@ class Client:
             # No proof that the alias was followed to its end.
             if aliases == MAX_ALIASES:
                 raise Problem(MALFORMED, f"more than {MAX_ALIASES} aliases lead on from each other to {_text(owner)}")
-            target = await self.ask(owner, rdtype, aliases + 1)
+            target = await self.query(owner, rdtype, aliases + 1)
             return target._replace(alias=True, authentic=authentic and target.authentic)
         return Answer(owner, tuple(chain.answer or ()), alias, zone, server, authentic)
 
     # DNSSEC
 
     async def _validates(self, server: Server) -> bool:
-        """Does that resolver validate? Otherwise a missing AD bit says nothing."""
+        """Does that resolver validate? Otherwise a missing AD bit means nothing."""
         if server in self._authentic:
             return True
         with contextlib.suppress(Problem):
@@ -370,7 +372,7 @@ class Client:
         return False
 
     async def _dnssec(self, lookup: Lookup) -> str:
-        """The state of all answers that the lookup rests on: the weakest counts."""
+        """The state of all answers that the lookup depends on: the weakest counts."""
         if lookup.problem:
             return BOGUS if lookup.problem.kind == BOGUS else UNVERIFIED
         states = {SECURE}
@@ -394,7 +396,7 @@ class Client:
         return {lookup.name: lookup for lookup in found}
 
     async def _look_up(self, name: str) -> Lookup:
-        lookup = Lookup(name, problem=Problem(SILENT, f"no answer within {self.timeout:g} s"))
+        lookup = Lookup(name, problem=Problem(SILENT, f"no response within {self.timeout:g} s"))
         async with self._names:
             try:
                 await asyncio.wait_for(self._climb(lookup), self.timeout)
@@ -405,14 +407,14 @@ class Client:
                 lookup.problem = problem
         if lookup.problem and lookup.problem.kind == SILENT and self._strays:
             servers = ", ".join(sorted(map(str, self._strays)))
-            words = f"{lookup.problem.words}; what comes from {servers} cannot be read as a response to the query"
-            lookup.problem = Problem(SILENT, words)
+            message = f"{lookup.problem.message}; what comes from {servers} cannot be read as a response to the query"
+            lookup.problem = Problem(SILENT, message)
         return lookup
 
     async def _climb(self, lookup: Lookup) -> None:
         name = node = dns.name.from_text(lookup.name)
         while node != dns.name.root:
-            answer = await self.ask(node, "CAA")
+            answer = await self.query(node, "CAA")
             records = _bounded(answer.owner, properties(answer.rdatas))
             level = Level(_text(node), _text(answer.owner), records, answer)
             lookup.levels.append(level)
@@ -430,7 +432,7 @@ class Client:
         while node != dns.name.root:
             if node in self._zones:
                 return self._zones[node]
-            answer = await self.ask(node, "SOA")
+            answer = await self.query(node, "SOA")
             if answer.zone and not answer.alias:
                 return answer.zone
             node = node.parent()
@@ -438,10 +440,10 @@ class Client:
 
     # The zones' own servers
 
-    async def compare(self, wanted: Mapping[Zone, Iterable[str]]) -> dict[str, Comparison]:
-        """Ask the name servers of each zone themselves about names in it; takes `timeout` seconds at most."""
-        comparisons = {zone.name: Comparison(zone) for zone in wanted}
-        work = [self._compare(comparisons[zone.name], sorted(owners)) for zone, owners in wanted.items()]
+    async def compare(self, names_by_zone: Mapping[Zone, Iterable[str]]) -> dict[str, Comparison]:
+        """Query the name servers of each zone themselves for names in it; takes `timeout` seconds at most."""
+        comparisons = {zone.name: Comparison(zone) for zone in names_by_zone}
+        work = [self._compare(comparisons[zone.name], sorted(owners)) for zone, owners in names_by_zone.items()]
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(_all(work), self.timeout)
         return comparisons
@@ -450,7 +452,7 @@ class Client:
         zone = comparison.zone.name
         targets: list[dns.name.Name] = []
         with _lost(comparison, zone, "its name servers are not known"):
-            targets += [data.target for data in (await self.ask(dns.name.from_text(zone), "NS")).rdatas]
+            targets += [data.target for data in (await self.query(dns.name.from_text(zone), "NS")).rdatas]
         targets = _first(comparison, zone, sorted(targets), MAX_SERVERS, "name servers")
         await _all(self._name_server(comparison, target, owners) for target in targets)
 
@@ -459,7 +461,7 @@ class Client:
         addresses: list[str] = []
         for rdtype in ("A", "AAAA"):
             with _lost(comparison, label, f"its addresses ({rdtype}) are not known"):
-                addresses += [data.address for data in (await self.ask(target, rdtype)).rdatas]
+                addresses += [data.address for data in (await self.query(target, rdtype)).rdatas]
         if not addresses:
             comparison.faults.setdefault(label, "its name has no address")
         addresses = _first(comparison, label, addresses, MAX_ADDRESSES, "addresses")
@@ -475,10 +477,10 @@ class Client:
             except Problem as problem:
                 # No way there from here, IPv6 for example, is not the server's fault.
                 if problem.kind != UNREACHABLE:
-                    comparison.faults[label] = problem.words
+                    comparison.faults[label] = problem.message
                 return False
             except asyncio.CancelledError:
-                comparison.faults.setdefault(label, f"{server} does not answer")
+                comparison.faults.setdefault(label, f"{server} does not respond")
                 raise
             comparison.views.setdefault(owner, {})[label] = records
             return True
@@ -496,22 +498,22 @@ class Client:
             reply = await self._exchange(server, owner, "CAA", 0, self.timeout * 0.4)
         rcode = reply.rcode()
         if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            raise Problem(REFUSED, f"it answers {dns.rcode.to_text(rcode)}")
+            raise Problem(REFUSED, f"it returns {dns.rcode.to_text(rcode)}")
         if not reply.flags & dns.flags.AA:
-            raise Problem(REFUSED, "it answers without authority (lame delegation)")
+            raise Problem(REFUSED, "its response is not authoritative (lame delegation)")
         rdatas = (data for rrset in reply.answer if rrset.rdtype == dns.rdatatype.CAA for data in rrset)
         return frozenset(properties(rdatas))
 
 
 @contextlib.contextmanager
-def _lost(comparison: Comparison, label: str, words: str) -> Iterator[None]:
+def _lost(comparison: Comparison, label: str, message: str) -> Iterator[None]:
     """A lost result is a fault, and not the same as an empty one."""
     try:
         yield
     except Problem as problem:
-        comparison.faults[label] = f"{words}: {problem.words}"
+        comparison.faults[label] = f"{message}: {problem.message}"
     except asyncio.CancelledError:
-        comparison.faults.setdefault(label, f"{words}: the resolver does not answer in time")
+        comparison.faults.setdefault(label, f"{message}: the resolver does not respond in time")
         raise
 
 
@@ -528,7 +530,7 @@ async def _all(work: Iterable[Awaitable[None]]) -> None:
 
 def survey(names: Sequence[str], servers: Sequence[Server], timeout: float, concurrency: int) -> Survey:
     """Look up the names, and with them the domains that they are in and their autodiscover names, which mail clients
-    use without being told; and compare what the servers of these domains say. `timeout`: seconds for each step."""
+    use by default; and compare what the servers of these domains have. `timeout`: seconds for each step."""
     return asyncio.run(_survey(names, servers, timeout, concurrency))
 
 
@@ -537,11 +539,13 @@ async def _survey(names: Sequence[str], servers: Sequence[Server], timeout: floa
     lookups = await client.look_up(dict.fromkeys(names))
     domains = dict.fromkeys(lookup.zone.name for lookup in lookups.values() if lookup.zone and lookup.zone.private)
     related = [name for domain in domains for name in (domain, f"autodiscover.{domain}") if name not in lookups]
-    wanted: dict[Zone, set[str]] = {}
+    names_by_zone: dict[Zone, set[str]] = {}
     for lookup in lookups.values():
         if lookup.home and lookup.home.private and not lookup.problem:
             inside = (level.owner for level in lookup.levels)
             suffix = "." + lookup.home.name
-            wanted.setdefault(lookup.home, set()).update(name for name in inside if ("." + name).endswith(suffix))
-    more, comparisons = await asyncio.gather(client.look_up(dict.fromkeys(related)), client.compare(wanted))
+            names_by_zone.setdefault(lookup.home, set()).update(
+                name for name in inside if ("." + name).endswith(suffix)
+            )
+    more, comparisons = await asyncio.gather(client.look_up(dict.fromkeys(related)), client.compare(names_by_zone))
     return Survey({**more, **lookups}, comparisons, client.servers)

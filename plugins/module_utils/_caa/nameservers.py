@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 
 class Server(NamedTuple):
-    """A name server. `trusted`: what it says about DNSSEC counts, because the way to it cannot be tampered with."""
+    """A name server. `trusted`: its DNSSEC validation counts, because the way to it cannot be tampered with."""
 
     address: str
     port: int = 53
@@ -46,11 +46,11 @@ def parse_server(text: str, trusted: bool) -> Server:
 def system_servers(trusted: bool, path: str = "/etc/resolv.conf") -> list[Server]:
     """The name servers that this machine uses; raises ValueError without any. `options trust-ad` declares trust."""
     try:
-        words = [line.split() for line in Path(path).read_text("utf-8", "replace").splitlines()]
+        lines = [text.split() for text in Path(path).read_text("utf-8", "replace").splitlines()]
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}); name the resolvers in nameservers") from error
-    trusted = trusted or any(line[0] == "options" and "trust-ad" in line for line in words if line)
-    servers = [parse_server(line[1], trusted) for line in words if line[:1] == ["nameserver"] and len(line) > 1]
+    trusted = trusted or any(line[0] == "options" and "trust-ad" in line for line in lines if line)
+    servers = [parse_server(line[1], trusted) for line in lines if line[:1] == ["nameserver"] and len(line) > 1]
     if not servers:
         raise ValueError(f"{path} names no name server; name the resolvers in nameservers")
     return servers

@@ -4,7 +4,7 @@
 
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 
-"""Brings a CAA record set into a zone by dynamic update (RFC 2136, TSIG), and asks all its name servers for it.
+"""Brings a CAA record set into a zone by dynamic update (RFC 2136, TSIG), and queries all its name servers for it.
 
 The update names what it replaces as its prerequisite, so what somebody else changed meanwhile is never overwritten.
 Runs on the controller.
@@ -25,7 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import recor
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup import Comparison, Server, Zone
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property
 
-with contextlib.suppress(ImportError):  # _caa.lookup says so
+with contextlib.suppress(ImportError):  # _caa.lookup reports it
     import dns.exception
     import dns.flags
     import dns.message
@@ -42,7 +42,7 @@ with contextlib.suppress(ImportError):  # _caa.lookup says so
 
 ALGORITHMS = ("hmac-sha224", "hmac-sha256", "hmac-sha384", "hmac-sha512")
 PAUSE = 0.5
-"""Seconds between two looks at name servers that do not have the set yet."""
+"""Seconds between two queries of name servers that do not have the set yet."""
 PARALLEL = 16
 
 _REFUSALS = {
@@ -55,7 +55,7 @@ _REFUSALS = {
 
 
 class Failure(Exception):
-    """Why the set could not be published, in words for the administrator. The key's secret is never in them."""
+    """Why the set could not be published, as a message for the administrator. It never has the key's secret."""
 
 
 class Found(NamedTuple):
@@ -70,8 +70,8 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
     from typing import TypedDict  # novm
 
     class ServerState(TypedDict):
-        """What one of the zone's name servers says, as the module returns it; C(state) is published, different or
-        faulty, C(fault) why it says nothing."""
+        """The state of one of the zone's name servers, as the module returns it; C(state) is published, different or
+        faulty, C(fault) why there is no usable response."""
 
         server: str
         state: str
@@ -103,7 +103,7 @@ else:
 
 
 class View(NamedTuple):
-    """What one of the zone's name servers says: the records, or why it says nothing."""
+    """The records of one of the zone's name servers, or why there is no usable response."""
 
     server: str
     records: frozenset[Property] | None
@@ -158,34 +158,34 @@ class Primary:
         self.timeout = timeout
 
     def _send(self, query: dns.message.Message) -> dns.message.Message:
-        # By TCP: nothing gets lost on the way, and every answer fits.
+        # By TCP: nothing gets lost on the way, and every response fits.
         try:
             return dns.query.tcp(query, self.server.address, self.timeout, self.server.port)
         except dns.exception.Timeout:
-            raise Failure(f"{self.server} does not answer") from None
+            raise Failure(f"{self.server} does not respond") from None
         except (OSError, EOFError) as error:
             raise Failure(f"{self.server} cannot be queried ({error})") from error
         except dns.tsig.PeerError as error:
-            words = {"PeerBadKey": "it does not know the key", "PeerBadSignature": "the key is another one there"}
-            reason = words.get(type(error).__name__, str(error))
+            reasons = {"PeerBadKey": "it does not know the key", "PeerBadSignature": "the key is another one there"}
+            reason = reasons.get(type(error).__name__, str(error))
             raise Failure(f"{self.server} refuses the update: {reason}") from error
         except dns.exception.DNSException as error:
             if query.had_tsig and isinstance(error, dns.exception.FormError):
                 reason = "it does not know the key, or does not let it change the zone"
-                raise Failure(f"{self.server} refuses the update: {reason} (its answer is not signed)") from error
-            raise Failure(f"{self.server} gives an answer that cannot be read ({error!r})") from error
+                raise Failure(f"{self.server} refuses the update: {reason} (its response is not signed)") from error
+            raise Failure(f"{self.server} sends a response that cannot be read ({error!r})") from error
 
-    def _ask(self, owner: dns.name.Name, rdtype: str) -> dns.message.Message:
+    def _query(self, owner: dns.name.Name, rdtype: str) -> dns.message.Message:
         reply = self._send(dns.message.make_query(owner, rdtype, use_edns=0, flags=0))
         if reply.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-            raise Failure(f"{self.server} answers {dns.rcode.to_text(reply.rcode())} for {owner}")
+            raise Failure(f"{self.server} returns {dns.rcode.to_text(reply.rcode())} for {owner}")
         if not reply.flags & dns.flags.AA:
             raise Failure(f"{self.server} is not in charge of {owner}")
         return reply
 
     def read(self, owner: dns.name.Name) -> Found:
         """What is there now; raises Failure."""
-        reply = self._ask(owner, "SOA")
+        reply = self._query(owner, "SOA")
         for rrset in [*reply.answer, *reply.authority]:
             if rrset.rdtype == dns.rdatatype.CNAME and rrset.name == owner:
                 raise Failure(f"{owner} is an alias of {rrset[0].target}; that is where its CAA records belong")
@@ -193,10 +193,10 @@ class Primary:
                 zone = rrset.name
                 break
         else:
-            raise Failure(f"{self.server} does not say which zone {owner} is in")
+            raise Failure(f"{self.server} does not show the zone that {owner} is in")
         if not Zone(relative(zone), "").private:
             raise Failure(f"{self.server} has {owner} in the zone {zone}, which is a registry's")
-        answer = [rrset for rrset in self._ask(owner, "CAA").answer if rrset.rdtype == dns.rdatatype.CAA]
+        answer = [rrset for rrset in self._query(owner, "CAA").answer if rrset.rdtype == dns.rdatatype.CAA]
         records = frozenset(_lookup.properties(data for rrset in answer for data in rrset))
         return Found(zone, records, answer[0].ttl if answer else None)
 
@@ -205,33 +205,33 @@ class Primary:
         owner: dns.name.Name,
         found: Found,
         signed_with: dns.tsig.Key,
-        wanted: tuple[frozenset[Property], int] | None,
+        new: tuple[frozenset[Property], int] | None,
     ) -> None:
-        """Have the records of `wanted`, with that time to live, in place of `found`; raises Failure.
+        """Replace the records of `found` by those of `new`, with that time to live; raises Failure.
 
-        Without `wanted` only the prerequisite is sent: the server says whether the key and the zone are right, and
-        changes nothing (RFC 2136 section 3.4).
+        Without `new` only the prerequisite is sent: the server checks the key and the zone, and changes nothing
+        (RFC 2136 section 3.4).
         """
         message = dns.update.UpdateMessage(found.zone, keyring=signed_with)
         if found.records:
             message.present(owner, *map(_rdata, sorted(found.records)))
         else:
             message.absent(owner, dns.rdatatype.CAA)
-        if wanted:
-            records, ttl = wanted
+        if new:
+            records, ttl = new
             message.delete(owner, dns.rdatatype.CAA)
             if records:
                 message.add(owner, dns.rrset.from_rdata_list(owner, ttl, list(map(_rdata, sorted(records)))))
         reply = self._send(message)
         rcode = dns.rcode.to_text(reply.rcode())
         if rcode != "NOERROR":
-            raise Failure(f"{self.server} refuses the update: {_REFUSALS.get(rcode, 'it does not say why')} ({rcode})")
+            raise Failure(f"{self.server} refuses the update: {_REFUSALS.get(rcode, 'without a reason')} ({rcode})")
         if not reply.had_tsig:
-            raise Failure(f"{self.server} answers without a signature, so it cannot be believed")
+            raise Failure(f"{self.server} sends a response without a signature, which cannot be trusted")
 
 
 def views(zone: str, owner: str, resolvers: Sequence[Server], timeout: float) -> list[View]:
-    """What all name servers of the zone say about a place. Those that cannot be reached from here are left out."""
+    """The records that all name servers of the zone have at a place. Those out of reach from here are left out."""
 
     async def compare() -> Comparison:
         client = _lookup.Client(resolvers, timeout, PARALLEL)
@@ -243,13 +243,13 @@ def views(zone: str, owner: str, resolvers: Sequence[Server], timeout: float) ->
 
 
 def wait(
-    zone: str, owner: str, wanted: frozenset[Property], resolvers: Sequence[Server], timeout: float, patience: float
+    zone: str, owner: str, expected: frozenset[Property], resolvers: Sequence[Server], timeout: float, patience: float
 ) -> list[View]:
-    """Ask the zone's name servers until all that answer have the records, `patience` seconds at most."""
+    """Query the zone's name servers until all that respond have the records, `patience` seconds at most."""
     end = time.monotonic() + patience
     while True:
         found = views(zone, owner, resolvers, timeout)
-        late = [view for view in found if view.records is not None and view.records != wanted]
+        late = [view for view in found if view.records is not None and view.records != expected]
         if (found and not late) or time.monotonic() + PAUSE > end:
             return found
         time.sleep(PAUSE)

@@ -6,8 +6,8 @@
 
 """From findings to complete record sets: what a place has now, and what it has once all fixes are followed.
 
-The fixes are followed in thought, and the names judged anew, until nothing is left to follow: a critical record hides
-what else keeps a CA away, and a new issue record asks for an issuewild one. No input or output.
+The fixes are applied in memory, and the names judged again, until there are no more fixes: a critical record hides what
+else keeps a CA away, and a new issue record makes an issuewild one necessary. No input or output.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class ReturnedSet(TypedDict):
         """A record set as the module returns it: the place, the names that it decides about, the records there now and
-        those that shall be, each as a zone file has it. Nothing is wanted where it is not C(complete)."""
+        those that shall be, each as a zone file has it. C(wanted) is empty where it is not C(complete)."""
 
         name: str
         names: list[str]
@@ -91,14 +91,14 @@ class RecordSet(NamedTuple):
 
 
 def in_order(records: Iterable[Property]) -> tuple[Property, ...]:
-    """The records as people write them: who may issue, who wildcards, where to report, the rest; each once."""
+    """The records in the usual order: who may issue, who wildcards, where to report, the rest; each once."""
     order = ("issue", "issuewild", "iodef")
     rank = {kind: number for number, kind in enumerate(order)}
     return tuple(sorted(set(records), key=lambda record: (rank.get(record.kind, len(order)), record)))
 
 
 class _Edits:
-    """What the fixes of all findings say about one place."""
+    """What the fixes of all findings change at one place."""
 
     def __init__(self) -> None:
         self.lines: dict[str, None] = {}

@@ -31,7 +31,7 @@ UNDERSTOOD = frozenset(("issue", "issuewild", "iodef", "issuemail", "issuevmc"))
 """Tags that the common CAs process; a critical property with any other tag forbids issuance."""
 
 CONTACTS = frozenset(("contactemail", "contactphone"))
-"""Tags that ask for validation by e-mail or phone (CA/B baseline requirements, appendix A). Harmless without a flag."""
+"""Tags for validation by e-mail or phone (CA/B baseline requirements, appendix A). Harmless without a flag."""
 
 _LABEL = rb"[A-Za-z0-9](?:-*[A-Za-z0-9])*"
 _DOMAIN = re.compile(rb"%s(?:\.%s)*" % (_LABEL, _LABEL))
@@ -106,8 +106,8 @@ class Request(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """`refusals` says for each property why it does not help; `unchecked` are the terms of a permission that the
-    request says nothing about (tag and value); `blockers` are the critical properties that nobody understands."""
+    """`refusals` has the reason for each property that gives no permission; `unchecked` are the terms of a permission
+    that the request leaves open (tag and value); `blockers` are the critical properties that no CA understands."""
 
     verdict: str
     refusals: tuple[tuple[Property, str], ...] = ()

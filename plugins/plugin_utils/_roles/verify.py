@@ -323,7 +323,7 @@ def unreachable(results: t.Iterable[Result], expected: t.Iterable[t.Mapping[str,
         if result["error"] and not result.get("unclear"):
             found.append("{}: {}".format(_place(result), result["error"]))
         elif result["hsts"]["status"] == "error":
-            found.append("{}: no answer to a request: {}".format(_place(result), result["hsts"]["reason"]))
+            found.append("{}: no response to a request: {}".format(_place(result), result["hsts"]["reason"]))
         elif result["grade_trust_ignored"] == "F" and name not in feared:
             reasons = " ".join(entry["rule"] for entry in _limits(result["caps"] + result["warnings"], True))
             found.append(f"{_place(result)}: it is an F from here: {reasons}")
