@@ -122,7 +122,7 @@ def run(params: dict[str, Any]) -> ReachInfo:
     except ValueError as error:
         raise ValueError(f"nameservers: {error}") from error
     path, content = params["path"] or "", params["content"] or ""
-    return {"results": _acme_preflight.look(params["names"], servers, path, content, params["timeout"])}
+    return {"results": _acme_preflight.inspect(params["names"], servers, path, content, params["timeout"])}
 
 
 def main() -> None:

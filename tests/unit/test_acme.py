@@ -330,7 +330,7 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
             "binding failed",
         ),
         ("An unexpected error occurred:\nOSError: no bundle\n", "OSError: no bundle"),
-        ("", "certbot failed and did not say why; /var/log/letsencrypt/letsencrypt.log may"),
+        ("", "certbot failed without a reason; /var/log/letsencrypt/letsencrypt.log may"),
     ],
 )
 def test_words_of_certbots_are_told_without_the_rest(output, essence):
@@ -440,7 +440,7 @@ TOKEN = "/.well-known/acme-challenge/token"
 
 def look(web, monkeypatch, *addresses, error=None):
     monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (list(addresses), error))
-    (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 2, port=web.server_port)
+    (entry,) = _acme_preflight.inspect(["mail.example.org"], [], TOKEN, "content", 2, port=web.server_port)
     return entry
 
 
@@ -515,7 +515,7 @@ def test_a_host_that_sends_on_and_on_is_an_error_in_time(monkeypatch, first, the
     monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (["127.0.0.1"], None))
     with slow(first, then) as port:
         began = time.monotonic()
-        (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
+        (entry,) = _acme_preflight.inspect(["mail.example.org"], [], TOKEN, "content", 0.1, port=port)
         assert time.monotonic() - began < _acme_preflight.WAITS * 0.1 + SLACK
     assert "does not respond" in entry["error"] and "timed out" in entry["error"]
 
@@ -526,7 +526,7 @@ def test_neither_many_addresses_nor_redirects_to_slow_ones_take_longer(web, monk
         web.pages[TOKEN] = (302, {"Location": f"http://mail.example.org:{port}/there"}, b"")
         monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (list(addresses), None))
         began = time.monotonic()
-        (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
+        (entry,) = _acme_preflight.inspect(["mail.example.org"], [], TOKEN, "content", 0.1, port=web.server_port)
         assert time.monotonic() - began < _acme_preflight.WAITS * 0.1 + SLACK
     assert "timed out" in entry["error"]
 
@@ -537,7 +537,7 @@ def test_every_redirect_gets_its_time_but_not_more_than_all_may_take(web, monkey
     web.pages[TOKEN] = (302, {"Location": TOKEN + "/again"}, b"")
     web.pages[TOKEN + "/again"] = (200, {}, b"content")
     monkeypatch.setattr(_acme_preflight, "_addresses", lambda *_arguments: (["127.0.0.1"] * 2, None))
-    (entry,) = _acme_preflight.look(["mail.example.org"], [], TOKEN, "content", 0.5, port=web.server_port)
+    (entry,) = _acme_preflight.inspect(["mail.example.org"], [], TOKEN, "content", 0.5, port=web.server_port)
     assert entry["error"] is None
 
 
@@ -552,14 +552,14 @@ def test_a_name_server_that_drips_is_no_address():
     with slow(b"\x40\x00", b"\0") as port, socketserver.ThreadingUDPServer(("127.0.0.1", port), Truncates) as names:
         threading.Thread(target=names.serve_forever, args=(0.01,), daemon=True).start()
         began = time.monotonic()
-        (entry,) = _acme_preflight.look(["mail.example.org"], [_nameservers.Server("127.0.0.1", port)], "", "", 0.5)
+        (entry,) = _acme_preflight.inspect(["mail.example.org"], [_nameservers.Server("127.0.0.1", port)], "", "", 0.5)
         assert time.monotonic() - began < 0.5 + SLACK
         names.shutdown()
     assert "it cannot be resolved" in entry["error"]
 
 
 def test_a_resolver_that_does_not_answer_is_no_address(web):
-    (entry,) = _acme_preflight.look(["a.example.org"], [_nameservers.Server("127.0.0.1", 1)], "", "", 0.3)
+    (entry,) = _acme_preflight.inspect(["a.example.org"], [_nameservers.Server("127.0.0.1", 1)], "", "", 0.3)
     assert "it cannot be resolved" in entry["error"]
 
 

@@ -63,7 +63,7 @@ def test_a_certificate_is_for_the_server_that_reads_it(
         return {"transaction": "1", "rehearsal": None, "warnings": []}
 
     monkeypatch.setattr(_deploy, "_transact", transact)
-    monkeypatch.setattr(_deploy, "_have_served", lambda *_others: None)
+    monkeypatch.setattr(_deploy, "_ensure_served", lambda *_others: None)
     monkeypatch.setattr(_deploy._replaced_certificates, "records", list)
     chain, key = (Path(path).read_text() for path in web_bed.make_certificate(tmp_path))
     pair = _deploy.Pair(PAIR, "/somewhere/key.pem", chain, key)

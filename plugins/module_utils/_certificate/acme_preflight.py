@@ -9,7 +9,7 @@
 RFC 8555, section 8.3: plain HTTP to the name's port 80; redirects are followed, certificates on the way are not
 verified. Runs on the controller.
 
-Whoever has the name decides how many addresses it has, how often each redirects and how slowly each answers. So a name
+The owner of a name decides how many addresses it has, how often each redirects and how slowly each responds. So a name
 has a limit as a whole.
 """
 
@@ -44,7 +44,7 @@ REDIRECTS = 10
 MAX_BODY = 1 << 16
 # What one name may take in all, in timeouts: two addresses that redirect to HTTPS wait ten times at most.
 WAITS = 12
-# This machine has no way to such addresses: that says nothing of the name.
+# This machine has no way to such addresses: that means nothing for the name.
 _NO_WAY = frozenset((errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.EHOSTUNREACH))
 
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
     from typing import TypedDict  # novm
 
     class Reached(TypedDict):
-        """Where a name leads to; C(error) says what is wrong, and is None if nothing is."""
+        """Where a name leads to; C(error) is what is wrong, None if nothing is."""
 
         name: str
         addresses: list[str]
@@ -68,10 +68,10 @@ else:
 
 
 class Unreached(Exception):
-    """Nobody here can find out."""
+    """It cannot be found out from here."""
 
 
-def look(
+def inspect(
     names: Sequence[str], servers: Sequence[Server], path: str, content: str, timeout: float, port: int = 80
 ) -> list[Reached]:
     """Where each name leads to, in their order.
@@ -98,15 +98,15 @@ def _addresses(name: str, servers: Sequence[Server], timeout: float) -> tuple[li
     found: list[str] = []
     try:
         for kind in ("A", "AAAA"):
-            answer = resolver.resolve(name, kind, lifetime=timeout, raise_on_no_answer=False, search=False)
-            found += [record.address for record in answer.rrset or ()]
+            response = resolver.resolve(name, kind, lifetime=timeout, raise_on_no_answer=False, search=False)
+            found += [record.address for record in response.rrset or ()]
     except dns.exception.DNSException as error:
         return found, f"it cannot be resolved: {printable(str(error))}"
     return found, None if found else "it has no address: no A and no AAAA record"
 
 
 def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit: Limit, port: int) -> str | None:
-    """What is wrong with the answers from the addresses, or None."""
+    """What is wrong with the responses from the addresses, or None."""
     judged = False
     for address in addresses:
         try:
@@ -117,9 +117,9 @@ def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit
             return f"{address}, where the name leads to, does not respond on port {port}: {printable(str(error))}"
         judged = True
         if status != 200 or body.strip() != content.encode().strip():
-            said = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"
+            shown = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"
             return (
-                f"{address}, where the name leads to, responds to {path} with {said}: it is not this host, or port 80 "
+                f"{address}, where the name leads to, responds to {path} with {shown}: it is not this host, or port 80 "
                 "does not serve that path from the directory for challenges"
             )
     return None if judged else "there is no way from the controller to {}".format(", ".join(addresses))
@@ -148,7 +148,7 @@ def _get(name: str, address: str, path: str, limit: Limit, port: int) -> tuple[i
     for _number in range(REDIRECTS):
         parts = urlsplit(url)
         secure = parts.scheme == "https"
-        # The CA would look another name up; whoever has that can switch this off.
+        # The CA would look another name up; the owner of that one can switch this off.
         if (parts.hostname or "").lower() != name.lower():
             raise ValueError(f"it redirects to {url}")
         goal = (address, parts.port or (443 if secure else port))
@@ -157,10 +157,10 @@ def _get(name: str, address: str, path: str, limit: Limit, port: int) -> tuple[i
                 connection = http.client.HTTPConnection(address, goal[1])
                 connection.sock = _Socket(sock, limit)
                 connection.request("GET", parts.path or "/", headers={"Host": name})
-                answer = connection.getresponse()
-                location = answer.getheader("Location")
-                if answer.status not in (301, 302, 303, 307, 308) or not location:
-                    return answer.status, answer.read(MAX_BODY)
+                response = connection.getresponse()
+                location = response.getheader("Location")
+                if response.status not in (301, 302, 303, 307, 308) or not location:
+                    return response.status, response.read(MAX_BODY)
                 url = urljoin(url, location)
         except OSError as error:
             if error.errno in _NO_WAY:

@@ -118,7 +118,7 @@ CATALOGUE = Catalogue(
         ),
         "certificate.self_signed.accepted": Entry(
             "warn",
-            "The certificate is self-signed, as the options ask for: browsers and phones refuse it.",
+            "The certificate is self-signed, as the options require: browsers and phones refuse it.",
             "{request}",
         ),
         "certificate.must_staple_without_ocsp": Entry(

@@ -4,10 +4,10 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""The distribution's certbot: what it has, and how it is told to get a certificate (certbot(1), RFC 8555).
+"""The distribution's certbot: what it has, and how a certificate is ordered with it (certbot(1), RFC 8555).
 
-Whether something is to be ordered is decided here and not by certbot, so that it is known before anybody is asked. No
-secret is ever part of a command line, which every user of the host could read.
+Whether something is to be ordered is decided here and not by certbot, so that it is known before any request. No secret
+is ever part of a command line, which every user of the host could read.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ DIRECTORY_SECONDS = 60.0  # for all of it, its name and redirects included
 ORDER_TIMEOUT = 600
 MAX_DIRECTORY = 1 << 16  # bytes
 
-# What certbot says each time and nobody needs to know, and where its advice begins.
+# What certbot prints each time and no user needs, and where its advice begins.
 _NOISE = re.compile(
     r"^(Saving debug log|Ask for help|See the logfile|Please see the logfiles|Plugins selected|[-\s]+$|IMPORTANT NOTES|"
     r"Requesting a certificate|Simulating a certificate|Renewing an existing|Performing the following|Cleaning up|"
@@ -64,11 +64,11 @@ _ADVICE = ("Hint:", "To fix these errors")
 
 
 class CertbotError(Exception):
-    """There is no certificate to be had this way; the text says why, in the words of who refused."""
+    """There is no certificate to be had this way; the message is that of the program or server that refused."""
 
 
 class Order(t.NamedTuple):
-    """What is wanted: C(name) within certbot, C(names) of the certificate, and how to get it."""
+    """A certificate to be ordered: C(name) within certbot, C(names) of the certificate, and how to get it."""
 
     name: str
     names: tuple[str, ...]
@@ -91,7 +91,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     class Ordered(t.TypedDict):  # novm
         """The result of acme_certificate: whether a certificate was C(needed) and the C(reason), empty if it was not;
         the URI of the account, empty if there is none yet or it was not needed; the domains by which CAA records name
-        the CA, as far as its directory says so; a pair of files for each kind of key."""
+        the CA, as far as its directory has them; a pair of files for each kind of key."""
 
         changed: bool
         needed: bool
@@ -117,7 +117,7 @@ def live(name: str) -> tuple[str, str]:
 
 
 def why(order: Order, now: float | None = None) -> str:
-    """Why the order has to be made, in words; '' where certbot has what is wanted and renews it the same way."""
+    """Why the order has to be made; '' where certbot has such a certificate and renews it the same way."""
     try:
         with open(os.path.join(FOLDER, "renewal", order.name + ".conf"), encoding="utf-8") as stream:
             kept = dict(re.findall(r"^(\w+) *= *(.*?),? *$", stream.read(), re.MULTILINE))
@@ -163,7 +163,7 @@ def accounts(directory: str) -> list[tuple[str, str]]:
 
 
 def fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
-    """What an ACME server says of itself (RFC 8555, section 7.1.1). Raises CertbotError."""
+    """An ACME server's directory object (RFC 8555, section 7.1.1). Raises CertbotError."""
     found: list[dict[str, t.Any] | CertbotError] = [
         CertbotError(f"{url} cannot be reached from this host: no complete response within {DIRECTORY_SECONDS:.0f} s")
     ]
@@ -189,10 +189,10 @@ def _fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
         raise CertbotError(f"{url} is no URL of an ACME directory, which begins with https://")
     try:
         context = ssl.create_default_context(cafile=ca_file)
-        with urllib.request.urlopen(url, timeout=DIRECTORY_TIMEOUT, context=context) as answer:  # noqa: S310, see above
-            found = json.loads(answer.read(MAX_DIRECTORY).decode("utf-8"))
+        with urllib.request.urlopen(url, timeout=DIRECTORY_TIMEOUT, context=context) as response:  # noqa: S310, see above
+            found = json.loads(response.read(MAX_DIRECTORY).decode("utf-8"))
     except urllib.error.HTTPError as error:
-        raise CertbotError(f"{url} is no ACME directory: it answers with status {error.code}") from error
+        raise CertbotError(f"{url} is no ACME directory: it responds with status {error.code}") from error
     except urllib.error.URLError as error:
         raise CertbotError(f"{url} cannot be reached from this host: {error.reason}") from error
     except OSError as error:
@@ -205,16 +205,16 @@ def _fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
 
 
 def register(directory: str, ca_file: str | None, email: str | None, eab: tuple[str, str] | None) -> None:
-    """Have an account. The terms were agreed to. eab: identifier and key of the account that it is bound to."""
-    words = ["register", "--agree-tos", "--server", directory]
-    words += ["--email", email, "--no-eff-email"] if email else ["--register-unsafely-without-email"]
+    """Register an account. The terms were agreed to. eab: identifier and key of the account that it is bound to."""
+    arguments = ["register", "--agree-tos", "--server", directory]
+    arguments += ["--email", email, "--no-eff-email"] if email else ["--register-unsafely-without-email"]
     with tempfile.TemporaryDirectory(prefix="kopano-hardening-") as folder:
         if eab:
             path = os.path.join(folder, "eab.ini")
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as stream:
                 stream.write("eab-kid = {}\neab-hmac-key = {}\n".format(*eab))
-            words += ["--config", path]
-        run(words, ca_file)
+            arguments += ["--config", path]
+        run(arguments, ca_file)
 
 
 # --- an order --------------------------------------------------------------------------------------------------------
@@ -232,9 +232,9 @@ def credentials(server: str, key_name: str, secret: str, algorithm: str) -> list
         "algorithm": algorithm.upper(),
     }
     text = "".join(f"dns_rfc2136_{name} = {value}\n" for name, value in lines.items())
-    wanted = Changeset()
-    wanted.add(CREDENTIALS, State(FILE, content=text.encode(), mode=0o600, uid=0, gid=0))
-    return wanted.pending()
+    changeset = Changeset()
+    changeset.add(CREDENTIALS, State(FILE, content=text.encode(), mode=0o600, uid=0, gid=0))
+    return changeset.pending()
 
 
 def check_webroot(webroot: str) -> None:
@@ -251,36 +251,36 @@ def _challenge(order: Order) -> list[str]:
 
 
 def _certonly(order: Order) -> list[str]:
-    words = ["certonly", "--cert-name", order.name, *KEYS[order.key_type], *_challenge(order)]
-    # It is known that one is needed. Who brings it to the web server afterwards is whoever calls this.
-    words += ["--force-renewal", "--renew-with-new-domains", "--no-directory-hooks"]
+    arguments = ["certonly", "--cert-name", order.name, *KEYS[order.key_type], *_challenge(order)]
+    # It is known that one is needed. The caller brings it to the web server afterwards.
+    arguments += ["--force-renewal", "--renew-with-new-domains", "--no-directory-hooks"]
     for name in order.names:
-        words += ["--domain", name]
-    return words
+        arguments += ["--domain", name]
+    return arguments
 
 
 def rehearse(order: Order, directory: str) -> None:
     """Go through an order at another server, and keep nothing of it. Raises CertbotError."""
-    words = ["--dry-run", "--server", directory, "--agree-tos", "--register-unsafely-without-email"]
+    arguments = ["--dry-run", "--server", directory, "--agree-tos", "--register-unsafely-without-email"]
     try:
-        run([*_certonly(order), *words], order.ca_file)
+        run([*_certonly(order), *arguments], order.ca_file)
     except CertbotError as error:
         raise CertbotError(f"tried at {directory} first: {error}") from error
 
 
 def place(order: Order) -> None:
-    """Have the certificate issued. Raises CertbotError."""
+    """Order the certificate. Raises CertbotError."""
     known = accounts(order.directory)
     account = ["--account", known[-1][0]] if known else []
     run([*_certonly(order), "--server", order.directory, *account], order.ca_file)
 
 
-def run(words: list[str], ca_file: str | None) -> None:
-    """One call of certbot. Raises CertbotError with what it said."""
+def run(arguments: list[str], ca_file: str | None) -> None:
+    """One call of certbot. Raises CertbotError with its output."""
     environment = dict(os.environ, **({"REQUESTS_CA_BUNDLE": ca_file} if ca_file else {}))
     try:
         done = subprocess.run(
-            [PROGRAM, *words, "--non-interactive"],
+            [PROGRAM, *arguments, "--non-interactive"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -295,7 +295,7 @@ def run(words: list[str], ca_file: str | None) -> None:
 
 
 def essence(output: str) -> str:
-    """What certbot's words come to, on one line, without what it says each time."""
+    """The essence of certbot's output, on one line, without what it prints each time."""
     kept: list[str] = []
     for line in output.splitlines():
         line = " ".join(line.split())
@@ -303,4 +303,4 @@ def essence(output: str) -> str:
             break
         if line and not _NOISE.match(line) and line not in kept:
             kept.append(line)
-    return " ".join(kept) or "certbot failed and did not say why; /var/log/letsencrypt/letsencrypt.log may"
+    return " ".join(kept) or "certbot failed without a reason; /var/log/letsencrypt/letsencrypt.log may"

@@ -8,7 +8,7 @@
 
 That the key fits and that each certificate was signed by the next is proven by a handshake of OpenSSL with itself, in
 memory: the server has certificate and key, the client trusts the end of the chain. No connection is opened, no program
-is run, and nothing is written but what has no name and lies in memory. Clock, names and order are looked at here.
+is run, and nothing is written but what has no name and lies in memory. Clock, names and order are checked here.
 
 RFC 5280, RFC 7468, RFC 7633, RFC 9525.
 """
@@ -37,7 +37,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors impo
 DAY = 86400
 # The longest lifetime that a public certificate ever had since 2020 (398 days): what lives longer counts as this long.
 LONGEST = 398 * DAY
-# Parts of the lifetime that are left when renewal is due, and when nobody may wait any longer: 30 and 9 days of 90,
+# Parts of the lifetime that are left when renewal is due, and when it is urgent: 30 and 9 days of 90,
 # 67 and 20 of 200, 33 and 10 of 100, 16 and 5 of 47, 2 days and 14 hours of 6.
 DUE, URGENT = 3, 10
 # What browsers accept as a server's key.
@@ -163,7 +163,7 @@ def _read_chain(data: bytes | Missing, report: Report) -> _Chain | None:
 
 
 def _no_certificate(data: bytes, parts: t.Sequence[Block], report: Report) -> None:
-    """Say what is there instead."""
+    """Report what is there instead."""
     if _is_der(data):
         try:
             x509.read_certificate(data)
@@ -185,7 +185,7 @@ def _no_certificate(data: bytes, parts: t.Sequence[Block], report: Report) -> No
 
 
 def _read_key(data: bytes | Missing | None, report: Report) -> bytes | None:
-    """The text of a key that OpenSSL may be asked about, which is to be shown to nobody else."""
+    """The text of a key that OpenSSL may check; it must not be shown anywhere else."""
     if data is None:
         report.finding("certificate.key.unknown")
         return None
@@ -213,12 +213,12 @@ def _judge_access(access: Access, report: Report) -> None:
     who = f"mode {access.mode:04o}, {access.owner}:{access.group}"
     if access.people or access.writers or "everybody" in access.readers:
         readers = access.readers + access.people
-        words = ["can be read by " + ", ".join(readers)] if readers else []
-        words += ["can be changed by " + ", ".join(access.writers)] if access.writers else []
+        faults = ["can be read by " + ", ".join(readers)] if readers else []
+        faults += ["can be changed by " + ", ".join(access.writers)] if access.writers else []
         fix = CATALOGUE["certificate.key.permissions"].fix
         report.finding(
             "certificate.key.permissions",
-            "{}: {}".format(who, "; ".join(words)),
+            "{}: {}".format(who, "; ".join(faults)),
             fix="setfacl -b {key} && " + fix if access.acl else None,
         )
     if access.person:
@@ -272,13 +272,13 @@ def _refuse_password() -> t.NoReturn:
 
 def _context(protocol: int) -> ssl.SSLContext:
     context = ssl.SSLContext(protocol)
-    # Weak keys and digests are judged here, with words of our own.
+    # Weak keys and digests are judged here, with findings of our own.
     context.set_ciphers("ALL:@SECLEVEL=0")
     return context
 
 
 def _prove(path: t.Sequence[Certificate], key: bytes, anchors: t.Sequence[Certificate]) -> tuple[str, str] | None:
-    """Have OpenSSL shake hands with itself; the finding and its evidence if that fails.
+    """A handshake of OpenSSL with itself; the finding and its evidence if that fails.
 
     C(path) leads from the server's certificate upwards, C(anchors) are what the client trusts.
     """
@@ -329,7 +329,7 @@ def _shake_hands(client: ssl.SSLContext, server: ssl.SSLContext) -> None:
 class Defect(t.NamedTuple):
     """Why no client can use a pair. C(sure) is False where it could not be found out whether one can."""
 
-    words: str
+    message: str
     sure: bool
 
 
@@ -404,7 +404,7 @@ class _Chain:
 
 
 def _judge_chain(chain: _Chain, anchors: t.Sequence[Certificate] | None, report: Report) -> None:
-    """What names, identifiers and order say. Signatures come with the key."""
+    """Names, identifiers and order. Signatures come with the key."""
     leaf, path, top = chain.leaf, chain.path, chain.top
     tidy = chain.rearranged(path)
     servers = [one for one in chain.extra if not one.authority]
@@ -419,7 +419,7 @@ def _judge_chain(chain: _Chain, anchors: t.Sequence[Certificate] | None, report:
     if len(path) > 1 and top.self_signed:
         report.finding("certificate.chain.root", top.subject, fix=chain.rearranged(path[:-1]))
 
-    said = f"{top.subject or 'it'} was issued by {top.issuer}, which is not there"
+    evidence = f"{top.subject or 'it'} was issued by {top.issuer}, which is not there"
     fetch = next((url for url in top.issuer_urls if re.match(r"https?://", url)), None)
     # It comes from the certificate, so that it is quoted for the shell and for the template.
     quoted = shlex.quote(x509.printable(fetch or "")).replace("{", "{{").replace("}", "}}")
@@ -431,11 +431,11 @@ def _judge_chain(chain: _Chain, anchors: t.Sequence[Certificate] | None, report:
             if top.self_signed:
                 report.finding("certificate.chain.untrusted", top.subject)
             else:
-                report.finding("certificate.chain.incomplete", said, fix=fix)
+                report.finding("certificate.chain.incomplete", evidence, fix=fix)
     elif top is leaf:
-        # Alone, it may be a root's: an issuer that can be fetched, or one beside it that does not fit, says it is not.
+        # Alone, it may be a root's: not with an issuer that can be fetched, or one beside it that does not fit.
         known = bool(leaf.issuer_urls or extra)
-        report.finding("certificate.chain.incomplete" if known else "certificate.chain.unknown", said, fix=fix)
+        report.finding("certificate.chain.incomplete" if known else "certificate.chain.unknown", evidence, fix=fix)
 
 
 def _anchored(path: t.Sequence[Certificate], anchors: t.Sequence[Certificate]) -> bool:
@@ -485,8 +485,8 @@ def _judge_time(chain: _Chain, now: float, report: Report) -> None:
         report.finding("certificate.expiring", until)
     for one in chain.path[1:]:
         if not one.self_signed and not one.not_before <= now <= one.not_after:
-            words = f"{one.subject}: valid from {date(one.not_before)} until {date(one.not_after)}"
-            report.finding("certificate.chain.expired", words)
+            evidence = f"{one.subject}: valid from {date(one.not_before)} until {date(one.not_after)}"
+            report.finding("certificate.chain.expired", evidence)
 
 
 def _judge_names(leaf: Certificate, names: t.Sequence[str], report: Report) -> None:
@@ -532,7 +532,7 @@ def read_anchors(data: bytes) -> list[Certificate]:
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Summary(t.TypedDict):  # novm
-        """What is said of every certificate; times as RFC 3339 has them, numbers in hexadecimal."""
+        """The result for every certificate; times as RFC 3339 has them, numbers in hexadecimal."""
 
         subject: str
         issuer: str
@@ -543,12 +543,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         serial: str
 
     class Link(Summary):
-        """What is said of each certificate of a chain."""
+        """The result for each certificate of a chain."""
 
         pem: str
 
     class Described(Summary):
-        """What is said of the server's certificate. C(left_seconds) is below zero when its time is over, and
+        """The result for the server's certificate. C(left_seconds) is below zero when its time is over, and
         C(fraction_left) from 0 to 1; C(key_bits) is None for a key of a kind that is not known."""
 
         names: list[str]
@@ -615,7 +615,7 @@ def _judge_certificate(
     self_signed_ok: bool,
     report: Report,
 ) -> None:
-    """All that can be said without the key."""
+    """Everything that needs no key."""
     _judge_chain(chain, anchors, report)
     _judge_leaf(chain.leaf, self_signed_ok, report)
     _judge_names(chain.leaf, names, report)
@@ -636,7 +636,7 @@ def judge(
 ) -> Judgement:
     """Judge the content of a file with certificates and of one with the key.
 
-    C(key) is None if there is none to look at, C(now) seconds since 1970, C(anchors) the authorities that the chain
+    C(key) is None if there is none to check, C(now) seconds since 1970, C(anchors) the authorities that the chain
     must lead to (see L(read_anchors)), C(access) who can read the key's file. C(files) gives the paths (C(chain),
     C(key), C(ca)) that messages and commands name. It raises nothing, whatever the files hold, and reveals nothing of
     the key.

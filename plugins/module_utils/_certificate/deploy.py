@@ -6,7 +6,7 @@
 
 """Brings certificates and keys to where servers read them.
 
-The web server gets them by the same transaction as every change: rehearse, swap, reload, probe, or all is put back.
+The web server gets them by the same transaction as every change: rehearse, swap, reload, probe, or roll back.
 After that Kopano's own daemons get copies, which only their user can read. A pair that no client could use is installed
 nowhere, and what is replaced is kept (C(_transaction.replaced_certificates)).
 
@@ -48,13 +48,13 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
-TIMEOUT = 10.0  # seconds for an answer of the web server
+TIMEOUT = 10.0  # seconds for a response of the web server
 UNIT_TIMEOUT = 120  # seconds for the service manager
-UNIT_PATIENCE = 1.0  # seconds in which a daemon that does not like its certificate ends
+UNIT_PATIENCE = 1.0  # seconds in which a daemon that refuses its certificate ends
 LOCK_PAUSE = 0.5
 
-# Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
-NOBODYS = (".invalid", ".localhost")
+# Names that never resolve (RFC 6761), given to virtual hosts that are there for unknown ones.
+UNRESOLVABLE = (".invalid", ".localhost")
 
 PEM = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -63,7 +63,7 @@ DAEMONS = {"kopano-gateway": "try-reload-or-restart", "kopano-ical": "try-restar
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 KOPANO = "/etc/kopano"
 
-# Everything but the files is as web_config has it when it is not told.
+# Everything but the files has web_config's defaults.
 _TRANSACTION: dict[str, t.Any] = {
     "enable": {},
     "disable": {},
@@ -121,8 +121,8 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Deployed(_Deployed, total=False):
         """What was done: the id of the C(transaction), None without one, C(method) of its rehearsal, C(served), the
-        names that are served with one of the certificates, C(units), the daemons that were told, C(kept), the ids of
-        what was replaced. C(failure) is that of the transaction, and only there where it has failed."""
+        names that are served with one of the certificates, C(units), the reloaded daemons, C(kept), the ids of what
+        was replaced. C(failure) is that of the transaction, and only there where it has failed."""
 
         failure: _engine.FailureInfo | None
 
@@ -164,7 +164,7 @@ class Pair(t.NamedTuple):
 
 
 def leaf_sha256(chain: str, path: str) -> str:
-    """The digest of the first certificate of a PEM text; path is for the words. Raises ValueError."""
+    """The digest of the first certificate of a PEM text; path is for the message. Raises ValueError."""
     found = PEM.search(chain)
     if not found:
         raise ValueError(f"{path}: there is no PEM certificate in what shall be written there")
@@ -187,7 +187,7 @@ def deploy(
     try:
         for_web = [pair for pair in pairs if not pair.stays]
         digests = {pair.sha256 for pair in for_web}
-        files = _wanted(for_web, settings) if files is None else files
+        files = _web_files(for_web, settings) if files is None else files
         if files:
             _deploy(for_web, files, digests, settings, check_mode, patience, result)
         if settings["kopano"] and pairs[0].key:
@@ -250,7 +250,7 @@ def _as_file(path: str, state: State) -> WebFile:
 
 
 def _require_usable(pair: Pair) -> None:
-    """What is to be written has to be of use to a client, whether or not a server reads it now. Raises ValueError."""
+    """Check that clients could use what is to be written, whether or not a server reads it now. Raises ValueError."""
     chain, key = (text.encode("utf-8", "surrogateescape") for text in (pair.chain, pair.key))
     found = _checks.defect(chain, key, time.time())
     if found:
@@ -259,13 +259,13 @@ def _require_usable(pair: Pair) -> None:
 
 def _resolved(path: str) -> str:
     """The path that a change of this file has in a changeset."""
-    wanted = Changeset()
-    wanted.add(path, State(FILE))
-    return next(iter(wanted.desired))
+    changeset = Changeset()
+    changeset.add(path, State(FILE))
+    return next(iter(changeset.desired))
 
 
 def _about(pairs: t.Iterable[t.Sequence[str]], changes: t.Iterable[Change], unit: str | None = None) -> About:
-    """What C(_transaction.replaced_certificates) is told of the pairs at these paths, before the changes."""
+    """What C(_transaction.replaced_certificates) records of the pairs at these paths, before the changes."""
     paths = [[_resolved(path), _resolved(key_path)] for path, key_path in pairs]
     before = {change.path: change.before.content for change in changes}
     touched = [pair for pair in paths if any(path in before for path in pair)]
@@ -285,16 +285,16 @@ def _about(pairs: t.Iterable[t.Sequence[str]], changes: t.Iterable[Change], unit
 # --- the web server --------------------------------------------------------------------------------------------------
 
 
-def _wanted(pairs: t.Iterable[Pair], settings: Settings) -> list[WebFile]:
+def _web_files(pairs: t.Iterable[Pair], settings: Settings) -> list[WebFile]:
     """The pairs as web_config's files. What lies there already keeps its owner."""
     files: list[WebFile] = []
     for pair in pairs:
-        files.append(_wanted_file(pair.path, pair.chain, None, None))
-        files.append(_wanted_file(pair.key_path, pair.key, settings["key_mode"], settings["key_group"]))
+        files.append(_web_file(pair.path, pair.chain, None, None))
+        files.append(_web_file(pair.key_path, pair.key, settings["key_mode"], settings["key_group"]))
     return files
 
 
-def _wanted_file(path: str, content: str, mode: str | None, group: str | None) -> WebFile:
+def _web_file(path: str, content: str, mode: str | None, group: str | None) -> WebFile:
     return {"path": path, "content": content, "mode": mode, "group": group, "owner": None, "state": "present"}
 
 
@@ -326,13 +326,13 @@ def _deploy(
         result["method"] = done["rehearsal"]["method"] if done["rehearsal"] else None
         result["warnings"] += done["warnings"]
     elif changes and not check_mode:
-        # Nobody reads it now, and who is started later has it then.
+        # No server reads it now, and one that is started later has it then.
         _keep(changes, about, result)
         apply(changes)
     if check_mode and changes:
         return
     for server in running:
-        _have_served(server, pairs, digests, check_mode, result)
+        _ensure_served(server, pairs, digests, check_mode, result)
 
 
 def _with_server(settings: Settings, running: t.Sequence[Server], pairs: t.Sequence[Pair]) -> Settings:
@@ -399,14 +399,14 @@ def apply(changes: list[Change]) -> None:
         raise
 
 
-def _have_served(
+def _ensure_served(
     server: Server, pairs: t.Sequence[Pair], digests: set[str], check_mode: bool, result: Deployed
 ) -> None:
     """Every name whose virtual host reads the certificates has to come with one of them."""
     config = _rehearsal.LOADERS[server.layout.server](server.layout)
     targets = _targets(config, {os.path.realpath(pair.path) for pair in pairs})
     if targets and _stale(targets, digests):
-        # The files are right and the server has others in its memory: they were put there by somebody else.
+        # The files are right and the server has others in its memory: this run did not write them.
         result["changed"] = True
         if check_mode:
             return
@@ -416,7 +416,7 @@ def _have_served(
             raise ValueError(message or f"{stale[0]}: still served with another certificate after a reload")
     for target in targets:
         name = str(target["server_name"])
-        if name not in result["served"] and not name.endswith(NOBODYS):
+        if name not in result["served"] and not name.endswith(UNRESOLVABLE):
             result["served"].append(name)
 
 
@@ -478,7 +478,7 @@ def _hand_over(unit: str, changes: list[Change], about: About, check_mode: bool,
     if not check_mode:
         _keep(changes, about, result)
         apply(changes)
-        _tell(unit, DAEMONS[unit], changes)
+        _reload_unit(unit, DAEMONS[unit], changes)
 
 
 def _restore_unit(unit: str, pair: Pair, states: dict[str, State], check_mode: bool) -> Deployed:
@@ -531,8 +531,8 @@ def _options(unit: str) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _equals, value in pairs}
 
 
-def _tell(unit: str, verb: str, changes: list[Change]) -> None:
-    """Have a running daemon read its copy; one that ends of it gets the old one back. Raises ValueError."""
+def _reload_unit(unit: str, verb: str, changes: list[Change]) -> None:
+    """Reload a running daemon with its copy; one that ends with it gets the old one back. Raises ValueError."""
     if systemctl("is-active", unit)[0]:
         ok, message = systemctl(verb, unit)
         end = time.monotonic() + UNIT_PATIENCE
@@ -543,11 +543,11 @@ def _tell(unit: str, verb: str, changes: list[Change]) -> None:
             for change in changes:
                 _changeset.put(change.path, change.before)
             systemctl("restart", unit)
-            raise ValueError(f"it does not run with it, so it has its old one back: {message or 'it ended'}")
+            raise ValueError(f"it does not run with it, so the old one was restored: {message or 'it ended'}")
 
 
 def systemctl(*arguments: str) -> tuple[bool, str]:
-    """One call of the service manager: whether it went well, and its words."""
+    """One call of the service manager: whether it succeeded, and its output."""
     try:
         done = subprocess.run(
             ["systemctl", *arguments],

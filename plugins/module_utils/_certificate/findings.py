@@ -22,7 +22,7 @@ _NAME = re.compile(r"[A-Za-z0-9*_.:-]+")
 
 
 class Report:
-    """Gathers findings about C(subject). Their commands name the files, and C(names) are what requests ask for."""
+    """Gathers findings about C(subject). Their commands name the files, and C(names) are the names in requests."""
 
     def __init__(self, subject: str, chain: str, key: str, ca: str, names: t.Sequence[str]) -> None:
         self.subject = subject
@@ -38,13 +38,13 @@ class Report:
     def _requests(self) -> dict[str, str]:
         # In an extension's text other characters separate, expand variables or begin a comment.
         names = [name for name in map(x509.ascii_name, self.names) if _NAME.fullmatch(name)] or ["NAME"]
-        asked_for = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
-        asked = f"-subj / -addext {shlex.quote('subjectAltName=' + asked_for)} -out request.csr"
+        alternative_names = ",".join(f"{'IP' if _is_address(name) else 'DNS'}:{name}" for name in names)
+        options = f"-subj / -addext {shlex.quote('subjectAltName=' + alternative_names)} -out request.csr"
         new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key"
         send = "# and send request.csr to the CA"
         return {
-            "request": f"openssl req -new -key {self._files['key']} {asked}  {send}",
-            "new_request": f"(umask 077 && openssl req -new {new} {asked})  {send}",
+            "request": f"openssl req -new -key {self._files['key']} {options}  {send}",
+            "new_request": f"(umask 077 && openssl req -new {new} {options})  {send}",
         }
 
     @property

@@ -70,7 +70,7 @@ def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
 
 
 def run(params: dict[str, t.Any]) -> Results | Judged:
-    """The module's answer; raises OptionError for options that have no meaning."""
+    """The module's result; raises OptionError for options that have no meaning."""
     try:
         now = time.time() if params["now"] is None else _checks.moment(params["now"])
     except ValueError as error:
@@ -88,13 +88,13 @@ def run(params: dict[str, t.Any]) -> Results | Judged:
 
 
 def _judge(params: dict[str, t.Any], now: float, anchors: list[_checks.Certificate] | None, where: str = "") -> Judged:
-    """What is said of one certificate; raises OptionError for options that have no meaning."""
+    """The judgement of one certificate; raises OptionError for options that have no meaning."""
     if not all(name.strip() for name in params["names"]):
         raise OptionError(f"{where}names: a name is empty")
     chain = _content(params, "chain")[0]
     assert chain is not None
     key, access = _content(params, "key")
-    answer = _checks.judge(
+    judged = _checks.judge(
         chain,
         key,
         params["names"],
@@ -113,7 +113,7 @@ def _judge(params: dict[str, t.Any], now: float, anchors: list[_checks.Certifica
             "people": access.people,
             "mode": f"{access.mode:04o}",
         }
-    return {**answer, "key": who}
+    return {**judged, "key": who}
 
 
 # What the judgement calls a file, and the option with its path.

@@ -23,14 +23,14 @@ READ, WRITE = 4, 2
 _ACL = "system.posix_acl_access"
 # Tags of the entries of an access control list (linux/posix_acl.h).
 _NAMED_USER, _OWNING_GROUP, _NAMED_GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
-_NOBODY = 65534
+_UNMAPPED = 65534
 
 
 class Access(t.NamedTuple):
     """Who can do what with a file.
 
     C(readers) are all others that can read it: C(user NAME), C(group NAME) and C(everybody); C(people) the names among
-    them that a person may log in as; C(writers) those that can change it. C(person) says whether the owner is one.
+    them that a person may log in as; C(writers) those that can change it. C(person): whether the owner is one.
     C(acl): there are entries beside owner, group and others.
     """
 
@@ -55,12 +55,12 @@ def _first_person() -> int:
 
 
 def _user(number: int) -> tuple[str, bool]:
-    """A user's name and whether it is one for people; what nobody knows may be anybody's."""
+    """A user's name and whether it is one for people; an unknown user may be anybody."""
     try:
         name = pwd.getpwuid(number).pw_name
     except KeyError:
         return f"uid {number}", True
-    return name, _first_person() <= number != _NOBODY
+    return name, _first_person() <= number != _UNMAPPED
 
 
 def _group(number: int) -> tuple[str, list[str]]:
@@ -100,7 +100,7 @@ def _entries(descriptor: int, group: int, mode: int) -> t.Iterator[tuple[str, in
 
 
 def access(descriptor: int) -> Access:
-    """Look at an open file. Raises OSError."""
+    """Inspect an open file. Raises OSError."""
     status = os.fstat(descriptor)
     mode = stat.S_IMODE(status.st_mode)
     owner, person = _user(status.st_uid)

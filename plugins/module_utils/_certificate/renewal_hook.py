@@ -42,8 +42,8 @@ UNITS = ("certbot", "certbot-renew")
 PATIENCE = 120.0  # seconds that a renewal waits for another transaction to end
 
 _PROGRAM = """#!{interpreter} -IB
-# Brings certificates that certbot has renewed to the web server and Kopano's daemons, as {settings}
-# says. The role certificate of the Ansible collection kopano.hardening has put this here.
+# Brings certificates that certbot has renewed to the web server and Kopano's daemons. Its settings: {settings}
+# Installed by the role certificate of the Ansible collection kopano.hardening.
 import sys
 
 sys.path.insert(0, "{home}")
@@ -53,7 +53,7 @@ from {module} import main
 sys.exit(main())
 """
 
-_DROP_IN = """# The role certificate of the Ansible collection kopano.hardening has put this here.
+_DROP_IN = """# Installed by the role certificate of the Ansible collection kopano.hardening.
 [Service]
 {environment}ExecStopPost={program}
 """
@@ -70,7 +70,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         key_file: str
 
     class RenewalSettings(_deploy.Settings):
-        """What the program is told, as a file of JSON."""
+        """The settings of the program, as a file of JSON."""
 
         certificates: list[Renewed]
 
@@ -104,10 +104,10 @@ def main() -> int:
             return 0
         result = _deploy.deploy(read_pairs(settings["certificates"]), settings, patience=PATIENCE)
     except (_deploy.DeployError, OSError, ValueError, KeyError) as error:
-        _tell(f"the renewed certificate is not in use: {error}")
+        _report(f"the renewed certificate is not in use: {error}")
         return 1
     for warning in result["warnings"]:
-        _tell(warning)
+        _report(warning)
     if result["changed"]:
         sys.stdout.write(
             "kopano-hardening: new certificate: {}\n".format(" ".join(result["served"] + result["units"]) or "not used")
@@ -115,8 +115,8 @@ def main() -> int:
     return 0
 
 
-def _tell(message: str) -> None:
-    """Where certbot's user sees it, so without control codes of foreign origin."""
+def _report(message: str) -> None:
+    """Print it where certbot's user sees it, so without control codes of foreign origin."""
     sys.stderr.write(f"kopano-hardening: {_printable.result(message)}\n")
 
 
@@ -135,26 +135,26 @@ def unit() -> str:
 def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
     """What has to change on the host for renewals. ca_file: what certbot trusts besides.
 
-    Raises ValueError, and ChangeError where somebody else could exchange the code that root is going to run.
+    Raises ValueError, and ChangeError where another user could replace the code that root is going to run.
     """
     for folder in (HOME, os.path.dirname(SETTINGS)):
         _paths.check_own(folder)
     environment = f'Environment="REQUESTS_CA_BUNDLE={ca_file}"\n' if ca_file else ""
-    wanted = Changeset()
+    changeset = Changeset()
     for path, content in _shipped_code.sources().items():
-        wanted.add(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
+        changeset.add(os.path.join(HOME, path), State(FILE, content=content, mode=0o644))
     program = _PROGRAM.format(
         interpreter=_shipped_code.interpreter(),
         settings=SETTINGS,
         home=HOME,
         module=__name__,
     )
-    wanted.add(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
-    wanted.add(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
-    wanted.add(HOOK, State(LINK, target=PROGRAM))
+    changeset.add(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
+    changeset.add(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
+    changeset.add(HOOK, State(LINK, target=PROGRAM))
     drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
-    wanted.add(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
-    return wanted.pending()
+    changeset.add(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
+    return changeset.pending()
 
 
 def brings_to(paths: t.Container[str]) -> bool:
@@ -169,11 +169,11 @@ def brings_to(paths: t.Container[str]) -> bool:
 
 def leftovers() -> list[Change]:
     """What has to go, so that no renewal replaces a certificate from elsewhere. The code does nothing by itself."""
-    wanted = Changeset()
+    changeset = Changeset()
     for path in (HOOK, SETTINGS, *map(drop_in_path, UNITS)):
         if os.path.lexists(path):
-            wanted.add(path, State(ABSENT))
-    return wanted.pending()
+            changeset.add(path, State(ABSENT))
+    return changeset.pending()
 
 
 def drop_in_path(name: str) -> str:
@@ -187,16 +187,16 @@ def timer_runs() -> bool:
 
 
 def put(changes: list[Change]) -> None:
-    """Put them in place, and have the service manager know of them. Raises ChangeError."""
+    """Put them in place, and reload the service manager's configuration. Raises ChangeError."""
     _deploy.apply(changes)
     if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
         _deploy.systemctl("daemon-reload")
 
 
 def install(changes: list[Change]) -> None:
-    """Put them in place, and have certbot's timer run. Raises ChangeError, ValueError."""
+    """Put them in place, and start certbot's timer. Raises ChangeError, ValueError."""
     put(changes)
     if not timer_runs():
-        ok, words = _deploy.systemctl("enable", "--now", unit() + ".timer")
+        ok, message = _deploy.systemctl("enable", "--now", unit() + ".timer")
         if not ok:
-            raise ValueError(f"certbot's timer cannot be started: {words}")
+            raise ValueError(f"certbot's timer cannot be started: {message}")

@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""A certificate that nobody has signed, made by the host's openssl(1): for a lab, or until a CA has issued one."""
+"""A self-signed certificate, made by the host's openssl(1): for a lab, or until a CA has issued one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate.depl
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 OPENSSL_TIMEOUT = 60
-COMMON_NAME_MAX = 64  # RFC 5280, upper bounds; clients look at the alternative names only
+COMMON_NAME_MAX = 64  # RFC 5280, upper bounds; clients use the alternative names only
 
 _CONFIG = """[req]
 distinguished_name = subject
@@ -75,7 +75,7 @@ def make(names: t.Sequence[str], days: int, key_type: str = "ecdsa") -> tuple[st
 
 
 def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool, key_type: str = "ecdsa") -> str | None:
-    """Why what lies there cannot go on being used, or None. Raises OSError where it cannot be read.
+    """Why what is there cannot be used any longer, or None. Raises OSError where it cannot be read.
 
     own: it has to be self-signed, with this kind of key, and for just these names. Otherwise anything will do that a
     client can use, and so does what cannot be judged here, such as a key whose password only the web server has.
@@ -87,7 +87,7 @@ def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool, key_typ
     found = _checks.defect(chain, key, time.time())
     if found and (own or found.sure):
         # OpenSSL's own report for two that do not belong together, among others.
-        return f"{path} and {key_path}: {found.words}"
+        return f"{path} and {key_path}: {found.message}"
     return _not_own(path, chain, names, key_type) if own else None
 
 
@@ -122,44 +122,44 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         key_path: str
         key_type: str
 
-    class Wanted(t.TypedDict):  # novm
-        """What a certificate is to be made like, and whether any that works will do until one is ordered."""
+    class Properties(t.TypedDict):  # novm
+        """What a certificate is to be like, and whether any that works will do until one is ordered (C(bootstrap))."""
 
         names: list[str]
         days: int
         bootstrap: bool
 
 else:
-    Place = Wanted = t.Dict[str, t.Any]
+    Place = Properties = t.Dict[str, t.Any]
 
 
 class Chosen(t.NamedTuple):
-    """The pairs that are to be there, why some of them had to be made, and what the user has to know of others."""
+    """The pairs that are to be there, why some of them had to be made, and warnings about others."""
 
     pairs: list[Pair]
     reasons: list[str]
     warnings: list[str]
 
 
-def choose(entries: t.Sequence[Place], wanted: Wanted, server: str) -> Chosen:
+def choose(entries: t.Sequence[Place], properties: Properties, server: str) -> Chosen:
     """What is there if it will do, else a new pair.
 
     server: as web_config's option. Raises ValueError, OSError.
     """
     reasons: list[str] = []
     warnings: list[str] = []
-    found = [_there(entry, wanted, server, reasons, warnings) for entry in entries]
-    # A server comes with the newer kind of key where a client can use both. So one that no client trusts must not come
+    found = [_there(entry, properties, server, reasons, warnings) for entry in entries]
+    # A server uses the newer kind of key with a client that supports both. So one that no client trusts must not be
     # beside one that works: until it has its own, its place gets the same.
     model = next((pair for pair in found if pair and pair.stays and pair.key), None)
-    pairs = [pair or _new(entry, wanted, model) for entry, pair in zip(entries, found)]
+    pairs = [pair or _new(entry, properties, model) for entry, pair in zip(entries, found)]
     return Chosen(pairs, reasons, warnings)
 
 
-def _there(entry: Place, wanted: Wanted, server: str, reasons: list[str], warnings: list[str]) -> Pair | None:
+def _there(entry: Place, properties: Properties, server: str, reasons: list[str], warnings: list[str]) -> Pair | None:
     """The pair that is there, if it is to be used, else None, with the reason added."""
-    path, key_path, bootstrap = entry["path"], entry["key_path"], wanted["bootstrap"]
-    why = why_not(path, key_path, wanted["names"], not bootstrap, entry["key_type"])
+    path, key_path, bootstrap = entry["path"], entry["key_path"], properties["bootstrap"]
+    why = why_not(path, key_path, properties["names"], not bootstrap, entry["key_type"])
     if why is None:
         chain, key = (_read(one).decode("utf-8", "surrogateescape") for one in (path, key_path))
         return Pair(path, key_path, chain, key, stays=bootstrap)
@@ -174,7 +174,7 @@ def _there(entry: Place, wanted: Wanted, server: str, reasons: list[str], warnin
 
 
 def _is_in_memory(path: str, server: str) -> bool:
-    """Whether a running server serves something that files have no more, and that is not known to have expired."""
+    """Whether a running server serves something that files no longer have, and that is not known to have expired."""
     try:
         certificate = _checks.first(_read(path))
     except (OSError, ParseError):
@@ -183,6 +183,6 @@ def _is_in_memory(path: str, server: str) -> bool:
     return bool(_deploy.served_from(path, server) - {certificate.sha256 if certificate and expired else ""})
 
 
-def _new(entry: Place, wanted: Wanted, model: Pair | None) -> Pair:
-    made = (model.chain, model.key) if model else make(wanted["names"], wanted["days"], entry["key_type"])
+def _new(entry: Place, properties: Properties, model: Pair | None) -> Pair:
+    made = (model.chain, model.key) if model else make(properties["names"], properties["days"], entry["key_type"])
     return Pair(entry["path"], entry["key_path"], *made)

@@ -29,7 +29,7 @@ else:
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 
 # Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
-NOBODYS = (".invalid", ".localhost")
+UNRESOLVABLE = (".invalid", ".localhost")
 
 # The name that Debian's package kopano-webapp-apache2 brings and leaves to be changed.
 PACKAGED_NAMES = ("www.example.com",)
@@ -43,7 +43,7 @@ def is_host_name(name: str) -> bool:
 
 def is_nobodys(name: str) -> bool:
     """Whether it is a name of nothing in the network."""
-    return f".{name.lower()}".endswith(NOBODYS)
+    return f".{name.lower()}".endswith(UNRESOLVABLE)
 
 
 def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
