@@ -468,9 +468,9 @@ def decide(case: Case, survey: Survey) -> tuple[str, str | None]:
     """The verdict, and the words where something stands in its way. What is in doubt is not permitted."""
     problem = case.lookup.problem
     if case.kind == _issuers.PRIVATE:
-        return _records.NOT_APPLICABLE, problem.words if problem else None
+        return _records.NOT_APPLICABLE, problem.message if problem else None
     if problem:
-        return _records.FORBIDDEN if problem.kind == _lookup.BOGUS else _records.ERROR, problem.words
+        return _records.FORBIDDEN if problem.kind == _lookup.BOGUS else _records.ERROR, problem.message
     if case.unreadable and not case.expected:
         return _records.ERROR, case.unreadable
     request = case.claim.request

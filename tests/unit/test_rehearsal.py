@@ -49,7 +49,7 @@ def test_another_program_at_the_port_of_a_trial_does_not_pass_for_it(tmp_path, m
     target = {"address": "127.0.0.1", "port": port, "server_name": None, "path": "/", "tls": False}
     with web_bed.running("nginx", tmp_path, port):
         assert _rehearsal._client.query(target, 5.0)["status"] == 204
-        assert _rehearsal._first_answer(sleeper, target) is None
+        assert _rehearsal._first_response(sleeper, target) is None
 
 
 def test_a_process_listens_where_it_does(sleeper):

@@ -666,7 +666,7 @@ def _first_response(process: subprocess.Popen[bytes], target: _client.Target) ->
     while process.poll() is None and time.monotonic() < deadline:
         # Any user of the host could have taken the port in the meantime, and respond in place of the trial.
         if listens(process.pid, target["port"]):
-            response = _client.ask(target, REQUEST_TIMEOUT)
+            response = _client.query(target, REQUEST_TIMEOUT)
             if response["ok"] or response["protocol"]:
                 return response
         time.sleep(0.01)
