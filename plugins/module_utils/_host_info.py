@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""What the module host_info does: the questions of other modules, asked in one process."""
+"""What the module host_info does: the queries of other modules, made in one process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
 
     class FailedPart(t.TypedDict):  # novm
-        """In place of a part's result: C(failed) is true, C(msg) says why."""
+        """In place of a part's result: C(failed) is true, C(msg) has the reason."""
 
         failed: bool
         msg: str
@@ -35,7 +35,7 @@ else:
 
 
 def run(params: Info, check_mode: bool) -> Info:
-    """The module's answer; raises OptionError for options that have no meaning.
+    """The module's result; raises OptionError for options that have no meaning.
 
     A part that fails in any other way is C({failed, msg}), as a task of its own would have left it: the others count.
     """
@@ -59,12 +59,12 @@ Part = t.TypeVar("Part")
 
 
 class _Unread(Exception):
-    """A part has nothing to go by; the text says why."""
+    """A part has no input; the message has the reason."""
 
 
-def _part(ask: t.Callable[[], Part]) -> Part | FailedPart:
+def _part(query: t.Callable[[], Part]) -> Part | FailedPart:
     try:
-        return ask()
+        return query()
     except _host_options.OptionError:
         raise
     except (_Unread, Failed) as error:
@@ -94,8 +94,8 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
 
     if frontend.get("failed"):
         raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
-    question = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
-    return _certificate_info.run({**question, "certificates": _names.certificates(frontend["vhosts"])})
+    options = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
+    return _certificate_info.run({**options, "certificates": _names.certificates(frontend["vhosts"])})
 
 
 def _web_config() -> Repeated | None:

@@ -142,7 +142,7 @@ def test_a_run_through_ansible(tmp_path):
     ("function", "words"),
     [
         (lambda: {"mail": 1 / 0}, "^ZeroDivisionError: division by zero"),
-        (lambda: os._exit(3), "it ended without an answer"),
+        (lambda: os._exit(3), "it ended without a result"),
         (lambda: {"mail": object()}, "TypeError: Object of type object is not JSON serializable"),
     ],
 )

@@ -287,7 +287,7 @@ def answer(**changes: t.Any) -> dict[str, t.Any]:
     [
         ([answer()], [answer()], []),
         ([answer()], [], ["127.0.0.1:443 /: it is not served any more"]),
-        ([answer()], [answer(ok=False, status=None, error="refused")], ["answered 200 before, now: refused"]),
+        ([answer()], [answer(ok=False, status=None, error="refused")], ["status 200 before, now: refused"]),
         ([answer()], [answer(status=503)], ["status 200 before, 503 now"]),
         ([answer()], [answer(hsts=[])], ["lost the header strict-transport-security"]),
         ([answer(ok=False)], [answer(ok=False, error="refused")], []),

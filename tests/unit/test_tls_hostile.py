@@ -307,7 +307,7 @@ def test_what_a_lost_process_was_to_ask_has_no_grade(three, trust, monkeypatch):
 
     seen = _prober.probe_all(three, "quick", trust=trust, judge=ends, processes=3)
     errors = {address: {one[2] for one in seen if one[1] == address} for address in ("127.0.0.1", "127.0.0.2")}
-    assert errors == {"127.0.0.1": {None}, "127.0.0.2": {"not queried: it ended without an answer"}}
+    assert errors == {"127.0.0.1": {None}, "127.0.0.2": {"not queried: it ended without a result"}}
     assert len(seen) == 9
     assert len(forked) == 4  # one for the names
     for child in forked:

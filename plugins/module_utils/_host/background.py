@@ -24,7 +24,7 @@ R = t.TypeVar("R")
 
 
 class Failed(RuntimeError):
-    """The function has not returned; the text says why."""
+    """The function has not returned; the message has the reason."""
 
 
 class Beside(t.Generic[R]):
@@ -62,10 +62,10 @@ class Beside(t.Generic[R]):
             timer.cancel()
             timer.join()
         os.waitpid(self._child, 0)
-        answer = json.loads(text or '{"error": "it ended without an answer"}')
-        if "refused" in answer:
-            raise OptionError(answer["refused"])
-        if "error" in answer:
-            raise Failed(answer["error"])
-        value: R = answer["value"]
+        message = json.loads(text or '{"error": "it ended without a result"}')
+        if "refused" in message:
+            raise OptionError(message["refused"])
+        if "error" in message:
+            raise Failed(message["error"])
+        value: R = message["value"]
         return value

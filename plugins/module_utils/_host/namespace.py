@@ -43,7 +43,7 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
 PR_SET_PDEATHSIG = 1
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
-# Every directory tree that a kernel file system backs; these are passed through or mounted anew, never overlaid.
+# Every directory tree that a kernel file system backs; these are passed through or mounted newly, never overlaid.
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 # Where the scratch file system is mounted inside the namespace. The directory exists on every system, and what the
 # host has in it stays visible in the view, because overlays are made from descriptors that were opened before.
@@ -181,7 +181,7 @@ def _dump_addresses() -> tuple[list[Address], bool]:
         link.send(struct.pack("=IHHII", 16 + len(request), _RTM_GETADDR, _NLM_F_REQUEST | _NLM_F_DUMP, 1, 0) + request)
         while True:
             data = link.recv(1 << 16)
-            # Each message says it from the change on.
+            # Each message has it from the change on.
             is_whole = is_whole and not struct.unpack_from("=IHH", data)[2] & _NLM_F_DUMP_INTR
             for kind, body in messages(data):
                 if kind == NLMSG_DONE:
@@ -356,7 +356,7 @@ def _empty_log_tree(root: str) -> None:
     """Give the view empty logs: the same directories, no file.
 
     A log that is opened for appending would be copied into the upper layer whole, which costs memory and time for
-    nothing, and an empty one holds just what the rehearsed server says.
+    nothing, and an empty one holds just what the rehearsed server logs.
     """
     target = root + "/var/log"
     if not os.path.isdir(target):
@@ -420,7 +420,7 @@ def _build_view(sockets: t.Iterable[str], hosts: str | None) -> str:
     _mount("proc", root + "/proc", "proc", 0)
     _empty_log_tree(root)
     for path, descriptor in real_sockets:
-        with contextlib.suppress(OSError):  # the path is then not rehearsed; the request to it says so
+        with contextlib.suppress(OSError):  # the path is then not rehearsed; the request to it reports that
             _mount(_proc_path(descriptor), root + os.path.realpath(path), None, MS_BIND)
     if hosts is not None:
         copy = SCRATCH + "/hosts"
@@ -466,16 +466,16 @@ def call(
     os.close(writer)
     deadline = time.monotonic() + timeout
     try:
-        answer = _read_all(reader, deadline)
+        message = _read_all(reader, deadline)
     except TimedOut:
         os.kill(child, signal.SIGKILL)
         raise
     finally:
         os.close(reader)
         os.waitpid(child, 0)
-    if not answer:
-        raise Failed("the rehearsal's process ended without an answer")
-    kind, value = json.loads(answer.decode("utf-8", "surrogateescape"))
+    if not message:
+        raise Failed("the rehearsal's process ended without a result")
+    kind, value = json.loads(message.decode("utf-8", "surrogateescape"))
     if kind == "refused":
         raise Refused(value)
     if kind == "failed":
@@ -487,7 +487,7 @@ def _await_ended_threads() -> None:
     """Wait for threads that have ended for Python, but not yet for the kernel.
 
     Before Python 3.13 a thread is joined a moment before its end, in which it still tidies up in C libraries. A fork at
-    that moment copies a lock of OpenSSL's that it holds, and then nobody in the child can ever shake hands.
+    that moment copies a lock of OpenSSL's that it holds, and then no handshake in the child can ever succeed.
     """
     deadline = time.monotonic() + THREAD_PATIENCE
     while len(os.listdir("/proc/self/task")) > 1 + _thread._count() and time.monotonic() < deadline:
@@ -506,7 +506,7 @@ def _read_all(reader: int, deadline: float) -> bytes:
         parts.append(part)
 
 
-def _answer(writer: int, kind: str, value: t.Any) -> None:
+def _send(writer: int, kind: str, value: t.Any) -> None:
     data = json.dumps([kind, value]).encode("utf-8", "surrogateescape")
     while data:
         data = data[os.write(writer, data) :]
@@ -551,13 +551,13 @@ def _first_process(
             os.chdir("/")
             _copy_sysctls(settings)
         except OSError as error:
-            _answer(writer, "refused", error.strerror or str(error))
+            _send(writer, "refused", error.strerror or str(error))
             os._exit(0)
         try:
             value = work()
         except BaseException as error:  # whatever it is, the parent has to hear of it
-            _answer(writer, "failed", f"{type(error).__name__}: {error}")
+            _send(writer, "failed", f"{type(error).__name__}: {error}")
         else:
-            _answer(writer, "done", value)
+            _send(writer, "done", value)
     finally:
         os._exit(0)

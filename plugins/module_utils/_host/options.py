@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Options of the modules that only ask a host, without what it takes to answer them."""
+"""Options of the modules that only query a host, without the code that does it."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@
 
 """Paths that root uses although others may write on the way: opened name by name, never resolved twice.
 
-Whoever can write a directory can exchange each name in it at any moment. So a path is walked once, with a descriptor
+A user that can write a directory can replace each name in it at any moment. So a path is walked once, with a descriptor
 for each directory, and everything afterwards is relative to the last one (openat(2)). A symbolic link is followed where
-nobody but root can have made it, and refused everywhere else.
+only root can have made it, and refused everywhere else.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Place:
     """Where a path leads: an open directory and a name in it.
 
     folder is the descriptor of the innermost directory that exists, missing the names of those below it that do not,
-    name the last one. path is the same path without links. writer says who besides root can exchange what is there; ''
+    name the last one. path is the same path without links. writer: who besides root can replace what is there; ''
     if no one can.
     """
 
@@ -110,7 +110,7 @@ class Place:
 
     def _open_entry(self, name: str, is_folder: bool) -> int:
         if is_folder:
-            # Asked for as a directory it is mounted where that happens on demand.
+            # Opened as a directory it is mounted where that happens on demand.
             with contextlib.suppress(OSError):
                 return os.open(name, _ENTRY | os.O_DIRECTORY, dir_fd=self.folder)
         return os.open(name, _ENTRY, dir_fd=self.folder)

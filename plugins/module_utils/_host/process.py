@@ -23,7 +23,7 @@ class Process(t.NamedTuple):
 
     @property
     def is_roots(self) -> bool:
-        """Whether it is root's and nobody else's, unlike a user's process of a program that gets root's rights."""
+        """Whether it is root's alone, unlike a user's process of a program that gets root's rights."""
         return self.users == {0}
 
 

@@ -23,18 +23,18 @@ def sources() -> dict[str, bytes]:
     origin = os.path.abspath(__file__).split(os.sep + PACKAGE)[0]
     if os.path.isfile(origin):
         with zipfile.ZipFile(origin) as archive:
-            names = [name for name in archive.namelist() if _wanted(name)]
+            names = [name for name in archive.namelist() if _is_shipped(name)]
             return {name: archive.read(name) for name in names}
     found = {}
     for folder, _folders, files in os.walk(os.path.join(origin, PACKAGE)):
         for path in (os.path.relpath(os.path.join(folder, name), origin) for name in files):
-            if _wanted(path):
+            if _is_shipped(path):
                 with open(os.path.join(origin, path), "rb") as stream:
                     found[path] = stream.read()
     return dict(sorted(found.items()))
 
 
-def _wanted(path: str) -> bool:
+def _is_shipped(path: str) -> bool:
     return path.startswith(os.path.join(PACKAGE, "_")) and path.endswith(".py")
 
 

@@ -16,17 +16,17 @@ Where the policy goes:
   run in order.
 
 What is commented out in a TLS virtual host: each directive of L(_webserver.model.POLICY) and, with nginx, whatever
-the policy sets as well, since nginx refuses to be told twice. With Apache a directive that merely loses stays as it is
+the policy sets as well, since nginx refuses duplicates. With Apache a directive that merely loses stays as it is
 in files that the virtual host includes, which other programs may own.
 
 nginx inherits a directive like add_header only into blocks that have none of their own. So a block in a TLS server that
 has one gets the policy's lines of that kind; and a server block that the policy makes lose such lines of the http block
-gets those. An nginx that can merge is told to, unless that would bring lines together that were apart. A header that a
-block sets itself, other than Strict-Transport-Security, stays the block's own: the policy's is left out there.
+gets those. An nginx that can merge them is configured to, unless that would combine lines that were separate. A header
+that a block sets itself, other than Strict-Transport-Security, stays the block's own: the policy's is left out there.
 
 What a virtual host has of its own that is stronger than the policy's is never lost: a longer max-age, includeSubDomains
 and preload of Strict-Transport-Security, newer protocols only, fewer suites and groups, and settings that only take
-something away, where the policy says nothing of them. Its line is commented out as well, and what is as strong as both
+something away, where the policy does not set them. Its line is commented out as well, and what is as strong as both
 is written beside the include (Apache, where the last one counts) or in place of that one line of the policy (nginx,
 which refuses two). For Strict-Transport-Security, which a backend may send, the live server's responses count too. A
 section that has a stronger value for itself keeps that for itself.
@@ -69,13 +69,13 @@ _LISTS = re.compile(
     r"add_header|add_trailer|ssl_conf_command|(?:proxy|fastcgi|uwsgi|scgi|grpc)_"
     r"(?:hide_header|pass_header|set_header|param)"
 )
-# nginx: what a block may say more than once
+# nginx: what a block may have more than once
 _REPEATED = frozenset(("include", "set", "if", "return", "rewrite"))
-# A policy of the vhost's own that takes nothing away from ours, unless ours says it too
+# A policy of the vhost's own that takes nothing away from ours, unless ours sets it, too
 _HARMLESS = ("sslusestapling", "ssl_stapling")
-# Apache: adds to what is said later on the same level
+# Apache: adds to what is set later on the same level
 _CUMULATIVE = ("header", "sslopensslconfcmd")
-# Modules that the policy needs: what the administrator says for the case that they are loaded will count
+# Modules that the policy needs: what the administrator has set for the case that they are loaded will count
 _NEEDED_MODULES = frozenset(("ssl", "headers", "rewrite"))
 
 
@@ -102,7 +102,7 @@ def _takes_headers(block: Directive) -> bool:
 
 
 class _Edits:
-    """Collects changes to one text; places are offsets in it. Asking for the same change twice is one change."""
+    """Collects changes to one text; places are offsets in it. The same change twice is one change."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -192,7 +192,7 @@ class _Edits:
 
 
 class Policy:
-    """What the policy's files for TLS virtual hosts say. A file that cannot be read says nothing."""
+    """What the policy's files for TLS virtual hosts set. A file that cannot be read sets nothing."""
 
     def __init__(self, config: Config, layout: Layout, options: t.Mapping[str, t.Any]) -> None:
         nginx = layout.server == "nginx"
@@ -252,7 +252,7 @@ class _Kept(t.NamedTuple):
     item: str
     value: str
     policy: str
-    directive: Directive | None  # what says so; None: the live server's response
+    directive: Directive | None  # where it is set; None: the live server's response
 
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -267,7 +267,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         path: str | None  # that a header was found at
         item: str
         value: str  # what is in effect
-        policy: str  # what the policy alone would come to, empty where it says nothing
+        policy: str  # what the policy alone would come to, empty where it sets nothing
 
 else:
     KeptInfo = t.Dict[str, t.Any]
@@ -437,7 +437,7 @@ class _Adoption:
 
     def stronger_headers(self, block: Directive) -> list[str]:
         """What an Apache virtual host sends with good responses only, where it is stronger than the policy's for single
-        paths, said for all responses: the policy sees those and leaves them."""
+        paths, set for all responses: the policy sees those and leaves them."""
         lines: list[str] = []
         for name in dict.fromkeys(name for name, _value in self.policy.headers):
             sent = _policy_items.apache_sends(name, self.levels(block))
@@ -526,7 +526,7 @@ class _Adoption:
 
     def hsts_inside(self, tls: list[Directive], hsts: t.Mapping[Place, str]) -> dict[Place, str]:
         """What blocks in server blocks are to send: what the block around them does, or their own if that is stronger
-        than the policy's. A file that several server blocks include can say it once only."""
+        than the policy's. A file that several server blocks include can set it only once."""
         found: dict[Place, str] = {}
         for server in tls:
             here = {_place(server): hsts.get(_place(server), self.policy.hsts)}
@@ -580,18 +580,18 @@ class _Adoption:
         return [comment] if comment.startswith("# option: ") else []
 
     def repair_ssl_on(self, tls: list[Directive]) -> None:
-        """Say with each listener what the directive C(ssl) says, which nginx 1.25.1 does not know any more."""
+        """Set with each listener what the directive C(ssl) sets, which nginx no longer knows since 1.25.1."""
         for item in self.foreign(_webserver_model.walk(self.config.root)):
             if item.key == "ssl" and item.owner() is not None:
                 self.edit(item.file).comment_out(item)
         for block in tls:
             for item in self.foreign(_webserver_model.direct(block.children or (), "listen")):
                 plain = not {"ssl", "quic"} & set(item.args) and not item.args[0].startswith("unix:")
-                if plain and self.says_ssl_on(block):
+                if plain and self.has_ssl_on(block):
                     self.edit(item.file).insert_before(item, ["listen %s ssl;" % " ".join(item.args)])
                     self.edit(item.file).comment_out(item)
 
-    def says_ssl_on(self, block: Directive) -> bool:
+    def has_ssl_on(self, block: Directive) -> bool:
         for level in (block, *block.within()):
             for item in _webserver_model.direct(level.children or (), "ssl"):
                 return item.args == ["on"]
@@ -644,7 +644,7 @@ class _Adoption:
         return found | {"add_header"} if inherits == "off" and _takes_headers(block) else found
 
     def inherits(self, block: Directive) -> str:
-        """How nginx (from 1.29.3) was told to go about headers of the blocks around this one."""
+        """How nginx (from 1.29.3) is configured to treat headers of the blocks around this one."""
         for level in (block, *block.within()):
             for item in _webserver_model.direct(level.children or (), "add_header_inherit"):
                 return item.args[0] if item.args else ""
@@ -678,8 +678,8 @@ def _sets_hsts(directive: Directive) -> bool:
 
 def _item(directive: Directive) -> str:
     """The item that a line of nginx's policy is about, or what it is called."""
-    said = _policy_items.setting("nginx", directive)
-    return _stronger.HSTS if _sets_hsts(directive) else said[0] if said else _policy_items.command(directive)
+    item = _policy_items.setting("nginx", directive)
+    return _stronger.HSTS if _sets_hsts(directive) else item[0] if item else _policy_items.command(directive)
 
 
 def _apache_hsts(value: str) -> str:
@@ -697,7 +697,7 @@ def _is_public_http(vhost: Vhost) -> bool:
 
 
 def deployed(layout: Layout, policy: t.Mapping[str, t.Any]) -> Policy:
-    """What the policy's files say as they are on the disk."""
+    """What the policy's files set as they are on the disk."""
     return Policy(Config(layout.server, _webserver_model.Files()), layout, policy)
 
 
@@ -707,7 +707,7 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
     port 80. For nginx, headers is that of the file with the response headers, which locations may need as well, and
     variables that of the file with what these need, which each file with such a server block gets in front of it;
-    merge_headers says whether nginx has add_header_inherit, and repair_ssl_on whether to replace the directive ssl;
+    merge_headers: whether nginx has add_header_inherit; repair_ssl_on: whether to replace the directive ssl;
     replace_stronger names what the policy may weaken, of L(_webserver.stronger.GROUPS). sent: what the live server
     sends; what comes from the policy's files as they are now does not count as a virtual host's own.
     Texts that lie over the disk in the configuration's source are taken into account (the policy's own files, which may
@@ -731,7 +731,7 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     adoption = _Adoption(bare, layout, policy, sent or {})
     edit = adoption.nginx if layout.server == "nginx" else adoption.apache
     edit(tls, [block for block in plain if (block.file, block.start) not in secure], policy)
-    wanted = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
+    texts_by_path = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
     current = {config.source.real(path): config.files[path] for path in clean}
-    texts = {path: text for path, text in wanted.items() if path in current and text != current[path]}
+    texts = {path: text for path, text in texts_by_path.items() if path in current and text != current[path]}
     return Adopted(texts, adoption.shown(), adoption.deployed)

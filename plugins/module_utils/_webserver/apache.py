@@ -156,22 +156,22 @@ class _Reader:
         elif section.key == "iffile":
             result = os.path.exists(self.config.absolute(name))
         else:
-            return True  # which directives Apache knows cannot be told here; what counts is to overlook nothing
+            return True  # which directives Apache knows is not known here; what counts is to overlook nothing
         return result is not argument.startswith("!")
 
     def compare(self, args: list[str]) -> bool:
         """The condition of <IfVersion>: an optional sign, and a version or a pattern."""
         if self.version is None:
             self.version = version(self.layout.binary) or "2.4.0"
-        sign, wanted = (args[0], args[1]) if len(args) > 1 else ("=", "".join(args))
+        sign, expected = (args[0], args[1]) if len(args) > 1 else ("=", "".join(args))
         negative, sign = sign.startswith("!"), sign.lstrip("!")
-        if sign == "~" or re.fullmatch("/.*/", wanted):
+        if sign == "~" or re.fullmatch("/.*/", expected):
             try:
-                result = re.search(wanted if sign == "~" else wanted[1:-1], self.version) is not None
+                result = re.search(expected if sign == "~" else expected[1:-1], self.version) is not None
             except re.error:
                 return False
         else:
-            result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(wanted))
+            result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(expected))
         return result is not negative
 
     # what a line does
@@ -232,8 +232,8 @@ class _Reader:
             if line.startswith("</"):
                 name = line[2:].rstrip(">").lower()
                 if not blocks or name != blocks[-1].key:
-                    wanted = "</%s> expected" % blocks[-1].name if blocks else "nothing to close"
-                    raise ConfigError(path, lines.at(start), "unexpected %s: %s" % (line, wanted))
+                    expected = "</%s> expected" % blocks[-1].name if blocks else "nothing to close"
+                    raise ConfigError(path, lines.at(start), "unexpected %s: %s" % (line, expected))
                 block = blocks.pop()
                 block.body_end, block.end = start, end
                 off -= not block.active
@@ -389,7 +389,7 @@ def _main_server(config: Config) -> list[Vhost]:
 
 
 def _judge(config: Config, vhost: Vhost, layout: Layout) -> None:
-    """Fills in what the tree says about a virtual host: TLS, certificate, overriding directives."""
+    """Fills in what the tree shows about a virtual host: TLS, certificate, overriding directives."""
     inner = vhost.block.children or [] if vhost.block else []
     levels = [inner, config.root]
     vhost.tls = (_value(levels, "sslengine") or "").lower() == "on"

@@ -94,7 +94,7 @@ CATALOGUE = Catalogue(
             "info",
             "A virtual host, or a part of one, has a security header of its own. With Apache the one for Kopano's "
             "paths replaces it there unless it is stronger, with nginx it stays.",
-            "Remove it where it is not wanted.",
+            "Remove it where it is not needed.",
         ),
         "frontend.nginx.other_tls": Entry(
             "info",

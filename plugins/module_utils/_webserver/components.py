@@ -32,7 +32,7 @@ else:
 
 
 class Component(t.NamedTuple):
-    """packages: package name to flavour. paths: path to the flavour that it tells where no package does."""
+    """packages: package name to flavour. paths: path to the flavour that it stands for where no package does."""
 
     name: str
     packages: dict[str, str]

@@ -70,8 +70,8 @@ def _allowed(server: str, arguments: t.Iterable[str]) -> set[str]:
         return {argument.lower() for argument in arguments}
     allowed: set[str] = set()
     for argument in arguments:
-        word = argument.lower().lstrip("+-")
-        meant = {*_OLD_PROTOCOLS, "tlsv1.2", "tlsv1.3"} if word == "all" else {word}
+        protocol = argument.lower().lstrip("+-")
+        meant = {*_OLD_PROTOCOLS, "tlsv1.2", "tlsv1.3"} if protocol == "all" else {protocol}
         if argument.startswith("-"):
             allowed -= meant
         else:
@@ -86,14 +86,14 @@ def of(config: Config, layout: Layout) -> list[Finding]:
     def add(key: str, subject: str, evidence: str) -> None:
         found.setdefault((key, subject), finding(key, subject, evidence))
 
-    for path, words in config.unreadable.items():
-        add("frontend.config.unreadable", path, words)
+    for path, reason in config.unreadable.items():
+        add("frontend.config.unreadable", path, reason)
     secure = [vhost for vhost in config.vhosts if vhost.tls]
     names = [name for vhost in secure for name in vhost.names]
     if config.vhosts and not secure and all(vhost.tls is False for vhost in config.vhosts):
         add("frontend.tls.none", config.server, ", ".join(sorted({_place(vhost) for vhost in config.vhosts})))
     blocks = {id(vhost.block) for vhost in secure}
-    # Apache's main server, or nginx's block http: what counts where a virtual host says nothing.
+    # Apache's main server, or nginx's block http: what counts where a virtual host sets nothing.
     whole = config.root
     if config.server == "nginx":
         whole = [item for http in _webserver_model.direct(config.root, "http") for item in http.children or ()]

@@ -51,7 +51,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     class OpenSSLInfo(t.TypedDict):  # novm
         """The OpenSSL that a server is linked to; without one everything is empty."""
 
-        version: str | None  # None if it does not tell
+        version: str | None  # None if it is not known
         groups: list[str]  # by their names in the IANA registry
         group_names: list[str]  # the same in the same order, as a configuration has to write them
         cipher_suites: list[str]  # those with forward secrecy and authenticated encryption, by their IANA names
@@ -72,13 +72,13 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         suffixes: list[str]
 
     class ServerInfo(t.TypedDict):  # novm
-        """A web server that is installed. What is not said here is that of its L(_webserver.layout.Layout)."""
+        """A web server that is installed. What is not described here is that of its L(_webserver.layout.Layout)."""
 
         server: str
-        version: str  # empty if the binary does not tell
+        version: str  # empty if the binary does not have it
         running: bool
         main_config: str
-        valid: bool | None  # whether it takes its configuration; None: it could not be asked
+        valid: bool | None  # whether it accepts its configuration; None: it could not be tested
         openssl: OpenSSLInfo
         mpm: str | None  # None for nginx
         modules: list[str]  # without C(_module)
@@ -123,9 +123,9 @@ else:
 
 TEST_TIMEOUT = 30  # seconds, for both servers together
 
-# What makes each server say how it understands its configuration, and test it. Apache's dump is no test: with it,
+# What makes each server print how it understands its configuration, and test it. Apache's dump is no test: with it,
 # Apache does not look whether certificates are there.
-_QUESTIONS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
+_TEST_ARGUMENTS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
 
 # Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
 _SUITES = {
@@ -149,12 +149,12 @@ _UCS = "/usr/sbin/univention-config-registry"
 _KWEB_CONFIG = "/etc/kopano/kwebd.cfg"
 
 
-class Response(t.NamedTuple):
-    """What a server said. ok: it takes its configuration, None: not known; output: its dump, empty if it gave none."""
+class TestResult(t.NamedTuple):
+    """A server's test. ok: it accepts its configuration, None: not known; output: its dump, empty if it gave none."""
 
     ok: bool | None
     output: str
-    words: str
+    message: str
 
 
 class _Query(t.NamedTuple):
@@ -168,12 +168,12 @@ class _Query(t.NamedTuple):
 def _query(server: Server) -> _Query:
     """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
     arguments = server.arguments()
-    commands = [server.command(*arguments, *question) for question in _QUESTIONS[server.layout.server]]
+    commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server]]
     return _Query(server.layout, commands, server.environment())
 
 
 def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]:
-    """The answers of servers that are asked side by side, as lists that JSON can carry; none of one that was killed.
+    """The results of servers that run their tests at the same time, as lists that JSON can carry; none of a killed one.
 
     Raises subprocess.TimeoutExpired, and leaves no process behind.
     """
@@ -198,24 +198,24 @@ def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]
                         stderr=subprocess.PIPE,
                     )
                 )
-        answers = {name: _answer(processes, deadline) for name, processes in started.items()}
+        results = {name: _test_result(processes, deadline) for name, processes in started.items()}
     finally:
         for process in (one for processes in started.values() for one in processes):
             with process:
                 process.kill()
-    return {name: answer for name, answer in answers.items() if answer}
+    return {name: test for name, test in results.items() if test}
 
 
-def _answer(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[t.Any] | None:
-    """What a server's processes have to say by then; None if one was killed, which says nothing of the files."""
-    said = [
+def _test_result(processes: list[subprocess.Popen[bytes]], deadline: float) -> list[t.Any] | None:
+    """The output of a server's processes by then; None if one was killed, which means nothing for the files."""
+    outputs = [
         [_webserver_model.decode(data) for data in process.communicate(timeout=max(0, deadline - time.monotonic()))]
         for process in processes
     ]
     if any(process.returncode < 0 for process in processes):
         return None
     failed = [index for index, process in enumerate(processes) if process.returncode]
-    return [not failed, "" if 0 in failed else said[0][0], said[failed[-1]][1] if failed else ""]
+    return [not failed, "" if 0 in failed else outputs[0][0], outputs[failed[-1]][1] if failed else ""]
 
 
 def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
@@ -223,40 +223,40 @@ def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
     return "".join(_environment.hosts_text(config, ()) or "" for config in configs) or None
 
 
-def _ask(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, Response]:
-    """Has the servers test their configuration; not in the result is one that could not be asked.
+def _test_all(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, TestResult]:
+    """Runs the servers' tests of their configuration; the result is without those that could not be run.
 
     In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
-    no such view, nginx is not asked. Apache's test writes nothing, but a refusal counts only from one that runs, and
+    no such view, nginx is not tested. Apache's test writes nothing, but a refusal counts only from one that runs, and
     with root's rights: others may lack directories and files that the running server had at its start.
     """
     is_root = os.geteuid() == 0
     queries: list[_Query] = []
-    unknown: dict[str, Response] = {}
+    unknown: dict[str, TestResult] = {}
     for server in servers:
         try:
             queries.append(_query(server))
         except ServerError as error:
-            unknown[server.layout.server] = Response(None, "", str(error))
+            unknown[server.layout.server] = TestResult(None, "", str(error))
     try:
         if not is_root:
             raise _namespace.Refused("not root")
-        answers = _namespace.call(lambda: _run(queries, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
+        results = _namespace.call(lambda: _run(queries, in_view=True), TEST_TIMEOUT + 5, hosts=_hosts(configs))
     except (_namespace.Refused, _namespace.Failed, _namespace.TimedOut):
         try:
-            answers = _run([query for query in queries if query.layout.server == "apache"])
+            results = _run([query for query in queries if query.layout.server == "apache"])
         except (OSError, subprocess.SubprocessError):
             return unknown
         if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
-            answers = {name: answer for name, answer in answers.items() if answer[0]}
-    return {**unknown, **{name: Response(*answer) for name, answer in answers.items()}}
+            results = {name: test for name, test in results.items() if test[0]}
+    return {**unknown, **{name: TestResult(*test) for name, test in results.items()}}
 
 
-def _read(layout: Layout, answer: Response | None) -> _webserver_model.Config:
+def _read(layout: Layout, test: TestResult | None) -> _webserver_model.Config:
     if layout.server == "nginx":
-        return _nginx.load(layout, dump=(answer and answer.output) or None)
-    if answer and answer.output:
-        return _apache.load(layout, answer.output, _apache.parse_module_dump(answer.output))
+        return _nginx.load(layout, dump=(test and test.output) or None)
+    if test and test.output:
+        return _apache.load(layout, test.output, _apache.parse_module_dump(test.output))
     return _apache.load(layout)
 
 
@@ -270,7 +270,7 @@ def _openssl_of(layout: Layout, config: _webserver_model.Config | None) -> _open
     return _openssl.for_binary(path)
 
 
-def _openssl_answer(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
+def _openssl_info(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
     if openssl is None:
         return {"version": None, "groups": [], "group_names": [], "cipher_suites": []}
     known = set(openssl.groups(_openssl.GROUPS.values()) or ())
@@ -286,7 +286,7 @@ def _openssl_answer(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
 
 
 def _binary_facts(layout: Layout) -> tuple[str, list[str]]:
-    """Version and built-in modules, from the text in the binary: running it would tell the same."""
+    """Version and built-in modules, from the text in the binary: running it would print the same."""
     if layout.server == "apache":
         return _apache.version(layout.binary) or "", list(layout.static_modules)
     try:
@@ -385,10 +385,10 @@ def _managed_by(os_id: str, components: list[ComponentInfo], vhosts: list[_webse
     return "none"
 
 
-def _server_answer(
+def _server_info(
     server: Server,
     config: _webserver_model.Config | None,
-    answer: Response | None,
+    test: TestResult | None,
     running: bool,
     findings: list[Finding],
 ) -> ServerInfo:
@@ -396,7 +396,7 @@ def _server_answer(
     version, built_in = _binary_facts(layout)
     modules = _modules(layout, config, built_in)
     mpm = next((name[4:] for name in modules if name.startswith("mpm_")), None) if layout.server == "apache" else None
-    openssl = _openssl_answer(_openssl_of(layout, config))
+    openssl = _openssl_info(_openssl_of(layout, config))
     if not openssl["groups"]:
         findings.append(finding("frontend.openssl.unknown", layout.server))
     return {
@@ -404,7 +404,7 @@ def _server_answer(
         "version": version,
         "running": running,
         "main_config": layout.main_config,
-        "valid": answer.ok if answer else None,
+        "valid": test.ok if test else None,
         "openssl": openssl,
         "mpm": mpm,
         "modules": modules,
@@ -431,27 +431,27 @@ def _slot(slot: Slot) -> SlotInfo:
 
 
 def _try_to_read(
-    layout: Layout, answer: Response | None = None
+    layout: Layout, test: TestResult | None = None
 ) -> _webserver_model.Config | _webserver_model.ConfigError:
     try:
-        return _read(layout, answer)
+        return _read(layout, test)
     except _webserver_model.ConfigError as error:
         return error
 
 
 def _verdict(
-    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, answer: Response | None
+    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, test: TestResult | None
 ) -> t.Iterator[Finding]:
     """The findings about a configuration as a whole."""
-    ok, words = (answer.ok, answer.words) if answer else (None, "")
+    ok, message = (test.ok, test.message) if test else (None, "")
     if ok is None:
-        yield finding("frontend.config.untested", layout.main_config, words)
+        yield finding("frontend.config.untested", layout.main_config, message)
     elif not ok:
         from ansible_collections.kopano.hardening.plugins.module_utils._webserver import (
             diagnose as _diagnose,  # needed for this alone
         )
 
-        fault = _diagnose.find(words, config if isinstance(config, _webserver_model.Config) else None, None)
+        fault = _diagnose.find(message, config if isinstance(config, _webserver_model.Config) else None, None)
         place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
         yield finding("frontend.config.broken", place, fault.reason)
     if isinstance(config, _webserver_model.ConfigError) and ok is not False:
@@ -461,7 +461,7 @@ def _verdict(
 
 
 def run(params: dict[str, t.Any]) -> FrontendInfo:
-    """The module's answer."""
+    """The module's result."""
     findings: list[Finding] = []
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
     if not servers:
@@ -469,17 +469,17 @@ def run(params: dict[str, t.Any]) -> FrontendInfo:
     for server in servers:
         server.prepare()
     first = {server.layout.server: _try_to_read(server.layout) for server in servers}
-    answers = _ask(servers, [config for config in first.values() if isinstance(config, _webserver_model.Config)])
+    results = _test_all(servers, [config for config in first.values() if isinstance(config, _webserver_model.Config)])
     configs: list[_webserver_model.Config] = []
     described: list[ServerInfo] = []
     running = {server.layout.server: _running(server) for server in servers}
     for server in servers:
         layout = server.layout
-        answer = answers.get(layout.server)
-        config = _try_to_read(layout, answer) if answer and answer.output else first[layout.server]
-        findings += _verdict(layout, config, answer)
+        test = results.get(layout.server)
+        config = _try_to_read(layout, test) if test and test.output else first[layout.server]
+        findings += _verdict(layout, config, test)
         readable = config if isinstance(config, _webserver_model.Config) else None
-        described.append(_server_answer(server, readable, answer, running[layout.server], findings))
+        described.append(_server_info(server, readable, test, running[layout.server], findings))
         if readable:
             configs.append(readable)
         if not running[layout.server]:

@@ -245,7 +245,7 @@ def detect(server: str = "auto", root: str = "/") -> list[Layout]:
 
 
 class Ambiguous(ValueError):
-    """Several servers can be meant; the text names the option that says which."""
+    """Several servers can be meant; the message names the option that decides."""
 
 
 def choose(servers: t.Sequence[str], *rules: t.Callable[[str], bool]) -> str:
@@ -259,8 +259,8 @@ def choose(servers: t.Sequence[str], *rules: t.Callable[[str], bool]) -> str:
             servers = [server for server in servers if holds(server)] or servers
     if len(servers) > 1:
         raise Ambiguous(
-            "frontend_server: auto cannot choose between {}: of what decides, which is whether a server runs and "
-            "serves TLS, nothing tells them apart; set frontend_server to one of them, or the option server where a "
-            "module is called directly".format(" and ".join(servers))
+            "frontend_server: auto cannot choose between {}: whether a server runs and serves TLS decides, and does not "
+            "distinguish them; set frontend_server to one of them, or the option server where a module is called "
+            "directly".format(" and ".join(servers))
         )
     return servers[0]

@@ -34,7 +34,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         line: int
 
     class VhostInfo(t.TypedDict):  # novm
-        """A virtual host as frontend_info returns it; what its values mean is said at L(Vhost)."""
+        """A virtual host as frontend_info returns it; L(Vhost) describes its values."""
 
         server: str
         names: list[str]
@@ -54,7 +54,7 @@ else:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be read. words is what is wrong, without file and line."""
+    """A configuration that cannot be read. reason is what is wrong, without file and line."""
 
     def __init__(self, file: str, line: int | None, reason: str) -> None:
         super().__init__("%s in %s%s" % (reason, file, "" if line is None else ":%d" % line))
@@ -126,7 +126,7 @@ class Directive:
 
 
 def walk(directives: t.Iterable[Directive], inactive: bool = False) -> t.Iterator[Directive]:
-    """Every directive, depth first in the order of the text; inactive says whether to enter sections that are off."""
+    """Every directive, depth first in the order of the text; inactive: whether to enter sections that are off."""
     stack = [iter(directives)]
     while stack:
         directive = next(stack[-1], None)
@@ -251,7 +251,7 @@ class Files:
         """The file itself behind links. The key under which a file is edited."""
         if not self.disk:
             return path
-        if path not in self._real:  # each is asked for several times, and looks at every folder above it
+        if path not in self._real:  # each is needed several times, and reads every folder above it
             key = self._key(path) if self.links else path
             target = self.links.get(path, self.links.get(key))
             link = path if target is None else os.path.join(os.path.dirname(key), target)
@@ -349,7 +349,7 @@ class Config:
         self.base = "/"  # where relative log and socket paths start
         self.root: list[Directive] = []
         self.files: dict[str, str] = {}  # by path as included, links not followed
-        self.unreadable: dict[str, str] = {}  # path: the system's words; what they contain is not known
+        self.unreadable: dict[str, str] = {}  # path: the system's error message; what the files contain is not known
         self.vhosts: list[Vhost] = []
         self.modules: frozenset[str] | None = None  # Apache: identifiers without '_module' that count as loaded
 
@@ -367,7 +367,7 @@ class Config:
         return os.path.normpath(os.path.join(self.base, path))
 
 
-# The directives that make up a TLS policy: standing in a virtual host they decide instead of whatever is said once for
+# The directives that make up a TLS policy: standing in a virtual host they decide instead of what is set once for
 # the whole server. A directive counts when the pattern is found in its arguments, joined by spaces.
 _CONF_COMMANDS = (
     r"(?i)^(Curves|Groups|ECDHParameters|DHParameters|CipherString|Ciphersuites|MinProtocol|MaxProtocol"

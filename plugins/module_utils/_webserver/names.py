@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Names and certificates that a host serves, by the answer of C(frontend_info)."""
+"""Names and certificates that a host serves, by the result of C(frontend_info)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ else:
 
 _LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)", re.IGNORECASE | re.ASCII)
 
-# Names that nobody can look up (RFC 6761), given to virtual hosts that are there for unknown ones.
+# Names that never resolve (RFC 6761), given to virtual hosts that are there for unknown ones.
 UNRESOLVABLE = (".invalid", ".localhost")
 
 # The name that Debian's package kopano-webapp-apache2 brings and leaves to be changed.
@@ -47,7 +47,7 @@ def is_nobodys(name: str) -> bool:
 
 
 def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
-    """The names of virtual hosts with TLS that somebody could ask for, the first one first."""
+    """The names of virtual hosts with TLS that clients could request, the first one first."""
     found = [
         name.lower()
         for vhost in vhosts

@@ -68,9 +68,9 @@ _Statement = t.Tuple[str, t.Tuple[str, ...], int, int, int]
 
 @functools.lru_cache(maxsize=None)
 def _statements(text: str) -> list[_Statement]:
-    """The statements of a text; of one that nginx would refuse the last has no mark, and the refusal as its word.
+    """The statements of a text; of one that nginx would refuse the last has no mark, and the refusal as its only word.
 
-    A run reads the same texts several times: as they are, as they shall be, and in what the server says of itself.
+    A run reads the same texts several times: as they are, as they shall be, and in the server's own dump.
     """
     lines = _webserver_model.Lines(text)
     found: list[_Statement] = []
@@ -154,8 +154,8 @@ def read(config: Config, path: str, conf_dir: str, parent: Directive | None = No
         if depth >= _MAX_DEPTH:
             raise ConfigError(directive.file, directive.line, "includes are nested too deep")
         directive.inline, directive.children = True, []
-        wanted = os.path.join(conf_dir, directive.args[0])
-        for name in config.source.glob(wanted) if _webserver_model.is_pattern(wanted) else [wanted]:
+        pattern = os.path.join(conf_dir, directive.args[0])
+        for name in config.source.glob(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
             directive.children += read(config, name, conf_dir, directive, depth + 1)
     return directives
 

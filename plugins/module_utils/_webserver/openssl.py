@@ -5,10 +5,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Asks the libssl that a web server is linked to which groups, cipher suites and cipher strings it takes.
+"""Tests which groups, cipher suites and cipher strings the libssl that a web server is linked to accepts.
 
-Versions do not tell: distributions patch and configure their OpenSSL. The library is loaded into this process with its
-symbols kept to itself, every question gets a context of its own, and the error queue is left empty, so that Python's
+Versions do not show that: distributions patch and configure their OpenSSL. The library is loaded into this process with
+its symbols kept to itself, every test gets a context of its own, and the error queue is left empty, so that Python's
 own use of an OpenSSL notices nothing. Sources: SSL_CTX_set1_groups_list(3), SSL_CTX_set_cipher_list(3), ssl.h.
 """
 
@@ -41,13 +41,13 @@ GROUPS = {
 
 
 class OpenSSL:
-    """One libssl. Every question is answered with None when the library cannot be asked."""
+    """One libssl. Every test returns None when the library cannot be used."""
 
     def __init__(self, version: str | None, library: ctypes.CDLL | None) -> None:
         self.version = version  # such as 3.5.9; None: not known
         self._library = library
 
-    def _ask(self, function: str, *arguments: t.Any) -> bool | None:
+    def _try(self, function: str, *arguments: t.Any) -> bool | None:
         library = self._library
         call = getattr(library, function, None)
         if library is None or call is None:
@@ -64,15 +64,15 @@ class OpenSSL:
 
     def groups_ok(self, text: str) -> bool | None:
         """Whether the library takes a list of groups as it stands in ssl_ecdh_curve or SSLOpenSSLConfCmd Curves."""
-        return self._ask("SSL_CTX_ctrl", _SET_GROUPS_LIST, ctypes.c_long(0), ctypes.c_char_p(text.encode()))
+        return self._try("SSL_CTX_ctrl", _SET_GROUPS_LIST, ctypes.c_long(0), ctypes.c_char_p(text.encode()))
 
     def cipher_string_ok(self, text: str) -> bool | None:
         """Whether a cipher string selects at least one suite for TLS 1.2 and older."""
-        return self._ask("SSL_CTX_set_cipher_list", ctypes.c_char_p(text.encode()))
+        return self._try("SSL_CTX_set_cipher_list", ctypes.c_char_p(text.encode()))
 
     def ciphersuites_ok(self, text: str) -> bool | None:
         """Whether every name in a list of TLS 1.3 suites is known."""
-        return self._ask("SSL_CTX_set_ciphersuites", ctypes.c_char_p(text.encode()))
+        return self._try("SSL_CTX_set_ciphersuites", ctypes.c_char_p(text.encode()))
 
     def groups(self, candidates: t.Iterable[str]) -> list[str] | None:
         """Those of the candidates, by OpenSSL's names, that the library knows."""
@@ -112,7 +112,7 @@ def _built_in(path: str) -> str | None:
 def for_binary(path: str) -> OpenSSL | None:
     """The OpenSSL of a server's binary (nginx) or TLS module (Apache's mod_ssl.so); None where none can be found.
 
-    A library that was linked in statically can be named but not asked.
+    A library that was linked in statically can be named but not tested.
     """
     linked = _linked(path) if os.path.exists(path) else None
     if linked is None:
@@ -125,5 +125,5 @@ def for_binary(path: str) -> OpenSSL | None:
         library.OpenSSL_version.restype = ctypes.c_char_p
     except (OSError, AttributeError):  # not loadable here, or older than 1.1.0
         return OpenSSL(None, None)
-    words = library.OpenSSL_version(0).decode("ascii", "replace").split()
-    return OpenSSL(words[1] if len(words) > 1 else None, library)
+    parts = library.OpenSSL_version(0).decode("ascii", "replace").split()
+    return OpenSSL(parts[1] if len(parts) > 1 else None, library)

@@ -38,7 +38,7 @@ _COMMANDS = {
     "minprotocol": "oldest",
 }
 _NO_WEAK_HASH = "(?i)^(?!.*(?:sha1|sha224|md5))"
-# Settings that only take something away from what OpenSSL does by itself. Where the policy says nothing of them, they
+# Settings that only take something away from what OpenSSL does by itself. Where the policy does not set them, they
 # stay.
 _STRICT = {
     "sslsessiontickets": "(?i)^off$",
@@ -125,12 +125,12 @@ def settings(server: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[str
     for level in levels:
         directives = list(_webserver_model.direct(level))
         if server == "nginx" and any(item.key in _CONF_KEYS for item in directives):
-            # All of a kind that a level says itself takes the place of what is said around it.
+            # Everything of a kind that a level sets itself replaces what is set around it.
             found = {item: entry for item, entry in found.items() if entry[1].key not in _CONF_KEYS}
         for directive in directives:
-            said = setting(server, directive)
-            if said is not None:
-                found[said[0]] = said[1], directive
+            found_item = setting(server, directive)
+            if found_item is not None:
+                found[found_item[0]] = found_item[1], directive
     oldest = found.pop("oldest", None)
     if oldest and oldest[0]:
         allowed = found.get("protocols", (_stronger.PROTOCOLS, oldest[1]))[0]
@@ -141,7 +141,7 @@ def settings(server: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[str
 
 
 def command(directive: Directive) -> str:
-    """What a directive is told apart by from others of its kind: its name, or the command that it hands to OpenSSL."""
+    """What distinguishes a directive from others of its kind: its name, or the command that it hands to OpenSSL."""
     return directive.args[0].lower() if directive.key in _CONF_KEYS and directive.args else directive.key
 
 
@@ -165,7 +165,7 @@ class _Header(t.NamedTuple):
 
 
 def _apache_header(directive: Directive) -> _Header | None:
-    """What a Header directive says."""
+    """What a Header directive sets."""
     words = [word.lower() for word in directive.args]
     always = words[:1] == ["always"]
     args = directive.args[1 if words[:1] in (["always"], ["onsuccess"]) else 0 :]
@@ -190,7 +190,7 @@ def is_plain(directive: Directive) -> bool:
 
 def apache_sends(name: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[bool, tuple[str, Directive]]:
     """A header after the directives of several levels, one after the other: what is always sent (True), and what is
-    sent with good responses (False), each with who says it."""
+    sent with good responses (False), each with the directive that sets it."""
     tables: dict[bool, tuple[str, Directive]] = {}
     for level in levels:
         for directive in _webserver_model.direct(level, "header"):
@@ -218,7 +218,7 @@ def hsts_values(server: str, directive: Directive) -> list[str]:
 def nginx_hsts(levels: t.Sequence[t.Sequence[Directive]], merges: bool) -> list[tuple[str, Directive]]:
     """What nginx sends from the innermost level, which stands last: its own add_header lines, else those around it.
 
-    merges: whether it was told to take both.
+    merges: whether it is configured to take both.
     """
     found: list[tuple[str, Directive]] = []
     inherits = True

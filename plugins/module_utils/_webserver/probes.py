@@ -4,9 +4,9 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""What a web server is to be asked, and whether a later answer is worse than an earlier one.
+"""The requests to a web server, and whether a later response is worse than an earlier one.
 
-Targets and answers are those of C(_webserver.client).
+Targets and responses are those of C(_webserver.client).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client
 def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
     """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
 
-    vhosts: C(_webserver.model.Vhost) objects. A wildcard name is asked for by a name that it covers; a regular
-    expression cannot be asked for. C(outside) says whether other hosts can reach it, which they cannot on the loopback;
+    vhosts: C(_webserver.model.Vhost) objects. A wildcard name is requested by a name that it covers; a regular
+    expression is left out. C(outside): whether other hosts can reach it, which they cannot on the loopback;
     C(block) is the place of the virtual host, which may have several addresses.
     """
-    asked: dict[tuple[str, int, str | None], Target] = {}
+    targets: dict[tuple[str, int, str | None], Target] = {}
     for vhost in vhosts:
         address = connect_address(vhost.address)
         if not vhost.tls or not vhost.port or address is None:
             continue
         names: list[str | None] = [None]
-        names.extend(_asked_name(name) for name in vhost.names)
+        names.extend(_sni_for(name) for name in vhost.names)
         for name in names:
             if name == "":
                 continue
@@ -43,9 +43,9 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
                 "path": "/",
                 "block": (vhost.file, vhost.line),
             }
-            target = asked.setdefault(where, new)
+            target = targets.setdefault(where, new)
             target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
-    return list(asked.values())
+    return list(targets.values())
 
 
 def connect_address(address: str) -> str | None:
@@ -72,7 +72,7 @@ def is_loopback(address: str) -> bool:
 def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, int]]) -> None:
     """Note of the targets which of them others cannot reach: the server listens for them on the loopback only.
 
-    A virtual host for every address does not say so itself. listening: (address, port); none of a port: not known.
+    A virtual host for every address does not show that itself. listening: (address, port); none of a port: not known.
     """
     for target in targets:
         addresses = [address for address, port in listening if port == target["port"]]
@@ -80,7 +80,7 @@ def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, 
             target["outside"] = False
 
 
-def _asked_name(name: str) -> str:
+def _sni_for(name: str) -> str:
     name = name.lower().rstrip(".")
     if name.startswith("*."):
         name = "probe" + name[1:]
@@ -89,7 +89,7 @@ def _asked_name(name: str) -> str:
     return name if re.match(r"^[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?$", name) and name != "_" else ""
 
 
-# --- probes: what the user wants asked -------------------------------------------------------------------------------
+# --- probes: the requests that the options describe -------------------------------------------------------------------
 
 
 def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[Target]:
@@ -118,14 +118,13 @@ def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[
         place = (endpoint["address"], endpoint["port"])
         known = places.get(place)
         if known is None or (name is None and endpoint["server_name"] and not known["server_name"]):
-            asked: Target = {
+            places[place] = {
                 **request,
                 "address": place[0],
                 "port": place[1],
                 "server_name": name or endpoint["server_name"],
                 "block": None,
             }
-            places[place] = asked
         if endpoint["server_name"] == places[place]["server_name"]:
             places[place]["block"] = endpoint["block"]
     blocks = set()
@@ -137,7 +136,7 @@ def targets_for(probe: dict[str, t.Any], endpoints: t.Sequence[Target]) -> list[
 
 
 def unmet(expected: dict[str, t.Any] | None, response: Response) -> str | None:
-    """Why an answer is not what a probe expects, or None.
+    """Why a response is not what a probe expects, or None.
 
     expected: C(status), a list of status codes; C(headers), header name to a regular expression that its value matches
     as a whole, each header present exactly once.
@@ -158,20 +157,20 @@ def unmet(expected: dict[str, t.Any] | None, response: Response) -> str | None:
     return None
 
 
-# An Answer, or one of web_config's probes with its C(headers).
-Answered = t.Mapping[str, t.Any]
+# A Response, or one of web_config's probes with its C(headers).
+Responded = t.Mapping[str, t.Any]
 
 
-def worse(before: Answered, after: Answered, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
-    """Why a later answer is worse than the earlier one to the same question, or None.
+def worse(before: Responded, after: Responded, strict: bool = True, keep: t.Iterable[str] = ()) -> str | None:
+    """Why a later response is worse than the earlier one to the same request, or None.
 
     Not strict: only failures count. That is for plain connections, where a redirect to HTTPS or a refusal is what
-    hardening is for, and for root pages, which may come to lead elsewhere. keep: headers that nobody may touch.
+    hardening is for, and for root pages, which may come to lead elsewhere. keep: headers that have to stay as they are.
     """
     if not before["ok"]:
         return None
     if not after["ok"]:
-        return "answered {} before, now: {}".format(before["status"], after["error"])
+        return "status {} before, now: {}".format(before["status"], after["error"])
     was, is_now = before["status"], after["status"]
     changed = f"status {was} before, {is_now} now"
     if is_now >= 500 and is_now // 100 != was // 100:
@@ -181,7 +180,7 @@ def worse(before: Answered, after: Answered, strict: bool = True, keep: t.Iterab
     if is_now == 413 and was != 413:
         return f"{changed}: a request body of this size came through before"
     if 100 in (was, is_now):
-        return None  # the server would have taken the body; who answered without reading it took it as well
+        return None  # the server would have taken the body; a response without reading it means the same
     if (was in (401, 403) and is_now != was) or (was // 100 == 2 and is_now // 100 != 2):
         return changed
     if was // 100 == 3 and (is_now // 100 != 3 or not _same_goal(before["location"], after["location"])):
@@ -191,7 +190,7 @@ def worse(before: Answered, after: Answered, strict: bool = True, keep: t.Iterab
 
 Headers = t.Dict[str, t.List[str]]
 
-# A client that got one of these needs it: credentials are asked for, ActiveSync versions negotiated.
+# A client that got one of these needs it: they request credentials, or negotiate ActiveSync versions.
 REQUIRED_HEADERS = (
     "www-authenticate",
     "ms-server-activesync",
@@ -200,7 +199,7 @@ REQUIRED_HEADERS = (
     "strict-transport-security",
 )
 
-# Who may read an answer from another site. Less breaks clients, more gives mails away.
+# Which other sites may read a response. Fewer break clients, more reveal mails.
 _CORS = "access-control-allow-"
 
 # What browsers take no notice of, or the strictest of, when it comes twice.
@@ -236,7 +235,7 @@ def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | No
 
 
 def _lasting(values: list[str] | None) -> list[str]:
-    """The values without what is new in each answer."""
+    """The values without what is new in each response."""
     return [re.sub(r"nonce-[^']*'|(?:nonce|opaque)=\"[^\"]*\"", "nonce", value) for value in values or ()]
 
 
@@ -245,7 +244,7 @@ def _shown(values: list[str] | None) -> str:
 
 
 def _forbids_frames(headers: Headers) -> bool:
-    """Whether browsers show the answer in no frame at all, not even in one of the same site."""
+    """Whether browsers show the response in no frame at all, not even in one of the same site."""
     if any(re.search(r"frame-ancestors\s+'none'", value) for value in headers.get("content-security-policy", ())):
         return True
     options = {part.strip().upper() for value in headers.get("x-frame-options", ()) for part in value.split(",")}
@@ -253,7 +252,7 @@ def _forbids_frames(headers: Headers) -> bool:
 
 
 def _cookies(lines: list[str]) -> dict[str, dict[str, str]]:
-    """The cookies of an answer: by name their attributes in lower case."""
+    """The cookies of a response: by name their attributes in lower case."""
     found = {}
     for line in lines:
         name, *attributes = line.split(";")
@@ -273,14 +272,14 @@ def _worse_cookies(before: list[str], after: list[str]) -> str | None:
                 return f"the cookie {name} lost its flag {flag}"
         for key in ("path", "domain", "samesite"):
             was, is_now = attributes.get(key), now[name].get(key)
-            # Lax is what browsers take anyway where nothing is said.
+            # Lax is the default of browsers.
             if was != is_now and not (key == "samesite" and {was, is_now} == {None, "lax"}):
                 return f"the cookie {name} had {key} {was}, now {is_now}"
     return None
 
 
 def _same_goal(before: str | None, after: str | None) -> bool:
-    """The same place, whether by HTTP or HTTPS. Of a query the names count: a sign-in has new values in each answer."""
+    """The same place, by HTTP or HTTPS. Of a query the names count: a sign-in has new values in each response."""
     return _goal(before) == _goal(after)
 
 

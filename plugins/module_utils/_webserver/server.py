@@ -10,7 +10,7 @@ Any user can start the server's program, with an environment, a command line and
 process counts as the server only if it is root's, or what systemd names as the main process of the server's unit. What
 root runs to test a configuration is started by the layout's path, with the environment that the unit gives, never that
 of a process; of a command line only what Apache's manual knows is used, and only of a process of root's. One that root
-has started by hand counts too: whoever can do that needs no help to run anything as root.
+has started by hand counts too: a user who can do that needs no help to run anything as root.
 
 Both servers are reloaded with the signal that their manuals give for it, sent to the main process: SIGUSR1 (graceful)
 for Apache httpd (stopping.html), SIGHUP for nginx (control.html). Neither closes a connection that is in use.
@@ -45,13 +45,13 @@ MANAGER_VARIABLES = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAME
 
 # The options of Apache httpd's command line as getopt(3) takes them; its manual, programs/httpd.html, lists them.
 _APACHE_OPTIONS = "C:c:D:d:E:e:f:hk:LlMn:R:SstTvVwX?"
-# Those that shape the configuration, and the names that only say how the process itself runs.
+# Those that shape the configuration, and the names that only decide how the process itself runs.
 _SHAPING = ("-C", "-c", "-D", "-d", "-f")
 _RUN_MODES = ("FOREGROUND", "NO_DETACH", "ONE_PROCESS", "DEBUG")
 
 _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFiles")
-# A quoted or a plain word of a list that systemctl(1) shows, and the escapes in it.
-_SHOWN_WORD = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+# A quoted or a plain item of a list that systemctl(1) shows, and the escapes in it.
+_SHOWN_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
@@ -160,7 +160,7 @@ def _processes() -> t.Iterator[tuple[int, str, int]]:
 
 
 class ServerError(Exception):
-    """The running server cannot be asked what its configuration is; the text says why, and what to do."""
+    """The configuration of the running server cannot be found out; the message has the reason and the remedy."""
 
 
 def shaping(line: t.Sequence[str], binary: str) -> list[str]:
@@ -175,7 +175,7 @@ def shaping(line: t.Sequence[str], binary: str) -> list[str]:
             "options of Apache's manual only"
         ) from error
     kept = [pair for pair in options if pair[0] in _SHAPING and pair[1] not in _RUN_MODES]
-    return [word for pair in kept for word in pair]
+    return [argument for pair in kept for argument in pair]
 
 
 class Server:
@@ -201,7 +201,7 @@ class Server:
         return program in (self._binary, self._binary + " (deleted)")
 
     def _of_binary(self) -> dict[int, int]:
-        """The processes of the binary, whoever runs them: parents by pid."""
+        """The processes of the binary, of any user: parents by pid."""
         found = {}
         for pid, name, parent in _processes():
             try:
@@ -248,8 +248,8 @@ class Server:
         return min(mains) if mains else None
 
     def _managed_pid(self) -> int | None:
-        answer = self._systemctl("show", "--property=MainPID", "--value")
-        return int(answer) if answer and answer.isdigit() else None
+        output = self._systemctl("show", "--property=MainPID", "--value")
+        return int(output) if output and output.isdigit() else None
 
     def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
         return _output(self._start_systemctl(*arguments), timeout)
@@ -311,17 +311,17 @@ class Server:
         return arguments
 
     def _command_line(self, pid: int) -> tuple[list[str], bool]:
-        """The words after the program, and whether the process is root's. Raises OSError if it no longer is the server.
+        """The arguments after the program, and whether the process is root's. Raises OSError if it is another one now.
 
         A process can become another program and another user's, so it is observed before and after. What remains is
         one that does both, there and back, between these system calls, which needs the help of a program of root's.
         """
         with _process.folder_of(pid) as folder:
             before = _process.observe(folder)
-            words = [os.fsdecode(word) for word in _process.read_in(folder, "cmdline").split(b"\0")[1:-1]]
+            arguments = [os.fsdecode(part) for part in _process.read_in(folder, "cmdline").split(b"\0")[1:-1]]
             if _process.observe(folder) != before or not self._is_of_binary(before.program, before.name):
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
-            return words, before.is_roots
+            return arguments, before.is_roots
 
     def prepare(self) -> None:
         """Request the unit's environment from systemd, which responds while this process does something else."""
@@ -342,7 +342,7 @@ class Server:
         for line in shown.splitlines():
             kind, _equals, value = line.partition("=")
             if kind == "Environment":
-                pairs = (word.partition("=") for word in _shown_words(value))
+                pairs = (item.partition("=") for item in _shown_items(value))
                 environment.update({name: text for name, _found, text in pairs})
             elif kind == "EnvironmentFiles":
                 for path in sorted(glob.glob(value.rpartition(" (ignore_errors=")[0])):
@@ -358,14 +358,14 @@ class Server:
         return line
 
     def check(self) -> tuple[bool, str]:
-        """The server's own test of the configuration that lies there, and its words."""
-        return self._ask(*CHECK_ARGUMENTS[self.layout.server])
+        """The server's own test of the configuration on the disk, and its output."""
+        return self._run(*CHECK_ARGUMENTS[self.layout.server])
 
     def dump_vhosts(self) -> tuple[bool, str]:
         """Apache's own list of its virtual hosts. Not a whole test: modules that check at the end do not."""
-        return self._ask("-t", "-D", "DUMP_VHOSTS")
+        return self._run("-t", "-D", "DUMP_VHOSTS")
 
-    def _ask(self, *arguments: str) -> tuple[bool, str]:
+    def _run(self, *arguments: str) -> tuple[bool, str]:
         try:
             done = subprocess.run(
                 self.command(*self.arguments(), *arguments),
@@ -419,7 +419,7 @@ class Server:
         return self.main_pid() is None
 
     def was_stopped(self) -> bool:
-        """Whether the service manager stopped the server because an administrator said so; False where it is not known.
+        """Whether the service manager stopped the server for an administrator; False where it is not known.
 
         One that ended by itself at a bad configuration has failed. One that was never started since the boot was not
         stopped.
@@ -432,7 +432,7 @@ class Server:
     def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
         """Have the running server read its configuration, and wait until its workers run with it.
 
-        logs: error logs, read for the server's words when it refuses. Returns (True, "") or (False, words).
+        logs: error logs, read for the server's message when it refuses. Returns (True, "") or (False, message).
         """
         main = self.main_pid()
         old = self.workers(main)
@@ -454,9 +454,9 @@ class Server:
                 return False, self.ended(0)
             workers = self.workers(main)
             if not workers - old:
-                words = _since(positions)
-                if "[emerg]" in words and not _is_still_binding(words):
-                    return False, words
+                output = _since(positions)
+                if "[emerg]" in output and not _is_still_binding(output):
+                    return False, output
                 continue
             listening = _listening(workers & old)
             if not listening:
@@ -472,7 +472,7 @@ class Server:
         return (True, "") if progress else (False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
 
     def ended(self, patience: float) -> str:
-        """What the server said if it has ended since the last reload, or ends within so many seconds; else nothing.
+        """What the server logged if it has ended since the last reload, or ends within so many seconds; else nothing.
 
         A busy Apache can start one more old worker, which looks like a new one, before it finds the new configuration
         to be no good and ends.
@@ -492,42 +492,42 @@ def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIME
     if process is None:
         return None
     try:
-        words = process.communicate(timeout=timeout)[0]
+        output = process.communicate(timeout=timeout)[0]
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
         return None
-    return words.decode("utf-8", "replace").strip() if process.returncode == 0 else None
+    return output.decode("utf-8", "replace").strip() if process.returncode == 0 else None
 
 
-def _shown_words(text: str) -> list[str]:
-    """The words of a list as systemctl shows it."""
+def _shown_items(text: str) -> list[str]:
+    """The items of a list as systemctl shows it."""
     return [
         re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape.group(1), escape.group(1)), quoted) if quoted else plain
-        for quoted, plain in _SHOWN_WORD.findall(text)
+        for quoted, plain in _SHOWN_ITEM.findall(text)
     ]
 
 
-def _is_still_binding(words: str) -> bool:
+def _is_still_binding(output: str) -> bool:
     """Whether nginx tries once more to listen on a port that is taken, as it does five times in two seconds.
 
     It must not be left at that: if the port is given up meanwhile, it runs with a configuration that was taken back.
     """
-    refused = [line for line in words.splitlines() if "[emerg]" in line]
+    refused = [line for line in output.splitlines() if "[emerg]" in line]
     return all("bind() to" in line and f"({errno.EADDRINUSE}:" in line for line in refused)
 
 
 def _since(positions: dict[str, int]) -> str:
     """What was added to the logs since."""
-    words = []
+    texts = []
     for path, position in positions.items():
         try:
             with open(path, "rb") as log:
                 log.seek(position)
-                words.append(log.read(1 << 16).decode("utf-8", "replace"))
+                texts.append(log.read(1 << 16).decode("utf-8", "replace"))
         except OSError:
             continue
-    return "\n".join(words).strip()
+    return "\n".join(texts).strip()
 
 
 def error_logs(layout: Layout, config: _webserver_model.Config | None) -> list[str]:

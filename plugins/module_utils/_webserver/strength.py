@@ -7,7 +7,7 @@
 
 """Whether a change weakens what a server sends and speaks, as its responses and grades before and after show it.
 
-C(_webserver.adopt) keeps what is stronger than the policy where a configuration says so. This sees what else there is:
+C(_webserver.adopt) keeps what is stronger than the policy where a configuration sets it. This sees what else there is:
 values that only a response shows, and whatever was overlooked. What the policy itself sends so far may become weaker,
 since that is a change of its options; what else does stops the change, unless I(replace_stronger) allows it. Either is
 named.
@@ -115,8 +115,8 @@ class Strength:
     def _judge(self, target: t.Mapping[str, t.Any], group: str, what: str, was: str, now: str) -> str | None:
         if was not in self.deployed[group] and group not in self.replaces:
             return (
-                f"{what}: {was!r} before, {now or 'none'!r} now, which is weaker; if that is wanted, name {group!r} in "
-                "frontend_replace_stronger (policy.replace_stronger)"
+                f"{what}: {was!r} before, {now or 'none'!r} now, which is weaker; if that is intended, name "
+                f"{group!r} in frontend_replace_stronger (policy.replace_stronger)"
             )
         entry: WeakenedInfo = {
             "address": target["address"],
@@ -133,7 +133,7 @@ class Strength:
         return None
 
     def note(self, target: Target, response: Response) -> None:
-        """Note the headers of a response that are stronger than what the policy says for its path."""
+        """Note the headers of a response that are stronger than what the policy sets for its path."""
         for name, value in (target.get("policy") or {}).items():
             for own in response["headers"].get(name.lower(), [])[:1]:
                 stays = _stronger.stronger(name, value)

@@ -23,7 +23,7 @@ HSTS, TLS, HEADERS = GROUPS = ("hsts", "tls", "headers")
 
 # --- Strict-Transport-Security (RFC 6797) ----------------------------------------------------------------------------
 
-# Half a year, as the SSL Labs rating guide has it. Whoever rolls HSTS out begins with minutes or weeks, and to make a
+# Half a year, as the SSL Labs rating guide has it. A rollout of HSTS begins with minutes or weeks, and to make a
 # year of these would lock out names below that have no TLS yet.
 LASTING = 15552000
 # A greater number of seconds counts as this one (RFC 9111, section 1.2.2).
@@ -38,7 +38,7 @@ _DIRECTIVE = re.compile(
 
 
 class Hsts(t.NamedTuple):
-    """What a browser understands of the header. max_age 0 says that there is no such policy."""
+    """What a browser understands of the header. max_age 0 means that there is no such policy."""
 
     max_age: int = 0
     subdomains: bool = False
@@ -88,7 +88,7 @@ def hsts(policy: str, own: str) -> str:
 
 # From old to new, by the collection's names.
 PROTOCOLS = ("SSLv2", "SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3")
-# What OpenSSL offers of TLS 1.3 when it is told nothing.
+# What OpenSSL offers of TLS 1.3 by default.
 CIPHERSUITES = ("TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_GCM_SHA256")
 _POST_QUANTUM = re.compile("(?i)mlkem")
 _GROUP_ALIASES = {"p-256": "prime256v1", "secp256r1": "prime256v1", "p-384": "secp384r1", "p-521": "secp521r1"}
@@ -112,9 +112,9 @@ def suites(policy: Names, own: Names) -> Names:
 
 def groups(policy: Names, own: Names) -> Names:
     """The own groups, where the policy allows all of them and more, but none that is post-quantum."""
-    wanted, have = ({_GROUP_ALIASES.get(name.lower(), name.lower()) for name in names} for names in (policy, own))
-    quantum = {name for name in wanted if _POST_QUANTUM.search(name)}
-    return own if quantum <= have < wanted else policy
+    needed, have = ({_GROUP_ALIASES.get(name.lower(), name.lower()) for name in names} for names in (policy, own))
+    quantum = {name for name in needed if _POST_QUANTUM.search(name)}
+    return own if quantum <= have < needed else policy
 
 
 @functools.lru_cache(maxsize=None)
@@ -131,7 +131,7 @@ def suites_of(text: str) -> tuple[str, ...]:
 
 # --- headers of single paths -----------------------------------------------------------------------------------------
 
-# Values from weak to strong. By Referrer-Policy: how much of an address another site is told.
+# Values from weak to strong. By Referrer-Policy: how much of an address another site gets.
 _ORDERS = {
     "x-frame-options": ("sameorigin", "deny"),
     "referrer-policy": (
@@ -145,9 +145,9 @@ _ORDERS = {
         "no-referrer",
     ),
 }
-# Values that browsers take together when both are sent in one header, the policy's last; as patterns of what they can
-# make sense of. Of Content-Security-Policy they enforce each. Of Permissions-Policy the last word on a feature counts,
-# so that what else the own one refuses goes on to be refused; one that is malformed would void all of it.
+# Values that browsers combine when both are sent in one header, the policy's last; as patterns of what they understand.
+# Of Content-Security-Policy they enforce each. Of Permissions-Policy the last entry for a feature counts, so what else
+# the own one refuses is still refused; one that is malformed would void all of it.
 _TOGETHER = {
     "content-security-policy": r"^.+$",
     "permissions-policy": r"^(?:[a-z*][a-z0-9_.*-]*=(?:[*]|self|[(][^()]*[)])[ \t]*(?:,[ \t]*|$))+$",

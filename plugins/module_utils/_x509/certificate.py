@@ -28,7 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors impo
 _BOOLEAN, _INTEGER, _BITS, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x02, 0x03, 0x04, 0x06, 0x30, 0x31
 _UTC_TIME, _GENERALIZED_TIME = 0x17, 0x18
 
-# Signature algorithms: name, and the digest that the rules look at.
+# Signature algorithms: name, and the digest that the rules check.
 SIGNATURES = {
     "1.2.840.113549.1.1.2": ("md2WithRSAEncryption", "md2"),
     "1.2.840.113549.1.1.3": ("md4WithRSAEncryption", "md4"),
@@ -62,7 +62,7 @@ _DIGESTS = {
 }
 _RSA_KEYS = ("1.2.840.113549.1.1.1", "1.2.840.113549.1.1.10")
 _EC_KEY, _DSA_KEY = "1.2.840.10045.2.1", "1.2.840.10040.4.1"
-# Keys whose algorithm says it all: type and bits.
+# Keys whose algorithm decides everything: type and bits.
 _FIXED_KEYS = {
     "1.3.101.112": ("Ed25519", 256),
     "1.3.101.113": ("Ed448", 456),
@@ -288,7 +288,7 @@ class Certificate(t.NamedTuple):
         return self.subject_der == self.issuer_der and self.authority_key_id in (None, self.subject_key_id)
 
     def issued(self, other: Certificate) -> bool:
-        """Whether names and key identifiers say that this one issued the other."""
+        """Whether by names and key identifiers this one issued the other."""
         if self.subject_der != other.issuer_der:
             return False
         return None in (self.subject_key_id, other.authority_key_id) or self.subject_key_id == other.authority_key_id
@@ -307,7 +307,7 @@ def _key(spki: Node) -> Key:
     if oid == _EC_KEY:
         curve = algorithm.node()
         if curve.tag != _OID:
-            # Explicit parameters: the point tells the size of the field.
+            # Explicit parameters: the size of the field is that of the point.
             return Key("EC", max(len(bits) - 1, 0) * 4, "explicit")
         named = read_oid(curve.body)
         name, size = CURVES.get(named, (named, max(len(bits) - 1, 0) * 4))
@@ -456,10 +456,10 @@ def matches(certificate: Certificate, name: str) -> bool:
         return str(ipaddress.ip_address(name)) in certificate.addresses
     except ValueError:
         pass
-    wanted = ascii_name(name).lower()
-    label, _dot, parent = wanted.partition(".")
+    host = ascii_name(name).lower()
+    label, _dot, parent = host.partition(".")
     for pattern in (text.lower() for text in certificate.dns_names):
-        if pattern == wanted or (pattern.startswith("*.") and label and "." in parent and pattern[2:] == parent):
+        if pattern == host or (pattern.startswith("*.") and label and "." in parent and pattern[2:] == parent):
             return True
     return False
 

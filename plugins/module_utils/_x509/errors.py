@@ -10,4 +10,4 @@ from __future__ import annotations
 
 
 class ParseError(ValueError):
-    """The bytes are not what they should be. The text says what was expected."""
+    """The bytes are not what they should be. The message has what was expected."""

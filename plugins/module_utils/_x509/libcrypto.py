@@ -150,7 +150,7 @@ class Store:
     def verify(self, leaf: bytes, others: t.Sequence[bytes]) -> Verdict:
         """Verify a server's certificate, with others that may be needed on the way up.
 
-        What keys and digests are worth is for the grade to judge; here only the chain counts.
+        The strength of keys and digests is for the grade to judge; here only the chain counts.
         """
         with _cleaning() as stack:
             pile = LIBRARY.OPENSSL_sk_new_null()
