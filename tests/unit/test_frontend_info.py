@@ -69,9 +69,9 @@ class Host:
         }
         questions = {
             name: tuple(places[name] + words for words in several)
-            for name, several in _webserver_info._QUESTIONS.items()
+            for name, several in _webserver_info._TEST_ARGUMENTS.items()
         }
-        monkeypatch.setattr(_webserver_info, "_QUESTIONS", questions)
+        monkeypatch.setattr(_webserver_info, "_TEST_ARGUMENTS", questions)
 
     def add(self, server: str, text: str) -> Host:
         head = {

@@ -259,8 +259,8 @@ def choose(servers: t.Sequence[str], *rules: t.Callable[[str], bool]) -> str:
             servers = [server for server in servers if holds(server)] or servers
     if len(servers) > 1:
         raise Ambiguous(
-            "frontend_server: auto cannot choose between {}: whether a server runs and serves TLS decides, and does not "
-            "distinguish them; set frontend_server to one of them, or the option server where a module is called "
+            "frontend_server: auto cannot choose between {}: whether a server runs and serves TLS decides, and that is "
+            "the same for them; set frontend_server to one of them, or the option server where a module is called "
             "directly".format(" and ".join(servers))
         )
     return servers[0]
