@@ -655,7 +655,7 @@ def test_dates_of_release_files(text, date):
         ("dpkg-query", "echo 'no such folder' >&2; exit 2", "no such folder"),
         ("apt-cache", "exit 0", "apt-cache knows nothing about base, old, tls, web"),
         ("apt-cache", "kill -9 $$", "ended with status -9"),
-        ("apt-config", "exit 0", "apt-config does not say"),
+        ("apt-config", "exit 0", "apt-config does not show"),
         (
             "apt-get",
             "printf 'Filename: /x\\nMetaKey: y\\nDescription: d\\nRepo-URI: u\\nRelease: r\\n'",
@@ -697,7 +697,7 @@ def test_a_program_that_does_not_end_is_ended_with_its_children(tmp_path):
     script.chmod(0o755)
     started = time.monotonic()
     outcome = Host(environment={"PATH": f"{tmp_path}:{os.environ['PATH']}"}).run(str(script), timeout=0.5)
-    assert outcome.complaint.endswith("no answer within 0.5 seconds")
+    assert outcome.complaint.endswith("no result within 0.5 seconds")
     assert time.monotonic() - started < 20
     # A child of a program that was ended ends at its next turn on the processor, and may then wait to be reaped.
     state = pathlib.Path(f"/proc/{child.read_text().strip()}/stat")

@@ -262,7 +262,7 @@ def test_a_broken_configuration_is_an_error(bed):
 def test_a_dnf_that_does_not_answer_is_busy(bed):
     bed.repository("base", OFFERED, ADVISORY)
     reading = read(bed, patience=0.01)
-    assert "no answer within" in found(reading, "updates.busy")["evidence"]
+    assert "no result within" in found(reading, "updates.busy")["evidence"]
     assert counts(reading) == (None, None, None)
 
 

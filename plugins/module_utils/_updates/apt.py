@@ -5,7 +5,7 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Pending updates on hosts with apt, by what its command line says.
+"""Pending updates on hosts with apt, by the output of its command line.
 
 C(apt-cache policy) lists every version of a package with the sources that have it, newest first, so nothing depends on
 what apt would choose: holds and pins hide nothing. It is two to three times faster than python3-apt opens the cache,
@@ -93,7 +93,7 @@ class Installed(t.NamedTuple):
 
 
 class Target(t.NamedTuple):
-    """A list of packages that the sources ask for: as C(apt-cache policy) names it, its source, and where it is.
+    """A list of packages that the sources name: as C(apt-cache policy) names it, its source, and where it is.
 
     `release` is the beginning of the path of the source's InRelease or Release file, and `key` the list's name in it.
     """
@@ -131,8 +131,8 @@ def read(
         place = _place(host)
         packages = _installed(host, place, patience)
         reading.findings += _broken(place, packages)
-        with _cache(place) as words:
-            targets = _targets(host, words, place)
+        with _cache(place) as arguments:
+            targets = _targets(host, arguments, place)
             sources = _sources(targets)
             checked = now if refresh and not complaints else _stamp(place)
             unclear = _blame(complaints, sources.values())
@@ -142,10 +142,10 @@ def read(
             if not packages:
                 raise Refused("dpkg lists no installed package")
             names = [package.name for package in packages]
-            said = _ask(host, "apt-cache", *words, "policy", "--", *names)
-            policies = _policies(said, place, names)
+            output = _output_of(host, "apt-cache", *arguments, "policy", "--", *names)
+            policies = _policies(output, place, names)
             origins = {target.description: sources[target.release].fields["Origin"] for target in targets}
-            reading.lists = Lists(said, {name: origin for name, origin in origins.items() if origin})
+            reading.lists = Lists(output, {name: origin for name, origin in origins.items() if origin})
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
     by_list = {target.description: sources[target.release] for target in targets}
@@ -161,7 +161,7 @@ def read(
 
 
 def fetch(host: Host, patience: float = PATIENCE) -> list[str]:
-    """Fetch the lists of all sources; what failed, in apt's own words. Waits for the lists' lock up to `patience`."""
+    """Fetch the lists of all sources; what failed, as apt reports it. Waits for the lists' lock up to `patience`."""
     deadline = time.monotonic() + patience
     while True:
         # Without this mode apt-get takes a network that is not there for a success.
@@ -169,7 +169,7 @@ def fetch(host: Host, patience: float = PATIENCE) -> list[str]:
         if not (outcome.code and _LOCKED in outcome.stderr and time.monotonic() < deadline):
             break
         time.sleep(1)
-    # Releases before Debian 12 do not know the mode: they only warn, and say in the warning what happened.
+    # Releases before Debian 12 do not know the mode: they only warn, and the warning has what happened.
     complaints = [
         public(line[3:].strip())
         for line in outcome.stderr.splitlines()
@@ -195,9 +195,9 @@ def _blame(complaints: list[str], sources: t.Iterable[Source]) -> list[str]:
     return unclear
 
 
-def _ask(host: Host, program: str, *words: str) -> str:
-    """What a program says; raises Refused."""
-    outcome = host.run(program, *words)
+def _output_of(host: Host, program: str, *arguments: str) -> str:
+    """A program's output; raises Refused."""
+    outcome = host.run(program, *arguments)
     if outcome.code:
         raise Refused(public(outcome.complaint))
     return outcome.stdout
@@ -205,10 +205,10 @@ def _ask(host: Host, program: str, *words: str) -> str:
 
 def _place(host: Host) -> Place:
     names = ("Dir::State/d", "Dir::State::status/f", "Dir::Cache::pkgcache", "APT::Architecture")
-    words = [word for pair in zip("abcd", names) for word in pair]
-    values = dict(re.findall(r"(?m)^([a-d])='(.*)'$", _ask(host, "apt-config", "shell", *words)))
+    arguments = [part for pair in zip("abcd", names) for part in pair]
+    values = dict(re.findall(r"(?m)^([a-d])='(.*)'$", _output_of(host, "apt-config", "shell", *arguments)))
     if len(values) < len(names):
-        raise Refused("apt-config does not say where apt keeps its files")
+        raise Refused("apt-config does not show where apt keeps its files")
     return Place(values["a"], values["b"], values["c"], values["d"])
 
 
@@ -222,10 +222,10 @@ def _cache(place: Place) -> t.Iterator[list[str]]:
         yield ["-o", f"Dir::Cache::pkgcache={folder}/pkgcache.bin"]
 
 
-def _targets(host: Host, words: list[str], place: Place) -> list[Target]:
-    """The lists of packages that the sources ask for, fetched or not."""
-    # What the release files say of a list would cost a second opening of the cache; they are read here.
-    text = _ask(host, "apt-get", *words, "indextargets", "--no-release-info", "Created-By: Packages")
+def _targets(host: Host, arguments: list[str], place: Place) -> list[Target]:
+    """The lists of packages that the sources name, fetched or not."""
+    # The release files' data on a list would cost a second opening of the cache; they are read here.
+    text = _output_of(host, "apt-get", *arguments, "indextargets", "--no-release-info", "Created-By: Packages")
     targets = []
     for paragraph in text.split("\n\n"):
         fields = dict(re.findall(r"(?m)^([\w-]+): (.*)$", paragraph))
@@ -259,7 +259,7 @@ def _file_name(address: str) -> str:
 
 
 def _sources(targets: list[Target]) -> dict[str, Source]:
-    """The sources by the beginning of their release file's path, with what that file says."""
+    """The sources by the beginning of their release file's path, with the fields of that file."""
     sources: dict[str, Source] = {}
     for target in targets:
         if target.release not in sources:
@@ -343,7 +343,7 @@ def _installed(host: Host, place: Place, patience: float) -> list[Installed]:
 def _status(host: Host, place: Place) -> list[Installed]:
     form = "${db:Status-Want}\\t${db:Status-Eflag}\\t${db:Status-Status}\\t${binary:Package}\\t${Version}\\n"
     packages = []
-    for line in _ask(host, "dpkg-query", "--show", "--showformat", form).splitlines():
+    for line in _output_of(host, "dpkg-query", "--show", "--showformat", form).splitlines():
         fields = line.split("\t")
         if len(fields) != 5:
             raise Refused(f"the output of dpkg-query is not understood: {line[:200]}")
@@ -360,14 +360,14 @@ def _status(host: Host, place: Place) -> list[Installed]:
 
 
 def _at_work(place: Place) -> int:
-    """The process that has a lock of dpkg's; 0 for none. Asking takes no lock."""
+    """The process that has a lock of dpkg's; 0 for none. The query takes no lock."""
     folder = os.path.dirname(place.status)
     for name in ("lock-frontend", "lock"):
         try:
             with open(os.path.join(folder, name), "rb") as handle:
-                asked = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+                request = struct.pack("hhqqi", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
                 kind, _whence, _start, _length, holder = struct.unpack(
-                    "hhqqi", fcntl.fcntl(handle, fcntl.F_GETLK, asked)
+                    "hhqqi", fcntl.fcntl(handle, fcntl.F_GETLK, request)
                 )
         except OSError:
             continue
@@ -388,12 +388,12 @@ def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
     return [finding("updates.packages.broken", MANAGER, ", ".join(evidence), COMMANDS.repair)] if evidence else []
 
 
-def _policies(said: str, place: Place, names: list[str]) -> dict[str, Policy]:
-    """What apt-cache said of each of the installed packages; raises Refused where it does not know one."""
+def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
+    """What apt-cache has printed of each of the installed packages; raises Refused where it does not know one."""
     policies: dict[str, Policy] = {}
     name, installed = "", False
     newer: list[tuple[str, list[str]]] = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         if line and not line.startswith(" "):
             name, installed, newer = line[:-1], False, []
             if name.endswith(f":{place.architecture}"):

@@ -7,7 +7,7 @@
 
 """Whether a host installs its security updates by itself: switched on, for all of them, and with success lately.
 
-Asked are unattended-upgrades, dnf-automatic of dnf 4 and dnf 5, transactional-update, os-update and YaST's online
+Supported are unattended-upgrades, dnf-automatic of dnf 4 and dnf 5, transactional-update, os-update and YaST's online
 update. What an administrator's own cron job does is not seen.
 """
 
@@ -47,7 +47,7 @@ _PATTERN_FIELDS = {
     **dict.fromkeys(("a", "suite", "archive"), "Suite"),
     **dict.fromkeys(("n", "codename"), "Codename"),
 }
-# Of dnf-automatic: those that install if their configuration says so, the one that always does, those that never do.
+# Of dnf-automatic: those that install if their configuration does, the one that always does, those that never do.
 _DNF_TIMERS = ("dnf-automatic.timer", "dnf5-automatic.timer")
 _DNF_INSTALLING = "dnf-automatic-install.timer"
 _DNF_SILENT = ("dnf-automatic-download.timer", "dnf-automatic-notifyonly.timer")
@@ -93,7 +93,7 @@ def _is_active(units: Units, name: str) -> bool:
 
 
 def _judge_timer(automatic: Automatic, units: Units, timer: str, now: datetime.datetime) -> None:
-    """Say whether the timer has triggered its service lately, and with success."""
+    """Report whether the timer has triggered its service lately, and with success."""
     text = units[timer].get("LastTriggerUSec", "")
     try:
         moment = datetime.datetime.strptime(text, "%a %Y-%m-%d %H:%M:%S UTC")
@@ -114,7 +114,7 @@ def _judge_timer(automatic: Automatic, units: Units, timer: str, now: datetime.d
 def apt(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
     """What the host has of automatic updates.
 
-    `reading` is what its package manager said before, and `release` has the fields of os-release.
+    `reading` is what its package manager has reported, and `release` has the fields of os-release.
     """
     if not host.has("unattended-upgrade"):
         return Automatic(
@@ -157,7 +157,7 @@ def _interval(options: t.Mapping[str, list[str]], name: str) -> datetime.timedel
 
 
 def _apt_on(host: Host, automatic: Automatic, options: t.Mapping[str, list[str]], interval: datetime.timedelta) -> bool:
-    """Is unattended-upgrades started regularly? Says why not."""
+    """Is unattended-upgrades started regularly? Returns why not."""
     automatic.fix = _ENABLE_UNATTENDED
     if options.get("apt::periodic::enable", ["1"])[-1] == "0":
         automatic.reason = "APT::Periodic::Enable is 0"
@@ -181,7 +181,7 @@ def _covers(
 ) -> bool | None:
     """Does unattended-upgrades install from all security sources, and leave no pending security update out?
 
-    Says why not. None where there is no such source.
+    Returns why not. None where there is no such source.
     """
     patterns = list(options.get("unattended-upgrade::origins-pattern", []))
     for text in options.get("unattended-upgrade::allowed-origins", []):
@@ -248,7 +248,7 @@ def _apt_runs(
     now: datetime.datetime,
     limit: datetime.timedelta,
 ) -> bool | None:
-    """Did unattended-upgrades run within the limit, and without an error since? Says when it did and why not.
+    """Did unattended-upgrades run within the limit, and without an error since? Returns when it did and why not.
 
     None where it had no time to run yet.
     """
@@ -294,13 +294,13 @@ def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) ->
             text = handle.read().decode("utf-8", "replace")
     except OSError:
         return ""
-    for moment, words in reversed(_LOG_ERROR.findall(text)):
+    for moment, message in reversed(_LOG_ERROR.findall(text)):
         try:
             # The log has the host's own time.
             seconds = datetime.datetime.strptime(moment, "%Y-%m-%d %H:%M:%S").timestamp()
         except (ValueError, OverflowError):
             continue
-        return f"{moment} {words}" if seconds > after else ""
+        return f"{moment} {message}" if seconds > after else ""
     return ""
 
 
@@ -312,7 +312,7 @@ def dnf(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetim
     timers = (_DNF_INSTALLING, *_DNF_TIMERS, *_DNF_SILENT)
     units = _units(host, *timers, *(timer.replace(".timer", ".service") for timer in timers))
     if units is None:
-        return Automatic(mechanism="dnf-automatic", reason="systemd does not say which timers run")
+        return Automatic(mechanism="dnf-automatic", reason="systemd does not show which timers run")
     if not any(timer in units for timer in timers):
         return Automatic(enabled=False, reason="dnf-automatic is not installed", fix=_INSTALL_DNF[reading.manager])
     automatic = Automatic(mechanism="dnf5-automatic" if "dnf5-automatic.timer" in units else "dnf-automatic")
@@ -333,7 +333,7 @@ def dnf(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetim
     automatic.covers_security = True
     if commands.get("upgrade_type", "default").strip() == "security" and not reading.updates.security_known:
         automatic.covers_security = False
-        automatic.reason = "upgrade_type is security, but the repositories do not say which updates are for security"
+        automatic.reason = "upgrade_type is security, but the repositories do not mark which updates are for security"
         automatic.fix = "sed -i 's/^upgrade_type.*/upgrade_type = default/' /etc/dnf/automatic.conf"
     return automatic
 
@@ -375,5 +375,5 @@ def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: date
         )
         return automatic
     if units is None:
-        return Automatic(reason="systemd does not say which timers run")
+        return Automatic(reason="systemd does not show which timers run")
     return Automatic(enabled=False, reason="neither a timer nor the online update's cron job is active")

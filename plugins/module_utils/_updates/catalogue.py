@@ -60,12 +60,12 @@ CATALOGUE = Catalogue(
             "Look after the updates of this host by other means.",
         ),
         "updates.error": Entry(
-            "unknown", "The package manager could not tell which updates are pending.", "Correct what it complains of."
+            "unknown", "The package manager could not list the pending updates.", "Correct the fault that it reports."
         ),
         "updates.busy": Entry(
             "unknown",
             "Packages are being installed right now, so what is pending was not found out.",
-            "Ask again when the program that is named has ended.",
+            "Check again when the program that is named has ended.",
         ),
         "updates.source.failed": Entry(
             "unknown",
@@ -93,7 +93,7 @@ CATALOGUE = Catalogue(
         ),
         "updates.metadata.unsigned": Entry(
             "warn",
-            "A package source is not signed: who controls the way to it controls the host.",
+            "A package source is not signed: an attacker who controls the way to it controls the host.",
             "Use a signed source, with its key named in Signed-By.",
         ),
         "updates.packages.broken": Entry(
@@ -123,7 +123,7 @@ CATALOGUE = Catalogue(
         "updates.restart.differs": Entry(
             "info",
             "Another tool names services to restart that run no file which was replaced.",
-            "Look at why it does.",
+            "Find out why.",
         ),
         "updates.restart.unknown": Entry(
             "unknown",

@@ -5,10 +5,10 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Pending updates on hosts with dnf 4 or dnf 5, by what its command line says.
+"""Pending updates on hosts with dnf 4 or dnf 5, by the output of its command line.
 
-Left alone, dnf passes over a repository that it cannot reach, takes one that says nothing of security for one without
-security updates, and hides what is locked or excluded. Here each is asked for, and read from the cache only (C(-C)).
+By default, dnf passes over a repository that it cannot reach, takes one without data on security for one without
+security updates, and hides what is locked or excluded. Here each is queried, and read from the cache only (C(-C)).
 """
 
 from __future__ import annotations
@@ -119,27 +119,27 @@ def read(
     return _updates_findings.conclude(reading, unread, _repomd.security_lack(reading, sources))
 
 
-def _run(host: Host, words: t.Sequence[str], patience: float, good: tuple[int, ...] = (0,)) -> tuple[int, str]:
-    """The exit status and what dnf says to a question that its cache can answer; raises Refused."""
-    outcome = host.run("dnf", "-q", "-C", *words, timeout=patience)
+def _run(host: Host, arguments: t.Sequence[str], patience: float, good: tuple[int, ...] = (0,)) -> tuple[int, str]:
+    """The exit status and the output of dnf for a query of its cache; raises Refused."""
+    outcome = host.run("dnf", "-q", "-C", *arguments, timeout=patience)
     if outcome.code == TIMED_OUT:
         raise Busy(f"{outcome.stderr}; another one may be at work")
     if outcome.code not in good:
-        raise Refused(_words(outcome.stderr) or outcome.complaint)
+        raise Refused(_message(outcome.stderr) or outcome.complaint)
     return outcome.code, outcome.stdout
 
 
-def _words(text: str) -> str:
-    """What dnf says of an error, in one line, without what it always says."""
+def _message(text: str) -> str:
+    """dnf's message about an error, in one line, without what it always prints."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not _UNKNOWN_PLUGIN.match(line)]
     errors = [line for line in lines if line.startswith("Error:")]
     return _updates_model.public("; ".join(errors or lines[-3:]))
 
 
 def _fetch(host: Host) -> str:
-    """Fetch the metadata of all repositories; what failed, in dnf's own words."""
+    """Fetch the metadata of all repositories; what failed, as dnf reports it."""
     outcome = host.run("dnf", "-q", "makecache", "--refresh", _STRICT, timeout=600)
-    return (_words(outcome.stderr) or outcome.complaint) if outcome.code else ""
+    return (_message(outcome.stderr) or outcome.complaint) if outcome.code else ""
 
 
 def _blame(complaint: str, sources: t.Mapping[str, Source]) -> str:
@@ -155,7 +155,7 @@ def _blame(complaint: str, sources: t.Mapping[str, Source]) -> str:
 def _sources(host: Host, variant: _Variant, patience: float) -> tuple[dict[str, Source], datetime.datetime | None]:
     """The enabled repositories by id, and when dnf last found the oldest of them current; raises Refused."""
     _code, text = _run(host, ["repolist"], patience)
-    # Plugins may say something before the header.
+    # Plugins may print something before the header.
     table = re.split(r"(?m)^repo id\b.*\n", text)[1:]
     names = [line.split()[0] for line in "".join(table).splitlines() if line.strip()]
     signed = _signed(host)
@@ -180,7 +180,7 @@ def _signed(host: Host) -> dict[str, bool]:
         try:
             parser.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError):
-            continue  # dnf itself says so
+            continue  # dnf itself reports it
     checked = {}
     for name in parser.sections():
         values = [
@@ -218,9 +218,9 @@ def _pending(host: Host, variant: _Variant, sources: t.Mapping[str, Source], pat
     ]
 
 
-def _check(host: Host, words: t.Sequence[str], patience: float) -> dict[tuple[str, str], tuple[str, str]]:
+def _check(host: Host, arguments: t.Sequence[str], patience: float) -> dict[tuple[str, str], tuple[str, str]]:
     """What check-update names: package and architecture to its new version and repository; raises Refused."""
-    code, text = _run(host, ["check-update", _STRICT, *words], patience, (0, _PENDING))
+    code, text = _run(host, ["check-update", _STRICT, *arguments], patience, (0, _PENDING))
     # What replaces a package under another name comes after the updates, and a long line is continued in the next one.
     text = re.split(r"(?mi)^obsoleting packages", text)[0]
     text = re.sub(r"\n[ \t]+", " ", text)
@@ -254,9 +254,9 @@ def _installed(host: Host) -> dict[tuple[str, str], list[str]]:
     return installed
 
 
-def _secure(host: Host, variant: _Variant, words: t.Sequence[str], patience: float) -> dict[tuple[str, str], str]:
+def _secure(host: Host, variant: _Variant, arguments: t.Sequence[str], patience: float) -> dict[tuple[str, str], str]:
     """The newer packages that security advisories name, with their versions; raises Refused."""
-    _code, text = _run(host, [*variant.advisories, _STRICT, *words], patience)
+    _code, text = _run(host, [*variant.advisories, _STRICT, *arguments], patience)
     if variant is _DNF5:
         try:
             names = [entry["nevra"] for entry in json.loads(text or "[]")]

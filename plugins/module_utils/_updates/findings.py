@@ -59,7 +59,7 @@ def of_support(support: _support.Support, name: str, now: datetime.date, accept_
 
 
 def of_updates(reading: Reading) -> t.Iterator[Finding]:
-    """What follows from the pending updates. That they could not be read is for the reader to say."""
+    """What follows from the pending updates. That they could not be read is for the reader to report."""
     manager, updates, commands = reading.manager, reading.updates, reading.commands
     security = updates.security
     held = [package for package in security if package.held]
@@ -75,7 +75,7 @@ def of_updates(reading: Reading) -> t.Iterator[Finding]:
 
 
 def of_metadata(reading: Reading) -> t.Iterator[Finding]:
-    """What follows from the age and the state of the lists. Those that were never read are for the reader to say."""
+    """What follows from the age and the state of the lists. Those that were never read are for the reader to report."""
     manager, metadata, refresh = reading.manager, reading.metadata, reading.commands.refresh
     if metadata.stale:
         yield finding("updates.metadata.stale", manager, metadata.reason, refresh)
@@ -105,7 +105,7 @@ def of_automatic(manager: str, automatic: Automatic) -> t.Iterator[Finding]:
 
 
 def refused(reading: Reading, refusal: Refused) -> Reading:
-    """The reading of a package manager that could not tell."""
+    """The reading of a package manager without a result."""
     reading.updates.reason = str(refusal)
     kind = "updates.busy" if isinstance(refusal, Busy) else "updates.error"
     reading.findings.append(finding(kind, reading.manager, str(refusal)))
@@ -113,13 +113,13 @@ def refused(reading: Reading, refusal: Refused) -> Reading:
 
 
 def conclude(reading: Reading, unread: list[str], lack: Finding | None) -> Reading:
-    """The reading of a package manager that could tell.
+    """The reading of a package manager with a result.
 
-    `unread` says what it did not see, and `lack` is the finding that it does not know which updates are for security.
+    `unread` is what it did not see, and `lack` is the finding that it does not know which updates are for security.
     """
     reading.updates.complete = not unread
     reading.updates.security_known = lack is None
-    # That lists were never fetched says it all, but not that they would lack a suite.
+    # That lists were never fetched covers everything but a suite that they would lack.
     if lack and not (lack["severity"] == "unknown" and _updates_model.never_fetched(reading.metadata.sources)):
         reading.findings.append(lack)
         unread = [*unread, lack["evidence"]]

@@ -5,12 +5,12 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""What a package manager was found to say, and the host whose programs and files are asked.
+"""What a package manager reports, and the host whose programs and files are queried.
 
-C(_updates.managers.collect(host, now, max_metadata_age, refresh)) fills a C(Reading) in by asking C(_updates.apt),
+C(_updates.managers.collect(host, now, max_metadata_age, refresh)) fills in a C(Reading) from C(_updates.apt),
 C(_updates.dnf) or C(_updates.zypper), and C(_updates.automatic).
 
-Everywhere here, None is "could not be found out", and a C(reason) says why. It is never to be read as zero or as no.
+Everywhere here, None is "could not be found out", with the cause in C(reason). It must never be read as zero or as no.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ class Automatic:
 
 
 class Lists(t.NamedTuple):
-    """What C(apt-cache policy) said of all installed packages, and by its names of lists the origin that each has."""
+    """The output of C(apt-cache policy) for all installed packages, and the origin of each list by its name there."""
 
     policies: str
     origins: dict[str, str]
@@ -240,10 +240,10 @@ class Commands(t.NamedTuple):
 
 @dataclass
 class Reading:
-    """All that one package manager says, and the findings that follow from it.
+    """All that one package manager reports, and the findings that follow from it.
 
-    `manager` is its name, or empty where none that is known is on the host. `lists` are there with apt, if it could
-    tell.
+    `manager` is its name, or empty where none that is known is on the host. `lists` are there with apt, if they could
+    be read.
     """
 
     manager: str
@@ -256,7 +256,7 @@ class Reading:
 
 
 class Refused(Exception):
-    """A package manager could not tell; the text is the reason, in its own words where it had some."""
+    """A package manager has no result; the message is the reason, its own where there is one."""
 
 
 class Busy(Refused):
@@ -272,15 +272,15 @@ class Outcome(t.NamedTuple):
 
     @property
     def complaint(self) -> str:
-        """The program's own words about a failure, in one line."""
+        """The program's own message about a failure, in one line."""
         lines = [line.strip() for line in (self.stderr or self.stdout).splitlines() if line.strip()]
         return "; ".join(lines[-3:]) or f"it ended with status {self.code} and without a message"
 
 
 class Host:
-    """The machine that is asked: its files below `root`, and its programs.
+    """The machine that is queried: its files below `root`, and its programs.
 
-    `options` are words that a program is always given first, by its name, and `environment` is added to each program's.
+    `options` are the first arguments of every call of a program, by its name, and `environment` is added to each one's.
     They are empty on a host, and lead programs to another root in tests.
     """
 
@@ -325,11 +325,11 @@ class Host:
         """The path of a program; empty where the host has none."""
         return shutil.which(program, path=self.environment["PATH"]) or ""
 
-    def run(self, program: str, *words: str, timeout: float = 60) -> Outcome:
+    def run(self, program: str, *arguments: str, timeout: float = 60) -> Outcome:
         """Run a program of the host to its end, without input, and end it with its children after `timeout` seconds."""
         try:
             process = subprocess.Popen(
-                [program, *self.options.get(program, ()), *words],
+                [program, *self.options.get(program, ()), *arguments],
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -343,7 +343,7 @@ class Host:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
-            return Outcome(TIMED_OUT, "", f"{program}: no answer within {timeout:g} seconds")
+            return Outcome(TIMED_OUT, "", f"{program}: no result within {timeout:g} seconds")
         return Outcome(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
 
 
@@ -380,7 +380,7 @@ def freshness(
     """How old the lists are, and whether older than `max_age` hours.
 
     The security sources decide, by the oldest: the others may be unchanged for years. Where none is known, the newest
-    of all does. A list that is older than wanted, but says itself that it still holds, leaves it open: its archive may
+    of all does. A list that is older, but by its own date still valid, leaves it open: its archive may
     have had nothing to publish. Being `checked` settles it.
     """
     metadata = Metadata(sources=sources, checked=checked if checked and checked <= now + _SKEW else None)
@@ -409,7 +409,7 @@ def freshness(
             metadata.reason = (
                 f"the lists are of {rfc3339(latest)}, more than {max_age:g} hours old, and hold until"
                 f" {rfc3339(min(source.valid_until for source in secure or dated if source.valid_until))}:"
-                " only a refresh tells whether there are newer ones"
+                " only a refresh shows whether there are newer ones"
             )
     if expired:
         metadata.stale = True

@@ -66,7 +66,7 @@ else:
 
 @dataclass
 class Component:
-    """Something in use. from_distribution is None where it is not known, and reason says why."""
+    """Something in use. from_distribution is None where it is not known, with the cause in reason."""
 
     kind: str
     path: str
@@ -108,7 +108,7 @@ def trace(
     """Fill in packages, versions and origins.
 
     product: the distribution as the data on support name it. complete: whether the host has the package lists of all
-    its sources, those of the security updates among them. lists: what apt has said already.
+    its sources, those of the security updates among them. lists: what apt has reported already.
     """
     if components and host.has("dpkg-query"):
         _dpkg(host, product, components, complete, lists)
@@ -154,7 +154,7 @@ def _dpkg(host: Host, product: str, components: list[Component], complete: bool,
     shown = host.run("dpkg-query", "--show", "--showformat", "${Package}\\t${Version}\\n", *names).stdout
     versions = dict(line.split("\t") for line in shown.splitlines() if "\t" in line)
     origins = lists.origins if lists else _list_origins(host)
-    known = _policies(_said(host, names, lists))
+    known = _policies(_policy_output(host, names, lists))
     for component in components:
         if component.package:
             component.version = versions.get(component.package, "")
@@ -166,7 +166,7 @@ def _spellings(path: str) -> list[str]:
 
 
 def _list_origins(host: Host) -> dict[str, str]:
-    """The origin that each package list says it has, by apt's name of the list."""
+    """The origin that each package list names, by apt's name of the list."""
     found: dict[str, str] = {}
     name = ""
     for line in host.run("apt-cache", "policy").stdout.splitlines():
@@ -179,8 +179,8 @@ def _list_origins(host: Host) -> dict[str, str]:
     return found
 
 
-def _said(host: Host, names: t.Iterable[str], lists: Lists | None) -> str:
-    """What apt-cache says of packages. It opens its whole cache for that, so it is not asked for what it has said."""
+def _policy_output(host: Host, names: t.Iterable[str], lists: Lists | None) -> str:
+    """What apt-cache prints of packages. It opens its whole cache for that, so what is known is not queried again."""
     if lists:
         found = [re.search(rf"(?m)^{re.escape(name)}:\n(?: .*\n)*", lists.policies) for name in names]
         if all(found):
@@ -188,12 +188,12 @@ def _said(host: Host, names: t.Iterable[str], lists: Lists | None) -> str:
     return host.run("apt-cache", "policy", "--", *names).stdout
 
 
-def _policies(said: str) -> dict[str, dict[str, list[str]]]:
+def _policies(output: str) -> dict[str, dict[str, list[str]]]:
     """The lists that have each version of packages."""
     found: dict[str, dict[str, list[str]]] = {}
     versions: dict[str, list[str]] = {}
     lists: list[str] = []
-    for line in said.splitlines():
+    for line in output.splitlines():
         version = re.match(r" (?:\*\*\*|   ) (\S+)", line)
         listed = re.match(r" {6,}-?\d+ (\S.*)$", line)
         if line and not line.startswith(" "):
@@ -235,12 +235,12 @@ def _judge(
 
 def findings(components: t.Iterable[Component]) -> t.Iterator[Finding]:
     """What does not come from the distribution, each package once."""
-    said = set()
+    reported = set()
     for component in components:
         subject = " ".join(part for part in (component.package or component.path, component.version) if part)
-        if subject in said or component.from_distribution:
+        if subject in reported or component.from_distribution:
             continue
-        said.add(subject)
+        reported.add(subject)
         key = "support.package.foreign" if component.from_distribution is False else "support.package.unknown"
         if not component.package:
             key = "support.package.none"

@@ -24,7 +24,7 @@ _REVISION = re.compile(r"<revision>\s*(\d{9,11})\s*</revision>")
 
 
 def source(name: str, folder: str) -> Source:
-    """A repository by its metadata in the cache: of when it is, and whether it tells updates for security."""
+    """A repository by its metadata in the cache: of when it is, and whether it marks updates for security."""
     try:
         with open(os.path.join(folder, "repomd.xml"), encoding="utf-8", errors="replace") as handle:
             text = handle.read()
@@ -34,7 +34,7 @@ def source(name: str, folder: str) -> Source:
     found = Source(name, security="updateinfo" in _DATA.findall(text))
     found.date = _moment(max(seconds)) if seconds else None
     if not found.date:
-        found.problem = "its repomd.xml does not say when it was made"
+        found.problem = "its repomd.xml does not have the time when it was made"
     return found
 
 
@@ -50,7 +50,7 @@ def _moment(seconds: float) -> datetime.datetime:
 def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> Finding | None:
     """What keeps it from being known which updates are for security, as a finding.
 
-    It is not known where no repository says so, nor where an update comes from one that does not.
+    It is not known where no repository marks them, nor where an update comes from one that does not.
     """
     if not any(entry.security for entry in sources.values()):
         lack = "no repository marks which updates are for security (updateinfo)"
@@ -58,6 +58,6 @@ def security_lack(reading: Reading, sources: t.Mapping[str, Source]) -> Finding 
     origins = {package.origin for package in reading.updates.packages or () if not package.security}
     silent = sorted(name for name in origins if name in sources and not sources[name].security)
     if silent:
-        lack = "updates come from repositories that do not say which are for security: " + ", ".join(silent)
+        lack = "updates come from repositories that do not mark which are for security: " + ", ".join(silent)
         return finding("updates.security.unknown", reading.manager, lack)
     return None

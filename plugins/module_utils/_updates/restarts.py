@@ -9,8 +9,8 @@
 
 A package manager puts a new file in place of an old one. Who runs the old one keeps it, and the kernel calls it deleted
 (proc_pid_maps(5)). Users can remove files of their own that they run, so only places where root alone puts files count.
-The control group of a process names its unit (cgroups(7)). What needrestart, dnf and zypper say is
-asked where they are installed, and stands beside it.
+The control group of a process names its unit (cgroups(7)). What needrestart, dnf and zypper report
+is read where they are installed, and stands beside it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         files: list[str]
 
     class ReturnedTool(t.TypedDict):  # novm
-        """What another program says, as the module returns it."""
+        """What another program reports, as the module returns it."""
 
         name: str
         reboot_required: bool | None
@@ -88,7 +88,7 @@ class Process:
 
 @dataclass
 class Scan:
-    """All processes that could be looked at, and how many could not."""
+    """All processes that could be inspected, and how many could not."""
 
     processes: list[Process] = field(default_factory=list)
     hidden: int = 0
@@ -96,7 +96,7 @@ class Scan:
 
 @dataclass
 class Tool:
-    """What another program says; None: it could not tell, and why."""
+    """What another program reports; None: it has no result, for the reason in C(problem)."""
 
     name: str
     reboot_required: bool | None = None
@@ -192,7 +192,7 @@ def _mapped(maps: bytes) -> tuple[list[str], list[str]]:
 
 
 def _is_installed(host: Host, path: str, known: dict[str, bool]) -> bool:
-    """Whether root alone puts files where this one is, or was. known: the directories that were looked at already."""
+    """Whether root alone puts files where this one is, or was. known: the directories that were checked already."""
     folder = os.path.dirname(path)
     if folder not in known:
         try:
@@ -258,7 +258,7 @@ def kernel_reason(host: Host, running: str, booted: float) -> str:
     newest = max(same, key=_order)
     if _order(newest) > _order(running):
         return f"kernel {newest} is installed, {running} is running"
-    # The same release built anew: a package manager sets the time of content, the kernel that of the file itself.
+    # The same release, rebuilt: a package manager sets the time of content, the kernel that of the file itself.
     if running in images and os.stat(host.path(images[running])).st_ctime > booted:
         return f"kernel {running} was replaced since the machine was started"
     return ""
@@ -276,22 +276,22 @@ def _hints(host: Host) -> t.Iterator[str]:
             yield path + (" for {}".format(" ".join(sorted(set(packages)))) if packages else "")
 
 
-# --- what others say -------------------------------------------------------------------------------------------------
+# --- what other tools report -----------------------------------------------------------------------------------------
 
 
 def _needrestart(host: Host) -> Tool:
     outcome = host.run("needrestart", "-b", "-r", "l", timeout=_TOOL_TIMEOUT)
-    said = re.findall(r"(?m)^NEEDRESTART-(\w+): *(.*)$", outcome.stdout)
-    if outcome.code or not said:
+    lines = re.findall(r"(?m)^NEEDRESTART-(\w+): *(.*)$", outcome.stdout)
+    if outcome.code or not lines:
         return Tool("needrestart", problem=outcome.complaint)
-    state = dict(said).get("KSTA", "0")
-    services = sorted(value for key, value in said if key == "SVC")
+    state = dict(lines).get("KSTA", "0")
+    services = sorted(value for key, value in lines if key == "SVC")
     return Tool("needrestart", {"1": False, "2": True, "3": True}.get(state), services)
 
 
 def _dnf(host: Host, program: str) -> Tool:
     name = f"{program} needs-restarting"
-    # What it says is about installed packages, so the lists that are there will do.
+    # It reports on installed packages, so the lists that are there will do.
     reboot = host.run(program, "-C", "needs-restarting", "-r", timeout=_TOOL_TIMEOUT)
     # The status is 1 for "yes" and for errors.
     required = False if reboot.code == 0 else True if "Reboot is required" in reboot.stdout else None
@@ -312,18 +312,18 @@ def _zypper(host: Host) -> Tool:
 
 
 def tools(host: Host, manager: str) -> list[Tool]:
-    """What the distribution's own tools say, where they are installed."""
-    asked: list[t.Callable[[], Tool]] = []
+    """What the distribution's own tools report, where they are installed."""
+    queries: list[t.Callable[[], Tool]] = []
     if host.has("needrestart"):
-        asked.append(lambda: _needrestart(host))
+        queries.append(lambda: _needrestart(host))
     if manager in ("dnf", "dnf5"):
-        asked.append(lambda: _dnf(host, manager))
+        queries.append(lambda: _dnf(host, manager))
     if manager == "zypper":
-        asked.append(lambda: _zypper(host))
-    if not asked:
+        queries.append(lambda: _zypper(host))
+    if not queries:
         return []
-    with ThreadPoolExecutor(len(asked)) as pool:
-        return list(pool.map(lambda ask: ask(), asked))
+    with ThreadPoolExecutor(len(queries)) as pool:
+        return list(pool.map(lambda query: query(), queries))
 
 
 # --- all of it -------------------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ def judge(host: Host, seen: Scan, others: list[Tool], running: str = "") -> Rest
 
 
 def findings(restart: Restart) -> t.Iterator[Finding]:
-    """What is to be said of it: one finding for each service."""
+    """The findings about it: one for each service."""
     by_unit: dict[str, list[Process]] = {}
     for process in restart.processes:
         by_unit.setdefault(process.unit, []).append(process)

@@ -36,7 +36,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class Distribution(t.TypedDict):  # novm
-        """What os-release says, empty where it does not; the package manager, empty for none that is known here."""
+        """The fields of os-release, empty where it has none; the package manager, empty for none that is known here."""
 
         id: str
         version: str
@@ -89,7 +89,7 @@ def support_data(given: dict[str, t.Any]) -> _support.Data:
                         if end is not None:
                             _support.date(end)
                         if source not in dates:
-                            raise ValueError(f"dates does not say when the data of {source!r} were made")
+                            raise ValueError(f"dates has no date for the data of {source!r}")
                 if not set(stages) <= {*_support.STAGES, "newest"}:
                     raise ValueError(
                         "{} {} has other keys than {}".format(product, version, ", ".join(_support.STAGES))
@@ -103,7 +103,7 @@ def support_data(given: dict[str, t.Any]) -> _support.Data:
 
 
 def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) -> UpdateStatus:
-    """The module's answer; raises OptionError for options that have no meaning. host: another root than this one's."""
+    """The module's result; raises OptionError for options that have no meaning. host: another root than this one's."""
     host = host or Host()
     refresh = params["refresh"] and not check_mode
     now = moment(params["now"])

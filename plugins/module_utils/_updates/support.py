@@ -5,11 +5,11 @@
 # Note that this module util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins/modules!
 
-"""Whether a distribution's release still gets security updates: from whom, until when, and who says so.
+"""Whether a distribution's release still gets security updates: from whom, until when, and by which source.
 
 A release has stages. C(full) is the security support that everybody gets, C(lts) what everybody gets after that, and
 C(extended) what only hosts get that are subscribed to it. Where sources differ about the end of a stage, the earlier
-date counts. Nothing here asks the network, and nothing imports the rest of the collection: C(tools/support_data.py)
+date counts. Nothing here uses the network, and nothing imports the rest of the collection: C(tools/support_data.py)
 reads the same files with it.
 
 Sources: os-release(5); the CSV files of the package distro-info-data, columns by their header; the files that
@@ -31,10 +31,10 @@ if t.TYPE_CHECKING:
 
 STAGES = ("full", "lts", "extended")
 UNKNOWN, EOL = "unknown", "eol"
-STALE_DAYS = 180  # older data say nothing about a release whose end is as near as that
+STALE_DAYS = 180  # older data mean nothing for a release whose end is as near as that
 SOON_DAYS = 90  # from then on, people have to plan
 
-# A stage's end by the source that names it, as an ISO date; None where the source says that no end is known.
+# A stage's end by the source that names it, as an ISO date; None where by that source no end is known.
 Ends = t.Dict[str, t.Optional[str]]
 # Stages of a release; "newest" is the newest minor release of a major one.
 Stages = t.Dict[str, t.Any]
@@ -72,7 +72,7 @@ class Data(t.NamedTuple):
 
 
 class Support(t.NamedTuple):
-    """What came of it. until: the last day, or the one on which it ended; reason: the words behind it."""
+    """The result. until: the last day, or the one on which it ended; reason: the explanation."""
 
     level: str
     until: datetime.date | None
@@ -153,7 +153,7 @@ def _merged(stages: t.Iterable[Stages]) -> Stages:
 
 
 class _End(t.NamedTuple):
-    """When a stage ends. names: the sources of the date, with what others say; known: when the newest was made."""
+    """When a stage ends. names: the sources of the date, with the dates of others; known: when the newest was made."""
 
     until: datetime.date | None
     names: str
@@ -183,7 +183,7 @@ def judge(
     """
     product, version = identify(release)
     if not product:
-        return _unknown("os-release does not say which distribution this is (ID)")
+        return _unknown("os-release does not have the distribution's name (ID)")
     if not version:
         return _unknown("os-release has no VERSION_ID, as with releases that are not finished or never are")
     major = _major(product, version)
@@ -198,7 +198,7 @@ def judge(
     newest = stages.get("newest", "")
     older = bool(newest) and _number(version) < _number(newest)
     if product in _MINOR_ENDS and "." not in version:
-        return _unknown(f"os-release does not say which minor release of {name} this is")
+        return _unknown(f"os-release does not have the minor release of {name}")
     if product in _MINOR_ENDS and older:
         return _old_minor(product, version, newest, now, data, extended)
     support = _stage(name, stages, dates, now, extended)
@@ -206,7 +206,7 @@ def judge(
     is_last = newest.endswith(".10") and version == newest
     if product in _MINOR_ENDS and support.level == "full" and not is_last and _is_stale(support.data_date, now):
         return support._replace(
-            level=UNKNOWN, until=None, reason=f"the data are too old to say whether {name} is the newest minor release"
+            level=UNKNOWN, until=None, reason=f"the data are too old to know whether {name} is the newest minor release"
         )
     return support._replace(newest=newest) if older else support
 
@@ -262,7 +262,7 @@ def _old_minor(product: str, version: str, newest: str, now: datetime.date, data
 
 
 def own_data(files: Host, product: str) -> Data | None:
-    """What the host's own package distro-info-data says, dated by its files, as packages date them."""
+    """The data of the host's own package distro-info-data, dated by its files, as packages date them."""
     if product not in _COLUMNS:
         return None
     path = f"/usr/share/distro-info/{product}.csv"

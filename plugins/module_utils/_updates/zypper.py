@@ -7,7 +7,7 @@
 
 """Pending updates on hosts with zypper, by its XML output.
 
-zypper tells security by patches: a patch is needed as long as a package is older than it demands. Here the packages are
+zypper has security by patches: a patch is needed as long as a package is older than it demands. Here the packages are
 counted, as with the other package managers, and patches alone where none of their packages has a newer version.
 """
 
@@ -51,7 +51,7 @@ PATIENCE = 60.0
 _LOCKED = 7  # exit statuses of zypper's
 _NO_REPOSITORIES = 6
 _CACHES = "/var/cache/zypp/raw"
-# A package that is older than a patch demands, among what `zypper info` says of the patch.
+# A package that is older than a patch demands, in the output of `zypper info` for the patch.
 _DEMAND = re.compile(r"(?m)^[\s:]*(\S+?)(?:\.(?:noarch|i[3-6]86|x86_64|aarch64|ppc64le|s390x))? < \S+$")
 _PATCH = re.compile(r"(?m)^Name\s*: (\S+)$")
 
@@ -84,10 +84,10 @@ def read(
     return _updates_findings.conclude(reading, unread, _repomd.security_lack(reading, sources))
 
 
-def _run(host: Host, deadline: float, *words: str, good: t.Container[int] = (0,)) -> str:
-    """What zypper says; raises Refused, and Busy while another program has its lock at the deadline."""
+def _run(host: Host, deadline: float, *arguments: str, good: t.Container[int] = (0,)) -> str:
+    """The output of zypper; raises Refused, and Busy while another program has its lock at the deadline."""
     while True:
-        outcome = host.run("zypper", "--non-interactive", *words, timeout=600)
+        outcome = host.run("zypper", "--non-interactive", *arguments, timeout=600)
         if outcome.code in good:
             return outcome.stdout
         if outcome.code != _LOCKED:
@@ -101,11 +101,11 @@ def _tree(text: str) -> ET.Element:
     try:
         return ET.fromstring(text)  # noqa: S314 - by a program of the host that runs as root
     except ET.ParseError as error:
-        raise Refused(f"the answer of zypper is not understood: {error}") from error
+        raise Refused(f"the output of zypper is not understood: {error}") from error
 
 
 def _errors(text: str) -> str:
-    """What an answer in XML says of errors, in one line; empty where it is none or has none."""
+    """The errors of an output in XML, in one line; empty where it is none or has none."""
     try:
         messages = list(ET.fromstring(text).iter("message"))  # noqa: S314 - as above
     except ET.ParseError:
@@ -115,7 +115,7 @@ def _errors(text: str) -> str:
 
 
 def _fetch(host: Host, deadline: float) -> list[str]:
-    """Fetch the metadata of all repositories; what failed, in zypper's own words."""
+    """Fetch the metadata of all repositories; what failed, as zypper reports it."""
     try:
         text = _run(host, deadline, "--xmlout", "refresh")
     except Busy:
@@ -160,11 +160,11 @@ def _pending(host: Host, sources: t.Mapping[str, Source], deadline: float) -> li
     cached = [alias for alias, source in sources.items() if source.date]
     if not cached:
         return []
-    # zypper fetches what is not in the cache, whatever it is told, unless it is asked about the others alone.
-    only = [word for alias in cached for word in ("--repo", alias)] if len(cached) < len(sources) else []
+    # zypper fetches what is not in the cache, whatever its options, unless it is queried for the others alone.
+    only = [argument for alias in cached for argument in ("--repo", alias)] if len(cached) < len(sources) else []
     everything = _updates(host, deadline, "list-updates", "--all", *only)
     offered = [_key(entry) for entry in _updates(host, deadline, "list-updates", *only)]
-    # In XML, zypper 1.14 lists the patches of all categories even where it was asked for one.
+    # In XML, zypper 1.14 lists the patches of all categories even where one was requested.
     patches = _updates(host, deadline, "list-patches", *only)
     patches = [patch for patch in patches if patch.get("category") == "security"]
     demands = _demands(host, deadline, [patch.get("name", "") for patch in patches], only)
@@ -193,8 +193,8 @@ def _pending(host: Host, sources: t.Mapping[str, Source], deadline: float) -> li
     return sorted(packages, key=lambda package: package.name)
 
 
-def _updates(host: Host, deadline: float, *words: str) -> list[ET.Element]:
-    return list(_tree(_run(host, deadline, "--xmlout", "--no-refresh", *words)).iter("update"))
+def _updates(host: Host, deadline: float, *arguments: str) -> list[ET.Element]:
+    return list(_tree(_run(host, deadline, "--xmlout", "--no-refresh", *arguments)).iter("update"))
 
 
 def _key(entry: ET.Element) -> tuple[str | None, str | None]:
@@ -216,7 +216,7 @@ def _demands(host: Host, deadline: float, patches: list[str], only: list[str]) -
     """The packages that each of these patches demands newer versions of; raises Refused."""
     if not patches:
         return {}
-    # The XML output has this as text as well, so the text is asked for.
+    # The XML output has this as text as well, so the text is requested.
     text = _run(host, deadline, "--no-refresh", "info", *only, "--type", "patch", *patches)
     demands: dict[str, set[str]] = {}
     for part in re.split(r"(?m)^(?=Repository\s*:)", text):
