@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Step 4: each host collects its names, one task looks up those of all hosts, each host checks what was found.
+"""Step 4: each host collects its names, one task looks up those of all hosts, and again those of which something was
+published, and each host checks what was found.
 
 A record set is for all names of its zone, whichever hosts these are on. So hosts share a lookup where every option that
 decides its result is the same.
@@ -40,6 +41,7 @@ class ActionModule(RoleAction):
         parts: dict[str, t.Callable[[Info, Info], Info]] = {
             "names": self._collect,
             "lookup": self._look_up,
+            "again": self._look_up_again,
             "check": self._check,
         }
         part = self._task.args.get("part")
@@ -70,13 +72,39 @@ class ActionModule(RoleAction):
 
     def _look_up(self, _options: Info, variables: Info) -> Info:
         """The CAA records of all hosts of the play, a group after the other; what fails is the failure of its hosts."""
-        hosts = variables["ansible_play_batch"]
-        facts = [_host_fact.read(variables["hostvars"].raw_get(host)).get("caa") for host in hosts]
-        groups = _roles_caa.groups(fact["request"] for fact in facts if fact)
+        groups = self._groups(variables)
         lookups = [self._lookup(group) for group in groups]
         for group, lookup in zip(groups, lookups, strict=True):
             _roles_caa.withhold(group, groups, lookup["record_sets"])
         return {"lookups": lookups}
+
+    def _look_up_again(self, _options: Info, variables: Info) -> Info:
+        """The same after publishing: a group of which a record set is new is looked up again. What was published and is
+        not seen yet is unknown."""
+        groups = self._groups(variables)
+        lookups: list[Lookup] = plain(variables["caa_lookups"]["lookups"])
+        for number, lookup in enumerate(lookups):
+            published = self._published(lookup, variables)
+            group = next((group for group in groups if lookup["hosts"][0] in group["hosts"]), None)
+            if group and any(map(_roles_caa.is_new, published)):
+                lookups[number] = self._lookup(group)
+                lookups[number]["before"] = {entry["name"]: entry["verdict"] for entry in lookup["results"]}
+                _roles_caa.withhold(group, groups, lookups[number]["record_sets"])
+            if not lookups[number].get("failed"):
+                _roles_caa.settle(lookups[number], published)
+        return {"lookups": lookups}
+
+    @staticmethod
+    def _groups(variables: Info) -> list[Group]:
+        facts = [_host_fact.read(variables["hostvars"].raw_get(host)) for host in variables["ansible_play_batch"]]
+        return _roles_caa.groups(fact["caa"]["request"] for fact in facts if fact.get("caa"))
+
+    @staticmethod
+    def _published(lookup: Lookup, variables: Info) -> list[PublishResult]:
+        """What became of the record sets of a group, which its first host publishes."""
+        publisher = variables["hostvars"].raw_get(lookup["hosts"][0])
+        results: list[PublishResult] = plain((publisher.get("caa_published") or {}).get("results") or [])
+        return results
 
     def _lookup(self, group: Group) -> Lookup:
         try:
@@ -107,10 +135,7 @@ class ActionModule(RoleAction):
             raise RoleError("the CAA records of this host were not looked up; the role needs the strategy linear")
         if lookup.get("failed"):
             raise RoleError(lookup["msg"])
-        published: list[PublishResult] = []
-        if options["publish"]:
-            publisher = variables["hostvars"].raw_get(lookup["hosts"][0])
-            published = plain((publisher.get("caa_published") or {}).get("results") or [])
+        published = self._published(lookup, variables) if options["publish"] else []
         report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"])
         # The lines are what this is for.
         result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}

@@ -23,10 +23,12 @@ options:
       - V(names) collects the names of the host and its certificates, as the fact C(ansible_facts.kopano_hardening.caa).
       - V(lookup), once for all hosts, looks up what they have collected, as M(kopano.hardening.caa_info) does. Hosts
         share a lookup where every option that decides its result is the same. It fails no host.
+      - V(again), once for all hosts after publishing, looks up what was published again, and returns what V(lookup)
+        does, with the verdicts from before. What the resolver or a name server does not have yet is unknown.
       - V(check) reports what was found about the host, and fails it where its options say so. It needs the result of
         V(lookup) as the variable C(caa_lookups), and that of publishing as C(caa_published).
     type: str
-    choices: [names, lookup, check]
+    choices: [names, lookup, again, check]
     required: true
 seealso:
   - module: kopano.hardening.caa_info
@@ -48,7 +50,7 @@ msg:
   sample: ["permitted: mail.example.com (records at example.com, DNSSEC secure)"]
 lookups:
   description: For each group of hosts, C(hosts) and what M(kopano.hardening.caa_info) returns, or C(failed) and C(msg).
-  returned: with O(part=lookup)
+  returned: with O(part=lookup) and O(part=again)
   type: list
   elements: dict
   sample: []

@@ -310,19 +310,99 @@ def test_a_host_without_names_says_so():
     assert report(answer(), *())["lines"] == ["no names to check"]
 
 
-def test_what_was_published_forbids_nothing_any_more_and_what_was_not_fails_its_hosts():
+def published(entry, *states, **values):
+    """A result of publishing a record set: by default it is new, and every name server has it."""
+    servers = [{"server": f"ns{number}", "state": state, "fault": ""} for number, state in enumerate(states)]
+    return {"item": entry, "changed": True, "records": entry["wanted"], "servers": servers, **values}
+
+
+def test_what_is_new_is_told_with_the_verdict_from_before_and_what_was_refused_fails_its_hosts():
     ours, theirs = record_set("example.com", "a.example.com"), record_set("example.net", "a.example.net")
-    found = answer(result("a.example.com", "forbidden"), result("a.example.net", "forbidden"), sets=[ours, theirs])
-    done = {"item": ours, "changed": True, "servers": [{}, {}]}
+    found = answer(result("a.example.com"), result("a.example.net", "forbidden"), sets=[ours, theirs])
+    found["before"] = {"a.example.com": "forbidden", "a.example.net": "forbidden"}
+    done = published(ours, "published", "published")
     refused = {"item": theirs, "changed": False, "failed": True, "msg": "refused"}
     said = report(found, "a.example.com", publish=True, published=[done, refused])
     assert said["bad"] == []
-    assert "published: example.com (2 name servers have it" in said["lines"][-1]
+    assert said["lines"] == [
+        "permitted: a.example.com (records at example.com, DNSSEC secure)",
+        "published: example.com (2 of 2 name servers have it); before: forbidden: a.example.com",
+    ]
     said = report(found, "a.example.net", publish=True, published=[done, refused])
     assert said["bad"] == ["example.net: refused", "forbidden: a.example.net"]
     assert said["lines"][-1] == "not published: example.net: refused"
-    dry = report(found, "a.example.com", publish=True, published=[{**done, "servers": []}])
-    assert dry["lines"][-1] == "would be published: example.com"
+
+
+def test_a_name_that_is_forbidden_after_publishing_fails_its_host():
+    ours = record_set("example.com", "a.example.com")
+    found = answer(result("a.example.com", "forbidden"), sets=[ours])
+    said = report(found, "a.example.com", publish=True, published=[published(ours, "published")])
+    assert said["bad"] == ["forbidden: a.example.com"]
+
+
+def test_a_dry_run_does_not_fail_for_what_it_would_publish():
+    ours = record_set("example.com", "a.example.com")
+    found = answer(result("a.example.com", "forbidden"), sets=[ours])
+    said = report(found, "a.example.com", publish=True, published=[published(ours)])
+    assert said["bad"] == []
+    assert said["lines"][-1] == "would be published: example.com"
+
+
+# --- after publishing ------------------------------------------------------------------------------------------------
+
+LATE = "after 60 s other records for example.com still come from ns2"
+
+
+@pytest.mark.parametrize(
+    ("current", "done", "reason"),
+    [
+        ("wanted", ["published"], None),
+        ("before", ["published"], _roles_caa.STALE),
+        # A name server that is behind; the resolver may have found either.
+        ("wanted", ["published", "different", {"failed": True, "msg": LATE}], LATE),
+        ("wanted", [{"failed": True, "msg": LATE}], LATE),
+        # Published by an earlier run.
+        ("before", ["published", {"changed": False}], _roles_caa.STALE),
+        # Behind for longer than the run: that is wrong, and told as it was found.
+        ("wanted", ["published", "different", {"changed": False, "failed": True, "msg": LATE}], None),
+        ("before", [{"changed": False, "failed": True, "msg": "refused", "servers": None}], None),
+        ("before", [], None),  # check mode
+    ],
+)
+def test_what_is_published_and_not_seen_yet_is_unknown(current, done, reason):
+    wanted = record_set("example.com", "A.example.com")
+    states = [one for one in done if isinstance(one, str)]
+    values = next((one for one in done if isinstance(one, dict)), {})
+    entry = published(wanted, *states, **values)
+    if entry["servers"] is None:
+        del entry["servers"]
+    none = finding("caa.none", "fail", "A.example.com")
+    other = finding("caa.none", "fail", "b.example.net")
+    resolver = finding("caa.dnssec.unverified", "unknown", "192.0.2.1")
+    now = {**wanted, "current": wanted["wanted"] if current == "wanted" else wanted["current"]}
+    found = answer(
+        result("A.example.com", "unrestricted", none), result("b.example.net", "unrestricted", other),
+        sets=[now], more=[resolver],
+    )  # fmt: skip
+    _roles_caa.settle(found, [entry])
+    first, second = found["results"]
+    assert (second["verdict"], second["findings"]) == ("unrestricted", [other])
+    if reason is None:
+        assert (first["verdict"], first["error"], first["findings"]) == ("unrestricted", None, [none])
+        assert found["findings"] == [none, other, resolver]
+    else:
+        assert (first["verdict"], first["error"]) == ("error", reason)
+        (pending,) = first["findings"]
+        assert [pending[key] for key in ("id", "severity", "evidence")] == ["caa.publish.pending", "unknown", reason]
+        assert found["findings"] == [pending, other, resolver]
+
+
+def test_what_is_new_does_not_hide_that_dnssec_fails():
+    wanted = record_set("example.com", "a.example.com")
+    bogus = finding("caa.dnssec.bogus", "fail", "a.example.com", "SERVFAIL")
+    found = answer(result("a.example.com", "forbidden", bogus, error="SERVFAIL"))
+    _roles_caa.settle(found, [published(wanted, "published")])
+    assert (found["results"][0]["verdict"], found["findings"]) == ("forbidden", [bogus])
 
 
 def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():

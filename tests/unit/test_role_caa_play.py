@@ -142,3 +142,28 @@ def test_a_record_set_that_decides_about_hosts_with_other_options_is_not_publish
     port = bed.authority.partition(":")[2]
     reply = dns.query.tcp(dns.message.make_query("kopano.test", "CAA"), caa_bed.FIRST, 5, int(port))
     assert {data.to_text() for rrset in reply.answer for data in rrset} == RECORDS
+
+
+def test_what_was_published_is_looked_up_again_and_is_unknown_until_it_is_seen(bed, tmp_path):
+    """The zone's name servers are queried on port 53, where this bed has none; the resolver keeps what it has found."""
+    common = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": sys.executable,
+        "caa_nameservers": [bed.resolver],
+        "caa_issuer": LE,
+        "caa_fail": True,
+        "caa_timeout": 2,
+        "caa_publish_wait": 0,
+        "caa_publish_server": bed.authority,
+        **KEY,
+    }
+    names = {"publishes": "mail.other.test", "reads": "www.other.test"}
+    hosts = {host: {"caa_names": [name]} for host, name in names.items()}
+    play = {"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.caa"]}
+    reason = f"{bed.authority} has the records for other.test, but none of the zone's name servers could be asked"
+    found = run(tmp_path, play, common, hosts)
+    for host, name in names.items():
+        status, lines = found[host]
+        assert (status, lines[0]) == ("ok", f"unknown: {name} ({reason})"), found
+        assert lines[-1] == f"published: other.test (0 of 1 name servers have it); before: unrestricted: {name}"
+        assert not [line for line in lines if line.startswith("fail")]

@@ -76,6 +76,12 @@ CATALOGUE = Catalogue(
             _SERVERS,
         ),
         "caa.servers.faulty": Entry("warn", "A name server of the zone gives no authoritative response.", _SERVERS),
+        "caa.publish.pending": Entry(
+            "unknown",
+            "New CAA records were published, and not everything that was queried has them yet.",
+            "Run again when the time to live of the records from before is over; a name server that keeps them does "
+            "not get the zone from the one that takes the updates.",
+        ),
         "caa.servers.unchecked": Entry(
             "unknown",
             "The zone's name servers could not be queried themselves, so they were not compared.",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, Finding
@@ -106,12 +107,14 @@ class _OfHosts(t.TypedDict):
 
 
 class Lookup(_OfHosts, total=False):
-    """The result of caa_info for a group, or C(failed) and C(msg), and no record sets."""
+    """The result of caa_info for a group, or C(failed) and C(msg), and no record sets. C(before) has the verdicts from
+    before something was published, by name."""
 
     results: list[Result]
     findings: list[Finding]
     failed: bool
     msg: str
+    before: dict[str, str]
 
 
 class _OfSet(t.TypedDict):
@@ -120,11 +123,13 @@ class _OfSet(t.TypedDict):
 
 class PublishResult(_OfSet, total=False):
     """A result of the task that publishes record sets, as far as it is read here: that of caa_publish for one of them.
-    One that C(failed) has no C(servers)."""
+    One that C(failed) has C(servers) only where the zone has the records and not all of its name servers do; in check
+    mode there are none."""
 
     changed: bool
     failed: bool
     msg: str
+    records: list[str]
     servers: list[ServerState]
 
 
@@ -278,6 +283,49 @@ def _differences(one: Group, other: Group) -> str:
     return ", ".join(f"caa_{name}" for name in dict.fromkeys(names))
 
 
+# --- after publishing ------------------------------------------------------------------------------------------------
+
+STALE = "the zone has new records, and the resolver still returns those from before"
+
+
+def is_new(entry: PublishResult) -> bool:
+    """Whether the zone has a record set now that it had not: also where not all of its name servers have it yet."""
+    return bool(entry.get("changed") and "servers" in entry and (entry["servers"] or entry.get("failed")))
+
+
+def is_refused(entry: PublishResult) -> bool:
+    """Whether a record set is not what it was to be. One that has just been published may need time."""
+    return bool(entry.get("failed")) and not is_new(entry)
+
+
+def settle(lookup: Lookup, published: t.Iterable[PublishResult]) -> None:
+    """Make everything unknown in a lookup after publishing that was not seen as it is published: where a name server
+    has other records, or the resolver still returns those from before."""
+    there = {entry["name"]: entry["current"] for entry in lookup["record_sets"]}
+    reasons: dict[str, str] = {}
+    for entry in published:
+        if is_refused(entry) or not (entry.get("servers") or is_new(entry)):
+            continue  # nothing is there that was not before
+        reason = ""
+        if entry.get("failed"):
+            reason = entry["msg"]
+        elif set(there.get(entry["item"]["name"], ())) != set(entry["records"]):
+            reason = STALE
+        if reason:
+            reasons.update(dict.fromkeys(map(_plain, entry["item"]["names"]), reason))
+    gone: list[Finding] = []
+    for result in lookup["results"]:
+        reason = reasons.get(_plain(result["name"]), "")
+        # What has an error already, such as a DNSSEC failure, was not judged by old records.
+        if reason and not result["error"] and result["verdict"] != _records.NOT_APPLICABLE:
+            gone += result["findings"]
+            result.update(verdict=_records.ERROR, error=reason)
+            result["findings"] = [_caa_catalogue.finding("caa.publish.pending", result["name"], reason)]
+    kept = [item for result in lookup["results"] for item in result["findings"]]
+    kept += [item for item in lookup["findings"] if item not in gone and item not in kept]
+    lookup["findings"] = list({tuple(item.values()): item for item in kept}.values())
+
+
 # --- what the answer says --------------------------------------------------------------------------------------------
 
 
@@ -311,14 +359,15 @@ def report(
 ) -> StepReport:
     """What the answer says of one host.
 
-    It fails for what could not be published, and with must_permit for names whose CA may not issue. What was published
-    no longer forbids anything.
+    It fails for what could not be published, and with must_permit for names whose CA may not issue. In a dry run, what
+    would be published no longer forbids anything; otherwise answer is from after publishing.
     """
     mine = {_plain(name) for name in wish["names"]}
     results, findings = of_host(answer, wish)
     placed = [entry for entry in published if _decides(entry["item"], mine)]
-    healed = {_plain(name) for entry in placed if not entry.get("failed") for name in entry["item"]["names"]}
-    failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if entry.get("failed")]
+    dry = [entry for entry in placed if entry.get("changed") and not entry.get("failed") and not entry["servers"]]
+    healed = {_plain(name) for entry in dry for name in entry["item"]["names"]}
+    failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if is_refused(entry)]
     if publish:
         known = {entry["item"]["name"] for entry in placed}
         failed += [
@@ -335,17 +384,25 @@ def report(
     findings = [item for item in findings if item["id"] != "caa.not_applicable"]
     said = {entry["error"] for entry in results}
     lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, said) for item in findings), between=" ")
-    for entry in placed:
-        if entry.get("changed") and not entry.get("failed"):
-            # In check mode no server has been asked.
-            there = f"{len(entry['servers'])} name servers have it; the verdicts are from before"
-            words = f"published: %s ({there})" if entry["servers"] else "would be published: %s"
-            lines.append(words % entry["item"]["name"])
+    lines += [f"would be published: {entry['item']['name']}" for entry in dry]
+    lines += [_published_line(entry, answer.get("before") or {}, mine) for entry in placed if is_new(entry)]
     lines += [f"not published: {text}" for text in failed]
     if not publish:
         lines += zone_lines(entry for entry in answer["record_sets"] if _decides(entry, mine))
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
     return {"step": CAA, "lines": lines or ["no names to check"], "bad": bad}
+
+
+def _published_line(entry: PublishResult, before: t.Mapping[str, str], mine: t.Container[str]) -> str:
+    """A record set that is new, how many name servers have it, and what the verdicts were."""
+    states = [server["state"] for server in entry["servers"]]
+    line = f"published: {entry['item']['name']} ({states.count('published')} of {len(states)} name servers have it)"
+    old: dict[str, list[str]] = {}
+    for name in entry["item"]["names"]:
+        if _plain(name) in mine and name in before:
+            old.setdefault(VERDICTS[before[name]], []).append(name)
+    words = ", ".join(f"{verdict}: {' '.join(names)}" for verdict, names in old.items())
+    return f"{line}; before: {words}" if words else line
 
 
 def _unpublished(entry: RecordSet) -> str:
