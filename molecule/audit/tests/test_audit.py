@@ -225,7 +225,7 @@ def test_the_steps_stand_as_the_hosts_do(seen):
     assert seen[1]["nginx13"]["support"]["level"] == "full"
 
 
-def test_without_root_it_says_what_it_could_not_see(audit):
+def test_without_root_it_says_what_it_could_not_see(audit, seen):
     result, hosts, folder = audit(
         # A connection of its own, as the one of root's is still open.
         ansible_user="auditor",
@@ -240,6 +240,14 @@ def test_without_root_it_says_what_it_could_not_see(audit):
         assert "frontend.config.untested" in ids
         assert found(host, "tls.hsts.absent")
         assert "not_asked" not in host["steps"].values()
+        # Nothing is missing or good because it could not be read.
+        assert found(host, "certificate.key.hidden") and not found(host, "certificate.key.missing")
+        root = {item["id"]: item["severity"] for item in seen[1][name]["findings"]}
+        fails = {item["id"] for item in host["findings"] if item["severity"] == "fail"}
+        assert fails <= {key for key, severity in root.items() if severity == "fail"}
+        assert not {step for step, verdict in host["steps"].items() if verdict == "pass"} - {
+            step for step, verdict in seen[1][name]["steps"].items() if verdict == "pass"
+        }
 
 
 def test_tags_choose_steps_and_a_limit_forgets_no_host(audit):

@@ -26,6 +26,11 @@ CATALOGUE = Catalogue(
     {
         # The file with the certificates
         "certificate.chain.missing": Entry("fail", "The file with the certificates cannot be read.", _ASSEMBLE),
+        "certificate.chain.hidden": Entry(
+            "unknown",
+            "The file with the certificates cannot be read without root, so it was not checked.",
+            "ls -lL {chain}  # as root",
+        ),
         "certificate.chain.empty": Entry("fail", "There is no certificate in the file.", _ASSEMBLE),
         "certificate.chain.binary": Entry(
             "fail",
@@ -139,6 +144,12 @@ CATALOGUE = Catalogue(
         # The file with the key
         "certificate.key.missing": Entry(
             "fail", "The file with the private key cannot be read.", "ls -lL {key}  # or a new one: {new_request}"
+        ),
+        "certificate.key.hidden": Entry(
+            "unknown",
+            "The file with the private key cannot be read without root: whether it is there and fits, and the chain's "
+            "signatures, were not checked.",
+            "ls -lL {key}  # as root",
         ),
         "certificate.key.unknown": Entry(
             "unknown",

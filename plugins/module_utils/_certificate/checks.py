@@ -48,6 +48,10 @@ class Missing(str):
     """Why there is no content."""
 
 
+class Hidden(Missing):
+    """Why it is not known what the content is: this user may not read it, and root may."""
+
+
 # PEM
 
 
@@ -137,7 +141,7 @@ def _without_mark(data: bytes, file: str, report: Report) -> bytes:
 def _read_chain(data: bytes | Missing, report: Report) -> _Chain | None:
     """The certificates of a file; None if there are none, or one of them cannot be read."""
     if isinstance(data, Missing):
-        report.finding("certificate.chain.missing", data)
+        report.finding(f"certificate.chain.{'hidden' if isinstance(data, Hidden) else 'missing'}", data)
         return None
     text = _without_mark(data, "chain", report)
     parts = blocks(text)
@@ -190,7 +194,7 @@ def _read_key(data: bytes | Missing | None, report: Report) -> bytes | None:
         report.finding("certificate.key.unknown")
         return None
     if isinstance(data, Missing):
-        report.finding("certificate.key.missing", data)
+        report.finding(f"certificate.key.{'hidden' if isinstance(data, Hidden) else 'missing'}", data)
         return None
     text = _without_mark(data, "key", report)
     keys = [part for part in blocks(text) if part.is_key]

@@ -16,7 +16,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import permissions as _permissions
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Missing
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Hidden, Missing
 from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
@@ -65,6 +65,9 @@ def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
             if len(content) > LARGEST:
                 return Missing(f"it is larger than {LARGEST // 1024 // 1024} MiB"), None
             return content, _permissions.access(descriptor)
+    except PermissionError as error:
+        # What root cannot read, the server cannot either.
+        return (Missing if os.geteuid() == 0 else Hidden)(error.strerror or str(error)), None
     except OSError as error:
         return Missing(error.strerror or str(error)), None
 

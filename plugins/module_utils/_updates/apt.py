@@ -290,6 +290,19 @@ def _release_file(target: Target, length: int = -1) -> tuple[str, bool]:
     return "", False
 
 
+def _is_hidden(target: Target) -> bool:
+    """May this user not read the release file, or not see whether it is there?"""
+    for name in ("InRelease", "Release"):
+        try:
+            with open(target.release + name, "rb"):
+                return False
+        except PermissionError:
+            return True
+        except OSError:
+            continue
+    return False
+
+
 def _source(target: Target) -> Source:
     text, signed = _release_file(target, _RELEASE_HEADER)
     fields = dict(re.findall(r"(?m)^([\w-]+): *(\S.*)$", text))
@@ -297,7 +310,9 @@ def _source(target: Target) -> Source:
     source.signed = signed if text else None
     source.fields = {name: fields.get(name, "") for name in ("Origin", "Label", "Suite", "Codename")}
     source.security = fields.get("Label") == "Debian-Security" or any(map(_SECURITY_SUITE.search, _suites(source)))
-    if not fields:
+    if not fields and _is_hidden(target):
+        source.problem = "its release file cannot be read without root"
+    elif not fields:
         source.absent, source.problem = True, "its release file is not on the host: apt-get update did not fetch it"
     return source
 
@@ -376,6 +391,15 @@ def _at_work(place: Place) -> int:
     return 0
 
 
+def _is_lock_hidden(place: Place) -> bool:
+    """May this user not see whether dpkg is at work?"""
+    try:
+        with open(os.path.join(os.path.dirname(place.status), "lock"), "rb"):
+            return False
+    except OSError as error:
+        return isinstance(error, PermissionError)
+
+
 def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
     """Packages whose installation was not finished, and an interrupted dpkg."""
     evidence = [f"{package.name}: {package.broken}" for package in packages if package.broken]
@@ -385,7 +409,13 @@ def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
         journal = []
     if any(name.isdigit() for name in journal):
         evidence.append("dpkg was interrupted")
-    return [finding("updates.packages.broken", MANAGER, ", ".join(evidence), COMMANDS.repair)] if evidence else []
+    if not evidence:
+        return []
+    severity = ""
+    if _is_lock_hidden(place):
+        severity = "unknown"
+        evidence.append("whether dpkg is at work right now cannot be read without root")
+    return [finding("updates.packages.broken", MANAGER, ", ".join(evidence), COMMANDS.repair, severity=severity)]
 
 
 def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:

@@ -88,6 +88,10 @@ def _units(host: Host, *names: str) -> Units | None:
     return {block["Id"]: block for block in blocks if block.get("LoadState") == "loaded"}
 
 
+def _hidden(host: Host) -> str:
+    return f"{' '.join(host.hidden)} cannot be read without root"
+
+
 def _is_active(units: Units, name: str) -> bool:
     return units.get(name, {}).get("ActiveState") == "active"
 
@@ -266,6 +270,9 @@ def _apt_runs(
         automatic.fix = _ENABLE_UNATTENDED
     elif automatic.last_run and now - automatic.last_run > limit:
         automatic.reason = f"it last ran with success on {rfc3339(automatic.last_run)}"
+    elif automatic.last_run and failure is None:
+        automatic.reason, automatic.fix = "its log cannot be read without root: its last run may have failed", ""
+        return None
     elif automatic.last_run:
         automatic.fix = ""
         return True
@@ -285,13 +292,15 @@ def _changed(host: Host, path: str) -> float:
         return 0.0
 
 
-def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) -> str:
-    """The last error in unattended-upgrades' log since a time; empty for none."""
+def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) -> str | None:
+    """The last error in unattended-upgrades' log since a time; empty for none, None where it may not be read."""
     folder = options.get("unattended-upgrade::logdir", ["/var/log/unattended-upgrades"])[-1]
     try:
         with open(host.path(os.path.join(folder, "unattended-upgrades.log")), "rb") as handle:
             handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LOG_TAIL))
             text = handle.read().decode("utf-8", "replace")
+    except PermissionError:
+        return None
     except OSError:
         return ""
     for moment, message in reversed(_LOG_ERROR.findall(text)):
@@ -309,6 +318,7 @@ def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) ->
 
 def dnf(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
     """As apt(), with dnf 4 and dnf 5."""
+    host = host.apart()
     timers = (_DNF_INSTALLING, *_DNF_TIMERS, *_DNF_SILENT)
     units = _units(host, *timers, *(timer.replace(".timer", ".service") for timer in timers))
     if units is None:
@@ -320,6 +330,9 @@ def dnf(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetim
     commands = _commands(host)
     applies = commands.get("apply_updates", "no").strip().lower() in ("1", "yes", "true", "on")
     installing = [timer for timer in active if timer == _DNF_INSTALLING or (timer in _DNF_TIMERS and applies)]
+    if host.hidden:
+        automatic.reason = _hidden(host)
+        return automatic
     automatic.enabled = bool(installing)
     if not installing:
         automatic.reason = (
@@ -354,6 +367,7 @@ def _commands(host: Host) -> dict[str, str]:
 
 def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: datetime.datetime) -> Automatic:
     """As apt(), with zypper."""
+    host = host.apart()
     units = _units(host, *_SUSE_TIMERS, *(timer.replace(".timer", ".service") for timer in _SUSE_TIMERS))
     active = [timer for timer in _SUSE_TIMERS if _is_active(units or {}, timer)]
     if active:
@@ -374,6 +388,6 @@ def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: date
             else f"AOU_PATCH_CATEGORIES is {' '.join(categories)}"
         )
         return automatic
-    if units is None:
-        return Automatic(reason="systemd does not show which timers run")
+    if units is None or host.hidden:
+        return Automatic(reason=_hidden(host) if host.hidden else "systemd does not show which timers run")
     return Automatic(enabled=False, reason="neither a timer nor the online update's cron job is active")

@@ -15,6 +15,7 @@ Everywhere here, None is "could not be found out", with the cause in C(reason). 
 
 from __future__ import annotations
 
+import copy
 import datetime
 import os
 import re
@@ -291,6 +292,8 @@ class Host:
         environment: t.Mapping[str, str] | None = None,
     ) -> None:
         self.root = root
+        # What this user may not read, and root may: nothing follows from it not being read.
+        self.hidden: list[str] = []
         self.options = dict(options or {})
         # Messages are compared with English ones, and numbers and dates are to be read.
         self.environment = {
@@ -305,6 +308,12 @@ class Host:
             if name in os.environ:
                 self.environment.setdefault(name, os.environ[name])
 
+    def apart(self) -> Host:
+        """The same host, with a list of its own of what is hidden."""
+        other = copy.copy(self)
+        other.hidden = []
+        return other
+
     def path(self, path: str) -> str:
         """Where a file of the host is."""
         return os.path.join(self.root, path.lstrip("/"))
@@ -314,8 +323,14 @@ class Host:
         try:
             with open(self.path(path), encoding="utf-8", errors="replace") as handle:
                 return handle.read()
-        except OSError:
+        except OSError as error:
+            self.note(path, error)
             return None
+
+    def note(self, path: str, error: OSError) -> None:
+        """Note a file or folder as hidden if that is why it could not be read."""
+        if isinstance(error, PermissionError) and path not in self.hidden:
+            self.hidden.append(path)
 
     def has(self, program: str) -> bool:
         """Is the program on the host?"""

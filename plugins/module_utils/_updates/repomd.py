@@ -28,6 +28,8 @@ def source(name: str, folder: str) -> Source:
     try:
         with open(os.path.join(folder, "repomd.xml"), encoding="utf-8", errors="replace") as handle:
             text = handle.read()
+    except PermissionError:
+        return Source(name, problem="its metadata cannot be read without root")
     except OSError:
         return Source(name, problem="its metadata is not on the host: it was never fetched", absent=True)
     seconds = [int(number) for number in _TIMESTAMP.findall(text) or _REVISION.findall(text)]

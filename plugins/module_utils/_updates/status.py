@@ -117,13 +117,7 @@ def run(params: dict[str, t.Any], check_mode: bool, host: Host | None = None) ->
         # Both wait for other programs.
         reading_task = pool.submit(_managers.collect, host, release, now, params["max_metadata_age"], refresh)
         seen = _restarts.scan(host)
-        support = _support.judge(
-            release,
-            today,
-            data,
-            _support.own_data(host, product),
-            _support.extended(host, release),
-        )
+        support = _support.judge_host(host, release, today, data)
         reading = reading_task.result()
         tools_task = pool.submit(_restarts.tools, host, reading.manager)
         complete = reading.updates.complete and reading.updates.security_known

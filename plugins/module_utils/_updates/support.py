@@ -211,6 +211,17 @@ def judge(
     return support._replace(newest=newest) if older else support
 
 
+def judge_host(files: Host, release: t.Mapping[str, str], now: datetime.date, data: Data) -> Support:
+    """The same for a host, with the data and the extended support that it has itself."""
+    product, _version = identify(release)
+    files = files.apart()
+    found = judge(release, now, data, own_data(files, product), extended(files, release))
+    if found.level == EOL and files.hidden:
+        words = f"{' '.join(files.hidden)} cannot be read without root, and may be about extended support"
+        return found._replace(level=UNKNOWN, until=None, reason=words)
+    return found
+
+
 def _unknown(reason: str) -> Support:
     return Support(UNKNOWN, None, "", None, reason)
 
@@ -301,7 +312,8 @@ def extended(files: Host, release: t.Mapping[str, str]) -> str:
 def _listed(files: Host, folder: str) -> list[str]:
     try:
         return sorted(os.listdir(files.path(folder)))
-    except OSError:
+    except OSError as error:
+        files.note(folder, error)
         return []
 
 

@@ -193,10 +193,9 @@ class _Reader:
     def matches(self, directive: Directive) -> list[str]:
         """The files that an Include means, in Apache's order: a directory means everything below it."""
         path = self.config.absolute(directive.args[0])
-        source = self.config.source
         found = []
-        for name in source.glob(path) if _webserver_model.is_pattern(path) else [path]:
-            found += source.below(name) if os.path.isdir(name) else [name]
+        for name in self.config.matching(path) if _webserver_model.is_pattern(path) else [path]:
+            found += self.config.below(name) if os.path.isdir(name) else [name]
         return sorted(found, key=lambda name: name.split("/"))
 
     def include(self, directive: Directive, depth: int) -> None:

@@ -90,7 +90,8 @@ def of(config: Config, layout: Layout) -> list[Finding]:
         add("frontend.config.unreadable", path, reason)
     secure = [vhost for vhost in config.vhosts if vhost.tls]
     names = [name for vhost in secure for name in vhost.names]
-    if config.vhosts and not secure and all(vhost.tls is False for vhost in config.vhosts):
+    # What could not be read may have more virtual hosts.
+    if config.vhosts and not secure and not config.unreadable and all(vhost.tls is False for vhost in config.vhosts):
         add("frontend.tls.none", config.server, ", ".join(sorted({_place(vhost) for vhost in config.vhosts})))
     blocks = {id(vhost.block) for vhost in secure}
     # Apache's main server, or nginx's block http: what counts where a virtual host sets nothing.
@@ -118,7 +119,7 @@ def of(config: Config, layout: Layout) -> list[Finding]:
             add("frontend.vhost.mixed", _place(vhost), "%s:%s" % (vhost.address, vhost.port))
         elif vhost.port == 80:
             alone = [name for name in vhost.names if "." in name and not _known(name, names)]
-            if secure and alone and vhost.named:
+            if secure and alone and vhost.named and not config.unreadable:
                 add("frontend.tls.plaintext", " ".join(alone), _place(vhost))
     if config.server == "nginx":
         for item in _webserver_model.walk(config.root):

@@ -303,9 +303,10 @@ class Files:
     def _is_gone(self, path: str) -> bool:
         return any(self.texts.get(key, "") is None for key in (path, self._key(path)))
 
-    def below(self, directory: str) -> list[str]:
-        """The files in a directory and the directories in it."""
-        found = {os.path.join(top, name) for top, _folders, names in os.walk(directory) for name in names}
+    def below(self, directory: str, failed: t.Callable[[OSError], None] | None = None) -> list[str]:
+        """The files in a directory and the directories in it. failed: called for one that cannot be listed."""
+        walk = os.walk(directory, onerror=failed)
+        found = {os.path.join(top, name) for top, _folders, names in walk for name in names}
         found.update(self._changed_in(directory))
         return [path for path in found if not self._is_gone(path)]
 
@@ -362,6 +363,29 @@ class Config:
                 self.unreadable[path] = exc.strerror or "Permission denied"
                 return None
         return self.files[path]
+
+    def matching(self, pattern: str) -> list[str]:
+        """What a shell pattern matches. A directory that may not be listed is noted, as a file that may not be read."""
+        parts = pattern.split("/")
+        for depth, part in enumerate(parts):
+            if is_pattern(part) and self.source.disk:
+                for folder in glob.glob("/".join(parts[:depth]) or "/"):
+                    self._list(folder)
+        return self.source.glob(pattern)
+
+    def below(self, directory: str) -> list[str]:
+        """The files in a directory and the directories in it, noted in the same way."""
+        return self.source.below(directory, self._note)
+
+    def _list(self, folder: str) -> None:
+        try:
+            os.scandir(folder).close()
+        except OSError as error:
+            self._note(error)
+
+    def _note(self, error: OSError) -> None:
+        if isinstance(error, PermissionError):
+            self.unreadable[str(error.filename)] = error.strerror or "Permission denied"
 
     def absolute(self, path: str) -> str:
         return os.path.normpath(os.path.join(self.base, path))

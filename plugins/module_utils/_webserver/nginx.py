@@ -155,7 +155,7 @@ def read(config: Config, path: str, conf_dir: str, parent: Directive | None = No
             raise ConfigError(directive.file, directive.line, "includes are nested too deep")
         directive.inline, directive.children = True, []
         pattern = os.path.join(conf_dir, directive.args[0])
-        for name in config.source.glob(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
+        for name in config.matching(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
             directive.children += read(config, name, conf_dir, directive, depth + 1)
     return directives
 
