@@ -39,6 +39,7 @@ TOGETHER = (
     "test_report_page.py",
     "test_role_actions.py",
     "test_role_caa_play.py",
+    "test_role_calls.py",
     "test_role_certificate_play.py",
     "test_role_updates_play.py",
     "test_role_verify_play.py",

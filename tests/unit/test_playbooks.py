@@ -290,6 +290,11 @@ def test_a_host_that_is_only_restored_gets_no_certificate(harden):
     assert run.card["web1"][0] == LEFT_ALONE
 
 
+def test_a_state_that_is_omitted_is_no_restore(harden):
+    run = harden(set(), {"web1": {"frontend_state": "{{ nothing_of_this_name | default(omit) }}"}})
+    assert run.output.count("on certificates") == 3
+
+
 def test_tags_that_no_task_has_are_no_pass(harden):
     run = harden(set(), passes=False, tags="nonsense")
     assert run.failed == set(HOSTS) and "0 of 3 hosts pass, 3 failed" in run.output

@@ -42,6 +42,11 @@ def test_specification_and_defaults_say_the_same(role, spec):
             assert defaults[name] in entry["choices"], name
 
 
+def test_no_option_is_one_that_cannot_be_encrypted_by_itself(spec):
+    """For a role no_log hides nothing, and ansible-core before 2.19 refuses a value with !vault for its sake."""
+    assert [name for name, entry in spec.items() if "no_log" in entry] == []
+
+
 def test_comments_of_the_defaults_say_what_the_specification_says(role, spec):
     text = (role / "defaults" / "main.yml").read_text()
     for name, entry in spec.items():

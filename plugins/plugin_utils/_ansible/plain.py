@@ -22,4 +22,7 @@ def plain(value: t.Any) -> t.Any:
         return {plain(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    # A value that !vault encrypts is no text of Python's own with ansible-core before 2.19.
+    if getattr(value, "__ENCRYPTED__", False):
+        return str(value)
     return str.__str__(value) if isinstance(value, str) else value

@@ -81,7 +81,7 @@ class RoleAction(ActionBase):
 
     def value(self, variables: Info, name: str, default: t.Any = None) -> t.Any:
         """A variable that is no option of this role, templated."""
-        return plain(self._templar.template(variables[name])) if name in variables else default
+        return plain(_roles_options.given(self, (name,), variables).get(name, default))
 
     def query(self, variables: Info, *parts: str, first: bool = True) -> HostParts:
         """What is known of the host, as C(host) in its fact, with these parts as they are now.

@@ -80,11 +80,11 @@ def read(
     return options, errors
 
 
-def of_task(action: ActionBase, role: str, given: Info) -> tuple[Info, list[str]]:
+def of_task(action: ActionBase, role: str, arguments: Info) -> tuple[Info, list[str]]:
     """As C(read), of a task's own arguments, which have the names of the role's options without its name in front."""
     prefix = f"{role}_"
     spec = {name.removeprefix(prefix): option for name, option in _spec(action, role).items()}
-    options, errors = _validate(spec, given)
+    options, errors = _validate(spec, arguments)
     return options, errors or CHECKS[role](options)
 
 
@@ -99,6 +99,20 @@ def errors(
     return message, {"step": STEPS[first]} if first in STEPS else {}
 
 
+def given(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> Info:
+    """Those of the variables that have a value, templated. What is C(omit) has none."""
+    found: Info = action._templar.template({name: variables[name] for name in names if name in variables})
+    # ansible-core drops it itself since 2.19. Before, it is a text, which is a variable.
+    omit = variables.get("omit")
+    return t.cast("Info", _without_text(found, omit)) if omit else found
+
+
+def _without_text(value: t.Any, text: str) -> t.Any:
+    if isinstance(value, dict):
+        return {key: _without_text(item, text) for key, item in value.items() if item != text}
+    return [_without_text(item, text) for item in value if item != text] if isinstance(value, list) else value
+
+
 def _spec(action: ActionBase, role: str) -> Info:
     # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
     content = action._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
@@ -107,11 +121,11 @@ def _spec(action: ActionBase, role: str) -> Info:
 
 
 def _validated(action: ActionBase, spec: Info, variables: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
-    return _validate(spec, action._templar.template({name: variables[name] for name in spec if name in variables}))
+    return _validate(spec, given(action, spec, variables))
 
 
-def _validate(spec: Info, given: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
-    validated = ArgumentSpecValidator(spec).validate(given, validate_role_argument_spec=True)
+def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
+    validated = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
     return _without_defaults(plain(validated.validated_parameters)), list(validated.error_messages)
 
 
