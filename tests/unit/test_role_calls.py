@@ -31,11 +31,17 @@ except ImportError:  # before ansible-core 2.19 every text is a template, and om
     template = str
     TOKEN = {"omit": "__omit_place_holder__0123456789abcdef"}
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import action as _action
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
+
+from .test_role_actions import Host, sharing
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-ROLES = ("updates", "certificate", "frontend", "caa", "verify", "report")
+QUERYING = ("updates", "certificate", "frontend", "caa", "verify")  # in the order of harden.yml
+ROLES = (*QUERYING, "report")
 SECRET = "c2VjcmV0IG9mIHRoZSB0ZXN0"
 # At the end of each role's action: what it was called with.
 WRITES = """
@@ -67,7 +73,7 @@ def collections(tmp_path_factory):
     for name in ("playbooks", "roles", "meta", "galaxy.yml"):
         (collection / name).symlink_to(ROOT / name)
     shutil.copytree(ROOT / "plugins", collection / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
-    for role in ("updates", "certificate", "frontend", "caa", "verify"):
+    for role in QUERYING:
         with (collection / "plugins" / "action" / f"{role}.py").open("a") as source:
             source.write(WRITES)
     return top
@@ -79,6 +85,7 @@ class Run(t.NamedTuple):
     status: int
     output: str
     calls: list[dict[str, t.Any]]
+    folder: Path
 
     def got(self, role: str, option: str, **where: t.Any) -> list[t.Any]:
         """The values of an option, of each call of a role."""
@@ -93,8 +100,11 @@ class Run(t.NamedTuple):
 def play(collections, tmp_path_factory):
     """Runs plays, or a playbook by its name, on hosts that are this machine."""
 
-    def run(plays, hosts, *arguments):
+    def run(plays, hosts, *arguments, roles=None):
         folder = tmp_path_factory.mktemp("run")
+        for role, dependencies in (roles or {}).items():
+            (folder / "roles" / role / "meta").mkdir(parents=True)
+            (folder / "roles" / role / "meta" / "main.yml").write_text(json.dumps({"dependencies": dependencies}))
         here = {"ansible_connection": "local", "ansible_become": False, "ansible_python_interpreter": sys.executable}
         # JSON would hide what !vault is.
         listed = yaml.dump({"all": {"vars": here, "hosts": hosts}}, Dumper=Dumper, sort_keys=False, allow_unicode=True)
@@ -113,7 +123,7 @@ def play(collections, tmp_path_factory):
         )  # fmt: skip
         log = folder / "calls"
         calls = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-        return Run(done.returncode, done.stdout + done.stderr, calls)
+        return Run(done.returncode, done.stdout + done.stderr, calls, folder)
 
     return run
 
@@ -222,3 +232,145 @@ def test_single_values_may_be_encrypted(play, vaulted):
     assert run.got("caa", "names", part="names") == [["mail.example.com"]]
     for option in ("acme_eab_hmac_key", "acme_dns_key_secret", "key_content"):
         assert set(run.got("certificate", option)) == {SECRET}
+
+
+# --- ways to call a role ---------------------------------------------------------------------------------------------
+
+VERIFY = "kopano.hardening.verify"
+INCLUDE, IMPORT = "ansible.builtin.include_role", "ansible.builtin.import_role"
+
+
+def with_timeout(seconds, call=None):
+    """A call of the role verify, by a task or in a list of roles, with an option of its own."""
+    if call:
+        return {call: {"name": VERIFY}, "vars": {"verify_timeout": seconds}}
+    return {"role": VERIFY, "verify_timeout": seconds}
+
+
+# The play of each way, and the timeouts that the role has in its calls, one after the other.
+WAYS = {
+    "roles": ({"roles": [with_timeout(3)]}, [3]),
+    "imported": ({"tasks": [with_timeout(3, IMPORT)]}, [3]),
+    "included": ({"tasks": [with_timeout(3, INCLUDE)]}, [3]),
+    "variables of the play": ({"vars": {"verify_timeout": 3}, "roles": [VERIFY]}, [3]),
+    "nothing given": ({"roles": [VERIFY]}, [10]),
+    "twice": ({"roles": [with_timeout(3), with_timeout(4)]}, [3, 4]),
+    "twice by tasks": ({"tasks": [with_timeout(3, IMPORT), with_timeout(4, INCLUDE)]}, [3, 4]),
+    "in a loop": ({"tasks": [{**with_timeout("{{ item }}", INCLUDE), "loop": [3, 4]}]}, [3, 4]),
+    "as a dependency": ({"roles": ["mail"]}, [3]),
+    "one host after the other": ({"serial": 1, "roles": [with_timeout(3)]}, [3]),
+    "each host at its own pace": ({"strategy": "free", "roles": [with_timeout(3)]}, [3]),
+    "in a block": ({"tasks": [{"block": [with_timeout(3, IMPORT)], "when": "true"}]}, [3]),
+    "from a text": ({"roles": [with_timeout("3")]}, [3]),
+}
+# Names that inventories may have.
+NAMES = {"web1": "A", "münchen": "B", "2001:db8::1": "C"}
+
+
+@pytest.fixture(scope="module")
+def called(play):
+    """All ways in one run, on hosts with an option of their own."""
+    plays = [{"name": name, "hosts": "all", "gather_facts": False, **way} for name, (way, _seconds) in WAYS.items()]
+    hosts = {name: {"verify_minimum_grade": grade} for name, grade in NAMES.items()}
+    plays.append({"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.report"]})
+    run = play(plays, hosts, "--extra-vars", "report_fail=false", roles={"mail": [with_timeout(3)]})
+    assert run.status == 0, run.output
+    return run
+
+
+@pytest.mark.parametrize("host", NAMES)
+@pytest.mark.parametrize("way", WAYS)
+def test_each_call_has_its_own_options_on_each_host(called, way, host):
+    where = {"play": way, "host": host}
+    for part in ("grade", "check"):
+        assert called.got("verify", "timeout", part=part, **where) == WAYS[way][1]
+        assert called.got("verify", "minimum_grade", part=part, **where) == [NAMES[host]] * len(WAYS[way][1])
+
+
+def test_the_report_has_hosts_by_such_names(called):
+    folder = called.folder / "kopano-hardening-report"
+    assert {host["name"] for host in json.loads((folder / "report.json").read_text())["hosts"]} == set(NAMES)
+    for file in ("index.html", "kopano_hardening.prom", "junit.xml"):
+        text = (folder / file).read_text()
+        assert all(name in text for name in NAMES), file
+
+
+# --- options from the command line -----------------------------------------------------------------------------------
+
+TYPED = {
+    # What key=value gives is text.
+    "verify_fail=false": ("verify", "fail", False),
+    "verify_timeout=7": ("verify", "timeout", 7),
+    "verify_virtual_hosts=no": ("verify", "virtual_hosts", False),
+    "caa_names=a.test,b.test": ("caa", "names", ["a.test", "b.test"]),
+    "caa_publish=false": ("caa", "publish", False),
+    "frontend_hsts_max_age=0": ("frontend", "hsts_max_age", 0),
+    "frontend_csp=off": ("frontend", "csp", "off"),
+    '{"frontend_rehearse": "off"}': ("frontend", "rehearse", "off"),
+    '{"verify_concurrency": 2}': ("verify", "concurrency", 2),
+    '{"verify_endpoints": [{"port": "8443"}]}': ("verify", "endpoints", [{"port": 8443}]),
+    '{"updates_restart_exclude": ["a", "b"]}': ("updates", "restart_exclude", ["a", "b"]),
+    '{"frontend_http_redirect": false}': ("frontend", "http_redirect", False),
+}
+
+
+@pytest.fixture(scope="module")
+def audited(play):
+    """audit.yml with options from the command line, which are those of all hosts, whatever the inventory has."""
+    given = [word for text in TYPED for word in ("--extra-vars", text)]
+    hosts = {"web1": {"verify_timeout": 1}, "web2": {}}
+    return play("kopano.hardening.audit", hosts, "--extra-vars", "report_fail=false", *given)
+
+
+@pytest.mark.parametrize("text", TYPED)
+def test_options_of_the_command_line_have_their_types(audited, text):
+    role, option, value = TYPED[text]
+    got = [found for part in ("grade", "names", "inspect") for found in audited.got(role, option, part=part)]
+    assert got and all(found == value and type(found) is type(value) for found in got), audited.output
+    assert "publish.yml" not in audited.output
+
+
+# --- parts of a playbook ---------------------------------------------------------------------------------------------
+
+
+def roles_of(run):
+    return list(dict.fromkeys(call["role"] for call in run.calls))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "roles", "hosts"),
+    [
+        (["--limit", "web2"], ["updates", "frontend", "certificate", "caa", "verify"], {"web2"}),
+        (["--start-at-task", "kopano.hardening.verify : Grade the endpoints"], ["verify", "caa"], {"web1", "web2"}),
+        (["--start-at-task", "kopano.hardening.frontend : Inspect the web server"],
+         ["frontend", "certificate", "caa", "verify"], {"web1", "web2"}),
+        (["--start-at-task", "kopano.hardening.caa : Look up the CAA records of all hosts"], ["caa"],
+         {"web1", "web2"}),
+    ],
+)  # fmt: skip
+def test_a_part_of_the_playbook_is_run_with_the_hosts_options(play, arguments, roles, hosts):
+    listed = {"web1": {"verify_timeout": 1}, "web2": {"verify_timeout": 2}}
+    run = play("kopano.hardening.audit", listed, "--extra-vars", "report_fail=false", *arguments)
+    assert roles_of(run) == roles, run.output
+    assert {call["host"] for call in run.calls if call["part"] != "lookup"} == hosts
+    for host in hosts if "verify" in roles else ():
+        assert run.got("verify", "timeout", host=host, part="grade") == [listed[host]["verify_timeout"]]
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("word", ["tags", "skip_tags"])
+@pytest.mark.parametrize("number", range(1, 2 ** len(QUERYING)))
+def test_every_choice_of_tags_has_the_host_queried_once_for_what_its_roles_need(number, word, check_mode):
+    named = [role for place, role in enumerate(QUERYING) if number >> place & 1]
+    roles = named if word == "tags" else [role for role in QUERYING if role not in named]
+    chosen = {"ansible_run_tags": named} if word == "tags" else {"ansible_skip_tags": named}
+    variables = sharing(ansible_play_role_names=[f"kopano.hardening.{role}" for role in QUERYING], **chosen)
+    queries = 0
+    for role in roles:
+        needed = {*_query.NEEDS[role]} - ({"web_config"} if check_mode else set())
+        action = type(role, (Host, _action.RoleAction), {"ROLE": role})({}, check_mode=check_mode)
+        host = action.query(variables, *needed)
+        assert needed <= set(host), role
+        queries += len(action.queried)
+        variables = _host_fact.variables_with(variables, host=host, **{role: {}})
+    assert queries == (1 if roles else 0)
