@@ -429,6 +429,17 @@ adopted:
       port: 443
       file: /etc/nginx/sites-enabled/mail
       line: 12
+edits:
+  description:
+    - Of each file that O(adopt) changes, the lines that are added, and those that are commented out.
+    - A template of the file that has the first, at the places where they are now, and not the second, is left as it is.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - path: /etc/apache2/sites-available/mail.conf
+      add: [Include /etc/apache2/kopano-hardening/tls.conf]
+      remove: [SSLProtocol all -SSLv3]
 kept:
   description:
     - What is stronger than the policy and stays, see O(policy.replace_stronger). C(value) is what is in effect,

@@ -46,6 +46,9 @@ POLICY = {
 }
 
 
+_MARKS = ("# kopano.hardening begin", "# kopano.hardening end")
+
+
 class Site:
     """A configuration in a folder, with the collection's policy beside it."""
 
@@ -77,6 +80,18 @@ class Site:
         for path, text in changes.items():
             assert os.path.realpath(path) == path
             Path(path).write_bytes(_webserver_model.encode(text))
+
+    def templated(self, changes: dict[str, str]) -> None:
+        """Write adopted files as a template would that has what was added, and not what was commented out."""
+        for path, text in changes.items():
+            edits = _adopt.edits(text)
+            lines = [line for line in text.split("\n") if line.strip() not in (*_MARKS, "")]
+            kept = [line for line in lines if not re.search("kopano.hardening (?:off|cut): ", line)]
+            assert {line.strip() for line in lines} - {line.strip() for line in kept} == {
+                f"# kopano.hardening off: {line}" for line in edits["remove"]
+            }
+            assert set(edits["add"]) <= {line.strip() for line in kept}
+            Path(path).write_bytes(_webserver_model.encode("\n".join(kept) + "\n"))
 
     def adopted(self, **policy: t.Any) -> dict[str, str]:
         """Adopts for real, and checks what holds whatever the configuration is."""
@@ -174,6 +189,74 @@ def test_nginx(nginx: Site) -> None:
             }
         }
     """ % {"policy": policy})  # fmt: skip
+
+
+NGINX_SITE = """
+http {
+    server {
+        listen 443 ssl;
+        ssl_protocols TLSv1.2;
+        ssl_session_timeout 5m;
+        add_header Strict-Transport-Security max-age=1;
+        location /static/ {
+            add_header Cache-Control public;
+        }
+    }
+    server {
+        listen 80;
+    }
+}
+"""
+APACHE_SITE = """
+<VirtualHost *:80>
+    RewriteEngine off
+</VirtualHost>
+<VirtualHost *:443>
+    SSLEngine on
+    SSLProtocol all
+    SSLCipherSuite HIGH
+    Header set Strict-Transport-Security "max-age=1"
+</VirtualHost>
+"""
+
+
+@pytest.mark.parametrize(("server", "text"), [("nginx", NGINX_SITE), ("apache", APACHE_SITE)])
+def test_a_template_with_the_edits_is_left_as_it_is(tmp_path: Path, server: str, text: str) -> None:
+    site = Site(server, tmp_path).write(main=text)
+    changes = site.adopt()
+    assert changes
+    site.templated(changes)
+    assert site.adopt() == {}
+
+
+@pytest.mark.parametrize(
+    ("server", "line"),
+    [
+        ("nginx", "include {policy}/tls.con[f];"),
+        ("nginx", "include {policy}/tls.conf;"),
+        ("apache", "IncludeOptional {policy}/tls.conf"),
+    ],
+)
+def test_an_include_line_of_a_template_is_recognised(tmp_path: Path, server: str, line: str) -> None:
+    """Also in a form that a server without the file takes."""
+    text = {
+        "nginx": "http { server { listen 443 ssl; %s } }\n",
+        "apache": "<VirtualHost *:443>\nSSLEngine on\n%s\n</VirtualHost>\n",
+    }[server]
+    site = Site(server, tmp_path)
+    line = line.format(policy=site.layout.policy_dir)
+    assert site.write(main=text % line).adopt() == {}
+    assert site.write(main=text % line.replace("tls.con", "http.con")).adopt() != {}
+
+
+def test_the_edits_of_an_adopted_text_are_listed_once(nginx: Site) -> None:
+    nginx.write(main="http { server { listen 443 ssl; ssl_ciphers A;ssl_protocols TLSv1\n TLSv1.1; } }")
+    (text,) = nginx.adopt().values()
+    assert _adopt.edits(text + text) == {
+        "add": [f"include {nginx.layout.policy_dir}/tls.conf;"],
+        "remove": ["ssl_ciphers A;", "ssl_protocols TLSv1", "TLSv1.1;"],
+    }
+    assert _adopt.edits("server { listen 443 ssl; }") == {"add": [], "remove": []}
 
 
 def test_nginx_on_one_line(nginx: Site) -> None:

@@ -185,6 +185,34 @@ def test_prune_keeps_the_newest_and_all_that_is_open(conf, tmp_path):
     assert [record.id for record in journal.records()] == [identifiers[0], identifiers[3], identifiers[4]]
 
 
+def test_a_change_that_is_only_repeated_takes_no_place_of_another(conf, tmp_path):
+    """A template writes the file before each run, and the run changes it as the one before did."""
+    journal = Journal(str(tmp_path / "state"))
+    path = str(conf / "replaced")
+    identifiers = []
+    for before, after in [(b"1", b"2"), (b"2", b"3"), *[(b"a", b"A")] * 4]:
+        pathlib.Path(path).write_bytes(before)
+        changes = Changeset()
+        changes.add(path, State(FILE, content=after))
+        pending = changes.pending()
+        record = journal.begin("nginx", pending)
+        _changeset.apply(pending)
+        record.save(_journal.COMMITTED)
+        journal.prune(3)
+        identifiers.append(record.id)
+    assert _journal.repetitions(journal.records()) == {identifiers[-1]}
+    assert [record.id for record in journal.records()] == [*identifiers[:3], identifiers[-1]]
+    # What it would restore is what the template had written.
+    assert _journal.replaced_since(journal.records(), identifiers[2])[path].content == b"a"
+    # The same change after a restore was wanted.
+    pathlib.Path(path).write_bytes(b"A")
+    changes = Changeset()
+    changes.add(path, State(FILE, content=b"a"))
+    record = journal.begin("nginx", changes.pending(), restores=identifiers[2])
+    record.save(_journal.COMMITTED)
+    assert _journal.repetitions(journal.records()) == {identifiers[-1]}
+
+
 def test_a_torn_record_is_an_error_and_not_ignored(tmp_path):
     journal = Journal(str(tmp_path / "state"))
     record = journal.begin("nginx", [])

@@ -154,6 +154,20 @@ def test_a_change_and_the_way_back(bed):
     assert bed.server.calls.count("reload") == 2
 
 
+def test_a_change_that_another_program_undoes_before_each_run_is_named(bed):
+    """It is made, with a warning, and takes the place of no other in the journal."""
+    assert bed.run()["warnings"] == []
+    (bed.conf / "site").write_text("old")
+    first = bed.run(keep=1)
+    assert first["changed"] and (bed.conf / "site").read_text() == "new"
+    assert first["warnings"] == [_engine.REPEATED.format(bed.conf / "site")]
+    (bed.conf / "site").write_text("old")
+    bed.run(keep=1)
+    assert len(bed.states()) == 2, "the first one and the last"
+    assert bed.run(files=[], restore=bed.journal.records()[0].id)["changed"]
+    assert (bed.conf / "site").read_text() == "old" and not (bed.conf / "deep").exists()
+
+
 def test_check_mode_writes_nothing(bed, tmp_path):
     before = tree(tmp_path)
     result = bed.run(check=True)

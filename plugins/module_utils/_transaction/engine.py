@@ -132,6 +132,13 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         file: str
         line: int
 
+    class Edits(t.TypedDict):  # novm
+        """The lines that are added to a file, and those that are commented out."""
+
+        path: str
+        add: list[str]
+        remove: list[str]
+
     class FailureInfo(t.TypedDict):  # novm
         """A L(_diagnose.Fault), and the step that it ended."""
 
@@ -154,6 +161,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         rolled_back: bool
         recovered: Recovered | None
         adopted: list[Adopted]
+        edits: list[Edits]
         kept: list[KeptInfo]
         weakened: list[WeakenedInfo]
         probes: list[ResponseInfo]  # of the live server
@@ -164,7 +172,14 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         exception: t.NotRequired[str]
 
 else:
-    ResponseInfo = RehearsalInfo = Recovered = Adopted = FailureInfo = Result = t.Dict[str, t.Any]
+    ResponseInfo = RehearsalInfo = Recovered = Adopted = Edits = FailureInfo = Result = t.Dict[str, t.Any]
+
+
+# Of a change that was made before and has been undone by another program.
+REPEATED = (
+    "{}: another program has undone what this collection changed, and it is changed once more. If that program writes "
+    "the file from a template, put the lines under edits into the template; see docs/frontend.md, Templates"
+)
 
 
 class TransactionError(Exception):
@@ -226,6 +241,7 @@ class _Transaction:
             "rolled_back": False,
             "recovered": None,
             "adopted": [],
+            "edits": [],
             "kept": [],
             "weakened": [],
             "probes": [],
@@ -460,6 +476,7 @@ class _Transaction:
         for path, text in adopted.texts.items():
             basis = _webserver_model.encode(current[path])
             self.changeset.add(path, State(FILE, content=_webserver_model.encode(text), basis=basis))
+        self.result["edits"] = [{"path": path, **_adopt.edits(text)} for path, text in adopted.texts.items()]
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
             for vhost in config.vhosts
@@ -530,6 +547,8 @@ class _Transaction:
         saved = _replaced_certificates.whole(changes, self.params.get("certificates"))
         self.record = self.journal.begin(server.layout.server, saved, **more)
         self.result["transaction"] = self.record.id
+        if self.record.id in _journal.repetitions(self.journal.records()):
+            self.result["warnings"].append(REPEATED.format(", ".join(change.path for change in changes)))
         _changeset.stage(
             changes,
             ".kopano-hardening-" + self.record.id,

@@ -322,6 +322,7 @@ class Journal:
                         "path": change.path,
                         "before": _dump(change.before, str(number)),
                         "after": change.after.sha256 if change.after.kind == _changeset.FILE else None,
+                        "replaced": _edits.describe(change.before),
                         "wrote": _edits.describe(change.after),
                     }
                     for number, change in enumerate(changes)
@@ -395,11 +396,14 @@ class Journal:
     def prune(self, keep: int) -> None:
         """Forget all but the newest committed transactions, and what a crash left half begun.
 
-        Those that know what a path was before the first one, and what was written last, are kept for that alone.
+        Those that know what a path was before the first one, and what was written last, are kept for that alone. Of
+        repetitions only the newest is kept, and it does not count.
         """
         records = self.records()
         committed = [record for record in records if record.state == COMMITTED]
-        kept = {record.id for record in committed[-keep:]} if keep else set()
+        repeated = repetitions(records)
+        distinct = [record for record in committed if record.id not in repeated]
+        kept = {record.id for record in [*distinct[-keep:], *committed[-1:]]} if keep else set()
         for record in _ends(since_original(committed)):
             if record.id not in kept and not record.data.get("original_only"):
                 record.save(COMMITTED, original_only=True)
@@ -418,6 +422,24 @@ def since_original(records: t.Sequence[Record]) -> list[Record]:
         if record.state == COMMITTED:
             found = [] if record.data.get("restores") == ORIGINAL else [*found, record]
     return found
+
+
+def repetitions(records: t.Iterable[Record]) -> set[str]:
+    """The ids of the transactions that changed each of their paths as the one before had: another program had undone
+    that, such as one that writes a file from a template before each run."""
+    last: dict[str, dict[str, t.Any]] = {}
+    found = set()
+    for record in records:
+        entries = record.data["entries"]
+        # Records of earlier versions of this collection do not know what they replaced.
+        if entries and all("replaced" in entry and _is_equal(entry, last.get(entry["path"])) for entry in entries):
+            found.add(record.id)
+        last.update((entry["path"], entry) for entry in entries)
+    return found
+
+
+def _is_equal(entry: t.Mapping[str, t.Any], other: t.Mapping[str, t.Any] | None) -> bool:
+    return other is not None and all(entry[key] == other.get(key) for key in ("replaced", "wrote"))
 
 
 def _ends(records: t.Sequence[Record]) -> list[Record]:

@@ -41,6 +41,7 @@ Marks. Everything can be undone from the text alone, byte for byte, by removing
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import os
 import re
@@ -88,6 +89,24 @@ def unadopt(text: str) -> str:
         return match.group("indent") or ""
 
     return _UNDO.sub(restore, text)
+
+
+def edits(text: str) -> dict[str, list[str]]:
+    """The lines that L(adopt) has added to a text, and those that it has commented out, each once: a template that
+    makes the text with the first and without the second is left as it is."""
+    add: dict[str, None] = {}
+    remove: dict[str, None] = {}
+    for match in _UNDO.finditer(text):
+        if match.group("cut"):
+            remove.update(dict.fromkeys(_CUT.sub("", match.group("cut")[1:]).split("\n")))
+        elif match.group("indent") is not None:
+            remove[text[match.end() :].partition("\n")[0]] = None
+        else:
+            add.update(dict.fromkeys(line for line in match.group().split("\n") if MARK not in line))
+    return {
+        name: [line for line in dict.fromkeys(item.strip() for item in found) if line]
+        for name, found in (("add", add), ("remove", remove))
+    }
 
 
 def _header(directive: Directive) -> str:
@@ -319,9 +338,9 @@ class _Adoption:
         return {path: edits.result() for path, edits in self._edits.items()}
 
     def includes(self, block: Directive, path: str) -> bool:
-        """Whether a block includes a file already, by a line that is not ours."""
+        """Whether a block includes a file already, by a line that is not ours: its path, or a pattern."""
         return any(
-            os.path.normpath(os.path.join(self.layout.config_dir, item.args[0])) == path
+            fnmatch.fnmatchcase(path, os.path.normpath(os.path.join(self.layout.config_dir, item.args[0])))
             for item in _webserver_model.walk(block.children or ())
             if item.key in ("include", "includeoptional") and item.args
         )
@@ -485,13 +504,19 @@ class _Adoption:
         for block in tls:
             foreign = self.foreign(_webserver_model.walk(block.children or ()))
             merge = policy.get("merge_headers") and self.may_merge(block, foreign, everything)
+            templated: set[Place] = set()
             for item in foreign:
                 if item.children is not None and not item.inline:
                     kinds = self.own_lists(item) - ({"add_header"} if merge else set())
                     value = self.hsts_text(block, inner[_place(item)])
                     lines = [line for path in snippet for line in self.lines(snippet[path], path, kinds, item, value)]
-                    if lines:
+                    written = {self.line(child): _place(child) for child in item.children}
+                    if set(lines) <= set(written):  # by a template that has what would be inserted here
+                        templated.update(written[line] for line in lines)
+                    else:
                         self.edit(item.file).insert_inside(item, lines)
+                if _place(item) in templated:
+                    continue
                 duplicate = item.key in scalars - _REPEATED and item.owner() is block
                 if duplicate or (_webserver_model.is_policy("nginx", item) and item.key not in _HARMLESS):
                     self.edit(item.file).comment_out(item)
