@@ -88,9 +88,9 @@ class Site:
             lines = [line for line in text.split("\n") if line.strip() not in (*_MARKS, "")]
             kept = [line for line in lines if not re.search("kopano.hardening (?:off|cut): ", line)]
             assert {line.strip() for line in lines} - {line.strip() for line in kept} == {
-                f"# kopano.hardening off: {line}" for line in edits["remove"]
+                f"# kopano.hardening off: {line}" for line in edits.remove
             }
-            assert set(edits["add"]) <= {line.strip() for line in kept}
+            assert set(edits.add) <= {line.strip() for line in kept}
             Path(path).write_bytes(_webserver_model.encode("\n".join(kept) + "\n"))
 
     def adopted(self, **policy: t.Any) -> dict[str, str]:
@@ -252,11 +252,11 @@ def test_an_include_line_of_a_template_is_recognised(tmp_path: Path, server: str
 def test_the_edits_of_an_adopted_text_are_listed_once(nginx: Site) -> None:
     nginx.write(main="http { server { listen 443 ssl; ssl_ciphers A;ssl_protocols TLSv1\n TLSv1.1; } }")
     (text,) = nginx.adopt().values()
-    assert _adopt.edits(text + text) == {
-        "add": [f"include {nginx.layout.policy_dir}/tls.conf;"],
-        "remove": ["ssl_ciphers A;", "ssl_protocols TLSv1", "TLSv1.1;"],
-    }
-    assert _adopt.edits("server { listen 443 ssl; }") == {"add": [], "remove": []}
+    assert _adopt.edits(text + text) == (
+        [f"include {nginx.layout.policy_dir}/tls.conf;"],
+        ["ssl_ciphers A;", "ssl_protocols TLSv1", "TLSv1.1;"],
+    )
+    assert _adopt.edits("server { listen 443 ssl; }") == ([], [])
 
 
 def test_nginx_on_one_line(nginx: Site) -> None:

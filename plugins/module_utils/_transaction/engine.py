@@ -476,7 +476,8 @@ class _Transaction:
         for path, text in adopted.texts.items():
             basis = _webserver_model.encode(current[path])
             self.changeset.add(path, State(FILE, content=_webserver_model.encode(text), basis=basis))
-        self.result["edits"] = [{"path": path, **_adopt.edits(text)} for path, text in adopted.texts.items()]
+        edits = {path: _adopt.edits(text) for path, text in adopted.texts.items()}
+        self.result["edits"] = [{"path": path, "add": one.add, "remove": one.remove} for path, one in edits.items()]
         self.result["adopted"] = [
             {"names": vhost.names, "address": vhost.address, "port": vhost.port, "file": vhost.file, "line": vhost.line}
             for vhost in config.vhosts

@@ -91,22 +91,28 @@ def unadopt(text: str) -> str:
     return _UNDO.sub(restore, text)
 
 
-def edits(text: str) -> dict[str, list[str]]:
-    """The lines that L(adopt) has added to a text, and those that it has commented out, each once: a template that
-    makes the text with the first and without the second is left as it is."""
-    add: dict[str, None] = {}
-    remove: dict[str, None] = {}
+class Edits(t.NamedTuple):
+    """The lines that L(adopt) has added to a text, and those that it has commented out, each once.
+
+    A template that makes the text with the first and without the second is left as it is.
+    """
+
+    add: list[str]
+    remove: list[str]
+
+
+def edits(text: str) -> Edits:
+    """What L(adopt) has changed in a text, by its marks."""
+    add: list[str] = []
+    remove: list[str] = []
     for match in _UNDO.finditer(text):
         if match.group("cut"):
-            remove.update(dict.fromkeys(_CUT.sub("", match.group("cut")[1:]).split("\n")))
+            remove += _CUT.sub("", match.group("cut")[1:]).split("\n")
         elif match.group("indent") is not None:
-            remove[text[match.end() :].partition("\n")[0]] = None
+            remove.append(text[match.end() :].partition("\n")[0])
         else:
-            add.update(dict.fromkeys(line for line in match.group().split("\n") if MARK not in line))
-    return {
-        name: [line for line in dict.fromkeys(item.strip() for item in found) if line]
-        for name, found in (("add", add), ("remove", remove))
-    }
+            add += [line for line in match.group().split("\n") if MARK not in line]
+    return Edits(*([line for line in dict.fromkeys(map(str.strip, found)) if line] for found in (add, remove)))
 
 
 def _header(directive: Directive) -> str:
