@@ -13,9 +13,9 @@ class ModuleDocFragment:
     DOCUMENTATION = r"""
 attributes:
   check_mode:
-    description: Can run in C(check_mode) and say what it would change, without changing it.
+    description: Can run in C(check_mode) and report what it would change, without changing it.
   diff_mode:
-    description: Says in diff mode what has changed, or would change, in detail.
+    description: Shows in diff mode what has changed, or would change, in detail.
   platform:
     description: The operating systems that the module works with.
     support: full

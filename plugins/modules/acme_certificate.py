@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: acme_certificate
-short_description: Have certbot order a certificate, when one is needed
+short_description: Order a certificate with certbot, when one is needed
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Finds out whether C(certbot) has the certificate that is wanted, and will renew it the same way. Only if not, the
-    ACME server is asked, an account is made, and with O(order) the certificate is ordered.
+  - Finds out whether C(certbot) has the certificate that the options describe, and will renew it the same way. Only if
+    not, the ACME server is queried, an account is made, and with O(order) the certificate is ordered.
   - The web server does not get it by this. M(kopano.hardening.certificate_install) does that, now and after renewals.
 extends_documentation_fragment:
   - kopano.hardening.attributes
@@ -42,7 +42,7 @@ options:
     description: The URL of another directory, where the order is tried first. Nothing is kept of that.
     type: str
   order:
-    description: Whether to order. Without it, all is made ready for an order that RV(needed) asks for.
+    description: Whether to order. Without it, everything is only prepared for an order where RV(needed).
     type: bool
     default: true
   terms_agreed:
@@ -67,7 +67,7 @@ options:
     choices: [http-01, dns-01]
     default: http-01
   webroot:
-    description: The directory that port 80 answers challenges from. Required with V(http-01).
+    description: The directory that port 80 serves challenges from. Required with V(http-01).
     type: path
   dns:
     description: How the zones are updated. Required with V(dns-01).
@@ -139,7 +139,7 @@ account_uri:
   type: str
   sample: https://acme-v02.api.letsencrypt.org/acme/acct/1234567
 caa_identities:
-  description: The domains by which CAA records name the CA, as far as its directory says so.
+  description: The domains by which CAA records name the CA, as far as its directory has them.
   returned: success
   type: list
   elements: str
@@ -208,7 +208,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def run(params: dict[str, t.Any], check_mode: bool) -> Ordered:
-    """Do what the options say. Raises CertbotError, ChangeError, OSError."""
+    """Do what the options require. Raises CertbotError, ChangeError, OSError."""
     dns = params["dns"] if params["challenge"] == "dns-01" else None
     orders = [
         Order(
@@ -265,7 +265,7 @@ def _make_account(params: dict[str, t.Any], meta: dict[str, t.Any]) -> None:
     directory = params["directory"]
     if not params["terms_agreed"]:
         terms = meta.get("termsOfService", directory)
-        raise CertbotError(f"terms_agreed: false, so no account is made; read {terms} and say true")
+        raise CertbotError(f"terms_agreed: false, so no account is made; read {terms} and set it to true")
     if meta.get("externalAccountRequired") and not params["eab_kid"]:
         raise CertbotError(
             f"eab_kid: {directory} only takes accounts that are bound to one at the CA, and none is given"

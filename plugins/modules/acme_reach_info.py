@@ -26,12 +26,12 @@ options:
       - Without it, the names only have to have an address.
     type: str
   content:
-    description: What the answer has to be, apart from blanks around it. Required with O(path).
+    description: What the response has to be, apart from blanks around it. Required with O(path).
     type: str
   nameservers:
     description:
-      - The resolvers to ask, each as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT).
-      - The default is what C(/etc/resolv.conf) of the machine says that the module runs on.
+      - The resolvers to query, each as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT).
+      - The default is C(/etc/resolv.conf) of the machine that the module runs on.
     type: list
     elements: str
     default: []
@@ -60,7 +60,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Would the challenge be answered?
+- name: Would the challenge be reached?
   kopano.hardening.acme_reach_info:
     names: [mail.example.com, autodiscover.example.com]
     path: /.well-known/acme-challenge/test
@@ -110,7 +110,7 @@ ARGUMENTS: dict[str, Any] = {
 
 
 def run(params: dict[str, Any]) -> ReachInfo:
-    """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
+    """The module's result; raises ValueError for options that have no meaning, and without dnspython."""
     if _acme_preflight.DNSPYTHON_IMPORT_ERROR:
         raise ValueError(missing_required_lib("dnspython"))
     if params["path"] and not params["path"].startswith("/"):

@@ -25,8 +25,8 @@ options:
         share a lookup where every option that decides its result is the same. It fails no host.
       - V(again), once for all hosts after publishing, looks up what was published again, and returns what V(lookup)
         does, with the verdicts from before. What the resolver or a name server does not have yet is unknown.
-      - V(check) reports what was found about the host, and fails it where its options say so. It needs the result of
-        V(lookup) as the variable C(caa_lookups), and that of publishing as C(caa_published).
+      - V(check) reports what was found about the host, and fails it where its options require that. It needs the result
+        of V(lookup) as the variable C(caa_lookups), and that of publishing as C(caa_published).
     type: str
     choices: [names, lookup, again, check]
     required: true

@@ -12,7 +12,7 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Looks up the CAA records of names as a certification authority does before it issues a certificate, and says what
+  - Looks up the CAA records of names as a certification authority does before it issues a certificate, and shows what
     they mean for a given CA, or for the one that issued the certificate in use.
   - Follows RFC 8659 (records, climbing, aliases), RFC 8657 (accounts and validation methods) and the rules that CAs
     have to keep since 2026-03-15 about DNSSEC.
@@ -29,15 +29,15 @@ options:
     required: true
   nameservers:
     description:
-      - The resolvers to ask, each as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT).
-      - The default is what C(/etc/resolv.conf) of the machine says that the module runs on.
+      - The resolvers to query, each as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT).
+      - The default is C(/etc/resolv.conf) of the machine that the module runs on.
       - An authoritative server can be named too, for names whose records it has.
     type: list
     elements: str
     default: []
   trust_ad:
     description:
-      - Whether the way to the resolvers is safe, so that what they say about DNSSEC counts.
+      - Whether the way to the resolvers is safe, so that their DNSSEC validation counts.
       - A resolver on the loopback interface is always trusted, and so are those of C(/etc/resolv.conf) when it has
         C(options trust-ad).
     type: bool
@@ -46,12 +46,12 @@ options:
     description:
       - The CA that is expected to issue, by the domain that CAA records name it with, for example V(letsencrypt.org).
       - All other domains that this CA is known to accept count as well.
-      - Without it, the CA of the certificate in O(certificates) is taken. Without either, the verdict says whether any
+      - Without it, the CA of the certificate in O(certificates) is taken. Without either, the verdict is whether any
         CA may issue.
     type: str
   account_uri:
     description:
-      - The URI of the ACME account that asks for certificates, to compare with C(accounturi) parameters.
+      - The URI of the ACME account that requests certificates, to compare with C(accounturi) parameters.
     type: str
   validation_method:
     description:
@@ -78,7 +78,7 @@ options:
     description:
       - CAs that the collection does not know or should know differently. A key is the issuer's organisation or common
         name as its certificates have it, or its key identifier in hexadecimal. The value is the list of domains by
-        which CAA records name this CA. An empty list says that it is a private CA.
+        which CAA records name this CA. An empty list means that it is a private CA.
       - These go before the collection's own list.
     type: dict
     default: {}
@@ -89,7 +89,7 @@ options:
     default: 5
   concurrency:
     description:
-      - How many questions may be under way at once, from 1 to 64.
+      - How many queries may be under way at once, from 1 to 64.
     type: int
     default: 64
 requirements:
@@ -106,8 +106,8 @@ attributes:
 notes:
   - Run it once on the controller (C(delegate_to) V(localhost), C(run_once)). Web servers often see other DNS data than
     CAs.
-  - The zones' own name servers are asked on port 53 and compared. Where that is not possible from here, a finding with
-    severity V(unknown) says so.
+  - The zones' own name servers are queried on port 53 and compared. Where that is not possible from here, a finding
+    with severity V(unknown) reports it.
 """
 
 EXAMPLES = r"""
@@ -210,7 +210,7 @@ results:
       type: str
       sample: permitted
     error:
-      description: Why it could not be found out, or what DNSSEC validation says. V(none) otherwise.
+      description: Why it could not be found out, or the result of DNSSEC validation. V(none) otherwise.
       type: str
       sample: 192.0.2.53 returns SERVFAIL for webmail.example.org
     findings:
@@ -245,7 +245,7 @@ record_sets:
       elements: str
       sample: ['0 issue "letsencrypt.org"', '0 issuewild ";"', '0 iodef "mailto:hostmaster@example.org"']
     complete:
-      description: False where a CA in use is not known, so that nothing can be said to be wanted.
+      description: False where a CA in use is not known, so that RV(record_sets[].wanted) is empty.
       type: bool
       sample: true
     lines:
@@ -333,10 +333,10 @@ EXPECTED = ("issuer", "account_uri", "validation_method", "wildcard")
 def check(params: dict[str, Any]) -> None:
     """Raise ValueError for the first option that has no meaning."""
     check_expected(params, "")
-    for name, wish in params["expect"].items():
-        if not isinstance(wish, dict) or not set(wish) <= set(EXPECTED):
+    for name, own in params["expect"].items():
+        if not isinstance(own, dict) or not set(own) <= set(EXPECTED):
             raise ValueError(f"expect: {name}: must be a mapping of {', '.join(EXPECTED)}")
-        check_expected({**dict.fromkeys(EXPECTED), "wildcard": False, **wish}, f"expect: {name}: ")
+        check_expected({**dict.fromkeys(EXPECTED), "wildcard": False, **own}, f"expect: {name}: ")
     if not 0 < params["timeout"] <= 600:
         raise ValueError("timeout: must be above 0 and at most 600 seconds")
     if not 1 <= params["concurrency"] <= 64:
@@ -348,9 +348,9 @@ def check(params: dict[str, Any]) -> None:
             raise ValueError(f"issuers: {name}: must be a list of CA domains, which may be empty")
 
 
-def check_expected(wish: dict[str, Any], where: str) -> None:
+def check_expected(expected: dict[str, Any], where: str) -> None:
     """Raise ValueError for the first of the options that may differ from name to name that has no meaning."""
-    issuer, account, method, wildcard = (wish[key] for key in EXPECTED)
+    issuer, account, method, wildcard = (expected[key] for key in EXPECTED)
     if issuer is not None and not (isinstance(issuer, str) and _records.is_domain(issuer)):
         raise ValueError(f"{where}issuer: {issuer!r} is not a CA's domain, such as letsencrypt.org")
     if method is not None and not (isinstance(method, str) and _records.is_method(method)):
@@ -362,7 +362,7 @@ def check_expected(wish: dict[str, Any], where: str) -> None:
 
 
 def resolvers(params: dict[str, Any]) -> list[Server]:
-    """The servers to ask; raises ValueError."""
+    """The servers to query; raises ValueError."""
     try:
         return _nameservers.resolvers(params["nameservers"], params["trust_ad"])
     except ValueError as error:
@@ -378,12 +378,12 @@ def by_name(params: dict[str, Any], option: str) -> dict[tuple[str, bool], Any]:
 
 
 def run(params: dict[str, Any]) -> CaaInfo:
-    """The module's answer; raises ValueError for options that have no meaning, and without dnspython."""
+    """The module's result; raises ValueError for options that have no meaning, and without dnspython."""
     if _lookup.DNSPYTHON_IMPORT_ERROR:
         raise ValueError(missing_required_lib("dnspython"))
     check(params)
     servers = resolvers(params)
-    pems, wishes = by_name(params, "certificates"), by_name(params, "expect")
+    pems, expectations = by_name(params, "certificates"), by_name(params, "expect")
     subjects: dict[tuple[str, bool], str] = {}
     lookups: dict[str, Lookup] = {}
     for text in params["names"]:
@@ -400,10 +400,8 @@ def run(params: dict[str, Any]) -> CaaInfo:
 
     cases = []
     for (name, wildcard), text in subjects.items():
-        pem, wish = (given.get((name, wildcard), given.get((name, False))) for given in (pems, wishes))
-        cases.append(
-            judge(text, lookups[name], wildcard, None if pem is None else str(pem), {**params, **(wish or {})})
-        )
+        pem, own = (given.get((name, wildcard), given.get((name, False))) for given in (pems, expectations))
+        cases.append(judge(text, lookups[name], wildcard, None if pem is None else str(pem), {**params, **(own or {})}))
     found = _caa_findings.of_cases(cases, survey)
     results: list[Result] = [{**result(case, survey), "findings": findings} for case, findings in zip(cases, found)]
     findings = [item for entry in results for item in entry["findings"]]
@@ -444,7 +442,7 @@ def judge(text: str, lookup: Lookup, wildcard: bool, pem: str | None, params: di
 
 
 def result(case: Case, survey: Survey) -> Verdict:
-    """A name's entry in the answer, without findings."""
+    """A name's entry in the result, without findings."""
     lookup = case.lookup
     verdict, error = decide(case, survey)
 
@@ -465,7 +463,7 @@ def result(case: Case, survey: Survey) -> Verdict:
 
 
 def decide(case: Case, survey: Survey) -> tuple[str, str | None]:
-    """The verdict, and the words where something stands in its way. What is in doubt is not permitted."""
+    """The verdict, and a message where it could not be found out. What is in doubt is not permitted."""
     problem = case.lookup.problem
     if case.kind == _issuers.PRIVATE:
         return _records.NOT_APPLICABLE, problem.message if problem else None
@@ -483,10 +481,10 @@ def decide(case: Case, survey: Survey) -> tuple[str, str | None]:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        answer = run(module.params)
+        result = run(module.params)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ author:
 description:
   - Brings a complete CAA record set into a zone by dynamic update (RFC 2136) that is signed with a key (TSIG).
   - Replaces just what it has seen. When somebody else changes the records at the same moment, nothing is changed.
-  - Asks every name server of the zone afterwards, and fails when one of them still gives other records.
+  - Queries every name server of the zone afterwards, and fails when one of them still has other records.
 options:
   name:
     description:
@@ -38,7 +38,7 @@ options:
     elements: str
   server:
     description:
-      - The server that takes the updates, as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT). It is asked by TCP.
+      - The server that takes the updates, as C(ADDRESS), C(ADDRESS:PORT) or C([ADDRESS]:PORT). It is queried by TCP.
     type: str
     required: true
   key_name:
@@ -64,14 +64,14 @@ options:
     default: 3600
   nameservers:
     description:
-      - The resolvers to ask for the zone's name servers, each as O(server) is given.
-      - The default is what C(/etc/resolv.conf) of the machine says that the module runs on.
+      - The resolvers to query for the zone's name servers, each as O(server) is given.
+      - The default is C(/etc/resolv.conf) of the machine that the module runs on.
     type: list
     elements: str
     default: []
   timeout:
     description:
-      - Seconds that a server may take to answer.
+      - Seconds that a server may take to respond.
     type: float
     default: 5
   wait:
@@ -87,13 +87,13 @@ attributes:
     description: Can run in check mode and return changed status prediction without modifying the target.
     support: full
     details:
-      - The update is sent without its changes, so that the server says whether it takes the key.
+      - The update is sent without its changes, so that the server checks the key.
   diff_mode:
     description: Returns details on what has changed, or needs changing, when in diff mode.
     support: full
 notes:
   - Run it on the controller (C(delegate_to) V(localhost), C(run_once)).
-  - The zone's own name servers are asked on port 53.
+  - The zone's own name servers are queried on port 53.
 """
 
 EXAMPLES = r"""
@@ -130,7 +130,7 @@ previous:
   elements: str
   sample: []
 servers:
-  description: What the name servers of the zone say. Empty in check mode when there is something to change.
+  description: The state of the name servers of the zone. Empty in check mode when there is something to change.
   returned: success
   type: list
   elements: dict
@@ -208,19 +208,19 @@ def option(name: str, read: Callable[..., T], *arguments: Any) -> T:
         raise ValueError(f"{name}: {error}") from error
 
 
-def state(view: View, wanted: frozenset[Property]) -> str:
+def state(view: View, expected: frozenset[Property]) -> str:
     if view.records is None:
         return "faulty"
-    return "published" if view.records == wanted else "different"
+    return "published" if view.records == expected else "different"
 
 
 def run(params: dict[str, Any], check_mode: bool) -> Published:
-    """The module's answer; raises ValueError for options without meaning, and Failure before anything is changed.
+    """The module's result; raises ValueError for options without meaning, and Failure before anything is changed.
 
-    An answer with `msg` is one of a change that did not arrive everywhere.
+    A result with `msg` is that of a change that did not arrive everywhere.
     """
     name = owner_name(params["name"])
-    wanted = option("records", _publish.properties, params["records"])
+    expected = option("records", _publish.properties, params["records"])
     replaces = params["replaces"]
     if replaces is not None:
         replaces = option("replaces", lambda: frozenset(map(_records.parse_record, replaces)))
@@ -237,7 +237,7 @@ def run(params: dict[str, Any], check_mode: bool) -> Published:
     primary = _publish.Primary(server, params["timeout"])
     owner = _publish.absolute(name)
     found = primary.read(owner)
-    changed = found.records != wanted
+    changed = found.records != expected
     if changed and replaces is not None and found.records != replaces:
         there = ", ".join(texts(found.records)) or "none"
         raise Failure(
@@ -246,33 +246,33 @@ def run(params: dict[str, Any], check_mode: bool) -> Published:
         )
     if changed:
         ttl = params["ttl"] if found.ttl is None else found.ttl
-        primary.update(owner, found, key, None if check_mode else (wanted, ttl))
+        primary.update(owner, found, key, None if check_mode else (expected, ttl))
     seen: list[View] = []
     if not (changed and check_mode):
         now = primary.read(owner).records
-        if now != wanted:
+        if now != expected:
             raise Failure(f"{server} took the update for {name}, and still has {', '.join(texts(now)) or 'no records'}")
         zone = _publish.relative(found.zone)
-        seen = _publish.wait(zone, name, wanted, resolvers, params["timeout"], params["wait"])
-    answer: Published = {
+        seen = _publish.wait(zone, name, expected, resolvers, params["timeout"], params["wait"])
+    published: Published = {
         "changed": changed,
         "zone": _publish.relative(found.zone),
-        "records": texts(wanted),
+        "records": texts(expected),
         "previous": texts(found.records),
-        "servers": [{"server": view.server, "state": state(view, wanted), "fault": view.fault} for view in seen],
+        "servers": [{"server": view.server, "state": state(view, expected), "fault": view.fault} for view in seen],
         "diff": {
             "before": lines(name, found.records),
-            "after": lines(name, wanted),
+            "after": lines(name, expected),
             "before_header": f"{name} at {server}",
             "after_header": f"{name} at {server}",
         },
     }
-    late = [entry["server"] for entry in answer["servers"] if entry["state"] == "different"]
+    late = [entry["server"] for entry in published["servers"] if entry["state"] == "different"]
     if late:
-        answer["msg"] = f"after {params['wait']:g} s other records for {name} still come from {', '.join(late)}"
-    elif not any(entry["state"] == "published" for entry in answer["servers"]) and not (changed and check_mode):
-        answer["msg"] = f"{server} has the records for {name}, but none of the zone's name servers could be queried"
-    return answer
+        published["msg"] = f"after {params['wait']:g} s other records for {name} still come from {', '.join(late)}"
+    elif not any(entry["state"] == "published" for entry in published["servers"]) and not (changed and check_mode):
+        published["msg"] = f"{server} has the records for {name}, but none of the zone's name servers could be queried"
+    return published
 
 
 def main() -> None:
@@ -280,15 +280,15 @@ def main() -> None:
     if _lookup.DNSPYTHON_IMPORT_ERROR:
         module.fail_json(msg=missing_required_lib("dnspython"), exception=_lookup.DNSPYTHON_IMPORT_ERROR)
     try:
-        answer = run(module.params, module.check_mode)
+        published = run(module.params, module.check_mode)
     except (ValueError, Failure) as error:
         module.fail_json(msg=str(error))
-    for entry in answer["servers"]:
+    for entry in published["servers"]:
         if entry["state"] == "faulty":
             module.warn(f"{entry['server']} could not be checked: {entry['fault']}")
-    if "msg" in answer:
-        module.fail_json(**answer)
-    module.exit_json(**answer)
+    if "msg" in published:
+        module.fail_json(**published)
+    module.exit_json(**published)
 
 
 if __name__ == "__main__":

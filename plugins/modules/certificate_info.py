@@ -12,18 +12,18 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Says whether a server could use a certificate and its key, and whether clients would accept them. Each defect is a
+  - Checks whether a server could use a certificate and its key, and whether clients would accept them. Each defect is a
     finding with its own message and a command that repairs it.
   - The key fits, and each certificate was signed by the next, if OpenSSL can shake hands with itself, in memory, with
-    certificate and key on one side and trust in the end of the chain on the other. The key is shown to nobody.
+    certificate and key on one side and trust in the end of the chain on the other. The key is never shown.
   - The chain begins with the server's own certificate, and each issuer follows. The root may be left out. Without
-    O(ca_file) nobody is asked whether the chain leads anywhere, and a certificate all alone is V(unknown) to be
-    complete, unless it says where its issuer can be fetched.
+    O(ca_file) it is not checked whether the chain leads anywhere, and whether a certificate all alone is complete is
+    V(unknown), unless it names an address for its issuer.
   - Expiry is judged by the lifetime. Renewal is due, with the severity V(warn), when less than a third is left, and
     less than a tenth is V(fail). That is 67 and 20 days of 200, 33 and 10 of 100, 30 and 9 of 90, 16 and 5 of 47, and
     2 days and 14 hours of 6. A lifetime of more than 398 days counts as 398.
   - The key's file may be read by its owner, by root, and by a group that has accounts of programs only. People are
-    those whose number is C(UID_MIN) of C(login.defs) or higher. Access control lists are looked at as well.
+    those whose number is C(UID_MIN) of C(login.defs) or higher. Access control lists are checked as well.
   - A certificate without an OCSP URI is as good as one with it. One that demands stapling needs it.
 extends_documentation_fragment:
   - kopano.hardening.attributes
@@ -42,7 +42,7 @@ options:
   key:
     description:
       - File with the private key, as PEM text. Its owner and permissions are judged too.
-      - Without a key, a finding with the severity V(unknown) says what could not be checked.
+      - Without a key, a finding with the severity V(unknown) lists what could not be checked.
     type: path
   key_content:
     description: The same as text, instead of O(key).
@@ -84,7 +84,7 @@ options:
     description: The time to judge by, as in V(2026-11-25T12:00:00Z). The clock's by default.
     type: str
 notes:
-  - A certificate is judged as files. How a server sends it, and whether anybody trusts it, says
+  - A certificate is judged as files. How a server sends it, and whether clients trust it, is for
     M(kopano.hardening.tls_grade_info).
   - One name with an RSA and an ECDSA certificate has two of O(certificates).
 seealso:
@@ -93,7 +93,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look at the certificate in use
+- name: Check the certificate in use
   kopano.hardening.certificate_info:
     chain: /etc/letsencrypt/live/mail.example.com/fullchain.pem
     key: /etc/letsencrypt/live/mail.example.com/privkey.pem
@@ -102,7 +102,7 @@ EXAMPLES = r"""
       - autodiscover.example.com
   register: certificate
 
-- name: Look at two in one call
+- name: Check two in one call
   kopano.hardening.certificate_info:
     certificates:
       - chain: /etc/ssl/mail.example.com.pem
@@ -137,7 +137,7 @@ results:
 usable:
   description:
     - Whether no finding has the severity V(fail).
-    - What has the severity V(unknown) was not proven. Look at it where that counts.
+    - What has the severity V(unknown) was not proven. Check it where that counts.
   returned: success, without O(certificates)
   type: bool
   sample: true
@@ -199,7 +199,7 @@ certificate:
       type: bool
       sample: false
     ocsp_uris:
-      description: Where its status can be asked for. Stapling needs one.
+      description: Where its status can be queried. Stapling needs one.
       type: list
       elements: str
       sample: []
@@ -332,10 +332,10 @@ def main() -> None:
         argument_spec=_host_options.CERTIFICATES, supports_check_mode=True, **_host_options.CERTIFICATES_RULES
     )
     try:
-        answer = _certificate_info.run(module.params)
+        result = _certificate_info.run(module.params)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

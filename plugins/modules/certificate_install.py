@@ -13,8 +13,8 @@ author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
   - Writes certificate chains and their keys to the paths that virtual hosts name, as one transaction like
-    M(kopano.hardening.web_config)'s. The web server is started with them in a rehearsal, then reloads and is asked;
-    when anything is worse than before, the old ones are put back and served again. Where no web server runs, the files
+    M(kopano.hardening.web_config)'s. The web server is started with them in a rehearsal, then reloaded and probed;
+    when anything is worse than before, the old ones are restored and served again. Where no web server runs, the files
     are written and that is all.
   - Every name whose virtual host reads one of the paths must come with a certificate of these afterwards.
   - The first certificate also goes to C(kopano-gateway) and C(kopano-ical), where their units are installed, in a copy
@@ -69,7 +69,7 @@ options:
         type: path
   self_signed:
     description:
-      - Makes keys and certificates that nobody has signed, for all of O(certificates).
+      - Makes keys and self-signed certificates, for all of O(certificates).
     type: dict
     suboptions:
       names:
@@ -94,7 +94,7 @@ options:
   restore:
     description:
       - The id of what is to be brought back, one of RV(kept), or V(latest) for what was replaced last. An unknown id is
-        answered with those that there are.
+        refused with a list of those that there are.
       - Contents, permissions and owner are those of before, and what is there now is kept in turn. It is installed as
         any other certificate, so one that has expired is refused. Renewals do not replace it any more.
     type: str
@@ -210,7 +210,7 @@ missing:
   elements: str
   sample: []
 rolled_back:
-  description: Whether live files had been replaced and were put back.
+  description: Whether live files had been replaced and were restored.
   returned: always
   type: bool
   sample: false
@@ -287,7 +287,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 
 def invalid(params: dict[str, t.Any]) -> str | None:
-    """What the argument spec cannot say: the first option whose value is no good, with the reason; or None."""
+    """What the argument spec cannot check: the first option whose value is invalid, with the reason; or None."""
     if params["restore"]:
         return None
     if not params["certificates"]:
@@ -317,7 +317,7 @@ def invalid(params: dict[str, t.Any]) -> str | None:
 
 
 def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
-    """Do what the options say. Raises DeployError, ChangeError, KeptError, ValueError,
+    """Do what the options require. Raises DeployError, ChangeError, KeptError, ValueError,
     OSError."""
     settings: Settings = {
         "server": params["server"],
@@ -386,8 +386,8 @@ def _end_renewals(result: Deployed, check_mode: bool) -> None:
         _renewal_hook.put(changes)
 
 
-def _told(module: AnsibleModule, result: Deployed) -> dict[str, t.Any]:
-    """A result without its warnings, which Ansible is told by themselves."""
+def _returned(module: AnsibleModule, result: Deployed) -> dict[str, t.Any]:
+    """A result without its warnings, which are returned to Ansible by themselves."""
     for warning in result["warnings"]:
         module.warn(warning)
     return {name: value for name, value in result.items() if name != "warnings"}
@@ -413,7 +413,7 @@ def main() -> None:
     try:
         result = run(module.params, module.check_mode)
     except DeployError as error:
-        module.fail_json(msg=str(error), **{**_told(module, error.result), "changed": False})
+        module.fail_json(msg=str(error), **{**_returned(module, error.result), "changed": False})
     except (
         _changeset.ChangeError,
         _replaced_certificates.KeptError,
@@ -422,7 +422,7 @@ def main() -> None:
         OSError,
     ) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(**_told(module, result))
+    module.exit_json(**_returned(module, result))
 
 
 if __name__ == "__main__":

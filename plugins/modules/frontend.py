@@ -27,7 +27,7 @@ options:
   part:
     description:
       - V(deploy) queries the host, unless an earlier role of the run has done so, installs a web server where there is
-        none and the options ask for one, plans the configuration and deploys it as M(kopano.hardening.web_config) does.
+        none and the options require one, plans the configuration and deploys it as M(kopano.hardening.web_config) does.
       - V(inspect) queries the host, and keeps its findings for the report. It changes nothing.
     type: str
     choices: [deploy, inspect]
@@ -46,7 +46,7 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description:
-    - What there is to do. C(error) says why it cannot be done and C(skip) why it is not.
+    - What there is to do. C(error) is why it cannot be done and C(skip) why it is not.
     - The rest is as M(kopano.hardening.web_config) returns it.
   returned: with O(part=deploy) and C(frontend_state=present)
   type: dict

@@ -12,19 +12,20 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Says which web servers a host has, what they and their OpenSSL can do, which virtual hosts they have and where each
-    is written, which TLS settings of a virtual host override the server's, and which components of Kopano there are.
+  - Finds out which web servers a host has, what they and their OpenSSL can do, which virtual hosts they have and where
+    each is written, which TLS settings of a virtual host override the server's, and which components of Kopano there
+    are.
   - Apache's own dump is the source for its virtual hosts, C(nginx -T) for nginx. Both are run in namespaces of their
     own, so that not even a log file is created.
-  - A configuration that a server refuses is an answer with a finding, not a failure of the module.
-  - Works without root as far as it can. What it could not see is said in RV(findings) with the severity V(unknown).
+  - A configuration that a server refuses is a result with a finding, not a failure of the module.
+  - Works without root as far as it can. What it could not see is in RV(findings) with the severity V(unknown).
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
 options:
   server:
     description:
-      - The web server to look at.
+      - The web server to inspect.
       - With V(auto) all that are installed.
     type: str
     choices: [auto, apache, nginx]
@@ -43,7 +44,7 @@ EXAMPLES = r"""
     msg: "{{ item.file }}:{{ item.line }}: {{ item.directive }} {{ item.value }}"
   loop: "{{ frontend.vhosts | map(attribute='overrides') | flatten | unique }}"
 
-- name: Look at nginx only
+- name: Inspect nginx only
   kopano.hardening.frontend_info:
     server: nginx
 """
@@ -59,7 +60,7 @@ os:
       type: str
       sample: debian
     version:
-      description: The version in words.
+      description: The version with its name.
       type: str
       sample: 13 (trixie)
     version_id:
@@ -108,7 +109,7 @@ servers:
       choices: [apache, nginx]
       sample: nginx
     version:
-      description: Its version, empty if the binary does not tell.
+      description: Its version, empty if the binary does not have it.
       type: str
       sample: 1.26.3
     running:
@@ -126,11 +127,11 @@ servers:
       type: bool
       sample: true
     openssl:
-      description: The OpenSSL that the server is linked to, asked itself and not guessed from its version.
+      description: The OpenSSL that the server is linked to, tested itself and not guessed from its version.
       type: dict
       contains:
         version:
-          description: Its version, null if there is none or it does not tell.
+          description: Its version, null if there is none or it is not known.
           type: str
           sample: 3.5.9
         groups:
@@ -160,7 +161,7 @@ servers:
     features:
       description:
         - What differs between versions and builds.
-        - C(http2) says whether the server can speak HTTP/2; C(http2_directive) whether nginx has C(http2 on;) for it;
+        - C(http2) is whether the server can speak HTTP/2; C(http2_directive) whether nginx has C(http2 on;) for it;
           C(ssl_conf_command) and C(add_header_inherit) whether nginx has those directives.
       type: dict
       sample:
@@ -212,7 +213,7 @@ servers:
 vhosts:
   description:
     - Every virtual host, once for each address that it listens on.
-    - Apache's main server is among them for each C(Listen) that no virtual host answers on.
+    - Apache's main server is among them for each C(Listen) that no virtual host is for.
   returned: success
   type: list
   elements: dict
@@ -259,7 +260,7 @@ vhosts:
       type: int
       sample: 3
     default:
-      description: Whether it answers for names that no other virtual host of the address has.
+      description: Whether it serves names that no other virtual host of the address has.
       type: bool
       sample: true
     overrides:
@@ -272,7 +273,7 @@ vhosts:
           type: str
           sample: ssl_ciphers
         value:
-          description: What it says.
+          description: Its value.
           type: str
           sample: HIGH
         file:
@@ -313,7 +314,7 @@ managed_by:
   choices: [none, ucs, kweb]
   sample: none
 php:
-  description: How PHP is run. C(module) says whether Apache has PHP loaded, C(socket) is PHP-FPM's socket or null.
+  description: How PHP is run. C(module) is whether Apache has PHP loaded, C(socket) is PHP-FPM's socket or null.
   returned: success
   type: dict
   sample:

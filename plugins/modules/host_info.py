@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_info
-short_description: Ask a host in one call what several modules ask
+short_description: Query a host in one call for what several modules return
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Asks what M(kopano.hardening.update_status_info), M(kopano.hardening.frontend_info) and
-    M(kopano.hardening.certificate_info) ask. Each call of a module costs some tenths of a second before it does
+  - Returns what M(kopano.hardening.update_status_info), M(kopano.hardening.frontend_info) and
+    M(kopano.hardening.certificate_info) return. Each call of a module costs some tenths of a second before it does
     anything.
   - A host that cannot be reached fails, with RV(reached=false), so that a play can rescue it. With other modules
     Ansible leaves it out of the rest of the play.
@@ -29,7 +29,7 @@ attributes:
       - Package lists are not fetched in check mode. Nothing else is ever changed.
 options:
   updates:
-    description: Ask about updates, with the options of M(kopano.hardening.update_status_info).
+    description: Query the updates, with the options of M(kopano.hardening.update_status_info).
     type: dict
     suboptions:
       support_data:
@@ -52,7 +52,7 @@ options:
         type: bool
         default: false
   frontend:
-    description: Ask about the web server, with the options of M(kopano.hardening.frontend_info).
+    description: Query the web server, with the options of M(kopano.hardening.frontend_info).
     type: dict
     suboptions:
       server:
@@ -62,7 +62,7 @@ options:
         default: auto
   certificates:
     description:
-      - Ask about the certificates that the web server's virtual hosts have, with options of
+      - Query the certificates that the web server's virtual hosts have, with options of
         M(kopano.hardening.certificate_info). This needs O(frontend).
     type: dict
     suboptions:
@@ -78,9 +78,9 @@ options:
         type: str
   web_config:
     description:
-      - Do the last run of M(kopano.hardening.web_config) once more that had nothing to change on this host, as in check
-        mode. Its options are kept on the host, for root alone.
-      - This is how a host on which nothing is to be changed is asked once and not twice.
+      - Repeat, as in check mode, the last run of M(kopano.hardening.web_config) that had nothing to change on this
+        host. Its options are kept on the host, for root alone.
+      - So a host on which nothing is to be changed is queried once and not twice.
     type: bool
     default: false
 seealso:
@@ -91,7 +91,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask the host
+- name: Query the host
   kopano.hardening.host_info:
     updates:
       accept_lts: false
@@ -129,8 +129,8 @@ web_config:
   description:
     - What M(kopano.hardening.web_config) returns if it still has nothing to change. None if it would change or refuse
       something, if something failed or called for a warning, or if no run is known.
-    - It counts for who wants the very same. C(digest) is of the options, C(asked) the time on the controller's
-      monotonic clock, in seconds, and C(answer) what is returned, as JSON text.
+    - It counts for a run with the very same options. C(digest) is that of the options, C(asked) the time on the
+      controller's monotonic clock, in seconds, and C(answer) what is returned, as JSON text.
   returned: with O(web_config=true)
   type: dict
   sample: {}
@@ -149,10 +149,10 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        answer = _host_info.run(module.params, module.check_mode)
+        result = _host_info.run(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Looks at TLS endpoints from the machine that it runs on and grades each address of each by the SSL Labs Server
+  - Inspects TLS endpoints from the machine that it runs on and grades each address of each by the SSL Labs Server
     Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints; see O(fetch_issuers) for the exception.
   - It speaks TLS itself, down to SSL 2.0. What the OpenSSL of this machine still offers does not matter, and no program
     or Python package has to be installed.
-  - An endpoint that cannot be asked gets RV(results[].error) and no grade. What was not tested is listed in
+  - An endpoint that cannot be queried gets RV(results[].error) and no grade. What was not tested is listed in
     RV(results[].not_tested), and A+ is given for what was seen only.
   - Only what the protocol calls a refusal is one. What is lost on the way is queried again, with pauses and alone.
 extends_documentation_fragment:
@@ -32,7 +32,7 @@ attributes:
       - It does not modify state.
 options:
   endpoints:
-    description: What to look at. All of them are looked at in one go.
+    description: What to inspect. All of them are inspected in one go.
     type: list
     elements: dict
     required: true
@@ -48,7 +48,7 @@ options:
         type: int
         default: 443
       server_name:
-        description: The name to ask for (SNI) and to find in the certificate. O(endpoints[].host) by default.
+        description: The name to send (SNI) and to find in the certificate. O(endpoints[].host) by default.
         type: str
       addresses:
         description: Addresses to connect to instead of those that O(endpoints[].host) resolves to.
@@ -65,7 +65,7 @@ options:
       server_groups:
         description:
           - The groups that the server's TLS library has, where that is known, by M(kopano.hardening.frontend_info).
-          - Tells a configuration that keeps post-quantum groups out from a library that has none.
+          - It distinguishes a configuration that keeps post-quantum groups out from a library that has none.
         type: list
         elements: str
         default: []
@@ -85,15 +85,15 @@ options:
     default: true
   mode:
     description:
-      - With V(quick), only what nobody should accept is offered, in a dozen connections. One refusal proves the absence
-        of hundreds of suites; what is accepted after all is listed. The letter is that of V(full).
+      - With V(quick), only what no server should accept is offered, in a dozen connections. One refusal proves the
+        absence of hundreds of suites; what is accepted after all is listed. The letter is that of V(full).
       - With V(full), every suite and group is listed, the preference found out, and renegotiation tried.
     type: str
     choices: [quick, full]
     default: full
   http:
     description:
-      - Whether to ask for the start page, to read HSTS from the answer and to see where plain HTTP leads.
+      - Whether to request the start page, to read HSTS from the response and to see where plain HTTP leads.
       - Without it, A is the best grade of an HTTPS endpoint.
     type: bool
     default: true
@@ -105,7 +105,7 @@ options:
     default: 10
   concurrency:
     description:
-      - How many addresses are looked at at a time.
+      - How many addresses are inspected at a time.
       - Each gets eight connections at a time at most; endpoints that share an address take turns.
     type: int
     default: 32
@@ -165,7 +165,7 @@ results:
       type: int
       sample: 443
     server_name:
-      description: The name that was asked for.
+      description: The name that was sent.
       type: str
       sample: mail.example.com
     starttls:
@@ -296,7 +296,7 @@ results:
           type: str
           sample: ae489edc871d44a06fdaa2e560740478c29c0080
         ocsp_urls:
-          description: Where its status can be asked for.
+          description: Where its status can be queried.
           type: list
           elements: str
           sample: []
@@ -335,7 +335,7 @@ results:
           type: bool
           sample: true
         trust_error:
-          description: OpenSSL's words if it does not.
+          description: OpenSSL's message if it does not.
           type: str
           sample:
         others:
@@ -361,7 +361,7 @@ results:
     hsts:
       description:
         - RV(results[].hsts.status) is V(present), V(absent), V(disabled), V(invalid), V(error), V(not_tested) or
-          V(not_applicable); V(reason) says why it is invalid or could not be read.
+          V(not_applicable); V(reason) is why it is invalid or could not be read.
       type: dict
       sample:
         status: present
@@ -400,7 +400,7 @@ results:
           rule: A+ needs HSTS.
           evidence: no Strict-Transport-Security in the response
     not_tested:
-      description: Rules and attacks whose answer is not known.
+      description: Rules and attacks whose result is not known.
       type: list
       elements: dict
       sample:
@@ -433,7 +433,7 @@ results:
       type: str
       sample:
     findings:
-      description: What a report says of this endpoint.
+      description: What a report has about this endpoint.
       type: list
       elements: dict
       sample:
@@ -504,7 +504,7 @@ def _processors() -> int:
 
 
 def run(params: dict[str, t.Any]) -> Answer:
-    """The module's answer; raises ValueError for options that have no meaning."""
+    """The module's result; raises ValueError for options that have no meaning."""
     for endpoint in params["endpoints"]:
         if not 0 < endpoint["port"] < 65536:
             raise ValueError("{} is not a port".format(endpoint["port"]))
@@ -531,10 +531,10 @@ def run(params: dict[str, t.Any]) -> Answer:
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     try:
-        answer = run(module.params)
+        result = run(module.params)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
-  - Says whether the release of the distribution still gets security updates, from whom and until when.
-  - Says which updates are pending according to apt, dnf or zypper, which of these are for security, and which are held
-    back. Works on the package lists that are on the host, and says how old they are.
-  - Says which services run files that updates have replaced, and whether a reboot is needed.
-  - Says whether updates are installed automatically, and whether that works.
-  - What cannot be found out is said to be unknown, with the reason. It is never taken for "none".
+  - Reports whether the release of the distribution still gets security updates, from whom and until when.
+  - Reports which updates are pending according to apt, dnf or zypper, which of these are for security, and which are
+    held back. Works on the package lists that are on the host, and reports how old they are.
+  - Reports which services run files that updates have replaced, and whether a reboot is needed.
+  - Reports whether updates are installed automatically, and whether that works.
+  - What cannot be found out is reported as unknown, with the reason. It is never taken for "none".
 extends_documentation_fragment:
   - kopano.hardening.attributes
   - kopano.hardening.attributes.info_module
@@ -32,8 +32,8 @@ options:
         the collection.
       - C(releases) has products by the ID of C(/etc/os-release), in these releases by their version, in these the
         stages C(full), C(lts) and C(extended), and in these the last day by the name of its source.
-      - C(dates) says when the data of each source were made. Data older than 180 days do not count for a release whose
-        end is as near as that.
+      - C(dates) has the day on which the data of each source were made. Data older than 180 days do not count for a
+        release whose end is as near as that.
       - The program C(tools/support_data.py) of this project makes it with C(--json).
     type: dict
     default: {}
@@ -54,7 +54,7 @@ options:
     type: str
   refresh:
     description:
-      - Fetch the package lists first. Otherwise nothing is asked of the network.
+      - Fetch the package lists first. Otherwise the network is not used.
       - Nothing is fetched in check mode.
     type: bool
     default: false
@@ -66,19 +66,19 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Ask for the state of updates
+- name: Query the state of updates
   kopano.hardening.update_status_info:
     refresh: true
   become: true
   register: status
 
-- name: Stop where security updates are missing, or nobody can say
+- name: Stop where security updates are missing, or that is not known
   ansible.builtin.assert:
     that:
       - status.support.level in ['full', 'lts', 'extended']
       - status.updates.security == 0
 
-- name: Say until when a release of one's own is maintained
+- name: Set until when a release of one's own is maintained
   kopano.hardening.update_status_info:
     support_data:
       dates: {our contract: "2026-10-01"}
@@ -90,7 +90,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 distribution:
-  description: What C(/etc/os-release) says, and what is in use of it.
+  description: The fields of C(/etc/os-release), and what is in use of the distribution.
   returned: success
   type: dict
   contains:
@@ -137,7 +137,7 @@ distribution:
           type: str
           sample: 3.0.17-1~deb12u2
         origin:
-          description: Who makes the package, as apt's lists or rpm say it; empty if it is not known.
+          description: Who makes the package, according to apt's lists or rpm; empty if it is not known.
           type: str
           sample: Debian
         from_distribution:
@@ -153,7 +153,7 @@ support:
       description:
         - V(full), V(lts) for long-term support, V(extended) where the host is subscribed to extended support.
         - V(eol) where it gets no security updates any more.
-        - V(unknown) where nobody says it, or the data are too old to say it.
+        - V(unknown) where no source has it, or the data are too old.
       type: str
       choices: [full, lts, extended, eol, unknown]
       sample: lts
@@ -162,7 +162,7 @@ support:
       type: str
       sample: "2028-06-30"
     source:
-      description: Who says so. Where sources differ, the earlier date counts and the others are named.
+      description: The source of the date. Where sources differ, the earlier date counts and the others are named.
       type: str
       sample: distro-info-data, endoflife.date
     data_date:
@@ -187,7 +187,7 @@ updates:
       type: int
       sample: 0
     security_known:
-      description: Whether the package sources say which updates are for security.
+      description: Whether the package sources mark which updates are for security.
       type: bool
       sample: true
     reason:
@@ -229,7 +229,7 @@ metadata:
   type: dict
   contains:
     date:
-      description: When the list was made that decides, as it says itself.
+      description: When the list was made that decides, by its own date.
       type: str
       sample: "2026-11-24T20:14:09Z"
     checked:
@@ -262,7 +262,7 @@ metadata:
           type: str
           sample: "2026-11-24T20:14:09Z"
         valid_until:
-          description: Until when its list holds, null if it does not say so.
+          description: Until when its list is valid, null if it has no such date.
           type: str
           sample: "2026-12-01T20:14:09Z"
         signed:
@@ -306,7 +306,7 @@ restart:
           unit: apache2.service
           files: [/usr/lib/x86_64-linux-gnu/libssl.so.3]
     tools:
-      description: What needrestart, dnf or zypper say, where they are installed.
+      description: What needrestart, dnf or zypper report, where they are installed.
       type: list
       elements: dict
       sample:
@@ -389,10 +389,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates import s
 def main() -> None:
     module = AnsibleModule(argument_spec=_host_options.UPDATES, supports_check_mode=True)
     try:
-        answer = _status.run(module.params, module.check_mode)
+        result = _status.run(module.params, module.check_mode)
     except ValueError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, **answer)
+    module.exit_json(changed=False, **result)
 
 
 if __name__ == "__main__":

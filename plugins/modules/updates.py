@@ -28,7 +28,7 @@ options:
       - V(record) queries the host again after an act, compares the web server's responses, and keeps what was done.
       - V(settle) queries the host again where an act has failed, and never fails itself.
       - V(check) reports the updates and what was done. It fails the host where something was to be done and was not
-        achieved, and for findings where the options say so. A host that was not inspected in the same run fails.
+        achieved, and for findings where the options require that. A host that was not inspected in the same run fails.
     type: str
     choices: [inspect, begin, blocked, record, settle, check]
     required: true

@@ -23,8 +23,8 @@ options:
       - V(grade) queries the host for its virtual hosts, unless an earlier role of the run has done so, and grades its
         endpoints from the controller, as M(kopano.hardening.tls_grade_info) does. The results are kept as the fact
         C(ansible_facts.kopano_hardening.verify), for the report. It fails for no grade.
-      - V(check) reports the grades, and fails the host where one is below the required grade and its options say so.
-        A host that was not graded in the same run fails.
+      - V(check) reports the grades, and fails the host where one is below the required grade and its options require
+        that. A host that was not graded in the same run fails.
     type: str
     choices: [grade, check]
     required: true

@@ -14,9 +14,9 @@ author:
 description:
   - Brings files, enabled modules, configuration fragments and sites of one web server to a desired state, all or none.
   - The changed server is first started in namespaces of its own, with its complete configuration, and every TLS
-    endpoint of it is asked, before the live configuration is touched. In check mode this rehearsal is done as well.
+    endpoint of it is queried, before the live configuration is touched. In check mode this rehearsal is done as well.
   - The live server is reloaded, never restarted, and probed afterwards. When anything is worse than before, every file
-    is put back and the old configuration is served again.
+    is restored and the old configuration is served again.
   - What a crash, a kill or a power cut interrupts is undone or finished by the next run, from a journal in
     C(/var/lib/kopano-hardening).
   - The whole transaction is one call on the target.
@@ -168,8 +168,8 @@ options:
         default: []
   probes:
     description:
-      - Paths that people depend on. Each is asked before the change, in the rehearsal, and after the reload.
-      - An answer that is worse than before, or that is not what O(probes[].expect) says, takes the change back.
+      - Paths that people depend on. Each is requested before the change, in the rehearsal, and after the reload.
+      - After a response that is worse than before, or not what O(probes[].expect) requires, the change is rolled back.
       - "Worse is: a failure, another class of status, another goal of a redirect, a header lost that clients need, a
         security header that comes more often than once, other C(Access-Control-Allow-*) headers, a cookie that is gone
         or has lost a flag, a page that may no longer be shown in a frame of its own site, and 413 for a body that was
@@ -183,13 +183,13 @@ options:
         type: str
         required: true
       server_name:
-        description: Name to ask for. Without it, the first name of each TLS endpoint.
+        description: Server name of the request. Without it, the first name of each TLS endpoint.
         type: str
       port:
-        description: Port to ask at. Without it, every TLS endpoint, or 80 without TLS.
+        description: Port of the request. Without it, every TLS endpoint, or 80 without TLS.
         type: int
       tls:
-        description: Whether to ask over TLS.
+        description: Whether to use TLS.
         type: bool
         default: true
       method:
@@ -203,8 +203,8 @@ options:
       body_size:
         description:
           - Size in bytes of a request body that has to be let through. Only its size is announced, with C(Expect), and
-            the request ended when the server says whether it would take it.
-          - Ask with the O(probes[].method) that clients upload with.
+            the request is ended when the server responds whether it would take it.
+          - Set O(probes[].method) to the one that clients upload with.
         type: int
       keep:
         description: Response headers that have to stay as they were, as often as they came.
@@ -219,7 +219,7 @@ options:
         type: dict
         default: {}
       expect:
-        description: What the answer has to be, whatever it was before.
+        description: What the response has to be, whatever it was before.
         type: dict
         suboptions:
           status:
@@ -234,7 +234,7 @@ options:
   rehearse:
     description:
       - With V(auto), rehearse in namespaces; where they are refused, fall back to a trial instance on a loopback port,
-        then to the syntax test. RV(rehearsal.method) says how far it went.
+        then to the syntax test. RV(rehearsal.method) shows how far it went.
       - With V(required), fail where namespaces are refused.
       - With V(off), only the syntax test is done, after the swap and before the reload.
     type: str
@@ -257,7 +257,7 @@ options:
       - Put every file back to what it was before this transaction, later ones included; V(latest) is the newest that
         was not restored yet. This is a transaction of its own, rehearsed like any other.
       - V(original) is what was there before the first transaction. In files that the collection wrote into, what the
-        administrator has changed since stays; a warning says what could not be put back.
+        administrator has changed since stays; a warning names what could not be restored.
       - Excludes O(files), O(enable), O(disable) and O(adopt).
     type: str
   keep:
@@ -285,7 +285,7 @@ EXAMPLES = r"""
         expect:
           status: [401]
 
-- name: Enable a site and see in a dry run what the server would say
+- name: Enable a site and see in a dry run how the server would respond
   kopano.hardening.web_config:
     server: apache
     files:
@@ -328,7 +328,7 @@ rehearsal:
       type: str
       sample: namespace
     ok:
-      description: Whether the server came up and all was asked.
+      description: Whether the server came up and every request was made.
       type: bool
       sample: true
     ms:
@@ -360,8 +360,8 @@ rehearsal:
           ms: 4.1
     grades:
       description:
-        - The grades that the endpoints will have by the rules of M(kopano.hardening.tls_grade_info), asked of the
-          rehearsed server from the host itself. Empty when nothing changes.
+        - The grades that the endpoints will have by the rules of M(kopano.hardening.tls_grade_info), of the
+          rehearsed server as seen from the host itself. Empty when nothing changes.
         - RV(rehearsal.grades[].now) is the same of the live server before the change, null for a new endpoint.
       type: list
       elements: dict
@@ -400,7 +400,7 @@ phase:
   type: str
   sample: commit
 rolled_back:
-  description: Whether live files had been replaced and were put back.
+  description: Whether live files had been replaced and were restored.
   returned: always
   type: bool
   sample: false
@@ -443,10 +443,10 @@ edits:
 kept:
   description:
     - What is stronger than the policy and stays, see O(policy.replace_stronger). C(value) is what is in effect,
-      C(policy) what the policy alone would come to, empty where it says nothing.
+      C(policy) what the policy alone would come to, empty where it sets nothing.
     - C(item) is C(hsts), C(protocols), C(ciphers) (of TLS 1.2), C(ciphersuites) (of TLS 1.3), C(groups), the name of a
       directive or of a command of OpenSSL, or that of a header, with the C(path) that it was found at.
-    - C(file) and C(line) say where it is written, once this change is made, or where the virtual host begins if a
+    - C(file) and C(line) are where it is written, once this change is made, or where the virtual host begins if a
       backend sends it.
   returned: always
   type: list
@@ -475,7 +475,7 @@ weakened:
       before: max-age=63072000; includeSubDomains; preload
       after: max-age=31536000
 probes:
-  description: The live server's answers after the change, in the shape of RV(rehearsal.endpoints).
+  description: The live server's responses after the change, in the shape of RV(rehearsal.endpoints).
   returned: always
   type: list
   elements: dict

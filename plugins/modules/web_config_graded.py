@@ -14,7 +14,7 @@ author:
 description:
   - The same as M(kopano.hardening.web_config), with the prober that grades the rehearsed and the live server.
   - The action plugin of M(kopano.hardening.web_config) runs it when a run is about to change something. Most runs do
-    not, and then nobody waits for a prober to be packed and sent to the host. Playbooks use
+    not, and then no prober has to be packed and sent to the host. Playbooks use
     M(kopano.hardening.web_config).
 extends_documentation_fragment:
   - kopano.hardening.attributes
