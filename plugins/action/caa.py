@@ -67,7 +67,7 @@ class ActionModule(RoleAction):
             self.checked(host, "certificates")
         # A site that the role frontend would write has its names already.
         mine = {"host": variables["inventory_hostname"], "server_names": options["frontend_server_names"]}
-        request = _roles_caa.asked(frontend, certificates, {**options, **mine})
+        request = _roles_caa.request_of(frontend, certificates, {**options, **mine})
         return _host_fact.update(variables, host=host, caa={"request": request})
 
     def _look_up(self, _options: Info, variables: Info) -> Info:

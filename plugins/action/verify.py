@@ -46,12 +46,12 @@ class ActionModule(RoleAction):
         host = self.query(variables, "frontend")
         frontend = self.checked(host, "frontend")
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
-        asked = _verify.asked(frontend, address, options["endpoints"], options["virtual_hosts"])
+        scope = _verify.scope_of(frontend, address, options["endpoints"], options["virtual_hosts"])
         module_options = {name: options[name] for name in PASSED_ON}
         results: list[Result] = self.run_here(
-            tls_grade_info, endpoints=asked["endpoints"], ca_file=options["ca_file"] or None, **module_options
+            tls_grade_info, endpoints=scope["endpoints"], ca_file=options["ca_file"] or None, **module_options
         )["results"]
-        wanted: _verify.Wanted = {
+        required: _verify.Required = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],
             # A dry run that would change the host: it is graded as it is now, and not judged for that.
@@ -60,9 +60,9 @@ class ActionModule(RoleAction):
             "fail": options["fail"],
         }
         kept: _verify.Kept = {
-            **asked,
-            "wanted": wanted,
+            **scope,
+            "wanted": required,
             "results": results,
-            "report": _verify.report(results, asked, wanted),
+            "report": _verify.report(results, scope, required),
         }
         return _host_fact.update(variables, host=host, verify=kept)

@@ -136,17 +136,17 @@ def test_names_are_those_of_tls_virtual_hosts_of_the_options_and_of_a_site_to_co
         mail(names=["plain.example.com"], tls=False),
         mail(names=["srv1.example.com"], named=False),
     )
-    wish = _roles_caa.asked(served, [], options(names=["example.com"], server_names=["webapp.example.com"]))
+    wish = _roles_caa.request_of(served, [], options(names=["example.com"], server_names=["webapp.example.com"]))
     assert wish["names"] == ["mail.example.com", "~^www", "webapp.example.com", "example.com"]
     # What is no host name is asked for, so that somebody hears of it, and nothing is expected of it.
     assert set(wish["expect"]) == {"mail.example.com", "webapp.example.com", "example.com"}
-    assert "www.example.com" in _roles_caa.asked(served, [], options(names_off=[]))["names"]
+    assert "www.example.com" in _roles_caa.request_of(served, [], options(names_off=[]))["names"]
 
 
 def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
     served = info(mail(), mail(names=["old.example.com"], certificate="/old.pem"), mail(names=["x.example.com"]))
     files = [read("/c.pem", "NEW"), read("/old.pem", "")]
-    wish = _roles_caa.asked(served, files, options(names=["example.com", "a..b"]))
+    wish = _roles_caa.request_of(served, files, options(names=["example.com", "a..b"]))
     assert wish["certificates"] == {
         "mail.example.com": "NEW",
         "old.example.com": "",  # cannot be read, which is said
@@ -154,7 +154,7 @@ def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
         "example.com": "NEW",
     }
     assert wish["expect"]["mail.example.com"]["issuer"] is None
-    named = _roles_caa.asked(served, files, options(issuer=LE, wildcard=True))
+    named = _roles_caa.request_of(served, files, options(issuer=LE, wildcard=True))
     assert named["certificates"] == {}
     assert named["expect"]["mail.example.com"] == {
         "issuer": LE,
@@ -165,15 +165,15 @@ def test_the_ca_is_that_of_the_certificate_unless_one_is_named():
 
 
 def test_a_host_without_tls_has_only_its_own_names_and_no_certificate():
-    wish = _roles_caa.asked(info(), [], options(names=["example.com"]))
+    wish = _roles_caa.request_of(info(), [], options(names=["example.com"]))
     assert (wish["names"], wish["certificates"]) == (["example.com"], {})
 
 
 def test_hosts_with_the_same_options_share_a_lookup():
     requests = [
-        _roles_caa.asked(info(mail()), [read("/c.pem", "ONE")], options(names=["example.com"])),
-        _roles_caa.asked(info(mail(names=["MAIL.example.com."])), [read("/c.pem", "TWO")], options(host="mail2")),
-        _roles_caa.asked(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
+        _roles_caa.request_of(info(mail()), [read("/c.pem", "ONE")], options(names=["example.com"])),
+        _roles_caa.request_of(info(mail(names=["MAIL.example.com."])), [read("/c.pem", "TWO")], options(host="mail2")),
+        _roles_caa.request_of(info(mail(names=["b.example.com"])), [], options(host="mail3", issuer=LE)),
     ]
     (group,) = _roles_caa.groups(requests)
     assert group["hosts"] == ["mail1", "mail2", "mail3"]
@@ -191,7 +191,7 @@ def test_hosts_with_the_same_options_share_a_lookup():
 
 def test_two_hosts_may_expect_different_things_of_a_name():
     requests = [
-        _roles_caa.asked(info(mail()), [], options(host=name, issuer=ca))
+        _roles_caa.request_of(info(mail()), [], options(host=name, issuer=ca))
         for name, ca in (("a", LE), ("b", ""), ("c", LE))
     ]
     groups = _roles_caa.groups(requests)
@@ -210,8 +210,8 @@ def test_two_hosts_may_expect_different_things_of_a_name():
     ],
 )
 def test_a_set_that_decides_about_hosts_with_other_options_is_withheld(theirs, more, differing):
-    ours = _roles_caa.asked(info(mail()), [], options(host="a", issuer=LE, publish=True))
-    other = _roles_caa.asked(info(mail(names=[theirs])), [], options(**{"host": "b", "publish": True, **more}))
+    ours = _roles_caa.request_of(info(mail()), [], options(host="a", issuer=LE, publish=True))
+    other = _roles_caa.request_of(info(mail(names=[theirs])), [], options(**{"host": "b", "publish": True, **more}))
     groups = _roles_caa.groups([ours, other])
     sets = [record_set("example.com", "mail.example.com")]
     _roles_caa.withhold(groups[0], groups, sets)
@@ -225,9 +225,9 @@ def test_a_set_that_decides_about_hosts_with_other_options_is_withheld(theirs, m
 def test_each_option_of_a_lookup_counts_for_its_own_host(name):
     other = not DEFAULTS[f"caa_{name}"] if isinstance(DEFAULTS[f"caa_{name}"], bool) else f"another {name}"
     requests = [
-        _roles_caa.asked(info(mail()), [], options()),
-        _roles_caa.asked(info(mail()), [], options(host="mail2", **{name: other})),
-        _roles_caa.asked(info(mail()), [], options(host="mail3")),
+        _roles_caa.request_of(info(mail()), [], options()),
+        _roles_caa.request_of(info(mail()), [], options(host="mail2", **{name: other})),
+        _roles_caa.request_of(info(mail()), [], options(host="mail3")),
     ]
     groups = _roles_caa.groups(requests)
     assert [group["hosts"] for group in groups] == [["mail1", "mail3"], ["mail2"]]
@@ -235,7 +235,7 @@ def test_each_option_of_a_lookup_counts_for_its_own_host(name):
 
 
 def test_the_secret_is_kept_nowhere():
-    request = _roles_caa.asked(info(), [], options(publish=True, publish_key_secret="c2VjcmV0"))
+    request = _roles_caa.request_of(info(), [], options(publish=True, publish_key_secret="c2VjcmV0"))
     assert "c2VjcmV0" not in repr(_roles_caa.groups([request]))
 
 

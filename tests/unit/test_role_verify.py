@@ -52,7 +52,7 @@ def vhost(**values: t.Any) -> dict[str, t.Any]:
 def asked(*vhosts: dict[str, t.Any], address: str = HERE, more: t.Sequence[t.Any] = (), **servers: bool) -> t.Any:
     running = servers or {"nginx": True}
     known = [{"server": name, "running": runs, "openssl": {"groups": GROUPS}} for name, runs in running.items()]
-    return _verify.asked({"servers": known, "vhosts": list(vhosts)}, address, more)
+    return _verify.scope_of({"servers": known, "vhosts": list(vhosts)}, address, more)
 
 
 def places(found: dict[str, t.Any]) -> list[tuple[str, int, str | None]]:
@@ -119,7 +119,7 @@ def test_the_users_endpoints_are_on_the_host_unless_they_say_otherwise():
 
 def test_behind_a_proxy_the_virtual_hosts_need_not_count():
     info = {"servers": [{"server": "nginx", "running": True, "openssl": {"groups": []}}], "vhosts": [vhost()]}
-    assert _verify.asked(info, HERE, [{"host": "proxy.example"}], False)["endpoints"] == [{"host": "proxy.example"}]
+    assert _verify.scope_of(info, HERE, [{"host": "proxy.example"}], False)["endpoints"] == [{"host": "proxy.example"}]
 
 
 # --- what is said ----------------------------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         digest: str  # of its options
         # What web_config returns, as JSON text: every value that Ansible handles costs it something, and most of these
         # are only handed on.
-        result: str
+        answer: str
 
 else:
     Repeated = t.Dict[str, t.Any]

@@ -41,7 +41,7 @@ def is_host_name(name: str) -> bool:
     return len(name) <= 253 and all(_LABEL.fullmatch(label) for label in labels) and not labels[-1].isdigit()
 
 
-def is_nobodys(name: str) -> bool:
+def never_resolves(name: str) -> bool:
     """Whether it is a name of nothing in the network."""
     return f".{name.lower()}".endswith(UNRESOLVABLE)
 
@@ -53,7 +53,7 @@ def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
         for vhost in vhosts
         if vhost["tls"] and vhost.get("named", True)
         for name in vhost["names"]
-        if is_host_name(name) and "." in name and not is_nobodys(name) and name.lower() not in PACKAGED_NAMES
+        if is_host_name(name) and "." in name and not never_resolves(name) and name.lower() not in PACKAGED_NAMES
     ]
     return list(dict.fromkeys(found))
 

@@ -15,7 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import catal
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, Finding
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import StepReport
@@ -30,7 +30,7 @@ if t.TYPE_CHECKING:
 Info = dict[str, t.Any]
 
 # What is written in place of a name; "_" is nginx's custom for "none of the others".
-NOBODY = ("", "_")
+CATCH_ALL = ("", "_")
 
 # Options that decide what a lookup finds and what is published: hosts share a lookup where all are the same. The
 # key's secret is not among them, since what is kept of a host can be shown.
@@ -47,7 +47,7 @@ SHARED = (
     "publish_wait",
 )
 
-# The verdicts in the order in which people want to read of them, and the words for them.
+# The verdicts in the order in which they are shown, and the text for each.
 VERDICTS = {
     _records.FORBIDDEN: "forbidden",
     _records.ERROR: "unknown",
@@ -67,8 +67,8 @@ class Expectation(t.TypedDict):
 
 
 class Request(t.TypedDict):
-    """What one host wants to know: its name, the options that decide about its lookup, the names to look up, what to
-    expect of those that are host names, and the certificates of some of these as PEM text."""
+    """The request of one host: its name, the options that decide about its lookup, the names to look up, what to expect
+    of those that are host names, and the certificates of some of these as PEM text."""
 
     host: str
     shared: Info
@@ -162,17 +162,17 @@ def option_errors(options: Info) -> list[str]:
     return errors
 
 
-# --- what to ask -----------------------------------------------------------------------------------------------------
+# --- what to look up -------------------------------------------------------------------------------------------------
 
 
 def _plain(name: str) -> str:
     return name.lower().rstrip(".")
 
 
-def asked(info: FrontendInfo, read: t.Iterable[_certificate_info.Result], options: Info) -> Request:
-    """What one host wants to know.
+def request_of(info: FrontendInfo, read: t.Iterable[_certificate_info.Result], options: Info) -> Request:
+    """The request of one host.
 
-    info is the answer of frontend_info, read what certificate_info says of the certificates of its virtual hosts.
+    info is the result of frontend_info, read that of certificate_info for the certificates of its virtual hosts.
     """
     texts = {entry["path"]: "".join(one["pem"] for one in entry["chain"]) for entry in read}
     off = {_plain(name) for name in options["names_off"]}
@@ -181,7 +181,7 @@ def asked(info: FrontendInfo, read: t.Iterable[_certificate_info.Result], option
 
     def note(name: str, certificate: str | None) -> None:
         plain = _plain(name)
-        if plain not in NOBODY and plain not in off and not is_nobodys(plain):
+        if plain not in CATCH_ALL and plain not in off and not never_resolves(plain):
             spelled.setdefault(plain, name)
             names.setdefault(plain, certificate)
 
@@ -228,7 +228,7 @@ class _Growing(t.NamedTuple):
 
 
 def groups(requests: t.Iterable[Request]) -> list[Group]:
-    """The lookups for all hosts, from what asked() has made of each: one for all whose options for it are the same.
+    """The lookups for all hosts, from the requests of request_of(): one for all whose options for it are the same.
 
     Two hosts may expect different things of one name; then they are in two groups.
     """
@@ -275,7 +275,7 @@ def withhold(group: Group, others: t.Iterable[Group], record_sets: t.Iterable[Re
 
 
 def _differences(one: Group, other: Group) -> str:
-    """Which options differ between two groups, also those that say what is expected of a name that both have."""
+    """Which options differ between two groups, also what is expected of a name that both have."""
     names = [name for name in SHARED if one["shared"][name] != other["shared"][name]]
     ours, theirs = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
     both = ((ours[name], theirs[name]) for name in ours if name in theirs)
@@ -326,7 +326,7 @@ def settle(lookup: Lookup, published: t.Iterable[PublishResult]) -> None:
     lookup["findings"] = list({tuple(item.values()): item for item in kept}.values())
 
 
-# --- what the answer says --------------------------------------------------------------------------------------------
+# --- what the lookup shows -------------------------------------------------------------------------------------------
 
 
 def _decides(record_set: ReturnedSet, names: t.Iterable[str]) -> bool:
@@ -340,30 +340,30 @@ def lookup_for(host: str, lookups: t.Iterable[Lookup]) -> Lookup | None:
     return lookup
 
 
-def of_host(answer: CaaInfo | Lookup, wish: Request) -> tuple[list[Result], list[Finding]]:
-    """The results about one host's names, and the findings: its names' own and what is said of no name, such as of a
-    resolver."""
-    mine = {_plain(name) for name in wish["names"]}
-    results = [entry for entry in answer["results"] if _plain(entry["name"]) in mine]
-    said = {tuple(item.values()) for entry in answer["results"] for item in entry["findings"]}
+def of_host(lookup: CaaInfo | Lookup, request: Request) -> tuple[list[Result], list[Finding]]:
+    """The results about one host's names, and the findings: those of its names, and those that are about no name but,
+    for example, about a resolver."""
+    mine = {_plain(name) for name in request["names"]}
+    results = [entry for entry in lookup["results"] if _plain(entry["name"]) in mine]
+    shown = {tuple(item.values()) for entry in lookup["results"] for item in entry["findings"]}
     findings = [item for entry in results for item in entry["findings"]]
-    return results, findings + [item for item in answer["findings"] if tuple(item.values()) not in said]
+    return results, findings + [item for item in lookup["findings"] if tuple(item.values()) not in shown]
 
 
 def report(
-    answer: Lookup,
-    wish: Request,
+    lookup: Lookup,
+    request: Request,
     publish: bool = False,
     published: t.Iterable[PublishResult] = (),
     must_permit: bool = False,
 ) -> StepReport:
-    """What the answer says of one host.
+    """What the lookup means for one host.
 
     It fails for what could not be published, and with must_permit for names whose CA may not issue. In a dry run, what
-    would be published no longer forbids anything; otherwise answer is from after publishing.
+    would be published no longer forbids anything; otherwise the lookup is from after publishing.
     """
-    mine = {_plain(name) for name in wish["names"]}
-    results, findings = of_host(answer, wish)
+    mine = {_plain(name) for name in request["names"]}
+    results, findings = of_host(lookup, request)
     placed = [entry for entry in published if _decides(entry["item"], mine)]
     dry = [entry for entry in placed if entry.get("changed") and not entry.get("failed") and not entry["servers"]]
     healed = {_plain(name) for entry in dry for name in entry["item"]["names"]}
@@ -372,7 +372,7 @@ def report(
         known = {entry["item"]["name"] for entry in placed}
         failed += [
             f"{entry['name']}: {_unpublished(entry)}"
-            for entry in answer["record_sets"]
+            for entry in lookup["record_sets"]
             if entry["name"] not in known and _decides(entry, mine)
         ]
     forbidden = [
@@ -380,15 +380,15 @@ def report(
         for entry in results
         if entry["verdict"] == _records.FORBIDDEN and _plain(entry["name"]) not in healed
     ]
-    # What is not applicable has been said by the verdict.
+    # What is not applicable is in the verdict already.
     findings = [item for item in findings if item["id"] != "caa.not_applicable"]
-    said = {entry["error"] for entry in results}
-    lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, said) for item in findings), between=" ")
+    shown = {entry["error"] for entry in results}
+    lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, shown) for item in findings), between=" ")
     lines += [f"would be published: {entry['item']['name']}" for entry in dry]
-    lines += [_published_line(entry, answer.get("before") or {}, mine) for entry in placed if is_new(entry)]
+    lines += [_published_line(entry, lookup.get("before") or {}, mine) for entry in placed if is_new(entry)]
     lines += [f"not published: {text}" for text in failed]
     if not publish:
-        lines += zone_lines(entry for entry in answer["record_sets"] if _decides(entry, mine))
+        lines += zone_lines(entry for entry in lookup["record_sets"] if _decides(entry, mine))
     bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
     return {"step": CAA, "lines": lines or ["no names to check"], "bad": bad}
 
@@ -431,11 +431,11 @@ def _verdict_lines(results: t.Iterable[Result]) -> list[str]:
     ]
 
 
-def _brief(item: Finding, said: t.Container[str | None]) -> Finding:
+def _brief(item: Finding, shown: t.Container[str | None]) -> Finding:
     """A finding as its line has it: the evidence, unless a verdict had it, is part of the message, which all names of a
     zone share; zone-file lines are printed by themselves."""
     message = item["message"]
-    if item["evidence"] and item["evidence"] not in said:
+    if item["evidence"] and item["evidence"] not in shown:
         message += " [{}]".format(item["evidence"].replace(":\n", ": ").replace("\n", " / "))
     return {**item, "message": message, "evidence": "", "fix": "" if " IN CAA " in item["fix"] else item["fix"]}
 

@@ -43,9 +43,9 @@ class Mechanism(t.TypedDict):
 
 
 WEB_SERVERS = ("apache2.service", "httpd.service", "nginx.service")
-# On a reload, these start their program anew and keep their sockets: nobody finds them away. OpenSSH tests its
+# On a reload, these restart their program and keep their sockets: no client finds them stopped. OpenSSH tests its
 # configuration before, and would be gone after a restart with one that it refuses.
-STARTS_ANEW_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
+RESTARTS_ON_RELOAD = re.compile(r"(?:php[\d.]*-fpm|sshd?)\.service")
 # How a service gets to run new files: nginx can have its program exchanged while it serves.
 STATES = {"nginx.service": "exchanged"}
 POLICY = "/usr/sbin/policy-rc.d"
@@ -177,8 +177,8 @@ class Added(t.TypedDict, total=False):
 class Done(t.TypedDict):
     """What the role has done on a host, or would do, if it is check mode.
 
-    C(installed), C(restarted) and C(left) are names, C(words) are sentences. C(wrong) is what was asked for and has not
-    come to be, for which the host fails in any case.
+    C(installed), C(restarted) and C(left) are names, C(words) are sentences. C(wrong) is what the options require and
+    was not achieved, for which the host fails in any case.
     """
 
     check: bool
@@ -254,26 +254,26 @@ def plan(info: UpdateStatus | FailedPart, options: Info) -> Plan:
         for package in info["updates"]["packages"]
         if not package["held"] and (apply == "all" or (apply == "security" and package["security"]))
     ]
-    wanted = options["restart_services"]
+    restart_services = options["restart_services"]
     excluded = [*NEVER_RESTARTED, *options["restart_exclude"]]
     found = info["restart"]["services"]
     left = [name for name in found if any(fnmatch.fnmatchcase(name, pattern) for pattern in excluded)]
-    names = [name for name in found if name not in left] if wanted else []
+    names = [name for name in found if name not in left] if restart_services else []
     # A web server that is restarted finds everything behind it restarted.
-    names.sort(key=lambda name: (name in WEB_SERVERS, not STARTS_ANEW_ON_RELOAD.fullmatch(name)))
+    names.sort(key=lambda name: (name in WEB_SERVERS, not RESTARTS_ON_RELOAD.fullmatch(name)))
     return {
         "install": packages,
         "unsure": _unsure(info, apply),
         "services": [
             {
                 "name": name,
-                "state": STATES.get(name, "reloaded" if STARTS_ANEW_ON_RELOAD.fullmatch(name) else "restarted"),
+                "state": STATES.get(name, "reloaded" if RESTARTS_ON_RELOAD.fullmatch(name) else "restarted"),
             }
             for name in names
         ],
         "web": [name for name in names if name in WEB_SERVERS],
         "left": left,
-        "reexec": wanted and any(process["pid"] == 1 for process in info["restart"]["processes"]),
+        "reexec": restart_services and any(process["pid"] == 1 for process in info["restart"]["processes"]),
         "reboot": options["reboot"] == "if_needed" and info["restart"]["reboot_required"] is True,
         "serves": any(component["kind"] == "web_server" for component in info["distribution"]["components"]),
     }
@@ -283,14 +283,14 @@ def _unsure(info: UpdateStatus, apply: str) -> str:
     counts = {"security": info["updates"]["security"], "all": info["updates"]["pending"]}
     if counts.get(apply, 0) is not None:
         return ""
-    reason = info["updates"]["reason"] or info["metadata"]["reason"] or "the package manager does not say it"
+    reason = info["updates"]["reason"] or info["metadata"]["reason"] or "the package manager does not report it"
     return f"updates_apply: {apply} cannot be fulfilled, since it is not known what is pending: {reason}"
 
 
 def due(info: UpdateStatus | FailedPart, options: Info) -> list[str]:
-    """The acts that the options ask for and the host needs, in their order.
+    """The acts that the options require and the host needs, in their order.
 
-    Of a host whose updates could not be checked all that the options ask for: the first of them fails.
+    Of a host whose updates could not be checked all that the options require: the first of them fails.
     """
     acts: dict[str, t.Any]
     if not _host_fact.succeeded(info):
@@ -374,8 +374,8 @@ def _prepare_restart(info: UpdateStatus, options: Info) -> ActUnderWay:
 def _restarted(act: ActUnderWay, info: UpdateStatus, options: Info, check_mode: bool) -> Added:
     # Such as sessions of users, which outlive the service that they belong to.
     old = [] if check_mode else plan(info, options)["services"]
-    words = [f"some processes are still the old ones: {service['name']}" for service in old]
-    return {"restarted": act["names"], "left": act["left"], "words": words}
+    remarks = [f"some processes are still the old ones: {service['name']}" for service in old]
+    return {"restarted": act["names"], "left": act["left"], "words": remarks}
 
 
 def _prepare_reboot(_info: UpdateStatus, _options: Info) -> ActUnderWay:
@@ -429,44 +429,44 @@ def add(done: Done, added: Added) -> Done:
 
 
 def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:
-    """Where the web server answers worse than before: one sentence for each question that both were asked."""
+    """Where the web server responds worse than before: one sentence for each request that was made both times."""
 
-    def question(answer: Info) -> tuple[t.Any, ...]:
-        return tuple(answer.get(key) for key in ("address", "port", "server_name", "path"))
+    def request(response: Info) -> tuple[t.Any, ...]:
+        return tuple(response.get(key) for key in ("address", "port", "server_name", "path"))
 
-    def headers(answer: Info) -> Info:
-        """What worse() looks at; of the headers web_config returns HSTS only."""
-        return dict(answer, headers={"strict-transport-security": answer["hsts"]} if answer["hsts"] else {})
+    def headers(response: Info) -> Info:
+        """What worse() compares; of the headers web_config returns HSTS only."""
+        return dict(response, headers={"strict-transport-security": response["hsts"]} if response["hsts"] else {})
 
-    # A path may be asked for in several ways, always in the same order.
+    # A path may be requested in several ways, always in the same order.
     later: dict[tuple[t.Any, ...], list[Info]] = {}
-    for answer in after:
-        later.setdefault(question(answer), []).append(answer)
+    for response in after:
+        later.setdefault(request(response), []).append(response)
     worse = []
-    for answer in before:
-        if not later.get(question(answer)):
-            if answer["ok"]:
-                worse.append("{address}:{port} {path}: it is not served any more".format(**answer))
+    for response in before:
+        if not later.get(request(response)):
+            if response["ok"]:
+                worse.append("{address}:{port} {path}: it is not served any more".format(**response))
             continue
-        words = _probes.worse(headers(answer), headers(later[question(answer)].pop(0)))
-        if words:
-            worse.append("{address}:{port} {path}: {words}".format(**answer, words=words))
+        reason = _probes.worse(headers(response), headers(later[request(response)].pop(0)))
+        if reason:
+            worse.append("{address}:{port} {path}: {reason}".format(**response, reason=reason))
     return worse
 
 
-# --- what to say -----------------------------------------------------------------------------------------------------
+# --- what to report --------------------------------------------------------------------------------------------------
 
 
-def _count(number: int | None, words: str) -> str:
-    return f"{'an unknown number' if number is None else number} {words}"
+def _count(number: int | None, what: str) -> str:
+    return f"{'an unknown number' if number is None else number} {what}"
 
 
 def _support_line(support: ReturnedSupport) -> str:
-    words = f"support: {support['level']}"
+    text = f"support: {support['level']}"
     if support["until"]:
-        words += " since " if support["level"] == "eol" else " until "
-        words += support["until"]
-    return words + (f" ({support['source']})" if support["source"] else "")
+        text += " since " if support["level"] == "eol" else " until "
+        text += support["until"]
+    return text + (f" ({support['source']})" if support["source"] else "")
 
 
 def _updates_line(updates: ReturnedUpdates, metadata: ReturnedMetadata) -> str:
@@ -501,7 +501,7 @@ def _automatic_line(automatic: ReturnedAutomatic) -> str:
 
 
 def report(info: UpdateStatus | FailedPart, done: Done, all_must_be_well: bool = False) -> StepReport:
-    """What is said of a host.
+    """The report on a host.
 
     all_must_be_well: it also fails for what was found out and is not as it should be, unknown included.
     """
@@ -515,10 +515,10 @@ def report(info: UpdateStatus | FailedPart, done: Done, all_must_be_well: bool =
         _automatic_line(info["automatic"]),
     ]
     would = "would be " if done["check"] else ""
-    for names, words in ((done["installed"], "installed"), (done["restarted"], "restarted")):
+    for names, what in ((done["installed"], "installed"), (done["restarted"], "restarted")):
         if names:
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-            lines.append(f"{would}{words}: {' '.join(names[:NAMES_SHOWN])}{more}")
+            lines.append(f"{would}{what}: {' '.join(names[:NAMES_SHOWN])}{more}")
     if done["left"]:
         lines.append(f"left until the next reboot: {' '.join(done['left'])}")
     lines += done["words"]

@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Which endpoints of a host others can reach, and what their grades say of the host. Nothing here asks them."""
+"""Which endpoints of a host others can reach, and what their grades mean for the host. Nothing here queries them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_nobodys
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 
 if t.TYPE_CHECKING:
@@ -45,15 +45,15 @@ class EndpointOption(OwnEndpoint, total=False):
     server_groups: str
 
 
-class Asked(t.TypedDict):
-    """What is asked of a host: endpoints for C(tls_grade_info), and inside, those that nobody outside can reach."""
+class Scope(t.TypedDict):
+    """What is graded of a host: endpoints for C(tls_grade_info), and inside, those out of reach for other hosts."""
 
     endpoints: list[EndpointOption]
     inside: list[str]
 
 
-class Wanted(t.TypedDict):
-    """What a host is held against, see report()."""
+class Required(t.TypedDict):
+    """What a host has to reach, see report()."""
 
     grade: str
     ignore_trust: bool
@@ -61,23 +61,23 @@ class Wanted(t.TypedDict):
     fail: bool
 
 
-class Said(t.TypedDict):
-    """What the results say of a host: each endpoint's line and then what to do, and what the host fails for."""
+class HostReport(t.TypedDict):
+    """The results of a host: each endpoint's line and then what to do, and what the host fails for."""
 
     lines: list[str]
     bad: list[str]
 
 
-class Kept(Asked):
+class Kept(Scope):
     """What the role keeps of a host for its second part and for the report."""
 
-    wanted: Wanted
+    wanted: Required
     results: list[Result]
-    report: Said
+    report: HostReport
 
 
-class Told(t.TypedDict):
-    """What is told of a result; the rest of it is long, and slow to read where Ansible hands it over."""
+class Shown(t.TypedDict):
+    """What is shown of a result; the rest of it is long, and slow to read where Ansible hands it over."""
 
     host: str
     port: int
@@ -115,14 +115,14 @@ def option_errors(options: Info) -> list[str]:
     return errors
 
 
-# --- what to ask -----------------------------------------------------------------------------------------------------
+# --- what to grade ---------------------------------------------------------------------------------------------------
 
 
 def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> list[Endpoint]:
     """The endpoints of C(_webserver.probes.targets_of) as another host reaches them, by C(tls_grade_info)'s options.
 
     address is where the inventory has the host. Where a virtual host is bound to an address of its own, that one is
-    asked, unless none is the inventory's: then there is a translation of addresses between here and there.
+    queried, unless none is the inventory's: then there is a translation of addresses between here and there.
     """
     targets = [target for target in targets if target["outside"]]
     bound = {target["address"] for target in targets if not _probes.is_loopback(target["address"])}
@@ -139,11 +139,11 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
     return found
 
 
-def asked(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Asked:
-    """What to ask of a host.
+def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Scope:
+    """What to grade of a host.
 
-    info is the answer of frontend_info, more are the user's own endpoints. A virtual host is asked for by each of its
-    names, and without one only if it has none. virtual_hosts: whether they are asked at all. Where one of the user's
+    info is the result of frontend_info, more are the user's own endpoints. A virtual host is requested by each of its
+    names, and without one only if it has none. virtual_hosts: whether they are queried at all. Where one of the user's
     own endpoints is one of theirs, the user's counts.
     """
     running = [server["server"] for server in info["servers"] if server["running"]]
@@ -155,7 +155,7 @@ def asked(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (), 
         targets = []
         for vhost in info["vhosts"]:
             if vhost["server"] == server["server"]:
-                names = [name for name in vhost["names"] if vhost.get("named", True) and not is_nobodys(name)]
+                names = [name for name in vhost["names"] if vhost.get("named", True) and not never_resolves(name)]
                 own = _probes.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
                 targets += [target for target in own if target["server_name"]] or own
         # One text, as the option takes it: of all hosts' lists each name would be templated again and again.
@@ -186,15 +186,15 @@ def _same(one: Endpoint, other: EndpointOption) -> bool:
     return key(one) == key(other)
 
 
-# --- what the answers say --------------------------------------------------------------------------------------------
+# --- what the results mean -------------------------------------------------------------------------------------------
 
-TOLD = tuple(Told.__annotations__)
+SHOWN = tuple(Shown.__annotations__)
 
 
-def report(results: t.Iterable[Result], asked_for: Asked, wanted: Wanted) -> Said:
-    """What the results say of a host.
+def report(results: t.Iterable[Result], scope: Scope, required: Required) -> HostReport:
+    """What the results mean for a host.
 
-    wanted: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
+    required: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
     C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
     the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
     known of it.
@@ -202,41 +202,41 @@ def report(results: t.Iterable[Result], asked_for: Asked, wanted: Wanted) -> Sai
     of_key: dict[tuple[str, int, str, str], list[Result]] = {}
     for result in results:
         of_key.setdefault(key(result), []).append(result)
-    asked_for, wanted = plain(asked_for), plain(wanted)
-    minimum, trust_ignored = str(wanted["grade"]), wanted["ignore_trust"]
+    scope, required = plain(scope), plain(required)
+    minimum, trust_ignored = str(required["grade"]), required["ignore_trust"]
     lines: list[str] = []
     fixes: list[str] = []
     missed = 0
-    for endpoint in asked_for["endpoints"]:
+    for endpoint in scope["endpoints"]:
         found = of_key.get(key(endpoint), [])
         if not found:
             missed += 1
             lines.append(f"no grade  {_place(endpoint)}: it was not graded")
         for result in found:
-            told = _told(result)
-            line, good = _line(told, minimum, trust_ignored)
+            shown = _shown(result)
+            line, good = _line(shown, minimum, trust_ignored)
             lines.append(line)
             missed += not good
-            fixes += [] if good else _fixes(told, plain(result["findings"]), minimum, trust_ignored)
-    if not asked_for["endpoints"]:
+            fixes += [] if good else _fixes(shown, plain(result["findings"]), minimum, trust_ignored)
+    if not scope["endpoints"]:
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
         fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
-    lines += [f"not graded  {place}: on the loopback, not reachable from outside" for place in asked_for["inside"]]
-    if wanted["pending"]:
+    lines += [f"not graded  {place}: on the loopback, not reachable from outside" for place in scope["inside"]]
+    if required["pending"]:
         return {"lines": [*lines, "This is the state before hardening; the predicted grades are above."], "bad": []}
     if not missed:
         return {"lines": lines, "bad": []}
-    words = f"{missed} of {len(asked_for['endpoints'])} endpoints are below {minimum}"
+    summary = f"{missed} of {len(scope['endpoints'])} endpoints are below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
-    return {"lines": [words, *lines, *todo], "bad": [words] if wanted["fail"] else []}
+    return {"lines": [summary, *lines, *todo], "bad": [summary] if required["fail"] else []}
 
 
-def _told(result: t.Mapping[str, t.Any]) -> Told:
-    return t.cast(Told, {name: plain(result[name]) for name in TOLD})
+def _shown(result: t.Mapping[str, t.Any]) -> Shown:
+    return t.cast(Shown, {name: plain(result[name]) for name in SHOWN})
 
 
-def _place(entry: EndpointOption | Told | Result) -> str:
+def _place(entry: EndpointOption | Shown | Result) -> str:
     name = entry.get("server_name") or entry["host"]
     address = entry.get("address") or entry["host"]
     place = "{}:{}".format(f"[{name}]" if ":" in name else name, entry.get("port") or 443)
@@ -247,7 +247,7 @@ def _is_good(grade: str | None, minimum: str) -> bool:
     return grade in GRADES and GRADES.index(grade) <= GRADES.index(minimum)
 
 
-def _line(result: Told, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
+def _line(result: Shown, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     """One line on an endpoint, and whether it reaches the minimum."""
     if result["error"]:
         return "no grade  {}: {}".format(_place(result), result["error"]), False
@@ -255,16 +255,16 @@ def _line(result: Told, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     if grade is None:
         reason = result["trust_unknown"]
         return f"no grade  {_place(result)}: whether the certificate is trusted is not known: {reason}", False
-    words = f"{grade:<2}  {_place(result)}"
+    text = f"{grade:<2}  {_place(result)}"
     if trust_ignored and (result["grade"] is None or result["grade"] in BESIDE):
-        words += ", trust ignored ({})".format(result["grade"] or "not known")
+        text += ", trust ignored ({})".format(result["grade"] or "not known")
     if not result["named"]:
-        words += ", no name: trust and name do not count"
+        text += ", no name: trust and name do not count"
     limits = _limits(result["caps"] + result["warnings"], trust_ignored)
     reasons = ["{rule} [{evidence}]".format(**entry) for entry in limits]
     if not reasons and grade != GRADES[0]:
         reasons = ["score {}".format(result["score"])]
-    return ": ".join(filter(None, [words, " ".join(reasons)])), _is_good(grade, minimum)
+    return ": ".join(filter(None, [text, " ".join(reasons)])), _is_good(grade, minimum)
 
 
 def _limits(entries: t.Iterable[Limit], trust_ignored: bool) -> list[Limit]:
@@ -272,14 +272,14 @@ def _limits(entries: t.Iterable[Limit], trust_ignored: bool) -> list[Limit]:
     return [entry for entry in entries if not (trust_ignored and entry["grade"] in BESIDE)]
 
 
-def _fixes(result: Told, findings: t.Iterable[Finding], minimum: str, trust_ignored: bool) -> list[str]:
+def _fixes(result: Shown, findings: t.Iterable[Finding], minimum: str, trust_ignored: bool) -> list[str]:
     """What to do about an endpoint that misses the minimum."""
     counted = _limits(result["caps"] + result["warnings"], trust_ignored)
     limits = {entry["id"] for entry in counted if not _is_good(entry["grade"], minimum)}
     if result["trust_unknown"] and not trust_ignored:
         limits.add("tls.certificate.trust_unknown")
-    wanted = limits or {"tls.endpoint.error"}
-    return [finding["fix"] for finding in findings if finding["id"] in wanted and finding["fix"]]
+    causes = limits or {"tls.endpoint.error"}
+    return [finding["fix"] for finding in findings if finding["id"] in causes and finding["fix"]]
 
 
 # --- what is to come -------------------------------------------------------------------------------------------------
@@ -288,13 +288,13 @@ def _fixes(result: Told, findings: t.Iterable[Finding], minimum: str, trust_igno
 def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
 
-    Endpoints of one name at several addresses are one line where the same is to be said of them; an address that comes
-    to a name which is there already is not said.
+    Endpoints of one name at several addresses are one line where they have the same result; an address that is added to
+    a name is not listed.
     """
     befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
         name, now = entry["server_name"], entry["now"]
-        place = "{}:{}".format("(no name)" if name is None or is_nobodys(name) else name, entry["port"])
+        place = "{}:{}".format("(no name)" if name is None or never_resolves(name) else name, entry["port"])
         after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
         limits = _limits(entry["caps"] + entry["warnings"], True)
         reasons = " ".join([limit["rule"] for limit in limits] or [entry["error"] or ""])
@@ -302,9 +302,9 @@ def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
         if now is not None:
             before.append("now " + (now["grade_trust_ignored"] or "no grade"))
     return [
-        f"{place}: {words}, {after}"
+        f"{place}: {now}, {after}"
         for (place, after), before in befores.items()
-        for words in dict.fromkeys(before or ["not there now"])
+        for now in dict.fromkeys(before or ["not there now"])
     ]
 
 
@@ -312,7 +312,7 @@ def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def unreachable(results: t.Iterable[Result], expected: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """Why a change must not be confirmed: what cannot be asked from here, or is worse from here than on the host.
+    """Why a change must not be confirmed: what cannot be queried from here, or is worse from here than on the host.
 
     results are graded from here, expected are the grades of the rehearsal.
     """
