@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The certificate of one host: it is installed, ordered from a CA where the options ask for that, and inspected.
+"""The certificate of one host: it is installed, ordered from a CA where the options require that, and inspected.
 
 A play that has the role frontend installs before it, as its site needs a certificate, and orders after it, as the site
 responds to the CA. Inspection and check are two parts, as Ansible keeps no fact of a task that fails, and the report

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Records what failed on a host, for the report, and says whether it is to fail for good."""
+"""Records what failed on a host, for the report, and returns whether it is to fail for good."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class ActionModule(ActionBase):
         message = "; ".join(map(str, failed.get("bad") or [failed.get("msg") or "it failed"]))
         failure: Failure = {
             "step": failed.get("step", options["step"]),
-            "message": _printable.result(f"{task}: {told(message)}"),
+            "message": _printable.result(f"{task}: {without_prefix(message)}"),
         }
         kept: HostFact = {"failures": [*(_host_fact.read(variables).get("failures") or []), failure]}
         if not failed.get("reached", True):
-            kept["unreachable"] = _printable.result(told(message).removeprefix(_query.UNREACHABLE))
+            kept["unreachable"] = _printable.result(without_prefix(message).removeprefix(_query.UNREACHABLE))
         return _host_fact.update(variables, **kept)
 
     def _judge(self, options: Info, variables: Info) -> Info:
@@ -67,6 +67,6 @@ class ActionModule(ActionBase):
         }
 
 
-def told(message: str) -> str:
+def without_prefix(message: str) -> str:
     """Ansible's message without what newer versions put in front of it."""
     return message.removeprefix("Task failed: ")

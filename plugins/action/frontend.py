@@ -83,8 +83,8 @@ class ActionModule(RoleAction):
         if found["error"]:
             raise RoleError(found["error"], plan=found)
         if found["skip"]:
-            word = "changed" if installed else "skipped"
-            return host, {word: True, "skip_reason": found["skip"], "plan": found}
+            outcome = "changed" if installed else "skipped"
+            return host, {outcome: True, "skip_reason": found["skip"], "plan": found}
         plan = t.cast(Plan, found)
         arguments = {
             "files": [*plan["files"], *self._placeholders(certificates)],
@@ -101,7 +101,7 @@ class ActionModule(RoleAction):
         return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
     def _install(self, info: FrontendInfo, options: Info, variables: Info) -> bool:
-        """Install a web server where there is none and one is wanted; whether something was, or would be, installed."""
+        """Install a web server where there is none and the options require one; whether that was, or would be, done."""
         if info["servers"] or not (options["install"] and options["server_names"]):
             return False
         packages = _frontend_data.packages().get(info["os"]["family"] or "")
@@ -113,8 +113,8 @@ class ActionModule(RoleAction):
             )
         # Kopano's own packages bring configuration for Apache first.
         names = packages["nginx"] if options["server"] == "nginx" else packages["apache"]
-        wanted = {"name": names, "state": "present", "use": packages["use"]}
-        result = self.run_action("ansible.builtin.package", variables, wanted)
+        package_options = {"name": names, "state": "present", "use": packages["use"]}
+        result = self.run_action("ansible.builtin.package", variables, package_options)
         if result.get("failed"):
             raise RoleError(f"the web server could not be installed: {result.get('msg')}")
         return bool(result.get("changed"))
@@ -139,7 +139,7 @@ class ActionModule(RoleAction):
 
 
 class WebConfigOnce(WebConfig):
-    """Takes what host_info has done, where that is the same."""
+    """Takes the result of host_info, where the options are the same."""
 
     done: Info | None = None
 
@@ -148,6 +148,6 @@ class WebConfigOnce(WebConfig):
             params = _transaction_options.understood(plain(arguments))
             if params is not None and _transaction_options.digest(params) == self.done["digest"]:
                 # JSON has escaped whatever the module would have made printable.
-                answer: Info = _printable.result(json.loads(self.done["answer"]))
-                return answer
+                result: Info = _printable.result(json.loads(self.done["answer"]))
+                return result
         return super()._transaction(arguments, task_vars)

@@ -34,7 +34,7 @@ class ActionModule(ActionBase):
         message, step = _roles_options.errors(self, roles, variables)
         if message:
             return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **step}
-        # That the fact is there says that they have been checked.
+        # The fact means that they have been checked.
         parts: HostFact = {"play": variables["ansible_play_name"]}
         if "report" in roles:
             # For hosts that the play loses before its report.

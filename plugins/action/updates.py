@@ -177,12 +177,12 @@ class ActionModule(RoleAction):
                 raise RoleError(f"the clock of the host could not be read: {clock}")
         return _roles_updates.not_rebooted(_lost(variables), options["reboot_window"], clock)
 
-    def _command(self, variables: Info, *words: str) -> Info:
+    def _command(self, variables: Info, *argv: str) -> Info:
         """The result of a command that changes nothing, so it also runs in check mode. Raises RoleError where it cannot
         be run."""
-        result = self.run_action("ansible.builtin.command", variables, {"argv": list(words)}, check_mode=False)
+        result = self.run_action("ansible.builtin.command", variables, {"argv": list(argv)}, check_mode=False)
         if "rc" not in result:
-            raise RoleError(f"{words[0]}: {result.get('msg')}")
+            raise RoleError(f"{argv[0]}: {result.get('msg')}")
         return result
 
 

@@ -61,13 +61,13 @@ class ActionModule(ActionBase):
         second: dict[str, t.Any] = self._execute_module(
             "kopano.hardening.web_config_graded", module_args=arguments, task_vars=task_vars
         )
-        # What an earlier run had left is put right by the first of the two.
+        # What an earlier run had left is repaired by the first of the two.
         return dict(second, recovered=second.get("recovered") or first["recovered"])
 
     def _rendered(self, files: t.Any, task_vars: dict[str, t.Any]) -> t.Any:
         """The files with the content of their templates. Raises AnsibleError that names the option and the template."""
         if not isinstance(files, list):
-            return files  # the module's own argument spec has the words for it
+            return files  # the module's own argument spec reports it
         rendered = []
         for number, item in enumerate(files):
             if isinstance(item, dict) and item.get("template") is not None and item.get("content") is None:
@@ -118,8 +118,8 @@ class ActionModule(ActionBase):
             return {}, f"the connection to the host was lost: {error}"
         if not confirmed.get("failed") and "phase" in confirmed:
             return confirmed, None
-        words = (confirmed.get(key) for key in ("msg", "module_stderr", "module_stdout"))
-        return confirmed, next((str(text).strip() for text in words if text), "the host gave no reason")
+        messages = (confirmed.get(key) for key in ("msg", "module_stderr", "module_stdout"))
+        return confirmed, next((str(text).strip() for text in messages if text), "the host gave no reason")
 
 
 def _unconfirmed(transaction: str, waiting: int, reason: str, confirmed: dict[str, t.Any]) -> str:
@@ -132,10 +132,10 @@ def _unconfirmed(transaction: str, waiting: int, reason: str, confirmed: dict[st
 
 
 def _objections(endpoints: list[Endpoint], expected: list[dict[str, t.Any]], patience: float) -> list[str]:
-    """What speaks against a change, as seen from here. One endpoint of each socket is asked before its others.
+    """What speaks against a change, as seen from here. One endpoint of each socket is queried before its others.
 
     An address that drops what is sent to it costs a time limit, and not one for each of its names. One that cannot be
-    reached is tried again for as many seconds as patience says: after a failover or a restart a neighbour on the way
+    reached is tried again for C(patience) seconds: after a failover or a restart a neighbour on the way
     may have an address at its old place, with IPv6 for most of a minute.
     """
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade

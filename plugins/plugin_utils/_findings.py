@@ -86,7 +86,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Entry(t.NamedTuple):
-    """What the catalogue says of a kind of finding. C(url) of its source may be empty, C(fix) has keys of PLACES."""
+    """The catalogue's entry for a kind of finding. C(url) of its source may be empty, C(fix) has keys of PLACES."""
 
     id: str
     step: int

@@ -339,7 +339,7 @@ FAILED = {"failed": True, "msg": "it is broken"}
 HOST = {"updates": {"pending": 0}, "frontend": info(), "certificates": {"results": []}, "web_config": {}}
 QUERIED = {"frontend": info(), "certificates": {"results": []}}
 FROM = "from https://acme-v02.api.letsencrypt.org/directory"
-STAYS = "the one before goes on being served"
+STAYS = "the previous one is still served"
 BOOTSTRAP = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
 
 

@@ -203,7 +203,7 @@ def test_an_order_that_is_refused_leaves_an_administrators_own_pair_as_it_is(own
     assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
     for host in ADOPTED:
         said = done.said(host)
-        assert "nothing was ordered" in said and "the one before goes on being served" in said
+        assert "nothing was ordered" in said and "the previous one is still served" in said
         assert (served(host), pair(host)) == own[host]
         assert on(host, "ls", KEPT).stdout == ""
 
@@ -272,7 +272,7 @@ def test_an_ordered_pair_that_the_rehearsal_refuses_is_not_installed():
     assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
     for host in ADOPTED:
         said = done.said(host)
-        assert f"the new certificate is not in use from {DIRECTORY}, the one before goes on being served: " in said
+        assert f"the new certificate is not in use from {DIRECTORY}, the previous one is still served: " in said
         assert "nothing was changed" in said
         assert (served(host), pair(host)) == before[host]
         assert on(host, "ls", "/etc/ssl/private/elsewhere.key").stdout == ""
@@ -400,7 +400,7 @@ def test_an_order_that_fails_leaves_the_certificate_and_says_why():
         "nginx13n": ".nginx13n.test Type: unauthorized Detail: Non-200 status code from HTTP",
     }.items():
         said = done.said(host)
-        assert "the one before goes on being served" in said and words in said
+        assert "the previous one is still served" in said and words in said
     assert "bm90IHRoZSBrZXk" not in done.output
 
 

@@ -103,14 +103,14 @@ class RoleAction(ActionBase):
         options: dict[str, Info] = {
             role: _roles_options.read(self, role, variables)[0] for role in ("updates", "certificate") if role in roles
         }
-        wanted = {*parts, *_query.parts(roles)} - set(known)
+        needed = {*parts, *_query.parts(roles)} - set(known)
         # Then the role frontend plans something that it has not done before.
         if self._task.check_mode or _roles_certificate.installs(options.get("certificate")):
-            wanted.discard("web_config")
+            needed.discard("web_config")
         server = self.value(variables, "frontend_server", "auto")
         # For the report, what other roles have found stays. What web_config would do counts for one role only.
         others = _host_fact.only(host, set(host) - {"web_config"})
-        return {**others, **known, **self.request(variables, _query.arguments(wanted, options, server))}
+        return {**others, **known, **self.request(variables, _query.arguments(needed, options, server))}
 
     def request(self, variables: Info, arguments: Info) -> HostParts:
         """The parts that the module host_info returns with these arguments. Raises RoleError."""

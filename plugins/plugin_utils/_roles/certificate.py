@@ -272,8 +272,8 @@ def placeholders(places: t.Iterable[Place], missing: t.Iterable[str], names: t.S
     A rehearsal of the site needs some. They are made here, are never written to the host and are good for nothing else.
     """
     absent = set(missing)
-    wanted = [place for place in places if {place["path"], place["key_path"]} & absent]
-    return [item for place in wanted for item in _placeholder(place, names)]
+    lacking = [place for place in places if {place["path"], place["key_path"]} & absent]
+    return [item for place in lacking for item in _placeholder(place, names)]
 
 
 def _placeholder(place: Place, names: t.Sequence[str]) -> list[Info]:
@@ -415,7 +415,7 @@ def packages(options: Info) -> list[str]:
 
 
 def caa_issuer(options: Info, identities: t.Sequence[str]) -> str:
-    """The CA as CAA records name it. identities: what its ACME directory says."""
+    """The CA as CAA records name it. identities: those of its ACME directory."""
     return str(options["acme_caa_issuer"] or next(iter(identities), "") or options["caa_issuer"])
 
 
@@ -425,12 +425,12 @@ def objections(caa: CaaInfo | None, reach: ReachInfo | None) -> list[str]:
     reasons: dict[str, list[str]] = {}
     for entry in caa["results"] if caa else []:
         if entry["verdict"] in ("forbidden", "error"):
-            said = entry["error"] or " ".join(
+            cause = entry["error"] or " ".join(
                 item["message"] for item in entry["findings"] if item["severity"] in ("fail", "unknown")
             )
             place = " at {} ({})".format(entry["found_at"], ", ".join(entry["issue"])) if entry["found_at"] else ""
             kind = "forbid the CA" if entry["verdict"] == "forbidden" else "could not be looked up"
-            reasons.setdefault(f"CAA records{place} {kind}: {said}", []).append(entry["name"])
+            reasons.setdefault(f"CAA records{place} {kind}: {cause}", []).append(entry["name"])
     for reached in reach["results"] if reach else []:
         if reached["error"]:
             reasons.setdefault(reached["error"], []).append(reached["name"])
@@ -482,9 +482,9 @@ def ordered_line(options: Info, prepared: Ordered, result: Installed | None) -> 
 def bootstrap_line(result: Installed | BeforeOrder) -> str:
     """What is served where an order has failed."""
     if not result.get("reason"):
-        return "the one before goes on being served"
-    words = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
-    return ", ".join(filter(None, [words, _replaced(result)]))
+        return "the previous one is still served"
+    text = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"
+    return ", ".join(filter(None, [text, _replaced(result)]))
 
 
 def _is_inspected(result: Results | FailedPart) -> t.TypeGuard[Results]:
@@ -503,8 +503,8 @@ def report(
         lines += [f"unknown: {place}: {why}" for place in places]
     for one in result["results"] if _is_inspected(result) else []:
         end = one["certificate"].get("not_after")
-        words = "usable" if one["usable"] else "not usable"
+        text = "usable" if one["usable"] else "not usable"
         until = f", valid until {end}" if end else ""
-        lines += [f"{one['path']}: {words}{until}", *finding_lines(one["findings"])]
+        lines += [f"{one['path']}: {text}{until}", *finding_lines(one["findings"])]
     bad = [outcome["line"]] if outcome and outcome["failed"] else []
     return {"lines": lines or ["no certificate to inspect"], "bad": bad}

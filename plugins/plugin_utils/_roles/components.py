@@ -35,14 +35,14 @@ class Headers(t.TypedDict, total=False):
 
 
 class Health(t.TypedDict, total=False):
-    """A path, and the status codes of a healthy answer to a client that is not signed in; empty: it is not asked."""
+    """A path, and the status codes of a healthy response without a login; empty: it is not requested."""
 
     path: str
     status: list[int]
 
 
 class Component(t.TypedDict):
-    """An entry of the data file with the defaults filled in, and the user's changes. The file says what each key is."""
+    """An entry of the data file with the defaults filled in, and the user's changes. The file describes each key."""
 
     name: str
     title: str
@@ -74,7 +74,7 @@ class Component(t.TypedDict):
 class Websocket(t.TypedDict):
     """A path below which connections are upgraded, as regular expressions."""
 
-    prefix: str  # the part that the backend is not asked for
+    prefix: str  # the part that is not sent to the backend
     rest: str
 
 
@@ -128,7 +128,7 @@ class HeaderRule(t.TypedDict):
 
 
 class OwnVariable(OwnValues):
-    """A variable for a value that a backend's own may have a say in."""
+    """A variable for a value that depends on a backend's own."""
 
     variable: str
     value: str
@@ -179,7 +179,7 @@ _BACKEND = re.compile(
     r"|https?://(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?)(?::[0-9]{1,5})?"
 )
 
-# What a user may say of a component's headers.
+# What a user may set for a component's headers.
 _HEADER_RULES = {"set", "keep", "unset"}
 
 # Sent with every response of a TLS virtual host, whatever is behind it, like Strict-Transport-Security.
@@ -187,7 +187,7 @@ EVERYWHERE = {"X-Content-Type-Options": "nosniff"}
 
 MEGABYTE = 1024 * 1024
 
-# Told by backends to everybody, and of use to nobody but attackers. Without a backend's Server a proxy names itself.
+# Sent by backends to every client, and of use to attackers alone. Without a backend's Server a proxy names itself.
 HIDDEN = ["Server", "X-Powered-By"]
 
 # Chromium complains about a report-only policy that reports nowhere; a goal that no header defines receives nothing.
@@ -271,7 +271,7 @@ def _is_text(pattern: re.Pattern[str]) -> t.Callable[[t.Any], bool]:
     return lambda value: isinstance(value, str) and (value == "" or pattern.fullmatch(value) is not None)
 
 
-# For each key what its value has to be, in words and as a test.
+# For each key what its value has to be, as text and as a test.
 _KEYS: dict[str, tuple[str, t.Callable[[t.Any], bool]]] = {
     "title": ("text without quotes", _is_text(_QUOTABLE)),
     "paths": (
@@ -389,14 +389,14 @@ def _overlap(path: str, match: str, other: str, other_match: str) -> bool:
 
 
 def present(
-    entries: dict[str, Component], found: t.Mapping[str, ComponentInfo], extra: t.Iterable[str], wanted: list[str]
+    entries: dict[str, Component], found: t.Mapping[str, ComponentInfo], extra: t.Iterable[str], named: list[str]
 ) -> list[PresentComponent]:
     """The components to see to, outer paths before those below them.
 
-    found: what is on the host, by name; extra: the user's own components, which are taken to be there; wanted: those
+    found: what is on the host, by name; extra: the user's own components, which are taken to be there; named: those
     that the user named, if any.
     """
-    chosen = [name for name in entries if name in (wanted or found) or name in extra]
+    chosen = [name for name in entries if name in (named or found) or name in extra]
     resolved = [_resolved(entries[name], found, entries) for name in chosen]
     allowed = {entry["name"]: list(entry["permissions"] or ()) for entry in resolved}
     for entry in resolved:
@@ -477,17 +477,17 @@ def headers(
     are replaced even where they are stronger."""
     found: list[HeaderRule] = []
     for entry in components:
-        wanted = dict(entry["headers"].get("set", {}))
+        desired = dict(entry["headers"].get("set", {}))
         if entry["permissions"] is not None:
             values = [f"{name}=({'self' if name in entry['permissions'] else ''})" for name in features]
-            wanted.setdefault("Permissions-Policy", ", ".join(values))
+            desired.setdefault("Permissions-Policy", ", ".join(values))
         if entry["csp"] and csp != "off":
-            wanted.update(_csp(entry["csp"], csp, report_uri))
+            desired.update(_csp(entry["csp"], csp, report_uri))
         kept = {name.lower() for name in entry["headers"].get("keep", [])}
-        wanted = {name: value for name, value in wanted.items() if value and name.lower() not in kept}
-        if wanted:
+        desired = {name: value for name, value in desired.items() if value and name.lower() not in kept}
+        if desired:
             title, paths = entry["title"], entry["paths"]
-            found.append({"title": title, "pattern": entry["pattern"], "set": wanted, "paths": paths, "own": {}})
+            found.append({"title": title, "pattern": entry["pattern"], "set": desired, "paths": paths, "own": {}})
     for rule in [] if replace else found:
         rule["own"] = {name: own for name in rule["set"] if (own := _own(name, rule, found))}
     return found
@@ -522,8 +522,8 @@ def _csp(policy: str, mode: str, report_uri: str) -> dict[str, str]:
 def variables(rules: list[HeaderRule]) -> list[HeaderVariable]:
     """The same rules by header, for a server that needs a variable for each.
 
-    The innermost path comes first, because there the first pattern that fits counts. A value that a backend's own may
-    have a say in has a variable itself, which C(own) describes.
+    The innermost path comes first, because there the first pattern that fits counts. A value that
+    depends on a backend's own has a variable itself, which C(own) describes.
     """
     found: list[HeaderVariable] = []
     for name in dict.fromkeys(name for rule in rules for name in rule["set"]):
@@ -547,7 +547,7 @@ def _note(name: str) -> str:
 
 
 def apache_notes(rules: list[HeaderRule]) -> list[str]:
-    """The directives that note what an administrator's own directives said, in front of those of the rules."""
+    """The directives that note what an administrator's own directives set, in front of those of the rules."""
     names = dict.fromkeys(name for rule in rules for name, own in rule["own"].items() if own["stays"])
     return [f"Header always note {name} {_note(name)}" for name in names]
 
@@ -584,26 +584,26 @@ def apache_headers(rule: HeaderRule) -> list[str]:
 
 
 def hidden(components: list[PresentComponent]) -> list[str]:
-    """The headers of backends that nobody outside shall see."""
+    """The headers of backends that no client shall get."""
     return list(dict.fromkeys([*HIDDEN, *(name for entry in components for name in entry["headers"].get("unset", []))]))
 
 
 # --- probes ----------------------------------------------------------------------------------------------------------
 
-# Answers of the server itself for a backend that is not there: stopped daemons are not what hardening breaks.
+# Responses of the server itself for a backend that is not there: stopped daemons are not what hardening breaks.
 _BACKEND_DOWN = [502, 503, 504]
 
-# nginx's own limit, which nobody has to be asked about.
+# nginx's own limit, which needs no test.
 _USUAL_BODY = 1
 
 
 def probes(
     components: t.Sequence[PresentComponent], server: str, rules: t.Sequence[HeaderRule], healthy: bool = False
 ) -> list[WebConfigProbe]:
-    """What to ask the server before and after a change, as options of web_config.
+    """The requests to the server before and after a change, as options of web_config.
 
-    rules: the header rules of the components; healthy: the answer has to be that of a component that is well, whatever
-    it was before.
+    rules: the header rules of the components; healthy: the response has to be that of a healthy component, whatever it
+    was before.
     """
     found: list[WebConfigProbe] = []
     for entry in components:
@@ -612,17 +612,16 @@ def probes(
             continue
         kept = entry["headers"].get("keep", [])
         sent = [rule["set"] for rule in rules if rule["pattern"] == entry["pattern"]]
-        asked: WebConfigProbe = {"path": probe["path"], "keep": kept}
+        request: WebConfigProbe = {"path": probe["path"], "keep": kept}
         if sent:
-            asked["policy"] = sent[0]
+            request["policy"] = sent[0]
         if any(name.lower().startswith("access-control-") for name in kept):
-            asked["headers"] = {"Origin": "https://other.invalid"}
+            request["headers"] = {"Origin": "https://other.invalid"}
         if healthy and probe.get("status"):
-            asked["expect"] = {"status": probe["status"] + (_BACKEND_DOWN if entry["kind"] == "proxy" else [])}
-        found.append(asked)
-        # Apache hands the question whether a body would be taken on to what it is a proxy for, and waits for an answer
-        # that old daemons never give.
-        asked_itself = server == "nginx" or entry["kind"] != "proxy"
-        if entry["body_size"] > _USUAL_BODY and asked_itself:
+            request["expect"] = {"status": probe["status"] + (_BACKEND_DOWN if entry["kind"] == "proxy" else [])}
+        found.append(request)
+        # As a proxy, Apache forwards the Expect header and waits for a response that old daemons never send.
+        decides_itself = server == "nginx" or entry["kind"] != "proxy"
+        if entry["body_size"] > _USUAL_BODY and decides_itself:
             found.append({"path": probe["path"], "method": "POST", "body_size": entry["body_size"] * MEGABYTE})
     return found

@@ -5,7 +5,7 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""Modules that ask the network about many hosts at once, run in the controller's own process.
+"""Modules that query the network for many hosts at once, run in the controller's own process.
 
 A process for the module costs some tenths of a second: its code is packed, and an interpreter started that unpacks and
 compiles it. Where it would be an interpreter like ours, on this machine and as this user, ours does the same.
@@ -36,11 +36,11 @@ class OnController(Normal):
             return result
         try:
             _validation, options = self.validate_argument_spec(self.MODULE.ARGUMENTS)
-            answer = self.MODULE.run(plain(options))
+            result = self.MODULE.run(plain(options))
         except (AnsibleActionFail, ValueError) as error:
             return {"failed": True, "changed": False, "msg": _printable.result(str(error))}
         # What a module returns is as JSON has it, and printable.
-        return {"changed": False, **_printable.result(json.loads(json.dumps(answer)))}
+        return {"changed": False, **_printable.result(json.loads(json.dumps(result)))}
 
     def _is_here(self, task_vars: dict[str, t.Any]) -> bool:
         """Whether the module would run with this interpreter, on this machine, as this user, and now."""

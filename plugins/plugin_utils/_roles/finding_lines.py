@@ -15,7 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 
 
 class Report(t.TypedDict):
-    """What is said of a host: C(lines) for the terminal, and C(bad), what it fails for."""
+    """The report on a host: C(lines) for the terminal, and C(bad), what it fails for."""
 
     lines: list[str]
     bad: list[str]

@@ -5,9 +5,9 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""From the options of the role frontend and the answer of frontend_info to what shall be on the host.
+"""From the options of the role frontend and the result of frontend_info to what shall be on the host.
 
-Nothing here talks to a host, and nothing here knows a distribution: paths come with the answer, everything else with
+Nothing here talks to a host, and nothing here knows a distribution: paths come with the result, everything else with
 the role's data files.
 """
 
@@ -44,7 +44,7 @@ if t.TYPE_CHECKING:
     )
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 
-# The role's, by their names without C(frontend_); its argument spec says what each is. Beside them C(check_mode), and
+# The role's, by their names without C(frontend_); its argument spec describes each. Beside them C(check_mode), and
 # C(certificate_result), what the role certificate has returned.
 Options = dict[str, t.Any]
 
@@ -71,7 +71,7 @@ class Site(t.TypedDict):
     """What the site's template needs."""
 
     names: list[str]
-    shadowed: list[str]  # further names that its plain side answers for
+    shadowed: list[str]  # further names that its plain side is for
     certificate: str  # this and the others are paths
     certificate_key: str
     certificate_rsa: str  # a second one, '' for none
@@ -142,7 +142,7 @@ class PlanParts(t.TypedDict):
     everywhere: dict[str, str]  # headers of every response
     variables: list[HeaderVariable]
     sent: list[str]  # names of all headers that are sent
-    hidden: list[str]  # names of headers that nobody sees
+    hidden: list[str]  # names of headers that no client gets
     denied: list[str]  # regular expressions of paths
     plain_only: list[str]  # names that are not redirected
     has_both: bool  # whether a server block has TLS and port 80
@@ -179,7 +179,7 @@ class _Host(t.NamedTuple):
         return self.server["server"] == "apache"
 
 
-# What browsers ask of a host before they put it on their preload lists.
+# What browsers require of a host before they put it on their preload lists.
 PRELOAD_MAX_AGE = 31536000
 
 # From this version on nginx changes its ticket keys by itself, so that tickets do not undo forward secrecy.
@@ -190,10 +190,10 @@ NGINX_WITHOUT_SSL_ON = (1, 25, 1)
 
 HSTS = "Strict-Transport-Security"
 
-# The site's file: before those that the distributions bring, since the first virtual host answers unknown names.
+# The site's file: before those that the distributions bring, since the first virtual host serves unknown names.
 SITE = "00-kopano-hardening"
 
-# Apache's file for the whole server: behind those of the distributions, since the last word counts.
+# Apache's file for the whole server: behind those of the distributions, since the last directive counts.
 BANNER = "zz-kopano-hardening"
 
 # How a virtual host's address is written when it is for every one.
@@ -255,7 +255,7 @@ def option_errors(options: Options, data: ComponentData | None = None) -> list[s
 
 
 class Refused(Exception):
-    """The host cannot get what the options ask for. The text is for the user and names the option."""
+    """The host cannot get what the options require. The message is for the user and names the option."""
 
 
 def choose_server(info: FrontendInfo) -> ServerInfo:
@@ -281,9 +281,9 @@ def tls_policy(server: ServerInfo, options: Options, profile: Profile) -> TLSPol
     so that a wrong one is refused by the server and named.
     """
 
-    def setting(name: str, wanted: list[str]) -> Setting:
+    def setting(name: str, default: list[str]) -> Setting:
         own = as_list(options["tls_" + name])
-        return {"value": ":".join(own or wanted), "option": "frontend_tls_" + (name if own else "profile")}
+        return {"value": ":".join(own or default), "option": "frontend_tls_" + (name if own else "profile")}
 
     nginx = server["server"] == "nginx"
     known = set(server["openssl"]["group_names"])
@@ -346,10 +346,10 @@ def ssl_on(server: ServerInfo, info: FrontendInfo, options: Options) -> str:
     places = [item["subject"] for item in info["findings"] if item["id"] == "frontend.nginx.ssl_on"]
     if not places or boolean(options["repair_ssl_on"]):
         return ""
-    said = f"frontend_repair_ssl_on: false leaves the directive ssl in {', '.join(places)}"
+    left = f"frontend_repair_ssl_on: false leaves the directive ssl in {', '.join(places)}"
     if version_of(server) >= NGINX_WITHOUT_SSL_ON:
-        raise Refused(f"{said}, with which nginx {server['version']} does not start")
-    return f"{said}, with which nginx 1.25.1 and newer do not start"
+        raise Refused(f"{left}, with which nginx {server['version']} does not start")
+    return f"{left}, with which nginx 1.25.1 and newer do not start"
 
 
 def plain_only(vhosts: t.Iterable[VhostInfo], names: t.Iterable[str]) -> list[str]:
@@ -387,10 +387,10 @@ def is_packaged(vhost: VhostInfo) -> bool:
     return os.path.basename(vhost["file"]).startswith(PACKAGED_VHOSTS)
 
 
-def choose_mode(vhosts: t.Iterable[VhostInfo], wanted: str, site_file: str) -> str:
+def choose_mode(vhosts: t.Iterable[VhostInfo], option: str, site_file: str) -> str:
     """C(adopt) or C(site). A host that has this role's site keeps it, whatever else is there by now."""
-    if wanted != "auto":
-        return wanted
+    if option != "auto":
+        return option
     names = {os.path.basename(vhost["file"]) for vhost in vhosts if vhost["tls"] and not is_packaged(vhost)}
     return "site" if os.path.basename(site_file) in names or not names else "adopt"
 
@@ -466,15 +466,15 @@ def site(
     if bound:
         raise Refused(
             f"frontend_mode: {options['mode']} comes to site mode, whose virtual hosts are for every address; those at "
-            f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would answer in their place"
+            f"{bound[0]['address']}:443 ({bound[0]['file']}:{bound[0]['line']}) would be used in their place"
         )
     with_php = _with_php(components, options, info, server)
     options = with_installed(options)
     chosen = certificate(info, vhosts, options)
     return {
         "names": names,
-        # Apache gives the machine's name to virtual hosts without one, such as Debian's default site. Whoever asks for
-        # that name would get what is configured for the whole server, Kopano included, without TLS.
+        # Apache gives the machine's name to virtual hosts without one, such as Debian's default site. A client that
+        # requests that name would get what is configured for the whole server, Kopano included, without TLS.
         "shadowed": sorted(
             {name for vhost in foreign if is_plain(vhost) and not vhost["named"] for name in vhost["names"]} - {*names}
         ),
@@ -505,7 +505,7 @@ def http2(server: ServerInfo) -> str:
 def plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], data: ComponentData) -> Plan | NoPlan:
     """Everything that the role's templates and its call of web_config need.
 
-    info is the answer of frontend_info, profiles and data are the role's data files. C(error) and C(skip) are texts for
+    info is the result of frontend_info, profiles and data are the role's data files. C(error) and C(skip) are texts for
     the user; where one of them is not empty, there is nothing else.
     """
     try:
@@ -554,7 +554,7 @@ def _plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], da
     if host.mode == "site":
         _add_site(result, host, info, options, components)
     else:
-        # Whatever they answer now, they have to answer afterwards.
+        # Their responses now have to be those afterwards.
         result["probes"] += _roles_components.probes(components, host.server["server"], result["headers"])
     return result
 
@@ -634,7 +634,7 @@ def _policy(paths: dict[str, str], server: ServerInfo, options: Options) -> Poli
 
 
 def _add_banner(result: PlanParts, server: ServerInfo) -> None:
-    """How much Apache says about itself counts for the whole server, so it is no part of what virtual hosts include."""
+    """How much Apache reveals about itself is set for the whole server, so no virtual host includes it."""
     confs = server["confs"]
     name = BANNER + confs["suffixes"][0]
     result["files"].append({"path": os.path.join(confs["available_dir"], name), "template": "apache/banner.conf.j2"})
@@ -647,29 +647,29 @@ def _add_site(
     server = host.server
     packaged = [vhost for vhost in host.foreign if is_packaged(vhost)]
     foreign = [vhost for vhost in host.foreign if not is_packaged(vhost)]
-    wanted = site(server, info, options, components, host.vhosts, foreign)
-    result["site"] = wanted
-    result["warning"] = "; ".join(filter(None, (result["warning"], wanted["warning"])))
+    own_site = site(server, info, options, components, host.vhosts, foreign)
+    result["site"] = own_site
+    result["warning"] = "; ".join(filter(None, (result["warning"], own_site["warning"])))
     result["https_suffix"] = ""
     result["files"].append({"path": host.site_file, "template": server["server"] + "/site.conf.j2"})
     result["enable"]["sites"] = [SITE]
     result["disable"]["confs"] = [PACKAGED_VHOSTS] if host.apache and packaged else []
     result["adopt"] = any(vhost["tls"] for vhost in foreign)
-    probes = _roles_components.probes(wanted["components"], server["server"], result["headers"], healthy=True)
-    result["probes"] += [{**probe, "server_name": wanted["names"][0], "port": 443} for probe in probes]
+    probes = _roles_components.probes(own_site["components"], server["server"], result["headers"], healthy=True)
+    result["probes"] += [{**probe, "server_name": own_site["names"][0], "port": 443} for probe in probes]
     if host.apache:
-        result["enable"]["modules"] += _site_modules(wanted)
+        result["enable"]["modules"] += _site_modules(own_site)
 
 
-def _site_modules(wanted: Site) -> list[str]:
+def _site_modules(own_site: Site) -> list[str]:
     """The modules of Apache that the site needs beside those of the policy."""
-    components = wanted["components"]
+    components = own_site["components"]
     return [
         *("alias", "dir"),
         *(["proxy_fcgi"] if any(component["php_socket"] for component in components) else []),
         *(["proxy_http"] if any(component["kind"] == "proxy" for component in components) else []),
         *(["proxy_wstunnel"] if any(component["websocket"] for component in components) else []),
-        *(["http2"] if wanted["http2"] else []),
+        *(["http2"] if own_site["http2"] else []),
     ]
 
 

@@ -7,7 +7,7 @@
 
 """The data of the role frontend: TLS profiles, Kopano's components, packages of the web servers.
 
-The files are the role's, and say themselves what is in them. Each is read once.
+The files are the role's, with a description of their content. Each is read once.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Profile(t.TypedDict):
 
 
 class ComponentData(t.TypedDict):
-    """components by their names, what an entry has that says nothing, and the features that pages can be refused."""
+    """components by their names, the defaults of an entry, and the features that pages can be refused."""
 
     components: dict[str, dict[str, t.Any]]
     defaults: dict[str, t.Any]

@@ -59,7 +59,7 @@ def _path(entry: Difference) -> str:
 
 
 def _short_paths(diff: t.Iterable[Difference], policy: str) -> t.Iterator[str]:
-    """Without /etc/SERVER, the policy's own files as one word, and the marks of Debian's a2enmod not at all."""
+    """Without /etc/SERVER, the policy's own files as one, and the marks of Debian's a2enmod not at all."""
     for path in map(_path, diff):
         if path.startswith(f"{policy}/"):
             yield "policy"

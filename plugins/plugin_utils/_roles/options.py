@@ -70,8 +70,8 @@ def read(
     errors += misspelled(prefix, spec, variables)
     borrowed: list[str] = []
     for other in {name.partition("_")[0] for name in OF_OTHERS.get(role, ())}:
-        wanted = {name: option for name, option in _spec(action, other).items() if name in OF_OTHERS[role]}
-        values, wrong = _validated(action, wanted, variables)
+        spec_of_other = {name: option for name, option in _spec(action, other).items() if name in OF_OTHERS[role]}
+        values, wrong = _validated(action, spec_of_other, variables)
         options.update(values)
         borrowed += wrong
         errors += wrong if other not in others else []

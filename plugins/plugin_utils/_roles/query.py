@@ -66,17 +66,17 @@ def parts(roles: t.Iterable[str]) -> set[str]:
     return {part for role in roles for part in NEEDS.get(role, ())}
 
 
-def arguments(wanted: t.Container[str], options: t.Mapping[str, Info], server: str) -> Info:
+def arguments(needed: t.Container[str], options: t.Mapping[str, Info], server: str) -> Info:
     """The options of host_info. options: of the roles updates and certificate, where they run; server: the web server's
     kind, or C(auto)."""
     found: Info = {}
-    if "updates" in wanted:
+    if "updates" in needed:
         found["updates"] = _roles_updates.query(options["updates"])
-    if "frontend" in wanted or "certificates" in wanted:  # they are those of the web server
+    if "frontend" in needed or "certificates" in needed:  # they are those of the web server
         found["frontend"] = {"server": server}
-    if "certificates" in wanted:
+    if "certificates" in needed:
         found["certificates"] = _roles_certificate.query(options["certificate"]) if "certificate" in options else {}
-    if "web_config" in wanted:
+    if "web_config" in needed:
         found["web_config"] = True
     return found
 
@@ -90,9 +90,9 @@ def reached(run: t.Callable[[], Info]) -> Info:
         return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
     done = result.get("web_config")
     if done and done.get("failed"):
-        # Then it is done as if it had not been tried, and fails again where that is seen.
-        words = f"host_info: web_config could not be repeated: {done['msg']}"
-        result.update(web_config=None, warnings=[*result.get("warnings", []), words])
+        # The role runs web_config itself then, and reports the failure.
+        message = f"host_info: web_config could not be repeated: {done['msg']}"
+        result.update(web_config=None, warnings=[*result.get("warnings", []), message])
     elif done:
         done["asked"] = time.monotonic()
     return {**result, "reached": True}
