@@ -377,6 +377,19 @@ def _must_staple(data: bytes | None) -> bool:
     return 5 in features
 
 
+def _alternative_names(data: bytes | None) -> tuple[list[str], list[str]]:
+    """The DNS names and the addresses of the extension subjectAltName; others do not matter here."""
+    dns_names, addresses = [], []
+    names = Der(data).inside() if data is not None else Der(b"")
+    while names.left:
+        name = names.node()
+        if name.tag == 0x82:
+            dns_names.append(_text(name))
+        elif name.tag == 0x87:
+            addresses.append(_address(name.body))
+    return dns_names, addresses
+
+
 def read_certificate(der: bytes) -> Certificate:
     """Read one certificate. Raises L(ParseError)."""
     outer = Der(der)
@@ -398,15 +411,7 @@ def read_certificate(der: bytes) -> Certificate:
     tbs.optional(0x82)
     block = tbs.optional(0xA3)
     extensions = _extensions(block) if block else {}
-
-    dns_names, addresses = [], []
-    names = Der(extensions[_SAN]).inside() if _SAN in extensions else Der(b"")
-    while names.left:
-        name = names.node()
-        if name.tag == 0x82:
-            dns_names.append(_text(name))
-        elif name.tag == 0x87:
-            addresses.append(_address(name.body))
+    dns_names, addresses = _alternative_names(extensions.get(_SAN))
     basic = Der(extensions[_BASIC]).inside().optional(_BOOLEAN) if _BASIC in extensions else None
     ski = Der(extensions[_SKI]).node(_OCTETS).body.hex() if _SKI in extensions else None
     aki = Der(extensions[_AKI]).inside().optional(0x80) if _AKI in extensions else None
