@@ -247,7 +247,7 @@ def test_names(size, tmp_path, monkeypatch):
         assert best["task"][0] < best["lookup"][0]
 
 
-def test_what_is_no_answer_is_taken_for(tmp_path):
+def test_what_is_no_response_is_taken_for(tmp_path):
     """Data that fail validation, and name servers that disagree: what a CA does not issue for."""
     defaults = {name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}
     results = caa_info.run({**defaults, **options(["bogus.test", "split.test"])})["results"]

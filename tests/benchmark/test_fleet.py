@@ -90,7 +90,7 @@ def hardened(inventory, play, pytestconfig):
             )
 
 
-def test_a_host_is_asked_a_few_times_only(inventory, play):
+def test_a_host_is_queried_a_few_times_only(inventory, play):
     """Module runs on the host: those on the controller are for all hosts together."""
     host = inventory[1][0]
     _seconds, output = play(ROOT / "playbooks" / "harden.yml", [host], "-vvv")

@@ -141,7 +141,7 @@ def test_without_a_certificate_one_is_needed(certbot):
         ({"webroot": "/srv/acme"}, "it would be renewed from /var/www/acme"),
     ],
 )
-def test_one_is_needed_when_the_one_there_is_not_what_is_wanted(certbot, change, reason):
+def test_one_is_needed_when_the_one_there_does_not_match_the_options(certbot, change, reason):
     have_lineage(certbot)
     assert _certbot.why(ORDER._replace(**change)) == reason
 
@@ -162,7 +162,7 @@ def test_files_that_cannot_be_read_are_no_certificate(certbot):
 # --- what certbot is told --------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_asked_of_anybody_where_nothing_is_needed(certbot):
+def test_nothing_is_requested_where_nothing_is_needed(certbot):
     have_lineage(certbot)
     result = acme_certificate.run(OPTIONS, False)
     assert (result["changed"], result["needed"]) == (False, False)
@@ -239,7 +239,7 @@ def test_a_key_for_binding_is_on_no_command_line(certbot):
         ({}, {"externalAccountRequired": True}, "eab_kid: .* none is given"),
     ],
 )
-def test_an_account_that_cannot_be_is_not_asked_for(certbot, change, meta, words):
+def test_an_account_that_cannot_be_is_not_requested(certbot, change, meta, words):
     META.update(meta)
     with pytest.raises(CertbotError, match=words):
         acme_certificate.run({**OPTIONS, **change}, False)
@@ -271,7 +271,7 @@ def test_updates_of_zones_are_signed_with_a_key_that_root_alone_reads(certbot):
         ("[2001:db8::53]:5300", "2001:db8::53", "5300"),
     ],
 )
-def test_servers_for_updates_are_told_as_certbot_wants_them(certbot, server, address, port):
+def test_servers_for_updates_are_written_as_certbot_reads_them(certbot, server, address, port):
     (change,) = _certbot.credentials(server, "k", "s", "hmac-sha256")
     text = change.after.content.decode()
     assert f"_server = {address}\n" in text and f"_port = {port}\n" in text
@@ -333,11 +333,11 @@ Ask for help or search for solutions at https://community.letsencrypt.org. See t
         ("", "certbot failed without a reason; /var/log/letsencrypt/letsencrypt.log may"),
     ],
 )
-def test_words_of_certbots_are_told_without_the_rest(output, essence):
+def test_messages_of_certbot_are_reported_without_the_rest(output, essence):
     assert _certbot.essence(output) == essence
 
 
-def test_an_order_that_fails_says_which_server_refused(certbot):
+def test_an_order_that_fails_names_the_server_that_refused(certbot):
     (certbot / "fail").write_text(SAID_BY_4_0)
     with pytest.raises(CertbotError, match=rf"^eab_kid: k: {DIRECTORY} makes no account: Unable to register"):
         acme_certificate.run({**OPTIONS, "eab_kid": "k", "eab_hmac_key": "bm8"}, False)
@@ -409,7 +409,7 @@ def test_a_directory_is_fetched_with_authorities_of_ones_own(secure, tmp_path):
         ("/list", "no ACME"),
     ],
 )
-def test_what_is_no_directory_is_said_to_be_none(secure, tmp_path, path, words):
+def test_what_is_no_directory_is_reported_as_none(secure, tmp_path, path, words):
     secure.pages.update({"/html": (200, {}, b"<html>"), "/json": (200, {}, b"{}"), "/list": (200, {}, b"[]")})
     with pytest.raises(CertbotError, match=words):
         _certbot.fetch_directory(secure.url + path, str(tmp_path / "ca.pem"))
@@ -418,7 +418,7 @@ def test_what_is_no_directory_is_said_to_be_none(secure, tmp_path, path, words):
 @pytest.mark.parametrize(
     ("url", "words"), [("http://localhost/dir", "begins with https"), ("https://127.0.0.1:1/", "refused")]
 )
-def test_a_directory_that_is_not_there_is_said_to_be_unreachable(url, words):
+def test_a_directory_that_is_not_there_is_reported_as_unreachable(url, words):
     with pytest.raises(CertbotError, match=words):
         _certbot.fetch_directory(url, None)
 
@@ -444,7 +444,7 @@ def look(web, monkeypatch, *addresses, error=None):
     return entry
 
 
-def test_a_name_that_answers_with_the_file_is_reached(web, monkeypatch):
+def test_a_name_that_responds_with_the_file_is_reached(web, monkeypatch):
     web.pages[TOKEN] = (200, {}, b"content\n")
     assert look(web, monkeypatch, "127.0.0.1")["error"] is None
     assert web.asked == [(TOKEN, "mail.example.org")]
@@ -464,7 +464,7 @@ def test_an_address_of_ipv6_is_no_name_with_a_port(web, monkeypatch):
         ((302, {"Location": TOKEN}, b""), "more than 10 times"),
     ],
 )
-def test_a_name_that_answers_otherwise_is_not(web, monkeypatch, page, words):
+def test_a_name_that_responds_otherwise_is_not(web, monkeypatch, page, words):
     web.pages[TOKEN] = page
     assert words in look(web, monkeypatch, "127.0.0.1")["error"]
 
@@ -477,7 +477,7 @@ def test_redirects_within_the_name_are_followed(web, monkeypatch):
     assert look(web, monkeypatch, "127.0.0.1")["error"] is None
 
 
-def test_every_address_has_to_answer_but_those_that_nobody_here_can_reach(web, monkeypatch):
+def test_every_address_has_to_respond_but_those_out_of_reach_from_here(web, monkeypatch):
     web.pages[TOKEN] = (200, {}, b"content")
     assert (
         "127.0.0.2, where the name leads to, does not respond"
@@ -496,7 +496,7 @@ def test_every_address_has_to_answer_but_those_that_nobody_here_can_reach(web, m
     assert "no way from the controller" in look(web, monkeypatch, "2001:db8::1")["error"]
 
 
-def test_a_name_without_an_address_is_asked_for_nothing(web, monkeypatch):
+def test_a_name_without_an_address_gets_no_request(web, monkeypatch):
     assert look(web, monkeypatch, error="it has no address")["error"] == "it has no address"
     assert web.asked == []
 
@@ -558,7 +558,7 @@ def test_a_name_server_that_drips_is_no_address():
     assert "it cannot be resolved" in entry["error"]
 
 
-def test_a_resolver_that_does_not_answer_is_no_address(web):
+def test_a_resolver_that_does_not_respond_is_no_address(web):
     (entry,) = _acme_preflight.inspect(["a.example.org"], [_nameservers.Server("127.0.0.1", 1)], "", "", 0.3)
     assert "it cannot be resolved" in entry["error"]
 
@@ -571,7 +571,7 @@ def test_a_resolver_that_does_not_answer_is_no_address(web):
         ({"nameservers": ["ns.example.org"]}, "^nameservers: "),
     ],
 )
-def test_options_of_the_question_that_cannot_work_are_named(change, words):
+def test_options_of_the_check_that_cannot_work_are_named(change, words):
     options = {"names": ["a.b"], "path": None, "content": None, "nameservers": [], "timeout": 5, **change}
     with pytest.raises(ValueError, match=words):
         acme_reach_info.run(options)

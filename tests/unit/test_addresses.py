@@ -223,7 +223,7 @@ def test_an_address_that_takes_no_packets_is_named_and_waited_for_once(monkeypat
 
 
 @web_bed.needs_nginx
-def test_a_rehearsal_without_an_address_says_so(monkeypatch, tmp_path):
+def test_a_rehearsal_without_an_address_reports_that(monkeypatch, tmp_path):
     """The server could not be asked there: that says nothing of the change."""
     with_more(monkeypatch, "ff02::99")
     certificate, key = web_bed.make_certificate(tmp_path)
@@ -312,7 +312,7 @@ def moved(net: Network) -> subprocess.Popen[bytes]:
     return client
 
 
-def test_a_neighbour_that_looks_at_the_old_place_is_reached_in_time():
+def test_a_neighbour_with_an_old_entry_is_reached_in_time():
     def work() -> t.Any:
         with network() as net:
             client = moved(net)

@@ -881,7 +881,7 @@ def test_nginx_that_merges_nothing_gets_the_headers_in_each_block(nginx: Site) -
     assert text.count("include %s;" % more["headers"]) == 3
 
 
-def test_nginx_directive_ssl_is_replaced_when_asked_for(nginx: Site) -> None:
+def test_nginx_directive_ssl_is_replaced_on_request(nginx: Site) -> None:
     nginx.write(main=dedent("""
         http {
             server {

@@ -148,7 +148,7 @@ def test_modules_are_those_that_apache_lists(tmp_path: Path) -> None:
 
 
 @web_bed.needs_apache
-def test_version_is_the_one_that_apache_says() -> None:
+def test_version_is_the_one_that_apache_prints() -> None:
     words = web_bed.run(web_bed.APACHE, "-v").stdout
     assert "Apache/%s " % _apache.version(web_bed.APACHE) in words
 
@@ -274,7 +274,7 @@ Header set Strict-Transport-Security "a"
     ]
 
 
-def test_the_main_server_answers_where_no_virtual_host_does(tmp_path: Path) -> None:
+def test_the_main_server_serves_where_no_virtual_host_does(tmp_path: Path) -> None:
     listens = "Listen 80\nListen 192.0.2.1:443 https\nListen [::]:81\n"
     write(tmp_path, listens + "SSLEngine on\n<VirtualHost *:80>\n</VirtualHost>\n")
     config = load(tmp_path)

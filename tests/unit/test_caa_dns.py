@@ -278,7 +278,7 @@ def test_every_byte_survives_from_zone_file_to_answer(bed):
     assert record == {"flags": 0, "tag": "issue", "value": BYTES.text}
 
 
-def test_an_authoritative_server_can_be_asked(bed):
+def test_an_authoritative_server_can_be_queried(bed):
     result = one("kopano.test", bed.authority, issuer=LE)
     assert (result["verdict"], result["dnssec"]) == (P, "unverified")
     # It climbs as far as that server's zones reach, and no further.
@@ -312,7 +312,7 @@ def test_failures_are_never_permissions(bed, name, verdict, dnssec, finding, wor
 
 
 @pytest.mark.parametrize(("name", "verdict", "dnssec"), [("bogus.test", F, "bogus"), ("lame.test", E, "unverified")])
-def test_bogus_is_told_from_down_without_reasons(bed, name, verdict, dnssec):
+def test_bogus_is_distinguished_from_down_without_reasons(bed, name, verdict, dnssec):
     result = one(name, bed.terse_resolver, issuer=LE)
     assert (result["verdict"], result["dnssec"]) == (verdict, dnssec)
     assert "EDE" not in result["error"]
@@ -354,7 +354,7 @@ def test_a_name_with_a_dead_server_costs_its_timeout_and_no_other_name(bed):
     assert {result["verdict"] for result in others} == {P}
 
 
-def test_a_resolver_that_is_not_there_is_said_at_once(bed):
+def test_a_resolver_that_is_not_there_is_reported_at_once(bed):
     started = caa_bed.clock()
     nobody = f"127.0.0.1:{caa_bed.free_port('127.0.0.1')}"
     answer = ask([f"h{number}.kopano.test" for number in range(200)], nobody, issuer=LE)
@@ -373,7 +373,7 @@ def test_a_silent_resolver_is_waited_for_once(bed):
     assert {result["verdict"] for result in answer["results"]} == {E}
 
 
-def test_a_resolver_that_was_silent_is_asked_last_from_then_on(bed):
+def test_a_resolver_that_was_silent_is_queried_last_from_then_on(bed):
     asked = []
     with caa_bed.udp_server(asked.append) as port:
         result = one("www.kopano.test", [f"127.0.0.1:{port}", bed.resolver], issuer=LE, timeout=2)
@@ -433,7 +433,7 @@ def bad_tag(wire):
         ("truncated, and no TCP", lambda wire: wire[:2] + bytes([wire[2] | 2]) + wire[3:], "cannot be queried"),
     ],
 )
-def test_strange_answers_are_errors(bed, what, change, words):
+def test_strange_responses_are_errors(bed, what, change, words):
     with forwarder(bed, change) as port:
         answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=2)
     (result,) = answer["results"]
@@ -566,7 +566,7 @@ def test_very_many_records_of_one_of_the_name_servers(bed):
     assert len(json.dumps(answer)) < 20000
 
 
-def test_a_lost_packet_is_asked_for_again(bed):
+def test_the_query_of_a_lost_packet_is_repeated(bed):
     seen = []
 
     def lose_first(wire):
@@ -683,7 +683,7 @@ def test_a_lost_address_is_no_missing_address(bed):
     assert "does not respond" in fault
 
 
-def test_a_lost_list_of_servers_is_said(bed):
+def test_a_lost_list_of_servers_is_reported(bed):
     with forwarder(bed, lose("kopano.test.", dns.rdatatype.NS)) as port:
         answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=1)
     (finding,) = [finding for finding in answer["findings"] if finding["id"].startswith("caa.servers")]
@@ -800,7 +800,7 @@ MEASURE = textwrap.dedent(
 )
 
 
-def test_500_names_take_less_than_3_seconds_64_questions_and_120_megabytes(bed, record_property):
+def test_500_names_take_less_than_3_seconds_64_queries_and_120_megabytes(bed, record_property):
     defaults = {name: spec.get("default") for name, spec in caa_info.ARGUMENTS.items()}
     names = [f"h{number}.kopano.test" for number in range(500)]
     # No limit of time that a busy machine could reach.

@@ -133,7 +133,7 @@ def test_no_wildcard_certificate_is_shut_out_by_a_proposal():
     assert "caa.wildcard.unrestricted" not in findings(plain, wild)
 
 
-def test_nobody_is_invented_where_the_ca_is_not_known():
+def test_no_ca_is_invented_where_it_is_not_known():
     fix = findings(case(lookup("a.kopano.test"), Request()))["caa.none"]["fix"]
     assert next(line for line in fix.splitlines() if " issue " in line).startswith("; kopano.test. IN CAA 0 issue")
     assert apply([], [fix])  # the other lines can be used
@@ -199,7 +199,7 @@ def test_both_the_expected_ca_and_the_served_one_are_judged():
     assert "caa.forbidden" not in found
 
 
-def test_records_that_let_nobody_issue():
+def test_records_that_let_no_ca_issue():
     records = [record('0 issue ";"')]
     assert "caa.nobody" in findings(case(lookup("kopano.test", records, "kopano.test"), Request(), expected=False))
 

@@ -83,7 +83,7 @@ def test_identify(certificate, overrides, expected):
     assert expected[2] in (identity.domains, None)
 
 
-def test_a_chain_is_followed_when_the_leaf_says_nothing():
+def test_a_chain_is_followed_when_the_leaf_has_nothing():
     chain = pem("Subordinate of someone") + pem("Internet Security Research Group")
     assert _issuers.identify(chain, {}).name == "Let's Encrypt"
     # The nearest issuer decides: a CA's certificate signed by another CA's root does not make the other one the issuer.

@@ -133,14 +133,14 @@ def test_the_machines_own_name_servers(tmp_path):
         _nameservers.system_servers(False, str(tmp_path / "absent"))
 
 
-def test_no_names_no_questions():
+def test_no_names_no_queries():
     assert caa_info.run(params(names=[], nameservers=[NOBODY])) == {"results": [], "record_sets": [], "findings": []}
 
 
 # ---- Names
 
 
-def test_names_are_answered_in_order_and_once(bed):
+def test_names_are_returned_in_order_and_once(bed):
     names = [
         "www.kopano.test",
         "192.0.2.1",
@@ -163,7 +163,7 @@ def test_names_are_answered_in_order_and_once(bed):
     assert ids(answer["results"][5]) == ["caa.name.invalid"]
 
 
-def test_wildcard_is_a_question_of_its_own(bed):
+def test_wildcard_is_a_query_of_its_own(bed):
     (plain,) = ask(bed, "kopano.test", issuer=LE)["results"]
     (wild,) = ask(bed, "kopano.test", issuer=LE, wildcard=True)["results"]
     assert (plain["verdict"], wild["verdict"]) == ("permitted", "forbidden")
@@ -260,7 +260,7 @@ def walk(documented, value, where="results"):
                 walk(spec["contains"], item, f"{where}.{key}")
 
 
-def test_the_documentation_says_what_is_returned(bed):
+def test_the_documentation_has_what_is_returned(bed):
     documented = yaml.safe_load(caa_info.RETURN)
     answer = ask(bed, "kopano.test", "mail.other.test", "bogus.test", issuer=LE)
     assert answer["findings"]
@@ -269,7 +269,7 @@ def test_the_documentation_says_what_is_returned(bed):
         assert "sample" in spec or "contains" in spec or name == "findings"
 
 
-def test_the_documentation_says_what_is_accepted():
+def test_the_documentation_has_what_is_accepted():
     documented = yaml.safe_load(caa_info.DOCUMENTATION)["options"]
     plain = {name: {k: v for k, v in spec.items() if k != "description"} for name, spec in documented.items()}
     assert plain == caa_info.ARGUMENTS

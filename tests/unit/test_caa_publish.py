@@ -115,7 +115,7 @@ def test_every_byte_arrives(bed):
     assert there(bed, "copy.plain.test")[0] == there_now
 
 
-def test_check_mode_asks_for_leave_and_changes_nothing(bed):
+def test_check_mode_tests_the_key_and_changes_nothing(bed):
     before = there(bed, "check.plain.test")
     answer = publish(bed, "check.plain.test", WHOLE, check_mode=True)
     assert (answer["changed"], answer["servers"]) == (True, [])
@@ -171,7 +171,7 @@ def test_a_name_server_that_stays_behind_is_a_failure_every_time(bed):
         assert "ns2.split.test" in answer["msg"]
 
 
-def test_servers_that_cannot_be_asked_are_no_confirmation(bed, monkeypatch):
+def test_servers_that_cannot_be_queried_are_no_confirmation(bed, monkeypatch):
     monkeypatch.setattr(_lookup, "AUTHORITY_PORT", caa_bed.free_port(caa_bed.FIRST))
     answer = publish(bed, "new.plain.test", WHOLE, wait=0, timeout=1)
     assert [entry["state"] for entry in answer["servers"]] == ["faulty"]
@@ -229,7 +229,7 @@ def test_options_without_meaning_are_one_clear_error(bed, changes, words):
 # ---- Documentation and Ansible
 
 
-def test_the_documentation_says_what_is_accepted_and_returned(bed):
+def test_the_documentation_has_what_is_accepted_and_returned(bed):
     documented = yaml.safe_load(caa_publish.DOCUMENTATION)["options"]
     plain = {name: {k: v for k, v in spec.items() if k != "description"} for name, spec in documented.items()}
     accepted = {name: {k: v for k, v in spec.items() if k != "no_log"} for name, spec in caa_publish.ARGUMENTS.items()}

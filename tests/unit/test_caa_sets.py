@@ -58,7 +58,7 @@ def test_whatever_is_there_the_wanted_set_permits_and_leaves_nothing_to_do(recor
     assert again.wanted == again.current == entry.wanted
 
 
-def test_a_zone_without_records_gets_a_whole_set_and_says_whom_it_is_for():
+def test_a_zone_without_records_gets_a_whole_set_with_its_names():
     entry = sets(case(bare("mail.kopano.test")), case(bare("webapp.kopano.test")))["kopano.test"]
     assert (texts(entry.current), texts(entry.wanted)) == ([], WHOLE)
     assert entry.names == ("mail.kopano.test", "webapp.kopano.test")

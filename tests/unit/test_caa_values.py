@@ -75,7 +75,7 @@ def test_what_a_named_ca_may_some_ca_may(records, request):
 
 @UNHURRIED
 @given(st.binary(max_size=80))
-def test_the_text_of_a_value_says_every_byte(value):
+def test_the_text_of_a_value_has_every_byte(value):
     # RFC 1035 section 5.1: a backslash before three digits is a byte, and before anything else that character.
     text = _records.Property(0, "issue", value).text
     assert text.isascii()
@@ -132,7 +132,7 @@ def test_host_names_as_people_write_them(text, name, wildcard):
         (".".join(["x" * 60] * 5), "253"),
     ],
 )
-def test_what_is_no_host_name_says_why(text, reason):
+def test_what_is_no_host_name_is_refused_with_the_reason(text, reason):
     with pytest.raises(ValueError, match=reason):
         _records.host_name(text)
 

@@ -333,7 +333,7 @@ def test_authorities_that_are_none(data):
         _checks.read_anchors(data)
 
 
-def test_missing_intermediate_says_where_it_is(files):
+def test_missing_intermediate_has_its_address(files):
     finding = only(judge(files("fetchable"), files.key("fetchable")), "chain.incomplete")
     assert "O=Bed, CN=fetchable was issued by O=Bed, CN=middle" in finding["evidence"]
     # It is a stranger's text on its way into a shell.

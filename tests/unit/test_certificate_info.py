@@ -329,7 +329,7 @@ def test_documented_options_are_the_accepted_ones():
     }
 
 
-def test_what_is_said_of_lifetimes_is_done():
+def test_the_documented_lifetimes_are_those_of_the_code():
     """The figures of the documentation, out of the rule."""
     said = " ".join(yaml.safe_load(certificate_info.DOCUMENTATION)["description"])
     for days in (200, 100, 90, 47):

@@ -99,7 +99,7 @@ def test_a_self_signed_certificate_is_for_its_names_and_no_authority(made):
     assert "TLS Web Server Authentication" in text and "Digital Signature" in text
 
 
-def test_the_other_kind_of_key_is_made_as_well_and_told_apart(tmp_path):
+def test_the_other_kind_of_key_is_made_as_well_and_recognised(tmp_path):
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     for path, text in zip((chain, key), _self_signed.make(NAMES, 1, "rsa"), strict=True):
         path.write_text(text)
@@ -149,7 +149,7 @@ def test_what_is_there_is_kept_if_it_will_do(tmp_path, made, own, names, part, r
 @pytest.mark.parametrize(
     ("days", "own", "reason"), [(21, True, "last third"), (21, False, None), (31, False, "not valid")]
 )
-def test_a_self_signed_certificate_is_made_anew_before_it_ends(tmp_path, made, monkeypatch, days, own, reason):
+def test_a_self_signed_certificate_is_renewed_before_it_ends(tmp_path, made, monkeypatch, days, own, reason):
     chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
     chain.write_text(made[0])
     key.write_text(made[1])
@@ -251,7 +251,7 @@ def test_daemons_get_copies_that_only_their_user_reads(host, daemons, pair):
     assert _deploy.deploy([pair], SETTINGS)["units"] == [] and told == []
 
 
-def test_daemons_get_them_where_their_configuration_says(host, daemons, pair, tmp_path):
+def test_daemons_get_them_at_the_paths_of_their_configuration(host, daemons, pair, tmp_path):
     folder, _user = daemons
     (folder / "gateway.cfg").write_text(
         f"# ssl_certificate_file = /nowhere\nssl_certificate_file = {tmp_path}/own.pem\nssl_private_key_file=\n"
@@ -458,7 +458,7 @@ def test_the_hook_brings_its_own_certificate_and_leaves_others_alone(hooked, mon
     assert _renewal_hook.main() == 0 and capsys.readouterr().out == ""
 
 
-def test_a_hook_that_cannot_bring_it_says_why_and_fails(hooked, capsys):
+def test_a_hook_that_cannot_bring_it_reports_why_and_fails(hooked, capsys):
     lineage, settings = hooked
     _renewal_hook.install(_renewal_hook.pending(settings, None))
     (lineage / "privkey.pem").unlink()

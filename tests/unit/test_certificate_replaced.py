@@ -226,7 +226,7 @@ def test_what_is_replaced_is_kept_for_root_alone_and_comes_back_by_its_id(host, 
     assert (place / "chain.pem").read_text() == made[0]
 
 
-def test_the_newest_comes_back_where_no_id_is_given_and_an_unknown_one_is_answered_with_those_there_are(
+def test_the_newest_comes_back_where_no_id_is_given_and_an_unknown_one_is_refused_with_those_there_are(
     host, place, made
 ):
     before = texts(place)
@@ -237,7 +237,7 @@ def test_the_newest_comes_back_where_no_id_is_given_and_an_unknown_one_is_answer
     assert texts(place) == before
 
 
-def test_where_nothing_is_kept_that_is_said(host):
+def test_where_nothing_is_kept_that_is_reported(host):
     with pytest.raises(_replaced_certificates.KeptError, match="kept: none"):
         restore("latest")
 

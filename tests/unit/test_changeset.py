@@ -42,7 +42,7 @@ def tree(folder) -> dict[str, tuple]:
     return found
 
 
-def test_file_keeps_its_mode_and_owner_where_the_wish_leaves_them_open(tmp_path):
+def test_file_keeps_its_mode_and_owner_where_the_desired_state_leaves_them_open(tmp_path):
     path = tmp_path / "site.conf"
     path.write_bytes(b"old\n")
     path.chmod(0o640)

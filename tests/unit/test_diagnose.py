@@ -144,7 +144,7 @@ def test_of_several_that_name_a_file_the_one_that_an_option_decides_is_blamed(tm
     assert (fault.line, fault.option) == (7, "frontend_tls_certificate")
 
 
-def test_how_often_nginx_tried_to_bind_tells_nothing():
+def test_how_often_nginx_tried_to_bind_does_not_matter():
     taken = "2026/11/24 22:00:00 [emerg] 7#7: bind() to 0.0.0.0:8443 failed (98: Address already in use)"
     assert _diagnose.relevant(f"{taken}\n2026/11/24 22:00:02 [emerg] 7#7: still could not bind()") == (
         "[emerg] bind() to 0.0.0.0:8443 failed (98: Address already in use)"
@@ -169,7 +169,7 @@ def test_a_pair_that_fits_or_is_being_written_is_not_blamed(tmp_path, key):
 
 
 @pytest.mark.parametrize("server", SERVERS)
-def test_a_syntax_error_is_where_the_server_says(tmp_path, server):
+def test_a_syntax_error_is_where_the_server_reports_it(tmp_path, server):
     site = Site(server, tmp_path)
     with site.policy.open("a") as text:
         text.write("# by hand\nno_such_directive on;\n")
@@ -218,10 +218,10 @@ def test_of_two_lists_the_one_that_libssl_refuses_is_named(tmp_path):
         ),
     ],
 )
-def test_only_telling_words_are_kept(said, kept):
+def test_only_relevant_messages_are_kept(said, kept):
     assert _diagnose.relevant(said) == kept
 
 
-def test_a_word_without_a_place_is_kept():
+def test_a_message_without_a_place_is_kept():
     assert _diagnose.find("something else", None, None) == _diagnose.Fault("something else")
     assert _diagnose.Fault("something else").message() == "something else"

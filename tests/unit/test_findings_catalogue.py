@@ -117,7 +117,7 @@ def test_a_finding_that_is_emitted_has_an_entry(path):
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.id)
-def test_an_entry_says_all_that_a_reader_needs(entry):
+def test_an_entry_has_all_that_a_reader_needs(entry):
     assert ID.fullmatch(entry.id)
     assert entry.step in STEPS
     assert entry.severity in SEVERITIES

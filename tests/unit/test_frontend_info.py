@@ -143,7 +143,7 @@ def test_compiled_in_modules_are_those_of_nginx(host: Host) -> None:
 
 @web_bed.needs_apache
 @web_bed.needs_nginx
-def test_what_a_server_refuses_is_an_answer(host: Host) -> None:
+def test_what_a_server_refuses_is_a_result(host: Host) -> None:
     host.add("apache", VHOST.replace("SSLProtocol all", "SSLProtocol wrong"))
     host.add("nginx", SERVER.replace("HIGH", "NOSUCH") % web_bed.free_ports(1)[0])
     result = host.survey()
@@ -169,7 +169,7 @@ def test_a_missing_certificate_is_no_valid_configuration(host: Host) -> None:
 
 
 @web_bed.needs_nginx
-def test_a_text_that_cannot_be_parsed_is_an_answer(host: Host) -> None:
+def test_a_text_that_cannot_be_parsed_is_a_result(host: Host) -> None:
     result = host.add("nginx", "server { listen 80;").survey()
     assert result["vhosts"] == []
     broken = [item for item in result["findings"] if item["id"] == "frontend.config.broken"]
@@ -384,7 +384,7 @@ def test_components_by_package_and_by_path(tmp_path: Path) -> None:
         ("kopano-kwebd", "kweb", "kopano"),
     ],
 )
-def test_the_package_tells_the_flavour(tmp_path: Path, package: str, name: str, flavour: str) -> None:
+def test_the_package_decides_the_flavour(tmp_path: Path, package: str, name: str, flavour: str) -> None:
     (tmp_path / "usr/share/kopano-webapp").mkdir(parents=True)
     found = {item["name"]: item for item in _webserver_components.find({package: "1"}, str(tmp_path))}
     assert (found[name]["flavour"], found[name]["version"]) == (flavour, "1")

@@ -75,7 +75,7 @@ def test_what_is_kept_and_the_grades_follow():
     ]
 
 
-def test_a_host_that_is_left_alone_says_why():
+def test_a_host_that_is_left_alone_reports_why():
     skipped = {"skipped": True, "plan": {**PLAN, "skip": "managed by another system"}}
     assert _frontend_lines.lines(skipped, False) == ["managed by another system"]
 

@@ -125,7 +125,7 @@ def test_a_full_run_directory_is_the_reason_that_is_given(bed, systemd, monkeypa
     assert message.endswith("systemd-run cannot start the timer: the file system of /run is full")
 
 
-def test_the_timer_is_asked_for_plain_text():
+def test_the_timer_is_queried_for_plain_text():
     assert _guard._PLAIN["SYSTEMD_COLORS"] == "0"
 
 
@@ -227,7 +227,7 @@ def test_a_server_that_did_not_run_before_the_change_does_not_run_after_its_roll
         (None, False),
     ],
 )
-def test_what_the_service_manager_says_of_a_server_that_does_not_run(monkeypatch, tmp_path, shown, stopped):
+def test_what_the_service_manager_reports_of_a_server_that_does_not_run(monkeypatch, tmp_path, shown, stopped):
     server = _server.Server(web_bed.layout("nginx", tmp_path))
     monkeypatch.setattr(server, "_systemctl", lambda *_arguments: shown)
     assert server.was_stopped() is stopped
@@ -378,7 +378,7 @@ def test_the_program_that_is_kept_on_the_host_does_it(bed, systemd, state):
 
 
 @pytest.mark.parametrize(("word", "quoted"), [("/a b", '"/a b"'), ('"%$\\', '"\\"%%$$\\\\"')])
-def test_words_of_a_unit_are_quoted(word, quoted):
+def test_arguments_of_a_unit_are_quoted(word, quoted):
     assert _guard._quoted(word) == quoted
 
 

@@ -218,7 +218,7 @@ def test_an_administrator_s_stronger_headers_stay_with_apache(
 
 @pytest.mark.parametrize("denies", [True, False])
 @pytest.mark.parametrize("server", SERVERS)
-def test_internal_paths_are_refused_when_asked_for(server: str, denies: bool, tmp_path: Path, backend: int) -> None:
+def test_internal_paths_are_refused_when_requested(server: str, denies: bool, tmp_path: Path, backend: int) -> None:
     port, _plain = adopted(server, tmp_path, backend, deny_internal=denies)
     with web_bed.running(server, tmp_path, port):
         for path in ("/webapp/config.php", "/webapp/%63onfig.php", "/api/kwm/v2/admin", "/api/kwm/v2//mcu/x"):

@@ -53,7 +53,7 @@ def test_the_options_are_those_of_the_modules():
         assert told == spec["options"], part
 
 
-def test_nothing_is_asked_that_nobody_wants():
+def test_no_part_is_queried_without_its_option():
     assert ask() == {}
 
 
@@ -62,7 +62,7 @@ def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
     assert ask(web_config=True) == {"web_config": {"digest": "0", "answer": {}}}
 
 
-def test_each_part_is_what_its_module_says(monkeypatch):
+def test_each_part_is_what_its_module_returns(monkeypatch):
     # Servers of other tests may start or end in between.
     monkeypatch.setattr(_webserver_info.Server, "main_pid", lambda server: None)
     in_use = _provenance.in_use(_restarts.scan(Host()).processes)
@@ -146,7 +146,7 @@ def test_a_run_through_ansible(tmp_path):
         (lambda: {"mail": object()}, "TypeError: Object of type object is not JSON serializable"),
     ],
 )
-def test_a_process_that_fails_is_no_answer(function, words):
+def test_a_process_that_fails_is_no_result(function, words):
     beside = _background.Beside(function)
     with pytest.raises(RuntimeError, match=words):
         beside.result()

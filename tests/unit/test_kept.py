@@ -161,7 +161,7 @@ def test_a_weaker_policy_is_replaced_and_nothing_is_kept(bed: Bed) -> None:
         assert agreed(bed.port, "shop.example", ssl.TLSVersion.TLSv1_2, "ECDHE-ECDSA-AES256-SHA384") is None
 
 
-def test_what_options_say_wins_where_it_is_stronger(bed: Bed) -> None:
+def test_what_options_set_wins_where_it_is_stronger(bed: Bed) -> None:
     bed.write({"shop.example": sends(bed.server, STRONGER)})
     bed.adopt(hsts_max_age=100000000)
     with bed.running():
@@ -179,7 +179,7 @@ def test_an_option_lets_the_policy_replace_what_is_stronger(bed: Bed) -> None:
         assert agreed(bed.port, "shop.example", ssl.TLSVersion.TLSv1_2)
 
 
-def test_what_is_said_once_for_the_whole_server_stays_as_well(bed: Bed) -> None:
+def test_what_is_set_once_for_the_whole_server_stays_as_well(bed: Bed) -> None:
     everywhere = sends(bed.server, STRONGER) + speaks(bed.server, "TLSv1.3")
     bed.write({"shop.example": ""}, everywhere)
     kept = bed.adopt()
@@ -297,7 +297,7 @@ def test_plain_http_gets_no_hsts_from_a_server_block_that_has_both(tmp_path: Pat
 
 
 @web_bed.needs_nginx
-def test_a_location_that_two_server_blocks_share_says_it_once(tmp_path: Path) -> None:
+def test_a_location_that_two_server_blocks_share_sets_it_once(tmp_path: Path) -> None:
     bed = Bed("nginx", tmp_path)
     shared = tmp_path / "shared.inc"
     shared.write_text("location /other { add_header X-Y z; return 200 x; }\n")

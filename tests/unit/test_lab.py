@@ -120,7 +120,7 @@ def test_the_next_subnet_is_taken_when_the_first_is_not_free():
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts need root")
-def test_the_namespace_is_made_kept_and_made_anew_when_stale(tmp_path, monkeypatch):
+def test_the_namespace_is_made_kept_and_rebuilt_when_stale(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "HOLDER", tmp_path / "namespace")
     monkeypatch.setattr(engine, "NAMESPACE", tmp_path / "namespace" / "mnt")
     before = Path("/proc/self/mountinfo").read_text()

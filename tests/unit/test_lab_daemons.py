@@ -65,7 +65,7 @@ def test_each_daemon_knows_its_own_paths_only(ports):
         assert ask(ports[daemon.name], "/nobody").status == (200 if daemon.strips else 404)
 
 
-def test_what_arrives_is_told(ports):
+def test_what_arrives_is_reported(ports):
     seen = json.loads(ask(ports["kapi"], "/api/gc/v1/me?seen", "PUT", b"12345", X_Forwarded_Proto="https").text)
     assert (seen["method"], seen["path"], seen["bytes"]) == ("PUT", "/api/gc/v1/me?seen", 5)
     assert (seen["headers"]["Host"], seen["headers"]["X-Forwarded-Proto"]) == (NAME, "https")
@@ -76,7 +76,7 @@ def test_there_is_more_than_one_way_to_what_is_internal(ports, path):
     assert ask(ports["kwmserver"], f"/api/kwm/v2/{path}").text == "internal: admin\n"
 
 
-def test_konnect_names_the_host_that_it_is_asked_by(ports):
+def test_konnect_names_the_host_of_the_request(ports):
     assert json.loads(ask(ports["konnect"], "/.well-known/openid-configuration").text)["issuer"] == f"https://{NAME}"
 
 
@@ -108,7 +108,7 @@ def test_only_the_session_check_may_be_in_a_frame(ports):
     assert ask(ports["konnect"], "/konnect/v1/session/check-session.html").getheader("X-Frame-Options") is None
 
 
-def test_kapi_allows_the_origin_that_asks(ports):
+def test_kapi_allows_the_origin_of_the_request(ports):
     assert ask(ports["kapi"], "/api/gc/v1/me", Origin="https://a.test").getheader("Access-Control-Allow-Origin") == (
         "https://a.test"
     )
@@ -125,7 +125,7 @@ def test_kapi_allows_the_origin_that_asks(ports):
         ("ical", "/ical/", "GET", 200),
     ],
 )
-def test_who_brings_no_credentials_is_asked_for_them(ports, name, path, method, status):
+def test_a_request_without_credentials_is_challenged(ports, name, path, method, status):
     answer = ask(ports[name], path, method)
     assert answer.status == 401
     assert answer.getheader("WWW-Authenticate")
@@ -142,7 +142,7 @@ def test_a_body_in_chunks_is_read_whole(ports):
     connection.close()
 
 
-def test_a_websocket_says_back_what_it_is_told(ports):
+def test_a_websocket_echoes_what_it_receives(ports):
     key = base64.b64encode(b"0123456789abcdef").decode()
     head = (
         f"GET /api/pubs/v1/stream/websocket HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -46,7 +46,7 @@ def test_every_host_has_a_zone_that_its_parent_knows(server):
         assert f"mail.{host.domain}. A {address}\nmail.{host.domain}. AAAA {address6}\n" in found[f"{host.domain}.zone"]
 
 
-def test_zones_are_good_or_bad_as_the_data_say(server):
+def test_zones_are_good_or_bad_as_in_the_data(server):
     found = files(server)
     assert '@ CAA 0 iodef "mailto:hostmaster@nginx13.test"\n' in found["nginx13.test.zone"]
     assert " CAA " not in found["apache11.test.zone"]
@@ -74,7 +74,7 @@ def test_the_acme_servers_are_known_to_the_hosts_and_one_wants_a_key(server):
         assert "OK" in said or "does match" in said
 
 
-def test_the_inventory_asks_there_with_a_key_that_stays(server, tmp_path):
+def test_the_inventory_publishes_there_with_a_key_that_stays(server, tmp_path):
     variables = server.variables(SUBNETS)
     assert variables["caa_nameservers"] == ["192.0.2.2:5353"]
     assert variables["caa_publish_server"] == "192.0.2.2"

@@ -47,7 +47,7 @@ def test_os_release_is_unquoted_and_may_be_missing(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_os_release_with_an_unclosed_quote_is_an_answer_too(tmp_path: Path) -> None:
+def test_os_release_with_an_unclosed_quote_is_a_result_too(tmp_path: Path) -> None:
     assert _layout.os_release(host(tmp_path, 'ID=debian\nNAME="x\n'))["ID"] == "debian"
 
 

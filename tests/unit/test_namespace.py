@@ -133,7 +133,7 @@ def test_every_address_of_the_host_can_be_bound_and_no_other():
 
 
 @pytest.mark.parametrize("bound", [True, False])
-def test_a_backends_unix_socket_answers_only_when_it_is_passed_in(tmp_path, bound):
+def test_a_backends_unix_socket_responds_only_when_it_is_passed_in(tmp_path, bound):
     path = str(tmp_path / "backend.sock")
     with socket.socket(socket.AF_UNIX) as backend:
         backend.bind(path)

@@ -174,7 +174,7 @@ def summary(config: Config) -> list[t.Any]:
 
 
 @web_bed.needs_nginx
-def test_a_dump_and_the_files_say_the_same(tree: Path) -> None:
+def test_a_dump_and_the_files_are_read_as_the_same(tree: Path) -> None:
     layout = web_bed.layout("nginx", tree)
     dump = web_bed.run(web_bed.NGINX, "-T", "-c", layout.main_config, "-e", str(tree / "start.log"))
     assert dump.returncode == 0, dump.stderr

@@ -55,7 +55,7 @@ def test_the_module_runs_here_where_that_is_the_same(done, way):
         assert answer["changed"] is False
 
 
-def test_both_ways_give_the_same_answer(done):
+def test_both_ways_return_the_same(done):
     answers = [dict(done[way].result) for way in ("here", "another interpreter")]
     for answer in answers:
         (result,) = answer["results"] = [dict(answer["results"][0])]
@@ -68,7 +68,7 @@ def test_both_ways_give_the_same_answer(done):
 
 
 @pytest.mark.parametrize("words", [words for _module, _arguments, words in WRONG])
-def test_what_is_wrong_with_an_option_is_said_as_a_module_says_it(done, words):
+def test_what_is_wrong_with_an_option_is_reported_as_by_a_module(done, words):
     answer = done[words].result
     assert not done[words].was_module and answer["failed"] is True
     assert answer["msg"].startswith(words)

@@ -30,14 +30,14 @@ def openssl() -> _openssl.OpenSSL:
 
 
 @needs_openssl
-def test_version_is_the_one_that_the_program_says(openssl: _openssl.OpenSSL) -> None:
+def test_version_is_the_one_that_the_program_prints(openssl: _openssl.OpenSSL) -> None:
     words = web_bed.run(PROGRAM, "version").stdout
     assert openssl.version and re.search(r"(?:Library: )?OpenSSL %s\b" % re.escape(openssl.version), words)
 
 
 @web_bed.needs_apache
 @needs_openssl
-def test_a_module_is_asked_like_a_program(openssl: _openssl.OpenSSL) -> None:
+def test_a_module_is_tested_like_a_program(openssl: _openssl.OpenSSL) -> None:
     found = _openssl.for_binary(APACHE_MODULE)
     assert found and found.version == openssl.version
 
@@ -93,7 +93,7 @@ def test_nothing_is_claimed_about_what_has_no_openssl(tmp_path: Path) -> None:
     assert _openssl.for_binary("/bin/sh") is None
 
 
-def test_an_openssl_inside_the_program_has_a_version_and_no_answers(tmp_path: Path) -> None:
+def test_an_openssl_inside_the_program_has_a_version_and_no_results(tmp_path: Path) -> None:
     (tmp_path / "nginx").write_bytes(b"\x7fELF...\0OpenSSL 1.1.1w  11 Sep 2023\0")
     found = _openssl.for_binary(str(tmp_path / "nginx"))
     assert found and found.version == "1.1.1w"

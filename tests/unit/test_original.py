@@ -106,7 +106,7 @@ def test_later_edits_of_the_administrator_stay(host: Host) -> None:
     assert (host.conf / "new").exists()
 
 
-def test_what_cannot_be_put_back_is_said(host: Host) -> None:
+def test_what_cannot_be_restored_is_reported(host: Host) -> None:
     host.commit(5, plain=State(FILE, content=b"ours\n"), policy__tls=State(FILE, content=b"ours\n"))
     (host.conf / "plain").write_text("the administrator's\n")
     (host.conf / "policy" / "tls").write_text("the administrator's\n")
@@ -117,7 +117,7 @@ def test_what_cannot_be_put_back_is_said(host: Host) -> None:
     assert "stays as it is" in said[0]
 
 
-def test_what_was_put_back_once_is_the_start_of_the_next_time(host: Host) -> None:
+def test_what_was_restored_once_is_the_start_of_the_next_time(host: Host) -> None:
     host.harden("one")
     assert host.restore() == []
     (host.conf / "plain").write_text("changed in between\n")

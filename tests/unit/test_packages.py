@@ -112,7 +112,7 @@ def test_the_map_has_every_module(utils, package):
     assert sorted(named) == modules(utils, package)
 
 
-def test_a_package_says_what_it_is():
+def test_a_package_has_a_description():
     for utils, package in PACKAGES:
         tree = ast.parse((PLUGINS / utils / package / "__init__.py").read_text())
         assert ast.get_docstring(tree) and len(tree.body) == 1, package

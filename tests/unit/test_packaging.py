@@ -203,7 +203,7 @@ def test_ansible_runner_drives_it_as_awx_does(installed, place):
     assert "0 of 2 hosts pass" in (place / "artifacts" / "job" / "stdout").read_text()
 
 
-def test_the_survey_asks_for_what_there_is():
+def test_the_survey_requests_what_there_is():
     survey = json.loads((ROOT / "docs" / "awx-survey.json").read_text())
     known = {"harden_hosts", "harden_serial"}
     for role in ("verify", "report"):

@@ -145,7 +145,7 @@ def test_a_host_that_fails_ends_nothing_for_the_others(one_fails):
     assert card["web1"][0] == card["web3"][0] == LEFT_ALONE
 
 
-def test_a_host_that_fails_is_told_of_its_updates_and_not_of_its_certificates(one_fails):
+def test_a_host_that_fails_gets_its_updates_and_not_its_certificates(one_fails):
     """What these have to be good for is only known of a host that is graded."""
     assert [one_fails.output.count(f"on {role}") for role in ("updates", "certificates")] == [3, 2]
 

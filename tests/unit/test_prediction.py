@@ -31,7 +31,7 @@ def target(port, name):
     return {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
 
 
-def test_each_endpoint_gets_what_it_is_worth(site):
+def test_each_endpoint_gets_its_own_grade(site):
     (closed,) = bed.free_ports()
     good, bare, nobody = _prediction.grade_all(
         [target(site, "good.test"), target(site, "bare.test"), target(closed, None)]

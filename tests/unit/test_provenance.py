@@ -85,7 +85,7 @@ def traced(host: Host, product: str = "debian", complete: bool = True) -> _prove
         ("3.0.17-1", {}, "", None, ["unknown"]),
     ],
 )
-def test_the_lists_with_the_version_tell(apt, installed, lists, origin, own, ids):
+def test_the_lists_with_the_version_decide(apt, installed, lists, origin, own, ids):
     component = traced(apt(installed, lists))
     assert (component.package, component.version) == ("libssl3", installed)
     assert (component.origin, component.from_distribution) == (origin, own), component

@@ -109,7 +109,7 @@ def test_what_makes_a_server_worthless_is_fixed_first():
     assert _build.first_fix(host)["id"] == "tls.protocol.sslv2"
 
 
-def test_what_is_only_worth_knowing_is_not_to_be_fixed():
+def test_what_is_information_only_is_not_to_be_fixed():
     assert _build.first_fix(one(findings(bed.finding("tls.tickets")))) is None
 
 
@@ -153,7 +153,7 @@ def test_an_endpoint_has_to_reach_the_grade(grade, ids, minimum, ignore_trust, m
     assert one({**given, "minimum_grade": "F"}, fail_on=[], minimum_grade=minimum)["reasons"] == expected
 
 
-def test_trust_that_is_ignored_is_a_waiver_that_says_so():
+def test_trust_that_is_ignored_is_a_waiver_with_that_reason():
     given = {"results": [bed.result("a.example", "A+", "tls.certificate.untrusted")], "ignore_trust": True}
     host = one(given)
     assert host["findings"][0]["waived"] == {"reason": "verify_ignore_trust is set for the host", "until": None}
@@ -176,13 +176,13 @@ def test_a_certificate_that_has_expired_is_not_ignored():
     assert one(given, minimum_grade="A+")["reasons"] == ["tls.certificate.expired"]
 
 
-def test_a_host_without_a_grade_misses_the_one_that_is_wanted():
+def test_a_host_without_a_grade_misses_the_required_one():
     assert one({"asked": [5], "minimum_grade": "F"}, fail_on=[])["reasons"] == ["no endpoint was graded, F is wanted"]
     assert one({"updates": bed.updates()}, minimum_grade="A")["reasons"] == []
 
 
 @pytest.mark.parametrize("state", ["unreachable", "failed"])
-def test_a_host_that_could_not_be_looked_at_fails(state):
+def test_a_host_that_could_not_be_inspected_fails(state):
     report = bed.build({"web1": bed.fine(), "web2": {"state": state, "message": "No route to host"}}, fail_on=[])
     assert report["summary"]["failed"] == ["web2"]
     assert report["summary"]["passed"] == ["web1"]
@@ -228,7 +228,7 @@ def test_a_waiver_counts_for_its_findings_until_its_last_day(changes, is_waived)
     assert bool(host["findings"][0]["waived"]) is is_waived
 
 
-def test_what_became_of_each_waiver_is_said():
+def test_what_became_of_each_waiver_is_reported():
     given = [waiver(), waiver(until="2026-11-24"), waiver(id="tls.compression")]
     report = bed.build({"web1": findings(bed.finding("caa.none"))}, waivers=given)
     states = [(entry["state"], entry["findings"]) for entry in report["policy"]["waivers"]]
@@ -299,11 +299,11 @@ def test_findings_are_new_gone_or_as_old_as_they_are():
         {"web2": bed.fine()},
     ],
 )
-def test_what_was_not_looked_at_is_not_gone(after):
+def test_what_was_not_inspected_is_not_gone(after):
     assert next_one({"web1": findings(bed.finding("caa.none"))}, after)["trend"]["gone"] == []
 
 
-def test_a_finding_is_as_old_as_it_is_after_a_look_at_something_else():
+def test_a_finding_keeps_its_age_when_something_else_was_inspected():
     whole = {"web1": findings(bed.finding("caa.none"), bed.finding("tls.compression")), "web2": bed.fine()}
     first = bed.build(whole)
     second = bed.build({"web1": {"updates": bed.updates()}, "web2": {"state": "left_out"}}, first, LATER)
@@ -812,7 +812,7 @@ def graded_host(ignore_trust=False, *results):
     return {"wanted": wanted, "results": list(results)}
 
 
-def test_each_host_gets_its_own_part_of_the_answers_for_all():
+def test_each_host_gets_its_own_part_of_the_results_for_all():
     graded = {"a": bed.result("a.example"), "b": bed.result("b.example", "B", "tls.protocol.tls10")}
     caa = {
         "results": [
@@ -856,7 +856,7 @@ def test_each_host_gets_its_own_part_of_the_answers_for_all():
         {"caa_lookups": {"failed": True, "msg": "no"}},
     ],
 )
-def test_an_answer_that_is_none_leaves_the_step_unknown(looked_up):
+def test_a_result_without_content_leaves_the_step_unknown(looked_up):
     found = gathered(
         web1={
             **fact(

@@ -180,7 +180,7 @@ def test_a_host_is_followed_to_its_findings_and_back(visit):
     assert opened.locator("tbody tr:visible").count() >= 1
 
 
-def test_what_is_waived_is_shown_when_asked_for(visit):
+def test_what_is_waived_is_shown_on_request(visit):
     page = visit(fragment="#finding=caa.none")
     open_all(page)
     assert shown(page, "[data-waived]").count() == 0
@@ -279,7 +279,7 @@ def test_without_scripts_it_shows_everything(visit):
 
 
 @pytest.mark.parametrize("what", ["Certificates", "Support of the distributions"])
-def test_time_lines_are_drawn_and_said(visit, what):
+def test_time_lines_are_drawn_and_described(visit, what):
     page = visit()
     section = page.locator("section", has=page.get_by_role("heading", name=what, exact=True))
     bars = section.locator("li")

@@ -66,7 +66,7 @@ def judge(host, running="6.1.0-32-amd64"):
     return _restarts.judge(host, _restarts.scan(host), [], running)
 
 
-def test_a_process_that_runs_a_replaced_library_is_named_until_it_is_started_anew(folder):
+def test_a_process_that_runs_a_replaced_library_is_named_until_it_is_restarted(folder):
     library = folder / "libz.so.1"
     source = next(Path("/usr/lib").glob("*-linux-gnu/libz.so.1"))
     shutil.copy(source, library)
@@ -135,7 +135,7 @@ def test_what_a_user_has_removed_is_no_update(shared, place):
     assert not any(str(folder) in component.path for component in _provenance.in_use([found]))
 
 
-def test_who_may_not_look_does_not_know():
+def test_without_the_right_to_inspect_it_is_not_known():
     program = (
         "import json; from ansible_collections.kopano.hardening.plugins.module_utils._updates import restarts as r;"
         "from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host;"
@@ -256,7 +256,7 @@ def test_kernels(host, installed, running, reason, path):
     assert judge(host, running).reasons == []
 
 
-def test_a_kernel_that_was_built_anew(host):
+def test_a_kernel_that_was_rebuilt(host):
     host.write("/boot/vmlinuz-6.1.0-32-amd64")
     host.write("/proc/stat", f"btime {int(time.time()) - 3600}\n")
     assert "was replaced" in judge(host).reasons[0]
@@ -299,7 +299,7 @@ YES, NO = "Core libraries or services have been updated:\nReboot is required\n",
         ("zypper", "zypper", "exit 7", None, None),
     ],
 )
-def test_what_other_programs_say(tmp_path, host, manager, program, script, required, services):
+def test_what_other_programs_report(tmp_path, host, manager, program, script, required, services):
     path = tmp_path / "bin" / program
     path.parent.mkdir()
     path.write_text(f"#!/bin/sh\n{script}\n")

@@ -97,7 +97,7 @@ def test_roles_that_there_are_none(results):
     assert result["failed"] is True and "Got no match for: mail" in result["msg"]
 
 
-def test_the_words_are_those_of_the_role_itself(tmp_path, results):
+def test_the_message_is_that_of_the_role_itself(tmp_path, results):
     book = tmp_path / "play.yml"
     book.write_text("[{hosts: localhost, gather_facts: false, roles: [kopano.hardening.verify]}]")
     done = subprocess.run(

@@ -96,7 +96,7 @@ def test_options_are_those_of_the_modules():
     assert SPEC["caa_publish_key_algorithm"]["choices"] == caa_publish.ARGUMENTS["key_algorithm"]["choices"]
 
 
-def test_the_secret_is_told_to_nobody():
+def test_the_secret_is_never_shown():
     bad = options(publish=True, publish_server="nowhere", publish_key_secret="c2VjcmV0", timeout=0)
     assert "c2VjcmV0" not in " ".join(_roles_caa.option_errors(bad))
 
@@ -246,7 +246,7 @@ def report(found, *names, publish=False, published=()):
     return _roles_caa.report(found, {"names": list(names)}, publish, published, must_permit=True)
 
 
-def test_a_host_is_told_of_its_own_names_and_unknown_is_said_as_unknown():
+def test_a_host_gets_the_lines_of_its_own_names_and_unknown_is_reported_as_unknown():
     found = answer(
         result("a.example.com", "error", error="192.0.2.1 does not respond"),
         result("b.example.com", "permitted", finding("caa.iodef.none", "info", "example.com")),
@@ -288,7 +288,7 @@ def test_findings_come_once_for_all_that_they_are_about_and_the_worst_first():
     assert _roles_caa.report(found, {"names": names})["bad"] == []
 
 
-def test_what_was_said_already_is_not_said_again():
+def test_what_was_reported_already_is_not_repeated():
     words = "SERVFAIL; EDE 6"
     bogus = finding("caa.dnssec.bogus", "fail", "a.example.com", words, "Repair it.")
     said = report(answer(result("a.example.com", "forbidden", bogus, error=words)), "a.example.com")
@@ -305,7 +305,7 @@ def test_names_with_the_same_trouble_share_a_line():
     ]
 
 
-def test_a_host_without_names_says_so():
+def test_a_host_without_names_reports_that():
     assert report(answer(), *())["lines"] == ["no names to check"]
 
 
@@ -404,7 +404,7 @@ def test_what_is_new_does_not_hide_that_dnssec_fails():
     assert (found["results"][0]["verdict"], found["findings"]) == ("forbidden", [bogus])
 
 
-def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
+def test_a_set_that_lacks_a_ca_is_not_published_and_fails_the_host_that_requires_it():
     found = answer(result("a.example.com", "unrestricted"), sets=[record_set("example.com", complete=False)])
     assert report(found, "a.example.com")["bad"] == []
     (words,) = report(found, "a.example.com", publish=True)["bad"]
@@ -412,7 +412,7 @@ def test_a_set_that_lacks_a_ca_is_not_published_and_fails_who_wanted_that():
     assert report(found, "a.example.net", publish=True)["bad"] == []
 
 
-def test_a_host_is_told_the_zone_lines_of_sets_that_are_not_as_wanted():
+def test_a_host_gets_the_zone_lines_of_sets_that_are_not_complete():
     sets = [record_set("a.example"), record_set("b.example", changed=False), record_set("c.example", complete=False)]
     found = answer(*(result(f"mail.{name}.example") for name in "abc"), sets=sets)
     said = report(found, "mail.a.example", "mail.b.example")["lines"]

@@ -119,7 +119,7 @@ def test_certbots_own_files_are_no_place_to_install_at():
     assert _roles_certificate.option_errors(options(**own)) == []
 
 
-def test_no_secret_is_in_what_is_said_of_options():
+def test_no_secret_is_in_messages_about_options():
     secret = "two words\n"
     found = _roles_certificate.option_errors(
         options(**{**DNS, "acme_eab_kid": "k", "acme_eab_hmac_key": secret, "acme_dns_key_secret": secret})

@@ -101,7 +101,7 @@ def test_bad_option_is_refused_by_name_and_value(changes, named):
         assert word in errors[0]
 
 
-def test_every_fault_is_told_at_once():
+def test_every_fault_is_reported_at_once():
     assert len(_frontend.option_errors(options(hsts_max_age=-1, php="x", server_names=["a b", "c d"]), DATA)) == 4
 
 
@@ -161,7 +161,7 @@ def test_the_packaged_virtual_hosts_alone_are_replaced_by_a_site():
     assert wanted["site"]["certificate"] == "/c"
 
 
-def test_a_site_is_refused_where_virtual_hosts_bound_to_addresses_would_answer_in_its_place():
+def test_a_site_is_refused_where_virtual_hosts_bound_to_addresses_would_be_used_in_its_place():
     info = host("nginx", "debian")
     info["vhosts"] = [vhost("nginx", address="[::]"), vhost("nginx", address="192.0.2.1", file="/etc/x", line=7)]
     error = plan(info, server_names=["mail.example.com"], mode="site")["error"]
@@ -213,7 +213,7 @@ def test_tickets_are_off_where_nginx_does_not_change_their_keys(version, tickets
         ({"http2": False, "http2_directive": False, "ssl_conf_command": True}, "", False),
     ],
 )
-def test_nginx_is_asked_for_no_more_than_it_can(features, http2, refused):
+def test_nginx_gets_no_options_that_it_does_not_know(features, http2, refused):
     info = host("nginx", "debian", features=features)
     assert plan(info, server_names=["mail.example.com"])["site"]["http2"] == http2
     own = plan(info, server_names=["mail.example.com"], tls_ciphersuites=["TLS_X"])
@@ -314,7 +314,7 @@ def test_a_name_without_tls_of_its_own_is_not_redirected():
     assert plan(info, server_names=["intranet.example.com"])["plain_only"] == []
 
 
-def test_what_kopano_answers_is_compared_in_adopt_mode_and_prescribed_in_site_mode():
+def test_kopanos_responses_are_compared_in_adopt_mode_and_prescribed_in_site_mode():
     info = host("nginx", "debian")
     info["components"] = [{"name": "z-push", "path": ""}, {"name": "gateway", "path": ""}]
     kept = COMPONENTS["z-push"]["headers"]["keep"]
@@ -457,7 +457,7 @@ def test_bad_component_is_refused_by_option_and_value(changes, named):
 
 
 @pytest.mark.parametrize("strip", [False, True])
-def test_a_backend_is_asked_for_the_whole_path_or_for_the_rest(strip):
+def test_a_backend_gets_the_whole_path_or_the_rest(strip):
     for backend in ("http://127.0.0.1:1", "unix:/run/x.sock"):
         extra = {"paths": ["/a.b"], "backend": backend, "websocket": ["/a.b/socket"], "strip": strip}
         wanted = plan(host("nginx", "debian"), server_names=["mail.example.com"], components_extra={"x": extra})
@@ -539,7 +539,7 @@ def test_plan_fits_the_module_s_own_specification(shape):
     assert len({item["path"] for item in wanted["files"]}) == (6 if shape[0] == "nginx" else 5)
 
 
-def test_what_is_kept_and_what_became_weaker_is_said_in_a_line_each():
+def test_what_is_kept_and_what_became_weaker_has_a_line_each():
     kept = {"names": ["shop.test"], "file": "/etc/x", "path": None, "item": "hsts", "value": "max-age=9; preload"}
     other = dict(kept, names=[], path="/webapp/", item="X-Frame-Options", value="DENY")
     weakened = {"server_name": None, "address": "::1", "path": "/", "item": "protocols", "before": "TLSv1.3"}

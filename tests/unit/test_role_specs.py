@@ -30,7 +30,7 @@ def spec(role):
     return yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
 
 
-def test_specification_and_defaults_say_the_same(role, spec):
+def test_specification_and_defaults_are_the_same(role, spec):
     defaults = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     assert list(spec) == list(defaults)
     assert {name: entry["default"] for name, entry in spec.items()} == defaults
@@ -47,7 +47,7 @@ def test_no_option_is_one_that_cannot_be_encrypted_by_itself(spec):
     assert [name for name, entry in spec.items() if "no_log" in entry] == []
 
 
-def test_comments_of_the_defaults_say_what_the_specification_says(role, spec):
+def test_comments_of_the_defaults_are_those_of_the_specification(role, spec):
     text = (role / "defaults" / "main.yml").read_text()
     for name, entry in spec.items():
         comment = re.search(rf"((?:^#.*\n)+)(?:^\w+: .*\n)*?^{name}:", text, re.MULTILINE)
@@ -65,7 +65,7 @@ def test_the_comments_are_up_to_date():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_role_looks_at_what_it_is_given(role):
+def test_the_role_checks_what_it_is_given(role):
     """A variable that nothing reads would be a promise that is not kept."""
     names = yaml.safe_load((role / "defaults" / "main.yml").read_text())
     texts = [path.read_text() for folder in ("tasks", "vars") for path in (role / folder).rglob("*.yml")]

@@ -296,7 +296,7 @@ def answer(**changes: t.Any) -> dict[str, t.Any]:
         ([answer()], [answer(), answer(server_name="b", ok=False, status=None)], []),
     ],
 )
-def test_a_web_server_that_answers_worse(before, after, words):
+def test_a_web_server_that_responds_worse(before, after, words):
     found = _roles_updates.compare(before, after)
     assert len(found) == len(words)
     assert all(expected in text for expected, text in zip(words, found, strict=True))
@@ -374,7 +374,7 @@ def test_a_host_without_fault():
     }
 
 
-def test_what_is_not_known_is_never_said_to_be_none():
+def test_what_is_not_known_is_never_reported_as_none():
     unknown = info(
         support={"level": "unknown", "until": None, "source": ""},
         updates={"pending": None, "security": None, "held": None, "security_known": False, "reason": "no lists"},
@@ -414,7 +414,7 @@ def found(severity: str, key: str = "updates.x", **more: str) -> dict[str, t.Any
     return {"id": key, "severity": severity, "subject": "apt", "message": "M.", "evidence": "", "fix": "", **more}
 
 
-def test_findings_with_the_same_words_share_a_line_and_the_worst_come_first():
+def test_findings_with_the_same_message_share_a_line_and_the_worst_come_first():
     findings = [
         found("info", "support.lts"),
         found("warn", subject="a.service", evidence="/x", fix="Restart it."),

@@ -206,7 +206,7 @@ def test_automatic_updates_without_a_mechanism(results):
     assert set(results["no_mechanism"][0]["host"]) == {"updates", "frontend"}
 
 
-def test_a_web_server_that_answers_worse_afterwards(results, folder):
+def test_a_web_server_that_responds_worse_afterwards(results, folder):
     (bad,) = results["worse"][1]["bad"]
     assert "status 200 before, 503 now" in bad
     assert (folder / "worse.calls").read_text().split() == ["off", "off"]

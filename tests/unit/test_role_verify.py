@@ -30,7 +30,7 @@ GROUPS = ["x25519"]
 # --- the specification -----------------------------------------------------------------------------------------------
 
 
-def test_every_grade_may_be_wanted():
+def test_every_grade_may_be_required():
     assert SPEC["verify_minimum_grade"]["choices"] == list(_rules.GRADES)
 
 
@@ -59,7 +59,7 @@ def places(found: dict[str, t.Any]) -> list[tuple[str, int, str | None]]:
     return [(entry["host"], entry["port"], entry["server_name"]) for entry in found["endpoints"]]
 
 
-def test_every_name_is_asked_at_the_inventorys_address():
+def test_every_name_is_queried_at_the_inventorys_address():
     found = asked(vhost(names=["mail.example", "*.example", "~^regex$"]), vhost(tls=False, port=80))
     assert places(found) == [(HERE, 443, "mail.example"), (HERE, 443, "probe.example")]
     assert found["inside"] == []
@@ -76,7 +76,7 @@ def test_every_name_is_asked_at_the_inventorys_address():
         {"names": ["localhost"]},
     ],
 )
-def test_what_has_no_name_is_asked_without_one(names):
+def test_what_has_no_name_is_queried_without_one(names):
     assert places(asked(vhost(**names))) == [(HERE, 443, None)]
 
 
@@ -87,7 +87,7 @@ def test_the_loopback_is_no_endpoint_from_outside(address):
     assert found["inside"] == ["mail.example:443"]
 
 
-def test_own_addresses_are_asked_where_they_are_those_of_the_network():
+def test_own_addresses_are_queried_where_they_are_those_of_the_network():
     bound = [vhost(address=HERE), vhost(address="192.0.2.11", names=["other.example"]), vhost(address="[2001:db8::1]")]
     assert places(asked(*bound)) == [
         (HERE, 443, "mail.example"),
@@ -107,12 +107,12 @@ def test_a_server_that_is_stopped_does_not_count_beside_one_that_runs():
     assert places(asked(*both, apache=False, nginx=False)) == [(HERE, 443, "old.example"), (HERE, 443, "mail.example")]
 
 
-def test_an_endpoint_that_the_user_names_too_is_asked_once_and_as_the_user_names_it():
+def test_an_endpoint_that_the_user_names_too_is_queried_once_and_as_the_user_names_it():
     more = {"port": 443, "server_name": "mail.example", "addresses": ["192.0.2.99"]}
     assert asked(vhost(), more=[more, more])["endpoints"] == [{"host": HERE, **more}]
 
 
-def test_the_users_endpoints_are_on_the_host_unless_they_say_otherwise():
+def test_the_users_endpoints_are_on_the_host_unless_they_have_another_one():
     found = asked(more=[{"port": 993}, {"host": "mail.example"}])
     assert found["endpoints"] == [{"host": HERE, "port": 993}, {"host": "mail.example"}]
 
@@ -177,7 +177,7 @@ def test_a_good_endpoint_is_one_line():
     assert report(result()) == {"lines": ["A+  mail.example:443 (192.0.2.10)"], "bad": []}
 
 
-def test_one_that_misses_says_what_caps_it_and_what_to_do():
+def test_one_that_misses_has_what_caps_it_and_what_to_do():
     found = report(result(HSTS, OLD))
     assert found["lines"] == [
         MISSED.format("A+"),
@@ -189,7 +189,7 @@ def test_one_that_misses_says_what_caps_it_and_what_to_do():
     assert report(result(HSTS, OLD), fail=False) == {**found, "bad": []}
 
 
-def test_what_a_dry_run_would_change_is_not_to_be_mended():
+def test_what_a_dry_run_would_change_is_not_to_be_fixed():
     found = report(result(HSTS, OLD), pending=True)
     assert len(found["lines"]) == 2 and found["lines"][0].startswith("B   mail.example:443")
     assert found["lines"][1] == "This is the state before hardening; the predicted grades are above."
@@ -200,7 +200,7 @@ def todo(found: dict[str, t.Any]) -> list[str]:
     return [line.removeprefix("To do: ") for line in found["lines"] if line.startswith("To do: ")]
 
 
-def test_only_what_keeps_it_below_the_minimum_is_to_be_mended():
+def test_only_what_keeps_it_below_the_minimum_is_to_be_fixed():
     assert todo(report(result(HSTS, OLD), minimum="A")) == ["mend tls.protocol.tls10"]
     assert report(result(HSTS), minimum="A")["bad"] == []
 
@@ -250,7 +250,7 @@ def test_what_has_no_grade_never_passes(minimum, ignore):
     assert nothing["bad"] and todo(nothing) == ["Name in verify_endpoints what serves TLS, or leave the host out."]
 
 
-def test_results_of_other_hosts_say_nothing():
+def test_results_of_other_hosts_do_not_count():
     others = [result(OLD, host="192.0.2.11"), result(OLD, name="other.example"), result(OLD, port=444)]
     assert report(result(), *others)["bad"] == []
     assert report(*others)["lines"][1] == "no grade  mail.example:443 (192.0.2.10): it was not graded"
@@ -262,7 +262,7 @@ def test_every_address_of_a_name_counts():
     assert found["lines"][2].startswith("B   mail.example:443 (2001:db8::1): ")
 
 
-def test_what_is_out_of_reach_is_said():
+def test_what_is_out_of_reach_is_reported():
     assert report(result(), inside=["admin.example:443"])["lines"][1].startswith("not graded  admin.example:443: ")
 
 
@@ -282,7 +282,7 @@ def foreseen(after: str | None, now: str | None, *limits: dict[str, t.Any], **va
     }  # fmt: skip
 
 
-def test_a_prediction_says_both_grades_once_for_all_addresses():
+def test_a_prediction_has_both_grades_once_for_all_addresses():
     both = [foreseen("A+", "B"), foreseen("A+", "B", address="::1"), foreseen("A+", "B", server_name=None)]
     both.append(foreseen("A+", "B", server_name="unknown.invalid"))
     both.append({**foreseen("A+", None, address="::2"), "now": None})
@@ -292,7 +292,7 @@ def test_a_prediction_says_both_grades_once_for_all_addresses():
     ]
 
 
-def test_a_prediction_says_what_is_still_missing():
+def test_a_prediction_has_what_is_still_missing():
     assert _verify.predicted([foreseen("B", "B", OLD)]) == ["mail.example:443: now B, after hardening B: No TLS 1.0."]
     assert _verify.predicted([foreseen(None, None, error="refused")]) == [
         "mail.example:443: now no grade, after hardening no grade: refused"

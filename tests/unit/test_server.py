@@ -36,7 +36,7 @@ def test_a_server_that_was_started_and_never_reloaded_has_not_ended(server):
     assert server.ended(0) == ""
 
 
-def test_what_a_server_said_when_it_ended_is_told_only_of_one_that_did(server, tmp_path, monkeypatch):
+def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(server, tmp_path, monkeypatch):
     log = tmp_path / "error.log"
     log.write_text("earlier\n")
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

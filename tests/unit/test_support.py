@@ -243,7 +243,7 @@ def test_extended_support_counts_only_where_the_host_has_it(host, name, path, te
         assert path in support.reason
 
 
-def test_what_the_host_could_have_is_said(host):
+def test_what_the_host_could_have_is_reported(host):
     support = judge(host, RELEASES["debian11"])
     (finding,) = of_support(support, "Debian 11", _support.date(TODAY), True)
     assert "none of the extended support that there is until 2031-06-30" in finding["evidence"]
@@ -329,7 +329,7 @@ def inputs(tmp_path):
     ]  # fmt: skip
 
 
-def test_the_tool_keeps_what_each_source_says(inputs, tmp_path):
+def test_the_tool_keeps_the_date_of_each_source(inputs, tmp_path):
     subprocess.run([sys.executable, TOOL, *inputs, "--json", tmp_path / "out.json"], check=True)
     made = json.loads((tmp_path / "out.json").read_text())
     assert made["dates"]["endoflife.date"] == "2026-08-22"

@@ -209,7 +209,7 @@ def test_both_servers_get_the_same_policy(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_modern_says_nothing_of_older_protocols(shape):
+def test_modern_sets_nothing_for_older_protocols(shape):
     text = "\n".join(render(plan(host(*shape), server_names=NAMES, tls_profile="modern")).values())
     assert "TLSv1.3" in text and "TLSv1.2" not in text and "ECDHE" not in text
 

@@ -191,7 +191,7 @@ def test_a_certificate_with_very_many_names_does_not_make_the_result_long(server
     assert len(json.dumps(result)) < 20000
 
 
-def test_whatever_is_long_is_cut_and_said_to_be(servers, trust):
+def test_whatever_is_long_is_cut_and_marked_as_cut(servers, trust):
     urls = [f"http://ocsp.test/{number}" for number in range(120)]
     urls[0] += "/" + "x" * 1500
     more = "authorityInfoAccess=" + ",".join("OCSP;URI:" + url for url in urls) + "\n"

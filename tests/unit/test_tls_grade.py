@@ -344,7 +344,7 @@ def test_tls13_alone_can_have_a_plus():
     assert (result["grade"], result["score"]) == ("A+", 96)
 
 
-def test_3des_that_nobody_is_given_only_costs_points():
+def test_3des_that_no_client_gets_only_costs_points():
     result = grade(good(**{"ciphers__TLSv1.2": [*GOOD12, TRIPLE]}))
     assert (result["grade"], result["scores"]["cipher"]) == ("A+", 60)
     result = grade(good(simulations=simulation("TLS_ECDHE_RSA_WITH_3DES_EDE_CBC_SHA", "TLSv1.0")))

@@ -145,7 +145,7 @@ def test_nothing_to_do_and_check_mode(site):
     assert (result["grade"], result["grade_trust_ignored"], result["server_name"]) == ("M", "A+", "other.test")
 
 
-def test_what_the_servers_library_has_is_told_from_what_its_configuration_offers(tmp_path):
+def test_what_the_servers_library_has_is_distinguished_from_what_its_configuration_offers(tmp_path):
     pki = bed.Pki(tmp_path)
     pki.leaf("good", key="ec")
     (port,) = bed.free_ports()

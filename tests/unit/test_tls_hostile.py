@@ -87,7 +87,7 @@ def test_full_mode_ends_as_well(trust, name):
     check_error(_grade.grade(observation))
 
 
-def test_nobody_there(trust):
+def test_nothing_listens(trust):
     (port,) = bed.free_ports()
     (observation,) = _prober.probe_all([endpoint(port)], trust=trust)
     result = _grade.grade(observation)
@@ -291,7 +291,7 @@ def test_processes_share_the_addresses_out(three, trust):
     assert len(set.union(*by_address.values())) == 2 and os.getpid() not in set.union(*by_address.values())
 
 
-def test_what_a_lost_process_was_to_ask_has_no_grade(three, trust, monkeypatch):
+def test_what_a_lost_process_was_to_query_has_no_grade(three, trust, monkeypatch):
     fork, forked = os.fork, []
 
     def noted():

@@ -118,7 +118,7 @@ INTERIM = b"HTTP/1.1 103 Early Hints\r\nStrict-Transport-Security: max-age=1\r\n
 FINAL = b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n"
 
 
-def test_interim_answers_are_passed_over():
+def test_interim_responses_are_passed_over():
     head = http.read_head(b"HTTP/1.1 100 Continue\r\n\r\n" + INTERIM + FINAL, False)
     assert head == http.Head(200, [("x", "y")])
     for size in range(len(INTERIM)):
@@ -129,7 +129,7 @@ def test_interim_answers_are_passed_over():
     assert found.value.cut
 
 
-def test_interim_answers_without_end():
+def test_interim_responses_without_end():
     with pytest.raises(http.HttpError):
         http.read_head(INTERIM * 2000, False)
 

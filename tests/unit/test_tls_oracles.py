@@ -98,13 +98,13 @@ def is_well_formed(block):
     return block[:2] == b"\x00\x02" and block.find(b"\0", 2) == len(block) - 49
 
 
-def test_a_server_that_tells_bad_padding(pki):
+def test_a_server_that_reveals_bad_padding(pki):
     with responder(pki, lambda block: alert(20 if is_well_formed(block) else 47)) as port:
         found = _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
     assert "well formed: alert 20" in found and "another block type: alert 47" in found
 
 
-def test_a_server_that_tells_another_version(pki):
+def test_a_server_that_reveals_another_version(pki):
     with responder(pki, lambda block: alert(70 if block[-48:-46] == b"\x02\x02" else 20)) as port:
         assert "another version: alert 70" in _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
 
@@ -114,7 +114,7 @@ def test_a_server_that_hangs_up_on_bad_padding(pki):
         assert "no end of padding: closed" in _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES)
 
 
-def test_one_that_tells_nothing(pki):
+def test_one_that_reveals_nothing(pki):
     with responder(pki, lambda _block: alert(20)) as port:
         assert _oracles.rsa(peer(port), "TLSv1.2", RSA_SUITES) is False
 
@@ -156,7 +156,7 @@ CBC = {
 
 
 @pytest.mark.parametrize("name", list(CBC))
-def test_openssl_tells_nothing(pki, name):
+def test_openssl_reveals_nothing(pki, name):
     """Each handshake comes to its end, so that it is the damaged record that is refused."""
     (port,) = bed.free_ports()
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"], protocols="TLSv1.2", ciphers=name)], port):
@@ -205,7 +205,7 @@ def lenient(pki, monkeypatch, check):
         yield port
 
 
-def test_a_server_that_does_not_look_at_padding(pki, monkeypatch):
+def test_a_server_that_does_not_check_padding(pki, monkeypatch):
     """POODLE against TLS: what is encrypted can be found out byte by byte."""
 
     def check(real):
@@ -223,6 +223,6 @@ def test_a_server_that_does_not_look_at_padding(pki, monkeypatch):
     assert "wrong MAC: record 21 of " in found and "; wrong padding: silent" in found
 
 
-def test_a_server_in_python_that_tells_nothing(pki, monkeypatch):
+def test_a_server_in_python_that_reveals_nothing(pki, monkeypatch):
     with lenient(pki, monkeypatch, lambda real: real) as port:
         assert _oracles.cbc(peer(port), [0x002F]) is False

@@ -169,7 +169,7 @@ BODIES = [body for body in bodies() if body]
 @given(
     st.sampled_from(BODIES), st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=6), st.floats(0, 1)
 )
-def test_parsers_on_damaged_answers(body, changes, keep):
+def test_parsers_on_damaged_responses(body, changes, keep):
     damaged = bytearray(body)
     for at, value in changes:
         damaged[at % len(damaged)] = value

@@ -248,7 +248,7 @@ def test_a_server_that_died_is_started_again(bed):
     assert bed.server.calls[-1] == "start" and bed.server.pid == 1
 
 
-def test_a_rollback_that_fails_says_so_and_the_next_run_repairs(bed, monkeypatch):
+def test_a_rollback_that_fails_reports_that_and_the_next_run_repairs(bed, monkeypatch):
     before = tree(bed.conf)
     bed.server.happens = [lambda: (False, "it will not")]
     with monkeypatch.context() as patch:
@@ -298,7 +298,7 @@ def test_a_disk_that_fills_up_at_the_very_end_leaves_the_rest_to_the_next_run(be
     assert bed.states() == ["committed"]
 
 
-def test_the_lock_holds_when_its_words_cannot_be_written(bed, monkeypatch):
+def test_the_lock_holds_when_its_phase_cannot_be_written(bed, monkeypatch):
     monkeypatch.setattr(_journal.os, "ftruncate", full)
     assert bed.run()["changed"]
 
@@ -481,7 +481,7 @@ def answered(up: bool) -> dict[str, t.Any]:
     return dict(blank, ok=up, status=200 if up else None, headers={}, error=None if up else "refused", ms=1)
 
 
-def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch):
+def test_a_server_that_ends_a_moment_after_its_reload_is_reported_with_the_reason(bed, monkeypatch):
     def answers(targets, timeout):
         return [answered(bed.server.pid is not None) for _target in targets]
 
@@ -494,21 +494,21 @@ def test_a_server_that_ends_a_moment_after_its_reload_says_why(bed, monkeypatch)
     assert bed.server.pid == 1
 
 
-def test_nobody_waits_for_the_end_of_a_server_that_refuses_what_it_refused_before(bed, monkeypatch):
+def test_a_server_that_refuses_what_it_refused_before_is_not_waited_for(bed, monkeypatch):
     monkeypatch.setattr(_engine._client, "query_all", lambda targets, timeout: [answered(False) for _ in targets])
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     assert bed.run()["changed"]
     assert "reload" in bed.server.calls and "ended" not in bed.server.calls
 
 
-def test_a_run_without_changes_says_what_each_endpoint_answers(bed, monkeypatch):
+def test_a_run_without_changes_returns_the_response_of_each_endpoint(bed, monkeypatch):
     monkeypatch.setattr(_engine._client, "query_all", lambda targets, timeout: [answered(True) for _ in targets])
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     shown = bed.run(files=[])["probes"]
     assert [(entry["address"], entry["port"], entry["status"]) for entry in shown] == [("127.0.0.1", 443, 200)]
 
 
-def test_where_nothing_changes_a_virtual_host_is_asked_for_a_path_at_one_of_its_addresses(bed, monkeypatch):
+def test_where_nothing_changes_a_path_of_a_virtual_host_is_requested_at_one_of_its_addresses(bed, monkeypatch):
     endpoints = [
         dict(ENDPOINT, address=address, server_name=name, block=("/site", line))
         for line, name, *addresses in [(1, "a.test", "192.0.2.1", "2001:db8::1"), (9, "b.test", "192.0.2.2")]
@@ -590,7 +590,7 @@ def test_requests_that_no_time_is_left_for_fail_the_change(bed, dripping, monkey
     assert result["rolled_back"] is True and tree(bed.conf) == before
 
 
-def test_a_server_that_drips_before_the_change_is_told(bed, dripping):
+def test_a_server_that_drips_before_the_change_is_reported(bed, dripping):
     dripping.drips.set()
     result = bed.run(probes=probes(dripping))
     port = dripping.server_address[1]

@@ -85,7 +85,7 @@ def found(reading, key):
     return matching[0]
 
 
-def test_updates_are_told_by_their_origin_and_equal_what_apt_says(bed):
+def test_updates_are_known_by_their_origin_and_equal_those_of_apt(bed):
     main(bed)
     security(bed)
     bed.update()
@@ -106,7 +106,7 @@ def test_updates_are_told_by_their_origin_and_equal_what_apt_says(bed):
     bed.apt("apt-get", "-s", *fix.split("apt-get ")[2].split())
 
 
-def test_what_apt_has_said_of_packages_is_not_asked_for_again(bed, monkeypatch):
+def test_what_apt_has_reported_of_packages_is_not_queried_again(bed, monkeypatch):
     main(bed)
     security(bed)
     bed.update()
@@ -194,7 +194,7 @@ def test_what_apt_would_not_choose_by_itself_is_not_pending(bed):
     assert (counts(read(bed)), bed.upgraded()) == ((0, 0, 0), {})
 
 
-def test_packages_of_another_architecture_are_told_apart(bed):
+def test_packages_of_another_architecture_are_not_confused(bed):
     bed.install({"tls:i386": "3.0-1"})
     main(bed, INSTALLED)
     security(bed, {"tls:amd64": "3.0-1+deb12u1", "tls:i386": "3.0-1+deb12u1"})
@@ -255,7 +255,7 @@ def test_another_releases_security_suite_does_not_count(bed):
 
 
 @pytest.mark.parametrize("release", [{}, {"ID": "debian"}, {"ID": "univention", "VERSION_ID": "5.0"}])
-def test_without_a_security_source_nobody_knows(bed, release):
+def test_without_a_security_source_it_is_not_known(bed, release):
     main(bed, INSTALLED, date=ago(5))
     bed.update()
     reading = read(bed, release)
@@ -297,7 +297,7 @@ def test_sources_that_were_never_fetched_are_not_without_updates(bed):
     )
 
 
-def test_a_missing_suite_is_told_before_anything_was_fetched(bed):
+def test_a_missing_suite_is_reported_before_anything_was_fetched(bed):
     main(bed)
     assert ids(read(bed)) == ["updates.security.suite_missing", "updates.metadata.unknown"]
 
@@ -392,7 +392,7 @@ def test_older_lists_that_still_hold_are_neither_fresh_nor_stale(bed):
     assert (ids(reading), counts(reading)) == (["updates.metadata.unknown"], (None, None, None))
 
 
-def test_older_lists_that_do_not_say_how_long_they_hold_are_stale(bed):
+def test_older_lists_without_an_end_of_validity_are_stale(bed):
     main(bed, INSTALLED)
     security(bed, {}, date=ago(50), until=None)
     bed.update()
@@ -462,7 +462,7 @@ def web(bed):
         server.shutdown()
 
 
-def test_a_source_that_answers_404_is_an_error(bed, web):
+def test_a_source_that_responds_404_is_an_error(bed, web):
     main(bed, INSTALLED)
     security(bed, {})
     bed.source(f"{web.replace('//', '//user:secret@')}/gone", "stable", f"signed-by={bed.signer.key}")
@@ -664,7 +664,7 @@ def test_dates_of_release_files(text, date):
         ("apt-get", "printf 'Filename: /x\\n'", "not understood"),
     ],
 )
-def test_programs_that_say_something_else_are_an_error(bed, program, text, reason):
+def test_programs_with_another_output_are_an_error(bed, program, text, reason):
     main(bed)
     bed.update()
     programs = bed.folder / "bin"

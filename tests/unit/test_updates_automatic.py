@@ -225,7 +225,7 @@ def test_ubuntus_origins_are_understood(debian, fields, covered):
     assert read(debian, reading(fields=fields), UBUNTU)[0].covers_security is covered
 
 
-def test_without_a_security_source_nothing_is_said_of_it(debian):
+def test_without_a_security_source_nothing_is_reported_of_it(debian):
     automatic, found = read(debian, reading(fields=None))
     assert (automatic.covers_security, found) == (None, ["unknown"])
 
@@ -275,7 +275,7 @@ def paste(machine, automatic):
         ON + 'Unattended-Upgrade::Origins-Pattern { "o=Kopano"; };',
     ],
 )
-def test_what_the_fix_says_heals_it(debian, text):
+def test_the_fix_repairs_it(debian, text):
     debian.apt(text)
     automatic, found = read(debian)
     assert found
@@ -299,7 +299,7 @@ def log(hours, *lines):
 
 
 @pytest.mark.parametrize(("hours", "works"), [(3, False), (30, True)])
-def test_an_error_since_the_last_success_is_told(debian, hours, works):
+def test_an_error_since_the_last_success_is_reported(debian, hours, works):
     text = log(hours, "INFO Starting", "ERROR Installing the upgrades failed!") + log(2, "INFO Starting")
     debian.file("var/log/unattended-upgrades/unattended-upgrades.log", text)
     automatic, found = read(debian)
@@ -368,7 +368,7 @@ def test_dnf_5_has_defaults_elsewhere(machine):
     assert read(machine, reading("dnf5"))[1] == ["off"]
 
 
-def test_what_the_fix_says_has_dnf_5_install(machine):
+def test_with_the_fix_dnf_5_installs(machine):
     machine.unit("dnf5-automatic.timer", last=TODAY)
     machine.file("usr/share/dnf5/dnf5-plugins/automatic.conf", APPLY.replace("yes", "no"))
     machine.file("etc/dnf/dnf.conf")
@@ -454,7 +454,7 @@ def test_yasts_online_update_is_known(machine, settings, state_of_it, found):
         ("", {}, ""),
     ],
 )
-def test_the_distribution_decides_which_manager_is_asked(tmp_path, programs, release, name):
+def test_the_distribution_decides_which_manager_is_queried(tmp_path, programs, release, name):
     for program in programs.split():
         (tmp_path / program).touch(mode=0o755)
     assert _managers.manager(Host(environment={"PATH": str(tmp_path)}), release) == name

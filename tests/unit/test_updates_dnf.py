@@ -78,7 +78,7 @@ def pending(text):
 
 
 @real
-def test_security_updates_are_told_by_the_advisories_and_equal_what_dnf_says(bed):
+def test_security_updates_are_known_by_the_advisories_and_equal_those_of_dnf(bed):
     bed.repository("base", OFFERED, ADVISORY, BUGFIX)
     reading = read(bed, refresh=True)
     assert reading.updates.returned()["packages"] == [
@@ -111,7 +111,7 @@ def test_no_updates_for_security_among_others(bed):
 
 
 @real
-def test_without_updateinfo_nobody_knows_what_is_for_security(bed):
+def test_without_updateinfo_it_is_not_known_what_is_for_security(bed):
     """dnf says 100 for all updates and 0 for those of security."""
     bed.repository("base", OFFERED)
     reading = read(bed, refresh=True)
@@ -133,7 +133,7 @@ def test_an_update_from_a_repository_without_updateinfo_is_not_known_to_be_harml
 
 
 @real
-def test_repositories_whose_names_begin_alike_are_told_apart(bed):
+def test_repositories_whose_names_begin_alike_are_not_confused(bed):
     bed.repository("base-debug", OFFERED, ADVISORY)
     read(bed, refresh=True)
     bed.repository("base", (), url="http://127.0.0.1:9/gone")
@@ -259,7 +259,7 @@ def test_a_broken_configuration_is_an_error(bed):
 
 
 @real
-def test_a_dnf_that_does_not_answer_is_busy(bed):
+def test_a_dnf_that_does_not_end_is_busy(bed):
     bed.repository("base", OFFERED, ADVISORY)
     reading = read(bed, patience=0.01)
     assert "no result within" in found(reading, "updates.busy")["evidence"]
@@ -372,7 +372,7 @@ def test_long_names_are_read_though_dnf_breaks_the_line(tmp_path):
     assert names == ["a-package-with-a-name-that-is-much-too-long-for-one-column.x86_64", "tls", "web"]
 
 
-def test_a_release_that_amazon_linux_is_locked_to_has_no_updates_and_says_nothing(tmp_path):
+def test_a_release_that_amazon_linux_is_locked_to_has_no_updates_and_reports_none(tmp_path):
     answers = [INSTALLED_5, REPOS_5, [["check-update"], 0, ""], [["advisory"], 0, "[]"]]
     bed = Answers(tmp_path, answers)
     amazon = {"ID": "amzn", "VERSION_ID": "2023"}

@@ -74,7 +74,7 @@ def upgrade(bed, *packages):
     bed.rpm("--upgrade", "--nodeps", *(str(bed.rpms.path(package)) for package in packages))
 
 
-def test_security_updates_are_told_by_the_patches_and_equal_what_zypper_says(bed):
+def test_security_updates_are_known_by_the_patches_and_equal_those_of_zypper(bed):
     bed.repository("base", OFFERED, ADVISORY, BUGFIX)
     reading = read(bed, refresh=True)
     assert reading.updates.returned()["packages"] == [
@@ -111,7 +111,7 @@ def test_a_patch_whose_packages_are_not_there_is_pending_all_the_same(bed):
     assert found(reading, "updates.security.pending")["evidence"] == "patch:TEST-1"
 
 
-def test_without_updateinfo_nobody_knows_what_is_for_security(bed):
+def test_without_updateinfo_it_is_not_known_what_is_for_security(bed):
     bed.repository("base", OFFERED)
     reading = read(bed, refresh=True)
     bed.zypper("--no-refresh", "patch-check")

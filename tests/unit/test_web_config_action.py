@@ -67,7 +67,7 @@ def test_a_confirmation_is_sent_again_if_its_result_does_not_arrive(confirm, res
         ({"unreachable": True}, "the host gave no reason"),
     ],
 )
-def test_a_confirmation_that_does_not_arrive_says_what_becomes_of_the_host(confirm, result, reason):
+def test_a_confirmation_that_does_not_arrive_reports_what_becomes_of_the_host(confirm, result, reason):
     found, attempts = confirm(result, result)
     assert found["failed"] and attempts == 2
     assert found["msg"] == (
@@ -76,7 +76,7 @@ def test_a_confirmation_that_does_not_arrive_says_what_becomes_of_the_host(confi
     )
 
 
-def test_a_host_that_has_already_rolled_back_is_not_asked_again(confirm):
+def test_a_host_that_has_already_rolled_back_is_not_queried_again(confirm):
     found, attempts = confirm(LATE)
     assert attempts == 1
     assert found == {"failed": True, "msg": f"the change was not confirmed: {LATE['msg']}"}

@@ -85,7 +85,7 @@ def serve(server: str, folder: Path, port: int, pages: Path, program: int) -> No
 
 
 @pytest.mark.parametrize("server", BOTH)
-def test_a_shared_connection_brings_the_same_answers(server: str, tmp_path: Path, pages: Path) -> None:
+def test_a_shared_connection_brings_the_same_responses(server: str, tmp_path: Path, pages: Path) -> None:
     (port,) = web_bed.free_ports(1)
     place = {"address": "127.0.0.1", "port": port, "server_name": "mail.example"}
     targets = [
@@ -185,7 +185,7 @@ def rude() -> t.Iterator[dict[str, t.Any]]:
 
 
 @pytest.mark.parametrize("word", [*ANSWERS, "ends"])
-def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any], word: str) -> None:
+def test_whatever_comes_first_the_next_response_is_its_own(rude: dict[str, t.Any], word: str) -> None:
     first, second, third = _client.query_all([dict(rude, path=f"/{path}") for path in (word, "good/2", "good/3")], 5)
     assert first["ok"] and second["ok"] and third["ok"]
     assert second["status"] == third["status"] == 200
@@ -195,7 +195,7 @@ def test_whatever_comes_first_the_next_answer_is_its_own(rude: dict[str, t.Any],
     assert shared == (word in ("good", "chunks", "more"))
 
 
-def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dict[str, t.Any]) -> None:
+def test_a_request_that_gets_no_response_in_time_keeps_no_others_waiting(rude: dict[str, t.Any]) -> None:
     paths = ["/good/1", "/hang", "/good/2", "/good/3"]
     began = time.monotonic()
     answers = _client.query_all([dict(rude, path=path) for path in paths], 0.5)
@@ -205,7 +205,7 @@ def test_a_request_that_gets_no_answer_in_time_keeps_no_others_waiting(rude: dic
     assert sum(line.endswith("/hang") for _connection, line in Rude.seen) == 1
 
 
-def test_what_may_change_something_is_never_asked_twice(rude: dict[str, t.Any]) -> None:
+def test_what_may_change_something_is_never_sent_twice(rude: dict[str, t.Any]) -> None:
     targets = [dict(rude, path="/ends"), dict(rude, path="/good/1", method="POST"), dict(rude, path="/good/2")]
     assert all(answer["ok"] for answer in _client.query_all(targets, 5))
     by_line = {line: connection for connection, line in Rude.seen}

@@ -45,7 +45,7 @@ def kept(folder):
     return os.path.exists(os.path.join(folder, _replay.FILE))
 
 
-def test_it_is_what_the_module_would_answer(bed, state):  # noqa: F811
+def test_it_is_what_the_module_would_return(bed, state):  # noqa: F811
     again = _replay.rerun(state)
     assert again["digest"] == _transaction_options.digest(_transaction_options.understood(wanted(bed)))
     answer = bed.run(**wanted(bed))
@@ -183,7 +183,7 @@ def test_a_run_that_is_kept_already_is_not_written_again(bed, state):  # noqa: F
 
 
 @pytest.mark.parametrize("fragments", [{}, {"enable": {"modules": []}, "disable": None}])
-def test_a_run_that_only_asks_leaves_what_is_kept(bed, state, fragments):  # noqa: F811
+def test_a_run_that_only_queries_leaves_what_is_kept(bed, state, fragments):  # noqa: F811
     """As the role updates does before and after what it installs."""
     before = _replay.rerun(state)["digest"]
     _replay.remember(_transaction_options.understood({"probes": [{"path": "/"}], **fragments}), True, state)
@@ -239,7 +239,7 @@ def done(arguments, seconds_ago=1.0):
 ARGUMENTS = {"files": [{"path": "/etc/site", "content": "a"}], "server": "nginx"}
 
 
-def test_who_wants_the_very_same_takes_the_answer(action):
+def test_a_run_with_the_very_same_options_takes_the_result(action):
     action.done = done(ARGUMENTS)
     assert action._transaction(dict(ARGUMENTS), {}) == {"changed": False}
 
@@ -254,7 +254,7 @@ def test_who_wants_the_very_same_takes_the_answer(action):
         (done(ARGUMENTS), {**ARGUMENTS, "keep": "many"}),  # the module has the words for it
     ],
 )
-def test_everybody_else_asks_the_host(action, given, arguments):
+def test_any_other_run_queries_the_host(action, given, arguments):
     action.done = given
     assert action._transaction(dict(arguments), {}) == {"module": True}
 
