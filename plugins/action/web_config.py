@@ -87,7 +87,7 @@ class ActionModule(ActionBase):
     def _confirm(self, result: dict[str, t.Any], waiting: int, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Grade every endpoint from here, and confirm the transaction if all of them can be reached and are sound."""
         address = self._templar.template(task_vars.get("ansible_host") or task_vars.get("inventory_hostname"))
-        served = [answer for answer in result.get("probes", []) if answer["protocol"]]
+        served = [response for response in result.get("probes", []) if response["protocol"]]
         expected = (result.get("rehearsal") or {}).get("grades", [])
         objections = _objections(_verify.from_outside(served, address), expected, waiting / 2)
         if objections:

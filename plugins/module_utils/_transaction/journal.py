@@ -242,7 +242,7 @@ class Record:
 
 
 def _is_known(entry: dict[str, t.Any], before: State, found: State) -> bool:
-    """Whether a path is as its transaction has left it, or as it was before: then nobody else has written it."""
+    """Whether a path is as its transaction has left it, or as it was before: then nothing else has written it."""
     known = _edits.describe(found)
     if known == _edits.describe(before):
         return True

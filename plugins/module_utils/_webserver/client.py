@@ -14,7 +14,7 @@ connection, one after the other (RFC 9112, section 9.3).
 A server can keep a client waiting without an end: one byte now and then is enough. So a request has a limit as a whole,
 and so have all of them together. Whatever reaches it is an error.
 
-Certificates are not verified here: the question is what the server serves, not whether a client should trust it.
+Certificates are not verified here: what matters is what the server serves, not whether a client should trust it.
 """
 
 from __future__ import annotations
@@ -303,7 +303,7 @@ def _exchange(
     connection: _Connection | None, target: Target, limit: Limit, last: bool
 ) -> tuple[_Connection | None, Response]:
     """One request over a connection or, with None, a new one. Returns it if it can be used again, and the response;
-    C(late) in it says that time ran out."""
+    C(late) in it: whether time ran out."""
     started = time.monotonic()
     response: Response = {
         "protocol": None,
@@ -346,7 +346,7 @@ def _request(target: Target, last: bool) -> bytes:
     if last:
         headers["Connection"] = "close"
     if target.get("body_size"):
-        # Whether so much would be taken is said before any of it is sent (RFC 9110, section 10.1.1).
+        # The response whether so much would be taken comes before any of it is sent (RFC 9110, section 10.1.1).
         headers.update({"Content-Length": str(target["body_size"]), "Expect": "100-continue"})
         headers["Content-Type"] = "application/octet-stream"
     headers.update(target.get("headers") or {})

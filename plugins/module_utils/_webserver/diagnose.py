@@ -20,7 +20,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.openssl import OpenSSL
 
-# Where a server says it itself.
+# Where a server reports the place itself.
 _PLACES = (
     re.compile(r"(?:Syntax error )?on line (?P<line>\d+) of (?P<file>/[^\s:]+)"),
     re.compile(r" in (?P<file>/[^\s:]+):(?P<line>\d+)"),
@@ -48,7 +48,7 @@ _TAKEN = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) 
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
 
-# Remarks that are no errors, those that only say that there was one, and what somebody's request was answered with.
+# Remarks that are no errors, those that only report that there was one, and responses to other requests.
 _NOISE = re.compile(
     r"AH00558|AH00094|AH00163|AH00489|resuming normal operations|[:[](?:notice|warn)\]|Syntax OK"
     r"|AH00016: Configuration Failed|AH0231[12]: |still could not bind\(\)"

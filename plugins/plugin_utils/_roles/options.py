@@ -39,7 +39,7 @@ CHECKS: dict[str, t.Callable[[Info], list[str]]] = {
     "updates": _roles_updates.option_errors,
     "verify": _verify.option_errors,
 }
-# Options of other roles that a role uses where its own say nothing. They keep their whole names.
+# Options of other roles that a role uses where its own are not set. They keep their whole names.
 OF_OTHERS = {
     "caa": ("frontend_server_names",),
     "certificate": (
