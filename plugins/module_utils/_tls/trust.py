@@ -8,8 +8,8 @@
 
 A server may send more than one path (cross-signed authorities, certificates that do not belong). The one that counts is
 the one that ends at a trusted authority; one without SHA-1 and MD5 is preferred, as a client would. Where the issuer of
-the last certificate is missing, it is fetched from the address in this certificate (L(_tls.issuer)), if that is allowed: a
-chain that is trusted then is incomplete and no more.
+the last certificate is missing, it is fetched from the address in this certificate (L(_tls.issuer)), if that is
+allowed: a chain that is trusted then is incomplete and no more.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ class CertificateFact(t.TypedDict, total=False):
 
     names: what a certificate was installed for, and missing: which of its files were not there in a dry run; both only
     where the role installs one. result: None where that is left to the order. inspected: the certificates, and report
-    what is said of them.
+    their lines.
     """
 
     names: list[str]

@@ -11,7 +11,7 @@ host:        what the host returned when it was queried: the results C(updates),
              modules update_status_info, frontend_info and certificate_info, and C(web_config) as host_info returns it.
              A part that failed has C(failed) and C(msg). A role that changes the host drops what is no longer true.
 updates, frontend, certificate, caa, verify, report: what the role of that name keeps for the roles after it and for the
-             report; its action says what
+             report; its action describes it
 failures:    what failed in the steps of a playbook, as C(step) and C(message)
 unreachable: why the host could not be reached
 play:        the name of the play in which roles share what is known: role_options has run there, and only roles of this
