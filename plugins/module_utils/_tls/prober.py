@@ -90,7 +90,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """A query without a clear result, and what there was instead."""
 
         query: str
-        response: str
+        result: str
 
     class Seen(t.TypedDict):  # novm
         """What there is to see of an endpoint. error: None if there is something to grade.

@@ -584,7 +584,7 @@ class _Transaction:
             raise _Stop(_diagnose.listener(message, port, self._changed_config(server)))
         if result["method"] == "namespace":
             targets = t.cast("list[_client.Target]", result["endpoints"])
-            responses = t.cast("list[_client.Answer]", result["endpoints"])
+            responses = t.cast("list[_client.Response]", result["endpoints"])
             self._compare(server, targets, responses, probes, result["responses"], known, before, live_now=False)
         reported["grades"] = self._beside_now(result["grades"], known)
         for grade in reported["grades"]:

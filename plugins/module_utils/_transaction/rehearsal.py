@@ -439,7 +439,7 @@ class _Copy:
             return text.replace(self._copy, self._original)
 
         return fault._replace(
-            message=original(fault.reason) or "", file=original(fault.file), value=original(fault.value)
+            reason=original(fault.reason) or "", file=original(fault.file), value=original(fault.value)
         )
 
 
