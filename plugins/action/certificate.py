@@ -311,7 +311,8 @@ class ActionModule(RoleAction):
         self._done["warnings"] += result.get("warnings") or []
         if result.get("failed"):
             more = {name: value for name, value in result.items() if name not in ("msg", "invocation")}
-            raise RoleError(str(result.get("msg") or "a module failed without a message"), **more)
+            message = str(result.get("msg") or "a module failed without a message")
+            raise RoleError(_roles_certificate.in_roles_words(message), **more)
         if counts and result.get("changed"):
             diff = result.get("diff") or []
             self._done["changed"] = True

@@ -95,7 +95,10 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
     if frontend.get("failed"):
         raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
     options = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
-    return _certificate_info.run({**options, "certificates": _names.certificates(frontend["vhosts"])})
+    try:
+        return _certificate_info.run({**options, "certificates": _names.certificates(frontend["vhosts"])})
+    except _certificate_info.HiddenAuthorities as error:
+        raise _Unread(str(error)) from error
 
 
 def _web_config() -> Repeated | None:

@@ -76,6 +76,11 @@ options:
       - File with the authorities that the chain must lead to, as PEM text, roots or intermediates.
       - The system's are in C(/etc/ssl/certs/ca-certificates.crt) on Debian, for example.
     type: path
+  ca_content:
+    description:
+      - Authorities as PEM text. A chain that leads to one of them is judged as with O(ca_file), any other as without,
+        so that certificates of public authorities can be judged together with those of a private one.
+    type: str
   self_signed_ok:
     description: Whether a self-signed certificate is a warning only, as for a lab or until a CA has issued one.
     type: bool

@@ -69,6 +69,9 @@ options:
       ca_file:
         description: As O(kopano.hardening.certificate_info#module:ca_file).
         type: path
+      ca_content:
+        description: As O(kopano.hardening.certificate_info#module:ca_content).
+        type: str
       self_signed_ok:
         description: As O(kopano.hardening.certificate_info#module:self_signed_ok).
         type: bool

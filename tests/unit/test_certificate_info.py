@@ -116,6 +116,20 @@ def test_authorities(files):
     assert "chain.incomplete" not in ids(look(files, ca_file=str(files / "root.pem")))
 
 
+def test_authorities_that_a_chain_may_lead_to(pki, files):
+    """Those of a private CA are given for all certificates, also for those of other CAs."""
+    pki.leaf("direct", issuer="root", key="ec")
+    pki.leaf("elsewhere", issuer=None, key="ec", ca=True, names=())
+    direct = {"chain": pki.path("direct.chain"), "key": pki.path("direct.key")}
+    root, other = (Path(pki.path(name)).read_text() for name in ("root.pem", "elsewhere.pem"))
+    assert ids(look(files, **direct)) == ["chain.unknown"]
+    assert ids(look(files, **direct, ca_content=root)) == []
+    # What leads to none of them is judged as if they were not given.
+    assert ids(look(files, **direct, ca_content=other)) == ["chain.unknown"]
+    assert ids(look(files, ca_content=other)) == []
+    assert ids(look(files, ca_file=str(files / "root.pem"), ca_content=other)) == []
+
+
 def test_the_time_can_be_chosen(files):
     assert ids(look(files, now="2019-01-01T00:00:00Z")) == ["chain.expired", "not_yet_valid"]
 
@@ -200,6 +214,7 @@ def test_a_key_that_belongs_to_a_person(files):
         ({"ca_file": "/nowhere/ca.pem"}, "ca_file: /nowhere/ca.pem: No such file or directory"),
         ({"ca_file": "/dev/null"}, "ca_file: /dev/null: it is no regular file"),
         ({"ca_file": __file__}, "there is no PEM certificate in it"),
+        ({"ca_content": "nothing"}, "ca_content: there is no PEM certificate in it"),
     ],
 )
 def test_options_without_meaning_are_one_clear_error(files, given, words):

@@ -31,7 +31,7 @@ from . import plays
 NOW = "2020-01-01T00:00:00Z"
 UNKNOWN = {**dict.fromkeys(("updates", "frontend", "certificates")), "web_config": False}
 FRONTEND = {"server": "auto"}
-CERTIFICATES = {"ca_file": None, "self_signed_ok": False, "now": None}
+CERTIFICATES = {"ca_file": None, "ca_content": None, "self_signed_ok": False, "now": None}
 UPDATES = {"support_data": {}, "accept_lts": True, "max_metadata_age": 48, "now": NOW, "refresh": False}
 
 

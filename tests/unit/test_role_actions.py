@@ -245,6 +245,19 @@ def test_a_host_that_cannot_be_queried_fails_with_the_reason(host, reached, mess
     assert (str(raised.value), raised.value.result) == (message, {"reached": reached})
 
 
+@pytest.mark.parametrize(
+    ("refused", "message"),
+    [
+        ("ca_file: /no.pem: No such file", "certificate_ca_file, a path on the host: /no.pem: No such file"),
+        ("ca_content: there is no PEM", "verify_ca_file, a path on the controller: there is no PEM"),
+    ],
+)
+def test_an_option_that_only_the_host_can_refuse_is_named_as_the_role_has_it(refused, message):
+    with pytest.raises(_action.RoleError) as raised:
+        Frontend(found={"failed": True, "msg": refused}).query({}, "frontend")
+    assert (str(raised.value), raised.value.result) == (message, {"step": 5})
+
+
 def test_a_host_that_is_lost_on_the_way_has_failed(monkeypatch):
     class Lost(_action.RoleAction):
         ROLE = "verify"

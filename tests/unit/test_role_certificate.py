@@ -33,7 +33,10 @@ def load(role):
 
 
 DEFAULTS = {name.removeprefix("certificate_"): value for name, value in load("certificate").items()}
-OF_OTHERS = {name: {**load("caa"), **load("frontend")}[name] for name in _roles_options.OF_OTHERS["certificate"]}
+OF_OTHERS = {
+    name: {**load("caa"), **load("frontend"), **load("verify")}[name]
+    for name in _roles_options.OF_OTHERS["certificate"]
+}
 SITE = {"certificate": "/etc/tls/chain.pem", "key": "/etc/tls/key.pem"}
 ACME = {"source": "acme", "acme_terms_agreed": True}
 DNS = {**ACME, "acme_challenge": "dns-01", "acme_dns_server": "192.0.2.53", "acme_dns_key_name": "k"}
@@ -521,6 +524,32 @@ def test_what_is_brought_is_judged_and_then_installed(values, judged, installed)
     host.part("order")
     assert host.called("certificate_info")[-1]["ca_file"] == "/ca.pem"
     assert "secret" not in repr(host.variables)
+
+
+def test_the_authorities_of_the_role_verify_are_enough(tmp_path):
+    """One option for one authority, from the controller; a file of the host's own goes before it."""
+    (tmp_path / "root.pem").write_text("ROOT")
+    values = {"chain_content": "chain", "key_content": "secret", "names": NAMES}
+    values["verify_ca_file"] = str(tmp_path / "root.pem")
+    host = Host(values, certificate_info=inspected(findings=[]), certificate_install=INSTALLED)
+    host.part("install")
+    (arguments,) = host.called("certificate_info")
+    assert arguments["ca_content"] == "ROOT" and "ca_file" not in arguments
+    assert _roles_certificate.query(host.values)["ca_content"] == "ROOT"
+    assert _roles_certificate.authorities({**host.values, "ca_file": "/ca.pem"}) == {"ca_file": "/ca.pem"}
+    assert _roles_certificate.authorities(options()) == {}
+
+
+def test_authorities_that_are_not_on_the_controller_are_refused_before_anything_is_done():
+    found = _roles_certificate.option_errors(options(verify_ca_file="/nowhere.pem"))
+    assert found == ["verify_ca_file: '/nowhere.pem' cannot be read on the controller: No such file or directory"]
+
+
+def test_an_option_that_the_host_refuses_is_named_as_the_role_has_it():
+    failed = {"failed": True, "msg": "ca_file: /no.pem: No such file or directory"}
+    values = {"chain_content": "chain", "key_content": "secret", "names": NAMES, "ca_file": "/no.pem"}
+    with pytest.raises(RoleError, match=r"^certificate_ca_file, a path on the host: /no\.pem: No such file"):
+        Host(values, certificate_info=failed).part("install")
 
 
 @pytest.mark.parametrize(("usable", "severity"), [(False, "fail"), (True, "unknown")])

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils import _host_info
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import info as _certificate_info
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
@@ -113,6 +114,12 @@ def test_a_certificate_that_may_not_be_read_is_unknown(pki, folder):
     for name in ("good.chain", "good.key"):
         secret(folder / name, Path(pki.path(name)).read_text())
     assert severities(judge(folder)) == dict.fromkeys(("certificate.chain.hidden", "certificate.key.hidden"), "unknown")
+
+
+def test_hidden_authorities_lose_nothing_but_the_certificates(folder):
+    path = secret(folder / "ca.pem")
+    with unprivileged(), pytest.raises(_host_info._Unread, match=f"ca_file: {path}: Permission denied"):
+        _host_info._certificates({"ca_file": str(path)}, {"vhosts": []})
 
 
 def test_files_that_are_not_there_are_missing_all_the_same(folder):

@@ -31,12 +31,12 @@ CATALOGUE = Catalogue(
             "unknown",
             "The CA may issue only for a certain account or by certain validation methods, which could not be "
             "compared.",
-            "Set account_uri and validation_method to what the certificate client uses.",
+            "Set caa_account_uri and caa_validation_method to what the certificate client uses.",
         ),
         "caa.issuer.unknown": Entry(
             "unknown",
             "The certificate's CA is a public one, but its names in CAA records are not known here.",
-            "Name them in the option issuers, or the expected CA in issuer.",
+            "Name them in caa_issuers, or the expected CA in caa_issuer.",
         ),
         "caa.not_applicable": Entry(
             "info", "Not applicable: the certificate comes from a private CA, which CAA does not bind."
@@ -44,7 +44,11 @@ CATALOGUE = Catalogue(
         "caa.certificate.unreadable": Entry(
             "unknown", "The certificate given for the name cannot be read.", "Pass the served certificate as PEM text."
         ),
-        "caa.name.invalid": Entry("unknown", "This is no host name.", "Correct the name, or take it out of names."),
+        "caa.name.invalid": Entry(
+            "unknown",
+            "This is no host name.",
+            "Correct the name in the virtual host or in caa_names, or list it in caa_names_off.",
+        ),
         "caa.lookup.failed": Entry(
             "unknown",
             "The CAA records could not be looked up; a CA that fares the same refuses to issue.",
@@ -54,7 +58,7 @@ CATALOGUE = Catalogue(
         "caa.dnssec.unverified": Entry(
             "unknown",
             "DNSSEC could not be verified: the resolver does not validate, or its path is not trusted.",
-            "Use a validating resolver on this machine, or declare the way to it safe with trust_ad.",
+            "Use a validating resolver on this machine, or declare the way to it safe with caa_trust_ad.",
         ),
         "caa.value.malformed": Entry("warn", "A CAA record is malformed, so it authorises no CA."),
         "caa.domain.uppercase": Entry(

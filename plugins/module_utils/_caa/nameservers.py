@@ -48,11 +48,11 @@ def system_servers(trusted: bool, path: str = "/etc/resolv.conf") -> list[Server
     try:
         lines = [text.split() for text in Path(path).read_text("utf-8", "replace").splitlines()]
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({error.strerror}); name the resolvers in nameservers") from error
+        raise ValueError(f"{path} cannot be read ({error.strerror}); name the resolvers in caa_nameservers") from error
     trusted = trusted or any(line[0] == "options" and "trust-ad" in line for line in lines if line)
     servers = [parse_server(line[1], trusted) for line in lines if line[:1] == ["nameserver"] and len(line) > 1]
     if not servers:
-        raise ValueError(f"{path} names no name server; name the resolvers in nameservers")
+        raise ValueError(f"{path} names no name server; name the resolvers in caa_nameservers")
     return servers
 
 

@@ -82,7 +82,7 @@ CATALOGUE = Catalogue(
         "certificate.chain.unknown": Entry(
             "unknown",
             "Whether an intermediate certificate is missing is not known: the issuer may be a root, or not.",
-            "openssl verify -CAfile root.pem {chain}  # and name the root's file in ca_file",
+            "openssl verify -CAfile root.pem {chain}  # and name the root of a private CA in verify_ca_file",
         ),
         "certificate.chain.untrusted": Entry(
             "fail",

@@ -634,6 +634,7 @@ def judge(
     now: float,
     *,
     anchors: t.Sequence[Certificate] | None = None,
+    known: t.Sequence[Certificate] = (),
     self_signed_ok: bool = False,
     access: Access | None = None,
     files: t.Mapping[str, str] | None = None,
@@ -641,9 +642,9 @@ def judge(
     """Judge the content of a file with certificates and of one with the key.
 
     C(key) is None if there is none to check, C(now) seconds since 1970, C(anchors) the authorities that the chain
-    must lead to (see L(read_anchors)), C(access) who can read the key's file. C(files) gives the paths (C(chain),
-    C(key), C(ca)) that messages and commands name. It raises nothing, whatever the files hold, and reveals nothing of
-    the key.
+    must lead to (see L(read_anchors)), C(known) those that it may lead to, C(access) who can read the key's file.
+    C(files) gives the paths (C(chain), C(key), C(ca)) that messages and commands name. It raises nothing, whatever the
+    files hold, and reveals nothing of the key.
     """
     paths = dict({"chain": "chain.pem", "key": "key.pem", "ca": "ca.pem"}, **(files or {}))
     report = Report(paths["chain"], names=names, **paths)
@@ -653,6 +654,8 @@ def judge(
     if access:
         _judge_access(access, report)
     report.subject = paths["chain"]
+    if anchors is None and found and not found.headless and _anchored(found.path, known):
+        anchors = known
     described: Described | Unread = {}
     if found and found.headless:
         report.finding("certificate.chain.leaf_missing", _named(found.all))

@@ -72,25 +72,29 @@ def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
         return Missing(error.strerror or str(error)), None
 
 
+class HiddenAuthorities(OptionError):
+    """The file of authorities cannot be read without root: the option may be right, and nothing can be checked."""
+
+
 def run(params: dict[str, t.Any]) -> Results | Judged:
     """The module's result; raises OptionError for options that have no meaning."""
     try:
         now = time.time() if params["now"] is None else _checks.moment(params["now"])
     except ValueError as error:
         raise OptionError(f"now: {error}") from None
-    anchors = _anchors(params["ca_file"])
+    authorities = _authorities(params)
     if params["certificates"] is None:
-        return _judge(params, now, anchors)
+        return _judge(params, now, authorities)
     if params["names"]:
         raise OptionError("names: each of certificates has its own")
     results: list[Result] = [
-        {**_judge({**params, **item}, now, anchors, f"certificates[{number}]."), "path": item["chain"]}
+        {**_judge({**params, **item}, now, authorities, f"certificates[{number}]."), "path": item["chain"]}
         for number, item in enumerate(params["certificates"])
     ]
     return {"results": results}
 
 
-def _judge(params: dict[str, t.Any], now: float, anchors: list[_checks.Certificate] | None, where: str = "") -> Judged:
+def _judge(params: dict[str, t.Any], now: float, authorities: _Authorities, where: str = "") -> Judged:
     """The judgement of one certificate; raises OptionError for options that have no meaning."""
     if not all(name.strip() for name in params["names"]):
         raise OptionError(f"{where}names: a name is empty")
@@ -102,7 +106,8 @@ def _judge(params: dict[str, t.Any], now: float, anchors: list[_checks.Certifica
         key,
         params["names"],
         now,
-        anchors=anchors,
+        anchors=authorities.anchors,
+        known=authorities.known,
         self_signed_ok=params["self_signed_ok"],
         access=access,
         files={name: params[option] for name, option in _FILES.items() if params[option] is not None},
@@ -131,13 +136,28 @@ def _content(params: dict[str, t.Any], option: str) -> tuple[bytes | Missing | N
     return (None, None) if params[option] is None else read(params[option])
 
 
-def _anchors(path: str | None) -> list[_checks.Certificate] | None:
-    if path is None:
-        return None
-    content = read(path)[0]
-    if isinstance(content, Missing):
-        raise OptionError(f"ca_file: {path}: {content}")
+class _Authorities(t.NamedTuple):
+    """Those that a chain must lead to, or None, and those that it may lead to."""
+
+    anchors: list[_checks.Certificate] | None
+    known: list[_checks.Certificate]
+
+
+def _authorities(params: dict[str, t.Any]) -> _Authorities:
+    path, text = params["ca_file"], params["ca_content"]
+    anchors = None
+    if path is not None:
+        content = read(path)[0]
+        if isinstance(content, Hidden):
+            raise HiddenAuthorities(f"ca_file: {path}: {content} (not root)")
+        if isinstance(content, Missing):
+            raise OptionError(f"ca_file: {path}: {content}")
+        anchors = _parsed(content, f"ca_file: {path}")
+    return _Authorities(anchors, [] if text is None else _parsed(text.encode(errors="replace"), "ca_content"))
+
+
+def _parsed(content: bytes, where: str) -> list[_checks.Certificate]:
     try:
         return _checks.read_anchors(content)
     except ParseError as error:
-        raise OptionError(f"ca_file: {path}: {error}") from None
+        raise OptionError(f"{where}: {error}") from None

@@ -46,6 +46,7 @@ CERTIFICATES: Arguments = {
         },
     },
     "ca_file": {"type": "path"},
+    "ca_content": {"type": "str"},
     "self_signed_ok": {"type": "bool", "default": False},
     "now": {"type": "str"},
 }
@@ -61,7 +62,7 @@ HOST: dict[str, t.Any] = {
     "frontend": {"type": "dict", "options": FRONTEND},
     "certificates": {
         "type": "dict",
-        "options": {name: CERTIFICATES[name] for name in ("ca_file", "self_signed_ok", "now")},
+        "options": {name: CERTIFICATES[name] for name in ("ca_file", "ca_content", "self_signed_ok", "now")},
     },
     "web_config": {"type": "bool", "default": False},
 }

@@ -45,7 +45,7 @@ CATALOGUE = Catalogue(
         "tls.certificate.untrusted": Entry(
             "fail",
             "The certificate does not lead to a trusted authority.",
-            "Use a certificate of a trusted authority, or name the private one in verify_ca_file.",
+            "Use one of a trusted authority, or name the private one by its file on the controller in verify_ca_file.",
         ),
         "tls.certificate.expired": Entry("fail", "The certificate has expired.", _RENEW),
         "tls.certificate.not_yet_valid": Entry(

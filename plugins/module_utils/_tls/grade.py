@@ -347,7 +347,7 @@ def _incomplete(observation: Observation) -> Fact:
         elif not top.authority and (top.issuer_urls or observation["ca_file"]):
             return reason
         else:
-            unclear = reason + ": an intermediate, or a root that is not known here (name it in ca_file)"
+            unclear = reason + ": an intermediate, or a root that is not known here (name its file in verify_ca_file)"
     return Unknown(unclear) if unclear else False
 
 

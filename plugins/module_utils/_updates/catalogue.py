@@ -37,7 +37,7 @@ CATALOGUE = Catalogue(
         "support.unknown": Entry(
             "unknown",
             "Whether the distribution's release is maintained is not known.",
-            "Use a newer version of this collection, or set it with support_data.",
+            "Use a newer version of this collection, or set it with updates_support_data.",
         ),
         # Whose packages are in use
         "support.package.foreign": Entry(

@@ -119,8 +119,11 @@ class RoleAction(ActionBase):
         )
         if found.get("failed"):
             reached = found.get("reached", True)
+            message = str(found.get("msg"))
+            if reached and _roles_certificate.in_roles_words(message) != message:
+                raise RoleError(_roles_certificate.in_roles_words(message), step=_roles_options.STEPS["certificate"])
             prefix = "the host could not be queried: " if reached else _query.UNREACHABLE
-            raise RoleError(f"{prefix}{found.get('msg')}", reached=reached)
+            raise RoleError(f"{prefix}{message}", reached=reached)
         return t.cast("HostParts", {part: plain(found[part]) for part in arguments})
 
     @t.overload

@@ -319,7 +319,7 @@ def settle(lookup: Lookup, published: t.Iterable[PublishResult]) -> None:
         # What has an error already, such as a DNSSEC failure, was not judged by old records.
         if reason and not result["error"] and result["verdict"] != _records.NOT_APPLICABLE:
             gone += result["findings"]
-            result.update(verdict=_records.ERROR, error=reason)
+            result["verdict"], result["error"] = _records.ERROR, reason
             result["findings"] = [_caa_catalogue.finding("caa.publish.pending", result["name"], reason)]
     kept = [item for result in lookup["results"] for item in result["findings"]]
     kept += [item for item in lookup["findings"] if item not in gone and item not in kept]

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate, is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import Report
 
 if t.TYPE_CHECKING:
@@ -116,7 +117,31 @@ def query(options: Info) -> Info:
     """How the module host_info is to check the certificates of the virtual hosts."""
     if options["source"] != "existing":
         return {"self_signed_ok": True}
-    return {"self_signed_ok": False, **({"ca_file": options["ca_file"]} if options["ca_file"] else {})}
+    return {"self_signed_ok": False, **authorities(options)}
+
+
+def authorities(options: Info) -> Info:
+    """The authorities that an existing chain leads to, as certificate_info takes them: the host's own file, or those of
+    the role verify, from the controller."""
+    if options["ca_file"]:
+        return {"ca_file": options["ca_file"]}
+    if options["verify_ca_file"]:
+        with open(os.path.expanduser(options["verify_ca_file"]), encoding="utf-8", errors="replace") as stream:
+            return {"ca_content": stream.read()}
+    return {}
+
+
+# Options of modules that only a host can refuse, or only the module, as the role has them and where their files are.
+OF_MODULES = {
+    "ca_file: ": "certificate_ca_file, a path on the host: ",
+    "ca_content: ": "verify_ca_file, a path on the controller: ",
+}
+
+
+def in_roles_words(message: str) -> str:
+    """A module's refusal of an option with the name that the option has here."""
+    start = next((start for start in OF_MODULES if message.startswith(start)), "")
+    return OF_MODULES.get(start, "") + message[len(start) :]
 
 
 def goal(options: Info) -> Goal:
@@ -170,7 +195,7 @@ def option_errors(options: Info) -> list[str]:
     for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):
         if options[name] < least:
             refuse(name, f"is less than {least}")
-    return found + (_acme_errors(options) if acme else [])
+    return found + _verify.ca_file_errors(options["verify_ca_file"]) + (_acme_errors(options) if acme else [])
 
 
 def _acme_errors(options: Info) -> list[str]:
@@ -339,7 +364,7 @@ def judgement(options: Info, pair: Texts | Files, names: t.Sequence[str]) -> Inf
     else:
         texts = t.cast("Texts", pair)
         given = {"chain_content": texts["chain"], "key_content": texts["key"]}
-    return _given(**given, names=names, ca_file=options["ca_file"])
+    return _given(**given, names=names, **authorities(options))
 
 
 def installation(options: Info, names: t.Sequence[str], pair: Texts | Files | None = None) -> Info:

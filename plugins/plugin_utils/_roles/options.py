@@ -46,7 +46,7 @@ OF_OTHERS = {
         *("caa_issuer", "caa_issuers", "caa_nameservers", "caa_timeout", "caa_trust_ad"),
         *("frontend_acme_root", "frontend_server", "frontend_server_names"),
         *("frontend_tls_certificate", "frontend_tls_certificate_key"),
-        *("frontend_tls_certificate_rsa", "frontend_tls_certificate_rsa_key"),
+        *("frontend_tls_certificate_rsa", "frontend_tls_certificate_rsa_key", "verify_ca_file"),
     ),
     "updates": ("frontend_probes", "frontend_server"),
 }

@@ -105,14 +105,19 @@ def option_errors(options: Info) -> list[str]:
         port = endpoint.get("port", 443)
         if not 0 < port < 65536:
             errors.append(f"verify_endpoints[{number}].port: {port} is not a port")
-    path = os.path.expanduser(options["ca_file"])
-    if path:
-        try:
+    return errors + ca_file_errors(options["ca_file"])
+
+
+def ca_file_errors(path: str) -> list[str]:
+    """What is wrong with the file of authorities, which other roles use as well."""
+    path = os.path.expanduser(path)
+    try:
+        if path:
             with open(path, "rb"):
                 pass
-        except OSError as error:
-            errors.append(f"verify_ca_file: {path!r} cannot be read on the controller: {error.strerror}")
-    return errors
+    except OSError as error:
+        return [f"verify_ca_file: {path!r} cannot be read on the controller: {error.strerror}"]
+    return []
 
 
 # --- what to grade ---------------------------------------------------------------------------------------------------
