@@ -299,3 +299,53 @@ def test_tags_that_no_task_has_are_no_pass(harden):
     run = harden(set(), passes=False, tags="nonsense")
     assert run.failed == set(HOSTS) and "0 of 3 hosts pass, 3 failed" in run.output
     assert {name: words for name, (_steps, words) in run.card.items()} == dict.fromkeys(HOSTS, "nothing was checked")
+
+
+# --- variables of a play's keywords
+
+
+@pytest.mark.parametrize(
+    ("of_hosts", "words"),
+    [
+        # Also where the first host has it not: it would be hardened although nobody means it.
+        ({"web3": {"harden_hosts": "web3"}}, "harden_hosts (web3) is set in the inventory"),
+        (
+            {"web1": {"harden_serial": 1}, "web2": {"harden_max_fail_percentage": 0}},
+            "harden_serial (web1) is set in the inventory",
+        ),
+    ],
+)
+def test_variables_that_the_play_does_not_see_are_refused_before_anything_is_done(harden, of_hosts, words):
+    run = harden(set(), of_hosts, passes=False)
+    assert run.queried == [] and run.failed
+    (said,) = set(re.findall(r"(?m)^\[ERROR\]: Task failed: (.*)$", run.output)) or {run.output}
+    for name in {name for values in of_hosts.values() for name in values}:
+        assert f"set it with -e {name}=..." in said
+    assert words in said
+
+
+def test_a_variable_that_is_given_on_the_command_line_may_be_in_the_inventory_too(harden):
+    run = harden(set(), {"web1": {"harden_hosts": "web1"}}, harden_hosts="web1,web2")
+    assert set(run.queried) == {"web1", "web2"}
+
+
+def test_a_variable_of_import_playbook_is_one_of_the_plays(collections, tmp_path):
+    here = {"ansible_connection": "local", "ansible_become": False, "is_broken": False, "fails": False}
+    here.update(ansible_python_interpreter=sys.executable, step_1_fails=False, step_4_fails=False)
+    (tmp_path / "inventory.yml").write_text(yaml.safe_dump({"all": {"hosts": dict.fromkeys(HOSTS, here)}}))
+    mine = [{"import_playbook": "kopano.hardening.harden", "vars": {"harden_hosts": "web2", "harden_serial": 1}}]
+    (tmp_path / "mine.yml").write_text(yaml.safe_dump(mine))
+    done = subprocess.run(
+        [BIN / "ansible-playbook", "-i", "inventory.yml", "mine.yml"],
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(collections), "QUERIED": str(tmp_path / "queried")},
+        cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "queried").read_text().split() == ["web2"]
+
+
+@pytest.mark.parametrize("name", ["harden", "audit", "restore"])
+def test_every_playbook_refuses_the_variables_of_its_keywords(name):
+    (play,) = [play for play in yaml.safe_load((ROOT / "playbooks" / f"{name}.yml").read_text()) if "tasks" in play]
+    keywords = " ".join(str(play[key]) for key in ("hosts", "serial", "max_fail_percentage") if key in play)
+    assert play["tasks"][0]["kopano.hardening.play_variables"]["names"] == re.findall(r"harden_\w+", keywords)
