@@ -50,7 +50,7 @@ bad:
   returned: failure, with O(part=check)
   type: list
   elements: str
-  sample: ["1 of 2 endpoints are below A+"]
+  sample: ["1 of 2 endpoints is below A+"]
 step:
   description: The step of the checklist that the failure belongs to.
   returned: failure

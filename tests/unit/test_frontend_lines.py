@@ -55,7 +55,7 @@ def test_the_rehearsal_is_summed_up():
     (line,) = _frontend_lines.lines(result(rehearsal=REHEARSAL), False)
     assert "; rehearsal: namespace, 4 endpoints, TLSv1.2 TLSv1.3, HSTS max-age=1, max-age=2; " in line
     none = {**REHEARSAL, "endpoints": [endpoint("TLSv1.3")]}
-    assert "1 endpoints, TLSv1.3, HSTS none; " in _frontend_lines.lines(result(rehearsal=none), False)[0]
+    assert "1 endpoint, TLSv1.3, HSTS none; " in _frontend_lines.lines(result(rehearsal=none), False)[0]
 
 
 def test_what_the_plan_warns_of_is_at_the_end():

@@ -248,7 +248,7 @@ def test_each_host_is_judged_by_its_own_options_of_the_report(harden):
     assert "no_such_variable" in run.card["web3"][1]
     assert run.card["web1"][1].startswith("A task failed: Deploy the TLS policy")
     assert run.card["web2"][0] == LEFT_ALONE
-    assert "1 of 3 hosts pass" in run.output
+    assert "1 of 3 hosts passes" in run.output
 
 
 def test_what_was_found_is_shown_where_no_file_can_be_written(harden):

@@ -147,7 +147,7 @@ def test_a_host_fails_for_what_it_shall(fail_on, reasons):
 )
 def test_an_endpoint_has_to_reach_the_grade(grade, ids, minimum, ignore_trust, misses):
     given = {"results": [bed.result("mail.example.com", grade, *ids)], "ignore_trust": ignore_trust}
-    expected = [f"1 of 1 endpoints below {minimum}"] if misses else []
+    expected = [f"1 of 1 endpoint below {minimum}"] if misses else []
     assert one({**given, "minimum_grade": minimum}, fail_on=[])["reasons"] == expected
     assert one(given, fail_on=[], minimum_grade=minimum)["reasons"] == expected
     assert one({**given, "minimum_grade": "F"}, fail_on=[], minimum_grade=minimum)["reasons"] == expected
@@ -166,7 +166,7 @@ def test_a_host_that_is_about_to_be_changed_does_not_fail_for_what_it_is():
     report = bed.build({"web1": {**given, "pending": True}})
     assert report["hosts"][0]["failed"] is False
     assert (report["summary"]["passed"], report["summary"]["pending"]) == ([], ["web1"])
-    assert "0 of 1 hosts pass, 1 seen before hardening and not judged" in text_of(report)
+    assert "0 of 1 host passes, 1 seen before hardening and not judged" in text_of(report)
     assert one(given)["failed"] is True
     assert one({**given, "pending": True, "state": "failed"})["failed"] is True
 
@@ -682,7 +682,7 @@ def test_a_host_is_one_line():
     assert lines[2].split() == ["web2", *"-----", "not", "in", "this", "run"]
     assert lines[3].split()[:6] == ["web10", "ok", "ok", "ok", "FAIL", "A+"]
     assert lines[3].endswith("No CAA records: mail.example.com")
-    assert lines[4] == "1 of 3 hosts pass, 1 failed, 1 left out"
+    assert lines[4] == "1 of 3 hosts passes, 1 failed, 1 left out"
     assert lines[5] == "report: /srv/report/index.html"
 
 
@@ -693,7 +693,7 @@ def test_a_line_fits_the_terminal():
 
 def test_reasons_without_a_finding_are_shown():
     host = bed.build({"web1": {"results": [bed.result(grade="A")]}}, minimum_grade="A+")
-    assert "1 of 1 endpoints below A+" in text_of(host)
+    assert "1 of 1 endpoint below A+" in text_of(host)
 
 
 # --- what is given by hand -------------------------------------------------------------------------------------------
@@ -1069,7 +1069,7 @@ def test_a_host_of_which_nothing_was_checked_does_not_pass(fail_on):
     assert (report["summary"]["failed"], report["summary"]["passed"]) == (["a"], ["b"])
     shown = ["".join(text for text, _colour in line) for line in _scorecard.lines(report, [])]
     assert "nothing was checked" in shown[1] and "nothing was checked" not in shown[2]
-    assert shown[3].startswith("1 of 2 hosts pass, 1 failed")
+    assert shown[3].startswith("1 of 2 hosts passes, 1 failed")
 
 
 def test_nothing_that_was_given_is_changed():

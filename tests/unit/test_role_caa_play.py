@@ -165,5 +165,5 @@ def test_what_was_published_is_looked_up_again_and_is_unknown_until_it_is_seen(b
     for host, name in names.items():
         status, lines = found[host]
         assert (status, lines[0]) == ("ok", f"unknown: {name} ({reason})"), found
-        assert lines[-1] == f"published: other.test (0 of 1 name servers have it); before: unrestricted: {name}"
+        assert lines[-1] == f"published: other.test (0 of 1 name server has it); before: unrestricted: {name}"
         assert not [line for line in lines if line.startswith("fail")]

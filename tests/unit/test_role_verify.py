@@ -170,7 +170,7 @@ def report(*results: dict[str, t.Any], endpoints: t.Any = None, **more: t.Any) -
     return _verify.report(list(results), asked, wanted(**more))
 
 
-MISSED = "1 of 1 endpoints are below {}"
+MISSED = "1 of 1 endpoint is below {}"
 
 
 def test_a_good_endpoint_is_one_line():

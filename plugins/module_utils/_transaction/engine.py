@@ -694,7 +694,7 @@ class _Transaction:
             if not changing:
                 self.strength.note(target, response)
             if reason:
-                raise _stop("%s:%d %s: %s" % (target["address"], target["port"], target["path"], reason))
+                raise _stop(f"{_client.place(target)}: {reason}")
         self._enter("commit")
 
     # --- swap, reload, probe ---

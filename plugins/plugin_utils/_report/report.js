@@ -8,6 +8,7 @@
   const groups = all('.finding').map((element) => ({element, rows: all('tbody tr', element)}));
   const hosts = all('#host-table tbody tr');
   const endpoints = all('#endpoint-table tbody tr');
+  const many = (number, one) => `${number} ${one}${number === 1 ? '' : 's'}`;
   let finding = '';
 
   function apply() {
@@ -32,7 +33,7 @@
     }
     $('nothing').hidden = shown > 0 || !groups.length;
     const visible = hosts.filter((row) => !row.hidden).length;
-    $('shown').textContent = `${visible} of ${hosts.length} hosts, ${places} places in ${shown} findings`;
+    $('shown').textContent = `${visible} of ${many(hosts.length, 'host')}, ${many(places, 'place')} in ${many(shown, 'finding')}`;
   }
 
   // The address says what is shown, so that a link, the back button and a bookmark work.

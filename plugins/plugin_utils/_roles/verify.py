@@ -13,6 +13,7 @@ import os
 import types
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
@@ -175,7 +176,8 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
                 if groups:
                     option["server_groups"] = groups
                 endpoints.append(option)
-        inside += ["{server_name}:{port}".format(**target) for target in targets if not target["outside"]]
+        on_loopback = [target for target in targets if not target["outside"]]
+        inside += [_words.host_port(str(target["server_name"]), target["port"]) for target in on_loopback]
     endpoints += [{"host": address, **endpoint} for endpoint in more]
     endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
     return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
@@ -232,7 +234,7 @@ def report(results: t.Iterable[Result], scope: Scope, required: Required) -> Hos
         return {"lines": [*lines, "This is the state before hardening; the predicted grades are above."], "bad": []}
     if not missed:
         return {"lines": lines, "bad": []}
-    summary = f"{missed} of {len(scope['endpoints'])} endpoints are below {minimum}"
+    summary = f"{_words.of_all(missed, len(scope['endpoints']), 'endpoint', 'are')} below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
     return {"lines": [summary, *lines, *todo], "bad": [summary] if required["fail"] else []}
 
@@ -244,7 +246,7 @@ def _shown(result: t.Mapping[str, t.Any]) -> Shown:
 def _place(entry: EndpointOption | Shown | Result) -> str:
     name = entry.get("server_name") or entry["host"]
     address = entry.get("address") or entry["host"]
-    place = "{}:{}".format(f"[{name}]" if ":" in name else name, entry.get("port") or 443)
+    place = _words.host_port(name, entry.get("port") or 443)
     return place if address == name else f"{place} ({address})"
 
 
@@ -299,7 +301,7 @@ def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
         name, now = entry["server_name"], entry["now"]
-        place = "{}:{}".format("(no name)" if name is None or never_resolves(name) else name, entry["port"])
+        place = _words.host_port("(no name)" if name is None or never_resolves(name) else name, entry["port"])
         after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
         limits = _limits(entry["caps"] + entry["warnings"], True)
         reasons = " ".join([limit["rule"] for limit in limits] or [entry["error"] or ""])
