@@ -49,15 +49,15 @@ def overwrite(path: Path) -> None:
 
 def in_phase(monkeypatch, phase: str, action: t.Callable[[], None]) -> None:
     """Have something done when a run enters a phase."""
-    say = Lock.say
+    set_phase = Lock.set_phase
 
-    def said(lock, entered):
-        say(lock, entered)
+    def noted(lock, entered):
+        set_phase(lock, entered)
         if entered == phase:
-            monkeypatch.setattr(Lock, "say", say)
+            monkeypatch.setattr(Lock, "set_phase", set_phase)
             action()
 
-    monkeypatch.setattr(Lock, "say", said)
+    monkeypatch.setattr(Lock, "set_phase", noted)
 
 
 def copies(result: dict[str, t.Any]) -> dict[str, str]:
@@ -210,14 +210,14 @@ def killed(bed: Bed, phase: str = "reload") -> None:
     child = os.fork()
     if not child:
         try:
-            say = Lock.say
+            set_phase = Lock.set_phase
 
-            def said(lock, entered):
-                say(lock, entered)
+            def noted(lock, entered):
+                set_phase(lock, entered)
                 if entered == phase:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            Lock.say = said
+            Lock.set_phase = noted
             bed.run()
         finally:
             os._exit(1)

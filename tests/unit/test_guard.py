@@ -177,14 +177,14 @@ def test_a_defect_of_this_collection_is_rolled_back_and_reported(bed, systemd):
 
 def stop_in(bed: Bed, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
     """Have an administrator stop the server when the run enters a phase."""
-    say = Lock.say
+    set_phase = Lock.set_phase
 
-    def said(lock: Lock, entered: str) -> None:
-        say(lock, entered)
+    def noted(lock: Lock, entered: str) -> None:
+        set_phase(lock, entered)
         if entered == phase:
             bed.server.pid = None
 
-    monkeypatch.setattr(Lock, "say", said)
+    monkeypatch.setattr(Lock, "set_phase", noted)
 
 
 @pytest.mark.parametrize(("phase", "rolled_back"), [("rehearse", False), ("swap", False), ("reload", True)])

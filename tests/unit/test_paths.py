@@ -87,12 +87,12 @@ MOUNTED = textwrap.dedent(
     bind("elsewhere/file", "conf/file")
     before = tree(conf)
     changes = Changeset()
-    changes.want(conf + "/file", State(FILE, content=b"new"))
-    changes.want(conf + "/folder/site", State(FILE, content=b"new"))
-    changes.want(conf + "/folder/added", State(FILE, content=b"added"))
-    changes.want(conf + "/folder/link", State(LINK, target="site"))
-    changes.want(conf + "/late", State(FILE, content=b"new"))
-    changes.want(conf + "/folder/inner/late", State(FILE, content=b"new"))
+    changes.add(conf + "/file", State(FILE, content=b"new"))
+    changes.add(conf + "/folder/site", State(FILE, content=b"new"))
+    changes.add(conf + "/folder/added", State(FILE, content=b"added"))
+    changes.add(conf + "/folder/link", State(LINK, target="site"))
+    changes.add(conf + "/late", State(FILE, content=b"new"))
+    changes.add(conf + "/folder/inner/late", State(FILE, content=b"new"))
     pending = changes.pending()
     journal = _journal.Journal(top + "/state")
     record = journal.begin("nginx", pending)
@@ -168,7 +168,7 @@ def test_a_mount_point_that_cannot_be_changed_is_refused_before_anything_is(tmp_
         if case == "read-only":
             subprocess.run(["mount", "-o", "remount,bind,ro", path], check=True)
         changes = Changeset()
-        changes.want(path, State(LINK, target="other") if case == "link" else State(FILE, content=b"new"))
+        changes.add(path, State(LINK, target="other") if case == "link" else State(FILE, content=b"new"))
         try:
             changes.pending()
         except ChangeError as error:
@@ -195,7 +195,7 @@ def test_a_rehearsal_shows_a_change_of_a_file_that_is_a_mount_point(tmp_path):
         open(path, "w").write("old")
         subprocess.run(["mount", "--bind", path, path], check=True)
         changes = Changeset()
-        changes.want(path, State(FILE, content=b"new"))
+        changes.add(path, State(FILE, content=b"new"))
         pending = changes.pending()
 
         def work():

@@ -190,15 +190,15 @@ def test_without_the_prober_a_change_is_left_to_the_run_that_has_it(bed, tmp_pat
 @pytest.mark.parametrize("phase", ["read", "stage", "rehearse", "swap", "reload", "probe", "commit"])
 def test_a_signal_takes_the_change_back(bed, monkeypatch, phase):
     before = tree(bed.conf)
-    say = Lock.say
+    set_phase = Lock.set_phase
 
-    def said(lock, entered):
-        say(lock, entered)
+    def noted(lock, entered):
+        set_phase(lock, entered)
         if entered == phase:
-            monkeypatch.setattr(Lock, "say", say)
+            monkeypatch.setattr(Lock, "set_phase", set_phase)
             interrupt()
 
-    monkeypatch.setattr(Lock, "say", said)
+    monkeypatch.setattr(Lock, "set_phase", noted)
     message, result = bed.fails()
     assert f"{phase} failed" in message and "interrupted by signal 15" in message
     assert result["rolled_back"] is (phase in ("reload", "probe", "commit"))
