@@ -40,7 +40,6 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Judged, Results
     from ansible_collections.kopano.hardening.plugins.module_utils._host_info import FailedPart
 
-CHALLENGES = "/.well-known/acme-challenge"
 NAMELESS = "certificate_names: [] leaves the choice to this host, which has no TLS virtual host; name them"
 
 
@@ -193,8 +192,7 @@ class ActionModule(RoleAction):
 
     def _ordered(self, options: Info, variables: Info, names: list[str]) -> Ordered:
         """What acme_certificate returned before an order, which is done by now where one was needed."""
-        packages = {"name": _roles_certificate.packages(options), "state": "present"}
-        self._noted(self.run_action("ansible.builtin.package", variables, packages))
+        self._noted(self.install(variables, _roles_certificate.packages(options)))
         arguments = _roles_certificate.order(options, names)
         prepared: Ordered = self._module("acme_certificate", variables, {**arguments, "order": False})
         if prepared["needed"]:
@@ -221,7 +219,7 @@ class ActionModule(RoleAction):
                 timeout=options["caa_timeout"],
             )
         reach = self._reach(options, variables, names) if options["acme_challenge"] == "http-01" else None
-        objections = _roles_certificate.objections(caa, reach)
+        objections = _roles_certificate.objections(options, caa, reach)
         if objections:
             raise RoleError("; ".join(["nothing was ordered", *objections]))
 
@@ -232,7 +230,7 @@ class ActionModule(RoleAction):
             "nameservers": options["caa_nameservers"],
             "timeout": options["caa_timeout"],
         }
-        folder = _roles_certificate.webroot(options) + CHALLENGES
+        folder = _roles_certificate.webroot(options) + _roles_certificate.CHALLENGES
         self._file(variables, path=folder, state="directory", mode="0755")
         if self._task.check_mode:
             # There is no file in a dry run, and perhaps no site that would serve it.
@@ -243,7 +241,8 @@ class ActionModule(RoleAction):
         try:
             file = {"dest": path, "content": token, "mode": "0644"}
             self._noted(self.run_action("ansible.builtin.copy", variables, file), counts=False)
-            reach = self.run_here(acme_reach_info, path=f"{CHALLENGES}/{token}", content=token, **seen_from_here)
+            asked_for = {"path": f"{_roles_certificate.CHALLENGES}/{token}", "content": token}
+            reach = self.run_here(acme_reach_info, **asked_for, **seen_from_here)
         finally:
             self._file(variables, counts=False, path=path, state="absent")
         return reach

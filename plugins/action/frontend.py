@@ -113,8 +113,7 @@ class ActionModule(RoleAction):
             )
         # Kopano's own packages bring configuration for Apache first.
         names = packages["nginx"] if options["server"] == "nginx" else packages["apache"]
-        package_options = {"name": names, "state": "present", "use": packages["use"]}
-        result = self.run_action("ansible.builtin.package", variables, package_options)
+        result = self.install(variables, names, use=packages["use"])
         if result.get("failed"):
             raise RoleError(f"the web server could not be installed: {result.get('msg')}")
         return bool(result.get("changed"))

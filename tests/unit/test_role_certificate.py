@@ -14,6 +14,7 @@ import yaml
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 
 from ansible_collections.kopano.hardening.plugins.action import certificate as _action
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import acme_preflight as _acme_preflight
 from ansible_collections.kopano.hardening.plugins.module_utils._host import options as _host_options
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
@@ -255,14 +256,45 @@ def verdict(word, error=None, **more):
     ],
 )
 def test_records_that_forbid_or_are_not_known_speak_against_an_order(answer, words):
-    found = _roles_certificate.objections({"results": [answer]}, {})
+    found = _roles_certificate.objections(options(), {"results": [answer]}, {})
     assert found == ([words] if words else [])
 
 
 def test_names_that_are_not_reached_speak_against_an_order_once_for_each_reason():
     reach = [("a.test", None), ("b.test", "no address"), ("c.test", "elsewhere"), ("d.test", "no address")]
-    found = _roles_certificate.objections(None, {"results": [{"name": name, "error": error} for name, error in reach]})
+    results = [{"name": name, "error": error} for name, error in reach]
+    found = _roles_certificate.objections(options(), None, {"results": results})
     assert found == ["b.test d.test: no address", "c.test: elsewhere"]
+
+
+def test_a_challenge_that_is_not_served_names_directory_and_option():
+    error = f"192.0.2.10 responds with status 404: it is not this host, or port 80 {_acme_preflight.NOT_SERVED}"
+    reach = {"results": [{"name": "mail.example.org", "error": error}]}
+    (found,) = _roles_certificate.objections(options(acme_webroot="/srv/www"), None, reach)
+    assert _acme_preflight.NOT_SERVED == _roles_certificate.NOT_SERVED
+    assert found.startswith(f"mail.example.org: {error}, which is /srv/www/.well-known/acme-challenge: ")
+    assert "certificate_acme_webroot" in found
+
+
+MISSING = {"failed": True, "msg": "No package matching 'certbot' is available"}
+
+
+def test_package_lists_that_were_never_fetched_are_fetched():
+    host = acme({"host": HOST}, package=[MISSING, {"changed": True}])
+    host.part("install", order_follows=True)
+    host.part("order")
+    first = {"name": ["certbot"], "state": "present"}
+    assert host.called("package") == [first, {**first, "update_cache": True}]
+    assert not host.fact["certificate"]["report"]["bad"]
+
+
+def test_a_dry_run_fetches_no_package_lists_and_reports_what_would():
+    host = acme({"host": HOST}, check=True, package=MISSING)
+    host.part("install", order_follows=True)
+    host.part("order")
+    assert len(host.called("package")) == 1
+    (bad,) = host.fact["certificate"]["report"]["bad"]
+    assert "No package matching 'certbot' is available" in bad and "apt-get update" in bad
 
 
 # --- what is reported ------------------------------------------------------------------------------------------------

@@ -39,6 +39,8 @@ except ImportError:
 else:
     DNSPYTHON_IMPORT_ERROR = None
 
+# The end of an error that the place of the challenges may be the reason for; the role certificate knows it.
+NOT_SERVED = "does not serve that path from the directory for challenges"
 CONCURRENCY = 16
 REDIRECTS = 10
 MAX_BODY = 1 << 16
@@ -120,7 +122,7 @@ def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit
             shown = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"
             return (
                 f"{address}, where the name leads to, responds to {path} with {shown}: it is not this host, or port 80 "
-                "does not serve that path from the directory for challenges"
+                f"{NOT_SERVED}"
             )
     return None if judged else "there is no way from the controller to {}".format(", ".join(addresses))
 

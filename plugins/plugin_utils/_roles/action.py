@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
@@ -30,6 +31,10 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
 
 Info = dict[str, t.Any]
+
+# How apt and its module say that package lists are missing or old. The other package managers fetch theirs themselves.
+_OLD_LISTS = re.compile(r"No package matching|maybe run apt-get update")
+_DRY_LISTS = "the host's package lists may be missing or old; a run without check mode fetches them (apt-get update)"
 
 
 class RoleError(Exception):
@@ -157,6 +162,17 @@ class RoleAction(ActionBase):
             raise RoleError(str(error)) from error
         # What a module returns is as JSON has it, and printable.
         return _printable.result(json.loads(json.dumps(result)))
+
+    def install(self, variables: Info, names: list[str], **options: t.Any) -> Info:
+        """The result of the module package, which installs these. Where the host's package lists are not there, or are
+        too old, they are fetched, once."""
+        arguments = {"name": names, "state": "present", **options}
+        result = self.run_action("ansible.builtin.package", variables, arguments)
+        if not (result.get("failed") and _OLD_LISTS.search(str(result.get("msg")))):
+            return result
+        if self._task.check_mode:
+            return {**result, "msg": f"{result['msg']}; {_DRY_LISTS}"}
+        return self.run_action("ansible.builtin.package", variables, {**arguments, "update_cache": True})
 
     def run_action(self, name: str, variables: Info, arguments: Info, check_mode: bool | None = None) -> Info:
         """The result of another action on the host, as a task with these arguments would have it. check_mode: that of

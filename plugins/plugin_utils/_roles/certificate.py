@@ -93,6 +93,10 @@ UNTRUSTED = "browsers and phones refuse it, since no CA has signed it"
 
 # A name of a certificate that certbot takes, and that can be part of a path.
 _CERTBOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# Where a CA fetches the answer to a challenge.
+CHALLENGES = "/.well-known/acme-challenge"
+# How an error of acme_reach_info ends where that place may be the reason. The module itself would load dnspython.
+NOT_SERVED = "does not serve that path from the directory for challenges"
 # certbot's own files.
 CERTBOT = "/etc/letsencrypt/"
 # Where the role installs what has no other place.
@@ -444,7 +448,7 @@ def caa_issuer(options: Info, identities: t.Sequence[str]) -> str:
     return str(options["acme_caa_issuer"] or next(iter(identities), "") or options["caa_issuer"])
 
 
-def objections(caa: CaaInfo | None, reach: ReachInfo | None) -> list[str]:
+def objections(options: Info, caa: CaaInfo | None, reach: ReachInfo | None) -> list[str]:
     """Why an order would fail, one sentence for each reason: from the results of caa_info and acme_reach_info, where
     there are some."""
     reasons: dict[str, list[str]] = {}
@@ -458,7 +462,13 @@ def objections(caa: CaaInfo | None, reach: ReachInfo | None) -> list[str]:
             reasons.setdefault(f"CAA records{place} {kind}: {cause}", []).append(entry["name"])
     for reached in reach["results"] if reach else []:
         if reached["error"]:
-            reasons.setdefault(reached["error"], []).append(reached["name"])
+            reason = reached["error"]
+            if reason.endswith(NOT_SERVED):
+                reason += (
+                    f", which is {webroot(options)}{CHALLENGES}: if port 80 has another one for the name, give the "
+                    "directory above its .well-known as certificate_acme_webroot"
+                )
+            reasons.setdefault(reason, []).append(reached["name"])
     return [f"{' '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
