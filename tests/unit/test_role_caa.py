@@ -224,14 +224,23 @@ def test_a_set_that_decides_about_hosts_with_other_options_is_withheld(theirs, m
 @pytest.mark.parametrize("name", _roles_caa.SHARED)
 def test_each_option_of_a_lookup_counts_for_its_own_host(name):
     other = not DEFAULTS[f"caa_{name}"] if isinstance(DEFAULTS[f"caa_{name}"], bool) else f"another {name}"
+    publish = {"publish": True} if name.startswith("publish_") else {}
     requests = [
-        _roles_caa.request_of(info(mail()), [], options()),
-        _roles_caa.request_of(info(mail()), [], options(host="mail2", **{name: other})),
-        _roles_caa.request_of(info(mail()), [], options(host="mail3")),
+        _roles_caa.request_of(info(mail()), [], options(**publish)),
+        _roles_caa.request_of(info(mail()), [], options(host="mail2", **publish, **{name: other})),
+        _roles_caa.request_of(info(mail()), [], options(host="mail3", **publish)),
     ]
     groups = _roles_caa.groups(requests)
     assert [group["hosts"] for group in groups] == [["mail1", "mail3"], ["mail2"]]
     assert [group["shared"][name] for group in groups] == [DEFAULTS[f"caa_{name}"], other]
+
+
+def test_where_nothing_is_published_the_options_of_publishing_do_not_count():
+    requests = [
+        _roles_caa.request_of(info(mail()), [], options(host="mail1", publish_server="192.0.2.1")),
+        _roles_caa.request_of(info(mail()), [], options(host="mail2", publish_server="192.0.2.2", publish_ttl=9)),
+    ]
+    assert [group["hosts"] for group in _roles_caa.groups(requests)] == [["mail1", "mail2"]]
 
 
 def test_the_secret_is_kept_nowhere():

@@ -202,7 +202,7 @@ def request_of(info: FrontendInfo, read: t.Iterable[_certificate_info.Result], o
     }
     return {
         "host": options["host"],
-        "shared": {name: options[name] for name in SHARED},
+        "shared": {name: options[name] for name in SHARED if options["publish"] or not name.startswith("publish_")},
         "names": list(spelled.values()),
         "expect": {spelled[plain]: expected for plain in names if _is_host_name(plain)},
         "certificates": {
@@ -277,7 +277,7 @@ def withhold(group: Group, others: t.Iterable[Group], record_sets: t.Iterable[Re
 
 def _differences(one: Group, other: Group) -> str:
     """Which options differ between two groups, also what is expected of a name that both have."""
-    names = [name for name in SHARED if one["shared"][name] != other["shared"][name]]
+    names = [name for name in SHARED if one["shared"].get(name) != other["shared"].get(name)]
     ours, theirs = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
     both = ((ours[name], theirs[name]) for name in ours if name in theirs)
     names += [key for mine, other_one in both for key, value in mine.items() if value != other_one.get(key)]
