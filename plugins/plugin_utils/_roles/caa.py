@@ -277,9 +277,10 @@ def withhold(group: Group, others: t.Iterable[Group], record_sets: t.Iterable[Re
 
 def _differences(one: Group, other: Group) -> str:
     """Which options differ between two groups, also what is expected of a name that both have."""
-    names = [name for name in SHARED if one["shared"].get(name) != other["shared"].get(name)]
-    ours, theirs = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
-    both = ((ours[name], theirs[name]) for name in ours if name in theirs)
+    ours, theirs = one["shared"], other["shared"]
+    names = [name for name in SHARED if name in ours and name in theirs and ours[name] != theirs[name]]
+    expected, others = ({_plain(name): value for name, value in group["expect"].items()} for group in (one, other))
+    both = ((expected[name], others[name]) for name in expected if name in others)
     names += [key for mine, other_one in both for key, value in mine.items() if value != other_one.get(key)]
     return ", ".join(f"caa_{name}" for name in dict.fromkeys(names))
 
