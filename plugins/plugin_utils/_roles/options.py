@@ -101,7 +101,10 @@ def errors(
 
 def given(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> Info:
     """Those of the variables that have a value, templated. What is C(omit) has none."""
-    found: Info = action._templar.template({name: variables[name] for name in names if name in variables})
+    raw = {name: variables[name] for name in names if name in variables}
+    if not raw:
+        return {}
+    found: Info = action._templar.template(raw)
     # ansible-core drops it itself since 2.19. Before, it is a text, which is a variable.
     omit = variables.get("omit")
     return t.cast("Info", _without_text(found, omit)) if omit else found
