@@ -129,7 +129,8 @@ class ActionModule(RoleAction):
     def _web_config(self, variables: Info, arguments: Info, options: Info, done: Info | None = None) -> Info:
         """The result of web_config with these arguments. done: what host_info has done already."""
         task = self._task.copy()
-        task.args = {**arguments, **{name: options[name] for name in ("server", "rehearse", "confirm_timeout", "keep")}}
+        own = {name: options[name] for name in ("server", "rehearse", "confirm_timeout", "keep")}
+        task.args = {**arguments, **own, "confirm_from": options["verify_from"]}
         action = WebConfigOnce(
             task, self._connection, self._play_context, self._loader, self._templar, self._shared_loader_obj
         )

@@ -2,21 +2,26 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Step 5 for one host: its endpoints are graded from the controller; then the host is held against its options.
+"""Step 5 for one host: its endpoints are graded from the controller, or on the host where the options permit that; then
+the host is held against its options.
 
 These are two parts, as Ansible keeps no fact of a task that fails, and the report needs the grades of such a host too.
 """
 
 from __future__ import annotations
 
+import os
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Result
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import reach as _reach
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
+Key = tuple[str, int, str, str]  # see _verify.key()
 PASSED_ON = ("fetch_issuers", "mode", "timeout", "concurrency")  # options of the module
 
 
@@ -48,9 +53,13 @@ class ActionModule(RoleAction):
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
         scope = _verify.scope_of(frontend, address, options["endpoints"], options["virtual_hosts"])
         module_options = {name: options[name] for name in PASSED_ON}
+        reasons = self._not_from_here(options, scope)
+        here = [endpoint for endpoint in scope["endpoints"] if _verify.key(endpoint) not in reasons]
         results: list[Result] = self.run_here(
-            tls_grade_info, endpoints=scope["endpoints"], ca_file=options["ca_file"] or None, **module_options
+            tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, **module_options
         )["results"]
+        if reasons:
+            results += self._graded_on_host(options, variables, scope, reasons)
         required: _verify.Required = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],
@@ -66,3 +75,34 @@ class ActionModule(RoleAction):
             "report": _verify.report(results, scope, required),
         }
         return _host_fact.update(variables, host=host, verify=kept)
+
+    @staticmethod
+    def _not_from_here(options: Info, scope: _verify.Scope) -> dict[Key, str]:
+        """The endpoints that are graded on the host itself, by their keys, and why."""
+        if options["from"] == "host":
+            return {_verify.key(endpoint): "verify_from: host" for endpoint in scope["endpoints"]}
+        if options["from"] == "controller":
+            return {}
+        found = _reach.unreached(scope["endpoints"])
+        return {_verify.key(endpoint): f"no connection from the controller: {reason}" for endpoint, reason in found}
+
+    def _graded_on_host(
+        self, options: Info, variables: Info, scope: _verify.Scope, reasons: dict[Key, str]
+    ) -> list[Result]:
+        """The results of the host's own look at these endpoints. Raises RoleError where it cannot."""
+        endpoints = [
+            _verify.on_host(endpoint, own)
+            for endpoint, own in zip(scope["endpoints"], scope["own"], strict=True)
+            if _verify.key(endpoint) in reasons
+        ]
+        arguments: Info = {"endpoints": endpoints, **{name: options[name] for name in PASSED_ON}}
+        if options["ca_file"]:
+            with open(os.path.expanduser(options["ca_file"]), encoding="utf-8", errors="replace") as stream:
+                arguments["ca_content"] = stream.read()
+        found = self._execute_module("kopano.hardening.tls_grade_info", module_args=arguments, task_vars=variables)
+        if found.get("failed"):
+            raise RoleError(f"verify_from: {options['from']}: the host could not grade itself: {found.get('msg')}")
+        results: list[Result] = plain(found["results"])
+        for result in results:
+            _verify.mark_from_host(result, reasons[_verify.key(result)])
+        return results

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -13,6 +14,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import reach as _reach
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 if t.TYPE_CHECKING:  # The prober is loaded where it is needed.
@@ -22,6 +24,13 @@ CONFIRM_TIMEOUT = 10.0  # seconds for one endpoint
 # A confirmation that does not arrive undoes a good change, and a second one does no harm.
 CONFIRM_ATTEMPTS = 2
 CONFIRM_PAUSE = 1.0
+_CONFIRM_FROM = ("controller", "auto", "host")
+_NO_CONNECTION = re.compile(r"cannot connect|does not resolve|was not resolved")
+_JUMP_HOST = (
+    ". If the controller cannot reach what the host serves, as behind a jump host or a firewall: verify_from: auto has "
+    "the host grade and confirm itself; verify_endpoints with verify_virtual_hosts: false names what is reached, and "
+    "harden_confirm_timeout=0 (frontend_confirm_timeout) then keeps changes without a confirmation"
+)
 
 
 class _Variables(dict[str, t.Any]):
@@ -40,6 +49,10 @@ class ActionModule(ActionBase):
         task_vars = task_vars or {}
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
+        confirm_from = str(arguments.pop("confirm_from", None) or _CONFIRM_FROM[0])
+        if confirm_from not in _CONFIRM_FROM:
+            refusal = f"confirm_from: {confirm_from!r} is none of {', '.join(_CONFIRM_FROM)}"
+            return {**result, "failed": True, "changed": False, "msg": refusal}
         try:
             arguments["files"] = self._rendered(arguments.get("files") or [], task_vars)
         except AnsibleError as error:
@@ -48,7 +61,7 @@ class ActionModule(ActionBase):
         result.update(self._transaction(arguments, task_vars))
         waiting = int(arguments.get("confirm_timeout") or 0)
         if waiting and result.get("transaction") and result.get("changed") and not result.get("failed"):
-            result.update(self._confirm(result, waiting, task_vars))
+            result.update(self._confirm(result, waiting, task_vars, confirm_from))
         return result
 
     def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -84,19 +97,33 @@ class ActionModule(ActionBase):
             rendered.append(item)
         return rendered
 
-    def _confirm(self, result: dict[str, t.Any], waiting: int, task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
-        """Grade every endpoint from here, and confirm the transaction if all of them can be reached and are sound."""
+    def _confirm(
+        self, result: dict[str, t.Any], waiting: int, task_vars: dict[str, t.Any], confirm_from: str = "controller"
+    ) -> dict[str, t.Any]:
+        """Grade every endpoint from here, and confirm the transaction if all of them can be reached and are sound.
+
+        confirm_from: C(auto) has the host grade those that no connection can be made to from here, C(host) all.
+        """
         address = self._templar.template(task_vars.get("ansible_host") or task_vars.get("inventory_hostname"))
         served = [response for response in result.get("probes", []) if response["protocol"]]
         expected = (result.get("rehearsal") or {}).get("grades", [])
-        objections = _objections(_verify.from_outside(served, address), expected, waiting / 2)
-        if objections:
-            return {
-                "failed": True,
-                "changed": True,
-                "msg": "not confirmed, the host rolls the change back within %d s: seen from the controller: %s"
-                % (waiting, "; ".join(objections)),
-            }
+        endpoints = _verify.from_outside(served, address)
+        unreached = endpoints if confirm_from == "host" else []
+        if confirm_from == "auto":
+            unreached = [t.cast("Endpoint", endpoint) for endpoint, _reason in _reach.unreached(endpoints)]
+        reached = [endpoint for endpoint in endpoints if endpoint not in unreached]
+        views = {
+            "the controller": _objections(reached, expected, waiting / 2),
+            "the host itself": self._objections_of_host(unreached, served, expected, task_vars),
+        }
+        seen = [f"seen from {place}: {'; '.join(found)}" for place, found in views.items() if found]
+        if seen:
+            message = "; ".join(
+                [f"not confirmed, the host rolls the change back within {waiting} s: {seen[0]}", *seen[1:]]
+            )
+            if _NO_CONNECTION.search(" ".join(views["the controller"])):
+                message += _JUMP_HOST
+            return {"failed": True, "changed": True, "msg": message}
         reasons = []
         for _attempt in range(CONFIRM_ATTEMPTS):
             confirmed, reason = self._send_confirmation(result["transaction"], task_vars)
@@ -107,6 +134,23 @@ class ActionModule(ActionBase):
                 break
             time.sleep(CONFIRM_PAUSE)
         return {"failed": True, "msg": _unconfirmed(result["transaction"], waiting, reasons[-1], confirmed)}
+
+    def _objections_of_host(
+        self,
+        endpoints: list[Endpoint],
+        served: list[dict[str, t.Any]],
+        expected: list[dict[str, t.Any]],
+        task_vars: dict[str, t.Any],
+    ) -> list[str]:
+        """The same by the host itself, for endpoints that are not reached from here."""
+        if not endpoints:
+            return []
+        own = [_verify.on_host(endpoint, _verify.own_addresses(endpoint, served)) for endpoint in endpoints]
+        arguments = {"endpoints": own, "mode": "quick", "timeout": CONFIRM_TIMEOUT, "fetch_issuers": False}
+        graded = self._execute_module("kopano.hardening.tls_grade_info", module_args=arguments, task_vars=task_vars)
+        if graded.get("failed"):
+            return [f"it could not grade itself: {graded.get('msg')}"]
+        return _verify.unreachable(graded["results"], expected)
 
     def _send_confirmation(self, transaction: str, task_vars: dict[str, t.Any]) -> tuple[dict[str, t.Any], str | None]:
         """Confirm a transaction on its host; the module's result, and the reason if it is not confirmed."""

@@ -73,6 +73,10 @@ options:
     description:
       - PEM file with certificate authorities that are trusted beside those of the system, for a private one.
     type: path
+  ca_content:
+    description:
+      - The same as PEM text, for authorities that are not in a file of the machine that the module runs on.
+    type: str
   fetch_issuers:
     description:
       - Whether an intermediate certificate that a server fails to send is fetched, as browsers do, from the address
@@ -453,6 +457,7 @@ findings:
 """
 
 import os
+import tempfile
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
@@ -486,6 +491,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
         },
     },
     "ca_file": {"type": "path"},
+    "ca_content": {"type": "str"},
     "fetch_issuers": {"type": "bool", "default": True},
     "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
     "http": {"type": "bool", "default": True},
@@ -503,6 +509,21 @@ def _processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _trust(params: dict[str, t.Any]) -> _prober.Trust:
+    """The authorities that count; raises ValueError for those that cannot be read."""
+    try:
+        if params.get("ca_content") is None:
+            return _prober.Trust(params["ca_file"], params["fetch_issuers"])
+        # The TLS library reads them from a file.
+        with tempfile.NamedTemporaryFile("w", suffix=".pem") as stream:
+            stream.write(params["ca_content"])
+            stream.flush()
+            return _prober.Trust(stream.name, params["fetch_issuers"])
+    except OSError as error:
+        name = "ca_content" if params.get("ca_content") is not None else "ca_file {}".format(params["ca_file"])
+        raise ValueError(f"{name}: {error}") from error
+
+
 def run(params: dict[str, t.Any]) -> Answer:
     """The module's result; raises ValueError for options that have no meaning."""
     for endpoint in params["endpoints"]:
@@ -511,10 +532,7 @@ def run(params: dict[str, t.Any]) -> Answer:
     for name in ("timeout", "concurrency"):
         if params[name] <= 0:
             raise ValueError(f"{name} must be greater than 0")
-    try:
-        trust = _prober.Trust(params["ca_file"], params["fetch_issuers"])
-    except OSError as error:
-        raise ValueError("ca_file {}: {}".format(params["ca_file"], error)) from error
+    trust = _trust(params)
     results: list[_grade.Result] = _prober.probe_all(
         params["endpoints"],
         params["mode"],

@@ -249,6 +249,13 @@ options:
         on the way may look for an IPv6 address at its old place for most of a minute.
     type: int
     default: 0
+  confirm_from:
+    description:
+      - Where this is seen from. With V(auto), endpoints that the controller cannot connect to are graded on the target
+        itself, and with V(host) all of them.
+    type: str
+    choices: [controller, auto, host]
+    default: controller
   confirm:
     description: The transaction to confirm. Used by the action plugin of this module; all other options are ignored.
     type: str

@@ -80,3 +80,81 @@ def test_a_host_that_has_already_rolled_back_is_not_queried_again(confirm):
     found, attempts = confirm(LATE)
     assert attempts == 1
     assert found == {"failed": True, "msg": f"the change was not confirmed: {LATE['msg']}"}
+
+
+# --- where it is seen from
+
+PROBE = {"address": "127.0.0.1", "port": 443, "server_name": "a.test", "outside": True, "protocol": "TLSv1.3"}
+PLAIN = {**PROBE, "port": 8443}
+CLOSED = "a.test:443 (192.0.2.1): cannot connect: timed out"
+GRADED = {
+    "server_name": "a.test", "host": "192.0.2.1", "address": "127.0.0.1", "port": 443, "error": None,
+    "hsts": {"status": "present"}, "grade_trust_ignored": "A+", "caps": [], "warnings": [],
+}  # fmt: skip
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """A function that confirms where port 443 is not reached from the controller, and what the host was asked."""
+
+    def confirmed(confirm_from: str, graded: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[t.Any]]:
+        action = web_config.ActionModule.__new__(web_config.ActionModule)
+        called = []
+
+        def objections(endpoints, expected, patience):
+            return [CLOSED for endpoint in endpoints if endpoint["port"] == 443]
+
+        def execute(name: str, module_args: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
+            called.append((name.rpartition(".")[2], module_args))
+            return graded if name.endswith("tls_grade_info") else DONE
+
+        monkeypatch.setattr(web_config, "_objections", objections)
+        closed = lambda endpoints: [(one, "timed out") for one in endpoints if one["port"] == 443]  # noqa: E731
+        monkeypatch.setattr(web_config._reach, "unreached", closed)
+        action._execute_module = execute
+        action._templar = type("Templar", (), {"template": staticmethod(lambda text: text)})
+        result = {"transaction": ID, "probes": [PROBE, PLAIN]}
+        return action._confirm(result, 120, {"inventory_hostname": "192.0.2.1"}, confirm_from), called
+
+    return confirmed
+
+
+def test_a_change_that_the_controller_cannot_see_names_what_to_set(seen):
+    found, called = seen("controller", {})
+    assert found["failed"] and not called
+    assert found["msg"].startswith(
+        f"not confirmed, the host rolls the change back within 120 s: seen from the controller: {CLOSED}"
+    )
+    for name in ("harden_confirm_timeout", "frontend_confirm_timeout", "verify_endpoints", "verify_from: auto"):
+        assert name in found["msg"]
+
+
+@pytest.mark.parametrize(("confirm_from", "ports"), [("auto", [443]), ("host", [443, 8443])])
+def test_a_host_confirms_itself_where_that_is_permitted(seen, confirm_from, ports):
+    found, called = seen(confirm_from, {"results": [GRADED]})
+    assert found == {"phase": "commit"}
+    assert [name for name, _arguments in called] == ["tls_grade_info", "web_config"]
+    asked = called[0][1]["endpoints"]
+    assert [(one["port"], one["addresses"]) for one in asked] == [(port, ["127.0.0.1"]) for port in ports]
+
+
+@pytest.mark.parametrize(
+    ("graded", "words"),
+    [
+        ({"results": [{**GRADED, "error": "no TLS"}]}, "seen from the host itself: a.test:443 (127.0.0.1): no TLS"),
+        ({"results": [{**GRADED, "grade_trust_ignored": "F"}]}, "seen from the host itself: "),
+        ({"failed": True, "msg": "no python"}, "seen from the host itself: it could not grade itself: no python"),
+    ],
+)
+def test_what_the_host_itself_finds_worse_is_not_confirmed(seen, graded, words):
+    found, called = seen("auto", graded)
+    assert found["failed"] and words in found["msg"]
+    assert [name for name, _arguments in called] == ["tls_grade_info"]
+
+
+def test_a_place_that_there_is_none_is_refused_before_anything_is_done(monkeypatch):
+    action = web_config.ActionModule.__new__(web_config.ActionModule)
+    action._task = type("Task", (), {"args": {"confirm_from": "moon"}})
+    monkeypatch.setattr(web_config.ActionBase, "run", lambda *_given: {})
+    result = action.run(task_vars={})
+    assert result["failed"] and result["msg"] == "confirm_from: 'moon' is none of controller, auto, host"

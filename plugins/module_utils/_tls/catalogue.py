@@ -29,6 +29,11 @@ CATALOGUE = Catalogue(
             "unknown", "The endpoint could not be graded.", "Make it reachable from here, then grade again."
         ),
         "tls.grade": Entry("info", "The grade by the SSL Labs rules."),
+        "tls.endpoint.from_host": Entry(
+            "info",
+            "Graded on the host itself, as verify_from permits: what is between clients and the host was not checked.",
+            "Run it from a machine that reaches the endpoint as clients do.",
+        ),
         "tls.endpoint.nameless": Entry(
             "info", "There is no name that a certificate could be for: trust and name do not count."
         ),

@@ -48,6 +48,7 @@ OF_OTHERS = {
         *("frontend_tls_certificate", "frontend_tls_certificate_key"),
         *("frontend_tls_certificate_rsa", "frontend_tls_certificate_rsa_key", "verify_ca_file"),
     ),
+    "frontend": ("verify_from",),
     "updates": ("frontend_probes", "frontend_server"),
 }
 # What roles return, as variables with their names in front.

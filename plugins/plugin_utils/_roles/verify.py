@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
@@ -47,10 +48,12 @@ class EndpointOption(OwnEndpoint, total=False):
 
 
 class Scope(t.TypedDict):
-    """What is graded of a host: endpoints for C(tls_grade_info), and inside, those out of reach for other hosts."""
+    """What is graded of a host: endpoints for C(tls_grade_info), and inside, those out of reach for other hosts. own:
+    for each endpoint the addresses at which the host itself reaches it, where they are known."""
 
     endpoints: list[EndpointOption]
     inside: list[str]
+    own: list[list[str]]
 
 
 class Required(t.TypedDict):
@@ -145,6 +148,22 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
     return found
 
 
+def own_addresses(endpoint: EndpointOption | Endpoint, targets: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """Where the host itself reaches an endpoint that from_outside() has made of these targets."""
+    found = [
+        target["address"]
+        for target in targets
+        if target["outside"]
+        and (target["port"], target["server_name"]) == (endpoint["port"], endpoint.get("server_name"))
+    ]
+    return [endpoint["host"]] if endpoint["host"] in found else list(dict.fromkeys(found))
+
+
+def on_host(endpoint: Endpoint | EndpointOption, addresses: list[str]) -> Info:
+    """An endpoint as the host itself queries it."""
+    return {**endpoint, **({"addresses": addresses} if addresses else {})}
+
+
 def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (), virtual_hosts: bool = True) -> Scope:
     """What to grade of a host.
 
@@ -155,6 +174,7 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
     running = [server["server"] for server in info["servers"] if server["running"]]
     endpoints: list[EndpointOption] = []
     inside: list[str] = []
+    reached_at: dict[tuple[str, int, str, str], list[str]] = {}
     for server in info["servers"] if virtual_hosts else ():
         if running and server["server"] not in running:
             continue
@@ -176,11 +196,16 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
                 if groups:
                     option["server_groups"] = groups
                 endpoints.append(option)
+                reached_at[key(option)] = own_addresses(option, targets)
         on_loopback = [target for target in targets if not target["outside"]]
         inside += [_words.host_port(str(target["server_name"]), target["port"]) for target in on_loopback]
-    endpoints += [{"host": address, **endpoint} for endpoint in more]
+    for endpoint_option in more:
+        endpoints.append({"host": address, **endpoint_option})
+        is_own = "host" not in endpoint_option and not endpoint_option.get("addresses")
+        reached_at[key(endpoints[-1])] = ["127.0.0.1"] if is_own else []
     endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
-    return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside))}
+    addresses = [reached_at.get(key(endpoint), []) for endpoint in endpoints]
+    return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside)), "own": addresses}
 
 
 def key(endpoint: EndpointOption | Endpoint | Result) -> tuple[str, int, str, str]:
@@ -222,7 +247,7 @@ def report(results: t.Iterable[Result], scope: Scope, required: Required) -> Hos
         for result in found:
             shown = _shown(result)
             line, good = _line(shown, minimum, trust_ignored)
-            lines.append(line)
+            lines.append(line + _from_host(result))
             missed += not good
             fixes += [] if good else _fixes(shown, plain(result["findings"]), minimum, trust_ignored)
     if not scope["endpoints"]:
@@ -237,6 +262,21 @@ def report(results: t.Iterable[Result], scope: Scope, required: Required) -> Hos
     summary = f"{_words.of_all(missed, len(scope['endpoints']), 'endpoint', 'are')} below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
     return {"lines": [summary, *lines, *todo], "bad": [summary] if required["fail"] else []}
+
+
+FROM_HOST = "tls.endpoint.from_host"
+
+
+def mark_from_host(result: Result, reason: str) -> None:
+    """Have a result say that it is one of the host itself, and why."""
+    place = _words.host_port(result["server_name"], result["port"])
+    subject = place if result["address"] == result["server_name"] else f"{place} ({result['address']})"
+    result["findings"].append(finding(FROM_HOST, subject, reason))
+
+
+def _from_host(result: Result) -> str:
+    reason = next((item["evidence"] for item in result["findings"] if item["id"] == FROM_HOST), "")
+    return f"; graded on the host itself ({reason})" if reason else ""
 
 
 def _shown(result: t.Mapping[str, t.Any]) -> Shown:
