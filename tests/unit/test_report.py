@@ -228,6 +228,13 @@ def test_a_waiver_counts_for_its_findings_until_its_last_day(changes, is_waived)
     assert bool(host["findings"][0]["waived"]) is is_waived
 
 
+@pytest.mark.parametrize("subject", ["[2001:db8::1]:443", "*2001:db8::1*", "[[]2001:db8::1]:443"])
+def test_a_waiver_may_name_an_endpoint_as_the_report_has_it(subject):
+    found = bed.finding("caa.none", "[2001:db8::1]:443")
+    report = bed.build({"web1": findings(found)}, waivers=[waiver(subject=subject)])
+    assert report["hosts"][0]["counts"]["waived"] == 1
+
+
 def test_what_became_of_each_waiver_is_reported():
     given = [waiver(), waiver(until="2026-11-24"), waiver(id="tls.compression")]
     report = bed.build({"web1": findings(bed.finding("caa.none"))}, waivers=given)

@@ -129,7 +129,8 @@ class Waiver:
         return (
             fnmatch.fnmatchcase(item["id"], self.id)
             and fnmatch.fnmatchcase(host, self.host)
-            and fnmatch.fnmatchcase(item["subject"], self.subject)
+            # As it is in the report, where brackets around an IPv6 address are no set of characters; or a pattern.
+            and (item["subject"] == self.subject or fnmatch.fnmatchcase(item["subject"], self.subject))
         )
 
     def describe(self, used: int) -> WaiverPart:
