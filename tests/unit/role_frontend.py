@@ -76,6 +76,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "version": version,
         "running": True,
         "main_config": layout.main_config,
+        "config_dir": layout.config_dir,
         "openssl": {"version": "3.5.9", "group_names": NEW_GROUPS},
         "mpm": None if server == "nginx" else "event",
         "modules": ["ssl", "headers", "rewrite"],

@@ -15,7 +15,7 @@ import types
 from pathlib import Path
 
 import pytest
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
@@ -232,6 +232,11 @@ def test_what_is_known_is_not_queried_again():
     ("host", "reached", "message"),
     [
         ({"lost": AnsibleConnectionFailure("No route to host")}, False, "the host cannot be reached: No route to host"),
+        (
+            {"lost": AnsibleError("Incorrect sudo password")},
+            True,
+            "the host could not be queried: Incorrect sudo password",
+        ),
         (
             {"found": {"failed": True, "msg": "frontend.server: caddy"}},
             True,

@@ -555,3 +555,17 @@ def test_what_is_kept_and_what_became_weaker_has_a_line_each():
     )
     many = [dict(kept, names=[str(number)]) for number in range(9)]
     assert _frontend.strength_lines({"kept": many})[0].endswith("2 hsts (max-age=9; preload), 6 more")
+
+
+@pytest.mark.parametrize("names", [[], ["mail.example.com"]])
+@pytest.mark.parametrize("key", ["frontend.config.broken", "frontend.config.not_understood"])
+@pytest.mark.parametrize("server", ["apache", "nginx"])
+def test_a_configuration_that_could_not_be_read_is_no_host_without_virtual_hosts(server, key, names):
+    info = host(server, "debian")
+    place = f"{info['servers'][0]['config_dir']}/a.conf:7"
+    info["findings"] = [{"id": key, "subject": place, "evidence": "unexpected end of file"}]
+    error = plan(info, server_names=names)["error"]
+    assert error == f"the configuration was already broken before this run: {place}: unexpected end of file"
+    # That of the other server, which is not hardened, does not matter.
+    info["findings"][0]["subject"] = "/etc/another/a.conf:7"
+    assert "broken" not in plan(info, server_names=names)["error"]

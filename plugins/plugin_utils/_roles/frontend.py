@@ -517,6 +517,8 @@ def plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], dat
         return {"error": str(error), "skip": ""}
 
 
+# Findings with which frontend_info has seen no virtual host.
+_UNREADABLE = ("frontend.config.broken", "frontend.config.not_understood")
 # Where something else writes the web server's configuration, and what to do there instead.
 _MANAGERS = {
     "ucs": "Univention Corporate Server writes this configuration; use its own settings, such as "
@@ -562,9 +564,19 @@ def _plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], da
 def _host(info: FrontendInfo, options: Options) -> _Host:
     server = choose_server(info)
     vhosts = [vhost for vhost in info["vhosts"] if vhost["server"] == server["server"]]
+    if not vhosts:
+        _check_was_read(info, server)
     site_file = site_path(server)
     foreign = [vhost for vhost in vhosts if os.path.basename(vhost["file"]) != os.path.basename(site_file)]
     return _Host(server, vhosts, foreign, choose_mode(vhosts, options["mode"], site_file), site_file)
+
+
+def _check_was_read(info: FrontendInfo, server: ServerInfo) -> None:
+    """Raises Refused where the configuration could not be read: then it may well have virtual hosts."""
+    for item in info["findings"]:
+        if item["id"] in _UNREADABLE and item["subject"].startswith(f"{server['config_dir']}/"):
+            reason = f"{item['subject']}: {item['evidence']}"
+            raise Refused(f"the configuration was already broken before this run: {reason}")
 
 
 def _components(info: FrontendInfo, options: Options, data: ComponentData, mode: str) -> list[PresentComponent]:

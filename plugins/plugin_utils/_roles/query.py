@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import chosen_tags
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
@@ -88,6 +88,9 @@ def reached(run: t.Callable[[], Info]) -> Info:
         result = run()
     except AnsibleConnectionFailure as error:
         return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
+    except AnsibleError as error:
+        # Such as a password of sudo's that is wrong.
+        return {"failed": True, "changed": False, "reached": True, "msg": str(error)}
     done = result.get("web_config")
     if done and done.get("failed"):
         # The role runs web_config itself then, and reports the failure.
