@@ -160,7 +160,7 @@ def test_what_was_published_is_looked_up_again_and_is_unknown_until_it_is_seen(b
     names = {"publishes": "mail.other.test", "reads": "www.other.test"}
     hosts = {host: {"caa_names": [name]} for host, name in names.items()}
     play = {"hosts": "all", "gather_facts": False, "roles": ["kopano.hardening.caa"]}
-    reason = f"{bed.authority} has the records for other.test, but none of the zone's name servers could be asked"
+    reason = f"{bed.authority} has the records for other.test, but none of the zone's name servers could be queried"
     found = run(tmp_path, play, common, hosts)
     for host, name in names.items():
         status, lines = found[host]
