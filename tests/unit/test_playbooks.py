@@ -123,7 +123,7 @@ def harden(collections, tmp_path_factory):
         passes = not failing if passes is None else passes
         assert done.returncode == (0 if passes else 2), done.stdout + done.stderr
         before, _, recap = done.stdout.partition("PLAY RECAP")
-        cards = re.findall(r"(?m)^(web\d)((?: +(?:FAIL|ok|[?-])(?= )){5})  *(.*)$", before)
+        cards = re.findall(r"(?m)^(web\d)(?: +(?:ok|FAIL|-))((?: +(?:FAIL|ok|[?-])(?= )){5})  *(.*)$", before)
         failed, seen = (set(re.findall(rf"(?m)^(web\d) .*{word}", recap)) for word in ("failed=[1-9]", "ok="))
         card = {name: (steps.split(), words) for name, steps, words in cards}
         return Run(done.stdout, failed, seen, card, queried.read_text().split() if queried.exists() else [])

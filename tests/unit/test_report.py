@@ -23,6 +23,7 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
@@ -61,8 +62,8 @@ def test_a_host_that_is_fine_passes_every_step():
         ({"updates": bed.updates()}, ["pass", "not_asked", "not_asked", "not_asked", "not_asked"]),
         ({"updates": {}}, ["not_asked"] * 5),
         ({"results": [bed.result()]}, ["not_asked", "pass", "pass", "not_asked", "pass"]),
-        ({"state": "unreachable"}, ["unknown"] * 4 + ["fail"]),
-        ({"state": "failed"}, ["unknown"] * 4 + ["fail"]),
+        ({"state": "unreachable"}, ["unknown"] * 5),
+        ({"state": "failed"}, ["unknown"] * 5),
         ({"state": "failed", "failures": [{"message": "no", "step": 1}]}, ["fail"] + ["unknown"] * 4),
         ({"state": "left_out"}, ["not_asked"] * 5),
     ],
@@ -685,12 +686,44 @@ def test_a_host_is_one_line():
     }
     lines = text_of(bed.build(hosts), files=["/srv/report/index.html"]).splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["web1", "web2", "web10"]
-    assert lines[1].split() == ["web1", "ok", "ok", "ok", "ok", "A+"]
-    assert lines[2].split() == ["web2", *"-----", "not", "in", "this", "run"]
-    assert lines[3].split()[:6] == ["web10", "ok", "ok", "ok", "FAIL", "A+"]
+    assert lines[1].split() == ["web1", "ok", "ok", "ok", "ok", "ok", "A+"]
+    assert lines[2].split() == ["web2", *"------", "not", "in", "this", "run"]
+    assert lines[3].split()[:7] == ["web10", "ok", "ok", "ok", "ok", "FAIL", "A+"]
     assert lines[3].endswith("No CAA records: mail.example.com")
     assert lines[4] == "1 of 3 hosts passes, 1 failed, 1 left out"
     assert lines[5] == "report: /srv/report/index.html"
+
+
+def test_what_keeps_a_host_from_being_inspected_is_no_failure_of_a_step():
+    hosts = {
+        "web1": {"state": "unreachable", "message": "no route to host"},
+        "web2": {"state": "failed", "failures": [{"message": "Incorrect sudo password", "step": None}]},
+        "web3": {"state": "failed", "failures": [{"message": "port 443 is taken", "step": 2}]},
+        "web4": bed.fine(),
+    }
+    report = bed.build(hosts)
+    assert [host["reach"] for host in report["hosts"]] == ["fail", "fail", "pass", "pass"]
+    assert [host["failed"] for host in report["hosts"]] == [True, True, True, False]
+    lines = text_of(report).splitlines()
+    assert lines[0].split()[:2] == ["host", "reach"]
+    assert [line.split()[:7] for line in lines[1:4]] == [
+        ["web1", "FAIL", *"-----"],
+        ["web2", "FAIL", *"-----"],
+        ["web3", "ok", "?", "FAIL", *"???"],
+    ]
+
+
+def test_what_is_unknown_is_listed_with_its_hosts():
+    """A question mark says why it is one, once for all hosts."""
+    unknown = bed.finding("updates.metadata.unknown", "apt", severity="unknown", fix="apt-get update")
+    hosts = {f"web{number}": findings(unknown) for number in range(1, 8)}
+    hosts["web8"] = bed.fine()
+    title = _findings.catalogue()["updates.metadata.unknown"].title
+    assert f"\n? web1 web2 web3 web4 web5 and 2 more: {title} (apt-get update)\n" in text_of(
+        bed.build(hosts), files=["/srv/index.html"]
+    )
+    waived = {"id": "updates.metadata.unknown", "reason": "x", "until": "2999-01-01"}
+    assert "\n? " not in text_of(bed.build(hosts, waivers=[waived]))
 
 
 def test_a_line_fits_the_terminal():

@@ -122,10 +122,10 @@ class HostPolicy(t.TypedDict):
 class Host(t.TypedDict):
     """A host's part of the report.
 
-    policy: None where its options of the report are not known. reasons: why it fails; empty where it is not judged.
-    steps: one of C(VERDICTS) by the step's number as text. grade: the worst of its endpoints; None where one, or all,
-    could not be graded. counts: findings that are not waived by severity, and those that are C(waived). support: None
-    where it was not inspected.
+    policy: None where its options of the report are unknown. reach: whether it could be queried and stayed in the play,
+    one of C(VERDICTS). reasons: why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's
+    number as text. grade: the worst of its endpoints; None where one, or all, could not be graded. counts: findings
+    that are not waived by severity, and those that are C(waived). support: None where it was not inspected.
     """
 
     name: str
@@ -133,6 +133,7 @@ class Host(t.TypedDict):
     message: str
     pending: bool
     policy: HostPolicy | None
+    reach: str
     failed: bool
     reasons: list[str]
     steps: dict[str, str]
@@ -404,15 +405,20 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since) ->
     state = given.get("state", "ok")
     results = given.get("results") or []
     ignore_trust = bool(given.get("ignore_trust"))
-    marked = _marked(name, given, policy, now, since)
+    failures = _failures(given)
+    marked = _marked(name, given, failures, policy, now, since)
     endpoints = [_endpoint(result) for result in results]
     proven = _proven(given, results)
-    asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in marked} | proven
+    # What keeps a host from being inspected is no failure of a step.
+    failed_steps = {failure.get("step") for failure in failures}
+    of_steps = [item for item in marked if not _is_of_host(item) or item["step"] in failed_steps]
+    asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in of_steps} | proven
     if state in ("failed", "unreachable"):
         asked |= set(STEPS)
-    steps = {str(step): _verdict(step, marked, proven, asked) for step in STEPS}
+    steps = {str(step): _verdict(step, of_steps, proven, asked) for step in STEPS}
+    reach = "fail" if state == "unreachable" or None in failed_steps else "pass"
     if state == "left_out":
-        steps = dict.fromkeys(steps, "not_asked")
+        steps, reach = dict.fromkeys(steps, "not_asked"), "not_asked"
 
     reasons = policy.objections(marked)
     minimum = policy.minimum_grade or given.get("minimum_grade") or ""
@@ -434,6 +440,7 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since) ->
         "message": given.get("message", ""),
         "pending": is_pending,
         "policy": {"fail_on": policy.fail_on, "minimum_grade": minimum or None} if own else None,
+        "reach": reach,
         "failed": is_judged and bool(reasons),
         "reasons": reasons if is_judged else [],
         "steps": steps,
@@ -447,7 +454,20 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since) ->
     }
 
 
-def _marked(name: str, given: Given, policy: Policy, now: str, since: Since) -> list[Marked]:
+def _failures(given: Given) -> list[Failure]:
+    """What failed on a host. One that has failed without more words has failed outside of the steps."""
+    if given.get("failures") or given.get("state", "ok") != "failed":
+        return given.get("failures") or []
+    return [{"message": given.get("message", ""), "step": None}]
+
+
+def _is_of_host(item: Finding) -> bool:
+    return item["id"].startswith("report.host.")
+
+
+def _marked(
+    name: str, given: Given, failures: t.Iterable[Failure], policy: Policy, now: str, since: Since
+) -> list[Marked]:
     """The findings about a host, each once, the most important first."""
     state = given.get("state", "ok")
     results = given.get("results") or []
@@ -455,7 +475,7 @@ def _marked(name: str, given: Given, policy: Policy, now: str, since: Since) -> 
     findings += (given.get("updates") or {}).get("findings", [])
     if state == "unreachable":
         findings.append(finding("report.host.unreachable", name, given.get("message", "")))
-    for failure in given.get("failures") or ([{"message": given.get("message", "")}] if state == "failed" else []):
+    for failure in failures:
         findings.append(finding("report.host.failed", name, failure["message"], step=failure.get("step")))
 
     unique = {(item["id"], item["subject"], item["evidence"], item["fix"]): item for item in findings}

@@ -30,26 +30,55 @@ WORDS = {
 }
 NAME_WIDTH = 30
 GAP = "  "
+REACH = "reach"
+UNKNOWN_KINDS = 5  # of which the terminal names the hosts; the report has all of them
+UNKNOWN_HOSTS = 5
+FIX_WIDTH = 60
 
 
 def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> list[Line]:
     """What is shown. width is that of the terminal; without one nothing is cut off."""
     name_width = min(max([len(entry["name"]) for entry in report["hosts"]] + [4]), NAME_WIDTH)
     heads = [f"{step} {name}" for step, name in STEPS.items()]
-    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), *heads, "fix first"]), None)]]
+    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *heads, "fix first"]), None)]]
     for entry in report["hosts"]:
         line: Line = [(_cut(entry["name"], name_width).ljust(name_width), "red" if entry["failed"] else None)]
+        word, colour = WORDS[entry["reach"]]
+        line += [(GAP, None), (word.ljust(len(REACH)), colour)]
         for step, head in zip(STEPS, heads, strict=True):
-            word, colour = WORDS[entry["steps"][str(step)]]
+            verdict = entry["steps"][str(step)]
+            # Of a host that was not reached nothing was to be found out.
+            word, colour = WORDS["not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict]
             if step == 5 and entry["grade"]:
                 word = entry["grade"]
             line += [(GAP, None), (word.ljust(len(head)), colour)]
         line += [(GAP, None), (first_words(entry), None)]
         shown.append(_fit(line, width))
     shown += [[(text, colour)] for text, colour in _totals(report)]
+    shown += [_fit([(text, WORDS["unknown"][1])], width) for text in _unknown(report)]
     if files:
         shown.append([(f"report: {files[0]}", None)])
     return shown
+
+
+def _unknown(report: Report) -> t.Iterator[str]:
+    """What could not be found out, and on which hosts: why there is a question mark above."""
+    titles = _findings.catalogue()
+    found: dict[str, tuple[str, dict[str, None]]] = {}
+    for entry in report["hosts"]:
+        for item in entry["findings"]:
+            if item["severity"] == "unknown" and not item["waived"]:
+                known = titles.get(item["id"])
+                fix, hosts = found.setdefault(known.title if known else item["message"], (item["fix"], {}))
+                hosts[entry["name"]] = None
+    kinds = sorted(found.items(), key=lambda kind: -len(kind[1][1]))
+    for title, (fix, hosts) in kinds[:UNKNOWN_KINDS]:
+        more = len(hosts) - UNKNOWN_HOSTS
+        names = " ".join(list(hosts)[:UNKNOWN_HOSTS]) + (f" and {more} more" if more > 0 else "")
+        command = f" ({fix})" if 0 < len(fix) <= FIX_WIDTH and "\n" not in fix else ""
+        yield f"? {names}: {title}{command}".replace("\n", " ")
+    if len(kinds) > UNKNOWN_KINDS:
+        yield f"? and {len(kinds) - UNKNOWN_KINDS} more in the report"
 
 
 def first_words(entry: Host) -> str:

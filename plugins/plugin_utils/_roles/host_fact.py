@@ -52,9 +52,9 @@ class HostParts(t.TypedDict, total=False):
 
 
 class Failure(t.TypedDict):
-    """What failed in a step of a playbook."""
+    """What failed in a step of a playbook, or in none of them (None), such as the query of the host."""
 
-    step: int
+    step: int | None
     message: str
 
 
