@@ -33,7 +33,7 @@ WORDS = {
     "drips": "no response in time",
     "plain HTTP": "plain HTTP, not TLS",
     "HTML": "plain HTTP, not TLS",
-    "SSH": "not a TLS record",
+    "SSH": "record",  # of TLS, or of SSL 2.0 where the banner came late
     "garbage": "not a TLS record",
     "oversized record": "a record of 65535 bytes",
     "endless message": "a handshake message of 16777215 bytes",

@@ -217,7 +217,7 @@ def test_a_server_that_does_not_check_padding(pki, monkeypatch):
 
         return lax
 
-    monkeypatch.setattr(_oracles, "PATIENCE", 1.0)
+    monkeypatch.setattr(_oracles, "PATIENCE", 3.0)
     with lenient(pki, monkeypatch, check) as port:
         found = _oracles.cbc(peer(port), [0x002F])
     assert "wrong MAC: record 21 of " in found and "; wrong padding: silent" in found

@@ -55,7 +55,7 @@ def test_own_data_come_before_the_collections():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}, "'ours' were made"),
+        ({"releases": {"ucs": {"5.2": {"full": {"ours": "2028-03-31"}}}}}, "no date for the data of 'ours'"),
         ({**OURS, "releases": {"ucs": {"5.2": {"full": {"ours": "soon"}}}}}, "soon"),
         ({**OURS, "releases": {"ucs": {"5.2": {"support": {"ours": "2028-03-31"}}}}}, "other keys"),
         ({"dates": {"ours": "never"}}, "never"),
