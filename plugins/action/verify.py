@@ -10,6 +10,7 @@ These are two parts, as Ansible keeps no fact of a task that fails, and the repo
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 
@@ -71,7 +72,7 @@ class ActionModule(RoleAction):
         kept: _verify.Kept = {
             **scope,
             "wanted": required,
-            "results": results,
+            "results": json.dumps(results),
             "report": _verify.report(results, scope, required),
         }
         return _host_fact.update(variables, host=host, verify=kept)

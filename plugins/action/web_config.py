@@ -145,7 +145,8 @@ class ActionModule(ActionBase):
         """The same by the host itself, for endpoints that are not reached from here."""
         if not endpoints:
             return []
-        own = [_verify.on_host(endpoint, _verify.own_addresses(endpoint, served)) for endpoint in endpoints]
+        addresses = _verify.addresses_of(served)
+        own = [_verify.on_host(endpoint, _verify.own_addresses(endpoint, addresses)) for endpoint in endpoints]
         arguments = {"endpoints": own, "mode": "quick", "timeout": CONFIRM_TIMEOUT, "fetch_issuers": False}
         graded = self._execute_module("kopano.hardening.tls_grade_info", module_args=arguments, task_vars=task_vars)
         if graded.get("failed"):
@@ -180,15 +181,27 @@ def _objections(endpoints: list[Endpoint], expected: list[dict[str, t.Any]], pat
 
     An address that drops what is sent to it costs a time limit, and not one for each of its names. One that cannot be
     reached is tried again for C(patience) seconds: after a failover or a restart a neighbour on the way
-    may have an address at its old place, with IPv6 for most of a minute.
+    may have an address at its old place, with IPv6 for most of a minute. Of virtual hosts that are set up in the same
+    way one is graded. The others get one request each, and are graded where the response shows anything else.
     """
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 
     trust = _prober.Trust()
     end = time.monotonic() + patience
-    first = list({(endpoint["host"], endpoint["port"]): endpoint for endpoint in reversed(endpoints)}.values())
-    for some in (first, [endpoint for endpoint in endpoints if endpoint not in first]):
+    first: dict[t.Any, Endpoint] = {}
+    groups: dict[t.Any, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        socket = endpoint["host"], endpoint["port"]
+        if first.setdefault(socket, endpoint) is not endpoint:
+            groups.setdefault((socket, endpoint.get("group") or id(endpoint)), []).append(endpoint)
+    steps: tuple[t.Callable[[], list[Endpoint]], ...] = (
+        lambda: list(first.values()),
+        lambda: [members[0] for members in groups.values()],
+        lambda: _unlike(groups.values()),
+    )
+    for step in steps:
+        some = step()
         while some:
             seen = _prober.probe_all(some, "quick", CONFIRM_TIMEOUT, trust=trust)
             results = [_grade.grade(one) for one in seen]
@@ -199,3 +212,25 @@ def _objections(endpoints: list[Endpoint], expected: list[dict[str, t.Any]], pat
                 return objections
             time.sleep(CONFIRM_PAUSE)
     return []
+
+
+def _unlike(groups: t.Iterable[list[Endpoint]]) -> list[Endpoint]:
+    """The endpoints whose response to a request is not like that of the first one in their group."""
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+
+    several = [members for members in groups if len(members) > 1]
+    targets: list[_client.Target] = [
+        {"address": endpoint["host"], "port": endpoint["port"], "server_name": endpoint.get("server_name")}
+        for members in several
+        for endpoint in members
+    ]
+    try:
+        responses = iter(_client.query_all(targets, CONFIRM_TIMEOUT))
+    except TimeoutError:
+        return [endpoint for members in several for endpoint in members]
+    found = []
+    for members in several:
+        looks = [(response["ok"], *(response[key] for key in ("protocol", "cipher", "certificate")))
+                 for response in [next(responses) for _member in members]]  # fmt: skip
+        found += [endpoint for endpoint, look in zip(members, looks, strict=True) if not look[0] or look != looks[0]]
+    return found

@@ -42,14 +42,16 @@ def run(params: Info, check_mode: bool) -> Info:
     found: Info = {}
     # It waits for package managers most of the time.
     updates = Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
+    # It waits for a server to start, as the query of the frontend does.
+    web_config = Beside(_web_config()) if params["web_config"] else None
     try:
         if params["frontend"]:
             found["frontend"] = _part(lambda: _frontend(params["frontend"]))
         if params["certificates"]:
             found["certificates"] = _part(lambda: _certificates(params["certificates"], found["frontend"]))
-        if params["web_config"]:
-            found["web_config"] = _part(_web_config)
     finally:
+        if web_config:
+            found["web_config"] = _part(web_config.result)
         if updates:
             found["updates"] = _part(updates.result)
     return found
@@ -101,7 +103,8 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
         raise _Unread(str(error)) from error
 
 
-def _web_config() -> Repeated | None:
+def _web_config() -> t.Callable[[], Repeated | None]:
+    """What is to be run. Most of what it needs the query of the frontend needs as well, so it is imported before."""
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
 
-    return _replay.rerun()
+    return _replay.rerun

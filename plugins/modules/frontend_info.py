@@ -263,6 +263,12 @@ vhosts:
       description: Whether it serves names that no other virtual host of the address has.
       type: bool
       sample: true
+    tls_group:
+      description:
+        - A text that virtual hosts share whose own TLS directives, certificate, key and address are the same.
+        - Null without TLS, and where something of the configuration cannot be read.
+      type: str
+      sample: 5f2b8c0de1a94c37
     overrides:
       description: TLS settings that stand in the virtual host (or, with Apache, in a section that is merged into it).
       type: list

@@ -69,6 +69,16 @@ options:
         type: list
         elements: str
         default: []
+      group:
+        description:
+          - The same text for endpoints that are known to be set up in the same way, such as the virtual hosts with the
+            same C(tls_group) in M(kopano.hardening.frontend_info).
+          - In V(full) mode each of them is looked at in V(quick) mode first, under its own name, which finds out its
+            certificates, its protocols, HSTS, the redirect, and everything else that its letter depends on. Of those at
+            the same address and port that look just the same, one gets a full look; the others have its suites and
+            groups, and RV(results[].ciphers_from) names it. One that looks different in anything gets its own.
+          - Such an endpoint may take O(timeout) twice.
+        type: str
   ca_file:
     description:
       - PEM file with certificate authorities that are trusted beside those of the system, for a private one.
@@ -228,6 +238,13 @@ results:
       sample:
         TLSv1.2: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]
         TLSv1.3: [TLS_AES_128_GCM_SHA256]
+    ciphers_from:
+      description:
+        - The RV(results[].server_name) of the endpoint by which RV(results[].ciphers), RV(results[].cipher_order),
+          RV(results[].groups) and what a renegotiation does were found out, see O(endpoints[].group).
+        - V(null) where it was this one.
+      type: str
+      sample:
     cipher_order:
       description:
         - Whose preference decides, V(server) or V(client), for each protocol with a choice. Empty in V(quick) mode.
@@ -488,6 +505,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
             "addresses": {"type": "list", "elements": "str", "default": []},
             "starttls": {"type": "str", "choices": ["none", "imap", "pop3", "smtp"], "default": "none"},
             "server_groups": {"type": "list", "elements": "str", "default": []},
+            "group": {"type": "str"},
         },
     },
     "ca_file": {"type": "path"},

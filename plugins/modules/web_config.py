@@ -355,6 +355,7 @@ rehearsal:
           port: 443
           server_name: mail.example.org
           outside: true
+          tls_group: 5f2b8c0de1a94c37
           path: /
           ok: true
           protocol: TLSv1.3

@@ -416,3 +416,27 @@ Listen 192.0.2.1:83
     assert _webserver_model.log_files(config) == [
         str(tmp_path / "error.log"), str(tmp_path / "logs/e.log"), "/var/log/a.log", str(tmp_path / "logs/t.log"),
     ]  # fmt: skip
+
+
+def test_virtual_hosts_that_are_set_up_in_the_same_way_are_a_group(tmp_path: Path) -> None:
+    site = (
+        "<VirtualHost {}>\nServerName {}\nSSLEngine on\nSSLCertificateFile {}\n"
+        "SSLCertificateKeyFile /k\n{}\n</VirtualHost>\n"
+    ).format
+    main = (
+        "Listen 443\nSSLProtocol TLSv1.2\n"
+        + site("*:443", "a", "/c", "") + site("*:443", "b", "/c", "Header set Strict-Transport-Security x")
+        + site("*:443", "other", "/d", "") + site("*:444", "port", "/c", "")
+        + site("*:443", "own", "/c", "SSLCipherSuite ALL")
+        + site("*:443", "on", "/c", "<IfModule ssl_module>\nSSLCipherSuite ALL\n</IfModule>")
+        + site("*:443", "off", "/c", "<IfModule !ssl_module>\nSSLCipherSuite ALL\n</IfModule>")
+        + site("*:443", "deeper", "/c", "<Location />\nSSLVerifyClient require\n</Location>")
+    )  # fmt: skip
+    write(tmp_path, main)
+    config = load(tmp_path)
+    groups = {vhost.names[0]: vhost.tls_group for vhost in config.vhosts if vhost.block}
+    assert groups["a"] == groups["b"] == groups["off"] and groups["own"] == groups["on"]
+    assert len({groups[name] for name in ("a", "other", "port", "own", "deeper")}) == 5
+    # A virtual host without text, as one of a macro.
+    config.vhosts[0].block = None
+    assert _webserver_model.tls_group(config, config.vhosts[0]) is None

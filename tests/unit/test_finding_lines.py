@@ -41,6 +41,27 @@ def test_a_fix_of_its_own_has_a_line_of_its_own():
     ]
 
 
+MANY = [f"site{number}.example" for number in range(500)]
+
+
+def test_many_subjects_are_the_first_and_a_count():
+    items = [_caa_catalogue.finding("caa.none", name) for name in MANY]
+    assert _finding_lines.lines(items) == [f"fail: caa.none (site0.example and 499 more): {NONE}"]
+    assert _finding_lines.some(MANY[:3]) == "site0.example, site1.example, site2.example"
+    assert _finding_lines.some(MANY[:4]) == "site0.example and 3 more"
+    assert _finding_lines.some(["a", "a", "b", "c"], " ") == "a b c"
+    assert _finding_lines.each("forbidden: ", MANY) == ["forbidden: site0.example and 499 more"]
+    assert _finding_lines.each("forbidden: ", MANY[:2]) == ["forbidden: site0.example", "forbidden: site1.example"]
+
+
+def test_of_many_fixes_one_stands_for_all():
+    items = [_caa_catalogue.finding("caa.none", name, fix=f"Add it for {name}.") for name in MANY]
+    assert _finding_lines.lines(items) == [
+        f"fail: caa.none (site0.example and 499 more): {NONE} Add it for site0.example. "
+        "(and 499 more like this, in the report)"
+    ]
+
+
 def test_what_separates_the_subjects():
     items = [_caa_catalogue.finding("caa.none", name) for name in ("a.example", "b.example")]
     assert _finding_lines.lines(items, between=" ") == [f"fail: caa.none (a.example b.example): {NONE}"]

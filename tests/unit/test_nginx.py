@@ -400,3 +400,27 @@ def test_a_text_that_is_read_twice_gives_two_trees() -> None:
     second = _nginx.parse(text, "other")
     assert shape(second) == before
     assert {item.file for item in _webserver_model.walk(second)} == {"other"}
+
+
+def test_virtual_hosts_that_are_set_up_in_the_same_way_are_a_group(tmp_path: Path) -> None:
+    server = "server {{ listen {}; server_name {}; ssl_certificate {}; ssl_certificate_key /k; {} }}\n".format
+    texts = {
+        "nginx": "http { ssl_protocols TLSv1.2; "
+        + server("443 ssl", "a", "/c", "") + server("443 ssl", "b", "/c", "add_header Strict-Transport-Security x;")
+        + server("443 ssl", "other_certificate", "/d", "") + server("444 ssl", "other_port", "/c", "")
+        + server("443 ssl", "own", "/c", "ssl_ciphers ALL;") + server("443 ssl", "included", "/c", "include x.conf;")
+        + server("443 ssl", "deeper", "/c", "location / { ssl_verify_client on; }") + server("80", "plain", "/c", "")
+        + "}",
+        "x": "ssl_ciphers ALL;",
+    }  # fmt: skip
+    groups = {vhost.names[0]: vhost.tls_group for vhost in load(tmp_path, **texts).vhosts}
+    assert groups["a"] == groups["b"] and groups["own"] == groups["included"] and groups["plain"] is None
+    assert len({groups[name] for name in ("a", "other_certificate", "other_port", "own", "deeper")}) == 5
+
+
+def test_what_cannot_be_read_makes_no_group(tmp_path: Path) -> None:
+    site = "server { listen 443 ssl; ssl_certificate /c; ssl_certificate_key /k; }"
+    config = load(tmp_path, nginx=f"http {{ {site} }}")
+    assert config.vhosts[0].tls_group
+    config.unreadable["/x"] = "Permission denied"
+    assert _webserver_model.tls_group(config, config.vhosts[0]) is None

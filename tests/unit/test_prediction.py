@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 
 from . import tls_bed as bed
 
@@ -41,6 +43,30 @@ def test_each_endpoint_gets_its_own_grade(site):
     assert (bare["grade_trust_ignored"], [entry["id"] for entry in bare["warnings"]]) == ("A", ["tls.hsts.absent"])
     assert (nobody["grade"], nobody["grade_trust_ignored"]) == (None, None)
     assert nobody["error"] == "cannot connect: connection refused"
+
+
+def answered(port, name, **values):
+    """A target with the answer that it gives."""
+    one = target(port, name)
+    return {**one, **_client.query(one, 10), "tls_group": "5f2b", **values}
+
+
+def test_endpoints_that_are_alike_are_looked_at_once(site, monkeypatch):
+    """HSTS is each one's own, and one whose handshake shows something else is looked at by itself."""
+    looked_at = []
+    probe = _prober.probe
+    monkeypatch.setattr(_prober, "probe", lambda endpoint, *rest, **more: (
+        looked_at.append(endpoint["server_name"]), probe(endpoint, *rest, **more))[1])  # fmt: skip
+    good, bare = (answered(site, name) for name in ("good.test", "bare.test"))
+    alone = _prediction.grade_all([target(site, name) for name in ("good.test", "bare.test")])
+    looked_at.clear()
+    assert _prediction.grade_all([good, bare]) == alone
+    assert [entry["grade_trust_ignored"] for entry in alone] == ["A+", "A"] and looked_at == ["good.test"]
+    others = ({"certificate": "00"}, {"cipher": "X"}, {"protocol": "TLSv1.2"}, {"tls_group": "0"}, {"tls_group": None})
+    for different in (*others, {"server_name": None}, {"ok": False}):
+        looked_at.clear()
+        _prediction.grade_all([good, {**bare, **different}])
+        assert looked_at == ["good.test", different.get("server_name", "bare.test")], different
 
 
 def test_what_there_is_no_time_for_has_no_grade(site, monkeypatch):

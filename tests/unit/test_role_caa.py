@@ -421,6 +421,19 @@ def test_a_set_that_lacks_a_ca_is_not_published_and_fails_the_host_that_requires
     assert report(found, "a.example.net", publish=True)["bad"] == []
 
 
+def test_many_names_and_many_zones_are_no_more_lines_than_a_few():
+    names = [f"mail.site{number}.example" for number in range(500)]
+    sets = [record_set(f"site{number}.example") for number in range(500)]
+    said = report(answer(*(result(name, "forbidden") for name in names), sets=sets), *names)
+    heading = said["lines"].index("lines for the zone files:")
+    assert said["lines"][0].startswith("forbidden: mail.site0.example and 499 more (")
+    assert said["lines"][heading + 1 :] == [
+        *(f'site{number}.example. IN CAA 0 issue "{LE}"' for number in range(_roles_caa.PLACES_SHOWN)),
+        "; those for 490 more places are in the report",
+    ]
+    assert said["bad"] == ["forbidden: mail.site0.example and 499 more"]
+
+
 def test_a_host_gets_the_zone_lines_of_sets_that_are_not_complete():
     sets = [record_set("a.example"), record_set("b.example", changed=False), record_set("c.example", complete=False)]
     found = answer(*(result(f"mail.{name}.example") for name in "abc"), sets=sets)

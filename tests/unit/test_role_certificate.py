@@ -326,6 +326,21 @@ def test_each_certificate_is_reported_with_whether_it_can_be_used_and_then_the_w
     assert report["bad"] == []
 
 
+def test_many_certificates_are_no_more_lines_than_a_few():
+    soon = {"not_after": "2026-12-01T00:00:00Z"}
+    results = [inspected(f"/{number}.pem", usable=number != 7) for number in range(500)]
+    report = report_on(*results[:-1], inspected("/499.pem", certificate=soon))
+    assert report["lines"] == [
+        "/0.pem and 498 more: usable, valid until 2026-12-01T00:00:00Z or longer",
+        "/7.pem: not usable, valid until 2027-01-01T00:00:00Z",
+        "fail: certificate.x (CN=a): Soon.",
+        "warn: certificate.x (CN=a): Soon. renew",
+    ]
+    places = [{"chain": f"/{number}.pem"} for number in range(500)]
+    report = _roles_certificate.report({"failed": True, "msg": "no openssl"}, places, {})
+    assert report["lines"] == ["unknown: /0.pem and 499 more: no openssl"]
+
+
 def test_what_could_not_be_inspected_is_unknown_and_what_was_not_there_is_reported():
     report = _roles_certificate.report(
         {"failed": True, "msg": "no openssl"}, [{"chain": "/a.pem"}, {"chain": "/b.pem"}], {}

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import types
 import typing as t
 from pathlib import Path
@@ -16,6 +17,7 @@ import yaml
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import action as _action
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
@@ -37,7 +39,7 @@ def test_every_grade_may_be_required():
 def test_an_endpoint_has_the_module_s_options():
     module = yaml.safe_load(tls_grade_info.DOCUMENTATION)["options"]["endpoints"]["suboptions"]
     role = SPEC["verify_endpoints"]["options"]
-    assert set(role) == set(module) - {"server_groups"}
+    assert set(role) == set(module) - {"server_groups", "group"}
     assert {name: entry["type"] for name, entry in role.items()} == {name: module[name]["type"] for name in role}
 
 
@@ -46,7 +48,7 @@ def test_an_endpoint_has_the_module_s_options():
 
 def vhost(**values: t.Any) -> dict[str, t.Any]:
     where = {"file": "/etc/nginx/site", "line": 1, "address": "*", "port": 443}
-    return {"server": "nginx", "names": ["mail.example"], "tls": True, **where, **values}
+    return {"server": "nginx", "names": ["mail.example"], "tls": True, "tls_group": None, **where, **values}
 
 
 def asked(*vhosts: dict[str, t.Any], address: str = HERE, more: t.Sequence[t.Any] = (), **servers: bool) -> t.Any:
@@ -64,6 +66,12 @@ def test_every_name_is_queried_at_the_inventorys_address():
     assert places(found) == [(HERE, 443, "mail.example"), (HERE, 443, "probe.example")]
     assert found["inside"] == []
     assert {entry["server_groups"] for entry in found["endpoints"]} == {",".join(GROUPS)}
+
+
+def test_the_names_of_virtual_hosts_that_are_set_up_in_the_same_way_are_a_group():
+    alike = vhost(names=["a.example", "b.example"], tls_group="5f2b"), vhost(names=["c.example"], tls_group="5f2b")
+    endpoints = asked(*alike, vhost(names=["d.example"], tls_group="0c1d"), vhost(names=["e.example"]))["endpoints"]
+    assert [entry.get("group") for entry in endpoints] == ["5f2b", "5f2b", "5f2b", "0c1d", None]
 
 
 @pytest.mark.parametrize(
@@ -266,9 +274,42 @@ def test_what_is_out_of_reach_is_reported():
     assert report(result(), inside=["admin.example:443"])["lines"][1].startswith("not graded  admin.example:443: ")
 
 
+def test_names_that_share_a_result_are_one_line():
+    """However many there are; those with another result are not hidden among them."""
+    names = [f"site{number}.example" for number in range(500)]
+    entries = [{"host": HERE, "port": 443, "server_name": name} for name in names]
+    results = [result(*([OLD] if name == "site7.example" else [HSTS]), name=name) for name in names]
+    found = report(*results, endpoints=entries)
+    assert found["lines"] == [
+        "500 of 500 endpoints are below A+",
+        "A   site0.example:443 (192.0.2.10) and 498 more: A+ needs HSTS. [none]",
+        "B   site7.example:443 (192.0.2.10): No TLS 1.0. [TLSv1.0]",
+        "To do: mend tls.hsts.absent",
+        "To do: mend tls.protocol.tls10",
+    ]
+    assert report(*results[:3], endpoints=entries[:3], minimum="A")["lines"] == [
+        "A   site0.example:443 (192.0.2.10), site1.example:443 (192.0.2.10), site2.example:443 (192.0.2.10): "
+        "A+ needs HSTS. [none]"
+    ]
+    assert report(endpoints=entries)["lines"][1:] == [
+        "no grade  site0.example:443 (192.0.2.10) and 499 more: it was not graded"
+    ]
+    assert report(result(), inside=[f"{name}:443" for name in names])["lines"][1:] == [
+        "not graded  site0.example:443 and 499 more: on the loopback, not reachable from outside"
+    ]
+    foreseen_all = [foreseen("A+", "B", server_name=name) for name in names]
+    assert _verify.predicted(foreseen_all) == ["site0.example:443 and 499 more: now B, after hardening A+"]
+
+
 def test_a_score_below_the_scale_is_a_reason():
     low = result(grade="B", grade_trust_ignored="B", score=70)
     assert report(low)["lines"][1] == "B   mail.example:443 (192.0.2.10): score 70"
+
+
+def test_the_report_has_the_results_that_the_role_keeps():
+    kept = {"results": json.dumps([result(HSTS)]), "wanted": wanted(), "endpoints": [], "inside": [], "report": {}}
+    given = _gather.of_host(_host_fact.update({}, verify=kept), True)
+    assert given["results"] == [result(HSTS)] and given["minimum_grade"] == "A+"
 
 
 # --- what is to come -------------------------------------------------------------------------------------------------
@@ -287,8 +328,7 @@ def test_a_prediction_has_both_grades_once_for_all_addresses():
     both.append(foreseen("A+", "B", server_name="unknown.invalid"))
     both.append({**foreseen("A+", None, address="::2"), "now": None})
     assert _verify.predicted(both) == [
-        "mail.example:443: now B, after hardening A+",
-        "(no name):443: now B, after hardening A+",
+        "mail.example:443, (no name):443: now B, after hardening A+",
     ]
 
 

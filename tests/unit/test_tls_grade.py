@@ -105,6 +105,7 @@ def good(**changes):
     """An observation that gets A+, with changes: keys may be paths like features.dh_bits."""
     observation = {
         "host": "good.test",
+        "ciphers_from": None,
         "address": "192.0.2.1",
         "port": 443,
         "server_name": "good.test",

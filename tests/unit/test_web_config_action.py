@@ -15,6 +15,9 @@ import pytest
 from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.kopano.hardening.plugins.action import web_config
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+
+from . import tls_bed as bed
 
 ID = "000001-20260101T000000Z-abcdef"
 DONE = {"changed": True, "phase": "commit"}
@@ -158,3 +161,36 @@ def test_a_place_that_there_is_none_is_refused_before_anything_is_done(monkeypat
     monkeypatch.setattr(web_config.ActionBase, "run", lambda *_given: {})
     result = action.run(task_vars={})
     assert result["failed"] and result["msg"] == "confirm_from: 'moon' is none of controller, auto, host"
+
+
+def test_of_names_that_are_set_up_in_the_same_way_one_is_graded_and_all_are_asked(tmp_path, monkeypatch):
+    """One whose answer is not like theirs is graded as well, and one without an answer speaks against the change."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("all", key="ec")
+    pki.leaf("own", key="ec")
+    (port,) = bed.free_ports()
+    sites = [
+        bed.nginx_site(port, ["all"], names="a.test b.test c.test d.test"),
+        bed.nginx_site(port, ["own"], names="own.test"),
+        bed.nginx_site(port, ["all"], names="gone.test", more="ssl_reject_handshake on;"),
+    ]
+    graded: list[list[str]] = []
+    probe_all = _prober.probe_all
+
+    def noted(endpoints: list[t.Any], *rest: t.Any, **more: t.Any) -> list[t.Any]:
+        graded.append([endpoint["server_name"] for endpoint in endpoints])
+        return probe_all(endpoints, *rest, **more)
+
+    monkeypatch.setattr(_prober, "probe_all", noted)
+
+    def objections(*names: str, group: str | None = "5f2b") -> list[str]:
+        graded.clear()
+        endpoints = [{"host": "127.0.0.1", "port": port, "server_name": f"{name}.test"} for name in names]
+        return web_config._objections([{**one, **({"group": group} if group else {})} for one in endpoints], [], 0.0)
+
+    with bed.nginx(pki.folder, sites, port):
+        assert objections("a", "b", "c", "d") == [] and graded == [["a.test"], ["b.test"]]
+        assert objections("a", "b", "own", "c") == [] and graded == [["a.test"], ["b.test"], ["own.test"]]
+        assert objections("a", "b", "c", group=None) == [] and graded == [["a.test"], ["b.test", "c.test"]]
+        (words,) = objections("a", "b", "c", "gone")
+        assert words.startswith(f"gone.test:{port} (127.0.0.1): ") and graded[-1] == ["gone.test"]

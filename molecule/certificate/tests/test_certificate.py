@@ -296,7 +296,10 @@ def test_a_dry_run_on_fresh_hosts_says_what_would_come_and_leaves_them_alone():
     assert dry.status == 0, dry.output
     for host in HOSTS:
         assert "would order a certificate (certbot is not installed yet)" in dry.said(host)
-        assert f"mail.{host}.test:443: not there now, after hardening A+" in dry.said(host, "Report what changed")
+        changed = " ".join(dry.said(host, "Report what changed").split())
+        assert re.search(
+            rf"mail\.{host}\.test:443(, \S+:443| and \d+ more)*: not there now, after hardening A\+", changed
+        )
         assert on(host, "ls", "/etc/kopano-hardening", "/etc/letsencrypt").stdout == ""
 
 

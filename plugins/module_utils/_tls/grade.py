@@ -138,6 +138,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         protocols: list[str]
         ciphers: dict[str, list[str]]
         cipher_order: dict[str, str]
+        ciphers_from: str | None
         groups: list[str]
         post_quantum: bool
         certificate: ResultCertificate
@@ -659,6 +660,7 @@ def _without_grade(observation: Observation) -> Result:
         "protocols": [name for name in data.PROTOCOLS if observation["protocols"][name]],
         "ciphers": observation["ciphers"],
         "cipher_order": observation["cipher_order"],
+        "ciphers_from": observation["ciphers_from"],
         "groups": observation["groups"],
         "post_quantum": any(data.GROUP_NAMED[name].family == "pq" for name in observation["groups"]),
         "certificate": {},

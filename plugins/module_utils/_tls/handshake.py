@@ -126,7 +126,8 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
         address: the one to connect to; until it is chosen, addresses may name some, else host is resolved.
         server_name: the name to send (SNI), host if there is none. starttls: C(none), C(imap), C(pop3) or C(smtp).
-        server_groups: the names of groups that the server's OpenSSL has, where the caller knows.
+        server_groups: the names of groups that the server's OpenSSL has, where the caller knows. group: the same for
+        endpoints that the caller knows to be set up in the same way, see C(_tls.alike).
         """
 
         host: str
@@ -136,6 +137,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         server_name: t.NotRequired[str | None]
         starttls: t.NotRequired[str]
         server_groups: t.NotRequired[list[str]]
+        group: t.NotRequired[str | None]
 
 else:
     Endpoint = t.Dict[str, t.Any]

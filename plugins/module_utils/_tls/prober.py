@@ -27,6 +27,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto, ocsp, oracles, wire
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
@@ -122,6 +123,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """What was seen, and of which endpoint. named: whether it has a name that a certificate could be for.
 
         server_name: the name that was sent (SNI). mode: C(quick) or C(full). connections: how many it took.
+        ciphers_from: the name of the endpoint that its suites and groups were listed by; None: itself.
         """
 
         server_groups: list[str]
@@ -134,6 +136,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         mode: str
         connections: int
         duration_ms: int
+        ciphers_from: str | None
 
 else:
     SeenCertificate = Features = Simulation = Unclear = Seen = Observation = t.Dict[str, t.Any]
@@ -889,6 +892,7 @@ def _written_down(endpoint: Endpoint, peer: _handshake.Peer, mode: str, started:
         "mode": mode,
         "connections": peer.connections,
         "duration_ms": int((time.monotonic() - started) * 1000 + 0.5),
+        "ciphers_from": None,
     }
 
 
@@ -958,7 +962,8 @@ def probe_all(
     """Inspect many endpoints (at C(addresses), else at every address of C(host)), see L(probe).
 
     C(concurrency) addresses are inspected at the same time. Endpoints that share one take turns, so that no address
-    gets more than L(PEAK) connections at a time, and a slow one does not delay the others.
+    gets more than L(PEAK) connections at a time, and a slow one does not delay the others. What is listed once for
+    several of them, C(_tls.alike) says.
 
     What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
     addresses are shared out, this has to be something that JSON can carry.
@@ -968,6 +973,7 @@ def probe_all(
     """
     threads = max(1, concurrency // processes)
     allowance = timeout * OVERTIME + GRACE
+    groups = _alike.groups(endpoints) if mode == "full" else frozenset()
 
     def addresses_of(endpoint: Endpoint) -> str | list[str]:
         return endpoint.get("addresses") or _handshake.resolve(endpoint["host"], endpoint["port"], timeout)
@@ -979,9 +985,16 @@ def probe_all(
     def give_up(endpoint: Endpoint, reason: str) -> t.Any:
         return judge(failed(endpoint, mode, reason, trust))
 
-    def probe_one(endpoint: Endpoint) -> t.Any:
+    def probe_one(endpoint: Endpoint, mode: str = mode) -> Observation:
+        return probe(endpoint, mode, timeout, trust=trust, http=http)
+
+    def looks(endpoint: Endpoint) -> int:
+        """How often it may be probed, each time with the whole time limit."""
+        return 2 if _alike.group_of(endpoint) in groups else 1
+
+    def judged(endpoint: Endpoint, look: t.Callable[[Endpoint], Observation]) -> t.Any:
         try:
-            return within(allowance, lambda: judge(probe(endpoint, mode, timeout, trust=trust, http=http)))
+            return within(looks(endpoint) * allowance, lambda: judge(look(endpoint)))
         except TimeoutError:
             return give_up(endpoint, "it kept the prober busy beyond the time limit")
         except Exception as error:
@@ -989,7 +1002,8 @@ def probe_all(
             return give_up(endpoint, f"{type(error).__name__}: {error}")
 
     def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
-        return [(place, probe_one(endpoint)) for place, endpoint in queue]
+        alike = _alike.Alike(probe_one)
+        return [(place, judged(endpoint, alike if looks(endpoint) > 1 else probe_one)) for place, endpoint in queue]
 
     def probe_queues(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
@@ -997,7 +1011,8 @@ def probe_all(
 
     def time_limit(queues: t.Sequence[Queue]) -> float:
         # As threads take the next queue when they are free, no one waits for more turns than this.
-        return (sum(map(len, queues)) / threads + max(map(len, queues), default=0)) * allowance
+        turns = [sum(looks(endpoint) for _place, endpoint in queue) for queue in queues]
+        return (sum(turns) / threads + max(turns, default=0)) * allowance
 
     # While others are forked there must be no threads here, so names are then resolved elsewhere too.
     resolved = Beside(resolve).result() if processes > 1 else resolve()

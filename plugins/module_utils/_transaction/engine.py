@@ -94,6 +94,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         port: int
         server_name: str | None
         outside: bool  # whether other hosts can reach it
+        tls_group: str | None  # the same where virtual hosts are set up in the same way
         path: str | None
         ok: bool
         protocol: str | None  # None without TLS
@@ -365,7 +366,7 @@ class _Transaction:
 
         self._enter("rehearse")
         known = {_key(target): response for target, response in zip(endpoints, before)}
-        self._rehearse(server, live, changes, probes, known, before[len(endpoints) :])
+        self._rehearse(server, live, changes, endpoints, probes, known, before[len(endpoints) :])
         if self.check_mode or not changes:
             shown = [_shown(target, response) for target, response in zip([*endpoints, *probes], before)]
             self._judge_unchanged(probes, before[len(endpoints) :], bool(changes), shown)
@@ -561,6 +562,7 @@ class _Transaction:
         server: Server,
         live: _webserver_model.Config | None,
         changes: list[Change],
+        endpoints: list[_client.Target],
         probes: list[_client.Target],
         known: dict[t.Any, _client.Response],
         before: list[_client.Response],
@@ -586,7 +588,7 @@ class _Transaction:
             targets = t.cast("list[_client.Target]", result["endpoints"])
             responses = t.cast("list[_client.Response]", result["endpoints"])
             self._compare(server, targets, responses, probes, result["responses"], known, before, live_now=False)
-        reported["grades"] = self._beside_now(result["grades"], known)
+        reported["grades"] = self._beside_now(result["grades"], endpoints, known)
         for grade in reported["grades"]:
             reason = self.strength.weaker_grade(grade)
             if reason:
@@ -595,9 +597,18 @@ class _Transaction:
     def _grade_all(self, targets: t.Sequence[t.Mapping[str, t.Any]]) -> list[Grade]:
         return self.prediction.grade_all(targets) if self.prediction else []
 
-    def _beside_now(self, grades: list[Grade], known: t.Container[t.Any]) -> list[Grade]:
-        """The grades of a rehearsed server, each with the current one of the live server, if it has the endpoint."""
-        there = [entry for entry in grades if _key(entry) in known]
+    def _beside_now(
+        self,
+        grades: list[Grade],
+        endpoints: t.Sequence[_client.Target],
+        known: t.Mapping[t.Any, _client.Response],
+    ) -> list[Grade]:
+        """The grades of a rehearsed server, each with the current one of the live server, if it has the endpoint.
+
+        endpoints: those of the live server; known: their responses.
+        """
+        compared = {_key(entry) for entry in grades}
+        there = [{**target, **known[_key(target)]} for target in endpoints if _key(target) in compared]
         return self.prediction.compared(grades, self._grade_all(there)) if grades else []
 
     def _report_rehearsal(self, result: Rehearsal) -> RehearsalInfo:
@@ -858,6 +869,7 @@ def _shown(target: t.Mapping[str, t.Any], response: t.Mapping[str, t.Any]) -> Re
         "port": target["port"],
         "server_name": target.get("server_name"),
         "outside": target.get("outside", True),
+        "tls_group": target.get("tls_group"),
         "path": target.get("path"),
         "ok": response["ok"],
         "protocol": response["protocol"],

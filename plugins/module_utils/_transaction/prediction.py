@@ -17,7 +17,9 @@ from __future__ import annotations
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import Grade, Judgement
 
@@ -37,29 +39,50 @@ _NO_TIME: Judgement = {
 
 
 def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
-    """The grade of each C({address, port, server_name})."""
+    """The grade of each C({address, port, server_name}), which may have the answer that it has given.
+
+    Virtual hosts that are set up in the same way (C(tls_group)), and whose answers show the same certificate, protocol
+    and suite, are looked at once; HSTS and the name are each one's own.
+    """
     trust = _prober.Trust()
     end = time.monotonic() + SECONDS
+    known: dict[t.Any, _prober.Observation] = {}
     found: list[Grade] = []
     for target in targets:
+        key = _look_of(target)
+        seen = _alike.renamed(known[key], target["server_name"], _hsts(target)) if key in known else None
         left = end - time.monotonic()
-        judgement = _judged(target, min(left, ENDPOINT_SECONDS), trust) if left > 0 else _NO_TIME
+        if seen is None and left > 0:
+            seen = _seen(target, min(left, ENDPOINT_SECONDS), trust)
+            if key and not seen["error"] and not seen["unclear"]:
+                known[key] = seen
+        judgement = _judgement(_grade.grade(seen)) if seen else _NO_TIME
         address, port, server_name = _place(target)
         found.append({"address": address, "port": port, "server_name": server_name, **judgement})
     return found
 
 
-def _judged(target: Target, seconds: float, trust: _prober.Trust) -> Judgement:
+def _seen(target: Target, seconds: float, trust: _prober.Trust) -> _prober.Observation:
     address, port, server_name = _place(target)
     # Without plain HTTP, as nothing of it counts for the grade: nothing listens on this port.
-    seen = _prober.probe(
+    return _prober.probe(
         {"address": address, "port": port, "server_name": server_name, "host": address},
         "quick",
         seconds,
         trust=trust,
         http_port=0,
     )
-    return _judgement(_grade.grade(seen))
+
+
+def _look_of(target: Target) -> t.Any:
+    """What endpoints share that are looked at once; None for one that is looked at by itself."""
+    if not (target["server_name"] and target.get("tls_group") and target.get("ok") and target.get("certificate")):
+        return None
+    return tuple(target[key] for key in ("address", "port", "tls_group", "certificate", "protocol", "cipher"))
+
+
+def _hsts(target: Target) -> _tls_http.Hsts:
+    return _tls_http.read_hsts(target["headers"].get("strict-transport-security", []))
 
 
 def compared(after: t.Iterable[Grade], now: t.Iterable[Grade]) -> list[Grade]:

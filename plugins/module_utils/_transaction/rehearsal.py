@@ -79,8 +79,8 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 else:
     Judgement = Grade = Rehearsal = t.Dict[str, t.Any]
 
-# From targets to a grade for each, as _transaction.prediction.grade_all has them.
-Grader = t.Callable[[t.Sequence[_client.Target]], t.List[Grade]]
+# From targets, each with its answer, to a grade for each, as _transaction.prediction.grade_all has them.
+Grader = t.Callable[[t.Sequence[t.Mapping[str, t.Any]]], t.List[Grade]]
 
 LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
@@ -208,7 +208,7 @@ def _in_namespace(
     result["responses"] = responses[len(endpoints) :]
     result["listening"] = sorted(set(tcp_listeners().values()))
     if changes:
-        result["grades"], result["grading_ms"] = _graded(grade_all, endpoints)
+        result["grades"], result["grading_ms"] = _graded(grade_all, result["endpoints"])
     return {"result": result, "fault": None}
 
 
@@ -233,7 +233,7 @@ def put_in_view(changes: t.Iterable[Change]) -> None:
         _changeset.put(change.path, change.after)
 
 
-def _graded(grade_all: Grader, targets: t.Sequence[_client.Target]) -> tuple[list[Grade], float]:
+def _graded(grade_all: Grader, targets: t.Sequence[t.Mapping[str, t.Any]]) -> tuple[list[Grade], float]:
     """The grades, and how many milliseconds they took."""
     started = time.monotonic()
     grades = grade_all(targets)
@@ -266,14 +266,15 @@ def _spawn(
 
 
 def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
-    deadline = time.monotonic() + TIMEOUT / 2
-    while time.monotonic() < deadline:
+    started = time.monotonic()
+    while time.monotonic() < started + TIMEOUT / 2:
         if server.workers():
             return True
         # nginx forks and its first process ends well; Apache stays in the foreground.
         if process.poll() not in (None, 0) or (process.poll() == 0 and server.main_pid() is None):
             return False
-        time.sleep(0.001)
+        # One that takes long needs the processor itself.
+        time.sleep(min(max((time.monotonic() - started) / 50, 0.001), 0.02))
     return False
 
 
@@ -632,9 +633,12 @@ def _instance(
             start_new_session=True,
         )
     try:
+        groups: dict[str | None, str | None] = {None: None}
+        for vhost in vhosts:
+            groups.update((name, vhost.tls_group) for name in vhost.names[:1] if name not in groups)
         targets: list[_client.Target] = [
-            {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/"}
-            for name in dict.fromkeys([None, *(name for vhost in vhosts for name in vhost.names[:1])])
+            {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/", "tls_group": group}
+            for name, group in groups.items()
         ]
         response = _first_response(process, targets[0])
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
@@ -644,7 +648,7 @@ def _instance(
         responses = [response, *_client.query_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, responses)]
         if copy.changing:
-            grades, result["grading_ms"] = _graded(grade_all, targets)
+            grades, result["grading_ms"] = _graded(grade_all, result["endpoints"])
             result["grades"] = _at_their_places(grades, vhosts)
         return None
     finally:

@@ -322,9 +322,10 @@ class _Adoption:
     def __init__(self, config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent) -> None:
         self.config = config
         self.layout = layout
+        self._root = _webserver_model.plain(config.root)
         self.replaces = policy.get("replace_stronger") or ()
         self.policy = Policy(config, layout, policy)
-        self.kept: list[_Kept] = []
+        self.kept: dict[_Kept, None] = {}
         self._edits: dict[str, _Edits] = {}  # by real path
         self._maps: dict[str, dict[str, None]] = {}  # nginx: the maps that server blocks of a file need
         # What virtual hosts send because of the policy's files as they are now: not their own.
@@ -358,12 +359,10 @@ class _Adoption:
 
     def levels(self, block: Directive) -> list[t.Sequence[Directive]]:
         """What counts in a block, level by level, its own one last."""
-        return [self.config.root, *reversed([level.children or [] for level in (block, *block.within())])]
+        return [self._root, *reversed([level.says() for level in (block, *block.within())])]
 
     def keep(self, block: Directive | None, item: str, value: str, policy: str, directive: Directive | None) -> None:
-        entry = _Kept(block, item, value, policy, directive)
-        if entry not in self.kept:
-            self.kept.append(entry)
+        self.kept[_Kept(block, item, value, policy, directive)] = None
 
     def stronger_settings(self, block: Directive) -> dict[str, str]:
         """The directives that keep what a virtual host's TLS has of its own, by item."""
@@ -624,7 +623,7 @@ class _Adoption:
 
     def has_ssl_on(self, block: Directive) -> bool:
         for level in (block, *block.within()):
-            for item in _webserver_model.direct(level.children or (), "ssl"):
+            for item in level.says("ssl"):
                 return item.args == ["on"]
         return False
 
@@ -657,7 +656,7 @@ class _Adoption:
     def may_merge(self, block: Directive, foreign: list[Directive], policy: list[Directive]) -> bool:
         """Whether merging headers in a server block brings its locations only the policy's, and none of them twice."""
         ours = {_header(item) for item in policy if item.key == "add_header"}
-        around = [item.key for level in block.within() for item in _webserver_model.direct(level.children or ())]
+        around = [item.key for level in block.within() for item in level.says()]
         if "add_header" in around or any(item.key == "add_header_inherit" for item in foreign):
             return False
         own = [item for item in foreign if item.key == "add_header" and not _webserver_model.is_policy("nginx", item)]
@@ -677,7 +676,7 @@ class _Adoption:
     def inherits(self, block: Directive) -> str:
         """How nginx (from 1.29.3) is configured to treat headers of the blocks around this one."""
         for level in (block, *block.within()):
-            for item in _webserver_model.direct(level.children or (), "add_header_inherit"):
+            for item in level.says("add_header_inherit"):
                 return item.args[0] if item.args else ""
         return ""
 
@@ -686,7 +685,7 @@ class _Adoption:
         lines: list[Directive] = []
         for key in dict.fromkeys(item.key for item in lists):
             for level in (block, *block.within()):
-                found = list(_webserver_model.direct(level.children or (), key))
+                found = level.says(key)
                 if found:
                     inherited = level is not block and not (key == "add_header" and self.inherits(block))
                     lines += [item for item in found if inherited and not _webserver_model.is_policy("nginx", item)]

@@ -387,17 +387,21 @@ def _main_server(config: Config) -> list[Vhost]:
     return found
 
 
-def _judge(config: Config, vhost: Vhost, layout: Layout) -> None:
-    """Fills in what the tree shows about a virtual host: TLS, certificate, overriding directives."""
+def _judge(config: Config, vhost: Vhost, layout: Layout, around: list[Directive], shared: list[Directive]) -> None:
+    """Fills in what the tree shows about a virtual host: TLS, certificate, overriding directives.
+
+    around: what is set outside virtual hosts. shared: what overrides the policy in all of them.
+    """
     inner = vhost.block.children or [] if vhost.block else []
-    levels = [inner, config.root]
+    levels = [inner, around]
     vhost.tls = (_value(levels, "sslengine") or "").lower() == "on"
     if vhost.tls:
         certificate = _value(levels, "sslcertificatefile", first=True)
         key = _value(levels, "sslcertificatekeyfile", first=True)
         vhost.certificate = certificate and config.absolute(certificate)
         vhost.key = key and config.absolute(key)
-        vhost.overrides = _webserver_model.overrides(config, layout, inner) + shared_overrides(config, layout)
+        vhost.overrides = _webserver_model.overrides(config, layout, inner) + shared
+        vhost.tls_group = _webserver_model.tls_group(config, vhost)
 
 
 def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
@@ -434,7 +438,8 @@ def load(
     blocks = [item for item in _webserver_model.walk(config.root) if item.key == "virtualhost"]
     config.vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
     main_server = _main_server(config)
+    around, shared = _webserver_model.plain(config.root), shared_overrides(config, layout)
     for vhost in [vhost for vhost in config.vhosts if vhost.block] + main_server:
-        _judge(config, vhost, layout)
+        _judge(config, vhost, layout, around, shared)
     config.vhosts += main_server
     return config

@@ -54,6 +54,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         # Of L(_webserver.probes): what the response has to be, and what is queried.
         outside: t.NotRequired[bool]  # whether other hosts can reach it
         block: t.NotRequired[tuple[str, int] | None]  # file and line of the virtual host; None: not known
+        tls_group: t.NotRequired[str | None]  # of the virtual host; None: not known
         again: t.NotRequired[bool]  # whether another target is the same virtual host at another of its addresses
         expect: t.NotRequired[dict[str, t.Any] | None]
         keep: t.NotRequired[t.Sequence[str]]  # headers that have to stay as they are

@@ -31,8 +31,17 @@ def _is_packaged(vhost: Vhost) -> bool:
     return os.path.basename(vhost.file) in _PACKAGED and "snakeoil" in (vhost.certificate or "")
 
 
-def _known(name: str, secure: t.Iterable[str]) -> bool:
-    return any(fnmatch.fnmatchcase(name.lower(), known.lower()) for known in secure)
+class _Names:
+    """Names of virtual hosts, among which wildcards, of any case."""
+
+    def __init__(self, names: t.Iterable[str]) -> None:
+        lower = {name.lower() for name in names}
+        self._patterns = {name for name in lower if _webserver_model.is_pattern(name)}
+        self._plain = lower - self._patterns
+
+    def __contains__(self, name: str) -> bool:
+        name = name.lower()
+        return name in self._plain or any(fnmatch.fnmatchcase(name, pattern) for pattern in self._patterns)
 
 
 # Security headers that the collection sends itself, beside Strict-Transport-Security
@@ -89,7 +98,7 @@ def of(config: Config, layout: Layout) -> list[Finding]:
     for path, reason in config.unreadable.items():
         add("frontend.config.unreadable", path, reason)
     secure = [vhost for vhost in config.vhosts if vhost.tls]
-    names = [name for vhost in secure for name in vhost.names]
+    names = _Names(name for vhost in secure for name in vhost.names)
     # What could not be read may have more virtual hosts.
     if config.vhosts and not secure and not config.unreadable and all(vhost.tls is False for vhost in config.vhosts):
         add("frontend.tls.none", config.server, ", ".join(sorted({_place(vhost) for vhost in config.vhosts})))
@@ -118,7 +127,7 @@ def of(config: Config, layout: Layout) -> list[Finding]:
         elif vhost.block is not None and id(vhost.block) in blocks:
             add("frontend.vhost.mixed", _place(vhost), "%s:%s" % (vhost.address, vhost.port))
         elif vhost.port == 80:
-            alone = [name for name in vhost.names if "." in name and not _known(name, names)]
+            alone = [name for name in vhost.names if "." in name and name not in names]
             if secure and alone and vhost.named and not config.unreadable:
                 add("frontend.tls.plaintext", " ".join(alone), _place(vhost))
     if config.server == "nginx":

@@ -16,6 +16,8 @@ from __future__ import annotations
 import bisect
 import fnmatch
 import glob
+import hashlib
+import json
 import os
 import re
 import typing as t
@@ -48,6 +50,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         line: int
         default: bool
         overrides: list[OverrideInfo]
+        tls_group: str | None
 
 else:
     OverrideInfo = VhostInfo = t.Dict[str, t.Any]
@@ -75,6 +78,7 @@ class Directive:
     """
 
     __slots__ = (
+        "_says",
         "active",
         "args",
         "body_end",
@@ -106,6 +110,7 @@ class Directive:
         self.parent = parent
         self.inline = False
         self.active = True
+        self._says: list[Directive] | None = None
 
     def __repr__(self) -> str:
         return "<%s %s %s:%d>" % (self.name, " ".join(self.args), self.file, self.line)
@@ -116,6 +121,13 @@ class Directive:
         while block is not None and block.inline:
             block = block.parent
         return block
+
+    def says(self, *keys: str) -> list[Directive]:
+        """What counts at the level of this block, without the blocks in it. Found once: what is around hundreds of
+        virtual hosts is asked for as often. To be called when the whole configuration has been read."""
+        if self._says is None:
+            self._says = plain(self.children or ())
+        return [item for item in self._says if item.key in keys] if keys else self._says
 
     def within(self) -> t.Iterator[Directive]:
         """The blocks around this directive, innermost first."""
@@ -152,6 +164,11 @@ def direct(directives: t.Iterable[Directive], *keys: str) -> t.Iterator[Directiv
             yield directive
 
 
+def plain(directives: t.Iterable[Directive]) -> list[Directive]:
+    """The directives that count at this level, without blocks."""
+    return [item for item in direct(directives) if item.children is None]
+
+
 class Vhost:
     """One virtual host at one address; a block that listens on several addresses has one for each."""
 
@@ -168,6 +185,7 @@ class Vhost:
         "port",
         "server",
         "tls",
+        "tls_group",
     )
 
     def __init__(
@@ -192,6 +210,8 @@ class Vhost:
         self.default = False
         self.block = block  # None for Apache's main server, and for a host that no text was found for
         self.overrides: list[Directive] = []
+        # The same where certificate and TLS directives are the same, at the same address; None: not known
+        self.tls_group: str | None = None
 
     def __repr__(self) -> str:
         return "<Vhost %s:%s %s %s:%d>" % (self.address, self.port, " ".join(self.names), self.file, self.line)
@@ -220,6 +240,7 @@ class Vhost:
                 {"directive": item.name, "value": " ".join(item.args), "file": item.file, "line": item.line}
                 for item in self.overrides
             ],
+            "tls_group": self.tls_group,
         }
 
 
@@ -446,6 +467,18 @@ def overrides(config: Config, layout: Layout, directives: t.Iterable[Directive])
     """The policy directives among these and below them that are not the collection's own."""
     found = [item for item in walk(directives) if is_policy(layout.server, item)]
     return [item for item in found if not is_ours(config, layout, item)]
+
+
+def tls_group(config: Config, vhost: Vhost) -> str | None:
+    """A short text that virtual hosts share whose own TLS directives, with certificate, key and address, are the same.
+
+    What is said outside virtual hosts counts for all of them. None where something cannot be read, or has no text.
+    """
+    if vhost.block is None or config.unreadable:
+        return None
+    own = [[item.key, *item.args] for item in walk(vhost.block.children or ()) if item.key.startswith("ssl")]
+    said = [vhost.server, vhost.address, vhost.port, vhost.certificate, vhost.key, own]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
 
 
 _ADDRESS = re.compile(r"\[.*\]|[0-9.]+|[0-9a-fA-F]*:[0-9a-fA-F:.]*|\*|_default_|")

@@ -172,7 +172,7 @@ def split_dump(dump: str) -> dict[str, str]:
 def _last(block: Directive, key: str) -> str | None:
     """The value that a server block has: its own, or the one of the blocks around it."""
     for level in (block, *block.within()):
-        values = [item.args[0] for item in _webserver_model.direct(level.children or (), key) if item.args]
+        values = [item.args[0] for item in level.says(key) if item.args]
         if values:
             return values[0]
     return None
@@ -207,6 +207,7 @@ def _vhosts(config: Config, block: Directive, conf_dir: str, layout: Layout) -> 
         if vhost.tls:
             vhost.certificate, vhost.key = files["ssl_certificate"], files["ssl_certificate_key"]
             vhost.overrides = overrides
+            vhost.tls_group = _webserver_model.tls_group(config, vhost)
         yield vhost
 
 

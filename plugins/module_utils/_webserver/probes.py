@@ -23,7 +23,7 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
 
     vhosts: C(_webserver.model.Vhost) objects. A wildcard name is requested by a name that it covers; a regular
     expression is left out. C(outside): whether other hosts can reach it, which they cannot on the loopback;
-    C(block) is the place of the virtual host, which may have several addresses.
+    C(block) is the place of the virtual host, which may have several addresses; C(tls_group) is its own.
     """
     targets: dict[tuple[str, int, str | None], Target] = {}
     for vhost in vhosts:
@@ -42,6 +42,7 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
                 "server_name": name,
                 "path": "/",
                 "block": (vhost.file, vhost.line),
+                "tls_group": vhost.tls_group,
             }
             target = targets.setdefault(where, new)
             target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)

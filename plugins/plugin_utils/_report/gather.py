@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
@@ -109,7 +110,7 @@ def _verify(given: Given, kept: Kept | None) -> None:
     given["minimum_grade"] = wanted["grade"]
     given["ignore_trust"] = wanted["ignore_trust"]
     given["pending"] = wanted["pending"]
-    given["results"] = kept["results"]
+    given["results"] = json.loads(kept["results"])
 
 
 def _caa(given: Given, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -> None:

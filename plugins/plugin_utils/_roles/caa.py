@@ -33,6 +33,8 @@ Info = dict[str, t.Any]
 # What is written in place of a name; "_" is nginx's custom for "none of the others".
 CATCH_ALL = ("", "_")
 
+PLACES_SHOWN = 10  # record sets whose lines are on the terminal
+
 # Options that decide what a lookup finds and what is published: hosts share a lookup where all are the same. The
 # key's secret is not among them, since what is kept of a host can be shown.
 SHARED = (
@@ -266,10 +268,10 @@ def withhold(group: Group, others: t.Iterable[Group], record_sets: t.Iterable[Re
 
     A set has the CAs of its own group only, and published it would keep those of the other hosts from issuing.
     """
-    others = [other for other in others if other is not group]
+    places = [(other, _places(map(_plain, other["names"]))) for other in others if other is not group]
     for entry in record_sets:
-        for other in others:
-            if _decides(entry, map(_plain, other["names"])):
+        for other, there in places:
+            if entry["name"] in there:
                 reason = f"{other['hosts'][0]} has names there as well, and other options than {group['hosts'][0]}"
                 entry["withheld"] = f"{reason}: {_differences(group, other)}"
                 break
@@ -331,9 +333,14 @@ def settle(lookup: Lookup, published: t.Iterable[PublishResult]) -> None:
 # --- what the lookup shows -------------------------------------------------------------------------------------------
 
 
-def _decides(record_set: ReturnedSet, names: t.Iterable[str]) -> bool:
-    """Does a record set decide about one of these names, or about the mail domain that one of them is in?"""
-    return any(f".{name}".endswith("." + record_set["name"]) for name in names)
+def _places(names: t.Iterable[str]) -> set[str]:
+    """Where a record set decides about one of these names, or about the mail domain that one of them is in."""
+    found: set[str] = set()
+    for name in names:
+        while name and name not in found:
+            found.add(name)
+            name = name.partition(".")[2]
+    return found
 
 
 def lookup_for(host: str, lookups: t.Iterable[Lookup]) -> Lookup | None:
@@ -366,7 +373,8 @@ def report(
     """
     mine = {_plain(name) for name in request["names"]}
     results, findings = of_host(lookup, request)
-    placed = [entry for entry in published if _decides(entry["item"], mine)]
+    places = _places(mine)
+    placed = [entry for entry in published if entry["item"]["name"] in places]
     dry = [entry for entry in placed if entry.get("changed") and not entry.get("failed") and not entry["servers"]]
     healed = {_plain(name) for entry in dry for name in entry["item"]["names"]}
     failed = ["{}: {}".format(entry["item"]["name"], entry["msg"]) for entry in placed if is_refused(entry)]
@@ -375,7 +383,7 @@ def report(
         failed += [
             f"{entry['name']}: {_unpublished(entry)}"
             for entry in lookup["record_sets"]
-            if entry["name"] not in known and _decides(entry, mine)
+            if entry["name"] not in known and entry["name"] in places
         ]
     forbidden = [
         entry["name"]
@@ -386,12 +394,12 @@ def report(
     findings = [item for item in findings if item["id"] != "caa.not_applicable"]
     shown = {entry["error"] for entry in results}
     lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, shown) for item in findings), between=" ")
-    lines += [f"would be published: {entry['item']['name']}" for entry in dry]
+    lines += _finding_lines.each("would be published: ", [entry["item"]["name"] for entry in dry])
     lines += [_published_line(entry, lookup.get("before") or {}, mine) for entry in placed if is_new(entry)]
-    lines += [f"not published: {text}" for text in failed]
+    lines += _finding_lines.each("not published: ", failed)
     if not publish:
-        lines += zone_lines(entry for entry in lookup["record_sets"] if _decides(entry, mine))
-    bad = failed + [f"forbidden: {name}" for name in forbidden if must_permit]
+        lines += zone_lines(entry for entry in lookup["record_sets"] if entry["name"] in places)
+    bad = failed + _finding_lines.each("forbidden: ", forbidden if must_permit else [])
     return {"step": CAA, "lines": lines or ["no names to check"], "bad": bad}
 
 
@@ -416,7 +424,7 @@ def _unpublished(entry: RecordSet) -> str:
 
 
 def _verdict_lines(results: t.Iterable[Result]) -> list[str]:
-    """A line for each verdict and its reason, with all names that it is for."""
+    """A line for each verdict and its reason, with the names that it is for."""
     groups: dict[tuple[str, str], list[str]] = {}
     for entry in results:
         # Names with the same trouble share a line.
@@ -429,7 +437,7 @@ def _verdict_lines(results: t.Iterable[Result]) -> list[str]:
         groups.setdefault((entry["verdict"], reason), []).append(entry["name"])
     order = list(VERDICTS)
     return [
-        f"{VERDICTS[verdict]}: {' '.join(names)} ({reason})"
+        f"{VERDICTS[verdict]}: {_finding_lines.some(names, ' ')} ({reason})"
         for (verdict, reason), names in sorted(groups.items(), key=lambda item: order.index(item[0][0]))
     ]
 
@@ -444,11 +452,9 @@ def _brief(item: Finding, shown: t.Container[str | None]) -> Finding:
 
 
 def zone_lines(record_sets: t.Iterable[ReturnedSet]) -> list[str]:
-    """The lines of all record sets that are not what they shall be, ready to be pasted, with a heading."""
-    lines = [
-        line
-        for entry in record_sets
-        if not entry["complete"] or entry["wanted"] != entry["current"]
-        for line in entry["lines"].splitlines()
-    ]
+    """The lines of record sets that are not what they shall be, ready to be pasted, with a heading."""
+    wanting = [entry for entry in record_sets if not entry["complete"] or entry["wanted"] != entry["current"]]
+    lines = [line for entry in wanting[:PLACES_SHOWN] for line in entry["lines"].splitlines()]
+    if wanting[PLACES_SHOWN:]:
+        lines.append(f"; those for {len(wanting) - PLACES_SHOWN} more places are in the report")
     return ["lines for the zone files:", *lines] if lines else []

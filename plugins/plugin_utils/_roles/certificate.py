@@ -26,6 +26,7 @@ if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.acme_preflight import ReachInfo
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import LiveFiles, Ordered
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Installed
+    from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Result as Inspected
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Results
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.self_signed import Place
     from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
@@ -526,6 +527,15 @@ def _is_inspected(result: Results | FailedPart) -> t.TypeGuard[Results]:
     return "results" in result
 
 
+def _state(results: t.Sequence[Inspected]) -> str:
+    """A line on certificates that are all usable, or all not usable."""
+    ends = {str(end) for end in (one["certificate"].get("not_after") for one in results) if end}
+    paths = _finding_lines.some(one["path"] for one in results)
+    words = "usable" if results[0]["usable"] else "not usable"
+    until = f", valid until {min(ends)}" if ends else ""
+    return f"{paths}: {words}{until}{' or longer' if len(ends) > 1 else ''}"
+
+
 def report(
     result: Results | FailedPart, certificates: t.Iterable[ServedCertificate], outcome: Outcome | None
 ) -> Report:
@@ -535,11 +545,15 @@ def report(
     if not _is_inspected(result):
         why = result.get("msg", "it was not inspected")
         places = [item["chain"] for item in certificates] or ["certificate.not_checked"]
-        lines += [f"unknown: {place}: {why}" for place in places]
-    for one in result["results"] if _is_inspected(result) else []:
-        end = one["certificate"].get("not_after")
-        text = "usable" if one["usable"] else "not usable"
-        until = f", valid until {end}" if end else ""
-        lines += [f"{one['path']}: {text}{until}", *finding_lines(one["findings"])]
+        shown = places if len(places) <= _finding_lines.SHOWN else [_finding_lines.some(places)]
+        lines += [f"unknown: {place}: {why}" for place in shown]
+    results = result["results"] if _is_inspected(result) else []
+    if len(results) <= _finding_lines.SHOWN:
+        for one in results:
+            lines += [_state([one]), *finding_lines(one["findings"])]
+    else:
+        alike = ([one for one in results if one["usable"] is usable] for usable in (True, False))
+        lines += [_state(some) for some in alike if some]
+        lines += finding_lines(item for one in results for item in one["findings"])
     bad = [outcome["line"]] if outcome and outcome["failed"] else []
     return {"lines": lines or ["no certificate to inspect"], "bad": bad}

@@ -27,19 +27,41 @@ class StepReport(Report):
     step: int
 
 
-def lines(findings: t.Iterable[t.Mapping[str, t.Any]], between: str = ", ") -> list[str]:
-    """A line for each kind of finding with everything that it is about, the worst first. between: what separates that.
+SHOWN = 3  # of several, so that a line can be read
 
-    Evidence stands beside what it is about. What has the same severity, id, message and fix is of one kind.
+
+def some(names: t.Iterable[str], between: str = ", ", shown: int = SHOWN) -> str:
+    """The names, or where there are more than shown, the first one and how many more. All of them are in the report."""
+    names = list(dict.fromkeys(names))
+    return between.join(names) if len(names) <= shown else f"{names[0]} and {len(names) - 1} more"
+
+
+def each(words: str, names: t.Sequence[str]) -> list[str]:
+    """A line for each name after the words, or where there are many, one for all."""
+    return [f"{words}{name}" for name in (names if len(names) <= SHOWN else [some(names)])]
+
+
+def lines(findings: t.Iterable[t.Mapping[str, t.Any]], between: str = ", ") -> list[str]:
+    """A line for each kind of finding with what it is about, the worst first. between: what separates that.
+
+    Evidence stands beside what it is about. What has the same severity, id, message and fix is of one kind. Where many
+    have fixes of their own, one stands for all.
     """
-    groups: dict[tuple[str, str, str, str], dict[str, None]] = {}
+    kinds: dict[tuple[str, str, str], dict[str, list[str]]] = {}
     for item in findings:
         evidence = f" [{item['evidence']}]" if item["evidence"] else ""
-        kind = (item["severity"], item["id"], item["message"], item["fix"])
-        groups.setdefault(kind, {})[item["subject"] + evidence] = None
+        fixes = kinds.setdefault((item["severity"], item["id"], item["message"]), {})
+        fixes.setdefault(item["fix"], []).append(item["subject"] + evidence)
     return [
-        f"{severity}: {key} ({between.join(subjects)}): {message} {fix}".strip()
-        for (severity, key, message, fix), subjects in sorted(
-            groups.items(), key=lambda group: SEVERITIES.index(group[0][0])
-        )
+        f"{severity}: {key} ({some(subjects, between)}): {message} {fix}".strip()
+        for (severity, key, message), fixes in sorted(kinds.items(), key=lambda kind: SEVERITIES.index(kind[0][0]))
+        for fix, subjects in _few(fixes).items()
     ]
+
+
+def _few(fixes: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The fixes with what each is for; of more than a few the first one, for everything."""
+    if len(fixes) <= SHOWN:
+        return fixes
+    subjects = [subject for some in fixes.values() for subject in some]
+    return {f"{next(iter(fixes))} (and {len(fixes) - 1} more like this, in the report)": subjects}

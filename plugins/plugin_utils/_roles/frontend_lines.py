@@ -14,6 +14,7 @@ import re
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
@@ -28,12 +29,15 @@ if t.TYPE_CHECKING:
         plan: t.NotRequired[Plan | NoPlan]  # none where everything was restored
 
 
+PATHS_SHOWN = 20  # more than a host with a few virtual hosts has
+
+
 def lines(result: Outcome, check_mode: bool) -> list[str]:
     """The summary first; then what is kept or became weaker, and each endpoint's grade before and after."""
     plan = result.get("plan")
     if plan is None:
         verb = "would restore" if check_mode else "restored"
-        return [" ".join([verb, *(_path(entry) for entry in result.get("diff") or [])])]
+        return [f"{verb} {_finding_lines.some(map(_path, result.get('diff') or []), ' ', shown=PATHS_SHOWN)}"]
     if plan["skip"]:
         return [plan["skip"]]
     rehearsal = result.get("rehearsal")
@@ -48,10 +52,11 @@ def lines(result: Outcome, check_mode: bool) -> list[str]:
 def _changes(result: Outcome, plan: Plan, check_mode: bool) -> str:
     verb = "would change" if check_mode else "changed"
     outcome = "nothing was written" if check_mode else f"transaction {result['transaction']}"
-    paths = " ".join(dict.fromkeys(_short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))))
+    changed = _short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))
+    paths = _finding_lines.some(changed, " ", shown=PATHS_SHOWN)
     parts = [f"{plan['server']} ({plan['mode']}): {verb} {paths}", f"rehearsal: {_rehearsal(result)}", outcome]
     if plan["plain_only"]:
-        parts.append(f"left on plain HTTP: {' '.join(plan['plain_only'])}")
+        parts.append(f"left on plain HTTP: {_finding_lines.some(plan['plain_only'], ' ')}")
     return "; ".join([*parts, *([plan["warning"]] if plan["warning"] else [])])
 
 

@@ -20,6 +20,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
 if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
@@ -29,6 +30,7 @@ if t.TYPE_CHECKING:  # The prober would be loaded wherever this is.
     from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import Endpoint
 
 Info = dict[str, t.Any]
+Key = tuple[str, int, str, str]  # host, port, server name, and how to get to TLS
 
 
 class OwnEndpoint(t.TypedDict, total=False):
@@ -45,6 +47,7 @@ class EndpointOption(OwnEndpoint, total=False):
     """An endpoint as C(tls_grade_info)'s option has it here: with its host, and the groups as one text."""
 
     server_groups: str
+    group: str
 
 
 class Scope(t.TypedDict):
@@ -66,17 +69,21 @@ class Required(t.TypedDict):
 
 
 class HostReport(t.TypedDict):
-    """The results of a host: each endpoint's line and then what to do, and what the host fails for."""
+    """The results of a host: the endpoints' lines and then what to do, and what the host fails for."""
 
     lines: list[str]
     bad: list[str]
 
 
 class Kept(Scope):
-    """What the role keeps of a host for its second part and for the report."""
+    """What the role keeps of a host for its second part and for the report.
+
+    results: those of C(tls_grade_info) as JSON text. Ansible handles each value of a fact several times in each task,
+    and hundreds of names have a hundred thousand.
+    """
 
     wanted: Required
-    results: list[Result]
+    results: str
     report: HostReport
 
 
@@ -135,7 +142,7 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
     """
     targets = [target for target in targets if target["outside"]]
     bound = {target["address"] for target in targets if not _probes.is_loopback(target["address"])}
-    found: list[Endpoint] = []
+    found: dict[Key, Endpoint] = {}
     for target in targets:
         known = target["address"] in bound and address in bound
         endpoint: Endpoint = {
@@ -143,19 +150,27 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
             "port": target["port"],
             "server_name": target["server_name"],
         }
-        if endpoint not in found:
-            found.append(endpoint)
+        if target.get("tls_group"):
+            endpoint["group"] = target["tls_group"]
+        found.setdefault(key(endpoint), endpoint)
+    return list(found.values())
+
+
+Addresses = dict[tuple[int, str | None], list[str]]  # by port and server name
+
+
+def addresses_of(targets: t.Iterable[t.Mapping[str, t.Any]]) -> Addresses:
+    """Where the host itself reaches the endpoints that from_outside() makes of these targets."""
+    found: Addresses = {}
+    for target in targets:
+        if target["outside"]:
+            found.setdefault((target["port"], target["server_name"]), []).append(target["address"])
     return found
 
 
-def own_addresses(endpoint: EndpointOption | Endpoint, targets: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """Where the host itself reaches an endpoint that from_outside() has made of these targets."""
-    found = [
-        target["address"]
-        for target in targets
-        if target["outside"]
-        and (target["port"], target["server_name"]) == (endpoint["port"], endpoint.get("server_name"))
-    ]
+def own_addresses(endpoint: EndpointOption | Endpoint, addresses: Addresses) -> list[str]:
+    """Where the host itself reaches one of these endpoints."""
+    found = addresses.get((endpoint["port"], endpoint.get("server_name")), [])
     return [endpoint["host"]] if endpoint["host"] in found else list(dict.fromkeys(found))
 
 
@@ -172,7 +187,7 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
     own endpoints is one of theirs, the user's counts.
     """
     running = [server["server"] for server in info["servers"] if server["running"]]
-    endpoints: list[EndpointOption] = []
+    found: dict[Key, EndpointOption] = {}
     inside: list[str] = []
     reached_at: dict[tuple[str, int, str, str], list[str]] = {}
     for server in info["servers"] if virtual_hosts else ():
@@ -186,36 +201,31 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
                 targets += [target for target in own if target["server_name"]] or own
         # One text, as the option takes it: of all hosts' lists each name would be templated again and again.
         groups = ",".join(server["openssl"]["groups"])
+        addresses = addresses_of(targets)
         for endpoint in from_outside(targets, address):
-            if not any(_same(endpoint, other) for other in endpoints):
-                option: EndpointOption = {
-                    "host": endpoint["host"],
-                    "port": endpoint["port"],
-                    "server_name": endpoint["server_name"],
-                }
-                if groups:
-                    option["server_groups"] = groups
-                endpoints.append(option)
-                reached_at[key(option)] = own_addresses(option, targets)
+            option = t.cast("EndpointOption", endpoint)
+            if groups:
+                option["server_groups"] = groups
+            if found.setdefault(key(option), option) is option:
+                reached_at[key(option)] = own_addresses(option, addresses)
         on_loopback = [target for target in targets if not target["outside"]]
         inside += [_words.host_port(str(target["server_name"]), target["port"]) for target in on_loopback]
     for endpoint_option in more:
-        endpoints.append({"host": address, **endpoint_option})
+        option = {"host": address, **endpoint_option}
+        found[key(option)] = option
         is_own = "host" not in endpoint_option and not endpoint_option.get("addresses")
-        reached_at[key(endpoints[-1])] = ["127.0.0.1"] if is_own else []
-    endpoints = list({key(endpoint): endpoint for endpoint in endpoints}.values())
-    addresses = [reached_at.get(key(endpoint), []) for endpoint in endpoints]
-    return {"endpoints": endpoints, "inside": list(dict.fromkeys(inside)), "own": addresses}
+        reached_at[key(option)] = ["127.0.0.1"] if is_own else []
+    return {
+        "endpoints": list(found.values()),
+        "inside": list(dict.fromkeys(inside)),
+        "own": [reached_at.get(known, []) for known in found],
+    }
 
 
-def key(endpoint: EndpointOption | Endpoint | Result) -> tuple[str, int, str, str]:
+def key(endpoint: EndpointOption | Endpoint | Result) -> Key:
     """How an endpoint is known in tls_grade_info's results."""
     name = endpoint.get("server_name") or endpoint["host"]
     return endpoint["host"], int(endpoint.get("port") or 443), name, endpoint.get("starttls") or "none"
-
-
-def _same(one: Endpoint, other: EndpointOption) -> bool:
-    return key(one) == key(other)
 
 
 # --- what the results mean -------------------------------------------------------------------------------------------
@@ -224,37 +234,40 @@ SHOWN = tuple(Shown.__annotations__)
 
 
 def report(results: t.Iterable[Result], scope: Scope, required: Required) -> HostReport:
-    """What the results mean for a host.
+    """What the results mean for a host: a line for the endpoints with the same result.
 
     required: the C(grade) to reach, C(ignore_trust) whether the one counts that a trusted certificate would get,
     C(pending) whether this is a dry run that would change the host, and C(fail). Then, and unless it is to fail below
     the grade, it fails for nothing. A host without endpoints, or whose endpoints were not graded, misses it: nothing is
     known of it.
     """
-    of_key: dict[tuple[str, int, str, str], list[Result]] = {}
+    of_key: dict[Key, list[Result]] = {}
     for result in results:
         of_key.setdefault(key(result), []).append(result)
     scope, required = plain(scope), plain(required)
     minimum, trust_ignored = str(required["grade"]), required["ignore_trust"]
-    lines: list[str] = []
+    places: dict[tuple[str, str], list[str]] = {}  # by the text before and after them
     fixes: list[str] = []
     missed = 0
     for endpoint in scope["endpoints"]:
         found = of_key.get(key(endpoint), [])
         if not found:
             missed += 1
-            lines.append(f"no grade  {_place(endpoint)}: it was not graded")
+            places.setdefault(("no grade  ", ": it was not graded"), []).append(_place(endpoint))
         for result in found:
             shown = _shown(result)
-            line, good = _line(shown, minimum, trust_ignored)
-            lines.append(line + _from_host(result))
+            grade, text, good = _texts(shown, minimum, trust_ignored)
+            places.setdefault((grade, text + _from_host(result)), []).append(_place(shown))
             missed += not good
             fixes += [] if good else _fixes(shown, plain(result["findings"]), minimum, trust_ignored)
+    lines = [f"{grade}{_finding_lines.some(some)}{text}" for (grade, text), some in places.items()]
     if not scope["endpoints"]:
         missed = 1
         lines.append("no grade: no TLS endpoint that can be reached from outside was found")
         fixes.append("Name in verify_endpoints what serves TLS, or leave the host out.")
-    lines += [f"not graded  {place}: on the loopback, not reachable from outside" for place in scope["inside"]]
+    if scope["inside"]:
+        inside = _finding_lines.some(scope["inside"])
+        lines.append(f"not graded  {inside}: on the loopback, not reachable from outside")
     if required["pending"]:
         return {"lines": [*lines, "This is the state before hardening; the predicted grades are above."], "bad": []}
     if not missed:
@@ -294,15 +307,15 @@ def _is_good(grade: str | None, minimum: str) -> bool:
     return grade in GRADES and GRADES.index(grade) <= GRADES.index(minimum)
 
 
-def _line(result: Shown, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
-    """One line on an endpoint, and whether it reaches the minimum."""
+def _texts(result: Shown, minimum: str, trust_ignored: bool) -> tuple[str, str, bool]:
+    """The text before and after an endpoint, and whether it reaches the minimum."""
     if result["error"]:
-        return "no grade  {}: {}".format(_place(result), result["error"]), False
+        return "no grade  ", f": {result['error']}", False
     grade = result["grade_trust_ignored"] if trust_ignored else result["grade"]
     if grade is None:
         reason = result["trust_unknown"]
-        return f"no grade  {_place(result)}: whether the certificate is trusted is not known: {reason}", False
-    text = f"{grade:<2}  {_place(result)}"
+        return "no grade  ", f": whether the certificate is trusted is not known: {reason}", False
+    text = ""
     if trust_ignored and (result["grade"] is None or result["grade"] in BESIDE):
         text += ", trust ignored ({})".format(result["grade"] or "not known")
     if not result["named"]:
@@ -311,7 +324,7 @@ def _line(result: Shown, minimum: str, trust_ignored: bool) -> tuple[str, bool]:
     reasons = ["{rule} [{evidence}]".format(**entry) for entry in limits]
     if not reasons and grade != GRADES[0]:
         reasons = ["score {}".format(result["score"])]
-    return ": ".join(filter(None, [text, " ".join(reasons)])), _is_good(grade, minimum)
+    return f"{grade:<2}  ", text + (f": {' '.join(reasons)}" if reasons else ""), _is_good(grade, minimum)
 
 
 def _limits(entries: t.Iterable[Limit], trust_ignored: bool) -> list[Limit]:
@@ -333,10 +346,10 @@ def _fixes(result: Shown, findings: t.Iterable[Finding], minimum: str, trust_ign
 
 
 def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
-    """One line for each endpoint of C(rehearsal.grades) of web_config, trust ignored: before and after the change.
+    """C(rehearsal.grades) of web_config, before and after the change, trust ignored: a line for the endpoints with the
+    same result.
 
-    Endpoints of one name at several addresses are one line where they have the same result; an address that is added to
-    a name is not listed.
+    An address that is added to a name is not listed.
     """
     befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
@@ -348,11 +361,11 @@ def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
         before = befores.setdefault((place, ": ".join(filter(None, [after, reasons]))), [])
         if now is not None:
             before.append("now " + (now["grade_trust_ignored"] or "no grade"))
-    return [
-        f"{place}: {now}, {after}"
-        for (place, after), before in befores.items()
-        for now in dict.fromkeys(before or ["not there now"])
-    ]
+    places: dict[str, list[str]] = {}
+    for (place, after), before in befores.items():
+        for now in dict.fromkeys(before or ["not there now"]):
+            places.setdefault(f"{now}, {after}", []).append(place)
+    return [f"{_finding_lines.some(some)}: {text}" for text, some in places.items()]
 
 
 # --- may a change stay -----------------------------------------------------------------------------------------------
