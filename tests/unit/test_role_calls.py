@@ -49,7 +49,7 @@ WRITES = """
 def _write(self, options, variables):
     import json, os
     call = {"host": variables["inventory_hostname"], "play": variables.get("ansible_play_name"), "role": self.ROLE,
-            "part": self._task.args.get("part"), "options": options,
+            "part": self._task.args.get("part"), "options": options, "check_mode": self._task.check_mode,
             "address": self.value(variables, "ansible_host"),
             "server": self.value(variables, "frontend_server", "auto")}
     with open(os.environ["CALLS_OF_TEST"], "a") as log:
@@ -262,6 +262,10 @@ WAYS = {
     "each host at its own pace": ({"strategy": "free", "roles": [with_timeout(3)]}, [3]),
     "in a block": ({"tasks": [{"block": [with_timeout(3, IMPORT)], "when": "true"}]}, [3]),
     "from a text": ({"roles": [with_timeout("3")]}, [3]),
+    "omitted": (
+        {"tasks": [{INCLUDE: {"name": VERIFY, "rolespec_validate": False}, "vars": {"verify_timeout": OMITTED}}]},
+        [10],
+    ),
 }
 # Names that inventories may have.
 NAMES = {"web1": "A", "münchen": "B", "2001:db8::1": "C"}
@@ -328,6 +332,18 @@ def test_options_of_the_command_line_have_their_types(audited, text):
     got = [found for part in ("grade", "names", "inspect") for found in audited.got(role, option, part=part)]
     assert got and all(found == value and type(found) is type(value) for found in got), audited.output
     assert "publish.yml" not in audited.output
+
+
+def test_an_audit_changes_nothing_whatever_the_command_line_has(play):
+    """Its own variables switch off what would, but those of the command line go before them."""
+    given = ["caa_publish=true", "updates_apply=all", "frontend_state=absent", "report_fail=false"]
+    key = {"caa_publish_server": "127.0.0.1:1", "caa_publish_key_name": "key.test", "caa_publish_key_secret": SECRET}
+    run = play("kopano.hardening.audit", {"web1": key}, *(word for text in given for word in ("--extra-vars", text)))
+    assert {(call["role"], call["part"]) for call in run.calls} >= {("updates", "inspect"), ("caa", "lookup")}
+    assert [call for call in run.calls if not call["check_mode"]] == [], run.output
+    # It is the playbook that says so.
+    assert [call["check_mode"] for call in play("kopano.hardening.caa", {"web1": {}}).calls] == [False, False]
+    assert [call["check_mode"] for call in play("kopano.hardening.caa", {"web1": {}}, "--check").calls] == [True, True]
 
 
 # --- parts of a playbook ---------------------------------------------------------------------------------------------
