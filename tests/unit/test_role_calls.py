@@ -234,6 +234,28 @@ def test_single_values_may_be_encrypted(play, vaulted):
         assert set(run.got("certificate", option)) == {SECRET}
 
 
+def test_an_option_without_a_value_is_named(play, vaulted):
+    """In the step that it is for, whichever role reads it first."""
+    hosts = {
+        "web1": {"verify_minimum_grade": "{{ nobody_has_defined_this }}"},
+        "web2": {"caa_publish_key_secret": Vaulted(vaulted(SECRET).replace(";AES256\n", ";AES256\n0", 1))},
+        "web3": {},
+    }
+    tasks = [
+        {"kopano.hardening.role_options": {"roles": [*ROLES]}, "ignore_errors": True, "register": "done"},
+        {
+            "ansible.builtin.debug": {
+                "msg": "{{ inventory_hostname }}: {{ done.step | default }} {{ done.msg | default }}"
+            }
+        },
+    ]
+    run = play([{"hosts": "all", "gather_facts": False, "tasks": tasks}], hosts)
+    printed = " ".join(run.output.split())
+    assert "web1: 5 verify_minimum_grade: 'nobody_has_defined_this' is undefined" in printed
+    assert "web2: 4 caa_publish_key_secret: " in printed and SECRET not in printed
+    assert "web3: " in printed and "web3: 5" not in printed
+
+
 # --- ways to call a role ---------------------------------------------------------------------------------------------
 
 VERIFY = "kopano.hardening.verify"

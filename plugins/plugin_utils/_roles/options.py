@@ -13,6 +13,7 @@ import difflib
 import typing as t
 from pathlib import Path
 
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
@@ -125,7 +126,21 @@ def _spec(action: ActionBase, role: str) -> Info:
 
 
 def _validated(action: ActionBase, spec: Info, variables: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
-    return _validate(spec, given(action, spec, variables))
+    try:
+        # With ansible-core before 2.19 a value with !vault is decrypted here.
+        values = plain(given(action, spec, variables))
+    except AnsibleError:
+        return {}, list(_without_value(action, spec, variables))
+    return _validate(spec, values)
+
+
+def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    """Why options have no value: a variable in a template that is not defined, a vault whose password is not given."""
+    for name in names:
+        try:
+            plain(given(action, [name], variables))
+        except AnsibleError as error:
+            yield f"{name}: {str(error).splitlines()[0]}"
 
 
 def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
