@@ -121,7 +121,8 @@ def shown(pytestconfig):
 @pytest.mark.parametrize("host", HOSTS)
 def test_many_virtual_hosts_take_no_longer_than_promised(host):
     found = figures(host, MANY)
-    assert re.search(rf"A\+  \S+:443 \(\S+\) and {MANY - 1 + 4}|and \d{{3}} more", found.steady.output)
+    counted = re.search(r"A\+  \S+ \(\S+\) and (\d+) more", found.steady.output)
+    assert counted and int(counted[1]) >= MANY - 1
     assert found.first.seconds <= FIRST_SECONDS
     assert found.steady.seconds <= STEADY_SECONDS
     assert max(found.first.megabytes, found.steady.megabytes) <= MEGABYTES
