@@ -247,7 +247,7 @@ def test_what_is_known_is_not_queried_again():
 def test_a_host_that_cannot_be_queried_fails_with_the_reason(host, reached, message):
     with pytest.raises(_action.RoleError) as raised:
         Frontend(**host).query({}, "frontend")
-    assert (str(raised.value), raised.value.result) == (message, {"reached": reached})
+    assert (str(raised.value), raised.value.result) == (message, {"reached": reached, "step": None})
 
 
 @pytest.mark.parametrize(

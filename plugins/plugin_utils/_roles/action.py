@@ -128,7 +128,8 @@ class RoleAction(ActionBase):
             if reached and _roles_certificate.in_roles_words(message) != message:
                 raise RoleError(_roles_certificate.in_roles_words(message), step=_roles_options.STEPS["certificate"])
             prefix = "the host could not be queried: " if reached else _query.UNREACHABLE
-            raise RoleError(f"{prefix}{message}", reached=reached)
+            # In no step: nothing of what the role is for was inspected.
+            raise RoleError(f"{prefix}{message}", reached=reached, step=None)
         return t.cast("HostParts", {part: plain(found[part]) for part in arguments})
 
     @t.overload
