@@ -16,7 +16,7 @@ import calendar
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules, weak_keys
@@ -633,7 +633,7 @@ def grade(observation: Observation, *, now: float | None = None, groups: t.Seque
 
 def _subject(observation: Observation) -> str:
     """What the findings are about."""
-    subject = _words.host_port(observation["server_name"], observation["port"])
+    subject = _phrases.host_port(observation["server_name"], observation["port"])
     if observation["address"] != observation["server_name"]:
         subject += " ({})".format(observation["address"])
     return subject

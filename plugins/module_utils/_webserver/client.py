@@ -32,7 +32,7 @@ import ssl
 import time
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
 
 # By names in lower case, with every value in a list: a doubled header is a fault that a mapping would hide.
@@ -184,7 +184,7 @@ def is_unreached(response: Response) -> bool:
 def endpoint(target: t.Mapping[str, t.Any]) -> str:
     """An endpoint as messages name it."""
     name = " ({})".format(target["server_name"]) if target.get("server_name") else ""
-    return _words.host_port(target["address"], target["port"]) + name
+    return _phrases.host_port(target["address"], target["port"]) + name
 
 
 def place(target: Target) -> str:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import datetime
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES, RULES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
@@ -313,7 +313,7 @@ def _certificates(results: t.Iterable[Result]) -> list[Certificate]:
                     "endpoints": [],
                 },
             )
-            place = _words.host_port(result["server_name"], result["port"])
+            place = _phrases.host_port(result["server_name"], result["port"])
             if place not in entry["endpoints"]:
                 entry["endpoints"].append(place)
     return list(found.values())
@@ -496,7 +496,7 @@ def _grade_reasons(
     waived = {(item["id"], item["subject"]) for item in findings if item["waived"]}
     missed = _misses(results, minimum, ignore_trust, waived)
     if missed:
-        return [f"{_words.of_all(missed, len(results), 'endpoint')} below {minimum}"]
+        return [f"{_phrases.of_all(missed, len(results), 'endpoint')} below {minimum}"]
     if not results and ("tls.endpoint.error", name) not in waived:
         return [f"no endpoint was graded, {minimum} is wanted"]
     return []

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import jinja2
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
@@ -54,9 +54,9 @@ def render(report: Report) -> str:
         script=script,
         policy=f"default-src 'none'; style-src '{_hash(css)}'; script-src '{_hash(script)}'; "
         "base-uri 'none'; form-action 'none'",
-        host_port=_words.host_port,
-        of_all=_words.of_all,
-        counted=_words.counted,
+        host_port=_phrases.host_port,
+        of_all=_phrases.of_all,
+        counted=_phrases.counted,
         steps=STEPS,
         step_titles=_findings.STEP_TITLES,
         severities=SEVERITIES,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import datetime
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import UTC
@@ -77,7 +77,7 @@ def _metrics(report: Report) -> dict[str, tuple[str, list[Sample]]]:
                 (
                     {
                         "host": entry["name"],
-                        "endpoint": _words.host_port(endpoint["name"], endpoint["port"]),
+                        "endpoint": _phrases.host_port(endpoint["name"], endpoint["port"]),
                         "address": endpoint["address"],
                         "grade": endpoint["grade"] or "",
                         "grade_trust_ignored": endpoint["grade_trust_ignored"] or "",

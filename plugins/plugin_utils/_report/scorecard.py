@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
@@ -99,7 +99,7 @@ def first_words(entry: Host) -> str:
 
 def _totals(report: Report) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
-    numbers = [_words.of_all(len(summary["passed"]), summary["hosts"], "host", "pass")]
+    numbers = [_phrases.of_all(len(summary["passed"]), summary["hosts"], "host", "pass")]
     lenient = _build.passed_with_failures(report)
     numbers += [f"{len(lenient)} of them with failures that report_fail_on does not count"] if lenient else []
     rest = (

@@ -14,7 +14,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import catalogue as _caa_catalogue
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import nameservers as _nameservers
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
@@ -406,7 +406,7 @@ def report(
 def _published_line(entry: PublishResult, before: t.Mapping[str, str], mine: t.Container[str]) -> str:
     """A record set that is new, how many name servers have it, and what the verdicts were."""
     states = [server["state"] for server in entry["servers"]]
-    counted = _words.of_all(states.count("published"), len(states), "name server", "have")
+    counted = _phrases.of_all(states.count("published"), len(states), "name server", "have")
     line = f"published: {entry['item']['name']} ({counted} it)"
     old: dict[str, list[str]] = {}
     for name in entry["item"]["names"]:

@@ -13,7 +13,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
@@ -81,4 +81,4 @@ def _rehearsal(result: Outcome) -> str:
     protocols = sorted({endpoint["protocol"] for endpoint in endpoints if endpoint["protocol"]})
     headers = dict.fromkeys(value for endpoint in endpoints for value in endpoint["hsts"] or ())
     hsts = ", ".join(headers) or "none"
-    return f"{rehearsal['method']}, {_words.counted(len(endpoints), 'endpoint')}, {' '.join(protocols)}, HSTS {hsts}"
+    return f"{rehearsal['method']}, {_phrases.counted(len(endpoints), 'endpoint')}, {' '.join(protocols)}, HSTS {hsts}"

@@ -13,7 +13,7 @@ import fnmatch
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import UPDATES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
@@ -445,7 +445,7 @@ def compare(before: t.Iterable[Info], after: t.Iterable[Info]) -> list[str]:
         later.setdefault(request(response), []).append(response)
     worse = []
     for response in before:
-        place = _words.host_port(response["address"], response["port"])
+        place = _phrases.host_port(response["address"], response["port"])
         if not later.get(request(response)):
             if response["ok"]:
                 worse.append(f"{place} {response['path']}: it is not served any more")

@@ -13,7 +13,7 @@ import os
 import types
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
@@ -209,7 +209,7 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
             if found.setdefault(key(option), option) is option:
                 reached_at[key(option)] = own_addresses(option, addresses)
         on_loopback = [target for target in targets if not target["outside"]]
-        inside += [_words.host_port(str(target["server_name"]), target["port"]) for target in on_loopback]
+        inside += [_phrases.host_port(str(target["server_name"]), target["port"]) for target in on_loopback]
     for endpoint_option in more:
         option = {"host": address, **endpoint_option}
         found[key(option)] = option
@@ -272,7 +272,7 @@ def report(results: t.Iterable[Result], scope: Scope, required: Required) -> Hos
         return {"lines": [*lines, "This is the state before hardening; the predicted grades are above."], "bad": []}
     if not missed:
         return {"lines": lines, "bad": []}
-    summary = f"{_words.of_all(missed, len(scope['endpoints']), 'endpoint', 'are')} below {minimum}"
+    summary = f"{_phrases.of_all(missed, len(scope['endpoints']), 'endpoint', 'are')} below {minimum}"
     todo = [f"To do: {fix}" for fix in dict.fromkeys(fixes)]
     return {"lines": [summary, *lines, *todo], "bad": [summary] if required["fail"] else []}
 
@@ -282,7 +282,7 @@ FROM_HOST = "tls.endpoint.from_host"
 
 def mark_from_host(result: Result, reason: str) -> None:
     """Have a result say that it is one of the host itself, and why."""
-    place = _words.host_port(result["server_name"], result["port"])
+    place = _phrases.host_port(result["server_name"], result["port"])
     subject = place if result["address"] == result["server_name"] else f"{place} ({result['address']})"
     result["findings"].append(finding(FROM_HOST, subject, reason))
 
@@ -299,7 +299,7 @@ def _shown(result: t.Mapping[str, t.Any]) -> Shown:
 def _place(entry: EndpointOption | Shown | Result) -> str:
     name = entry.get("server_name") or entry["host"]
     address = entry.get("address") or entry["host"]
-    place = _words.host_port(name, entry.get("port") or 443)
+    place = _phrases.host_port(name, entry.get("port") or 443)
     return place if address == name else f"{place} ({address})"
 
 
@@ -354,7 +354,7 @@ def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     befores: dict[tuple[str, str], list[str]] = {}
     for entry in grades:
         name, now = entry["server_name"], entry["now"]
-        place = _words.host_port("(no name)" if name is None or never_resolves(name) else name, entry["port"])
+        place = _phrases.host_port("(no name)" if name is None or never_resolves(name) else name, entry["port"])
         after = "after hardening " + (entry["grade_trust_ignored"] or "no grade")
         limits = _limits(entry["caps"] + entry["warnings"], True)
         reasons = " ".join([limit["rule"] for limit in limits] or [entry["error"] or ""])

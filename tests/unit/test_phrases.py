@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils._common import words as _words
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import updates as _roles_updates
@@ -20,7 +20,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import ver
     [("2001:db8::1", "[2001:db8::1]:443"), ("192.0.2.1", "192.0.2.1:443"), ("a.test", "a.test:443"), ("*", "*:443")],
 )
 def test_an_ipv6_address_is_in_brackets(host, text):
-    assert _words.host_port(host, 443) == text
+    assert _phrases.host_port(host, 443) == text
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_an_ipv6_address_is_in_brackets(host, text):
     ],
 )
 def test_one_is_not_several(numbers, text):
-    assert _words.of_all(*numbers) == text
+    assert _phrases.of_all(*numbers) == text
 
 
 def test_every_message_has_them_in_brackets():
