@@ -849,7 +849,7 @@ def fact(**parts):
 
 def graded_host(ignore_trust=False, *results):
     wanted = {"grade": "A+", "ignore_trust": ignore_trust, "pending": False, "fail": True}
-    return {"wanted": wanted, "results": list(results)}
+    return {"wanted": wanted, "results": json.dumps(results)}
 
 
 def test_each_host_gets_its_own_part_of_the_results_for_all():
