@@ -117,7 +117,11 @@ class ActionModule(RoleAction):
     @staticmethod
     def _gathered(variables: Info, expected: t.Iterable[str]) -> dict[str, Given]:
         return _gather.gather(
-            variables["hostvars"], variables["ansible_play_hosts_all"], expected, variables["ansible_play_hosts"]
+            variables["hostvars"],
+            variables["ansible_play_hosts_all"],
+            expected,
+            active=variables["ansible_play_hosts"],
+            batch=variables["ansible_play_batch"],
         )
 
     def _report(self, hosts: t.Mapping[str, Given], policies: t.Mapping[str, Policy], options: Info) -> Info:

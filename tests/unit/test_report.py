@@ -834,8 +834,9 @@ class HostVars:
         self.raw_get = hosts.__getitem__
 
 
-def gathered(_expected=(), _active=None, **hosts):
-    return _gather.gather(HostVars(**hosts), hosts, _expected, hosts if _active is None else _active)
+def gathered(_expected=(), _active=None, _batch=None, **hosts):
+    active, batch = (hosts if given is None else given for given in (_active, _batch))
+    return _gather.gather(HostVars(**hosts), hosts, _expected, active, batch)
 
 
 def endpoint(name):
@@ -1013,6 +1014,21 @@ def test_hosts_that_are_not_there_are_not_forgotten():
     # Of web1 nothing was checked.
     assert report["summary"]["failed"] == ["web1", "web2", "web3", "web4"]
     assert by_name["web1"]["reasons"] == ["nothing was checked"]
+
+
+def test_hosts_of_a_batch_that_has_not_been_run_do_not_fail():
+    seen = fact(host={"updates": bed.updates()})
+    found = gathered([], ["web1", "web2", "web4"], ["web2", "web4"], web1=seen, web2=seen, web3={}, web4={}, web5={})
+    assert {name: given["state"] for name, given in found.items()} == {
+        "web1": "ok",
+        "web2": "ok",
+        "web3": "failed",  # lost
+        "web4": "ok",  # of which nothing was checked
+        "web5": "failed",
+    }
+    later = gathered([], ["web1", "web2"], ["web1"], web1=seen, web2={})
+    assert later["web2"] == {"state": "left_out", "message": _gather.LATER}
+    assert bed.build(later)["summary"]["failed"] == []
 
 
 def test_hosts_that_pass_with_failures_are_counted():

@@ -26,6 +26,7 @@ Info = dict[str, t.Any]
 
 LOST = "It failed or was lost earlier in this run; the messages above say where."
 LEFT_OUT = "It was not among the hosts of this run."
+LATER = "Its batch has not been run."
 
 
 def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
@@ -129,10 +130,23 @@ def _caa(given: Given, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -
 
 
 def gather(
-    hostvars: t.Any, names: t.Iterable[str], expected: t.Iterable[str], active: t.Container[str]
+    hostvars: t.Any,
+    names: t.Iterable[str],
+    expected: t.Iterable[str],
+    active: t.Container[str],
+    batch: t.Container[str],
 ) -> dict[str, Given]:
-    """The module's option C(hosts) for the play's hosts, and for those that were expected beside them."""
-    found = {name: of_host(hostvars.raw_get(name), name in active) for name in names}
+    """The module's option C(hosts) for the play's hosts, and for those that were expected beside them.
+
+    active: the hosts that the play still has; batch: those of the play's current batch (C(serial)).
+    """
+    found: dict[str, Given] = {}
+    for name in names:
+        variables = hostvars.raw_get(name)
+        if name in active and name not in batch and not _host_fact.read(variables):
+            found[name] = {"state": "left_out", "message": LATER}
+        else:
+            found[name] = of_host(variables, name in active)
     for name in expected:
         found.setdefault(name, {"state": "left_out", "message": LEFT_OUT})
     return found
