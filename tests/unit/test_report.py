@@ -1072,8 +1072,8 @@ def test_each_host_has_its_own_policy():
     assert [(one["state"], one["findings"]) for one in report["policy"]["waivers"]] == [("active", 2)]
     assert report["policy"]["fail_on"] == ["fail"]
     page = _files.render(report, ["html"])["index.html"]
-    assert "3 hosts (web1, web2, web4): fails on fail, and below the grade A+." in page
-    assert "1 host (web3): fails on no finding, and below the grade A+." in page
+    assert "3 hosts (web1, web2, web4): a host fails on fail, and below the grade A+." in page
+    assert "1 host (web3): a host fails on no finding, and below the grade A+." in page
 
 
 @pytest.mark.parametrize("name", ["path", "formats", "title"])
