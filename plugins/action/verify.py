@@ -69,10 +69,13 @@ class ActionModule(RoleAction):
             and (_host_fact.read(variables).get("frontend") or {}).get("changed", False),
             "fail": options["fail"],
         }
+        earlier, play = _host_fact.read(variables).get("verify"), variables["ansible_play_name"]
+        before: list[Result] = json.loads(earlier["results"]) if earlier and earlier["play"] == play else []
         kept: _verify.Kept = {
             **scope,
+            "play": play,
             "wanted": required,
-            "results": json.dumps(results),
+            "results": json.dumps(_verify.with_earlier(results, before)),
             "report": _verify.report(results, scope, required),
         }
         return _host_fact.update(variables, host=host, verify=kept)

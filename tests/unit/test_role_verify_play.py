@@ -19,6 +19,11 @@ from . import tls_bed as bed
 
 ROOT = Path(__file__).parents[2]
 # One server, whose certificate is a private authority's; each host has an opinion of its own about that authority.
+TWICE = [
+    {"ansible.builtin.include_role": {"name": "kopano.hardening.verify"},
+     "vars": {"verify_endpoints": [{"host": name, "addresses": ["127.0.0.1"], "port": "{{ port }}"}]}}
+    for name in ("good.test", "other.test", "good.test")
+]  # fmt: skip
 HOSTS = {
     "distrusts": {},
     "trusts": {"verify_ca_file": "root.pem"},
@@ -83,3 +88,31 @@ def test_whether_trust_counts_is_each_hosts_own_matter(reports):
 def test_a_file_that_is_not_there_fails_its_host_alone(reports):
     status, message = reports["mistyped"]
     assert status == "fatal" and "nowhere.pem" in str(message)
+
+
+def test_the_report_has_what_was_graded_in_each_call(tmp_path):
+    """The role is called with other endpoints, and once more with the first ones."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    options = {
+        "verify_virtual_hosts": False,
+        "verify_fail": False,
+        "verify_ca_file": pki.path("root.pem"),
+        "port": port,
+    }
+    report = {"ansible.builtin.include_role": {"name": "kopano.hardening.report"}, "vars": {"report_fail": False}}
+    play = {"hosts": "localhost", "gather_facts": False, "vars": options, "tasks": [*TWICE, report]}
+    (tmp_path / "play.yml").write_text(yaml.safe_dump([play]))
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
+    with bed.nginx(tmp_path, [bed.nginx_site(port, ["good"])], port):
+        done = subprocess.run(
+            [Path(sys.executable).parent / "ansible-playbook", "-i", "localhost,", "-c", "local", "play.yml",
+             "-e", f"ansible_python_interpreter={sys.executable}"],
+            env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"), "ANSIBLE_NOCOLOR": "1"},
+            cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    (host,) = json.loads((tmp_path / "kopano-hardening-report" / "report.json").read_text())["hosts"]
+    assert [entry["name"] for entry in host["endpoints"]] == ["good.test", "other.test"]
+    assert host["endpoints"][1]["grade"] == host["grade"] == "M"

@@ -79,9 +79,11 @@ class Kept(Scope):
     """What the role keeps of a host for its second part and for the report.
 
     results: those of C(tls_grade_info) as JSON text. Ansible handles each value of a fact several times in each task,
-    and hundreds of names have a hundred thousand.
+    and hundreds of names have a hundred thousand. play: the name of the play. What the role has graded there before,
+    with other endpoints, is among the results.
     """
 
+    play: str
     wanted: Required
     results: str
     report: HostReport
@@ -226,6 +228,12 @@ def key(endpoint: EndpointOption | Endpoint | Result) -> Key:
     """How an endpoint is known in tls_grade_info's results."""
     name = endpoint.get("server_name") or endpoint["host"]
     return endpoint["host"], int(endpoint.get("port") or 443), name, endpoint.get("starttls") or "none"
+
+
+def with_earlier(results: t.Sequence[Result], earlier: t.Iterable[Result]) -> list[Result]:
+    """These results, and earlier ones of endpoints that are not among them."""
+    places = {_place(result) for result in results}
+    return [*results, *(result for result in earlier if _place(result) not in places)]
 
 
 # --- what the results mean -------------------------------------------------------------------------------------------
