@@ -69,7 +69,7 @@ class ActionModule(RoleAction):
             and (_host_fact.read(variables).get("frontend") or {}).get("changed", False),
             "fail": options["fail"],
         }
-        earlier, play = _host_fact.read(variables).get("verify"), variables["ansible_play_name"]
+        earlier, play = _host_fact.read(variables).get("verify"), variables.get("ansible_play_name", "")
         before: list[Result] = json.loads(earlier["results"]) if earlier and earlier["play"] == play else []
         kept: _verify.Kept = {
             **scope,

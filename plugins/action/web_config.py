@@ -110,7 +110,12 @@ class ActionModule(ActionBase):
         endpoints = _verify.from_outside(served, address)
         unreached = endpoints if confirm_from == "host" else []
         if confirm_from == "auto":
-            unreached = [t.cast("Endpoint", endpoint) for endpoint, _reason in _reach.unreached(endpoints)]
+            # A port that is closed there may be the work of this very change.
+            unreached = [
+                t.cast("Endpoint", endpoint)
+                for endpoint, reason in _reach.unreached(endpoints)
+                if reason != _reach.REFUSED
+            ]
         reached = [endpoint for endpoint in endpoints if endpoint not in unreached]
         views = {
             "the controller": _objections(reached, expected, waiting / 2),

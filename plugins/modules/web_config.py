@@ -251,8 +251,9 @@ options:
     default: 0
   confirm_from:
     description:
-      - Where this is seen from. With V(auto), endpoints that the controller cannot connect to are graded on the target
-        itself, and with V(host) all of them.
+      - Where this is seen from. With V(auto), endpoints that do not respond to the controller are graded on the target
+        itself, and with V(host) all of them. With V(auto) a refused connection is a response and not confirmed, since
+        the change may have closed the port.
     type: str
     choices: [controller, auto, host]
     default: controller

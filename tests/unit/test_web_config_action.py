@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 
 from ansible_collections.kopano.hardening.plugins.action import web_config
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import reach as _reach
 
 from . import tls_bed as bed
 
@@ -100,7 +101,9 @@ GRADED = {
 def seen(monkeypatch):
     """A function that confirms where port 443 is not reached from the controller, and what the host was asked."""
 
-    def confirmed(confirm_from: str, graded: dict[str, t.Any]) -> tuple[dict[str, t.Any], list[t.Any]]:
+    def confirmed(
+        confirm_from: str, graded: dict[str, t.Any], unreached: t.Any = None
+    ) -> tuple[dict[str, t.Any], list[t.Any]]:
         action = web_config.ActionModule.__new__(web_config.ActionModule)
         called = []
 
@@ -113,7 +116,7 @@ def seen(monkeypatch):
 
         monkeypatch.setattr(web_config, "_objections", objections)
         closed = lambda endpoints: [(one, "timed out") for one in endpoints if one["port"] == 443]  # noqa: E731
-        monkeypatch.setattr(web_config._reach, "unreached", closed)
+        monkeypatch.setattr(web_config._reach, "unreached", unreached or closed)
         action._execute_module = execute
         action._templar = type("Templar", (), {"template": staticmethod(lambda text: text)})
         result = {"transaction": ID, "probes": [PROBE, PLAIN]}
@@ -153,6 +156,14 @@ def test_what_the_host_itself_finds_worse_is_not_confirmed(seen, graded, words):
     found, called = seen("auto", graded)
     assert found["failed"] and words in found["msg"]
     assert [name for name, _arguments in called] == ["tls_grade_info"]
+
+
+def test_a_port_that_is_closed_is_not_confirmed_by_the_host(seen, monkeypatch):
+    """The change may have closed it."""
+    monkeypatch.setattr(_reach, "_refusal", lambda _where, _timeout: _reach.REFUSED)
+    found, called = seen("auto", {"results": [GRADED]}, _reach.unreached)
+    assert found["failed"] and found["msg"].startswith("not confirmed") and CLOSED in found["msg"]
+    assert called == []
 
 
 def test_a_place_that_there_is_none_is_refused_before_anything_is_done(monkeypatch):

@@ -22,6 +22,7 @@ Socket = tuple[str, int]
 # Seconds for a connection; a firewall that drops packets costs all of them, once for each socket.
 TIMEOUT = 5.0
 CONCURRENCY = 32
+REFUSED = "connection refused"
 
 
 def unreached(
@@ -54,6 +55,8 @@ def _refusal(where: Socket, timeout: float) -> str:
             return ""
     except TimeoutError:
         return "timed out"
+    except ConnectionRefusedError:
+        return REFUSED
     except (OSError, UnicodeError) as error:
         reason = str(getattr(error, "strerror", None) or error)
         return reason[:1].lower() + reason[1:]
