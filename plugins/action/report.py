@@ -30,6 +30,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import hos
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostFact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Policy, ReportFact
 
 display = Display()
@@ -163,7 +164,7 @@ class ActionModule(RoleAction):
         if refused:
             raise RoleError(refused)
         if kept["options"]["fail"] and host in written["reasons"]:
-            raise RoleError("; ".join(written["reasons"][host]))
+            raise RoleError("; ".join(_in_words(written["reasons"][host], _host_fact.read(variables))))
         return {}
 
     @staticmethod
@@ -173,6 +174,12 @@ class ActionModule(RoleAction):
         if written.get("show"):
             _display(plain(written["scorecard"]))
         return {}
+
+
+def _in_words(reasons: t.Iterable[str], fact: HostFact) -> list[str]:
+    """Why a host fails: what has failed there is known better than by the id of the finding."""
+    failures = [failure["message"] for failure in fact.get("failures") or []]
+    return [*(reason for reason in reasons if not (failures and reason.startswith("report.host."))), *failures]
 
 
 def _display(lines: t.Iterable[t.Any]) -> None:

@@ -150,6 +150,11 @@ def test_a_host_that_fails_gets_its_updates_and_not_its_certificates(one_fails):
     assert [one_fails.output.count(f"on {role}") for role in ("updates", "certificates")] == [3, 2]
 
 
+def test_the_message_of_a_host_that_fails_is_what_has_failed(one_fails):
+    after = one_fails.output.partition("TASK [kopano.hardening.report : Check the host against the policy]")[2]
+    assert '"msg": "Deploy the TLS policy: port 443 is taken"' in after and "report.host.failed" not in after
+
+
 def test_each_host_is_queried(one_fails):
     assert sorted(one_fails.queried) == sorted(HOSTS)
 
