@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import ssl
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def options(**changes):
     values = copy.deepcopy({**DEFAULTS, **OF_OTHERS})
     assert set(changes) <= set(values)
     return {**values, **changes}
+
+
+def as_json(value):
+    """What a module has returned, as it arrives."""
+    return json.loads(json.dumps(value))
 
 
 def info(*vhosts):
@@ -386,8 +392,8 @@ UNNEEDED = {**NEEDED, "needed": False, "reason": ""}
 PERMITTED = {"results": [verdict("permitted")]}
 REACHED = {"results": [{"name": NAMES[0], "error": None}]}
 FAILED = {"failed": True, "msg": "it is broken"}
-HOST = {"updates": {"pending": 0}, "frontend": info(), "certificates": {"results": []}, "web_config": {}}
-QUERIED = {"frontend": info(), "certificates": {"results": []}}
+HOST = as_json({"updates": {"pending": 0}, "frontend": info(), "certificates": {"results": []}, "web_config": {}})
+QUERIED = as_json({"frontend": info(), "certificates": {"results": []}})
 FROM = "from https://acme-v02.api.letsencrypt.org/directory"
 STAYS = "the previous one is still served"
 BOOTSTRAP = "a self-signed bootstrap certificate is there until then, which browsers and phones refuse"

@@ -134,7 +134,11 @@ def run(folder, names, *options):
         cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return {name: json.loads((folder / f"{name}.done").read_text()) for name in names}
+    found = {name: json.loads((folder / f"{name}.done").read_text()) for name in names}
+    for fact, _result in found.values():
+        if "host" in fact:
+            fact["host"] = json.loads(fact["host"])
+    return found
 
 
 @pytest.fixture(scope="module")

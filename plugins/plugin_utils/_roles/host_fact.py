@@ -17,12 +17,16 @@ unreachable: why the host could not be reached
 play:        the name of the play in which roles share what is known: role_options has run there, and only roles of this
              collection come after it
 
+Ansible handles each value of a fact that a task returns several times, and what a host returns has thousands: in the
+fact, C(host) is JSON text.
+
 A cache of facts outlives a run, and what a host served last week must not be taken for today's: the fact has the mark
 of the run that it is from, and any other is ignored.
 """
 
 from __future__ import annotations
 
+import json
 import secrets
 import typing as t
 
@@ -76,7 +80,7 @@ class HostFact(t.TypedDict, total=False):
 
 
 FACT = "kopano_hardening"
-VERSION = 2
+VERSION = 3
 # Ansible loads action plugins, and so this, in its main process, before it makes one for each task.
 RUN = secrets.token_hex(8)
 
@@ -85,13 +89,15 @@ def read(variables: t.Mapping[str, t.Any]) -> HostFact:
     """The fact of this run, or nothing."""
     fact = (variables.get("ansible_facts") or {}).get(FACT)
     if isinstance(fact, dict) and (fact.get("run"), fact.get("version")) == (RUN, VERSION):
-        return t.cast("HostFact", fact)
+        return t.cast("HostFact", {**fact, "host": json.loads(fact["host"])} if "host" in fact else fact)
     return {}
 
 
 def update(variables: t.Mapping[str, t.Any], **parts: t.Unpack[HostFact]) -> Info:
     """The result of an action that keeps these parts, beside those that are known already."""
-    fact: HostFact = {**read(variables), **parts, "run": RUN, "version": VERSION}
+    fact: Info = {**read(variables), **parts, "run": RUN, "version": VERSION}
+    if "host" in fact:
+        fact["host"] = json.dumps(fact["host"])
     return {"ansible_facts": {FACT: fact}}
 
 
