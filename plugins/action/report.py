@@ -68,9 +68,13 @@ class ActionModule(RoleAction):
     def _compare(self, variables: Info) -> Info:
         """Fails the host if its options cannot be for the same report as those of the play's first one."""
         own = variables["inventory_hostname"]
-        hosts = [*variables["ansible_play_hosts_all"], own]
-        first = next(host for host in hosts if host == own or self._options_of(variables, [host]))
-        refused = _roles_report.disagreements(self._options_of(variables, [first, own]))
+        found: dict[str, Info] = {}
+        for host in variables["ansible_play_hosts_all"]:
+            of_host = variables if host == own else variables["hostvars"].raw_get(host)
+            found = _options_of({host: of_host, own: variables})
+            if host == own or host in found:
+                break
+        refused = _roles_report.disagreements(found)
         if own in refused:
             raise RoleError(refused[own])
         return {}
@@ -78,12 +82,13 @@ class ActionModule(RoleAction):
     def _write_for_play(self, variables: Info) -> Info:
         """The report on the hosts of the play, each with its own policy."""
         # Also those that the play has lost since they have kept their options.
-        options = self._options_of(variables, variables["ansible_play_hosts_all"])
+        of_hosts = _of_hosts(variables)
+        options = _options_of(of_hosts)
         if not options:
             raise RoleError(_host_fact.read(variables).get("report", {}).get("error") or "no host has kept its options")
         refused = _roles_report.disagreements(options)
         shared = _roles_report.shared(options)
-        hosts = self._gathered(variables, shared["expected"])
+        hosts = _gathered(variables, of_hosts, shared["expected"])
         for host, message in refused.items():
             _gather.refuse(hosts[host], message)
         return {**self._report(hosts, _roles_report.policies(options), shared), "refused": refused}
@@ -98,7 +103,7 @@ class ActionModule(RoleAction):
         if errors:
             raise RoleError("; ".join(errors))
         if hosts is None:
-            hosts = self._gathered(variables, options["expected"])
+            hosts = _gathered(variables, _of_hosts(variables), options["expected"])
         else:
             try:
                 _gather.check(hosts)
@@ -108,22 +113,6 @@ class ActionModule(RoleAction):
         if options["scorecard"]:
             _display(result["scorecard"])
         return result
-
-    @staticmethod
-    def _options_of(variables: Info, hosts: t.Iterable[str]) -> dict[str, Info]:
-        """The options that these hosts have kept."""
-        facts = {host: _host_fact.read(variables["hostvars"].raw_get(host)).get("report") for host in hosts}
-        return {host: plain(fact["options"]) for host, fact in facts.items() if fact and "options" in fact}
-
-    @staticmethod
-    def _gathered(variables: Info, expected: t.Iterable[str]) -> dict[str, Given]:
-        return _gather.gather(
-            variables["hostvars"],
-            variables["ansible_play_hosts_all"],
-            expected,
-            active=variables["ansible_play_hosts"],
-            batch=variables["ansible_play_batch"],
-        )
 
     def _report(self, hosts: t.Mapping[str, Given], policies: t.Mapping[str, Policy], options: Info) -> Info:
         """The task's result. options: those of the one report."""
@@ -176,8 +165,26 @@ class ActionModule(RoleAction):
         return {}
 
 
+def _of_hosts(variables: Info) -> dict[str, Info]:
+    """The variables of all hosts of the play. Ansible takes long to put them together, so this is done once."""
+    return {host: variables["hostvars"].raw_get(host) for host in variables["ansible_play_hosts_all"]}
+
+
+def _options_of(variables: t.Mapping[str, Info]) -> dict[str, Info]:
+    """The options that these hosts have kept."""
+    facts = {host: _host_fact.read(own).get("report") for host, own in variables.items()}
+    return {host: plain(fact["options"]) for host, fact in facts.items() if fact and "options" in fact}
+
+
+def _gathered(variables: Info, of_hosts: t.Mapping[str, Info], expected: t.Iterable[str]) -> dict[str, Given]:
+    active, batch = variables["ansible_play_hosts"], variables["ansible_play_batch"]
+    return _gather.gather(of_hosts, expected, active, batch)
+
+
 def _in_words(reasons: t.Iterable[str], fact: HostFact) -> list[str]:
     """Why a host fails: what has failed there is known better than by the id of the finding."""
+    if "unreachable" in fact:
+        return list(reasons)
     failures = [failure["message"] for failure in fact.get("failures") or []]
     return [*(reason for reason in reasons if not (failures and reason.startswith("report.host."))), *failures]
 

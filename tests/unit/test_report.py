@@ -827,16 +827,9 @@ def test_five_hundred_hosts_are_no_burden(tmp_path):
 # --- what the roles have left ----------------------------------------------------------------------------------------
 
 
-class HostVars:
-    """Ansible's, as far as it is asked."""
-
-    def __init__(self, **hosts):
-        self.raw_get = hosts.__getitem__
-
-
 def gathered(_expected=(), _active=None, _batch=None, **hosts):
     active, batch = (hosts if given is None else given for given in (_active, _batch))
-    return _gather.gather(HostVars(**hosts), hosts, _expected, active, batch)
+    return _gather.gather(hosts, _expected, active, batch)
 
 
 def endpoint(name):

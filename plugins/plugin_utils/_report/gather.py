@@ -130,23 +130,22 @@ def _caa(given: Given, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -
 
 
 def gather(
-    hostvars: t.Any,
-    names: t.Iterable[str],
+    variables: t.Mapping[str, t.Mapping[str, t.Any]],
     expected: t.Iterable[str],
     active: t.Container[str],
     batch: t.Container[str],
 ) -> dict[str, Given]:
     """The module's option C(hosts) for the play's hosts, and for those that were expected beside them.
 
-    active: the hosts that the play still has; batch: those of the play's current batch (C(serial)).
+    variables: of each host of the play; active: the hosts that the play still has; batch: those of its current batch
+    (C(serial)).
     """
     found: dict[str, Given] = {}
-    for name in names:
-        variables = hostvars.raw_get(name)
-        if name in active and name not in batch and not _host_fact.read(variables):
+    for name, own in variables.items():
+        if name in active and name not in batch and not _host_fact.read(own):
             found[name] = {"state": "left_out", "message": LATER}
         else:
-            found[name] = of_host(variables, name in active)
+            found[name] = of_host(own, name in active)
     for name in expected:
         found.setdefault(name, {"state": "left_out", "message": LEFT_OUT})
     return found
