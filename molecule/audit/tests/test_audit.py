@@ -219,7 +219,8 @@ def test_the_steps_stand_as_the_hosts_do(seen):
     steps = {name: list(host["steps"].values()) for name, host in seen[1].items()}
     assert steps["apache11"][:4] == ["fail"] * 4
     assert steps["nginx13"][1:4] == ["warn", "fail", "pass"]
-    assert steps["lost"] == ["unknown"] * 4 + ["fail"]
+    assert steps["lost"] == ["unknown"] * 5
+    assert {name: host["reach"] for name, host in seen[1].items()} == {**dict.fromkeys(seen[1], "pass"), "lost": "fail"}
     assert seen[1]["apache11"]["grade"] == "B"
     assert seen[1]["apache11"]["support"]["level"] == "eol"
     assert seen[1]["nginx13"]["support"]["level"] == "full"

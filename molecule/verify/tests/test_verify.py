@@ -105,7 +105,8 @@ def test_a_dry_run_says_both_grades_and_fails_nobody(dry, host):
     words = " ".join(dry.output.split())
     (letter,) = set().union(*now.values())
     # The names that share it are one line.
-    assert re.search(rf"\.{host}\.test:443(, \S+:443| and \d+ more)*: now {letter}, after hardening A\+", words)
+    of_host = rf"\[{host}\] =>[^\[]*:443(, \S+:443| and \d+ more)*: now {letter}, after hardening A\+"
+    assert re.search(of_host, words), dry.output
 
 
 @pytest.mark.parametrize("host", HOSTS)
