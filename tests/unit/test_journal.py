@@ -213,6 +213,21 @@ def test_a_change_that_is_only_repeated_takes_no_place_of_another(conf, tmp_path
     assert _journal.repetitions(journal.records()) == {identifiers[-1]}
 
 
+def test_a_change_that_was_rolled_back_is_not_repeated_by_the_next_run(conf, tmp_path):
+    """It counts as a change of its own, which can be restored, whatever is left of the first attempt."""
+    journal = Journal(str(tmp_path / "state"))
+    records = []
+    for state in (_journal.UNDONE, _journal.COMMITTED):
+        changes = Changeset()
+        changes.add(str(conf / "replaced"), State(FILE, content=b"new"))
+        record = journal.begin("nginx", changes.pending())
+        record.save(state)
+        records.append(record)
+    assert _journal.repetitions(records) == set()
+    records[0].data["state"] = _journal.COMMITTED
+    assert _journal.repetitions(records) == {records[1].id}
+
+
 def test_a_torn_record_is_an_error_and_not_ignored(tmp_path):
     journal = Journal(str(tmp_path / "state"))
     record = journal.begin("nginx", [])

@@ -33,7 +33,8 @@ WORDS = {
     "drips": "no response in time",
     "plain HTTP": "plain HTTP, not TLS",
     "HTML": "plain HTTP, not TLS",
-    "SSH": "record",  # of TLS, or of SSL 2.0 where the banner came late
+    # The first connection may end before the banner is read; then the greeting of SSL 2.0 meets it.
+    "SSH": ("not a TLS record", "not an SSL 2.0 record"),
     "garbage": "not a TLS record",
     "oversized record": "a record of 65535 bytes",
     "endless message": "a handshake message of 16777215 bytes",
@@ -75,7 +76,11 @@ def test_all_of_them_beside_a_good_one(tmp_path, trust):
     for name, result in zip(peers.HOSTILE, results):  # noqa: B905 - Python 3.7
         check_error(result)
         assert result["duration_ms"] <= (TIMEOUT + SLACK) * 1000, name
-        assert WORDS.get(name, "") in result["error"], (name, result["error"])
+        expected = WORDS.get(name, "")
+        assert any(words in result["error"] for words in ([expected] if isinstance(expected, str) else expected)), (
+            name,
+            result["error"],
+        )
 
 
 @pytest.mark.parametrize("name", list(peers.HOSTILE))

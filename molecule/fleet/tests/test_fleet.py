@@ -18,7 +18,7 @@ import pytest
 from bench import bring_certificate, client, run, shell
 
 GOOD = ("apache11", "apache12", "apache13", "nginx12", "nginx13", "nginx13n")
-NOBODY, BROKEN, NO_ROOT = "ausser-haus-münchen", "nginx11", "apache12n"
+UNREACHABLE, BROKEN, NO_ROOT = "ausser-haus-münchen", "nginx11", "apache12n"
 PLAYBOOKS = ("harden", "audit")
 
 
@@ -61,19 +61,19 @@ def each(**values):
 def test_the_exit_status_and_who_fails(play):
     assert play.status == 2
     # nginx13n misses the policy, too, and its report_fail says that it does not fail for that.
-    assert play.failed == {"apache12", "nginx12", NOBODY, BROKEN, NO_ROOT}
+    assert play.failed == {"apache12", "nginx12", UNREACHABLE, BROKEN, NO_ROOT}
     assert play.unreachable == set()
     assert {name for name, host in play.hosts.items() if host["failed"]} == {*play.failed, "nginx13n"}
 
 
 def test_all_hosts_are_in_the_report(play):
     assert {name: host["state"] for name, host in play.hosts.items() if name in GOOD} == dict.fromkeys(GOOD, "ok")
-    assert set(play.hosts) == {*GOOD, NOBODY, BROKEN, NO_ROOT}
+    assert set(play.hosts) == {*GOOD, UNREACHABLE, BROKEN, NO_ROOT}
     assert {name for name, host in play.hosts.items() if host["reach"] == "pass"} == {*GOOD, BROKEN}
 
 
 LOST = {
-    NOBODY: r"The host could not be reached: .*\.250\b",  # in ssh's words, which depend on when it gives up
+    UNREACHABLE: r"The host could not be reached: .*\.250\b",  # in ssh's words, which depend on when it gives up
     NO_ROOT: "A task failed: Inspect the updates: the host could not be queried: Incorrect sudo password$",
 }
 
@@ -108,7 +108,7 @@ def test_and_it_serves_as_before(plays, before):
     assert shell(BROKEN, "ls /etc/nginx") and "kopano-hardening" not in shell(BROKEN, "ls /etc/nginx")
 
 
-def test_nobody_becomes_root_with_a_wrong_password(plays):
+def test_no_user_becomes_root_with_a_wrong_password(plays):
     assert "kopano-hardening" not in shell(NO_ROOT, "ls /etc/apache2 /var/lib")
 
 
@@ -213,10 +213,10 @@ def test_ports(play, host, value):
 
 @each(
     apache11=[], apache12=[], apache13=[], nginx12=[], nginx13=[],
-    nginx13n=[("nobody.test", "cannot connect: timed out")],
+    nginx13n=[("absent.test", "cannot connect: timed out")],
 )  # fmt: skip
 def test_endpoints_of_the_options(play, host, value):
-    """With its second alone: with more, the network itself says that nobody is there."""
+    """With its second alone: with more, the network itself reports that no host is there."""
     endpoints = play.hosts[host]["endpoints"]
     assert [(endpoint["name"], endpoint["error"]) for endpoint in endpoints if endpoint["error"]] == value
     assert len(endpoints) == 1 if host == "nginx13n" else len(endpoints) > 1

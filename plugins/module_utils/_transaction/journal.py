@@ -434,7 +434,9 @@ def repetitions(records: t.Iterable[Record]) -> set[str]:
         # Records of earlier versions of this collection do not know what they replaced.
         if entries and all("replaced" in entry and _is_equal(entry, last.get(entry["path"])) for entry in entries):
             found.add(record.id)
-        last.update((entry["path"], entry) for entry in entries)
+        # What was rolled back has changed nothing: to do it once more is no repetition.
+        if record.state == COMMITTED:
+            last.update((entry["path"], entry) for entry in entries)
     return found
 
 
