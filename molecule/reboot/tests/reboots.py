@@ -17,7 +17,7 @@ from typing import Any
 
 from bench import PLACE, PROJECT, Host, lab_set
 from experiments import params, stopping
-from faults import LOCK, PHASES, inject
+from faults import PHASES, inject
 from spread import chosen
 
 from kopano_lab import model
@@ -25,6 +25,7 @@ from kopano_lab import model
 BOOT_SECONDS = 180  # on a busy machine, with other hosts that boot at the same time
 CONFIRM_SECONDS = 600  # longer than all of this takes: what rolls back is the boot
 UNIT = "kopano-hardening-rollback.service"
+STRACE = "/run/strace"  # what strace writes: the run itself is only stopped when it says so
 SERVICE = f"/etc/systemd/system/{UNIT}"
 ENABLED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 
@@ -33,12 +34,11 @@ ENABLED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
 class Case:
     """Where the power is cut, and what has to come of it.
 
-    strace: when the run is stopped; None: it comes to its end. stops: a condition in shell, true when it was stopped.
+    strace: when the run is stopped; None: it comes to its end.
     """
 
     name: str
     strace: list[str] | None
-    stops: str
     journal: list[str]  # the states of the transactions after the boot
     recovered: str | None  # what the run after the boot still has to do with them
     rehearse: str = "auto"
@@ -52,13 +52,7 @@ class Case:
 
 
 def _phase(phase: str, journal: list[str], recovered: str | None, **more: Any) -> Case:
-    return Case(phase, stopping(phase), f"grep -s 'phase {phase}' {LOCK}", journal, recovered, **more)
-
-
-def _stopped_in(phase: str) -> str:
-    """A condition in shell: the run is stopped, and in this phase."""
-    stopped = "grep -ls '^State:.*T (stopped)' /proc/[0-9]*/status | xargs -r grep -ls 'python3$'"
-    return f"grep -qs 'phase {phase}' {LOCK} && {stopped}"
+    return Case(phase, stopping(phase), journal, recovered, **more)
 
 
 CASES = (
@@ -69,7 +63,6 @@ CASES = (
     Case(
         "swap, half done",
         list(inject("renameat2", 2, "STOP")),
-        _stopped_in("swap"),
         ["undone"],
         None,
         rehearse="off",
@@ -78,8 +71,8 @@ CASES = (
     _phase("reload", ["undone"], None),
     _phase("probe", ["undone"], None),
     _phase("commit", ["undone"], None),
-    Case("waiting for its confirmation", None, "", ["undone"], None, with_confirmation=(True,)),
-    Case("complete", None, "", ["committed"], None, confirmed=True),
+    Case("waiting for its confirmation", None, ["undone"], None, with_confirmation=(True,)),
+    Case("complete", None, ["committed"], None, confirmed=True),
 )
 assert {case.name for case in CASES} >= set(PHASES)
 
@@ -134,7 +127,7 @@ def _reboot_in(host: Host, case: Case, confirming: bool) -> Seen:
     host.shell("rm -rf /var/lib/kopano-hardening")
     change = params(host, {}, rehearse=case.rehearse, confirm_timeout=CONFIRM_SECONDS if confirming else 0)
     if case.strace:
-        _run_until_stopped(host, change, case.strace, case.stops)
+        _run_until_stopped(host, change, case.strace)
     else:
         done = host.call("module", params=change)
         assert done["changed"], done
@@ -166,8 +159,8 @@ def _units(host: Host) -> tuple[str, str, list[int]]:
     return enabled, failed, [int(word) for word in order.split()]
 
 
-def _run_until_stopped(host: Host, change: dict[str, Any], strace: list[str], stops: str) -> None:
-    command = " ".join(["strace -qq -o /dev/null", *strace, f"python3 -B {PLACE}/remote.py transaction"])
+def _run_until_stopped(host: Host, change: dict[str, Any], strace: list[str]) -> None:
+    command = " ".join([f"strace -qq -o {STRACE}", *strace, f"python3 -B {PLACE}/remote.py transaction"])
     process = subprocess.Popen(
         [*host.ssh, command], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -175,7 +168,7 @@ def _run_until_stopped(host: Host, change: dict[str, Any], strace: list[str], st
     process.stdin.write(json.dumps([change, False, None]).encode())
     process.stdin.close()
     try:
-        host.wait(stops)
+        host.wait(f"grep -qs 'stopped by SIGSTOP' {STRACE}")
     finally:
         process.kill()
         process.wait()
