@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import terminal as _terminal
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
@@ -107,14 +109,17 @@ class ActionModule(RoleAction):
         return results
 
     def _lookup(self, group: Group) -> Lookup:
+        seconds = group["shared"]["timeout"]
+        what = f"CAA records of {_phrases.counted(len(group['names']), 'name')}, {seconds} s at most for a response"
         try:
-            found = self.run_here(
-                caa_info,
-                names=group["names"],
-                expect=group["expect"],
-                certificates=group["certificates"],
-                **{name: group["shared"][name] for name in FOR_LOOKUP},
-            )
+            with _terminal.waiting(group["hosts"][0], what):
+                found = self.run_here(
+                    caa_info,
+                    names=group["names"],
+                    expect=group["expect"],
+                    certificates=group["certificates"],
+                    **{name: group["shared"][name] for name in FOR_LOOKUP},
+                )
         except RoleError as error:
             return {"hosts": group["hosts"], "failed": True, "msg": str(error), "record_sets": []}
         return {
@@ -137,8 +142,4 @@ class ActionModule(RoleAction):
             raise RoleError(lookup["msg"])
         published = self._published(lookup, variables) if options["publish"] else []
         report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"])
-        # The lines are what this is for.
-        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
-        if report["bad"]:
-            result.update(failed=True, bad=report["bad"])
-        return result
+        return {"outcome": report["outcome"], **self.judged(report)}

@@ -17,6 +17,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import lookup_loader
 
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
@@ -85,7 +86,7 @@ class ActionModule(RoleAction):
         if self._task.check_mode or not orders_next:
             result = self._deploy(options, variables, names)
             line = _roles_certificate.installed_line(options, result, self._task.check_mode)
-            returned.update(missing=result["missing"], **({"msg": line} if line else {}))
+            returned.update(missing=result["missing"], outcome=[line] if line else [])
             # What it replaced has been reported by then.
             kept["missing"], kept["result"] = result["missing"], {"reason": result["reason"], "kept": []}
         return {**returned, **_host_fact.update(variables, host=self._still_true(host), certificate=kept)}
@@ -136,7 +137,7 @@ class ActionModule(RoleAction):
         result: Judged = self._module("certificate_info", variables, arguments)
         if not result["usable"] or any(item["severity"] == "unknown" for item in result["findings"]):
             lines = _roles_certificate.finding_lines(result["findings"])
-            raise RoleError("; ".join(lines), msg=lines, bad=lines)
+            raise RoleError("; ".join(lines))
 
     # --- part order ---
 
@@ -161,7 +162,8 @@ class ActionModule(RoleAction):
             certificates, inspected = self._served(options, variables, host)
         kept["inspected"] = inspected
         kept["report"] = _roles_certificate.report(inspected, certificates, outcome)
-        return _host_fact.update(variables, host=host, certificate=kept)
+        shown = [outcome["line"]] if outcome and outcome["new"] else []
+        return {"outcome": shown, **_host_fact.update(variables, host=host, certificate=kept)}
 
     def _outcome(self, options: Info, variables: Info, kept: CertificateFact) -> Outcome:
         """What came of the order. Whatever fails, a certificate that works is still served."""
@@ -173,13 +175,14 @@ class ActionModule(RoleAction):
             if not (self._task.check_mode and prepared["needed"]):
                 arguments = _roles_certificate.renewal(options, prepared["certificates"])
                 result = self._module("certificate_install", variables, arguments)
-            return {"line": _roles_certificate.ordered_line(options, prepared, result), "failed": False}
+            line = _roles_certificate.ordered_line(options, prepared, result)
+            return {"line": line, "new": prepared["needed"] or self._done["changed"], "failed": False}
         except AnsibleConnectionFailure:
             raise
         except (AnsibleError, RoleError) as error:
             reason = _printable.result(str(error))
         instead = self._instead(options, variables, kept)
-        return {"line": f"{lost} from {options['acme_directory']}, {instead}: {reason}", "failed": True}
+        return {"line": f"{lost} from {options['acme_directory']}, {instead}: {reason}", "new": False, "failed": True}
 
     def _instead(self, options: Info, variables: Info, kept: CertificateFact) -> str:
         """What is served in place of a certificate that could not be ordered."""
@@ -198,7 +201,9 @@ class ActionModule(RoleAction):
         if prepared["needed"]:
             if options["acme_preflight"]:
                 self._preflight(options, variables, names, prepared)
-            self._module("acme_certificate", variables, {**arguments, "order": True})
+            what = f"{options['acme_directory']} is to issue a certificate, at most {ORDER_TIMEOUT // 60} minutes"
+            with self.waiting(variables, what):
+                self._module("acme_certificate", variables, {**arguments, "order": True})
         return prepared
 
     def _preflight(self, options: Info, variables: Info, names: list[str], prepared: Ordered) -> None:
@@ -282,11 +287,7 @@ class ActionModule(RoleAction):
         report = kept.get("report") if kept else None
         if not report:
             raise RoleError("no certificate of this host was inspected in this run")
-        # The lines are what this is for.
-        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
-        if report["bad"]:
-            result.update(failed=True, bad=report["bad"])
-        return result
+        return self.judged(report)
 
     # --- on the host ---
 

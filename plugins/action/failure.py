@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible.plugins.action import ActionBase
@@ -19,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact 
 
 Info = dict[str, t.Any]
 
+# What a transaction has come to stands before the reason, see its TransactionError.
+_OF_TRANSACTION = re.compile(r"(?P<outcome>\w+ failed, [^:]+): (?P<reason>.+)", re.DOTALL)
 ARGUMENTS = {
     "part": {"type": "str", "choices": ["record", "judge"], "default": "record"},
     "step": {"type": "int", "default": TLS},
@@ -42,14 +45,14 @@ class ActionModule(ActionBase):
         """Keep the failure that a rescue gets from Ansible."""
         failed = plain(variables["ansible_failed_result"])
         task = variables["ansible_failed_task"]["name"]
-        message = "; ".join(map(str, failed.get("bad") or [failed.get("msg") or "it failed"]))
-        failure: Failure = {
-            "step": failed.get("step", options["step"]),
-            "message": _printable.result(f"{task}: {without_prefix(message)}"),
-        }
+        message = without_prefix(str(failed.get("msg") or "it failed"))
+        found = _OF_TRANSACTION.match(message)
+        # The reason first, as lines are cut off at their end.
+        shown = f"{found['reason']} ({task}: {found['outcome']})" if found else f"{task}: {message}"
+        failure: Failure = {"step": failed.get("step", options["step"]), "message": _printable.result(shown)}
         kept: HostFact = {"failures": [*(_host_fact.read(variables).get("failures") or []), failure]}
         if not failed.get("reached", True):
-            kept["unreachable"] = _printable.result(without_prefix(message).removeprefix(_query.UNREACHABLE))
+            kept["unreachable"] = _printable.result(message.removeprefix(_query.UNREACHABLE))
         return _host_fact.update(variables, **kept)
 
     def _judge(self, options: Info, variables: Info) -> Info:

@@ -59,8 +59,10 @@ class ActionModule(RoleAction):
         else:
             host, result = self._apply(options, variables)
         changed = result.get("changed", False)
-        if not result.get("failed") and (changed or result.get("skipped")):
-            result["lines"] = _frontend_lines.lines(t.cast("Outcome", result), self._task.check_mode)
+        if not result.get("failed"):
+            outcome = t.cast("Outcome", result)
+            result["outcome"] = _frontend_lines.outcome(outcome, self._task.check_mode)
+            result["lines"] = _frontend_lines.lines(outcome, self._task.check_mode)
         if changed and not self._task.check_mode:
             # The next role queries the host again.
             host = _host_fact.only(host, ("updates",))

@@ -17,9 +17,8 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible.utils.color import stringc
-from ansible.utils.display import Display
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import terminal as _terminal
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
@@ -32,8 +31,6 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import rep
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostFact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Policy, ReportFact
-
-display = Display()
 
 
 class ActionModule(RoleAction):
@@ -111,7 +108,7 @@ class ActionModule(RoleAction):
                 raise RoleError(str(error)) from error
         result = self._report(hosts, _roles_report.policies(dict.fromkeys(hosts, options)), options)
         if options["scorecard"]:
-            _display(result["scorecard"])
+            _terminal.show_coloured(result["scorecard"])
         return result
 
     def _report(self, hosts: t.Mapping[str, Given], policies: t.Mapping[str, Policy], options: Info) -> Info:
@@ -126,10 +123,11 @@ class ActionModule(RoleAction):
                 files = _files.write(folder, _files.render(report, options["formats"]))
             except OSError as caught:
                 error = caught
-        lines = _scorecard.lines(report, files, display.columns if sys.stdout.isatty() else None)
+        width = _terminal.display.columns if sys.stdout.isatty() else _terminal.WIDTH
+        lines = _scorecard.lines(report, files, width)
         if error:
             # What was found is not lost.
-            _display(lines)
+            _terminal.show_coloured(lines)
             raise RoleError(f"report_path: {folder}: {error}")
         summary = report["summary"]
         return {
@@ -161,7 +159,7 @@ class ActionModule(RoleAction):
         """The scorecard, after the messages of the hosts that fail, among which it would not be seen."""
         written = variables.get("report_result") or {}
         if written.get("show"):
-            _display(plain(written["scorecard"]))
+            _terminal.show_coloured(plain(written["scorecard"]))
         return {}
 
 
@@ -184,15 +182,9 @@ def _gathered(variables: Info, of_hosts: t.Mapping[str, Info], expected: t.Itera
 def _in_words(reasons: t.Iterable[str], fact: HostFact) -> list[str]:
     """Why a host fails: what has failed there is known better than by the id of the finding."""
     if "unreachable" in fact:
-        return list(reasons)
+        return [f"not reachable: {fact['unreachable']}"]
     failures = [failure["message"] for failure in fact.get("failures") or []]
     return [*(reason for reason in reasons if not (failures and reason.startswith("report.host."))), *failures]
-
-
-def _display(lines: t.Iterable[t.Any]) -> None:
-    """Ansible knows whether the terminal has colours."""
-    for line in lines:
-        display.display("".join(stringc(text, colour) if colour else text for text, colour in line))
 
 
 def _version() -> str:

@@ -140,11 +140,7 @@ class ActionModule(RoleAction):
         if kept["unsure"] and not self._task.check_mode:
             done = _roles_updates.add(done, {"wrong": [kept["unsure"]]})
         report = _roles_updates.report(host["updates"], done, options["fail"])
-        # The lines are what this is for.
-        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
-        if report["bad"]:
-            result.update(failed=True, bad=report["bad"])
-        return result
+        return {"outcome": report["outcome"], **self.judged(report)}
 
     @staticmethod
     def _known(variables: Info) -> tuple[HostParts, UpdatesFact]:

@@ -14,6 +14,7 @@ import json
 import os
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Result
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
@@ -41,12 +42,7 @@ class ActionModule(RoleAction):
         graded: _verify.Kept | None = _host_fact.read(variables).get("verify")
         if not graded:
             raise RoleError("no endpoint of this host was graded in this run")
-        report = graded["report"]
-        # The lines are what this is for.
-        result: Info = {"msg": report["lines"], "_ansible_verbose_always": True}
-        if report["bad"]:
-            result.update(failed=True, bad=report["bad"])
-        return result
+        return self.judged(graded["report"])
 
     def _grade(self, options: Info, variables: Info) -> Info:
         host = self.query(variables, "frontend")
@@ -56,11 +52,13 @@ class ActionModule(RoleAction):
         module_options = {name: options[name] for name in PASSED_ON}
         reasons = self._not_from_here(options, scope)
         here = [endpoint for endpoint in scope["endpoints"] if _verify.key(endpoint) not in reasons]
-        results: list[Result] = self.run_here(
-            tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, **module_options
-        )["results"]
-        if reasons:
-            results += self._graded_on_host(options, variables, scope, reasons)
+        what = f"{_phrases.counted(len(scope['endpoints']), 'endpoint')} to be graded, {options['timeout']} s at most"
+        with self.waiting(variables, f"{what} for a response"):
+            results: list[Result] = self.run_here(
+                tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, **module_options
+            )["results"]
+            if reasons:
+                results += self._graded_on_host(options, variables, scope, reasons)
         required: _verify.Required = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],

@@ -14,6 +14,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import lookup_loader
 
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import terminal as _terminal
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import reach as _reach
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
@@ -58,10 +59,14 @@ class ActionModule(ActionBase):
         except AnsibleError as error:
             result.update(failed=True, msg=str(error), phase="render", rolled_back=False, changed=False)
             return result
-        result.update(self._transaction(arguments, task_vars))
+        host = str(task_vars.get("inventory_hostname", ""))
+        with _terminal.waiting(host, "the web server is queried, and a change rehearsed and made"):
+            result.update(self._transaction(arguments, task_vars))
         waiting = int(arguments.get("confirm_timeout") or 0)
         if waiting and result.get("transaction") and result.get("changed") and not result.get("failed"):
-            result.update(self._confirm(result, waiting, task_vars, confirm_from))
+            what = f"the change is to be confirmed by grades from outside, at most {waiting} s; then it is rolled back"
+            with _terminal.waiting(host, what):
+                result.update(self._confirm(result, waiting, task_vars, confirm_from))
         return result
 
     def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:

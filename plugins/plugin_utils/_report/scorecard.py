@@ -5,17 +5,19 @@
 # Note that this plugin util is **PRIVATE** to the collection. It can have breaking changes at any time.
 # Do not use it from other collections or standalone plugins!
 
-"""The report in the terminal: one line a host, with its steps, its grade and what to repair first."""
+"""The report in the terminal: one line a host, with its steps, its grade and why it fails."""
 
 from __future__ import annotations
 
+import textwrap
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Change, Host, Report
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
 # A piece of text and the colour that it is to have, or none.
 Piece = tuple[str, str | None]
@@ -28,6 +30,8 @@ WORDS = {
     "unknown": ("?", "purple"),
     "not_asked": ("-", "dark gray"),
 }
+HEADS = {1: "updates", 2: "TLS", 3: "HSTS", 4: "CAA", 5: "grade"}
+assert set(HEADS) == set(STEPS)
 NAME_WIDTH = 30
 GAP = "  "
 REACH = "reach"
@@ -38,24 +42,27 @@ FIX_WIDTH = 60
 
 def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> list[Line]:
     """What is shown. width is that of the terminal; without one nothing is cut off."""
-    name_width = min(max([len(entry["name"]) for entry in report["hosts"]] + [4]), NAME_WIDTH)
-    heads = [f"{step} {name}" for step, name in STEPS.items()]
-    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *heads, "fix first"]), None)]]
-    for entry in report["hosts"]:
+    entries = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
+    name_width = min(max([len(entry["name"]) for entry in entries] + [4]), NAME_WIDTH)
+    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *HEADS.values(), "fails because"]), None)]]
+    for entry in entries:
         line: Line = [(_cut(entry["name"], name_width).ljust(name_width), "red" if entry["failed"] else None)]
         word, colour = WORDS[entry["reach"]]
         line += [(GAP, None), (word.ljust(len(REACH)), colour)]
-        for step, head in zip(STEPS, heads, strict=True):
+        for step, head in HEADS.items():
             verdict = entry["steps"][str(step)]
             # Of a host that was not reached nothing was to be found out.
             word, colour = WORDS["not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict]
             if step == 5 and entry["grade"]:
                 word = entry["grade"]
             line += [(GAP, None), (word.ljust(len(head)), colour)]
-        line += [(GAP, None), (first_words(entry), None)]
+        line += [(GAP, None), (why_it_fails(entry), None)]
         shown.append(_fit(line, width))
     shown += [[(text, colour)] for text, colour in _totals(report)]
-    shown += [_fit([(text, WORDS["unknown"][1])], width) for text in _unknown(report)]
+    for text in _unknown(report):
+        shown += [[(part, WORDS["unknown"][1])] for part in _wrapped(text, width)]
+    skipped = [head for step, head in HEADS.items() if any(_is_skipped(entry, step) for entry in entries)]
+    shown += [[(f"- not checked in this run: {' '.join(skipped)}", WORDS["not_asked"][1])]] if skipped else []
     if files:
         shown.append([(f"report: {files[0]}", None)])
     return shown
@@ -75,33 +82,57 @@ def _unknown(report: Report) -> t.Iterator[str]:
     for title, (fix, hosts) in kinds[:UNKNOWN_KINDS]:
         more = len(hosts) - UNKNOWN_HOSTS
         names = " ".join(list(hosts)[:UNKNOWN_HOSTS]) + (f" and {more} more" if more > 0 else "")
-        command = f" ({fix})" if 0 < len(fix) <= FIX_WIDTH and "\n" not in fix else ""
+        command = f" ({fix.rstrip('.')})" if 0 < len(fix) <= FIX_WIDTH and "\n" not in fix else ""
         yield f"? {names}: {title}{command}".replace("\n", " ")
     if len(kinds) > UNKNOWN_KINDS:
         yield f"? and {len(kinds) - UNKNOWN_KINDS} more in the report"
 
 
-def first_words(entry: Host) -> str:
-    """What to repair first on a host, and how much more there is."""
-    if entry["state"] == "left_out":
-        return "not in this run"
+def _is_skipped(entry: Host, step: int) -> bool:
+    """Whether a host was reached, and the step was not chosen."""
+    return entry["reach"] != "fail" and entry["steps"][str(step)] == "not_asked"
+
+
+def why_it_fails(entry: Host) -> str:
+    """The most important reason why a host, or one of its steps, fails, and how much more there is to repair."""
+    if not entry["failed"] and "fail" not in entry["steps"].values():
+        return "-"
     first = _build.first_fix(entry)
     if first is None:
         return "; ".join(entry["reasons"])
-    known = _findings.catalogue().get(first["id"])
-    where = f": {first['subject']}" if first["subject"] and first["subject"] != entry["name"] else ""
-    if first["id"].startswith("report."):
-        where = f": {first['evidence']}" if first["evidence"] else ""
     more = sum(not item["waived"] and item["severity"] in ("fail", "warn") for item in entry["findings"]) - 1
-    words = f"{known.title if known else first['message']}{where}".replace("\n", " ")
-    return words + (f" (and {more} more)" if more > 0 else "")
+    end = f" (and {more} more)" if more > 0 else ""
+    return f"{_title(first, entry['name'])}{end}".replace("\n", " ")
+
+
+# In place of their titles: what happened to a host is in the evidence.
+OF_HOST = {"report.host.failed": "", "report.host.unreachable": "not reachable: "}
+
+
+def _title(item: Marked, host: str) -> str:
+    """A finding in short, with what it is about where that is not the host."""
+    if item["id"] in OF_HOST and item["evidence"]:
+        return OF_HOST[item["id"]] + item["evidence"]
+    known = _findings.catalogue().get(item["id"])
+    about = item["evidence"] if item["id"].startswith("report.") else item["subject"]
+    about = "" if about == host else about
+    return f"{known.title if known else item['message']}{f': {about}' if about else ''}"
 
 
 def _totals(report: Report) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
-    numbers = [_phrases.of_all(len(summary["passed"]), summary["hosts"], "host", "pass")]
-    lenient = _build.passed_with_failures(report)
-    numbers += [f"{len(lenient)} of them with failures that report_fail_on does not count"] if lenient else []
+    passed = _phrases.of_all(len(summary["passed"]), summary["hosts"], "host", "pass")
+    policies = [entry["policy"] for entry in report["hosts"] if entry["policy"]]
+    if policies and not any(policy["fail_on"] for policy in policies):
+        # No finding fails a host, so to pass means little, or nothing.
+        grades = " or ".join(dict.fromkeys(policy["minimum_grade"] or "none" for policy in policies))
+        is_off = not any(policy["minimum_grade"] for policy in policies)
+        numbers = ["policy off" if is_off else f"{passed} (report_fail_on is empty: grade {grades} only)"]
+        numbers.append(_phrases.counted(_open_findings(report), "finding"))
+    else:
+        numbers = [passed]
+        lenient = _build.passed_with_failures(report)
+        numbers += [f"{len(lenient)} of them with failures that report_fail_on does not count"] if lenient else []
     rest = (
         (summary["failed"], "failed"),
         (summary["unreachable"], "unreachable"),
@@ -109,16 +140,34 @@ def _totals(report: Report) -> t.Iterator[Piece]:
         (summary["left_out"], "left out"),
     )
     numbers += [f"{len(names)} {words}" for names, words in rest if names]
-    if trend["previous"]:
-        numbers.append(f"{len(trend['new'])} new and {len(trend['gone'])} gone since {trend['previous']}")
+    changes = [_counted_changes(trend["new"], "new"), _counted_changes(trend["gone"], "gone")]
+    if any(changes):
+        numbers.append(f"{' and '.join(filter(None, changes))} since {trend['previous']}")
     yield ", ".join(numbers), "red" if summary["failed"] else None if summary["pending"] else "green"
     for waiver in report["policy"]["waivers"]:
         if waiver["state"] == "expired" and waiver["findings"]:
             yield f"the waiver of {waiver['id']} ended on {waiver['until']}: {waiver['reason']}", "yellow"
 
 
+def _open_findings(report: Report) -> int:
+    """How many there are that are more than worth knowing."""
+    return sum(number for key, number in report["summary"]["findings"].items() if key in ("fail", "warn", "unknown"))
+
+
+def _counted_changes(changes: t.Sequence[Change], word: str) -> str:
+    """How many findings are new, or gone; a single one by its host and id."""
+    if not changes:
+        return ""
+    only = f" ({changes[0]['host']} {changes[0]['id']})" if len(changes) == 1 else ""
+    return f"{len(changes)} {word}{only}"
+
+
 def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
+
+
+def _wrapped(text: str, width: int | None) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=GAP, break_on_hyphens=False) if width else [text]
 
 
 def _fit(line: Line, width: int | None) -> Line:

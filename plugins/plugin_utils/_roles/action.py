@@ -18,11 +18,13 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import terminal as _terminal
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import options as _roles_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import Report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
 
 if t.TYPE_CHECKING:
@@ -34,6 +36,8 @@ Info = dict[str, t.Any]
 
 # How apt and its module say that package lists are missing or old. The other package managers fetch theirs themselves.
 _OLD_LISTS = re.compile(r"No package matching|maybe run apt-get update")
+# What a failed task returns. Ansible shows all of it, and keeps no facts of it.
+_OF_A_FAILURE = ("failed", "changed", "msg", "step", "reached", "warnings", "exception")
 _DRY_LISTS = "the host's package lists may be missing or old; a run without check mode fetches them (apt-get update)"
 
 
@@ -61,12 +65,30 @@ class RoleAction(ActionBase):
             result = {"failed": True, "changed": False, "msg": str(error), **error.result}
         except AnsibleConnectionFailure as error:
             # Ansible would drop the host from the play. A failure can be rescued, and is in the report.
-            result = {"failed": True, "changed": False, "reached": False, "msg": f"{_query.UNREACHABLE}{error}"}
+            message = f"{_query.UNREACHABLE}{_query.reason(error)}"
+            result = {"failed": True, "changed": False, "reached": False, "msg": message}
         # Modules return printable text. An option, or a file's name, has come another way.
-        result.update({key: _printable.result(result[key]) for key in ("msg", "bad", "lines") if key in result})
-        if result.get("failed") and self.ROLE in _roles_options.STEPS:
-            result.setdefault("step", _roles_options.STEPS[self.ROLE])
-        return result
+        result.update({key: _printable.result(result[key]) for key in ("msg", "outcome", "lines") if key in result})
+        self._show_result(result, variables)
+        if result.get("failed"):
+            if self.ROLE in _roles_options.STEPS:
+                result.setdefault("step", _roles_options.STEPS[self.ROLE])
+            return {key: result[key] for key in _OF_A_FAILURE if key in result}
+        # With -v there are the lines; the whole result, with plan and endpoints, is for -vv.
+        return {**result, "_ansible_verbose_override": _terminal.display.verbosity < 2}
+
+    def _show_result(self, result: Info, variables: Info) -> None:
+        """Show what was done, and what was found where it is asked for or where no report follows that has it."""
+        if self._task.no_log:
+            return
+        follows = "report" in _host_fact.read(variables) or "report" in _query.roles_of_play(variables)
+        details = result.get("lines", []) if _terminal.display.verbosity or not follows else []
+        name = str(variables.get("inventory_hostname", ""))
+        width = max(len(host) for host in [name, *variables.get("ansible_play_hosts_all", [])])
+        text = _terminal.text(
+            name.ljust(min(width, _terminal.NAME_WIDTH)), result.get("outcome", []), details, self.ROLE
+        )
+        _terminal.show(text, bool(result.get("changed")))
 
     def options(self, variables: Info) -> Info:
         """The role's options, without its name in front. Raises RoleError where something is wrong with them.
@@ -81,8 +103,18 @@ class RoleAction(ActionBase):
         return _roles_options.read(self, self.ROLE, variables)[0]
 
     def act(self, options: Info, variables: Info) -> Info:
-        """What the role is for; returns the task's result. Raises RoleError."""
+        """What the role is for; returns the task's result. Raises RoleError.
+
+        In the result, C(outcome) is what was done on the host and C(lines) is what was found, for the terminal.
+        """
         raise NotImplementedError
+
+    @staticmethod
+    def judged(report: Report) -> Info:
+        """The result of a check. Raises RoleError where the host fails for something."""
+        if report["bad"]:
+            raise RoleError("; ".join(report["bad"]), lines=report["lines"])
+        return {"lines": report["lines"]}
 
     def value(self, variables: Info, name: str, default: t.Any = None) -> t.Any:
         """A variable that is no option of this role, templated."""
@@ -119,9 +151,13 @@ class RoleAction(ActionBase):
 
     def request(self, variables: Info, arguments: Info) -> HostParts:
         """The parts that the module host_info returns with these arguments. Raises RoleError."""
-        found = _query.reached(
-            lambda: self._execute_module("kopano.hardening.host_info", module_args=dict(arguments), task_vars=variables)
-        )
+        what = f"the host is queried ({', '.join(_query.PARTS[part] for part in arguments)})"
+        with self.waiting(variables, what):
+            found = _query.reached(
+                lambda: self._execute_module(
+                    "kopano.hardening.host_info", module_args=dict(arguments), task_vars=variables
+                )
+            )
         if found.get("failed"):
             reached = found.get("reached", True)
             message = str(found.get("msg"))
@@ -151,6 +187,11 @@ class RoleAction(ActionBase):
         if found.get("failed"):
             raise RoleError(f"{_query.SUBJECTS[part]} could not be checked: {found.get('msg')}")
         return found
+
+    @staticmethod
+    def waiting(variables: Info, what: str) -> t.ContextManager[None]:
+        """Say what the task waits for, and how long at most, where that takes long."""
+        return _terminal.waiting(str(variables.get("inventory_hostname", "")), what)
 
     def run_here(self, module: t.Any, **arguments: t.Any) -> t.Any:
         """The result of a module of this collection, run on the controller. Raises RoleError."""

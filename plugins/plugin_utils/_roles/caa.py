@@ -394,13 +394,13 @@ def report(
     findings = [item for item in findings if item["id"] != "caa.not_applicable"]
     shown = {entry["error"] for entry in results}
     lines = _verdict_lines(results) + _finding_lines.lines((_brief(item, shown) for item in findings), between=" ")
-    lines += _finding_lines.each("would be published: ", [entry["item"]["name"] for entry in dry])
-    lines += [_published_line(entry, lookup.get("before") or {}, mine) for entry in placed if is_new(entry)]
+    outcome = _finding_lines.each("would be published: ", [entry["item"]["name"] for entry in dry])
+    outcome += [_published_line(entry, lookup.get("before") or {}, mine) for entry in placed if is_new(entry)]
     lines += _finding_lines.each("not published: ", failed)
     if not publish:
         lines += zone_lines(entry for entry in lookup["record_sets"] if entry["name"] in places)
     bad = failed + _finding_lines.each("forbidden: ", forbidden if must_permit else [])
-    return {"step": CAA, "lines": lines or ["no names to check"], "bad": bad}
+    return {"step": CAA, "outcome": outcome, "lines": lines or ["no names to check"], "bad": bad}
 
 
 def _published_line(entry: PublishResult, before: t.Mapping[str, str], mine: t.Container[str]) -> str:

@@ -61,9 +61,10 @@ class Files(t.TypedDict):
 
 
 class Outcome(t.TypedDict):
-    """What came of an order, as a line for the terminal."""
+    """What came of an order, as a line for the terminal. new: whether there was, or would be, one."""
 
     line: str
+    new: bool
     failed: bool
 
 

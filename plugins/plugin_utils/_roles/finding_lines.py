@@ -15,18 +15,20 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 
 
 class Report(t.TypedDict):
-    """The report on a host: C(lines) for the terminal, and C(bad), what it fails for."""
+    """The report on a host: C(lines), what was found, for the terminal, and C(bad), what it fails for."""
 
     lines: list[str]
     bad: list[str]
 
 
 class StepReport(Report):
-    """The same with the step of the checklist."""
+    """The same with the step of the checklist, and C(outcome), what was done."""
 
     step: int
+    outcome: list[str]
 
 
+FIX = "fix: "
 SHOWN = 3  # of several, so that a line can be read
 
 
@@ -42,7 +44,8 @@ def each(words: str, names: t.Sequence[str]) -> list[str]:
 
 
 def lines(findings: t.Iterable[t.Mapping[str, t.Any]], between: str = ", ") -> list[str]:
-    """A line for each kind of finding with what it is about, the worst first. between: what separates that.
+    """A line for each kind of finding with what it is about, the worst first, and one for its fix. between: what
+    separates that.
 
     Evidence stands beside what it is about. What has the same severity, id, message and fix is of one kind. Where many
     have fixes of their own, one stands for all.
@@ -53,10 +56,16 @@ def lines(findings: t.Iterable[t.Mapping[str, t.Any]], between: str = ", ") -> l
         fixes = kinds.setdefault((item["severity"], item["id"], item["message"]), {})
         fixes.setdefault(item["fix"], []).append(item["subject"] + evidence)
     return [
-        f"{severity}: {key} ({some(subjects, between)}): {message} {fix}".strip()
+        line
         for (severity, key, message), fixes in sorted(kinds.items(), key=lambda kind: SEVERITIES.index(kind[0][0]))
         for fix, subjects in _few(fixes).items()
+        for line in (f"{severity}: {key} ({some(subjects, between)}): {message}", *_fix_lines(fix))
     ]
+
+
+def _fix_lines(fix: str) -> list[str]:
+    """A fix may be a script, whose lines are to be pasted."""
+    return [f"  {'' if number else FIX}{line}" for number, line in enumerate(fix.splitlines())]
 
 
 def _few(fixes: dict[str, list[str]]) -> dict[str, list[str]]:

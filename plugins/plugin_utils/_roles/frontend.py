@@ -688,22 +688,25 @@ def _site_modules(own_site: Site) -> list[str]:
 _SHOWN = 3  # of several, so that a line can be read
 
 
-def strength_lines(result: Result) -> list[str]:
-    """What was kept because it is stronger than the policy, and what became weaker: a line each, for the terminal."""
+def kept_lines(result: Result) -> list[str]:
+    """What was kept because it is stronger than the policy: a line, or none."""
     kept = [
         f"{(entry['names'] or [entry['file'] or ''])[0]}{entry['path'] or ''} {entry['item']} ({entry['value']})"
         for entry in result.get("kept", [])
     ]
+    return _few("stronger than the policy, kept (see frontend_replace_stronger)", kept)
+
+
+def weakened_lines(result: Result) -> list[str]:
+    """What became weaker: a line, or none."""
     weakened = [
         f"{entry['server_name'] or entry['address']}{entry['path'] or ''} {entry['item']} ({entry['before']})"
         for entry in result.get("weakened", [])
     ]
-    return [
-        f"{what}: " + ", ".join([*entries[:_SHOWN], *([f"{len(entries) - _SHOWN} more"] if entries[_SHOWN:] else [])])
-        for what, found in (
-            ("stronger than the policy, kept (see frontend_replace_stronger)", kept),
-            ("weaker now than before", weakened),
-        )
-        for entries in [list(dict.fromkeys(found))]
-        if entries
-    ]
+    return _few("weaker now than before", weakened)
+
+
+def _few(what: str, found: t.Iterable[str]) -> list[str]:
+    entries = list(dict.fromkeys(found))
+    shown = [*entries[:_SHOWN], *([f"{len(entries) - _SHOWN} more"] if entries[_SHOWN:] else [])]
+    return [f"{what}: {', '.join(shown)}"] if entries else []

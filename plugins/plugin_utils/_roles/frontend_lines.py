@@ -32,28 +32,52 @@ if t.TYPE_CHECKING:
 PATHS_SHOWN = 20  # more than a host with a few virtual hosts has
 
 
-def lines(result: Outcome, check_mode: bool) -> list[str]:
-    """The summary first; then what is kept or became weaker, and each endpoint's grade before and after."""
+def outcome(result: Outcome, check_mode: bool) -> list[str]:
+    """What was done in one line; then what became weaker by it, and before it is done, the grades that change."""
     plan = result.get("plan")
+    if plan and plan["skip"]:
+        return [f"skipped: {plan['skip']}"]
+    if not result.get("changed"):
+        return ["unchanged"]
     if plan is None:
         verb = "would restore" if check_mode else "restored"
         return [f"{verb} {_finding_lines.some(map(_path, result.get('diff') or []), ' ', shown=PATHS_SHOWN)}"]
-    if plan["skip"]:
-        return [plan["skip"]]
-    rehearsal = result.get("rehearsal")
-    grades = rehearsal.get("grades", []) if rehearsal else []
+    grades = _grades(result)
+    what = _verify.changes(grades) or [_changed_paths(result, t.cast("Plan", plan))]
+    end = "" if check_mode or not result["transaction"] else f" ({result['transaction']})"
+    return [
+        f"{'would change' if check_mode else 'changed'}: {', '.join(what)}{end}",
+        *_frontend.weakened_lines(result),
+        *(_verify.predicted(_verify.that_change(grades)) if check_mode else []),
+    ]
+
+
+def lines(result: Outcome, check_mode: bool) -> list[str]:
+    """What was changed and how it was rehearsed; then what is kept, and each endpoint's grade before and after."""
+    plan = result.get("plan")
+    if plan is None or plan["skip"] or not result.get("changed"):
+        return []
     return [
         _changes(result, t.cast("Plan", plan), check_mode),
-        *_frontend.strength_lines(result),
-        *_verify.predicted(grades),
+        *_frontend.kept_lines(result),
+        *_verify.predicted(_grades(result)),
     ]
+
+
+def _grades(result: Outcome) -> list[t.Any]:
+    rehearsal = result.get("rehearsal")
+    return list(rehearsal.get("grades", [])) if rehearsal else []
+
+
+def _changed_paths(result: Outcome, plan: Plan) -> str:
+    changed = _short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))
+    return _finding_lines.some(changed, " ", shown=PATHS_SHOWN)
 
 
 def _changes(result: Outcome, plan: Plan, check_mode: bool) -> str:
     verb = "would change" if check_mode else "changed"
     outcome = "nothing was written" if check_mode else f"transaction {result['transaction']}"
-    changed = _short_paths(result["diff"], os.path.dirname(plan["policy"]["tls"]))
-    paths = _finding_lines.some(changed, " ", shown=PATHS_SHOWN)
+    paths = _changed_paths(result, plan)
     parts = [f"{plan['server']} ({plan['mode']}): {verb} {paths}", f"rehearsal: {_rehearsal(result)}", outcome]
     if plan["plain_only"]:
         parts.append(f"left on plain HTTP: {_finding_lines.some(plan['plain_only'], ' ')}")

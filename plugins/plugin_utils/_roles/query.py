@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import typing as t
 
@@ -30,8 +31,12 @@ NEEDS = {
     "verify": ("frontend",),
 }
 UNREACHABLE = "the host cannot be reached: "
+_OF_SSH = re.compile(
+    r"^(?:Data could not be sent to remote host .*? over ssh: |Failed to connect to the host via ssh: )(?=.)", re.DOTALL
+)
 # What of the host could not be checked where a part has failed.
 SUBJECTS = {"updates": "the updates", "frontend": "the web server", "certificates": "the certificates"}
+PARTS = {"updates": "updates", "frontend": "web server", "certificates": "certificates", "web_config": "TLS policy"}
 
 
 def roles_of_play(variables: t.Mapping[str, t.Any]) -> list[str]:
@@ -81,13 +86,18 @@ def arguments(needed: t.Container[str], options: t.Mapping[str, Info], server: s
     return found
 
 
+def reason(error: AnsibleConnectionFailure) -> str:
+    """Why there is no connection, without what Ansible says in front of ssh's own message."""
+    return _OF_SSH.sub("", str(error))
+
+
 def reached(run: t.Callable[[], Info]) -> Info:
     """The result of host_info, which is run on the host. One that cannot be reached has failed, which a play can
     rescue, where Ansible would drop the host."""
     try:
         result = run()
     except AnsibleConnectionFailure as error:
-        return {"failed": True, "changed": False, "reached": False, "msg": str(error)}
+        return {"failed": True, "changed": False, "reached": False, "msg": reason(error)}
     except AnsibleError as error:
         # Such as a password of sudo's that is wrong.
         return {"failed": True, "changed": False, "reached": True, "msg": str(error)}

@@ -509,23 +509,28 @@ def report(info: UpdateStatus | FailedPart, done: Done, all_must_be_well: bool =
     """
     if not _host_fact.succeeded(info):
         lines = [f"unknown: {NOT_CHECKED}: {info.get('msg')}", *(f"wrong: {text}" for text in done["wrong"])]
-        return {"step": UPDATES, "lines": lines, "bad": [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]}
+        bad = [*done["wrong"], *([NOT_CHECKED] if all_must_be_well else [])]
+        return {"step": UPDATES, "outcome": _done_lines(done), "lines": lines, "bad": bad}
     lines = [
         _support_line(info["support"]),
         _updates_line(info["updates"], info["metadata"]),
         _restart_line(info["restart"]),
         _automatic_line(info["automatic"]),
     ]
+    lines += [f"wrong: {text}" for text in done["wrong"]]
+    found = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
+    found_bad = [f"{item['id']} ({item['subject']})" for item in found] if all_must_be_well else []
+    lines += _finding_lines.lines(info["findings"])
+    return {"step": UPDATES, "outcome": _done_lines(done), "lines": lines, "bad": [*done["wrong"], *found_bad]}
+
+
+def _done_lines(done: Done) -> list[str]:
     would = "would be " if done["check"] else ""
+    lines = []
     for names, what in ((done["installed"], "installed"), (done["restarted"], "restarted")):
         if names:
             more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
             lines.append(f"{would}{what}: {' '.join(names[:NAMES_SHOWN])}{more}")
     if done["left"]:
         lines.append(f"left until the next reboot: {' '.join(done['left'])}")
-    lines += done["words"]
-    lines += [f"wrong: {text}" for text in done["wrong"]]
-    found = [item for item in info["findings"] if item["severity"] in ("fail", "unknown")]
-    found_bad = [f"{item['id']} ({item['subject']})" for item in found] if all_must_be_well else []
-    lines += _finding_lines.lines(info["findings"])
-    return {"step": UPDATES, "lines": lines, "bad": [*done["wrong"], *found_bad]}
+    return [*lines, *done["words"]]

@@ -353,6 +353,34 @@ def _fixes(result: Shown, findings: t.Iterable[Finding], minimum: str, trust_ign
 # --- what is to come -------------------------------------------------------------------------------------------------
 
 
+def that_change(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[t.Mapping[str, t.Any]]:
+    """Those of C(rehearsal.grades) that are not the same before and after the change."""
+    return [entry for entry in grades if _before(entry) != entry["grade_trust_ignored"]]
+
+
+def changes(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
+    """C(rehearsal.grades) in short: how many endpoints go from which grade to which."""
+    counts: dict[tuple[str | None, str | None], int] = {}
+    for entry in grades:
+        change = _before(entry), entry["grade_trust_ignored"]
+        counts[change] = counts.get(change, 0) + 1
+    return [_change(before, after, count) for (before, after), count in counts.items()]
+
+
+def _change(before: str | None, after: str | None, count: int) -> str:
+    endpoints, after = _phrases.counted(count, "endpoint"), after or "no grade"
+    return (
+        f"{endpoints} {'stays' if count == 1 else 'stay'} {after}"
+        if before == after
+        else (f"{endpoints} {before or 'new'} -> {after}")
+    )
+
+
+def _before(entry: t.Mapping[str, t.Any]) -> str | None:
+    """The grade before the change; None where the endpoint was not there."""
+    return None if entry["now"] is None else str(entry["now"]["grade_trust_ignored"] or "no grade")
+
+
 def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
     """C(rehearsal.grades) of web_config, before and after the change, trust ignored: a line for the endpoints with the
     same result.
