@@ -142,4 +142,4 @@ class ActionModule(RoleAction):
             raise RoleError(lookup["msg"])
         published = self._published(lookup, variables) if options["publish"] else []
         report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"])
-        return {"outcome": report["outcome"], **self.judged(report)}
+        return self.judged(report)

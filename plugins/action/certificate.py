@@ -137,7 +137,7 @@ class ActionModule(RoleAction):
         result: Judged = self._module("certificate_info", variables, arguments)
         if not result["usable"] or any(item["severity"] == "unknown" for item in result["findings"]):
             lines = _roles_certificate.finding_lines(result["findings"])
-            raise RoleError("; ".join(lines))
+            raise RoleError("; ".join(map(str.strip, lines)))
 
     # --- part order ---
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import datetime
 import os
-import sys
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -123,8 +123,7 @@ class ActionModule(RoleAction):
                 files = _files.write(folder, _files.render(report, options["formats"]))
             except OSError as caught:
                 error = caught
-        width = _terminal.display.columns if sys.stdout.isatty() else _terminal.WIDTH
-        lines = _scorecard.lines(report, files, width)
+        lines = _scorecard.lines(report, files, shutil.get_terminal_size((_terminal.WIDTH, 0)).columns)
         if error:
             # What was found is not lost.
             _terminal.show_coloured(lines)

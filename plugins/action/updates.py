@@ -140,7 +140,7 @@ class ActionModule(RoleAction):
         if kept["unsure"] and not self._task.check_mode:
             done = _roles_updates.add(done, {"wrong": [kept["unsure"]]})
         report = _roles_updates.report(host["updates"], done, options["fail"])
-        return {"outcome": report["outcome"], **self.judged(report)}
+        return self.judged(report)
 
     @staticmethod
     def _known(variables: Info) -> tuple[HostParts, UpdatesFact]:

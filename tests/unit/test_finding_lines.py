@@ -26,19 +26,28 @@ def test_a_kind_has_one_line_and_the_worst_comes_first():
     lines = _finding_lines.lines(items)
     assert [line.split(" (")[0] for line in lines] == [
         "fail: caa.none",
+        "  fix: Add it.",
         "warn: caa.nobody",
         "unknown: caa.name.invalid",
+        "  fix: Correct the name in the virtual host or in caa_names, or list it in caa_names_off.",
         "info: caa.iodef.none",
     ]
-    assert lines[0] == f"fail: caa.none (a.example.com [seen], b.example.com): {NONE} Add it."
-    assert lines[1].endswith("for the name.")  # no fix, and no space in its place
+    assert lines[0] == f"fail: caa.none (a.example.com [seen], b.example.com): {NONE}"
+    assert lines[2].endswith("for the name.")  # no fix, and no line in its place
 
 
 def test_a_fix_of_its_own_has_a_line_of_its_own():
     items = [_caa_catalogue.finding("caa.none", name, fix=f"Add it for {name}.") for name in ("a.example", "b.example")]
     assert _finding_lines.lines(items) == [
-        f"fail: caa.none ({name}): {NONE} Add it for {name}." for name in ("a.example", "b.example")
+        line
+        for name in ("a.example", "b.example")
+        for line in (f"fail: caa.none ({name}): {NONE}", f"  fix: Add it for {name}.")
     ]
+
+
+def test_a_fix_of_several_lines_can_be_pasted():
+    items = [_caa_catalogue.finding("caa.none", "a.example", fix="one\ntwo")]
+    assert _finding_lines.lines(items)[1:] == ["  fix: one", "  two"]
 
 
 MANY = [f"site{number}.example" for number in range(500)]
@@ -57,8 +66,8 @@ def test_many_subjects_are_the_first_and_a_count():
 def test_of_many_fixes_one_stands_for_all():
     items = [_caa_catalogue.finding("caa.none", name, fix=f"Add it for {name}.") for name in MANY]
     assert _finding_lines.lines(items) == [
-        f"fail: caa.none (site0.example and 499 more): {NONE} Add it for site0.example. "
-        "(and 499 more like this, in the report)"
+        f"fail: caa.none (site0.example and 499 more): {NONE}",
+        "  fix: Add it for site0.example. (and 499 more like this, in the report)",
     ]
 
 
@@ -70,7 +79,7 @@ def test_what_separates_the_subjects():
 def test_names_that_a_certificate_lacks_share_their_line_and_its_command():
     names = ("a.example", "b.example")
     items = [_certificate_catalogue.finding("certificate.name.missing", name, "its names: c", "Fix.") for name in names]
-    (line,) = _roles_certificate.finding_lines(items)
-    assert line == (
-        "fail: certificate.name.missing (a.example, b.example): The certificate is not for a name that is served. Fix."
-    )
+    assert _roles_certificate.finding_lines(items) == [
+        "fail: certificate.name.missing (a.example, b.example): The certificate is not for a name that is served.",
+        "  fix: Fix.",
+    ]

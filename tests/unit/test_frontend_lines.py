@@ -77,10 +77,57 @@ def test_what_is_kept_and_the_grades_follow():
 
 def test_a_host_that_is_left_alone_reports_why():
     skipped = {"skipped": True, "plan": {**PLAN, "skip": "managed by another system"}}
-    assert _frontend_lines.lines(skipped, False) == ["managed by another system"]
+    assert _frontend_lines.outcome(skipped, False) == ["skipped: managed by another system"]
+    assert _frontend_lines.lines(skipped, False) == []
 
 
 @pytest.mark.parametrize(("check", "verb"), [(False, "restored"), (True, "would restore")])
 def test_what_was_restored_is_listed(check, verb):
     done = {"changed": True, "diff": [{"after_header": "/etc/nginx/x (absent)"}]}
-    assert _frontend_lines.lines(done, check) == [f"{verb} /etc/nginx/x"]
+    assert _frontend_lines.outcome(done, check) == [f"{verb} /etc/nginx/x"]
+
+
+# --- the outcome -----------------------------------------------------------------------------------------------------
+
+
+def grade(name, before, after, **more):
+    now = before and {"grade_trust_ignored": before}
+    return {"server_name": name, "port": 443, "now": now, "grade_trust_ignored": after, "caps": [], "warnings": [],
+            "error": None, **more}  # fmt: skip
+
+
+GRADES = [
+    *[grade(f"{name}.test", "B", "A+") for name in "abcde"],
+    grade("new.test", None, "A+"),
+    grade("same.test", "A+", "A+"),
+]
+CHANGES = "5 endpoints B -> A+, 1 endpoint new -> A+, 1 endpoint stays A+"
+
+
+def test_a_host_where_nothing_changed_is_one_word():
+    assert _frontend_lines.outcome({"changed": False, "plan": PLAN}, False) == ["unchanged"]
+
+
+def test_a_change_is_one_line_with_its_grades_and_its_transaction():
+    done = result("/etc/nginx/x", rehearsal={**REHEARSAL, "grades": GRADES})
+    assert _frontend_lines.outcome(done, False) == [f"changed: {CHANGES} (000001-x)"]
+
+
+def test_without_grades_the_files_are_named():
+    done = result("/etc/nginx/kopano-hardening/tls.conf", "/etc/nginx/sites-available/mail")
+    assert _frontend_lines.outcome(done, False) == ["changed: policy sites-available/mail (000001-x)"]
+
+
+def test_a_dry_run_shows_each_grade_that_would_change():
+    done = result("/etc/nginx/x", rehearsal={**REHEARSAL, "grades": GRADES})
+    assert _frontend_lines.outcome(done, True) == [
+        f"would change: {CHANGES}",
+        "a.test:443 and 4 more: now B, after hardening A+",
+        "new.test:443: not there now, after hardening A+",
+    ]
+
+
+def test_what_becomes_weaker_is_always_shown():
+    weaker = {"server_name": "a.test", "address": "192.0.2.1", "path": None, "item": "hsts", "before": "max-age=9"}
+    done = result("/etc/nginx/x", weakened=[weaker])
+    assert _frontend_lines.outcome(done, False)[1:] == ["weaker now than before: a.test hsts (max-age=9)"]

@@ -39,7 +39,7 @@ def audit(tmp_path):
             [sys.executable, "-m", "ansible", "playbook", "-i", "inventory.yml",
              "--tags", "updates,frontend,certificate",
              "-e", json.dumps({"audit_become": False, "report_path": str(tmp_path / "report"), "report_fail": False}),
-             "kopano.hardening.audit"],
+             "-v", "kopano.hardening.audit"],
             env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), "ANSIBLE_NOCOLOR": "1", "PYTHONPATH": "",
                  "ANSIBLE_LOCAL_TEMP": str(tmp_path), "ANSIBLE_REMOTE_TEMP": str(tmp_path)},
             cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,

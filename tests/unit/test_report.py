@@ -685,13 +685,28 @@ def test_a_host_is_one_line():
         "web2": {"state": "left_out"},
     }
     lines = text_of(bed.build(hosts), files=["/srv/report/index.html"]).splitlines()
-    assert [line.split()[0] for line in lines[1:4]] == ["web1", "web2", "web10"]
-    assert lines[1].split() == ["web1", "ok", "ok", "ok", "ok", "ok", "A+"]
-    assert lines[2].split() == ["web2", *"------", "not", "in", "this", "run"]
-    assert lines[3].split()[:7] == ["web10", "ok", "ok", "ok", "ok", "FAIL", "A+"]
-    assert lines[3].endswith("No CAA records: mail.example.com")
-    assert lines[4] == "1 of 3 hosts passes, 1 failed, 1 left out"
-    assert lines[5] == "report: /srv/report/index.html"
+    assert lines[0].split() == ["host", "reach", "updates", "TLS", "HSTS", "CAA", "grade", "fails", "because"]
+    assert lines[1].split() == ["web1", "ok", "ok", "ok", "ok", "ok", "A+", "-"]
+    assert lines[2].split()[:7] == ["web10", "ok", "ok", "ok", "ok", "FAIL", "A+"]
+    assert lines[2].endswith("No CAA records: mail.example.com")
+    assert lines[3] == "1 of 3 hosts passes, 1 failed, 1 left out"
+    assert lines[4] == "report: /srv/report/index.html"
+
+
+def test_what_was_not_chosen_is_a_dash_with_a_legend():
+    lines = text_of(bed.build({"web1": {"state": "ok", "asked": [4], "caa": []}})).splitlines()
+    assert lines[1].split()[:3] == ["web1", "ok", "-"]
+    assert "- not checked in this run: updates TLS HSTS grade" in lines
+    assert "not checked in this run" not in text_of(bed.build({"web1": bed.fine()}))
+
+
+def test_changes_since_the_last_report_are_counted_and_a_single_one_is_named():
+    first = bed.build({"web1": bed.fine(), "web2": bed.fine()})
+    worse = {"web1": findings(bed.finding("caa.none", "a.test")), "web2": bed.fine()}
+    second = bed.build(worse, previous=first)
+    assert "1 new (web1 caa.none) since " in text_of(second)
+    assert "1 gone (web1 caa.none) since " in text_of(bed.build({"web1": bed.fine()}, previous=second))
+    assert "since" not in text_of(bed.build(worse, previous=second))
 
 
 def test_what_keeps_a_host_from_being_inspected_is_no_failure_of_a_step():
@@ -728,7 +743,9 @@ def test_what_is_unknown_is_listed_with_its_hosts():
 
 def test_a_line_fits_the_terminal():
     report = bed.build({"x" * 50: findings(bed.finding("caa.none", "y" * 300))})
-    assert max(map(len, text_of(report, 100).splitlines()[1:2])) == 100
+    shown = text_of(report, 100).splitlines()
+    assert max(map(len, shown)) <= 100 and sum("yyy" in line for line in shown) == _scorecard.REASON_LINES
+    assert "…" in shown[1 + _scorecard.REASON_LINES - 1]
 
 
 def test_reasons_without_a_finding_are_shown():
@@ -1027,9 +1044,13 @@ def test_hosts_of_a_batch_that_has_not_been_run_do_not_fail():
 def test_hosts_that_pass_with_failures_are_counted():
     """Numbers and words do not contradict each other where the policy is lenient."""
     hosts = {"web1": bed.fine(), "web2": findings(bed.finding("caa.none", "a.test", severity="fail"))}
-    report = bed.build(hosts, fail_on=[])
+    report = bed.build(hosts, fail_on=["warn"])
     assert report["summary"]["passed"] == ["web1", "web2"]
     assert "2 of 2 hosts pass, 1 of them with failures that report_fail_on does not count" in text_of(report)
+    off = text_of(bed.build({"web1": {"asked": [4]}}, fail_on=[]))
+    assert "\npolicy off, 0 findings" in off and "pass" not in off
+    grade = text_of(bed.build(hosts, fail_on=[], minimum_grade="A"))
+    assert "\n2 of 2 hosts pass (report_fail_on is empty: grade A only), 1 finding" in grade
     page = _files.render(report, ["html"])["index.html"]
     assert "1 with failures that the policy does not count" in page
     strict = bed.build(hosts)
@@ -1118,7 +1139,7 @@ def test_a_host_of_which_nothing_was_checked_does_not_pass(fail_on):
     assert (report["summary"]["failed"], report["summary"]["passed"]) == (["a"], ["b"])
     shown = ["".join(text for text, _colour in line) for line in _scorecard.lines(report, [])]
     assert "nothing was checked" in shown[1] and "nothing was checked" not in shown[2]
-    assert shown[3].startswith("1 of 2 hosts passes, 1 failed")
+    assert shown[3] == ("1 of 2 hosts passes, 1 failed" if fail_on else "policy off, 0 findings, 1 failed")
 
 
 def test_nothing_that_was_given_is_changed():

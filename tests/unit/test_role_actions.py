@@ -274,7 +274,9 @@ def test_a_host_that_is_lost_on_the_way_has_failed(monkeypatch):
             raise AnsibleConnectionFailure("Broken pipe")
 
     monkeypatch.setattr(_action.ActionBase, "run", lambda *_arguments: {})
-    result = Lost.__new__(Lost).run(task_vars={})
+    lost = Lost.__new__(Lost)
+    lost._task = types.SimpleNamespace(no_log=False)
+    result = lost.run(task_vars={})
     assert (result["failed"], result["reached"], result["step"]) == (True, False, 5)
     assert result["msg"] == "the host cannot be reached: Broken pipe"
 
@@ -300,7 +302,8 @@ def test_what_a_host_cannot_have_is_refused_and_one_of_others_is_left_alone(numb
         assert (str(error), error.result["plan"][key]) == (message, message)
     else:
         assert result[word] is True and not result.get("changed")
-        assert (result["skip_reason"], result["plan"][key], result["lines"]) == (message, message, [message])
+        assert (result["skip_reason"], result["plan"][key]) == (message, message)
+        assert result["outcome"] == [f"skipped: {message}"]
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
@@ -395,7 +398,7 @@ def recorded(result, **options):
     ("result", "failure", "unreachable"),
     [
         ({"msg": "port 443 is taken"}, (2, "port 443 is taken"), None),
-        ({"msg": ["a line"], "bad": ["c", "e"], "step": 4}, (4, "c; e"), None),
+        ({"msg": "c; e", "step": 4}, (4, "c; e"), None),
         ({}, (2, "it failed"), None),
         (
             {"msg": "Task failed: the host cannot be reached: no route", "reached": False},
@@ -408,6 +411,12 @@ def test_what_failed_is_kept_for_the_report(result, failure, unreachable):
     step, message = failure
     failures = [{"step": step, "message": f"Deploy the TLS policy: {message}"}]
     assert recorded(result) == (failures, unreachable)
+
+
+def test_the_reason_of_a_transaction_comes_before_what_it_came_to():
+    """A line is cut off at its end."""
+    (failure,), _unreachable = recorded({"msg": "rehearse failed, nothing was changed: it is broken: /a:1: no"})
+    assert failure["message"] == "it is broken: /a:1: no (Deploy the TLS policy: rehearse failed, nothing was changed)"
 
 
 # --- tags ------------------------------------------------------------------------------------------------------------

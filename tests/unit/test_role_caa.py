@@ -269,7 +269,8 @@ def test_a_host_gets_the_lines_of_its_own_names_and_unknown_is_reported_as_unkno
         "unknown: a.example.com (192.0.2.1 does not respond)",
         "permitted: b.example.com c.example.com (records at example.com, DNSSEC secure)",
         "not applicable: d.example.com (the certificate comes from a private CA)",
-        "unknown: caa.dnssec.unverified (192.0.2.1): Words. Use another.",
+        "unknown: caa.dnssec.unverified (192.0.2.1): Words.",
+        "  fix: Use another.",
         "info: caa.iodef.none (example.com): Words.",
     ]
     assert said["bad"] == []
@@ -302,7 +303,7 @@ def test_what_was_reported_already_is_not_repeated():
     bogus = finding("caa.dnssec.bogus", "fail", "a.example.com", words, "Repair it.")
     said = report(answer(result("a.example.com", "forbidden", bogus, error=words)), "a.example.com")
     assert " ".join(said["lines"]).count(words) == 1
-    assert said["lines"][1].endswith("Words. Repair it.")
+    assert said["lines"][1].endswith("Words.") and said["lines"][2] == "  fix: Repair it."
 
 
 def test_names_with_the_same_trouble_share_a_line():
@@ -332,10 +333,8 @@ def test_what_is_new_is_told_with_the_verdict_from_before_and_what_was_refused_f
     refused = {"item": theirs, "changed": False, "failed": True, "msg": "refused"}
     said = report(found, "a.example.com", publish=True, published=[done, refused])
     assert said["bad"] == []
-    assert said["lines"] == [
-        "permitted: a.example.com (records at example.com, DNSSEC secure)",
-        "published: example.com (2 of 2 name servers have it); before: forbidden: a.example.com",
-    ]
+    assert said["lines"] == ["permitted: a.example.com (records at example.com, DNSSEC secure)"]
+    assert said["outcome"] == ["published: example.com (2 of 2 name servers have it); before: forbidden: a.example.com"]
     said = report(found, "a.example.net", publish=True, published=[done, refused])
     assert said["bad"] == ["example.net: refused", "forbidden: a.example.net"]
     assert said["lines"][-1] == "not published: example.net: refused"
@@ -353,7 +352,7 @@ def test_a_dry_run_does_not_fail_for_what_it_would_publish():
     found = answer(result("a.example.com", "forbidden"), sets=[ours])
     said = report(found, "a.example.com", publish=True, published=[published(ours)])
     assert said["bad"] == []
-    assert said["lines"][-1] == "would be published: example.com"
+    assert said["outcome"] == ["would be published: example.com"]
 
 
 # --- after publishing ------------------------------------------------------------------------------------------------

@@ -326,7 +326,8 @@ def test_each_certificate_is_reported_with_whether_it_can_be_used_and_then_the_w
     assert report["lines"] == [
         "/a.pem: usable, valid until 2027-01-01T00:00:00Z",
         "fail: certificate.x (CN=a): Soon.",
-        "warn: certificate.x (CN=a): Soon. renew",
+        "warn: certificate.x (CN=a): Soon.",
+        "  fix: renew",
         "/b.pem: not usable",
     ]
     assert report["bad"] == []
@@ -340,7 +341,8 @@ def test_many_certificates_are_no_more_lines_than_a_few():
         "/0.pem and 498 more: usable, valid until 2026-12-01T00:00:00Z or longer",
         "/7.pem: not usable, valid until 2027-01-01T00:00:00Z",
         "fail: certificate.x (CN=a): Soon.",
-        "warn: certificate.x (CN=a): Soon. renew",
+        "warn: certificate.x (CN=a): Soon.",
+        "  fix: renew",
     ]
     places = [{"chain": f"/{number}.pem"} for number in range(500)]
     report = _roles_certificate.report({"failed": True, "msg": "no openssl"}, places, {})
@@ -462,9 +464,10 @@ def acme(fact=None, check=False, **results):
 
 def checked(host):
     """What part check makes of it: lines, and what it fails for."""
-    result = host.part("check")
-    assert bool(result.get("failed")) == bool(result.get("bad")) and result["_ansible_verbose_always"]
-    return result["msg"], result.get("bad")
+    try:
+        return host.part("check")["lines"], None
+    except RoleError as error:
+        return error.result["lines"], str(error)
 
 
 def test_what_is_installed_is_returned_reported_and_drops_what_is_no_longer_true():
@@ -473,7 +476,7 @@ def test_what_is_installed_is_returned_reported_and_drops_what_is_no_longer_true
     place = {"path": PLACE, "key_path": "/etc/kopano-hardening/tls/privkey.pem", "key_type": "ecdsa"}
     assert (result["certificates"], result["names"], result["missing"]) == ([place], NAMES, [])
     assert result["changed"] and result["diff"] == SELF_SIGNED["diff"]
-    assert result["msg"] == f"installed {PLACE}; self-signed, {_roles_certificate.UNTRUSTED}"
+    assert result["outcome"] == [f"installed {PLACE}; self-signed, {_roles_certificate.UNTRUSTED}"]
     assert set(host.fact["host"]) == {"updates"}
     (arguments,) = host.called("certificate_install")
     assert arguments["self_signed"] == {"names": NAMES, "days": 90, "bootstrap": False}
@@ -484,9 +487,10 @@ def test_what_is_there_already_changes_nothing_and_is_reported_only_if_no_client
     same = {**INSTALLED, "changed": False, "diff": []}
     host = Host({"source": "selfsigned", "names": NAMES}, {"host": HOST}, certificate_install=same)
     result = host.part("install")
-    assert result["msg"] == f"{PLACE} is self-signed: {_roles_certificate.UNTRUSTED}" and "changed" not in result
+    assert result["outcome"] == [f"{PLACE} is self-signed: {_roles_certificate.UNTRUSTED}"]
+    assert "changed" not in result
     assert host.fact["host"] == HOST
-    assert "msg" not in acme(certificate_install=same).part("install")
+    assert not acme(certificate_install=same).part("install")["outcome"]
 
 
 def test_a_dry_run_reports_what_it_would_install_and_inspects_nothing_that_is_missing():
@@ -494,7 +498,7 @@ def test_a_dry_run_reports_what_it_would_install_and_inspects_nothing_that_is_mi
                 certificate_install={**INSTALLED, "missing": [PLACE]})  # fmt: skip
     result = host.part("install")
     assert result["missing"] == [PLACE]
-    assert result["msg"] == f"would install {PLACE}; for kopano-ical; what it replaced is kept as id-1"
+    assert result["outcome"] == [f"would install {PLACE}; for kopano-ical; what it replaced is kept as id-1"]
     assert host.fact["host"] == HOST
     host.part("order")
     assert checked(host) == (["no certificate to inspect"], None)
@@ -619,7 +623,7 @@ def test_what_has_a_defect_or_is_unknown_is_refused(usable, severity):
                 certificate_info={"usable": usable, "findings": [finding], "invocation": "secret"})  # fmt: skip
     with pytest.raises(RoleError) as refused:
         host.part("install")
-    assert refused.value.result["msg"] == refused.value.result["bad"] == [f"{severity}: certificate.x (CN=a): No."]
+    assert str(refused.value) == f"{severity}: certificate.x (CN=a): No."
     assert not host.called("certificate_install") and "secret" not in repr(refused.value.result)
 
 
@@ -637,6 +641,7 @@ def test_an_order_brings_what_the_ca_has_issued_and_its_renewals():
     assert not host.calls  # an order that succeeds needs nothing before it
     result = host.part("order")
     assert result["changed"] and result["diff"] == INSTALLED["diff"]
+    assert result["outcome"] == [checked(host)[0][0]]
     assert [name for name, _arguments in host.calls] == [
         *("package", "acme_certificate", "caa_info", "file", "copy", "acme_reach_info", "file"),
         *("acme_certificate", "certificate_install", "host_info", "certificate_info"),
@@ -658,7 +663,8 @@ def test_without_a_need_nothing_is_ordered():
     same = {**INSTALLED, "changed": False, "diff": [], "served": [], "units": [], "kept": []}
     host = acme({"host": HOST}, acme_certificate=UNNEEDED, certificate_install=same)
     host.part("install", order_follows=True)
-    assert "changed" not in host.part("order")
+    result = host.part("order")
+    assert "changed" not in result and result["outcome"] == []
     assert [name for name, _arguments in host.calls] == [
         *("package", "acme_certificate", "certificate_install", "certificate_info"),
     ]
@@ -735,7 +741,7 @@ def test_an_order_that_fails_leaves_what_works_and_fails_the_host_after_it_was_i
     host.part("install")
     host.part("order")
     line = f"{lost} {FROM}, {STAYS}: {reason}"
-    assert checked(host) == ([line, f"{PLACE}: usable, valid until 2027-01-01T00:00:00Z"], [line])
+    assert checked(host) == ([line, f"{PLACE}: usable, valid until 2027-01-01T00:00:00Z"], line)
     assert host.fact["certificate"]["inspected"] == {"results": [GOOD]}
     # The file for the challenge is removed in any case.
     assert [entry["state"] for entry in host.called("file")] in ([], ["directory", "absent"])
@@ -749,13 +755,13 @@ def test_where_the_order_fails_and_nothing_works_a_self_signed_certificate_is_ma
     (arguments,) = host.called("certificate_install")
     assert arguments["self_signed"]["bootstrap"] is True and arguments["kopano"] is False
     assert "renewal" not in arguments
-    assert checked(host)[1] == [f"no certificate {FROM}, {BOOTSTRAP}, what it replaced is kept as id-2: it is broken"]
+    assert checked(host)[1] == f"no certificate {FROM}, {BOOTSTRAP}, what it replaced is kept as id-2: it is broken"
     # One that was made before it has been reported by then.
     host = acme(acme_certificate=FAILED, certificate_install={**SELF_SIGNED, "kept": ["id-2"]})
-    assert host.part("install")["msg"].endswith("what it replaced is kept as id-2")
+    assert host.part("install")["outcome"][0].endswith("what it replaced is kept as id-2")
     host.part("order")
     assert len(host.called("certificate_install")) == 1
-    assert checked(host)[1] == [f"no certificate {FROM}, {BOOTSTRAP}: it is broken"]
+    assert checked(host)[1] == f"no certificate {FROM}, {BOOTSTRAP}: it is broken"
 
 
 def test_where_neither_can_be_had_both_reasons_are_reported():
@@ -763,7 +769,7 @@ def test_where_neither_can_be_had_both_reasons_are_reported():
     host.part("install", order_follows=True)
     host.part("order")
     instead = "nor could a self-signed bootstrap certificate be installed (no space)"
-    assert checked(host)[1] == [f"no certificate {FROM}, {instead}: it is broken"]
+    assert checked(host)[1] == f"no certificate {FROM}, {instead}: it is broken"
 
 
 def test_a_connection_that_is_lost_is_no_order_that_failed():

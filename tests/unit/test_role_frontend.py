@@ -543,18 +543,17 @@ def test_what_is_kept_and_what_became_weaker_has_a_line_each():
     kept = {"names": ["shop.test"], "file": "/etc/x", "path": None, "item": "hsts", "value": "max-age=9; preload"}
     other = dict(kept, names=[], path="/webapp/", item="X-Frame-Options", value="DENY")
     weakened = {"server_name": None, "address": "::1", "path": "/", "item": "protocols", "before": "TLSv1.3"}
-    assert _frontend.strength_lines({}) == []
-    assert _frontend.strength_lines({"kept": [kept, kept, other], "weakened": [weakened]}) == [
+    assert _frontend.kept_lines({}) == _frontend.weakened_lines({}) == []
+    found = {"kept": [kept, kept, other], "weakened": [weakened]}
+    assert _frontend.kept_lines(found) == [
         "stronger than the policy, kept (see frontend_replace_stronger): shop.test hsts (max-age=9; preload), "
         "/etc/x/webapp/ X-Frame-Options (DENY)",
-        "weaker now than before: ::1/ protocols (TLSv1.3)",
     ]
+    assert _frontend.weakened_lines(found) == ["weaker now than before: ::1/ protocols (TLSv1.3)"]
     # A probe without TLS is of no virtual host that is known.
-    assert _frontend.strength_lines({"kept": [dict(other, file=None)]})[0].endswith(
-        "): /webapp/ X-Frame-Options (DENY)"
-    )
+    assert _frontend.kept_lines({"kept": [dict(other, file=None)]})[0].endswith("): /webapp/ X-Frame-Options (DENY)")
     many = [dict(kept, names=[str(number)]) for number in range(9)]
-    assert _frontend.strength_lines({"kept": many})[0].endswith("2 hsts (max-age=9; preload), 6 more")
+    assert _frontend.kept_lines({"kept": many})[0].endswith("2 hsts (max-age=9; preload), 6 more")
 
 
 @pytest.mark.parametrize("names", [[], ["mail.example.com"]])

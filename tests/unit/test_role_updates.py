@@ -355,7 +355,8 @@ def test_the_policy_is_found_again(policy):
 def test_updates_that_could_not_be_checked_are_unknown_and_nothing_is_done():
     crashed = {"failed": True, "msg": "MemoryError: too many"}
     report = _roles_updates.report(crashed, done())
-    assert report == {"step": 1, "lines": ["unknown: updates.not_checked: MemoryError: too many"], "bad": []}
+    lines = ["unknown: updates.not_checked: MemoryError: too many"]
+    assert report == {"step": 1, "outcome": [], "lines": lines, "bad": []}
     assert _roles_updates.report(crashed, done(), all_must_be_well=True)["bad"] == ["updates.not_checked"]
     with pytest.raises(ValueError, match="could not be checked: MemoryError: too many"):
         _roles_updates.plan(crashed, options())
@@ -364,6 +365,7 @@ def test_updates_that_could_not_be_checked_are_unknown_and_nothing_is_done():
 def test_a_host_without_fault():
     assert _roles_updates.report(info(), done()) == {
         "step": 1,
+        "outcome": [],
         "lines": [
             "support: full until 2028-08-09 (distro-info-data)",
             "updates: 0 pending, 0 for security, 0 held; lists 5 h old",
@@ -425,7 +427,8 @@ def test_findings_with_the_same_message_share_a_line_and_the_worst_come_first():
     report = _roles_updates.report(info(findings=findings), done(), all_must_be_well=True)
     assert report["lines"][4:] == [
         "fail: support.eol (apt): M.",
-        "warn: updates.x (a.service [/x], b.service [/y]): M. Restart it.",
+        "warn: updates.x (a.service [/x], b.service [/y]): M.",
+        "  fix: Restart it.",
         "unknown: updates.error (apt): M.",
         "info: support.lts (apt): M.",
     ]
@@ -436,15 +439,15 @@ def test_findings_with_the_same_message_share_a_line_and_the_worst_come_first():
 def test_what_was_done():
     did = done(installed=["a=2"], restarted=["b.service"], left=["dbus.service"], words=["rebooted"], wrong=["c"])
     report = _roles_updates.report(info(), did)
-    assert report["lines"][4:] == [
+    assert report["outcome"] == [
         "installed: a=2",
         "restarted: b.service",
         "left until the next reboot: dbus.service",
         "rebooted",
-        "wrong: c",
     ]
-    assert report["bad"] == ["c"]
-    lines = _roles_updates.report(info(), {**did, "check": True})["lines"]
+    assert report["lines"][4:] == ["wrong: c"] and report["bad"] == ["c"]
+    assert _roles_updates.report({"failed": True, "msg": "x"}, did)["outcome"] == report["outcome"]
+    lines = _roles_updates.report(info(), {**did, "check": True})["outcome"]
     assert "would be installed: a=2" in lines and "would be restarted: b.service" in lines
-    many = _roles_updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["lines"]
+    many = _roles_updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["outcome"]
     assert many[-1].startswith("installed: p0 ") and many[-1].endswith(" p29 and 1 more")

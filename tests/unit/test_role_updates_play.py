@@ -160,29 +160,29 @@ def failure(results, host):
 def test_a_host_that_needs_nothing_is_queried_once(results, folder):
     fact, result = results["steady"]
     assert set(fact["host"]) == {"updates", "frontend"} and "failures" not in fact
-    assert fact["updates"]["due"] == [] and len(result["msg"]) == 4 and not result["failed"]
+    assert fact["updates"]["due"] == [] and len(result["lines"]) == 4 and not result["failed"]
 
 
 def test_what_was_installed_is_reported_and_the_web_server_is_to_be_queried_again(results):
     fact, result = results["installs"]
-    assert "installed: a=2" in result["msg"] and not result["failed"]
+    assert "installed: a=2" in result["outcome"] and not result["failed"]
     assert set(fact["host"]) == {"updates"} and fact["host"]["updates"]["updates"]["pending"] == 0
 
 
 def test_what_was_not_installed_fails_the_host(results):
     _fact, result = results["cannot"]
-    assert result["bad"] == ["a is still not updated"] and "wrong: a is still not updated" in result["msg"]
+    assert result["msg"] == "a is still not updated" and result["step"] == 1
     assert failure(results, "cannot") == "Check the updates: a is still not updated"
 
 
 def test_that_nothing_is_known_to_install_fails_the_host(results):
-    (bad,) = results["unsure"][1]["bad"]
+    bad = results["unsure"][1]["msg"]
     assert bad.startswith("updates_apply: all cannot be fulfilled") and bad.endswith("no suite")
 
 
 def test_a_host_whose_updates_are_not_known_is_reported(results):
     fact, result = results["unknown"]
-    assert result["msg"] == ["unknown: updates.not_checked: MemoryError: too many"] and not result["failed"]
+    assert result["lines"] == ["unknown: updates.not_checked: MemoryError: too many"] and not result["failed"]
     assert fact["host"]["updates"]["failed"]
 
 
@@ -211,15 +211,14 @@ def test_automatic_updates_without_a_mechanism(results):
 
 
 def test_a_web_server_that_responds_worse_afterwards(results, folder):
-    (bad,) = results["worse"][1]["bad"]
+    bad = results["worse"][1]["msg"]
     assert "status 200 before, 503 now" in bad
     assert (folder / "worse.calls").read_text().split() == ["off", "off"]
-    assert "installed: a=2" in results["worse"][1]["msg"]
 
 
 def test_a_reboot_waits_for_its_window(tmp_path):
     fact, result = run(tmp_path, WAITS)["waits"]
-    assert any(line.startswith(f"the reboot waits for {CLOSED}, it is ") for line in result["msg"])
+    assert any(line.startswith(f"the reboot waits for {CLOSED}, it is ") for line in result["outcome"])
     assert set(fact["host"]) == {"updates", "frontend"}
 
 
@@ -230,7 +229,7 @@ def test_no_host_is_rebooted_after_one_that_did_not_come_back(results):
     assert failure(results, lost).startswith("Reboot the host: ")
     fact = results[lost][0]
     assert fact["updates"]["lost"] and fact["host"]["updates"]["updates"]["pending"] == 1
-    assert f"not rebooted: {lost} did not come back as before" in results[next_host][1]["msg"]
+    assert f"not rebooted: {lost} did not come back as before" in results[next_host][1]["outcome"]
     assert not results[next_host][1]["failed"]
 
 
@@ -243,7 +242,7 @@ def test_wrong_options_fail_before_the_host_is_queried(results, folder):
 def test_check_mode_reports_what_would_be_done(tmp_path):
     results = run(tmp_path, ["installs", "worse", "no_mechanism"], "--check")
     fact, result = results["installs"]
-    assert "would be installed: a=2" in result["msg"] and not result["failed"]
+    assert "would be installed: a=2" in result["outcome"] and not result["failed"]
     # It is as it was before, and known.
     assert set(fact["host"]) == {"updates", "frontend"} and fact["host"]["updates"]["updates"]["pending"] == 1
     assert (tmp_path / "worse.calls").read_text().split() == ["off"] and not results["worse"][1]["failed"]

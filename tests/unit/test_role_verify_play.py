@@ -56,7 +56,7 @@ def reports(tmp_path_factory):
     clean = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     with bed.nginx(folder, [bed.nginx_site(port, ["good"])], port):
         done = subprocess.run(
-            [Path(sys.executable).parent / "ansible-playbook", "-i", "hosts.yml", "play.yml"],
+            [Path(sys.executable).parent / "ansible-playbook", "-vv", "-i", "hosts.yml", "play.yml"],
             env={**clean, "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
                  "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
                  "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_NOCOLOR": "1"},
@@ -65,7 +65,10 @@ def reports(tmp_path_factory):
     found = {}
     for match in re.finditer(r"^(ok|fatal): \[(\w+)(?: -> localhost)?\].* => (?=\{)", done.stdout, re.MULTILINE):
         shown = json.JSONDecoder().raw_decode(done.stdout[match.end() :])[0]
-        found[match[2]] = (match[1], shown["msg"])  # the last one counts
+        # Those of a host that fails stand before Ansible's own.
+        before = re.search(rf"(?m)^{match[2]}  verify:\n((?:(?!ok:|fatal:|\[ERROR\]|TASK).*\n)*)", done.stdout)
+        lines = shown.get("lines") or [shown.get("msg"), *(before[1].splitlines() if before else [])]
+        found[match[2]] = (match[1], lines)  # the last one counts
     assert found.keys() == HOSTS.keys(), done.stdout + done.stderr
     return found
 

@@ -38,6 +38,8 @@ REACH = "reach"
 UNKNOWN_KINDS = 5  # of which the terminal names the hosts; the report has all of them
 UNKNOWN_HOSTS = 5
 FIX_WIDTH = 60
+REASON_WIDTH = 20  # columns at least, on a narrow terminal
+REASON_LINES = 2
 
 
 def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> list[Line]:
@@ -56,8 +58,7 @@ def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> l
             if step == 5 and entry["grade"]:
                 word = entry["grade"]
             line += [(GAP, None), (word.ljust(len(head)), colour)]
-        line += [(GAP, None), (why_it_fails(entry), None)]
-        shown.append(_fit(line, width))
+        shown += _with_reason(line, why_it_fails(entry), width)
     shown += [[(text, colour)] for text, colour in _totals(report)]
     for text in _unknown(report):
         shown += [[(part, WORDS["unknown"][1])] for part in _wrapped(text, width)]
@@ -166,13 +167,15 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: max(width - 1, 0)] + "…"
 
 
-def _wrapped(text: str, width: int | None) -> list[str]:
-    return textwrap.wrap(text, width, subsequent_indent=GAP, break_on_hyphens=False) if width else [text]
+def _wrapped(text: str, width: int | None, indent: str = GAP) -> list[str]:
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False) if width else [text]
 
 
-def _fit(line: Line, width: int | None) -> Line:
-    """The line cut to the width, its last piece first."""
-    if width is None:
-        return line
-    used = sum(len(text) for text, _colour in line[:-1])
-    return [*line[:-1], (_cut(line[-1][0], max(width - used, 0)), line[-1][1])]
+def _with_reason(line: Line, reason: str, width: int | None) -> list[Line]:
+    """The line with the reason beside it, which takes some lines at most; the report has all of it."""
+    used = sum(len(text) for text, _colour in line) + len(GAP)
+    room = max(width - used, REASON_WIDTH) if width else None
+    parts = _wrapped(reason, room, "")
+    if parts[REASON_LINES:] and room:
+        parts[REASON_LINES - 1 :] = [_cut(f"{parts[REASON_LINES - 1]} …", room)]
+    return [[*line, (GAP, None), (parts[0], None)], *([(" " * used + part, None)] for part in parts[1:])]

@@ -112,9 +112,10 @@ class RoleAction(ActionBase):
     @staticmethod
     def judged(report: Report) -> Info:
         """The result of a check. Raises RoleError where the host fails for something."""
+        shown = {"outcome": report.get("outcome", []), "lines": report["lines"]}
         if report["bad"]:
-            raise RoleError("; ".join(report["bad"]), lines=report["lines"])
-        return {"lines": report["lines"]}
+            raise RoleError("; ".join(report["bad"]), **shown)
+        return shown
 
     def value(self, variables: Info, name: str, default: t.Any = None) -> t.Any:
         """A variable that is no option of this role, templated."""
