@@ -42,9 +42,15 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-msg:
-  description: What was found about the host, a line each.
+outcome:
+  description: What was done, or in check mode would be, a line each, which the terminal shows.
   returned: with O(part=check)
+  type: list
+  elements: str
+  sample: ["published: example.com (2 of 2 name servers have it)"]
+lines:
+  description: What was found about the host, a line each.
+  returned: success, with O(part=check)
   type: list
   elements: str
   sample: ["permitted: mail.example.com (records at example.com, DNSSEC secure)"]
@@ -54,12 +60,6 @@ lookups:
   type: list
   elements: dict
   sample: []
-bad:
-  description: What the host fails for.
-  returned: failure, with O(part=check)
-  type: list
-  elements: str
-  sample: ["forbidden: mail.example.com"]
 step:
   description: The step of the checklist that the failure belongs to.
   returned: failure

@@ -80,17 +80,18 @@ missing:
   type: list
   elements: str
   sample: []
-msg:
-  description: What was installed, as text; with O(part=check) a line for each certificate and what was found about it.
-  returned: with O(part=check), and with O(part=install) if there is something to report
-  type: raw
-  sample: ["/etc/kopano-hardening/tls/fullchain.pem: usable, valid until 2027-01-01T00:00:00Z"]
-bad:
-  description: What the host fails for.
-  returned: failure for an order or a certificate
+outcome:
+  description: What was done, or in check mode would be, a line each, which the terminal shows.
+  returned: with O(part=install) and O(part=order)
   type: list
   elements: str
-  sample: []
+  sample: ["installed /etc/kopano-hardening/tls/fullchain.pem; for apache2"]
+lines:
+  description: A line for each certificate and what was found about it.
+  returned: success, with O(part=check)
+  type: list
+  elements: str
+  sample: ["/etc/kopano-hardening/tls/fullchain.pem: usable, valid until 2027-01-01T00:00:00Z"]
 step:
   description: The step of the checklist that the failure belongs to.
   returned: failure

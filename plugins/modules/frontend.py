@@ -51,12 +51,20 @@ plan:
   returned: with O(part=deploy) and C(frontend_state=present)
   type: dict
   sample: {}
+outcome:
+  description:
+    - What changed, or would change, in one line that the terminal shows; C(unchanged), or why nothing can be done.
+    - Then what became weaker (RV(kopano.hardening.web_config#module:weakened)), and in check mode the grades that
+      would change.
+  returned: success, with O(part=deploy)
+  type: list
+  elements: str
+  sample: ["changed: 5 endpoints B -> A+ (000001-20261128T100000Z-c0a4b6)"]
 lines:
   description:
-    - What changed, or would change, for the terminal, with what was kept or became weaker
-      (RV(kopano.hardening.web_config#module:kept), RV(kopano.hardening.web_config#module:weakened)) and the grade of
-      each endpoint before and after.
-  returned: if something changed, or nothing can be done
+    - How the change was rehearsed, what was kept (RV(kopano.hardening.web_config#module:kept)), and the grade of each
+      endpoint before and after. The terminal shows it with C(-v), or where no report follows in the play.
+  returned: success, with O(part=deploy)
   type: list
   elements: str
   sample:

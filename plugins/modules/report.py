@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: report
-short_description: Say where a fleet stands on the five steps, and what to fix first
+short_description: Say where a fleet stands on the five steps, and why hosts fail
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
@@ -184,7 +184,7 @@ scorecard:
   returned: success
   type: list
   elements: list
-  sample: [[["host  1 Updates", null]], [["web2  ", red], ["FAIL", red]]]
+  sample: [[["host  reach  updates", null]], [["web2  ", red], ["FAIL", red]]]
 summary:
   description: The numbers of the whole. They are kept as the custom statistics C(kopano_hardening) as well.
   returned: success

@@ -51,18 +51,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-msg:
-  description: What is known of support, updates, restarts and automatic updates, what was done, and the findings.
+outcome:
+  description: What was done, or in check mode would be, a line each, which the terminal shows.
   returned: with O(part=check)
   type: list
   elements: str
-  sample: ["support: full until 2028-08-09 (distro-info-data)"]
-bad:
-  description: What the host fails for.
-  returned: failure, with O(part=check)
+  sample: ["installed: openssl=3.5.4-1~deb13u2"]
+lines:
+  description: What is known of support, updates, restarts and automatic updates, and the findings with their fixes.
+  returned: success, with O(part=check)
   type: list
   elements: str
-  sample: ["openssl is still not updated"]
+  sample: ["support: full until 2028-08-09 (distro-info-data)"]
 probes:
   description: The web server's responses, as RV(kopano.hardening.web_config#module:probes), with what else it returns.
   returned: with O(part=begin) and O(part=record), where a web server runs that the act may change

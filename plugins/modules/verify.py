@@ -39,18 +39,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-msg:
+lines:
   description: A line for each endpoint, and then what to do.
-  returned: with O(part=check)
+  returned: success, with O(part=check)
   type: list
   elements: str
   sample: ["A+  mail.example.com:443 (192.0.2.10)"]
-bad:
-  description: What the host fails for.
-  returned: failure, with O(part=check)
-  type: list
-  elements: str
-  sample: ["1 of 2 endpoints is below A+"]
 step:
   description: The step of the checklist that the failure belongs to.
   returned: failure
