@@ -166,12 +166,18 @@ def test_the_acts_that_are_due(wanted, acts):
     needy = info(
         updates={"packages": [package("a", security=True)]},
         restart={"services": ["cron.service"], "reboot_required": True},
+        automatic={"enabled": False, "covers_security": None, "works": None},
     )
     assert _roles_updates.due(needy, options(**wanted)) == acts
-    # Nothing but automatic updates is done on a host that needs nothing; what they are is not known here.
-    assert _roles_updates.due(info(), options(**wanted)) == [act for act in acts if act == "automatic"]
+    assert _roles_updates.due(info(), options(**wanted)) == []
     # The first of them fails.
     assert _roles_updates.due({"failed": True, "msg": "no"}, options(**wanted)) == acts
+
+
+@pytest.mark.parametrize("key", ["enabled", "covers_security", "works"])
+@pytest.mark.parametrize("value", [False, None])
+def test_automatic_updates_are_configured_until_they_are_known_to_work(key, value):
+    assert _roles_updates.due(info(automatic={key: value}), options(automatic=True)) == ["automatic"]
 
 
 def test_only_the_init_system_is_re_executed():

@@ -73,7 +73,10 @@ HOSTS = {
     "unknown_acts": ([{"crash": "too many"}], {"updates_restart_services": True}),
     "crashes": ([PENDING, {"crash": "afterwards"}], {"updates_apply": "all"}),
     "no_unit": ([OLD, PENDING], {"updates_restart_services": True}),
-    "no_mechanism": ([state(distribution={"manager": "zypper"})], {"updates_automatic": True}),
+    "no_mechanism": (
+        [state(distribution={"manager": "zypper"}, automatic={"enabled": False})],
+        {"updates_automatic": True},
+    ),
     "worse": (
         [state(updates=PENDING["updates"], **SERVES), state(**SERVES)],
         {"updates_apply": "all", "updates_rehearse": "required", "web_of_test": [answer(), answer(status=503)]},

@@ -303,9 +303,12 @@ def due(info: UpdateStatus | FailedPart, options: Info) -> list[str]:
         }
     else:
         planned = plan(info, options)
+        automatic = info["automatic"]
+        # A dry run could show nothing that the last run has not.
+        known_to_work = automatic["enabled"] and automatic["covers_security"] and automatic["works"]
         acts = {
             "install": planned["install"],
-            "automatic": options["automatic"],
+            "automatic": options["automatic"] and not known_to_work,
             "restart": planned["services"] or planned["reexec"],
             "reboot": planned["reboot"],
         }
