@@ -12,9 +12,18 @@ for unit in "$root"/lib/systemd/system/apache2.service "$root"/lib/systemd/syste
     "$root"/lib/systemd/system/php*-fpm.service; do
     systemctl disable "${unit##*/}"
 done
+# It waits for a shutdown in the middle of an update, which a container does not have.
+[ ! -e "$root/lib/systemd/system/unattended-upgrades.service" ] || systemctl disable unattended-upgrades.service
 # Timers of a real machine that would only disturb measurements and make two hosts differ.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer apache-htcacheclean.service e2scrub_all.timer fstrim.timer \
     dpkg-db-backup.timer man-db.timer phpsessionclean.timer getty.target
+# After an update of libc or OpenSSL only a reboot would restart these, and an image gets older than its packages.
+systemctl mask dbus.socket dbus.service systemd-logind.service
+
+# Whether automatic updates work is known once they have run, and few of these hosts live until the next morning: whoever
+# starts the timer, as the role updates does, waits until the job that it is for has run once.
+install -D -m 0644 "$here/run-at-once.conf" "$root/etc/systemd/system/apt-daily-upgrade.timer.d/run-at-once.conf"
+install -m 0644 "$here/kopano-lab-first-upgrade.service" "$root/etc/systemd/system/"
 
 install -m 0644 "$here/kopano-lab-seed.service" "$root/etc/systemd/system/"
 systemctl enable kopano-lab-seed.service ssh.service

@@ -30,6 +30,7 @@ class Host:
     key: str
     dirt: frozenset[str]
     optional: bool = False
+    maintained: bool = False
     unprivileged: bool = False
 
     @property
@@ -41,6 +42,7 @@ class Host:
     def groups(self) -> list[str]:
         """The inventory groups that it is in."""
         groups = ["lab", self.server, f"debian{self.release.debian}"]
+        groups += ["maintained"] if self.maintained else []
         return groups + ([] if "no-site" in self.dirt else ["tls"])
 
 

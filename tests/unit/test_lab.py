@@ -39,6 +39,18 @@ def test_both_servers_are_on_every_release_without_being_named():
     assert offered == {(server, debian) for server in ("apache", "nginx") for debian in (11, 12, 13)}
 
 
+def test_options_are_for_one_host_of_each_server_that_no_run_leaves_wrong():
+    options = yaml.safe_load((model.LAB / "options.yml").read_text())["all"]
+    assert set(options) == {"children"} and set(options["children"]) == {"maintained"}
+    chosen = [host for host in HOSTS.values() if "maintained" in host.groups]
+    assert sorted(host.server for host in chosen) == ["apache", "nginx"]
+    assert not any(host.optional for host in chosen)
+    # What no run repairs is planted on others.
+    zones = yaml.safe_load((model.LAB / "dns.yml").read_text())["zones"]
+    assert not {host.name for host in chosen} & set(zones)
+    assert not set().union(*(host.dirt for host in chosen)) & {"snakeoil", "debian-package", "default-server"}
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
