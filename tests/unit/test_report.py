@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import earlier as _earlier
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
@@ -279,8 +280,7 @@ def test_a_policy_without_a_meaning_is_refused_by_name(option, value, words):
 
 def next_one(before, after, **policy):
     """The report after another one."""
-    first = json.loads(json.dumps(bed.build(before)))
-    assert _build.check_previous(first) == ""
+    first = _earlier.usable(json.loads(json.dumps(bed.build(before))))
     return bed.build(after, first, LATER, **policy)
 
 
@@ -331,22 +331,172 @@ def test_the_trend_does_not_grow_for_ever():
     assert len(report["trend"]["history"]) == _build.HISTORY
 
 
+def histories(report):
+    return {
+        entry["name"]: [(one["generated"][:10], one["grade"], one["state"]) for one in entry["history"]]
+        for entry in report["hosts"]
+    }
+
+
+def test_each_host_has_its_history():
+    better, worse = bed.fine(), {**bed.fine(), "results": [bed.result("a.example", "B", "tls.protocol.tls10")]}
+    lost, left_out = {"state": "unreachable", "message": "no route to host"}, {"state": "left_out"}
+    days = [
+        {"web1": worse, "web2": better, "web3": better},
+        {"web1": better, "web2": lost, "web3": left_out},
+        {"web1": {**worse, "pending": True}, "web2": better},
+    ]
+    report = None
+    for number, hosts in enumerate(days):
+        report = report and _earlier.usable(json.loads(json.dumps(report)))
+        report = bed.build(hosts, report, bed.MOMENT + datetime.timedelta(days=number))
+        if number == 1:
+            assert histories(report)["web3"] == [("2026-11-25", "A+", "passed")]
+    assert histories(report) == {
+        "web1": [("2026-11-25", "B", "failed"), ("2026-11-26", "A+", "passed"), ("2026-11-27", "B", "not_judged")],
+        "web2": [("2026-11-25", "A+", "passed"), ("2026-11-26", None, "unreachable"), ("2026-11-27", "A+", "passed")],
+    }
+
+
+def test_a_host_that_no_finding_fails_has_not_passed_in_its_history():
+    report = bed.build({"web1": findings(bed.finding("caa.none")), "web2": {"state": "failed"}}, fail_on=[])
+    assert [one["history"][0]["state"] for one in report["hosts"]] == ["not_judged", "failed"]
+
+
+def test_the_history_of_a_host_does_not_grow_for_ever():
+    report = bed.build({"web1": bed.fine()})
+    for number in range(_build.HOST_HISTORY + 5):
+        report = bed.build({"web1": bed.fine()}, report, bed.MOMENT + datetime.timedelta(days=number))
+    history = report["hosts"][0]["history"]
+    assert len(history) == _build.HOST_HISTORY == 30
+    assert [history[0]["generated"][:10], history[-1]["generated"]] == ["2026-11-30", report["generated"]]
+
+
+@pytest.mark.parametrize(("schema", "kept"), [("1.0", True), ("1.1", True), ("1.2", False)])
+def test_a_report_without_histories_is_where_they_begin(schema, kept):
+    before = json.loads(json.dumps(bed.build({"web1": findings(bed.finding("caa.none")), "web2": bed.fine()})))
+    before["schema"] = schema
+    for entry in before["hosts"]:
+        if kept:
+            del entry["history"]
+        if schema == "1.0":
+            del entry["policy"], entry["reach"]
+    after = bed.build({"web1": bed.fine(), "web2": bed.fine()}, _earlier.usable(before), LATER)
+    assert histories(after) == {
+        "web1": [("2026-11-25", "A+", "failed"), ("2026-11-26", "A+", "passed")],
+        "web2": [("2026-11-25", "A+", "passed"), ("2026-11-26", "A+", "passed")],
+    }
+
+
+def changed(path, value):
+    """A change of an earlier report: the value at this path, whose parts are keys and numbers."""
+
+    def change(data):
+        at = data
+        for part in path[:-1]:
+            at = at[part]
+        at[path[-1]] = value
+
+    return change
+
+
+HOST = ("hosts", 0)
+DAMAGE = [
+    (("schema",), "2.0"),
+    (("schema",), None),
+    (("generated",), "yesterday"),
+    (("generated",), 20261125),
+    (("trend",), 3),
+    (("trend", "history"), {"a": 1}),
+    (("trend", "history"), ["x"]),
+    (("trend", "history", 0, "fail"), "many"),
+    (("trend", "history", 0, "fail"), -1),
+    (("trend", "history", 0, "fail"), True),
+    (("trend", "history", 0, "fail"), 10**400),
+    (("trend", "history", 0, "fail"), float("nan")),
+    (("trend", "carried"), [{"host": "web1", "id": [], "subject": "", "since": "2026-11-25T03:30:00Z"}]),
+    (("trend", "carried"), [{"host": "web1"}]),
+    (("hosts",), {"web1": {}}),
+    (("hosts",), [[]]),
+    ((*HOST, "name"), ["web1"]),
+    ((*HOST, "state"), []),
+    ((*HOST, "state"), "good"),
+    ((*HOST, "sources"), "caa"),
+    ((*HOST, "findings", 0, "subject"), {"a": 1}),
+    ((*HOST, "findings", 0, "severity"), "bad"),
+    ((*HOST, "findings", 0, "since"), "2026-11-25T03:30:00Z<script>"),
+    ((*HOST, "history"), None),
+    ((*HOST, "history"), [None]),
+    ((*HOST, "history"), [{"grade": "A"}]),
+    ((*HOST, "history", 0, "grade"), "<script>"),
+    ((*HOST, "history", 0, "grade"), ["A"]),
+    ((*HOST, "history", 0, "state"), "fine"),
+    ((*HOST, "history", 0, "generated"), "2026-11-25"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), DAMAGE, ids=str)
+def test_a_damaged_earlier_report_is_one_warning(tmp_path, path, value):
+    data = json.loads(json.dumps(bed.build({"web1": findings(bed.finding("caa.none"))})))
+    changed(path, value)(data)
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    previous, trouble = _files.read_previous(str(tmp_path))
+    assert previous is None
+    assert trouble.startswith(f"{tmp_path}/report.json cannot be compared with: ")
+    assert "\n" not in trouble and len(trouble) < 300 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["schema", "generated", "trend", "hosts"])
+def test_an_earlier_report_of_which_a_part_is_missing_is_not_compared_with(missing):
+    data = json.loads(json.dumps(bed.build({"web1": bed.fine()})))
+    assert _earlier.usable(data)["hosts"][0]["name"] == "web1"
+    del data[missing]
+    with pytest.raises(ValueError, match=f"it is not a report: KeyError '{missing}'"):
+        _earlier.usable(data)
+
+
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", '{"schema": "2.0"}', '{"schema": "1.0"}', '{"schema": "1.0", "generated": "", "trend": 3}'],
-)
+    [
+        "", "{", "[]", "null", '{"schema": "2.0"}', '{"schema": "1.0"}',
+        '{"schema": "1.0", "generated": "", "trend": 3}',
+        "[" * 100_000, "9" * 10_000, '{"schema": "1.2", "hosts": [], "generated": {"a": "' + "x" * 10_000 + '"}}',
+    ],
+    ids=lambda text: text[:40],
+)  # fmt: skip
 def test_a_file_that_is_no_report_is_not_compared_with(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     previous, trouble = _files.read_previous(str(tmp_path))
     assert previous is None
     assert trouble.startswith(f"{tmp_path}/report.json cannot be compared with: ")
+    assert len(trouble) < 300 + len(str(tmp_path))
 
 
 def test_a_hostile_earlier_report_is_only_data(tmp_path):
     report = bed.build(bed.hostile(), bed.build(bed.hostile()), LATER)
     _files.write(str(tmp_path), _files.render(report, ["json"]))
     previous, trouble = _files.read_previous(str(tmp_path))
-    assert (previous, trouble) == (report, "")
+    assert trouble == ""
+    assert [host["name"] for host in previous["hosts"]] == [host["name"] for host in report["hosts"]]
+    assert previous["trend"] == {key: report["trend"][key] for key in ("carried", "history")}
+    assert bed.build(bed.hostile(), previous, LATER) == bed.build(bed.hostile(), report, LATER)
+
+
+def test_what_an_earlier_report_has_is_cleaned_and_no_more_of_it_is_kept(tmp_path):
+    """Control characters and half a surrogate in it, and properties of a version that is not known yet."""
+    data = json.loads(json.dumps(bed.build({"web1": findings(bed.finding("caa.none", "old"))})))
+    data["hosts"][0]["findings"][0]["subject"] = "\x1b[31m\u202e\ud800 end"
+    for item in (data, data["trend"], data["trend"]["history"][0], *data["hosts"], *data["hosts"][0]["history"]):
+        item["later"] = {"more": 1}
+    data["schema"] = "1.9"
+    (tmp_path / "report.json").write_text(json.dumps(data))
+    previous, trouble = _files.read_previous(str(tmp_path))
+    assert trouble == ""
+    report = bed.build({"web1": bed.fine()}, previous, LATER)
+    assert len(report["trend"]["gone"]) == 1
+    texts = _files.render(report, _files.FORMATS)
+    assert not any(re.search("[\x00-\x08\x0b-\x1f\u202e\ud800]", text) or '"later"' in text for text in texts.values())
+    assert_schema(texts["report.json"])
 
 
 # --- the files -------------------------------------------------------------------------------------------------------
@@ -369,12 +519,16 @@ def test_every_format_has_its_file(texts):
     assert list(_files.render(bed.build({}), ["sarif"])) == ["report.sarif"]
 
 
-def test_the_data_keep_to_their_schema(texts):
+def assert_schema(text):
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "docs" / "report.schema.json").read_text())
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
-    assert [error.message for error in validator.iter_errors(json.loads(texts["report.json"]))] == []
+    assert [error.message for error in validator.iter_errors(json.loads(text))] == []
+
+
+def test_the_data_keep_to_their_schema(texts):
+    assert_schema(texts["report.json"])
 
 
 def test_the_schema_has_the_grades_severities_and_version():
@@ -382,6 +536,9 @@ def test_the_schema_has_the_grades_severities_and_version():
     assert schema["$defs"]["grade"]["enum"] == [*GRADES, "T", "M"]
     assert schema["$defs"]["finding"]["properties"]["severity"]["enum"] == list(SEVERITIES)
     assert re.match(schema["properties"]["schema"]["pattern"], _build.SCHEMA)
+    history = schema["$defs"]["host"]["properties"]["history"]
+    assert history["maxItems"] == _build.HOST_HISTORY
+    assert history["items"]["properties"]["state"]["enum"] == list(_build.OUTCOMES)
 
 
 def test_junit_counts_what_it_has(report, texts):
@@ -819,8 +976,11 @@ MEASURE = r"""
 import re, sys, time
 sys.path[:0] = {paths}
 from tests.unit import conftest, report_bed as bed
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build, files as _files
 hosts, previous = bed.fleet(500), bed.build(bed.fleet(500))
+# As many reports as are remembered, and each other one tells something else of each host.
+for entry in previous["hosts"]:
+    entry["history"] = [{{**entry["history"][0], "grade": "AB"[at % 2]}} for at in range(_build.HOST_HISTORY)]
 began = time.process_time()
 texts = _files.render(bed.build(hosts, previous), _files.FORMATS)
 _files.write({folder!r}, texts)

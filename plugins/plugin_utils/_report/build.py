@@ -33,7 +33,7 @@ Info = dict[str, t.Any]
 # When a finding was first seen, by host, id and subject.
 Since = t.Mapping[tuple[str, str, str], str]
 
-SCHEMA = "1.1"
+SCHEMA = "1.2"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
 STATES = ("ok", "failed", "unreachable", "left_out")
 # Why a host fails of which no role has kept anything: tags that no role has, or a report without roles before it.
@@ -41,6 +41,9 @@ NOTHING_CHECKED = "nothing was checked"
 # How a step stands on a host; `unknown` is not good, `not_asked` says nothing.
 VERDICTS = ("fail", "warn", "unknown", "pass", "not_asked")
 HISTORY = 60  # reports that the trend goes back
+HOST_HISTORY = 30  # reports that a host's own history goes back
+# How a host stood in a report that looked at it. None is judged before its change, nor where report_fail_on is empty.
+OUTCOMES = ("passed", "failed", "unreachable", "not_judged")
 TEXT_LIMIT = 4000  # characters of one text; more is no evidence but a flood
 
 
@@ -119,6 +122,14 @@ class HostPolicy(t.TypedDict):
     minimum_grade: str | None
 
 
+class Past(t.TypedDict):
+    """How a host stood in one report: when that was written, its grade, and one of C(OUTCOMES)."""
+
+    generated: str
+    grade: str | None
+    state: str
+
+
 class Host(t.TypedDict):
     """A host's part of the report.
 
@@ -126,6 +137,7 @@ class Host(t.TypedDict):
     one of C(VERDICTS). reasons: why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's
     number as text. grade: the worst of its endpoints; None where one, or all, could not be graded. counts: findings
     that are not waived by severity, and those that are C(waived). support: None where it was not inspected.
+    history: the last C(HOST_HISTORY) reports that looked at it, this one at the end.
     """
 
     name: str
@@ -144,6 +156,7 @@ class Host(t.TypedDict):
     endpoints: list[Endpoint]
     certificates: list[Certificate]
     support: Support | None
+    history: list[Past]
 
 
 class Summary(t.TypedDict):
@@ -399,8 +412,9 @@ def _proven(given: Given, results: t.Sequence[Result]) -> set[int]:
     return found
 
 
-def host(name: str, given: Given, own: Policy | None, now: str, since: Since) -> Host:
-    """One host's part of the report. own: its policy, if it is known; since: of the findings that were seen before."""
+def host(name: str, given: Given, own: Policy | None, now: str, since: Since, earlier: t.Sequence[Past] = ()) -> Host:
+    """One host's part of the report. own: its policy, if it is known; since: of the findings that were seen before;
+    earlier: its history up to now."""
     policy = own or Policy()
     state = given.get("state", "ok")
     results = given.get("results") or []
@@ -434,7 +448,7 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since) ->
     counts = dict.fromkeys((*SEVERITIES, "waived"), 0)
     for item in marked:
         counts["waived" if item["waived"] else item["severity"]] += 1
-    return {
+    described: Host = {
         "name": name,
         "state": state,
         "message": given.get("message", ""),
@@ -451,7 +465,30 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since) ->
         "endpoints": endpoints,
         "certificates": _certificates(results),
         "support": _support(given.get("updates") or {}),
+        "history": [],
     }
+    described["history"] = [*earlier, *past(described, now)][-HOST_HISTORY:]
+    return described
+
+
+def past(entry: Host, moment: str) -> list[Past]:
+    """A report's own entry in the history of a host; none where nobody looked at it."""
+    if entry["state"] == "left_out":
+        return []
+    state = "failed" if entry["failed"] else "not_judged" if entry["pending"] or is_off(entry) else "passed"
+    return [
+        {
+            "generated": moment,
+            "grade": entry["grade"],
+            "state": "unreachable" if entry["state"] == "unreachable" else state,
+        }
+    ]
+
+
+def is_off(entry: Host) -> bool:
+    """Whether no finding fails the host, as its C(report_fail_on) is empty: that it passes says nothing."""
+    policy = entry["policy"]
+    return policy is not None and not policy["fail_on"]
 
 
 def _failures(given: Given) -> list[Failure]:
@@ -508,6 +545,20 @@ def passed_with_failures(report: Report) -> list[str]:
     return [entry["name"] for entry in report["hosts"] if entry["name"] in passed and entry["counts"]["fail"]]
 
 
+def policy_off(report: Report) -> list[str]:
+    """The hosts that pass since no finding fails them, whatever was found."""
+    passed = set(report["summary"]["passed"])
+    return [entry["name"] for entry in report["hosts"] if entry["name"] in passed and is_off(entry)]
+
+
+def shown_steps(entry: Host) -> dict[str, str]:
+    """How a host's steps are shown: of one that was not reached nothing was to be found out."""
+    return {
+        step: "not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict
+        for step, verdict in entry["steps"].items()
+    }
+
+
 def first_fix(entry: Host) -> Marked | None:
     """The most important finding of a host of the report that is neither waived nor only worth knowing."""
     return next((item for item in entry["findings"] if not item["waived"] and item["severity"] != "info"), None)
@@ -529,11 +580,15 @@ def build(
     title: str = "",
 ) -> Report:
     """The report. policies: of the hosts whose options are known; previous: the last one's data, or none;
-    C(check_previous()) has found that it can be used."""
+    C(earlier.usable()) has found that it can be used."""
     now = rfc3339(moment)
     hosts = clean(hosts)
     since = _since(previous) if previous else {}
-    described = [host(name, hosts[name], policies.get(name), now, since) for name in sorted(hosts, key=_natural)]
+    pasts = {entry["name"]: entry["history"] for entry in previous["hosts"]} if previous else {}
+    described = [
+        host(name, hosts[name], policies.get(name), now, since, pasts.get(name, ()))
+        for name in sorted(hosts, key=_natural)
+    ]
     summary = _summary(described)
     history = [*(previous["trend"]["history"] if previous else ()), _totals(now, summary)]
     return {
@@ -649,24 +704,3 @@ def _carried(described: t.Sequence[Host], since: Since) -> list[Carried]:
         for (name, key, subject), moment in since.items()
         if name in seen and key.partition(".")[0] not in seen[name]
     ]
-
-
-def check_previous(data: t.Any) -> str:
-    """Why what was read from report.json is no earlier report that can be compared with; empty if it is one."""
-    try:
-        if str(data["schema"]).partition(".")[0] != SCHEMA.partition(".")[0]:
-            return "its schema is {}, not {}".format(data["schema"], SCHEMA)
-        str(data["generated"])
-        for entry in data["trend"]["history"]:
-            [entry[key] + 0 for key in ("failed", "fail", "warn", "unknown", "info")]
-            str(entry["generated"])
-        for item in data["trend"]["carried"]:
-            [item[key] for key in ("host", "id", "subject", "since")]
-        for entry in data["hosts"]:
-            [entry["steps"][str(step)] for step in STEPS]
-            str(entry["name"]), str(entry["state"]), list(entry["sources"])
-            for item in entry["findings"]:
-                [item[key] for key in ("id", "subject", "severity", "step", "since")]
-    except (KeyError, TypeError, IndexError, AttributeError) as error:
-        return f"it is not a report: {type(error).__name__} {error}"
-    return ""

@@ -14,7 +14,7 @@ import os
 import tempfile
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import earlier as _earlier
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _report_html
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import junit as _junit
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import prometheus as _prometheus
@@ -52,13 +52,12 @@ def read_previous(folder: str) -> tuple[Report | None, str]:
     path = os.path.join(folder, DATA)
     try:
         with open(path, encoding="utf-8") as handle:
-            data = json.load(handle)
+            return _earlier.usable(json.load(handle)), ""
     except FileNotFoundError:
         return None, ""
-    except (OSError, ValueError) as error:
+    # Brackets in brackets by the thousand are one more way to be no report.
+    except (OSError, ValueError, RecursionError) as error:
         return None, f"{path} cannot be compared with: {error}"
-    reason = _build.check_previous(data)
-    return (None, f"{path} cannot be compared with: {reason}") if reason else (data, "")
 
 
 def write(folder: str, texts: t.Mapping[str, str]) -> list[str]:
