@@ -34,7 +34,7 @@ def finding(key: str, subject: str = "mail.example.com", evidence: str = "", **c
         "subject": subject,
         "message": f"{entry.title}.",
         "evidence": evidence,
-        "fix": "Repair it.",
+        "fix": _findings.KINDS[key].fix or f"Repair {key}.",
         **changes,
     }
 

@@ -28,6 +28,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import bu
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import earlier as _earlier
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _report_html
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import report as _roles_report
@@ -769,6 +770,163 @@ def test_promtool_has_no_complaints(texts):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+class Text(HTMLParser):
+    """The page's text, with a space between elements, and the cells of its first table that are for the eye."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.words, self.rows, self.classes, self._row, self._cell, self._skip = [], {}, {}, None, None, []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        if tag in ("style", "script", "title") or given.get("class") in ("unseen", "narrow"):
+            self._skip.append(tag)
+        if tag == "tr":
+            self._row = given.get("data-host")
+        if tag == "td" and self._row is not None and "step" in given.get("class", ""):
+            self.rows.setdefault(self._row, []).append("")
+            self.classes.setdefault(self._row, []).append("")
+            self._cell = self._row
+        if self._cell is not None and given.get("class", "").startswith("sign "):
+            self.classes[self._cell][-1] = given["class"].removeprefix("sign ")
+
+    def handle_endtag(self, tag):
+        if self._skip and self._skip[-1] == tag:
+            self._skip.pop()
+        self._cell = None if tag == "td" else self._cell
+
+    def handle_data(self, data):
+        if self._skip or not data.strip():
+            return
+        self.words += data.split()
+        if self._cell is not None:
+            self.rows[self._cell][-1] += data.strip()
+
+
+def shown_page(report):
+    return " ".join(Text(_files.render(report, ["html"])["index.html"]).words)
+
+
+def every_state():
+    unknown = bed.finding("caa.lookup.failed", severity="unknown")
+    return {
+        **bed.fleet(60),
+        "fine": bed.fine(),
+        "warn": findings(bed.finding("caa.none", severity="warn")),
+        "unknown": findings(unknown),
+        "left": {"state": "left_out"},
+        "lost": {"state": "unreachable", "message": "no route to host"},
+        "sudo": {**bed.fine(), "state": "failed", "failures": [{"message": "Incorrect sudo password", "step": None}]},
+        "half": {"state": "failed", "failures": [{"message": "port 443 is taken", "step": 2}]},
+        "some": {"updates": bed.updates()},
+    }
+
+
+def test_the_page_has_the_columns_and_states_of_the_terminal():
+    report = bed.build(every_state())
+    page = Text(_files.render(report, ["html"])["index.html"])
+    shown = [line.split() for line in text_of(report).splitlines()]
+    lines = {words[0]: words[1:7] for words in shown[1 : len(report["hosts"]) + 1]}
+    assert {name: cells[:6] for name, cells in page.rows.items()} == lines
+    assert {word for cells in lines.values() for word in cells} >= {"ok", "warn", "FAIL", "?", "-", "A+", "B"}
+    assert "host reach updates TLS HSTS CAA grade open fix first" in " ".join(page.words)
+
+
+@pytest.mark.parametrize(
+    ("more", "state"),
+    [
+        ([], "pass"),
+        ([bed.finding("tls.tickets", step=5, severity="info")], "pass"),
+        ([bed.finding("caa.none")], "pass"),
+        ([bed.finding("certificate.expiring", severity="warn", step=5)], "warn"),
+        ([bed.finding("tls.certificate.untrusted", step=5)], "fail"),
+    ],
+)
+def test_a_grade_has_the_colour_of_its_step(more, state):
+    page = Text(_files.render(bed.build({"web1": findings(*more)}), ["html"])["index.html"])
+    assert (page.rows["web1"][5], page.classes["web1"][5]) == ("A+", state)
+
+
+def test_the_page_says_what_each_state_means():
+    text = shown_page(bed.build({"web1": bed.fine()}))
+    assert "- not chosen in this run, or the host was not reached" in text
+    assert "? could not be found out; the findings say why" in text
+    assert all(f" {word} " in text for word in ("ok", "warn", "FAIL"))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "title"),
+    [
+        ({"web1": findings(bed.finding("caa.none")), "web2": bed.fine()}, "policy off, 1 finding"),
+        ({"web1": bed.fine()}, "policy off, 0 findings"),
+        ({"web1": bed.fine(), "web2": {"state": "unreachable"}}, "1 of 2 hosts fails"),
+    ],
+)
+def test_a_policy_that_is_off_is_no_pass(hosts, title):
+    report = bed.build(hosts, fail_on=[])
+    text = _files.render(report, ["html"])["index.html"]
+    assert f"<title>Kopano hardening: {title}</title>" in text
+    assert text.count('<span class="tag quiet">policy off</span>') == len(_build.policy_off(report)) > 0
+    assert "<dt>Pass</dt>" not in text and "<dt>Not judged</dt>" in text
+
+
+def repairs(hosts, **policy):
+    return [(one.text, one.failures, one.hosts) for one in _report_html._repairs(bed.build(hosts, **policy))]
+
+
+def test_the_fix_that_clears_most_failures_is_the_first():
+    """Kinds with one fix are one, what is waived or no failure does not count."""
+    one, other = (bed.finding(f"tls.protocol.{name}", fix="TLS 1.2 and 1.3 only") for name in ("tls10", "sslv2"))
+    hosts = {
+        "web1": findings(one, other, bed.finding("caa.none", "a", fix="add a record")),
+        "web2": findings(one, bed.finding("caa.none", "b", fix="add a record"), bed.finding("tls.compression", fix="")),
+        "web3": findings(bed.finding("caa.none", "c", fix="add a record"), bed.finding("caa.iodef.none", fix="warn")),
+        "web4": findings(bed.finding("caa.none", "d", fix="add a record"), bed.finding("tls.hsts.absent", fix="max")),
+    }
+    assert repairs(hosts) == [
+        ("add a record", 4, 4),
+        ("TLS 1.2 and 1.3 only", 3, 2),
+        ("", 1, 1),
+        ("max", 1, 1),
+    ]
+    waived = [waiver(id="caa.none"), waiver(id="tls.hsts.*")]
+    assert repairs(hosts, waivers=waived) == [("TLS 1.2 and 1.3 only", 3, 2), ("", 1, 1)]
+    page = shown_page(bed.build(hosts))
+    assert page.index("clears 4 failures on 4 hosts") < page.index("clears 3 failures on 2 hosts")
+    assert "Fix first" not in shown_page(bed.build({"web1": bed.fine()}))
+
+
+def test_a_fix_that_differs_from_host_to_host_is_one_with_the_general_commands():
+    hosts = {
+        name: findings(bed.finding("certificate.key.permissions", fix=f"chmod 0600 /etc/ssl/{name}.key"))
+        for name in ("web1", "web2")
+    }
+    (repair,) = _report_html._repairs(bed.build(hosts))
+    assert (repair.text, repair.failures, repair.hosts) == ("", 2, 2)
+    assert "chmod 0600 NAME.key" in repair.commands["host"]
+    # Kinds that nobody knows a fix of have nothing in common.
+    unknown = [{**bed.finding("caa.none"), "id": key, "fix": "", "severity": "fail"} for key in ("new.a", "new.b")]
+    assert repairs({"web1": findings(*unknown)}) == [("", 1, 1), ("", 1, 1)]
+
+
+def test_the_history_is_a_line_with_its_words():
+    report = None
+    for day, grade in enumerate(["B", "B", "A+", "A+"]):
+        ids = ["tls.protocol.tls10"] if grade == "B" else []
+        given = {"web1": {**bed.fine(), "results": [bed.result("a.example", grade, *ids)]}}
+        report = bed.build(given, report, bed.MOMENT + datetime.timedelta(days=day))
+        assert ('<th scope="col" class="past">' in _files.render(report, ["html"])["index.html"]) is (day > 0)
+    line = _report_html._line(report["hosts"][0]["history"])
+    assert line.text == "2026-11-25 to 2026-11-26: B, failed; 2026-11-27 to 2026-11-28: A+, passed"
+    assert (line.before, line.width) == ("B", 16)
+    assert line.paths == {"fail": "M2 7v6M6 7v6", "pass": "M10 7v-6M14 7v-6"}
+    assert line.text in _files.render(report, ["html"])["index.html"]
+
+
 # --- hostile text ----------------------------------------------------------------------------------------------------
 
 
@@ -1207,12 +1365,13 @@ def test_hosts_that_pass_with_failures_are_counted():
     report = bed.build(hosts, fail_on=["warn"])
     assert report["summary"]["passed"] == ["web1", "web2"]
     assert "2 of 2 hosts pass, 1 of them with failures that report_fail_on does not count" in text_of(report)
-    off = text_of(bed.build({"web1": {"asked": [4]}}, fail_on=[]))
-    assert "\npolicy off, 0 findings" in off and "pass" not in off
-    grade = text_of(bed.build(hosts, fail_on=[], minimum_grade="A"))
-    assert "\n2 of 2 hosts pass (report_fail_on is empty: grade A only), 1 finding" in grade
-    page = _files.render(report, ["html"])["index.html"]
-    assert "1 with failures that the policy does not count" in page
+    some = shown_page(report)
+    assert "Pass 2 1 with findings that report_fail_on does not count" in some
+    off = bed.build(hosts, fail_on=[])
+    assert "\npolicy off, 1 finding" in text_of(off) and "pass" not in text_of(off)
+    page = shown_page(off)
+    assert "Not judged 2 policy off, 1 finding" in page
+    assert "pass" not in page.partition("Hosts host reach")[0].lower()
     strict = bed.build(hosts)
     assert "does not count" not in text_of(strict) + _files.render(strict, ["html"])["index.html"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 
 import pytest
@@ -19,6 +20,11 @@ from . import report_bed as bed
 playwright = pytest.importorskip("playwright.sync_api")
 PROGRAM = next(filter(None, map(shutil.which, ("chromium-headless-shell", "chromium"))), None)
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="no Chromium is here")
+
+try:
+    from axe_playwright_python.sync_playwright import Axe
+except ImportError:
+    Axe = None
 
 WIDTHS = (375, 1440)
 THEMES = ("light", "dark")
@@ -81,6 +87,10 @@ def address(tmp_path_factory):
         {"id": "caa.none", "reason": "The zone moves", "until": "2026-12-31"},
         {"id": "tls.protocol.*", "reason": "Old phones", "until": "2026-10-01"},
     ]
+    for place in range(20):
+        hosts[f"mail{place}.example.com"].setdefault("findings", []).append(
+            bed.finding("certificate.key.owner", f"/etc/ssl/{place}.key", fix=f"chown root /etc/ssl/{place}.key")
+        )
     report = bed.build(hosts, json.loads(json.dumps(before)), bed.MOMENT + datetime.timedelta(days=1), waivers=waivers)
     _files.write(str(folder), _files.render(report, ["html"]))
     return f"file://{folder}/index.html"
@@ -133,6 +143,56 @@ def test_it_fits_and_can_be_read(visit, width, theme):
     assert found["weak"] == []
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert (int(back[4:].split(",")[0]) > 128) is (theme == "light")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """Everything that a page can have, once: what is asked of each element takes its time."""
+    folder = tmp_path_factory.mktemp("small")
+    key = [
+        bed.finding("certificate.key.owner", str(number), fix=f"chown root {number}.key", severity=severity)
+        for number, severity in enumerate(["fail", "warn", "unknown", "info"] * 2)
+    ]
+    hosts = {
+        "fine": bed.fine("fine"),
+        "key": {**bed.fine("key"), "findings": key},
+        "tls": {"results": [bed.result("tls", "B", "tls.compression")], "updates": bed.updates("lts")},
+        "left": {"state": "left_out"},
+        "lost": {"state": "unreachable", "message": "no route to host"},
+        **bed.hostile(),
+    }
+    waivers = [{"id": "tls.*", "reason": "Old phones", "until": "2026-12-31"}]
+    report = bed.build(hosts, bed.build(hosts), bed.MOMENT + datetime.timedelta(days=1), waivers=waivers)
+    _files.write(str(folder), _files.render(report, ["html"]))
+    return f"file://{folder}/index.html"
+
+
+@pytest.mark.skipif(Axe is None, reason="axe-playwright-python is not installed")
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing(browser, small, width, theme):
+    with browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme) as context:
+        page = context.new_page()
+        page.goto(small)
+        page.check("#by-waived")
+        open_all(page)
+        page.locator(".finding .fix button").first.wait_for()
+
+        def violations():
+            found = Axe().run(page).response["violations"]
+            return {one["id"]: [node["html"][:200] for node in one["nodes"][:3]] for one in found}
+
+        assert violations() == {}
+        # It does look, and finds what is wrong now.
+        page.evaluate(
+            """(weak) => {
+            const step = document.querySelector('#by-step');
+            step.closest('label').replaceWith(step);
+            document.querySelector('h1').style.color = weak;
+        }""",
+            {"light": "#999", "dark": "#444"}[theme],
+        )
+        assert set(violations()) == {"color-contrast", "select-name"}
 
 
 def test_hostile_text_does_nothing(visit):
@@ -229,13 +289,17 @@ FOCUS = """() => {
 def test_everything_is_done_by_keyboard(visit, width):
     page = visit(width)
     seen = []
-    for _press in range(40):
+    for _press in range(60):
         page.keyboard.press("Tab")
         seen.append(page.evaluate(FOCUS))
         # A table's head is there for programs that read it aloud, and cannot be seen where it is narrow.
         assert seen[-1]["outline"], seen[-1]
     assert seen[0]["text"] == "Skip to the findings"
-    assert [one["id"] for one in seen[1:3]] == ["by-host", "by-step"]
+    assert seen[1]["tag"] == "a" and "Copy" in {one["text"] for one in seen}
+    ids = [one["id"] for one in seen]
+    assert ids.index("by-step") == ids.index("by-host") + 1
+    # What to fix first is short, so what is below it is not far.
+    assert ids.index("by-host") < 30
     assert "button" in {one["tag"] for one in seen}
     page.focus("#by-host")
     page.keyboard.type("mail3.")
@@ -247,26 +311,109 @@ def test_everything_is_done_by_keyboard(visit, width):
     assert page.evaluate("document.activeElement.closest('.finding') !== null")
 
 
-def test_a_fix_is_copied(visit):
-    page = visit(permissions=["clipboard-read", "clipboard-write"], fragment="#finding=tls.compression")
-    block = page.locator(".finding[data-id='tls.compression'] .fix", has_text="Apache")
-    block.get_by_role("button").click()
-    page.wait_for_selector("button:text-is('Copied')")
-    assert block.locator("pre").inner_text() == "SSLCompression off"
+def pasted(page):
     page.evaluate("""() => { const area = document.createElement('textarea'); area.id = 'paste';
         document.body.append(area); area.focus(); }""")
     page.keyboard.press("Control+V")
-    assert page.input_value("#paste") == "SSLCompression off"
+    return page.input_value("#paste")
 
 
-def test_everything_that_is_shown_is_on_paper(visit):
+CLIPBOARD = ["clipboard-read", "clipboard-write"]
+
+
+def test_a_fix_is_copied(visit):
+    page = visit(permissions=CLIPBOARD, fragment="#finding=tls.compression")
+    block = page.locator(".finding[data-id='tls.compression'] .fix", has_text="Apache")
+    button = block.get_by_role("button", name="Copy: Apache")
+    button.focus()
+    page.keyboard.press("Enter")
+    playwright.expect(block.get_by_role("button", name="Copied: Apache")).to_be_focused()
+    playwright.expect(page.get_by_role("status").filter(has_text="Copied: Apache")).to_have_count(1)
+    assert block.locator("pre").inner_text() == "SSLCompression off"
+    # It says so for a moment, and can be used again.
+    playwright.expect(button).to_have_text("Copy")
+    playwright.expect(page.locator("#said")).to_be_empty()
+    assert pasted(page) == "SSLCompression off"
+
+
+def test_a_fix_is_copied_where_the_clipboard_has_no_interface(visit):
+    page = visit(permissions=CLIPBOARD, fragment="#finding=tls.compression")
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
+    block = page.locator(".finding[data-id='tls.compression'] .fix", has_text="Apache")
+    block.get_by_role("button").click()
+    playwright.expect(page.locator("#said")).to_have_text("Copied: Apache")
+    assert pasted(page) == "SSLCompression off"
+
+
+def test_a_fix_that_cannot_be_copied_is_selected(visit):
+    page = visit(fragment="#finding=tls.compression")
+    page.evaluate(
+        "navigator.clipboard.writeText = () => Promise.reject(new Error()); document.execCommand = () => false"
+    )
+    block = page.locator(".finding[data-id='tls.compression'] .fix", has_text="Apache")
+    block.get_by_role("button").click()
+    playwright.expect(page.locator("#said")).to_have_text("Selected, not copied: press Ctrl+C")
+    assert page.evaluate("getSelection().toString()") == "SSLCompression off"
+
+
+def test_what_to_fix_first_is_copied_and_leads_to_its_findings(visit):
+    page = visit(permissions=CLIPBOARD)
+    first = page.locator("#repairs li").first
+    text = first.locator("pre").first.inner_text()
+    first.get_by_role("button").first.click()
+    playwright.expect(page.locator("#said")).to_contain_text("Copied: ")
+    first.locator("a").first.click()
+    playwright.expect(page.locator(".finding[open]:visible")).to_have_count(1)
+    assert pasted(page) == text
+    numbers = page.locator("#repairs .quiet").all_inner_texts()
+    failures = [int(words.split()[1]) for words in numbers]
+    assert len(failures) == 5 and failures == sorted(failures, reverse=True) and failures[0] > 1
+
+
+def test_many_places_of_a_finding_are_folded(visit):
     page = visit()
+    group = page.locator(".finding[data-id='certificate.key.owner']")
+    places = group.locator("tbody tr")
+    assert places.count() >= 20
+    group.locator(":scope > summary").click()
+    playwright.expect(group.locator(".where > summary")).to_have_text(re.compile(r"2\d places on 2\d hosts"))
+    assert places.filter(visible=True).count() == 0
+    group.locator(".where > summary").press("Enter")
+    assert places.filter(visible=True).count() == places.count()
+    # Each has a fix of its own, that can be copied.
+    own = group.locator("tr[data-host='mail3.example.com'] .fix", has_text="/etc/ssl/3.key")
+    playwright.expect(own.get_by_role("button", name="Copy: to do")).to_be_visible()
+    # Few ones are not folded, nor are those of a host that is looked for.
+    assert page.locator(".finding[data-id='tls.compression'] .where").count() == 0
+    group.locator(".where > summary").click()
+    page.fill("#by-host", "mail3.")
+    assert places.filter(visible=True).count() == 1
+
+
+def test_the_history_of_a_host_is_drawn_and_described(visit):
+    page = visit()
+    words = "2026-11-25 to 2026-11-26: T, failed"
+    line = page.locator("tr[data-host='mail3.example.com']").get_by_role("img", name=words, exact=True)
+    bars = line.locator("path.fail").evaluate("one => { const box = one.getBBox(); return [box.y, box.height]; }")
+    assert bars == [7, 6]
+    # A host that was not there before has none.
+    assert page.locator("tr[data-host='fine.example.com'] .past svg").count() == 0
+
+
+@pytest.mark.parametrize("theme", THEMES)
+def test_everything_that_is_shown_is_on_paper(visit, theme):
+    page = visit(794, theme)
     closed = page.locator(".finding:visible:not([open])").count()
     assert closed > 10
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.locator(".finding:visible:not([open])").count() == 0
     assert not page.locator("#filter").is_visible()
+    # The table is one on A4, and dark letters are on white.
+    assert page.locator("#host-table thead th").last.is_visible() and not page.locator(".narrow").first.is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 794
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate(CONTRAST)["weak"] == []
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.locator(".finding[open]").count() == 0
 

@@ -26,27 +26,39 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import ph
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Report, Totals
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Past, Report, Totals
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
 FOLDER = Path(__file__).parent
 # Bars of a time line; more are counted, not drawn.
 BARS = 40
 
-# Words and signs of a verdict: colour alone says nothing to many.
-SIGNS = {"pass": "✓", "warn": "!", "fail": "✗", "unknown": "?", "not_asked": "·", "info": "i"}
-WORDS = {
-    "pass": "passed",
-    "warn": "could be better",
-    "fail": "missed",
-    "unknown": "unknown",
-    "not_asked": "not checked",
+REPAIRS = 5  # fixes that are listed first; the findings have all of them
+NAMED = 3  # kinds of findings that one fix names
+FOLDED = 5  # more places of a finding than these are folded
+
+# The columns of the scorecard: whether a host was reached, and each step.
+HEADS = {_scorecard.REACH: _scorecard.REACH} | {
+    str(step): name if name.isupper() else name.lower() for step, name in STEPS.items()
 }
+# What each state of the scorecard means.
+MEANINGS = {
+    "pass": "checked, nothing to do",
+    "warn": "could be better",
+    "fail": "missed, to be repaired",
+    "unknown": "could not be found out; the findings say why",
+    "not_asked": "not chosen in this run, or the host was not reached",
+}
+# Signs that say nothing when they are read aloud.
+SPOKEN = {"unknown": "unknown", "not_asked": "not checked"}
 STATE_WORDS = {"failed": "failed", "unreachable": "unreachable", "left_out": "left out"}
 
 
 def render(report: Report) -> str:
     """The file's text."""
+    rows = _rows(report)
+    off = set(_build.policy_off(report))
     css, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("report.css", "report.js"))
     return _template().render(
         report=report,
@@ -57,21 +69,35 @@ def render(report: Report) -> str:
         host_port=_phrases.host_port,
         of_all=_phrases.of_all,
         counted=_phrases.counted,
+        heads=HEADS,
         steps=STEPS,
-        step_titles=_findings.STEP_TITLES,
+        step_names={str(step): title for step, title in _findings.STEP_TITLES.items()},
         severities=SEVERITIES,
-        signs=SIGNS,
-        words=WORDS,
+        words={verdict: word for verdict, (word, _colour) in _scorecard.WORDS.items()},
+        meanings=MEANINGS,
+        spoken=SPOKEN,
         state_words=STATE_WORDS,
+        places=_findings.PLACES,
+        rows=rows,
+        standings=_standings(rows),
+        repairs=_repairs(report)[:REPAIRS],
+        named=NAMED,
+        folded=FOLDED,
         groups=_groups(report),
-        first_fix=_build.first_fix,
         titles={key: entry.title for key, entry in _findings.catalogue().items()},
         certificates=_certificate_bars(report),
         supports=_support_bars(report),
-        lenient=_build.passed_with_failures(report),
+        off=off,
+        off_findings=sum(_open(entry) for entry in report["hosts"] if entry["name"] in off),
+        lenient=[name for name in _build.passed_with_failures(report) if name not in off],
         trend=_trend(report),
         policies=_policies(report),
     )
+
+
+def _open(entry: Host) -> int:
+    """The findings of a host that are neither waived nor only worth knowing."""
+    return sum(entry["counts"][severity] for severity in SEVERITIES if severity != "info")
 
 
 def _policies(report: Report) -> list[tuple[list[str], str | None, list[str]]]:
@@ -102,7 +128,112 @@ def _hash(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+# --- hosts -----------------------------------------------------------------------------------------------------------
+
+
+class Line(t.NamedTuple):
+    """The history of a host as a row of bars: their paths by verdict, the whole in words, and its last other grade."""
+
+    width: int
+    paths: dict[str, str]
+    text: str
+    before: str
+
+
+class Row(t.NamedTuple):
+    """A host's line in the table. verdicts: by the keys of C(HEADS); history: None where there is only this report."""
+
+    host: Host
+    verdicts: dict[str, str]
+    first: Marked | None
+    history: Line | None
+
+
+# How the bar of a report is drawn, from the middle of the row: up is good. Colour alone says nothing to many.
+_BARS = {
+    "passed": ("pass", "-6"),
+    "failed": ("fail", "6"),
+    "unreachable": ("unknown", "3"),
+    "not_judged": ("info", "-2"),
+}
+
+
+def _rows(report: Report) -> list[Row]:
+    return [
+        Row(
+            entry,
+            {_scorecard.REACH: entry["reach"], **_build.shown_steps(entry)},
+            _build.first_fix(entry),
+            _line(entry["history"]) if len(entry["history"]) > 1 else None,
+        )
+        for entry in report["hosts"]
+    ]
+
+
+def _line(history: t.Sequence[Past]) -> Line:
+    paths: dict[str, str] = {}
+    for number, one in enumerate(history):
+        verdict, height = _BARS[one["state"]]
+        paths[verdict] = f"{paths.get(verdict, '')}M{number * 4 + 2} 7v{height}"
+    # Only what changed has to be said.
+    spans: list[tuple[str, str, str]] = []
+    for one in history:
+        words = ", ".join(filter(None, (one["grade"], one["state"].replace("_", " "))))
+        day = one["generated"][:10]
+        if spans and spans[-1][2] == words:
+            spans[-1] = (spans[-1][0], day, words)
+        else:
+            spans.append((day, day, words))
+    text = "; ".join(f"{begin if begin == end else f'{begin} to {end}'}: {words}" for begin, end, words in spans)
+    now = history[-1]["grade"]
+    others = [one["grade"] for one in history if one["grade"] and one["grade"] != now]
+    return Line(len(history) * 4, paths, text, others[-1] if others else "")
+
+
+def _standings(rows: t.Iterable[Row]) -> dict[str, dict[str, int]]:
+    """How many hosts are in each state, by the keys of C(HEADS)."""
+    found = {key: dict.fromkeys(_build.VERDICTS, 0) for key in HEADS}
+    for row in rows:
+        for key, verdict in row.verdicts.items():
+            found[key][verdict] += 1
+    return found
+
+
 # --- findings --------------------------------------------------------------------------------------------------------
+
+
+class Repair(t.NamedTuple):
+    """One fix with the kinds of findings that it clears: as text, or as commands by place where hosts' texts differ."""
+
+    kinds: list[tuple[str, str]]
+    text: str
+    commands: dict[str, str]
+    failures: int
+    hosts: int
+
+
+def _repairs(report: Report) -> list[Repair]:
+    """Which one fix clears most failures: kinds of findings with the same fix are one."""
+    kinds: dict[str, list[tuple[str, Marked]]] = {}
+    for entry in report["hosts"]:
+        for item in entry["findings"]:
+            if item["severity"] == "fail" and not item["waived"]:
+                kinds.setdefault(item["id"], []).append((entry["name"], item))
+    titles = _findings.catalogue()
+    fixes: dict[tuple[str, tuple[tuple[str, str], ...], str], list[str]] = {}
+    for key, items in kinds.items():
+        texts = {item["fix"] for _host, item in items}
+        text = texts.pop() if len(texts) == 1 else ""
+        commands = () if text or key not in titles else tuple(titles[key].fix.items())
+        # Kinds of which nobody says how to repair them have nothing in common.
+        fixes.setdefault((text, commands, "" if text or commands else key), []).append(key)
+    repairs = []
+    for (text, commands, _key), keys in fixes.items():
+        keys.sort(key=lambda key: -len(kinds[key]))
+        found = [place for key in keys for place in kinds[key]]
+        named = [(key, titles[key].title if key in titles else key) for key in keys]
+        repairs.append(Repair(named, text, dict(commands), len(found), len({host for host, _item in found})))
+    return sorted(repairs, key=lambda one: (-one.failures, -one.hosts, one.kinds))
 
 
 class Group(t.NamedTuple):

@@ -5,7 +5,7 @@
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const form = $('filter'), host = $('by-host'), step = $('by-step'), waived = $('by-waived');
   const severities = all('.by-severity');
-  const groups = all('.finding').map((element) => ({element, rows: all('tbody tr', element)}));
+  const groups = all('.finding').map((element) => ({element, rows: all('tbody tr', element), fold: element.querySelector('.where')}));
   const hosts = all('#host-table tbody tr');
   const endpoints = all('#endpoint-table tbody tr');
   const many = (number, one) => `${number} ${one}${number === 1 ? '' : 's'}`;
@@ -19,10 +19,11 @@
     const fits = ({dataset: {host: name}}) => (whole === null ? name.toLowerCase().includes(part) : name.toLowerCase() === whole);
     for (const row of [...hosts, ...endpoints]) row.hidden = !fits(row);
     let shown = 0, places = 0;
-    for (const {element, rows} of groups) {
+    for (const {element, rows, fold} of groups) {
       let here = 0;
       const isWanted = element.dataset.id === finding
         || (!finding && wanted.has(element.dataset.severity) && (!step.value || step.value === element.dataset.step));
+      if (part && fold) fold.open = true;
       for (const row of rows) {
         row.hidden = !fits(row) || (!waived.checked && row.dataset.waived === '1');
         here += row.hidden ? 0 : 1;
@@ -67,21 +68,31 @@
     });
   }
 
+  // Without the clipboard's interface, which some browsers keep from files, as a command or by the reader's own keys.
+  async function copied(block) {
+    try {
+      await navigator.clipboard.writeText(block.textContent);
+      return true;
+    } catch {
+      getSelection().selectAllChildren(block);
+      return document.execCommand('copy');
+    }
+  }
+
   function copyable(block) {
+    if (block.parentElement.querySelector('button')) return;
     const button = document.createElement('button');
+    const what = block.parentElement.dataset.what || 'to do';
+    const name = (word) => { button.textContent = word; button.setAttribute('aria-label', `${word}: ${what}`); };
     button.type = 'button';
-    button.textContent = 'Copy';
+    name('Copy');
     button.addEventListener('click', async () => {
-      try {
-        await navigator.clipboard.writeText(block.textContent);
-      } catch {
-        getSelection().selectAllChildren(block);
-        document.execCommand('copy');
-      }
-      button.textContent = 'Copied';
-      setTimeout(() => { button.textContent = 'Copy'; }, 1500);
+      const done = await copied(block);
+      name(done ? 'Copied' : 'Selected');
+      $('said').textContent = done ? `Copied: ${what}` : 'Selected, not copied: press Ctrl+C';
+      setTimeout(() => { name('Copy'); $('said').textContent = ''; }, 2500);
     });
-    block.parentElement.append(button);
+    block.before(button);
   }
 
   const orders = {
@@ -111,7 +122,9 @@
   addEventListener('afterprint', () => closed.forEach((element) => { element.open = false; }));
 
   all('#host-table, #endpoint-table').forEach(sortable);
-  all('.fix pre').forEach(copyable);
+  all('#repairs .fix pre').forEach(copyable);
+  // A fleet has findings by the thousand: what is closed gets its buttons when it is opened.
+  $('groups').addEventListener('toggle', ({target}) => all('.fix pre', target).forEach(copyable), true);
   form.hidden = false;
   all('.sorting').forEach((element) => { element.hidden = false; });
   apply();

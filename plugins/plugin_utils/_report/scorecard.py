@@ -122,18 +122,15 @@ def _title(item: Marked, host: str) -> str:
 
 def _totals(report: Report) -> t.Iterator[Piece]:
     summary, trend = report["summary"], report["trend"]
-    passed = _phrases.of_all(len(summary["passed"]), summary["hosts"], "host", "pass")
-    policies = [entry["policy"] for entry in report["hosts"] if entry["policy"]]
-    if policies and not any(policy["fail_on"] for policy in policies):
-        # No finding fails a host, so to pass means little, or nothing.
-        grades = " or ".join(dict.fromkeys(policy["minimum_grade"] or "none" for policy in policies))
-        is_off = not any(policy["minimum_grade"] for policy in policies)
-        numbers = ["policy off" if is_off else f"{passed} (report_fail_on is empty: grade {grades} only)"]
-        numbers.append(_phrases.counted(_open_findings(report), "finding"))
+    off = _build.policy_off(report)
+    passed = len(summary["passed"]) - len(off)
+    lenient = _build.passed_with_failures(report)
+    if off and not passed:
+        numbers = ["policy off", _phrases.counted(_open_findings(report), "finding")]
     else:
-        numbers = [passed]
-        lenient = _build.passed_with_failures(report)
+        numbers = [_phrases.of_all(passed, summary["hosts"], "host", "pass")]
         numbers += [f"{len(lenient)} of them with failures that report_fail_on does not count"] if lenient else []
+        numbers += [f"{len(off)} with the policy off"] if off else []
     rest = (
         (summary["failed"], "failed"),
         (summary["unreachable"], "unreachable"),
