@@ -138,6 +138,20 @@ def test_it_fits_and_can_be_read(visit, width, theme):
         .map((one) => one.outerHTML.slice(0, 80))"""
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.evaluate(overflowing) == []
+    page.locator(".places .fix button").first.wait_for()
+    covered = """() => [...document.querySelectorAll('.fix')].filter((one) => one.checkVisibility()).map((one) =>
+        [one.querySelector('button').getBoundingClientRect(), one.querySelector('pre').getBoundingClientRect()])
+        .filter(([a, b]) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom).length"""
+    assert page.evaluate(covered) == 0
+    # A host's states are in their order, line by line, whether it has a number of open failures or not.
+    order = """() => [...document.querySelectorAll('#host-table tbody tr')].filter((row) => {
+        const places = [...row.querySelectorAll('.step:not(.open) .sign')].map((one) => one.getBoundingClientRect());
+        return places.some((box, at) => at && box.top < places[at - 1].bottom - 5 && box.left < places[at - 1].right);
+    }).length"""
+    assert page.evaluate(order) == 0
+    starts = """() => new Set([...document.querySelectorAll('#host-table tbody tr')].map((row) =>
+        Math.round(row.querySelector('.step .narrow, .step .sign').parentElement.getBoundingClientRect().left))).size"""
+    assert page.evaluate(starts) == 1
     found = page.evaluate(CONTRAST)
     assert found["seen"] > 1000
     assert found["weak"] == []
@@ -382,7 +396,7 @@ def test_many_places_of_a_finding_are_folded(visit):
     assert places.filter(visible=True).count() == places.count()
     # Each has a fix of its own, that can be copied.
     own = group.locator("tr[data-host='mail3.example.com'] .fix", has_text="/etc/ssl/3.key")
-    playwright.expect(own.get_by_role("button", name="Copy: to do")).to_be_visible()
+    playwright.expect(own.get_by_role("button", name="Copy: to do on mail3.example.com")).to_be_visible()
     # Few ones are not folded, nor are those of a host that is looked for.
     assert page.locator(".finding[data-id='tls.compression'] .where").count() == 0
     group.locator(".where > summary").click()

@@ -82,7 +82,7 @@
   function copyable(block) {
     if (block.parentElement.querySelector('button')) return;
     const button = document.createElement('button');
-    const what = block.parentElement.dataset.what || 'to do';
+    const what = block.parentElement.dataset.what || `to do on ${block.closest('tr').dataset.host}`;
     const name = (word) => { button.textContent = word; button.setAttribute('aria-label', `${word}: ${what}`); };
     button.type = 'button';
     name('Copy');
