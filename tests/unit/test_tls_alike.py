@@ -15,7 +15,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import probe
 from . import tls_bed as bed
 from . import tls_peers as peers
 
-ALL = [f"{name}.test" for name in ("one", "two", "three", "bare", "weak", "old")]
+ALL = [f"{name}.test" for name in ("one", "two", "three", "bare", "weak", "weaker", "old", "both", "short", "new")]
+SHORT_TAGS = "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384:TLS_AES_128_CCM_8_SHA256;"
 
 
 @pytest.fixture(scope="module")
@@ -23,12 +24,15 @@ def site(tmp_path_factory):
     """A server whose names are not all set up in the same way: PKI and port."""
     pki = bed.Pki(tmp_path_factory.mktemp("alike"))
     pki.leaf("all", key="rsa", names=ALL)
+    pki.leaf("all_ec", key="ec", names=ALL)
     pki.leaf("own", key="rsa", names=("own.test",))
     (port,) = bed.free_ports()
     site = [
         bed.nginx_site(port, ["all"], names="one.test two.test three.test stranger.test"),
         bed.nginx_site(port, ["all"], names="bare.test", more=""),
         bed.nginx_site(port, ["all"], names="weak.test", ciphers=bed.GOOD12 + ":AES128-SHA"),
+        bed.nginx_site(port, ["all"], names="weaker.test", ciphers=bed.GOOD12 + ":AES128-SHA:AES256-SHA"),
+        bed.nginx_site(port, ["all", "all_ec"], names="both.test"),
         bed.nginx_site(port, ["own"], names="own.test"),
     ]
     with bed.nginx(pki.folder, site, port):
@@ -58,7 +62,7 @@ def test_one_of_those_that_are_alike_has_the_full_look(site):
             key: first[key] for key in ("ciphers", "cipher_order", "groups", "scores", "not_tested")
         }
         assert result["features"]["client_renegotiation"] is False  # which a full look alone finds out
-        assert result["connections"] < 16 < first["connections"]
+        assert result["connections"] <= 7 < 16 < first["connections"]
         assert result["certificate"]["sha256"] == first["certificate"]["sha256"]
 
 
@@ -82,9 +86,9 @@ def test_what_belongs_to_the_name_is_the_names_own(site):
     assert subjects == {f"bare.test:{site[1]} (127.0.0.1)"}
 
 
-@pytest.mark.parametrize(("name", "grade"), [("weak.test", "B"), ("own.test", "A+")])
+@pytest.mark.parametrize(("name", "grade"), [("weak.test", "B"), ("own.test", "A+"), ("both.test", "A+")])
 def test_one_that_is_not_alike_has_its_own_look(site, name, grade):
-    """Another cipher, another certificate; wherever it stands among the others."""
+    """Another suite, another certificate, a second one; wherever it stands among the others."""
     for order in (("one.test", name, "two.test"), (name, "one.test", "two.test")):
         found = graded(site, *order)
         assert (found[name]["grade"], found[name]["ciphers_from"]) == (grade, None)
@@ -108,6 +112,41 @@ def test_names_that_a_proxy_hands_on_to_another_server_are_not_alike(site):
     assert [result["grade"] for result in found.values()] == ["A+", "B", "A+"]
 
 
+@pytest.mark.parametrize(
+    ("name", "protocols", "ciphers", "more"),
+    [
+        ("old.test", "TLSv1 TLSv1.1", "ECDHE-RSA-AES128-SHA:@SECLEVEL=0", bed.HSTS),
+        ("new.test", "TLSv1.3", bed.GOOD12, bed.HSTS),
+        ("short.test", "TLSv1.2 TLSv1.3", bed.GOOD12 + ":@SECLEVEL=0", bed.HSTS + SHORT_TAGS),
+    ],
+)
+def test_nor_is_another_server_that_differs_in_a_protocol_alone(site, name, protocols, ciphers, more):
+    """It has nothing but those before TLS 1.2, or not TLS 1.2, or a suite of TLS 1.3 more."""
+    pki, port = site
+    (other,) = bed.free_ports()
+
+    def hand_on(sock, _over):
+        peers.relay(sock, other if name.encode() in peers.peek(sock) else port)
+
+    server = bed.nginx_site(other, ["all"], protocols, ciphers, more, names=name)
+    with bed.nginx(pki.folder, [server], other), peers.serving(hand_on) as front:
+        found = graded((pki, front), "one.test", name, "two.test")
+        alone = graded((pki, front), name, group=None)
+    assert [result["ciphers_from"] for result in found.values()] == [None, None, "one.test"]
+    for key in ("grade", "protocols", "ciphers", "caps"):
+        assert found[name][key] == alone[name][key]
+    assert alone[name] != found["one.test"]
+
+
+def test_those_that_accept_what_they_should_not_are_compared_in_all_of_it(site):
+    """The suite that both choose first says nothing about the others that they accept."""
+    found = graded(site, "weak.test", "weaker.test", "weak.test")
+    weak, weaker = found["weak.test"], found["weaker.test"]
+    assert (weak["ciphers_from"], weaker["ciphers_from"]) == ("weak.test", None)  # of the second one with that name
+    assert "TLS_RSA_WITH_AES_256_CBC_SHA" in weaker["ciphers"]["TLSv1.2"]
+    assert "TLS_RSA_WITH_AES_256_CBC_SHA" not in weak["ciphers"]["TLSv1.2"]
+
+
 def test_other_groups_ports_and_protocols_are_no_others(site):
     assert graded(site, "one.test")["one.test"]["ciphers_from"] is None
     endpoint = {"host": "one.test", "port": 443, "group": "a"}
@@ -128,7 +167,28 @@ def test_what_was_not_seen_whole_is_alike_nothing():
         looks.append((endpoint["host"], mode))
         return {"error": "too slow for the time limit", "connections": 1}
 
-    alike = _alike.Alike(look)
+    def take_over(*_arguments):
+        raise AssertionError("there is nothing to take over")
+
+    alike = _alike.Alike(look, take_over)
     for name in ("one.test", "two.test"):
-        assert alike({"host": name, "port": 443, "group": "a"})["error"]
+        lost = _alike.Glance(None, {"status": "error"}, {"status": "error"}, {}, 1, 1)
+        assert alike({"host": name, "port": 443, "group": "a"}, lost)["error"]
     assert looks == [(name, mode) for name in ("one.test", "two.test") for mode in ("quick", "full")]
+
+
+def test_a_full_look_that_was_lost_is_taken_over_by_none():
+    looks = []
+
+    def look(endpoint, mode):
+        looks.append((endpoint["host"], mode))
+        return {"error": None, "lost": [{"query": "TLSv1.1", "result": "connection closed"}], "connections": 30}
+
+    def take_over(*_arguments):
+        raise AssertionError("what was lost must not count for another name")
+
+    alike = _alike.Alike(look, take_over)
+    for name in ("one.test", "two.test"):
+        same = _alike.Glance("the same", {"status": "absent"}, {"status": "closed"}, {}, 7, 1)
+        assert alike({"host": name, "port": 443, "group": "a"}, same)["connections"] == 37
+    assert looks == [(name, "full") for name in ("one.test", "two.test")]

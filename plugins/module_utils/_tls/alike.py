@@ -6,10 +6,15 @@
 
 """Endpoints that are alike, as the virtual hosts of one server often are: what is listed once for all of them.
 
-The caller names groups of endpoints that are set up in the same way. Each of them is looked at in quick mode, under its
-own name: certificates, protocols, HSTS, redirect, and everything else that its letter depends on, are its own. Of those
-that look just the same, only one gets a full look, for the suites and groups that quick mode does not list; the others
-take these over. One that looks different in anything gets its own.
+The caller names groups of endpoints that are set up in the same way. Each of them gets a L(Glance), under its own name:
+what a name can have of its own, and what no server should accept, in one hello for each protocol or two. HSTS and the
+redirect that this shows are its own. Of those that look just the same, only one gets a full look, and the others take
+that over.
+
+A glance is enough only where everything was refused that should be, as a server that accepts one thing of many that it
+should refuse does not say by that what the others are. Otherwise, and where something was lost, the endpoint is looked at
+in quick mode, which comes to its letter by itself, and shares the lists of a full look alone. One that looks different
+in anything gets a full look of its own.
 """
 
 from __future__ import annotations
@@ -20,11 +25,26 @@ import typing as t
 
 if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake import Endpoint
-    from ansible_collections.kopano.hardening.plugins.module_utils._tls.http import Hsts
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls.http import Hsts, Redirect
     from ansible_collections.kopano.hardening.plugins.module_utils._tls.prober import Observation
 
 # Whether a response is stapled may change from one handshake to the next.
 _OFTEN_DIFFERENT = ("ocsp_stapled",)
+
+
+class Glance(t.NamedTuple):
+    """What a few queries of an endpoint have shown.
+
+    look: all that they have in common with those of an endpoint that is alike, as a text to compare; None where that is
+    not enough to compare. staples: the OCSP responses that came with each chain.
+    """
+
+    look: str | None
+    hsts: Hsts
+    redirect: Redirect
+    staples: t.Mapping[tuple[bytes, ...], t.Sequence[bytes]]
+    connections: int
+    duration_ms: int
 
 
 def group_of(endpoint: Endpoint) -> tuple[int, str, str] | None:
@@ -85,13 +105,31 @@ def renamed(seen: Observation, server_name: str, hsts: Hsts) -> Observation:
 
 
 class Alike:
-    """Looks at the endpoints of one address, one after the other. C(look) looks at one in C(quick) or C(full) mode."""
+    """Looks at the endpoints of one address, one after the other.
 
-    def __init__(self, look: t.Callable[[Endpoint, str], Observation]) -> None:
+    C(look) looks at one in C(quick) or C(full) mode. C(take_over) makes of a full look at one what is to be seen of
+    another one, which had a glance that is the same.
+    """
+
+    def __init__(
+        self,
+        look: t.Callable[[Endpoint, str], Observation],
+        take_over: t.Callable[[Endpoint, Glance, Observation], Observation],
+    ) -> None:
         self._look = look
+        self._take_over = take_over
         self._full: dict[tuple[t.Any, str], Observation] = {}
 
-    def __call__(self, endpoint: Endpoint) -> Observation:
+    def __call__(self, endpoint: Endpoint, glance: Glance | None = None) -> Observation:
+        """glance: the endpoint's own, if it had one."""
+        if glance is None or glance.look is None:
+            return self._after_quick(endpoint)
+        key = group_of(endpoint), glance.look
+        if key in self._full:
+            return self._take_over(endpoint, glance, self._full[key])
+        return self._keep(key, self._look(endpoint, "full"), glance.connections)
+
+    def _after_quick(self, endpoint: Endpoint) -> Observation:
         quick = self._look(endpoint, "quick")
         look = look_of(quick)
         if look is None:
@@ -99,7 +137,10 @@ class Alike:
         key = group_of(endpoint), look
         if key in self._full:
             return completed(quick, self._full[key])
-        full = self._look(endpoint, "full")
+        return self._keep(key, self._look(endpoint, "full"), quick["connections"])
+
+    def _keep(self, key: tuple[t.Any, str], full: Observation, connections: int) -> Observation:
+        """The full look, kept for those that look the same; connections: those that it took to find that out."""
         if not full["error"] and not full["lost"]:
             self._full[key] = full
-        return {**full, "connections": quick["connections"] + full["connections"]}
+        return {**full, "connections": connections + full["connections"]}

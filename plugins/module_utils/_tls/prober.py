@@ -21,6 +21,7 @@ import collections
 import concurrent.futures
 import contextlib
 import functools
+import json
 import ssl
 import threading
 import time
@@ -271,6 +272,8 @@ class Observer:
         self._renegotiates: bool | None = None
         self._oracles: dict[str, str | bool | None] = {}
         self._tickets13: bool | None = None
+        # What a real client has got: protocol, suite, what was chosen by ALPN, certificate, and whether it has a ticket.
+        self._visited: tuple[t.Any, ...] = ()
         self._hsts: http_.Hsts = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
         self._redirect: http_.Redirect = {"status": "not_tested"}
 
@@ -607,6 +610,8 @@ class Observer:
                 self._note_peer(secured.tls)
                 if self._http:
                     self._read_page(secured)
+                tls, leaf = secured.tls, secured.tls.getpeercert(binary_form=True) or b""
+                self._visited = (tls.version(), tls.cipher(), tls.selected_alpn_protocol(), leaf.hex(), self._tickets13)
             return Response(ACCEPTED)
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
             return Response(CLOSED, "connection closed")
@@ -734,7 +739,41 @@ class Observer:
             queries.append(self._renegotiation)
         return queries
 
+    def glance(self) -> str | None:
+        """Make the queries by which C(_tls.alike) tells names apart; what they have shown, as a text to compare.
+
+        What no name can have of its own needs no query by name: an SSL 2.0 hello has none in it, a server has its groups
+        before it reads the name, and both protocols get the certificates of one list, which TLS 1.2 shows plainly. A
+        hello of TLS 1.1 with all older suites is one for the protocols before it as well, since a server chooses the
+        newest of them that it has. The queries are made one after the other, as many names are queried at a time.
+        """
+        self._key_shares = True
+        self._visit()
+        self._quick12()
+        if not self._chains:
+            self._quick13()
+        self._unwanted("TLSv1.3", _UNWANTED13)
+        self._unwanted("TLSv1.1", data.old_suites("TLSv1.1"))
+        if self._http_port:
+            self._plain_http()
+        if self._unclear or self._hung_up or self._accepted or not (self._chains and self._visited):
+            return None
+        return json.dumps([self._visited, [_shown(response) for response in self._responses]])
+
     # What was seen
+
+    @property
+    def hsts(self) -> http_.Hsts:
+        return self._hsts
+
+    @property
+    def redirect(self) -> http_.Redirect:
+        return self._redirect
+
+    @property
+    def staples(self) -> t.Mapping[tuple[bytes, ...], t.Sequence[bytes]]:
+        """The OCSP responses that came with each chain."""
+        return self._chains
 
     def observation(self) -> Seen:
         # Before the chains are judged: what that takes is not the endpoint's fault.
@@ -837,6 +876,19 @@ class Observer:
         }
 
 
+def _shown(response: Response) -> tuple[t.Any, ...]:
+    """What a response has that is the same in each of a server that is set up in the same way."""
+    hello, exchange = response.hello, response.exchange
+    return (
+        response.outcome,
+        response.protocol,
+        response.alpn,
+        [hello.suite, hello.group, hello.compression, hello.downgraded, sorted(hello.extensions)] if hello else None,
+        [exchange.group, exchange.bits] if exchange else None,
+        [one.hex() for one in response.chain],
+    )
+
+
 def _names_alert(message: str, alert: str) -> bool:
     """Whether an error of the module ssl is this alert. Before Python 3.12 some have OpenSSL's text, not its name."""
     return alert in message.lower().replace("_", " ")
@@ -872,11 +924,50 @@ def probe(
     peer = _handshake.Peer(endpoint, timeout)
     if peer.fault:
         return failed(endpoint, mode, peer.fault, trust or Trust())
-    if http_port is None and peer.port == 443:
-        http_port = 80
-    observer = Observer(peer, mode, trust or Trust(), http, http_port)
+    observer = Observer(peer, mode, trust or Trust(), http, _http_port(peer) if http_port is None else http_port)
     observer.run()
     return _written_down(endpoint, peer, mode, started, observer.observation())
+
+
+def _http_port(peer: _handshake.Peer) -> int | None:
+    """The port for plain HTTP that belongs to an endpoint."""
+    return 80 if peer.port == 443 else None
+
+
+def glance(endpoint: Endpoint, timeout: float, *, trust: Trust, http: bool = True) -> _alike.Glance | None:
+    """A glance at one endpoint at one address, for C(_tls.alike); None where its name cannot be sent."""
+    started = time.monotonic()
+    peer = _handshake.Peer(endpoint, timeout)
+    if peer.fault:
+        return None
+    observer = Observer(peer, "quick", trust, http, _http_port(peer))
+    look = observer.glance()
+    duration_ms = _milliseconds_since(started)
+    return _alike.Glance(look, observer.hsts, observer.redirect, observer.staples, peer.connections, duration_ms)
+
+
+def _taken_over(endpoint: Endpoint, glance: _alike.Glance, full: Observation) -> Observation:
+    """What is to be seen of an endpoint by a full look at another one that is alike, and a glance at its own."""
+    stapled = any(glance.staples.values())
+    certificates: list[SeenCertificate] = []
+    for entry in full["certificates"]:
+        staple = ocsp.judge(list(glance.staples.get(tuple(one.der for one in entry["chain"]), ())), entry["trust"].path)
+        certificates.append({**entry, "ocsp": staple.status, "ocsp_reason": staple.reason})
+    peer = _handshake.Peer(endpoint, 0)
+    return {
+        **_written_down(endpoint, peer, full["mode"], time.monotonic(), full),
+        "certificates": certificates,
+        "features": {**full["features"], "ocsp_stapled": stapled},
+        "hsts": glance.hsts,
+        "redirect": glance.redirect,
+        "connections": glance.connections,
+        "duration_ms": glance.duration_ms,
+        "ciphers_from": full["server_name"],
+    }
+
+
+def _milliseconds_since(started: float) -> int:
+    return int((time.monotonic() - started) * 1000 + 0.5)
 
 
 def _written_down(endpoint: Endpoint, peer: _handshake.Peer, mode: str, started: float, seen: Seen) -> Observation:
@@ -891,7 +982,7 @@ def _written_down(endpoint: Endpoint, peer: _handshake.Peer, mode: str, started:
         "starttls": peer.starttls,
         "mode": mode,
         "connections": peer.connections,
-        "duration_ms": int((time.monotonic() - started) * 1000 + 0.5),
+        "duration_ms": _milliseconds_since(started),
         "ciphers_from": None,
     }
 
@@ -988,9 +1079,17 @@ def probe_all(
     def probe_one(endpoint: Endpoint, mode: str = mode) -> Observation:
         return probe(endpoint, mode, timeout, trust=trust, http=http)
 
+    def grouped(endpoint: Endpoint) -> bool:
+        return _alike.group_of(endpoint) in groups
+
     def looks(endpoint: Endpoint) -> int:
-        """How often it may be probed, each time with the whole time limit."""
-        return 2 if _alike.group_of(endpoint) in groups else 1
+        """How often it may be probed, each time with the whole time limit: at a glance, in quick and in full mode."""
+        return 3 if grouped(endpoint) else 1
+
+    def glance_at(endpoint: Endpoint) -> _alike.Glance | None:
+        with contextlib.suppress(Exception):  # whatever it is, the looks after this one report it
+            return within(allowance, lambda: glance(endpoint, timeout, trust=trust, http=http))
+        return None
 
     def judged(endpoint: Endpoint, look: t.Callable[[Endpoint], Observation]) -> t.Any:
         try:
@@ -1002,8 +1101,19 @@ def probe_all(
             return give_up(endpoint, f"{type(error).__name__}: {error}")
 
     def take_turns(queue: Queue) -> list[tuple[int, t.Any]]:
-        alike = _alike.Alike(probe_one)
-        return [(place, judged(endpoint, alike if looks(endpoint) > 1 else probe_one)) for place, endpoint in queue]
+        alike = _alike.Alike(probe_one, _taken_over)
+        glances: dict[int, _alike.Glance | None] = {}
+
+        def note(place: int, endpoint: Endpoint) -> None:
+            glances[place] = glance_at(endpoint)
+
+        # A glance has one connection at a time, so that several endpoints of the address can have theirs.
+        together([functools.partial(note, place, endpoint) for place, endpoint in queue if grouped(endpoint)])
+
+        def look(place: int) -> t.Callable[[Endpoint], Observation]:
+            return functools.partial(alike, glance=glances[place]) if place in glances else probe_one
+
+        return [(place, judged(endpoint, look(place))) for place, endpoint in queue]
 
     def probe_queues(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
