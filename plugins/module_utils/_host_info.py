@@ -42,16 +42,22 @@ def run(params: Info, check_mode: bool) -> Info:
     found: Info = {}
     # It waits for package managers most of the time.
     updates = Beside(lambda: _updates(params["updates"], check_mode)) if params["updates"] else None
-    # It waits for a server to start, as the query of the frontend does.
+    # It waits for a server to start.
     web_config = Beside(_web_config()) if params["web_config"] else None
+
+    def started() -> str | None:
+        """The server that web_config has just started, for the query of the frontend, which then need not test it."""
+        if web_config and "web_config" not in found:
+            found["web_config"] = _part(web_config.result)
+        return (found.get("web_config") or {}).get("started")
+
     try:
         if params["frontend"]:
-            found["frontend"] = _part(lambda: _frontend(params["frontend"]))
+            found["frontend"] = _part(lambda: _frontend(params["frontend"], started))
         if params["certificates"]:
             found["certificates"] = _part(lambda: _certificates(params["certificates"], found["frontend"]))
     finally:
-        if web_config:
-            found["web_config"] = _part(web_config.result)
+        started()
         if updates:
             found["updates"] = _part(updates.result)
     return found
@@ -84,10 +90,10 @@ def _updates(params: Info, check_mode: bool) -> UpdateStatus:
     return _status.run(params, check_mode)
 
 
-def _frontend(params: Info) -> FrontendInfo:
+def _frontend(params: Info, started: t.Callable[[], str | None]) -> FrontendInfo:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 
-    return _webserver_info.run(params)
+    return _webserver_info.run(params, started)
 
 
 def _certificates(params: Info, frontend: Info) -> Results | Judged:

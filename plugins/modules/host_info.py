@@ -134,6 +134,8 @@ web_config:
       something, if something failed or called for a warning, or if no run is known.
     - It counts for a run with the very same options. C(digest) is that of the options, C(asked) the time on the
       controller's monotonic clock, in seconds, and C(answer) what is returned, as JSON text.
+    - C(started) is the server that has come up with its whole configuration in a rehearsal, so that
+      RV(frontend) does not test it once more; None where there was no such rehearsal.
   returned: with O(web_config=true)
   type: dict
   sample: {}

@@ -62,6 +62,16 @@ def test_a_run_of_web_config_is_done_again_on_demand(monkeypatch):
     assert ask(web_config=True) == {"web_config": {"digest": "0", "answer": {}}}
 
 
+@pytest.mark.parametrize("started", ["nginx", None])
+def test_a_server_that_was_just_started_is_not_tested_once_more(monkeypatch, started):
+    asked = []
+    monkeypatch.setattr(_replay, "rerun", lambda: {"digest": "0", "answer": "{}", "started": started})
+    monkeypatch.setattr(_webserver_info, "run", lambda params, known: asked.append(known()) or {"vhosts": []})
+    answer = ask(frontend=FRONTEND, web_config=True)
+    assert asked == [started]
+    assert answer["web_config"] == {"digest": "0", "answer": "{}", "started": started}
+
+
 def test_each_part_is_what_its_module_returns(monkeypatch):
     # Servers of other tests may start or end in between.
     monkeypatch.setattr(_webserver_info.Server, "main_pid", lambda server: None)

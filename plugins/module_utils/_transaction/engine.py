@@ -469,7 +469,12 @@ class _Transaction:
             raise _stop(
                 f"adopt: the virtual host at {lost[0].file}:{lost[0].line} has no text that this collection can edit"
             )
-        config = self._changed_config(server)
+        config = live
+        if self.changeset.pending():
+            config = self._changed_config(server)
+        else:
+            # What was read is what will be there. What the options have is not to be edited all the same.
+            config.source = _overlay(self.changeset)
         current = {config.source.real(path): text for path, text in config.files.items()}
         sent = self.strength.sent(self.responses.values())
         adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)

@@ -132,7 +132,7 @@ def rehearse(
         "refused": None,
         "grades": [],
     }
-    environment, arguments = server.environment(), server.arguments()
+    environment, arguments = server.trial_environment(), server.arguments()
     logs = _webserver_model.log_files(live) if live else []
     conclusive = True
     texts = [change.after.content.decode("utf-8", "replace") for change in changes]

@@ -36,6 +36,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         # What web_config returns, as JSON text: every value that Ansible handles costs it something, and most of these
         # are only handed on.
         answer: str
+        started: str | None  # the server that has come up with its whole configuration, in a view of the host
 
 else:
     Repeated = t.Dict[str, t.Any]
@@ -83,7 +84,13 @@ def rerun(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
     warnings = result.pop("warnings")
     if result["changed"] or result.get("ungraded") or warnings:
         return None
-    return {"digest": _transaction_options.digest(params), "answer": json.dumps(result)}
+    rehearsal = result["rehearsal"]
+    started = params["server"] if rehearsal and rehearsal["ok"] and rehearsal["method"] == "namespace" else None
+    return {
+        "digest": _transaction_options.digest(params),
+        "answer": json.dumps(result),
+        "started": None if started == "auto" else started,
+    }
 
 
 def _as_given(params: Options) -> bytes:

@@ -126,6 +126,9 @@ TEST_TIMEOUT = 30  # seconds, for both servers together
 # What makes each server print how it understands its configuration, and test it. Apache's dump is no test: with it,
 # Apache does not look whether certificates are there.
 _TEST_ARGUMENTS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
+# How many of these a server needs that has just started with this configuration: only Apache knows its virtual hosts,
+# while nginx dumps the files that are read here.
+_ARGUMENTS_ONCE_STARTED = {"apache": 1, "nginx": 0}
 
 # Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
 _SUITES = {
@@ -165,11 +168,11 @@ class _Query(t.NamedTuple):
     environment: dict[str, str]
 
 
-def _query(server: Server) -> _Query:
-    """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
+def _query(server: Server, count: int | None = None) -> _Query:
+    """Prepared on the host itself, since a view of it shows no process. count: of the commands. Raises ServerError."""
     arguments = server.arguments()
-    commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server]]
-    return _Query(server.layout, commands, server.environment())
+    commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server][:count]]
+    return _Query(server.layout, commands, server.trial_environment())
 
 
 def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]:
@@ -223,8 +226,12 @@ def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
     return "".join(_environment.hosts_text(config, ()) or "" for config in configs) or None
 
 
-def _test_all(servers: list[Server], configs: t.Iterable[_webserver_model.Config]) -> dict[str, TestResult]:
+def _test_all(
+    servers: list[Server], configs: t.Iterable[_webserver_model.Config], started: str | None
+) -> dict[str, TestResult]:
     """Runs the servers' tests of their configuration; the result is without those that could not be run.
+
+    started: the server that has just come up with its configuration, which is more than its test finds out.
 
     In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
     no such view, nginx is not tested. Apache's test writes nothing, but a refusal counts only from one that runs, and
@@ -232,12 +239,19 @@ def _test_all(servers: list[Server], configs: t.Iterable[_webserver_model.Config
     """
     is_root = os.geteuid() == 0
     queries: list[_Query] = []
-    unknown: dict[str, TestResult] = {}
+    known: dict[str, TestResult] = {}
     for server in servers:
+        name = server.layout.server
+        count = _ARGUMENTS_ONCE_STARTED[name] if name == started else None
+        if count == 0:
+            known[name] = TestResult(True, "", "")
+            continue
         try:
-            queries.append(_query(server))
+            queries.append(_query(server, count))
         except ServerError as error:
-            unknown[server.layout.server] = TestResult(None, "", str(error))
+            known[name] = TestResult(None, "", str(error))
+    if not queries:
+        return known
     try:
         if not is_root:
             raise _namespace.Refused("not root")
@@ -246,10 +260,10 @@ def _test_all(servers: list[Server], configs: t.Iterable[_webserver_model.Config
         try:
             results = _run([query for query in queries if query.layout.server == "apache"])
         except (OSError, subprocess.SubprocessError):
-            return unknown
+            return known
         if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
             results = {name: test for name, test in results.items() if test[0]}
-    return {**unknown, **{name: TestResult(*test) for name, test in results.items()}}
+    return {**known, **{name: TestResult(*test) for name, test in results.items()}}
 
 
 def _read(layout: Layout, test: TestResult | None) -> _webserver_model.Config:
@@ -460,8 +474,12 @@ def _verdict(
         yield finding(key, place, config.reason)
 
 
-def run(params: dict[str, t.Any]) -> FrontendInfo:
-    """The module's result."""
+def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: None) -> FrontendInfo:
+    """The module's result.
+
+    started: waits for another part of host_info, and returns the server that this has just started with the whole
+    configuration in a view of the host, if any.
+    """
     findings: list[Finding] = []
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
     if not servers:
@@ -469,7 +487,8 @@ def run(params: dict[str, t.Any]) -> FrontendInfo:
     for server in servers:
         server.prepare()
     first = {server.layout.server: _try_to_read(server.layout) for server in servers}
-    results = _test_all(servers, [config for config in first.values() if isinstance(config, _webserver_model.Config)])
+    read = [config for config in first.values() if isinstance(config, _webserver_model.Config)]
+    results = _test_all(servers, read, started())
     configs: list[_webserver_model.Config] = []
     described: list[ServerInfo] = []
     running = {server.layout.server: _running(server) for server in servers}

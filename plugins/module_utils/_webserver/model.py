@@ -139,27 +139,22 @@ class Directive:
 
 def walk(directives: t.Iterable[Directive], inactive: bool = False) -> t.Iterator[Directive]:
     """Every directive, depth first in the order of the text; inactive: whether to enter sections that are off."""
-    stack = [iter(directives)]
-    while stack:
-        directive = next(stack[-1], None)
-        if directive is None:
-            stack.pop()
-            continue
+    left = [*directives][::-1]
+    while left:
+        directive = left.pop()
         yield directive
         if directive.children and (directive.active or inactive):
-            stack.append(iter(directive.children))
+            left += reversed(directive.children)
 
 
 def direct(directives: t.Iterable[Directive], *keys: str) -> t.Iterator[Directive]:
     """The directives that count at this level: inline children come in place of the directive that brings them."""
-    stack = [iter(directives)]
-    while stack:
-        directive = next(stack[-1], None)
-        if directive is None:
-            stack.pop()
-        elif directive.inline:
+    left = [*directives][::-1]
+    while left:
+        directive = left.pop()
+        if directive.inline:
             if directive.active:
-                stack.append(iter(directive.children or ()))
+                left += reversed(directive.children or ())
         elif not keys or directive.key in keys:
             yield directive
 
@@ -541,7 +536,7 @@ def unix_sockets(config: Config) -> list[str]:
     found: dict[str, None] = {}
     for directive in walk(config.root):
         if directive.key not in own:
-            for arg in directive.args:
+            for arg in (arg for arg in directive.args if "unix:" in arg):
                 found.update(dict.fromkeys(re.findall(r"(?:^|[/:])unix:(/[^:|\s$]+)(?=[:|]|$)", arg)))
     return list(found)
 
