@@ -185,6 +185,18 @@ def _is_response(wire: bytes, query: dns.message.Message) -> bool:
         return False
 
 
+def _reply(wire: bytes, query: dns.message.Message) -> dns.message.Message | None:
+    """The packet as the response to the query; None if it is none. Raises what dnspython does for one that cannot be
+    read, and Truncated for one that did not fit."""
+    try:
+        reply = dns.message.from_wire(wire, raise_on_truncation=True)
+    except (dns.exception.DNSException, ValueError):
+        if _is_response(wire, query):
+            raise
+        return None
+    return reply if query.is_response(reply) else None
+
+
 def _bounded(name: dns.name.Name, records: tuple[Property, ...]) -> tuple[Property, ...]:
     """The records, unless there are too many; raises Problem, as those that are not read could forbid anything."""
     size = sum(len(record.value) for record in records)
@@ -254,14 +266,14 @@ class Client:
             # Connected: receives packets of this server only, and an error at once when its port is closed.
             sock.connect((server.address, server.port))
             await loop.sock_sendall(sock, query.to_wire())
-            wire = await loop.sock_recv(sock, 65535)
-            while not _is_response(wire, query):
-                self._strays.add(server)
-                # Reading what is there already lets nothing else run, not even the deadline.
-                await asyncio.sleep(0)
-                wire = await loop.sock_recv(sock, 65535)
-        with contextlib.suppress(dns.message.Truncated):
-            return dns.message.from_wire(wire, raise_on_truncation=True)
+            with contextlib.suppress(dns.message.Truncated):
+                reply = _reply(await loop.sock_recv(sock, 65535), query)
+                while reply is None:
+                    self._strays.add(server)
+                    # Reading what is there already lets nothing else run, not even the deadline.
+                    await asyncio.sleep(0)
+                    reply = _reply(await loop.sock_recv(sock, 65535), query)
+                return reply
         return await dns.asyncquery.tcp(query, server.address, seconds, server.port, backend=self._backend)
 
     async def query(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:

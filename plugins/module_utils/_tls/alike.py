@@ -12,9 +12,9 @@ redirect that this shows are its own. Of those that look just the same, only one
 that over.
 
 A glance is enough only where everything was refused that should be, as a server that accepts one thing of many that it
-should refuse does not say by that what the others are. Otherwise, and where something was lost, the endpoint is looked at
-in quick mode, which comes to its letter by itself, and shares the lists of a full look alone. One that looks different
-in anything gets a full look of its own.
+should refuse does not say by that what the others are. Otherwise, and where something was lost, the endpoint is looked
+at in quick mode, which comes to its letter by itself, and shares the lists of a full look alone. One that looks
+different in anything gets a full look of its own.
 """
 
 from __future__ import annotations

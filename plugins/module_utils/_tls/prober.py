@@ -272,7 +272,7 @@ class Observer:
         self._renegotiates: bool | None = None
         self._oracles: dict[str, str | bool | None] = {}
         self._tickets13: bool | None = None
-        # What a real client has got: protocol, suite, what was chosen by ALPN, certificate, and whether it has a ticket.
+        # What a real client has got: protocol, suite, what ALPN came to, certificate, and whether it has a ticket.
         self._visited: tuple[t.Any, ...] = ()
         self._hsts: http_.Hsts = {"status": "not_tested" if peer.starttls == "none" else "not_applicable"}
         self._redirect: http_.Redirect = {"status": "not_tested"}
@@ -742,10 +742,11 @@ class Observer:
     def glance(self) -> str | None:
         """Make the queries by which C(_tls.alike) tells names apart; what they have shown, as a text to compare.
 
-        What no name can have of its own needs no query by name: an SSL 2.0 hello has none in it, a server has its groups
-        before it reads the name, and both protocols get the certificates of one list, which TLS 1.2 shows plainly. A
-        hello of TLS 1.1 with all older suites is one for the protocols before it as well, since a server chooses the
-        newest of them that it has. The queries are made one after the other, as many names are queried at a time.
+        What no name can have of its own needs no query by name: an SSL 2.0 hello has none in it, a server has its
+        groups before it reads the name, and both protocols get the certificates of one list, which TLS 1.2 shows
+        plainly. A hello of TLS 1.1 with all older suites is one for the protocols before it as well, since a server
+        chooses the newest of them that it has. The queries are made one after the other, as many names are queried at
+        a time.
         """
         self._key_shares = True
         self._visit()
