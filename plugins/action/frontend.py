@@ -144,6 +144,8 @@ class WebConfigOnce(WebConfig):
     """Takes the result of host_info, where the options are the same."""
 
     done: Info | None = None
+    # What host_info did not find as it was.
+    likely_to_change = True
 
     def _transaction(self, arguments: Info, task_vars: Info) -> Info:
         if self.done and time.monotonic() - self.done["asked"] < FRESH:

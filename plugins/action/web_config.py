@@ -45,6 +45,8 @@ class ActionModule(ActionBase):
     _supports_check_mode = True
     _supports_diff = True
     _requires_connection = True
+    # Whether the prober, which is half of the code, is sent at once, and not only once there is something to change.
+    likely_to_change = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         task_vars = task_vars or {}
@@ -71,11 +73,11 @@ class ActionModule(ActionBase):
 
     def _transaction(self, arguments: dict[str, t.Any], task_vars: dict[str, t.Any]) -> dict[str, t.Any]:
         """Run the module; once more with the prober, if it is about to change something."""
-        first: dict[str, t.Any] = self._execute_module(
-            "kopano.hardening.web_config", module_args=arguments, task_vars=task_vars
-        )
-        if not first.get("ungraded"):
-            return first
+        first: dict[str, t.Any] = {"recovered": None}
+        if not self.likely_to_change:
+            first = self._execute_module("kopano.hardening.web_config", module_args=arguments, task_vars=task_vars)
+            if not first.get("ungraded"):
+                return first
         second: dict[str, t.Any] = self._execute_module(
             "kopano.hardening.web_config_graded", module_args=arguments, task_vars=task_vars
         )

@@ -311,6 +311,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+server:
+  description: The server that it was for, C(apache) or C(nginx); none where it did not come to that.
+  returned: always
+  type: str
+  sample: nginx
 diff:
   description: What changes, one entry a path.
   returned: always

@@ -125,6 +125,30 @@ def seen(monkeypatch):
     return confirmed
 
 
+@pytest.mark.parametrize(
+    ("likely", "ungraded", "modules"),
+    [
+        (False, False, ["web_config"]),
+        (False, True, ["web_config", "web_config_graded"]),
+        (True, True, ["web_config_graded"]),
+    ],
+)
+def test_the_prober_is_sent_where_there_is_something_to_change(likely, ungraded, modules):
+    action = web_config.ActionModule.__new__(web_config.ActionModule)
+    action.likely_to_change = likely
+    called = []
+
+    def execute(name, module_args, task_vars):
+        called.append(name.rpartition(".")[2])
+        first = name.endswith("web_config")
+        return {"recovered": first and "by the first", **({"ungraded": True} if first and ungraded else {})}
+
+    action._execute_module = execute
+    result = action._transaction({}, {})
+    assert called == modules
+    assert result["recovered"] == ("by the first" if "web_config" in modules else None)
+
+
 def test_a_change_that_the_controller_cannot_see_names_what_to_set(seen):
     found, called = seen("controller", {})
     assert found["failed"] and not called

@@ -155,6 +155,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """What web_config returns."""
 
         changed: bool
+        server: str | None  # apache, nginx; None: it did not come to that
         diff: list[Difference]
         transaction: str | None  # None where nothing changes, and in check mode
         rehearsal: RehearsalInfo | None  # None: there was none
@@ -235,6 +236,7 @@ class _Transaction:
         self._phase_started = self._started = time.monotonic()
         self.result: Result = {
             "changed": False,
+            "server": None,
             "diff": [],
             "transaction": None,
             "rehearsal": None,
@@ -385,6 +387,7 @@ class _Transaction:
         """The server that the change is for, and whether it runs."""
         restored = _servers_to_restore(self.journal, self.params["restore"])
         server = Server(_choose_layout(self.params["server"], restored))
+        self.result["server"] = server.layout.server
         server.prepare()
         running = server.main_pid() is not None
         if not running and not self._repairs(server):

@@ -85,11 +85,11 @@ def rerun(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
     if result["changed"] or result.get("ungraded") or warnings:
         return None
     rehearsal = result["rehearsal"]
-    started = params["server"] if rehearsal and rehearsal["ok"] and rehearsal["method"] == "namespace" else None
+    started = rehearsal and rehearsal["ok"] and rehearsal["method"] == "namespace"
     return {
         "digest": _transaction_options.digest(params),
         "answer": json.dumps(result),
-        "started": None if started == "auto" else started,
+        "started": result["server"] if started else None,
     }
 
 
