@@ -73,11 +73,12 @@ options:
         description:
           - The same text for endpoints that are known to be set up in the same way, such as the virtual hosts with the
             same C(tls_group) in M(kopano.hardening.frontend_info).
-          - In V(full) mode each of them is looked at in V(quick) mode first, under its own name, which finds out its
-            certificates, its protocols, HSTS, the redirect, and everything else that its letter depends on. Of those at
-            the same address and port that look just the same, one gets a full look; the others have its suites and
-            groups, and RV(results[].ciphers_from) names it. One that looks different in anything gets its own.
-          - Such an endpoint may take O(timeout) twice.
+          - In V(full) mode each of them is queried under its own name for what a name can have by itself, which are its
+            certificates, its protocols, the suites that it should refuse, HSTS and the redirect. Of those at the same
+            address and port whose responses are the same, one gets a full look; the others have its suites and groups,
+            and RV(results[].ciphers_from) names it. One that differs in anything gets its own, and one that accepts
+            what it should refuse is looked at in V(quick) mode before.
+          - Such an endpoint may take O(timeout) three times.
         type: str
   ca_file:
     description:
