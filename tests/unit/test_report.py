@@ -1215,8 +1215,24 @@ def test_each_host_gets_its_own_part_of_the_results_for_all():
     report = bed.build(found)
     assert [list(host["steps"].values()) for host in report["hosts"]] == [
         ["not_asked", "pass", "pass", "unknown", "pass"],
-        ["not_asked", "fail", "pass", "unknown", "pass"],
+        ["not_asked", "fail", "pass", "unknown", "fail"],  # a B where an A+ is required
     ]
+
+
+def test_a_grade_below_what_is_required_fails_its_step():
+    hosts = {"web1": {"results": [bed.result(grade="A")]}, "web2": {"results": [bed.result(grade="A+")]}}
+    report = bed.build(hosts, minimum_grade="A+")
+    assert [host["steps"]["5"] for host in report["hosts"]] == ["fail", "pass"]
+    junit = _files.render(report, ["junit"])["junit.xml"]
+    assert "the grade A is below what is required" in junit
+    assert [host["steps"]["5"] for host in bed.build(hosts, minimum_grade="A")["hosts"]] == ["pass", "pass"]
+
+
+def test_every_column_begins_below_its_head():
+    report = bed.build({"web1": findings(bed.finding("caa.none", "a.test")), "web2": {"state": "unreachable"}})
+    head, *lines = text_of(report).splitlines()
+    for column, word in (("reach", "ok"), ("CAA", "FAIL"), ("grade", "A+"), ("fails because", "No CAA records")):
+        assert lines[0].index(word, head.index(column)) == head.index(column)
 
 
 @pytest.mark.parametrize(

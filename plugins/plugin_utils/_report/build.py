@@ -439,7 +439,11 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
     if state == "ok":
         is_graded = bool(results) or given.get("minimum_grade") or 5 in asked
         if minimum and is_graded:
-            reasons += _grade_reasons(name, results, minimum, ignore_trust, marked)
+            missed = _grade_reasons(name, results, minimum, ignore_trust, marked)
+            reasons += missed
+            # What could not be graded stays unknown.
+            if missed and steps["5"] != "unknown":
+                steps["5"] = "fail"
         if set(steps.values()) == {"not_asked"}:
             reasons.append(NOTHING_CHECKED)
     # A dry run shows a host as it is before the change, and does not judge it for that.

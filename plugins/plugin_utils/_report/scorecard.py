@@ -33,6 +33,7 @@ WORDS = {
 HEADS = {1: "updates", 2: "TLS", 3: "HSTS", 4: "CAA", 5: "grade"}
 assert set(HEADS) == set(STEPS)
 NAME_WIDTH = 30
+CELL = max(len(word) for word, _colour in WORDS.values())
 GAP = "  "
 REACH = "reach"
 UNKNOWN_KINDS = 5  # of which the terminal names the hosts; the report has all of them
@@ -46,7 +47,8 @@ def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> l
     """What is shown. width is that of the terminal; without one nothing is cut off."""
     entries = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
     name_width = min(max([len(entry["name"]) for entry in entries] + [4]), NAME_WIDTH)
-    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *HEADS.values(), "fails because"]), None)]]
+    widths = [head.ljust(CELL) for head in HEADS.values()]
+    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *widths, "fails because"]), None)]]
     for entry in entries:
         line: Line = [(_cut(entry["name"], name_width).ljust(name_width), "red" if entry["failed"] else None)]
         word, colour = WORDS[entry["reach"]]
@@ -57,7 +59,7 @@ def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> l
             word, colour = WORDS["not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict]
             if step == 5 and entry["grade"]:
                 word = entry["grade"]
-            line += [(GAP, None), (word.ljust(len(head)), colour)]
+            line += [(GAP, None), (word.ljust(max(CELL, len(head))), colour)]
         shown += _with_reason(line, why_it_fails(entry), width)
     shown += [[(text, colour)] for text, colour in _totals(report)]
     for text in _unknown(report):
