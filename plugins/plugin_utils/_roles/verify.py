@@ -353,9 +353,12 @@ def _fixes(result: Shown, findings: t.Iterable[Finding], minimum: str, trust_ign
 # --- what is to come -------------------------------------------------------------------------------------------------
 
 
+NO_GRADE = "no grade"
+
+
 def that_change(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[t.Mapping[str, t.Any]]:
     """Those of C(rehearsal.grades) that are not the same before and after the change."""
-    return [entry for entry in grades if _before(entry) != entry["grade_trust_ignored"]]
+    return [entry for entry in grades if _before(entry) != (entry["grade_trust_ignored"] or NO_GRADE)]
 
 
 def changes(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
@@ -368,7 +371,7 @@ def changes(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
 
 
 def _change(before: str | None, after: str | None, count: int) -> str:
-    endpoints, after = _phrases.counted(count, "endpoint"), after or "no grade"
+    endpoints, after = _phrases.counted(count, "endpoint"), after or NO_GRADE
     return (
         f"{endpoints} {'stays' if count == 1 else 'stay'} {after}"
         if before == after
@@ -378,7 +381,7 @@ def _change(before: str | None, after: str | None, count: int) -> str:
 
 def _before(entry: t.Mapping[str, t.Any]) -> str | None:
     """The grade before the change; None where the endpoint was not there."""
-    return None if entry["now"] is None else str(entry["now"]["grade_trust_ignored"] or "no grade")
+    return None if entry["now"] is None else str(entry["now"]["grade_trust_ignored"] or NO_GRADE)
 
 
 def predicted(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
