@@ -66,8 +66,9 @@ def test_it_is_named_in_the_result_of_every_run(results, shop):
     for result in (results[0], results[5]):
         (line,) = [line for line in result["lines"] if ", kept (" in line]
         assert shop in line or "more" in line
-    # A run that changes nothing prints nothing.
-    assert results[1]["changed"] is False and "lines" not in results[1]
+    # A run that changes nothing says only that.
+    assert results[1]["changed"] is False
+    assert (results[1]["outcome"], results[1]["lines"]) == (["unchanged"], [])
 
 
 def test_the_place_that_is_named_is_the_one_in_the_file(host, results, shop):
@@ -92,6 +93,8 @@ def test_the_option_lets_the_policy_replace_it_and_names_what_is_weaker(results,
     weakened = {(entry["server_name"], entry["item"]): entry["before"] for entry in result["weakened"]}
     assert weakened[shop, "Strict-Transport-Security"] == STRONGER
     assert weakened[shop, "protocols"] == "TLSv1.3"
+    (line,) = [line for line in result["outcome"] if line.startswith("weaker now than before: ")]
+    assert f"{shop} Strict-Transport-Security ({STRONGER})" in line or "more" in line
 
 
 @pytest.mark.parametrize("number", [2, 4])
