@@ -24,6 +24,10 @@ import yaml
 SCENARIO = Path(__file__).resolve().parent.parent
 PROJECT = SCENARIO.parent.parent
 INVENTORY = PROJECT / ".cache" / "lab" / os.environ.get("LAB_SET", "molecule-caa") / "inventory.yml"
+sys.path.append(str(PROJECT / "molecule" / "common"))
+
+from terminal import Shown, shown  # noqa: E402
+
 VARIABLES = yaml.safe_load(INVENTORY.read_text())["all"]["vars"]
 SECRET = VARIABLES["caa_publish_key_secret"]
 SECONDS = 300
@@ -56,12 +60,15 @@ class Play:
     changed: dict[str, int]
     failed: dict[str, int]
 
+    def shown(self, host: str) -> Shown:
+        found = shown(self.output)[host]
+        assert found.lines.keys() == {"caa"}, self.output
+        return found
+
     def said(self, host: str) -> str:
-        """What the role says of a host, on one line."""
-        verdicts = self.output.partition("Check the CAA records")[2].partition("PLAY RECAP")[0]
-        found = re.search(rf"^(?:ok|fatal): \[{host}\].*?(?=^\S|\Z)", verdicts, re.MULTILINE | re.DOTALL)
-        assert found, self.output
-        return " ".join(found[0].split()).replace("''", "'")
+        """What the role says of a host, on one line: what it has found, what it has done, and why the host fails."""
+        found = self.shown(host)
+        return " ".join([*found.lines["caa"], *found.outcome, *found.messages])
 
 
 def play(*arguments: str, **variables: object) -> Play:
@@ -74,7 +81,8 @@ def play(*arguments: str, **variables: object) -> Play:
             [Path(sys.executable).parent / "ansible-playbook", "--inventory", INVENTORY,
              "--extra-vars", f"@{file.name}", *arguments, SCENARIO / "caa.yml"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=SECONDS, check=False,
-            env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+                 "ANSIBLE_DISPLAY_OK_HOSTS": "true"},
         )  # fmt: skip
     output = done.stdout + done.stderr
     recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", output, re.MULTILINE)
@@ -117,11 +125,12 @@ def test_verified_and_nothing_changed():
     assert "forbidden: mail.nginx11.test" in other
     assert "caa.dnssec.bogus" in other
     assert "unknown: a..b ('a..b' is not a host name" in other
-    lines = run.output.partition("Check the CAA records")[2].partition("PLAY RECAP")[0]
+    lines = [line for host in run.changed for line in run.shown(host).lines["caa"]]
     for zone, wanted in WANTED.items():
-        assert all(f"{zone}. IN CAA {record}" in lines for record in wanted), lines
+        assert {f"{zone}. IN CAA {record}" for record in wanted} <= set(lines), lines
     assert '; remove nginx12.test. IN CAA 0 issue "LetsEncrypt.ORG"' in lines
-    assert "nginx11.test. IN CAA" not in lines  # records do not repair signatures
+    assert not [line for line in lines if "nginx11.test. IN CAA" in line]  # records do not repair signatures
+    assert [run.shown(host).outcome for host in run.changed] == [[], []]
     assert state() == before
 
 
@@ -150,7 +159,7 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing():
         assert f"\n+nginx12.test. IN CAA {record}\n" in run.output
     for record in DIRTY["nginx12.test"]:
         assert f"\n-nginx12.test. IN CAA {record}\n" in run.output
-    assert "would be published: nginx12.test" in run.said("nginx12")
+    assert "would be published: nginx12.test" in run.shown("nginx12").outcome
     assert state() == before
 
 
@@ -177,7 +186,8 @@ def test_a_wrong_key_is_refused_and_nothing_changed():
 def test_options_without_meaning_end_the_play(variables, words):
     run = play(**variables)
     assert run.status != 0
-    assert words in " ".join(run.output.split()).replace("''", "'")
+    assert run.failed == {"nginx12": 1, "nginx13": 1}
+    assert all(words in " ".join(found.messages) for found in shown(run.output).values()), run.output
     assert "Look up the CAA records" not in run.output
 
 
@@ -195,8 +205,9 @@ def test_published_with_the_key_that_nobody_sees():
     run = play("-vvv", caa_publish=True)
     assert run.status == 0, run.output
     assert sum(run.changed.values()) == 1
+    (done,) = run.shown("nginx12").outcome
+    assert "published: nginx12.test (2 of 2 name servers have it); before: forbidden: mail.nginx12.test" in done
     said = run.said("nginx12")
-    assert "published: nginx12.test (2 of 2 name servers have it); before: forbidden: mail.nginx12.test" in said
     # Looked up again. The resolver may still have what it was asked for a second before.
     assert re.search(r"permitted: mail\.nginx12\.test|unknown: mail\.nginx12\.test \(the zone has new records", said)
     assert "fail:" not in said
