@@ -268,7 +268,7 @@ def test_tags_choose_steps_and_a_limit_forgets_no_host(audit):
 )
 def test_a_step_that_is_left_out_is_missed_by_no_other(audit, skipped, not_asked):
     """What they know of the web server, the host has said once for all of them."""
-    result, hosts, folder = audit(f"--skip-tags {skipped} --limit apache11")
+    result, hosts, folder = audit(f"-v --skip-tags {skipped} --limit apache11")
     output = (folder / "artifacts" / "audit" / "stdout").read_text()
     assert result.rc == 2 and hosts["apache11"]["state"] == "ok", output
     assert [step for step, state in hosts["apache11"]["steps"].items() if state == "not_asked"] == not_asked
@@ -325,13 +325,18 @@ def test_a_role_by_itself_does_what_it_does_in_the_playbook(audit, seen, rehears
     )
     assert alone and sorted(alone ^ together) == []
     returned = results(result, role)
-    assert all(any("msg" in one or "lines" in one for one in returned[name]) for name in NAMES)
-    assert messages(returned) == messages(results({"audit": seen, "harden": rehearsed}[playbook][0], role))
+    assert all(any(said(one) for one in returned[name]) for name in NAMES)
+    assert saying(returned) == saying(results({"audit": seen, "harden": rehearsed}[playbook][0], role))
 
 
-def messages(returned):
-    """Messages and other results, where a task has them: what it queries depends on what was known before."""
-    return {name: [one for one in tasks if {"msg", "lines"} & set(one)] for name, tasks in returned.items()}
+def said(one):
+    """What a task shows, or why it has failed."""
+    return [one[key] for key in ("msg", "outcome", "lines") if one.get(key)]
+
+
+def saying(returned):
+    """The results of tasks that say something: what a task queries depends on what was known before."""
+    return {name: [one for one in tasks if said(one)] for name, tasks in returned.items()}
 
 
 def test_nothing_is_changed(planted, seen):
