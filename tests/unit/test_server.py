@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -197,6 +198,33 @@ def test_a_server_is_started_whether_it_stays_in_the_foreground_or_not(own, monk
     time.sleep(0.2)
     assert server.main_pid() is not None and server.is_reached()
     assert server.stop() and not server.is_reached()
+
+
+@web_bed.needs_nginx
+def test_a_trial_may_open_as_many_files_as_the_running_server(own):
+    """Apache has two logs open for each of hundreds of virtual hosts, and its own start permits that."""
+    server = own("")
+    server.open_files = 321
+    assert server.start()
+    other = _server.Server(server.layout)
+    assert other.arguments() == [] and other.open_files == 321
+    assert server.stop()
+    assert other.arguments() == [] and other.open_files is None
+
+
+@pytest.mark.parametrize("script", [None, "WHERE=here"])
+@pytest.mark.parametrize("limit", [None, 321])
+def test_the_limit_is_set_before_the_program_begins(tmp_path, script, limit):
+    layout = web_bed.layout("apache", tmp_path)._replace(binary="/bin/sh")
+    if script:
+        (tmp_path / "envvars").write_text(script)
+        layout = layout._replace(envvars=str(tmp_path / "envvars"))
+    server = _server.Server(layout)
+    server.open_files = limit
+    done = subprocess.run(server.command("-c", 'ulimit -n; echo "$WHERE"; echo "$1"', "sh", "a b"),
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    own_limit = str(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    assert done.stdout.splitlines() == [str(limit or own_limit), "here" if script else "", "a b"]
 
 
 @web_bed.needs_nginx

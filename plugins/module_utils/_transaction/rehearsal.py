@@ -457,6 +457,7 @@ def _in_copy(
         copy = _Copy(server.layout, changes, folder)
         result["method"] = "syntax"
         trial = Server(copy.layout)
+        trial.open_files = server.open_files
         where = {
             "apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
             "nginx": ["-c", copy.layout.main_config],

@@ -159,6 +159,16 @@ def _processes() -> t.Iterator[tuple[int, str, int]]:
                 yield int(name), front.partition("(")[2], int(rest.split()[1])
 
 
+def _open_files(pid: int | None) -> int | None:
+    """How many files a process may open; None without one, and where that is not known or has no limit."""
+    try:
+        with open(f"/proc/{pid}/limits", encoding="ascii", errors="replace") as stream:
+            found = re.search(r"^Max open files +(\d+)", stream.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found.group(1)) if found else None
+
+
 class ServerError(Exception):
     """The configuration of the running server cannot be found out; the message has the reason and the remedy."""
 
@@ -187,6 +197,8 @@ class Server:
         self._names = {os.path.basename(path) for path in (layout.binary, self._binary)}
         self._shown: subprocess.Popen[bytes] | None = None
         self._of_unit: dict[str, str] | None = None
+        # How many files the running server may open, which its start has set; None: not known.
+        self.open_files: int | None = None
         # Of the last reload: the process that got the signal, and how long each log was.
         self._reloaded: int | None = None
         self._positions: dict[str, int] = {}
@@ -293,9 +305,12 @@ class Server:
     def arguments(self) -> list[str]:
         """What the running Apache was started with that shapes its configuration. Raises ServerError.
 
+        L(open_files) is set as well.
+
         None of it is taken from a process that is not root's: its user can write there whatever root shall run.
         """
         main = self.main_pid()
+        self.open_files = _open_files(main)
         if main is None or self.layout.server != "apache":
             return []
         try:
@@ -359,11 +374,16 @@ class Server:
         return environment
 
     def command(self, *arguments: str) -> list[str]:
-        """The server's command line, after the file with its environment, which is a shell script."""
+        """The server's command line, after the file with its environment, which is a shell script.
+
+        It may open as many files as the running server, and no more, as C(arguments) has found. A session of Ansible
+        has another limit, and each log of a virtual host counts.
+        """
         line = [self.layout.binary, *arguments]
-        if self.layout.envvars and os.path.exists(self.layout.envvars):
-            return ["/bin/sh", "-c", 'set -a; . "$0"; set +a; exec "$@"', self.layout.envvars, *line]
-        return line
+        envvars = self.layout.envvars if self.layout.envvars and os.path.exists(self.layout.envvars) else None
+        before = "ulimit -n %d 2>/dev/null || :; " % self.open_files if self.open_files else ""
+        before += 'set -a; . "$0"; set +a; ' if envvars else ""
+        return ["/bin/sh", "-c", before + 'exec "$@"', envvars or "sh", *line] if before else line
 
     def check(self) -> tuple[bool, str]:
         """The server's own test of the configuration on the disk, and its output."""
