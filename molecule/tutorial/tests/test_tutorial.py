@@ -101,7 +101,7 @@ def test_a_command_prints_what_the_page_shows(printed, number):
     of_command = [output for content, _line, _status, output in printed if content == command]
     output = normal("".join(of_command[turn * lines : (turn + 1) * lines]))
     rest = output
-    for part in normal(shown).split(f"{LEFT_OUT}\n"):
+    for part in filter(None, normal(shown).split(f"{LEFT_OUT}\n")):
         _before, found, rest = rest.partition(part)
         assert found == part, f"{command}does not print\n{part}\nafter that; it prints\n{output}"
 
