@@ -24,6 +24,7 @@ PROJECT = Path(__file__).resolve().parents[3]
 sys.path.append(str(PROJECT / "molecule" / "common"))
 
 from frontends import Frontend, read_frontend  # noqa: E402
+from terminal import shown  # noqa: E402
 
 SET = os.environ.get("LAB_SET", "molecule-fleet")
 LAB = PROJECT / ".cache" / "lab"
@@ -46,8 +47,14 @@ class Play:
     unreachable: set[str]
 
     def ends(self, host: str) -> list[str]:
-        """The lines with which tasks have failed a host."""
-        return re.findall(rf"(?m)^fatal: \[{host}\].*$", self.output)
+        """The messages with which tasks have failed a host."""
+        return shown(self.output)[host].messages
+
+    def why(self, host: str) -> str:
+        """What the scorecard says in its last column, which may be cut off."""
+        head, *lines = self.output.partition("\nhost ")[2].partition("\n\n")[0].splitlines()
+        (line,) = [line for line in lines if line.startswith(f"{host} ")]
+        return line[len("host " + head.partition("fails because")[0]) :].strip()
 
 
 def run(playbook: str, folder: Path, *arguments: str) -> Play:
