@@ -25,6 +25,10 @@ SCENARIO = Path(__file__).resolve().parent.parent
 PROJECT = SCENARIO.parent.parent
 SET = os.environ.get("LAB_SET", "molecule-updates")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
+sys.path.append(str(PROJECT / "molecule" / "common"))
+
+from terminal import shown  # noqa: E402
+
 HOSTS = yaml.safe_load(INVENTORY.read_text())["all"]["hosts"]
 NAMES = ["apache11", "apache12", "nginx13"]
 SECONDS = 400
@@ -62,8 +66,16 @@ class Play:
     left: dict[str, Any]
 
     def said(self, host: str) -> str:
-        """What the role says of a host, on one line."""
-        return " | ".join(self.left[host]["lines"])
+        """What the role has found on a host, on one line."""
+        return " | ".join(shown(self.output)[host].lines["updates"])
+
+    def outcome(self, host: str) -> str:
+        """What the role has done with a host, or would do, on one line."""
+        return " | ".join(shown(self.output)[host].outcome)
+
+    def failure(self, host: str) -> str:
+        """Why a host has failed in the end."""
+        return shown(self.output)[host].messages[-1]
 
     def info(self, host: str) -> dict[str, Any]:
         """The answer of the module."""
@@ -96,7 +108,8 @@ def play(tmp_path_factory):
              json.dumps({"folder": str(folder), **variables}), "--limit", ",".join(hosts or NAMES),
              *arguments, SCENARIO / "updates.yml"],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=SECONDS, check=False,
-            env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+            env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+                 "ANSIBLE_DISPLAY_OK_HOSTS": "true"},
         )  # fmt: skip
         output = done.stdout + done.stderr
         recap = re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)\s+unreachable=0\s+failed=(\d+)", output, re.MULTILINE)

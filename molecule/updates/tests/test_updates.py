@@ -37,6 +37,10 @@ def test_old_packages_are_said_as_apt_has_them(older, play):
         info = run.info(host)
         assert info["support"]["level"] == SUPPORT[host]
         assert run.said(host).startswith(f"support: {SUPPORT[host]}")
+        # What is shown is what is returned.
+        returned = run.left[host]["returned"]
+        assert (run.said(host), run.outcome(host)) == (" | ".join(map(str.strip, returned["lines"])), "")
+        assert returned["outcome"] == []
         every, secure = of_apt(host)
         found = {package["name"]: package["to"] for package in info["updates"]["packages"]}
         assert found == every and set(found) >= {text.partition("=")[0] for text in older[host]}
@@ -92,7 +96,8 @@ def test_what_is_held_stays_in_sight_and_keeps_no_others(play):
         assert name not in shell(host, "apt-get -s upgrade | grep ^Inst || true").split()
         assert run.failed[host] == 1, "not all that was asked for can be installed"
         assert re.search(r"wrong: apache2-bin=\S+ cannot be installed", run.said(host))
-        assert re.search(r"would be installed: [^|]*openssl=", run.said(host))
+        assert re.search(r"apache2-bin=\S+ cannot be installed", run.failure(host))
+        assert re.search(r"would be installed: [^|]*openssl=", run.outcome(host))
     finally:
         shell(host, f"apt-mark -qq unhold {name}")
 
@@ -128,7 +133,7 @@ def test_a_dry_run_says_what_would_be_installed_and_changes_nothing(play, older)
     assert run.status == 0, run.output
     for host in NAMES:
         for name in (text.partition("=")[0] for text in older[host]):
-            assert re.search(rf"would be installed: [^|]*\b{re.escape(name)}=", run.said(host))
+            assert re.search(rf"would be installed: [^|]*\b{re.escape(name)}=", run.outcome(host))
     assert everywhere(installed) == before
 
 
@@ -154,7 +159,7 @@ def test_security_updates_are_installed_while_the_server_serves(play, clients, o
         assert info["updates"]["security"] == 0, run.said(host)
         assert WEB[host] not in info["restart"]["services"]
         assert not any("libssl" in path for process in info["restart"]["processes"] for path in process["files"])
-        assert "restarted: " in run.said(host) and WEB[host] in run.said(host)
+        assert re.search(rf"\brestarted: [^|]*{re.escape(WEB[host])}", run.outcome(host))
         # Apache's restart refuses or ends connections for a moment; no page is wrong or short. nginx loses nothing.
         kinds = {fault.partition(":")[0] for _when, fault in seen[host].faults}
         assert kinds <= (set() if host == "nginx13" else ENDED), (host, seen[host].faults)
@@ -168,7 +173,7 @@ def test_nothing_is_left_to_do(play):
     run = play(updates_apply="security", updates_restart_services=True)
     assert run.status == 0, run.output
     assert {run.changed[host] for host in NAMES} == {0}
-    assert all(" installed: " not in run.said(host) for host in NAMES)
+    assert all("installed: " not in run.outcome(host) for host in NAMES)
 
 
 def test_a_service_that_runs_a_deleted_library_is_named_until_the_role_restarts_it(play):
@@ -186,7 +191,7 @@ def test_a_service_that_runs_a_deleted_library_is_named_until_the_role_restarts_
     kept = play(hosts=[host], updates_restart_services=True, updates_restart_exclude=["own.*"])
     assert "own.service" in kept.info(host)["restart"]["services"]
     run = play(hosts=[host], updates_restart_services=True)
-    assert run.changed[host] == 1 and "restarted: own.service" in run.said(host)
+    assert run.changed[host] == 1 and "restarted: own.service" in run.outcome(host)
     assert "own.service" not in run.info(host)["restart"]["services"]
 
 
@@ -201,9 +206,9 @@ def test_reboots_wait_for_their_time(play):
         hour = (int(now) + 12) % 24
         window = f"{hour:02}:00-{hour:02}:30"
         run = play(hosts=[host], updates_reboot="if_needed", updates_reboot_window=window)
-        assert run.status == 0 and f"the reboot waits for {window}" in run.said(host)
+        assert run.status == 0 and f"the reboot waits for {window}" in run.outcome(host)
         run = play("--check", hosts=[host], updates_reboot="if_needed")
-        assert "would be rebooted" in run.said(host)
+        assert "would be rebooted" in run.outcome(host)
         assert float(shell(host, "cut -d' ' -f1 /proc/uptime")) > 0
     finally:
         shell(host, "rm /run/reboot-required /run/reboot-required.pkgs")
