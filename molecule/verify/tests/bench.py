@@ -24,6 +24,7 @@ COMMON = PROJECT / "molecule" / "common"
 sys.path.append(str(COMMON))
 
 from frontends import Frontend, read_frontend  # noqa: E402
+from terminal import Shown, shown  # noqa: E402
 
 INVENTORY = PROJECT / ".cache" / "lab" / os.environ.get("LAB_SET", "molecule-verify") / "inventory.yml"
 AUTHORITY = PROJECT / ".cache" / "lab" / "ca.pem"
@@ -38,6 +39,9 @@ class Play:
     status: int
     output: str
     seen: dict[str, Any]
+
+    def shown(self, host: str) -> Shown:
+        return shown(self.output)[host]
 
     def failed(self) -> set[str]:
         """The hosts that the recap counts as failed."""
@@ -54,7 +58,9 @@ def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
         [Path(sys.executable).parent / "ansible-playbook", "--inventory", INVENTORY, "--extra-vars", f"out={out}",
          *(() if "--tags" in arguments else ("--tags", "frontend,verify")), *arguments, PLAYBOOK],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=PROJECT,
-        env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        # All tasks are shown, their headers before all else, as the tests count modules by tasks.
+        env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+             "ANSIBLE_DISPLAY_OK_HOSTS": "true", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
     )  # fmt: skip
 
 
