@@ -28,6 +28,10 @@ SCENARIO = Path(__file__).resolve().parent.parent
 PROJECT = SCENARIO.parent.parent
 SET = os.environ.get("LAB_SET", "molecule-certificate")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
+sys.path.append(str(PROJECT / "molecule" / "common"))
+
+from terminal import Shown, shown  # noqa: E402
+
 COMMON = yaml.safe_load(INVENTORY.read_text())["all"]
 VARIABLES, ALL = COMMON["vars"], COMMON["hosts"]
 # Those without a site, and those whose virtual hosts have a certificate: RSA, from the lab's authority.
@@ -59,15 +63,24 @@ class Play:
     changed: dict[str, int]
     failed: dict[str, int]
 
-    def said(self, host: str, task: str = "Check the certificates") -> str:
-        """What a task says of a host, on one line."""
-        part = self.output.rpartition(f"{task}]")[2].partition("\nTASK [")[0]
-        found = re.search(rf"^(?:ok|fatal|changed): \[{host}\].*?(?=^\S|\Z)", part, re.MULTILINE | re.DOTALL)
-        assert found, self.output
-        return " ".join(found[0].split()).replace("''", "'")
+    def shown(self, host: str) -> Shown:
+        return shown(self.output)[host]
+
+    def said(self, host: str) -> str:
+        """What the role has found on a host, on one line."""
+        return " ".join(self.shown(host).lines["certificate"])
+
+    def outcome(self, host: str) -> str:
+        """What the roles have done with a host, or would do, on one line."""
+        return " ".join(self.shown(host).outcome)
+
+    def failure(self, host: str) -> str:
+        """Why a host has failed."""
+        return self.shown(host).messages[0]
 
 
 def play(playbook: Path, *arguments: str, **variables: object) -> Play:
+    """Run a playbook, which shows what the roles have found."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("ANSIBLE_")}
     if "--limit" not in arguments:
         arguments += ("--limit", ",".join(HOSTS))
@@ -76,7 +89,7 @@ def play(playbook: Path, *arguments: str, **variables: object) -> Play:
         file.flush()
         done = subprocess.run(
             [Path(sys.executable).parent / "ansible-playbook", "--inventory", INVENTORY,
-             "--extra-vars", f"@{file.name}", *arguments, playbook],
+             "--extra-vars", f"@{file.name}", "-v", *arguments, playbook],
             stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=SECONDS, check=False,
             env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
         )  # fmt: skip
@@ -202,8 +215,8 @@ def test_an_order_that_is_refused_leaves_an_administrators_own_pair_as_it_is(own
     done = play(playbook, *limit, **{**ADOPT, **refusing})
     assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
     for host in ADOPTED:
-        said = done.said(host)
-        assert "nothing was ordered" in said and "the previous one is still served" in said
+        for said in (done.said(host), done.failure(host)):
+            assert "nothing was ordered" in said and "the previous one is still served" in said
         assert (served(host), pair(host)) == own[host]
         assert on(host, "ls", KEPT).stdout == ""
 
@@ -214,7 +227,7 @@ def test_an_order_that_succeeds_replaces_it_and_keeps_it(own):
     for host in ADOPTED:
         assert issuer(served(host)).startswith("CN=Pebble")
         (identifier,) = on(host, "ls", KEPT).stdout.split()
-        assert f"what it replaced is kept as {identifier}" in done.said(host)
+        assert f"what it replaced is kept as {identifier}" in done.outcome(host)
         found = on(host, "sh", "-c", f"cd {KEPT}/{identifier}/before && sha256sum * && stat -c '%a %U' . .. *")
         modes = found.stdout.split("\n")[2:-1]
         assert modes == ["700 root", "700 root", "600 root", "600 root"]
@@ -231,11 +244,12 @@ def test_it_comes_back_by_its_id_and_by_no_restore_of_another_change(own):
     unknown = play(RESTORE, *limit, restore_certificate="unknown")
     kept = {host: on(host, "ls", KEPT).stdout.strip() for host in ADOPTED}
     for host in ADOPTED:
-        said = unknown.said(host, "Restore a certificate and its key")
-        assert f"kept: {kept[host]} (/etc/ssl/certs/mail.{host}.test.pem, for " in said
+        assert f"kept: {kept[host]} (/etc/ssl/certs/mail.{host}.test.pem, for " in unknown.failure(host)
     done = play(RESTORE, *limit, restore_certificate=by_host(**kept))
     assert done.status == 0, done.output
     for host in ADOPTED:
+        restored = rf"restored [^\"]*/etc/ssl/certs/mail\.{host}\.test\.pem[^\"]*; what it replaced is kept as \S+"
+        assert re.search(rf"(?m)^changed: \[{host}\] => {{\s+\"msg\": \"{restored}", done.output), done.output
         assert served(host) == own[host][0]
         # All but the number of the inode.
         assert re.sub(r" \d+$", "", pair(host), flags=re.MULTILINE) == re.sub(
@@ -271,9 +285,9 @@ def test_an_ordered_pair_that_the_rehearsal_refuses_is_not_installed():
     done = play(ALONE, *ON_ADOPTED[-2:], **{**ADOPT, **wrong})
     assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
     for host in ADOPTED:
-        said = done.said(host)
-        assert f"the new certificate is not in use from {DIRECTORY}, the previous one is still served: " in said
-        assert "nothing was changed" in said
+        for said in (done.said(host), done.failure(host)):
+            assert f"the new certificate is not in use from {DIRECTORY}, the previous one is still served: " in said
+            assert "nothing was changed" in said
         assert (served(host), pair(host)) == before[host]
         assert on(host, "ls", "/etc/ssl/private/elsewhere.key").stdout == ""
 
@@ -284,7 +298,8 @@ def test_where_nothing_is_and_the_order_fails_a_self_signed_one_is_made():
     done = play(ALONE, *ON_ADOPTED[-2:], **{**ADOPT, **place, **other})
     assert done.failed == dict.fromkeys(ADOPTED, 1), done.output
     for host in ADOPTED:
-        assert "a self-signed bootstrap certificate is there until then" in done.said(host)
+        for said in (done.said(host), done.failure(host)):
+            assert "a self-signed bootstrap certificate is there until then" in said
         assert on(host, "openssl", "x509", "-in", "/etc/ssl/certs/new.pem", "-noout").returncode == 0
 
 
@@ -295,11 +310,9 @@ def test_a_dry_run_on_fresh_hosts_says_what_would_come_and_leaves_them_alone():
     dry = play(HARDEN, "--check", *ONLY, **ACME)
     assert dry.status == 0, dry.output
     for host in HOSTS:
-        assert "would order a certificate (certbot is not installed yet)" in dry.said(host)
-        changed = " ".join(dry.said(host, "Report what changed").split())
-        assert re.search(
-            rf"mail\.{host}\.test:443(, \S+:443| and \d+ more)*: not there now, after hardening A\+", changed
-        )
+        assert "would order a certificate (certbot is not installed yet)" in dry.outcome(host)
+        after = rf"mail\.{host}\.test:443(, \S+:443| and \d+ more)*: not there now, after hardening A\+"
+        assert re.search(after, dry.outcome(host))
         assert on(host, "ls", "/etc/kopano-hardening", "/etc/letsencrypt").stdout == ""
 
 
@@ -313,7 +326,7 @@ def test_fresh_hosts_begin_with_a_bootstrap_and_end_with_the_cas_certificate():
         assert isinstance(certificate.public_key(), ec.EllipticCurvePublicKey)
         # From the first moment on it served, with one and then with the other.
         assert [word.partition(" ")[0] for word in watch.seen[host]] == [f"CN=mail.{host}.test", "CN=Pebble"]
-        assert f"(new: there is none yet), served for mail.{host}.test autodiscover.{host}.test" in done.said(host)
+        assert f"(new: there is none yet), served for mail.{host}.test autodiscover.{host}.test" in done.outcome(host)
         found = on(host, "stat", "-c", "%a %U", "/etc/kopano-hardening/tls/privkey.pem")
         assert found.stdout.split() == ["600", "root"]
 
@@ -402,8 +415,8 @@ def test_an_order_that_fails_leaves_the_certificate_and_says_why():
         "nginx11n": ":14999/dir cannot be reached from this host: [Errno 111] Connection refused",
         "nginx13n": ".nginx13n.test Type: unauthorized Detail: Non-200 status code from HTTP",
     }.items():
-        said = done.said(host)
-        assert "the previous one is still served" in said and words in said
+        for said in (done.said(host), done.failure(host)):
+            assert "the previous one is still served" in said and words in said
     assert "bm90IHRoZSBrZXk" not in done.output
 
 
@@ -436,7 +449,8 @@ def test_nothing_is_ordered_where_the_ca_would_refuse_and_a_wildcard_comes_by_dn
         "apache12n": "nothing was ordered; mail.apache12n.test: CAA records at apache12n.test (letsencrypt.org) forbid",
         "nginx11n": "nothing was ordered; mail.nginx11n.test: " + HOSTS["nginx11n"]["lab_addresses"][0],
     }.items():
-        assert words in done.said(host)
+        for said in (done.said(host), done.failure(host)):
+            assert words in said
         assert served(host) == before[host]
         assert on(host, "sh", "-c", "ls /var/log/letsencrypt | wc -l").stdout == logs[host]
     assert names(served("nginx13n")) == set(wildcard)
@@ -481,7 +495,7 @@ def test_a_certificate_that_is_brought_is_judged_before_it_goes_anywhere(tmp_pat
     ):
         refused = play(ALONE, *limit, frontend_server_names=served_names, **variables)
         assert refused.failed == {host: 1}
-        assert words in refused.said(host, "Install the certificate")
+        assert words in refused.failure(host)
         assert served(host) == before
     ca_file = VARIABLES["certificate_acme_ca_file"]
     done = play(ALONE, *limit, certificate_chain=chain, certificate_key=key, certificate_ca_file=ca_file)
@@ -494,12 +508,12 @@ def test_a_self_signed_certificate_is_made_once_and_said_to_be_refused_by_browse
     host = "nginx11n"
     variables = {"certificate_source": "selfsigned", "certificate_names": [f"mail.{host}.test"]}
     first = play(ALONE, "--limit", host, **variables)
-    assert "browsers and phones refuse it" in first.said(host, "Report what was installed")
+    assert "browsers and phones refuse it" in first.outcome(host)
     certificate = served(host)
     assert names(certificate) == {f"mail.{host}.test"} and certificate.subject == certificate.issuer
     second = play(ALONE, "--limit", host, **variables)
     assert (second.status, second.changed[host]) == (0, 0)
-    assert "browsers and phones refuse it" in second.said(host, "Report what was installed")
+    assert "browsers and phones refuse it" in second.outcome(host)
     # No renewal of the one that was ordered before takes its place.
     done = on(host, "systemctl", "start", "certbot.service")
     assert done.returncode == 0, done.stderr
