@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from typing import Any
 
@@ -18,7 +19,9 @@ def phase(seen: Observation) -> str:
     first = seen.results[0] if seen.results else {}
     if first.get("status", 0) < 0:
         return "killed"
-    return str(first.get("phase", "-"))
+    # Of a failure, a role returns no more than what it says.
+    said = re.match(r"(\w+) failed, ", first.get("msg") or "")
+    return str(first.get("phase") or (said[1] if said else "-"))
 
 
 def outcome(result: dict[str, Any]) -> str:
