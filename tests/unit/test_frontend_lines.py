@@ -131,3 +131,9 @@ def test_what_becomes_weaker_is_always_shown():
     weaker = {"server_name": "a.test", "address": "192.0.2.1", "path": None, "item": "hsts", "before": "max-age=9"}
     done = result("/etc/nginx/x", weakened=[weaker])
     assert _frontend_lines.outcome(done, False)[1:] == ["weaker now than before: a.test hsts (max-age=9)"]
+
+
+def test_no_grade_before_and_after_is_no_change_of_a_grade():
+    done = result("/etc/nginx/x", rehearsal={**REHEARSAL, "grades": [{**grade("a.test", None, None), "now": {
+        "grade_trust_ignored": None}}]})  # fmt: skip
+    assert _frontend_lines.outcome(done, True) == ["would change: 1 endpoint stays no grade"]

@@ -372,11 +372,9 @@ def changes(grades: t.Iterable[t.Mapping[str, t.Any]]) -> list[str]:
 
 def _change(before: str | None, after: str | None, count: int) -> str:
     endpoints, after = _phrases.counted(count, "endpoint"), after or NO_GRADE
-    return (
-        f"{endpoints} {'stays' if count == 1 else 'stay'} {after}"
-        if before == after
-        else (f"{endpoints} {before or 'new'} -> {after}")
-    )
+    if before == after:
+        return f"{endpoints} {'stays' if count == 1 else 'stay'} {after}"
+    return f"{endpoints} {before or 'new'} -> {after}"
 
 
 def _before(entry: t.Mapping[str, t.Any]) -> str | None:
