@@ -214,7 +214,7 @@ def test_frontend_info_runs_nothing_of_a_users(host: Host, monkeypatch: pytest.M
         raise _namespace.Refused("no")
 
     monkeypatch.setattr(_namespace, "call", refuse)
-    words = str(_webserver_info._test_all([host.server("apache")], []))
+    words = str(_webserver_info._test_all([host.server("apache")], [], None))
     assert str(theirs) not in words and missing not in words
 
 

@@ -36,7 +36,13 @@ def run(*command, **environment):
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("ANSIBLE_", "PYTHON"))}
     return subprocess.run(
         [str(word) for word in command],
-        env={**clean, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", **environment},
+        env={
+            **clean,
+            "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            "ANSIBLE_NOCOLOR": "1",
+            "COLUMNS": "1000",
+            **environment,
+        },
         cwd=environment.pop("PWD", ROOT),
         capture_output=True,
         text=True,

@@ -51,7 +51,7 @@ class Play:
         return shown(self.output)[host].messages
 
     def why(self, host: str) -> str:
-        """What the scorecard says in its last column, which may be cut off."""
+        """What the scorecard says in its last column."""
         head, *lines = self.output.partition("\nhost ")[2].partition("\n\n")[0].splitlines()
         (line,) = [line for line in lines if line.startswith(f"{host} ")]
         return line[len("host " + head.partition("fails because")[0]) :].strip()
@@ -68,7 +68,8 @@ def run(playbook: str, folder: Path, *arguments: str) -> Play:
         [Path(sys.executable).parent / "ansible-playbook", "--inventory", INVENTORY, "--inventory", OPTIONS,
          "--extra-vars", json.dumps(where), *arguments, SCENARIO / f"{playbook}.yml"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=SECONDS, check=False,
-        env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+        env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+             "COLUMNS": "1000"},
     )  # fmt: skip
     output = done.stdout + done.stderr
     (folder / f"{playbook}.output").write_text(output)
