@@ -139,6 +139,7 @@ def audit(planted, collections, tmp_path_factory):
             envvars={
                 "ANSIBLE_COLLECTIONS_PATH": str(collections),
                 "ANSIBLE_NOCOLOR": "1",
+                "COLUMNS": "1000",
                 "ANSIBLE_PIPELINING": "true",
                 "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
                 **(environment or {}),
