@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.action import verify as _verif
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import options as _ansible_options
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import action as _action
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import query as _query
 
 from . import plays, role_frontend
 from .conftest import COLLECTIONS
@@ -279,6 +280,19 @@ def test_a_host_that_is_lost_on_the_way_has_failed(monkeypatch):
     result = lost.run(task_vars={})
     assert (result["failed"], result["reached"], result["step"]) == (True, False, 5)
     assert result["msg"] == "the host cannot be reached: Broken pipe"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        'Data could not be sent to remote host "192.0.2.1". Make sure this host can be reached over ssh: ',
+        "Failed to connect to the host via ssh: ",
+    ],
+)
+def test_the_reason_of_a_lost_connection_is_that_of_ssh_in_one_line(before):
+    error = AnsibleConnectionFailure(f"{before}ssh: connect to host 192.0.2.1 port 22:\r\nNo route to host\r\n")
+    assert _query.reason(error) == "ssh: connect to host 192.0.2.1 port 22: No route to host"
 
 
 def test_a_part_that_failed_fails_only_who_needs_it():

@@ -87,8 +87,8 @@ def arguments(needed: t.Container[str], options: t.Mapping[str, Info], server: s
 
 
 def reason(error: AnsibleConnectionFailure) -> str:
-    """Why there is no connection, without what Ansible says in front of ssh's own message."""
-    return _OF_SSH.sub("", str(error))
+    """Why there is no connection, in one line, without what Ansible says in front of ssh's own message."""
+    return " ".join(_OF_SSH.sub("", str(error)).split())
 
 
 def reached(run: t.Callable[[], Info]) -> Info:
