@@ -818,6 +818,7 @@ def every_state():
         "fine": bed.fine(),
         "warn": findings(bed.finding("caa.none", severity="warn")),
         "unknown": findings(unknown),
+        "graded": findings(bed.finding("certificate.chain.unknown", severity="unknown", step=5)),  # A+, and unknown
         "left": {"state": "left_out"},
         "lost": {"state": "unreachable", "message": "no route to host"},
         "sudo": {**bed.fine(), "state": "failed", "failures": [{"message": "Incorrect sudo password", "step": None}]},
