@@ -30,7 +30,7 @@ class Shown:
 
 
 def shown(output: str) -> dict[str, Shown]:
-    """By host. Each host of the run is there, also one of which nothing is said."""
+    """By host. Each host of the run is there, also one without any line."""
     found = {host: Shown() for host in _RECAP.findall(output)}
     assert found, output
     for match in _FATAL.finditer(output):

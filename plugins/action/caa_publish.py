@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs the module, and says what it waits for where name servers take their time."""
+"""Runs the module, and reports what it waits for where name servers take their time."""
 
 from __future__ import annotations
 

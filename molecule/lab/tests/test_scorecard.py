@@ -28,7 +28,7 @@ PROJECT = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
 SET = f"molecule-{os.environ['MOLECULE_SCENARIO_NAME']}"
 SECONDS = 400
 RIGHT = ("apache13", "nginx13")
-# What no run repairs, by step, on the hosts that `make lab` starts besides. Step 5 is for whoever minds trust.
+# What no run repairs, by step, on the hosts that `make lab` starts besides. Step 5 counts where trust counts.
 FAULTS = {
     "apache11": {1: "support.eol", 4: "caa.none"},
     "apache12": {2: "frontend.vhost.packaged", 4: "caa.forbidden"},

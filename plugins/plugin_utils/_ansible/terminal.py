@@ -26,7 +26,7 @@ INDENT = "  "
 NAME_WIDTH = 30  # of a host's name, up to which all of a play stand in one column
 # Fixes and lines of a zone file are to be pasted, so they are not wrapped.
 _PASTED = re.compile(r"\s|; |\S+\. IN ")
-PATIENCE = 10.0  # seconds after which a step says what it waits for
+PATIENCE = 10.0  # seconds after which a step reports what it waits for
 # Callbacks whose output is read by a program, which has the lines in the results.
 MACHINE_READABLE = ("json", "jsonl")
 
@@ -70,7 +70,7 @@ def show_coloured(lines: t.Iterable[t.Iterable[tuple[str, str | None]]]) -> None
 
 @contextlib.contextmanager
 def waiting(host: str, what: str, patience: float = PATIENCE) -> t.Iterator[None]:
-    """Say what a step waits for, and how long at most, if it takes longer than the patience (in seconds)."""
+    """Report what a step waits for, and how long at most, if it takes longer than the patience (in seconds)."""
     timer = threading.Timer(patience, show, [f"{host}{INDENT}waiting: {what}"])
     timer.daemon = True
     timer.start()

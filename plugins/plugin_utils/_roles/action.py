@@ -191,7 +191,7 @@ class RoleAction(ActionBase):
 
     @staticmethod
     def waiting(variables: Info, what: str) -> t.ContextManager[None]:
-        """Say what the task waits for, and how long at most, where that takes long."""
+        """Report what the task waits for, and how long at most, where that takes long."""
         return _terminal.waiting(str(variables.get("inventory_hostname", "")), what)
 
     def run_here(self, module: t.Any, **arguments: t.Any) -> t.Any:
