@@ -78,6 +78,8 @@ options:
             address and port whose responses are the same, one gets a full look; the others have its suites and groups,
             and RV(results[].ciphers_from) names it. One that differs in anything gets its own, and one that accepts
             what it should refuse is looked at in V(quick) mode before.
+          - A proxy that sends names to servers of which one differs only in its groups, or in a second certificate for
+            TLS 1.3 alone, is not noticed. Give such names no group.
           - Such an endpoint may take O(timeout) three times.
         type: str
   ca_file:

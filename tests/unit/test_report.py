@@ -1229,6 +1229,19 @@ def test_a_grade_below_what_is_required_fails_its_step():
     assert [host["steps"]["5"] for host in bed.build(hosts, minimum_grade="A")["hosts"]] == ["pass", "pass"]
 
 
+def test_a_step_that_fails_without_a_finding_has_its_reason_also_in_a_dry_run():
+    """Which judges no host, so that no reason is listed."""
+    host = {"results": [bed.result(grade="A")], "pending": True}
+    report = bed.build({"web1": host}, minimum_grade="A+")
+    assert report["hosts"][0]["steps"]["5"] == "fail" and report["hosts"][0]["reasons"] == []
+    assert text_of(report, 100).splitlines()[1].endswith("the grade A is below what is required")
+
+
+def test_a_policy_that_is_off_is_not_green():
+    ((text, colour),) = _scorecard.lines(bed.build({"web1": {"asked": [4]}}, fail_on=[]), [])[2]
+    assert text.startswith("policy off") and colour is None
+
+
 def test_every_column_begins_below_its_head():
     report = bed.build({"web1": findings(bed.finding("caa.none", "a.test")), "web2": {"state": "unreachable"}})
     head, *lines = text_of(report).splitlines()

@@ -222,9 +222,9 @@ def worse(steady, folder):
 
 
 def test_a_host_where_nothing_is_to_be_done_is_asked_once(steady):
-    mended, kept, again = steady
-    assert {name for name, seen in mended.seen.items() if seen["frontend"]["changed"]} == {SPOILED}
-    ran = [[name for name in modules(run) if name.startswith("web_config")] for run in (mended, kept)]
+    repaired, kept, again = steady
+    assert {name for name, seen in repaired.seen.items() if seen["frontend"]["changed"]} == {SPOILED}
+    ran = [[name for name in modules(run) if name.startswith("web_config")] for run in (repaired, kept)]
     assert ran[0] == ["web_config"] + ["web_config_graded"] * len(HOSTS)  # the first for the confirmation
     assert ran[1] == ["web_config_graded"]  # on the host that was changed before
     assert modules(again) == ["host_info"] * len(HOSTS)

@@ -742,11 +742,11 @@ class Observer:
     def glance(self) -> str | None:
         """Make the queries by which C(_tls.alike) tells names apart; what they have shown, as a text to compare.
 
-        What no name can have of its own needs no query by name: an SSL 2.0 hello has none in it, a server has its
-        groups before it reads the name, and both protocols get the certificates of one list, which TLS 1.2 shows
-        plainly. A hello of TLS 1.1 with all older suites is one for the protocols before it as well, since a server
-        chooses the newest of them that it has. The queries are made one after the other, as many names are queried at
-        a time.
+        What no name of one server can have of its own needs no query by name: an SSL 2.0 hello has none in it, a server
+        has its groups before it reads the name, and both protocols get the certificates of one list, which TLS 1.2
+        shows plainly. A hello of TLS 1.1 with all older suites is one for the protocols before it as well, since a
+        server chooses the newest of them that it has. The queries are made one after the other, as many names are
+        queried at a time.
         """
         self._key_shares = True
         self._visit()

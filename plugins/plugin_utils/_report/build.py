@@ -476,7 +476,7 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
 
 
 def past(entry: Host, moment: str) -> list[Past]:
-    """A report's own entry in the history of a host; none where nobody looked at it."""
+    """A report's own entry in the history of a host; none where it was not inspected."""
     if entry["state"] == "left_out":
         return []
     state = "failed" if entry["failed"] else "not_judged" if entry["pending"] or is_off(entry) else "passed"
@@ -547,6 +547,11 @@ def passed_with_failures(report: Report) -> list[str]:
     """The hosts that pass although something failed there, which the policy does not count."""
     passed = set(report["summary"]["passed"])
     return [entry["name"] for entry in report["hosts"] if entry["name"] in passed and entry["counts"]["fail"]]
+
+
+def grade_missed(entry: Host) -> str:
+    """Why step 5 fails where no finding says it."""
+    return f"the grade {entry['grade']} is below what is required"
 
 
 def policy_off(report: Report) -> list[str]:

@@ -225,7 +225,7 @@ def _repairs(report: Report) -> list[Repair]:
         texts = {item["fix"] for _host, item in items}
         text = texts.pop() if len(texts) == 1 else ""
         commands = () if text or key not in titles else tuple(titles[key].fix.items())
-        # Kinds of which nobody says how to repair them have nothing in common.
+        # Kinds without a known fix have nothing in common.
         fixes.setdefault((text, commands, "" if text or commands else key), []).append(key)
     repairs = []
     for (text, commands, _key), keys in fixes.items():

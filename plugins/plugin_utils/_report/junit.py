@@ -13,6 +13,7 @@ import typing as t
 import xml.etree.ElementTree as ET  # only written, never read
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Report
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
@@ -46,7 +47,7 @@ def _step(suite: ET.Element, entry: Host, step: int, title: str) -> None:
         worst = [item for item in open_ones if item["severity"] == "fail"]
         # Without a finding of its own, a step fails for the grade.
         kind = worst[0]["id"] if worst else "grade"
-        message = _short(worst) or f"the grade {entry['grade']} is below what is required"
+        message = _short(worst) or _build.grade_missed(entry)
         ET.SubElement(case, "failure", type=kind, message=message).text = text
     elif verdict == "unknown":
         kind = open_ones[0]["id"] if open_ones else "unknown"

@@ -102,7 +102,8 @@ def why_it_fails(entry: Host) -> str:
         return "-"
     first = _build.first_fix(entry)
     if first is None:
-        return "; ".join(entry["reasons"])
+        # A dry run lists no reason.
+        return "; ".join(entry["reasons"]) or _build.grade_missed(entry)
     more = sum(not item["waived"] and item["severity"] in ("fail", "warn") for item in entry["findings"]) - 1
     end = f" (and {more} more)" if more > 0 else ""
     return f"{_title(first, entry['name'])}{end}".replace("\n", " ")
@@ -143,7 +144,9 @@ def _totals(report: Report) -> t.Iterator[Piece]:
     changes = [_counted_changes(trend["new"], "new"), _counted_changes(trend["gone"], "gone")]
     if any(changes):
         numbers.append(f"{' and '.join(filter(None, changes))} since {trend['previous']}")
-    yield ", ".join(numbers), "red" if summary["failed"] else None if summary["pending"] else "green"
+    # Of hosts that are not judged nothing is good.
+    unjudged = summary["pending"] or off
+    yield ", ".join(numbers), "red" if summary["failed"] else None if unjudged else "green"
     for waiver in report["policy"]["waivers"]:
         if waiver["state"] == "expired" and waiver["findings"]:
             yield f"the waiver of {waiver['id']} ended on {waiver['until']}: {waiver['reason']}", "yellow"

@@ -36,7 +36,8 @@ def outcome(result: Outcome, check_mode: bool) -> list[str]:
     """What was done in one line; then what became weaker by it, and before it is done, the grades that change."""
     plan = result.get("plan")
     if plan and plan["skip"]:
-        return [f"skipped: {plan['skip']}"]
+        # A web server was installed, or would be, and the rest is for the next run.
+        return [plan["skip"] if result.get("changed") else f"skipped: {plan['skip']}"]
     if not result.get("changed"):
         return ["unchanged"]
     if plan is None:
