@@ -441,8 +441,8 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
         if minimum and is_graded:
             missed = _grade_reasons(name, results, minimum, ignore_trust, marked)
             reasons += missed
-            # What could not be graded stays unknown.
-            if missed and steps["5"] != "unknown":
+            # What could not be graded, or was not to be, stays as it is.
+            if missed and steps["5"] in ("pass", "warn"):
                 steps["5"] = "fail"
         if set(steps.values()) == {"not_asked"}:
             reasons.append(NOTHING_CHECKED)
