@@ -353,7 +353,10 @@ rehearsal:
       type: str
       sample: "unshare: Operation not permitted"
     endpoints:
-      description: Every TLS endpoint, once without a server name and once with each name that it has.
+      description:
+        - Every TLS endpoint, once without a server name and once with each name that it has.
+        - Where nothing changes, one with a name and one without of those that share address, certificate and TLS
+          directives.
       type: list
       elements: dict
       sample:

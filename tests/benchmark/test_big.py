@@ -15,6 +15,7 @@ at the end.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -50,6 +51,7 @@ class Run(NamedTuple):
     seconds: float
     output: str
     megabytes: float
+    letters: list[str | None]  # of the endpoints
 
     @property
     def lines(self) -> int:
@@ -69,7 +71,9 @@ FIGURES: dict[tuple[str, int], Figures] = {}
 def harden(host: str) -> Run:
     command = [Path(sys.executable).parent / "ansible-playbook", "-i", INVENTORY, "--limit", host,
                ROOT / "playbooks" / "harden.yml"]  # fmt: skip
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    # The terminal as users have it, where the other tests want to see every task.
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1",
+                   "ANSIBLE_DISPLAY_OK_HOSTS": "false", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false"}  # fmt: skip
     with tempfile.TemporaryFile("w+") as output:
         began = time.monotonic()
         process = subprocess.Popen(
@@ -81,7 +85,11 @@ def harden(host: str) -> Run:
         output.seek(0)
         text = output.read()
     assert process.returncode == 0, text
-    return Run(seconds, text, used.ru_maxrss / 1024)
+    report = json.loads((INVENTORY.parent / "report" / "report.json").read_text())
+    (reported,) = (one for one in report["hosts"] if one["name"] == host)
+    return Run(
+        seconds, text, used.ru_maxrss / 1024, [endpoint["grade_trust_ignored"] for endpoint in reported["endpoints"]]
+    )
 
 
 def figures(host: str, count: int) -> Figures:
@@ -97,7 +105,7 @@ def figures(host: str, count: int) -> Figures:
         for _turn in range(TURNS):
             steady.append(harden(host))
             assert not re.search(r"changed=[1-9]", steady[-1].output), steady[-1].output
-        found = Figures(first, min(steady))
+        found = Figures(first, min(steady, key=lambda run: run.seconds))
         FIGURES[host, count] = found
         TABLE.append(
             (host, str(count), f"{found.first.seconds:.1f} s", str(found.first.lines), f"{found.steady.seconds:.1f} s",
@@ -121,8 +129,7 @@ def shown(pytestconfig):
 @pytest.mark.parametrize("host", HOSTS)
 def test_many_virtual_hosts_take_no_longer_than_promised(host):
     found = figures(host, MANY)
-    counted = re.search(r"A\+  \S+ \(\S+\) and (\d+) more", found.steady.output)
-    assert counted and int(counted[1]) >= MANY - 1
+    assert found.steady.letters.count("A+") >= MANY
     assert found.first.seconds <= FIRST_SECONDS
     assert found.steady.seconds <= STEADY_SECONDS
     assert max(found.first.megabytes, found.steady.megabytes) <= MEGABYTES

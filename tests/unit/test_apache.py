@@ -209,7 +209,7 @@ VHOST = "<VirtualHost *:443>\n%s\n</VirtualHost>\n"
         ("SSLEngine on\n" + VHOST % "SSLEngine off", False),
         (VHOST % "Include inner.conf", True),
         (VHOST % "<IfModule mod_ssl.c>\nSSLEngine on\n</IfModule>", True),
-        (VHOST % "<IfModule nope.c>\nSSLEngine on\n</IfModule>", False),
+        (VHOST % "<IfModule nope_module>\nSSLEngine on\n</IfModule>", False),
         (VHOST % "<IfDefine !X>\n<IfVersion >= 2.4>\nInclude inner.conf\n</IfVersion>\n</IfDefine>", True),
         ("Define E on\n" + VHOST % "SSLEngine ${E}", True),
         # with a certificate alone, Apache 2.4 speaks plain HTTP even on the port that Listen calls https
@@ -245,7 +245,7 @@ Header set Strict-Transport-Security "a"
     Header always set X-Y "no strict-transport-security"
     <Location /x>
         Header always merge Strict-Transport-Security y
-        <IfModule nope.c>
+        <IfModule nope_module>
             SSLCipherSuite NULL
         </IfModule>
     </Location>
@@ -440,3 +440,44 @@ def test_virtual_hosts_that_are_set_up_in_the_same_way_are_a_group(tmp_path: Pat
     # A virtual host without text, as one of a macro.
     config.vhosts[0].block = None
     assert _webserver_model.tls_group(config, config.vhosts[0]) is None
+
+
+# --- read once, and then listed by Apache ---
+
+
+def dumped(folder: Path) -> str:
+    answer = web_bed.apache_test(folder, "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES")
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+@web_bed.needs_apache
+def test_what_apache_lists_is_found_in_what_was_read(tmp_path: Path) -> None:
+    site = (
+        "<VirtualHost 192.0.2.1:80>\nServerName {}\n<IfModule {}>\nServerAlias more.{}\n</IfModule>\n</VirtualHost>\n"
+    )
+    write(tmp_path, "".join(site.format(name, "mod_ssl.c", name) for name in ("one", "two")))
+    # With the modules that this Apache has, as those of a host are known.
+    first = load(tmp_path, modules=_apache.parse_module_dump(dumped(tmp_path)))
+    own = summary(load(tmp_path, vhost_dump=dumped(tmp_path), modules=first.modules))
+    found = _apache.as_dumped(first, web_bed.layout("apache", tmp_path), dumped(tmp_path))
+    assert found is first and summary(found) == own
+    assert [vhost.names for vhost in found.vhosts if vhost.block] == [["one", "more.one"], ["two", "more.two"]]
+
+
+@web_bed.needs_apache
+def test_it_is_read_again_where_apache_has_other_modules_or_other_places(tmp_path: Path) -> None:
+    layout = web_bed.layout("apache", tmp_path)
+    site = "<VirtualHost 192.0.2.1:80>\nServerName one\n<IfModule nope_module>\nServerAlias more\n</IfModule>\n"
+    site += "</VirtualHost>\n"
+    write(tmp_path, site)
+    dump = dumped(tmp_path)
+    modules = _apache.parse_module_dump(dump)
+    others = load(tmp_path, modules=[*modules, "nope"])
+    assert summary(others)[0]["names"] == ["one", "more"]
+    assert summary(_apache.as_dumped(others, layout, dump))[0]["names"] == ["one"]
+    # Edited between the two readings.
+    before = load(tmp_path, modules=modules)
+    write(tmp_path, "# a comment\n\n" + site.replace("one", "new"))
+    now = _apache.as_dumped(before, layout, dumped(tmp_path))
+    assert now is not before and summary(now)[0]["names"] == ["new"]

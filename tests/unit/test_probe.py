@@ -175,6 +175,20 @@ def test_a_global_deny_and_a_limit_of_one_megabyte_are_noticed(server: str, tmp_
     assert _probes.worse(taken, still_taken) is None
 
 
+def test_of_endpoints_that_are_set_up_in_the_same_way_one_is_enough() -> None:
+    def endpoint(address: str, name: str | None, group: str | None, port: int = 443) -> t.Any:
+        return {"address": address, "port": port, "server_name": name, "tls_group": group}
+
+    first = [
+        endpoint("192.0.2.1", None, "a"), endpoint("192.0.2.1", "one.test", "a"),
+        endpoint("192.0.2.1", "own.test", "b"), endpoint("192.0.2.2", "one.test", "a"),
+        endpoint("192.0.2.1", "one.test", "a", 444),
+        endpoint("192.0.2.1", "not-known.test", None), endpoint("192.0.2.1", "nor-this.test", None),
+    ]  # fmt: skip
+    more = [endpoint("192.0.2.1", name, "a") for name in ("two.test", "three.test")]
+    assert _probes.one_of_each([*first, *more]) == first
+
+
 def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
     def vhost(address: str, line: int, *names: str) -> t.Any:
         return types.SimpleNamespace(

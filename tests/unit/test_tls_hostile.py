@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -294,6 +295,42 @@ def test_processes_share_the_addresses_out(three, trust):
         by_address[address].add(process)
     assert all(len(processes) == 1 for processes in by_address.values())
     assert len(set.union(*by_address.values())) == 2 and os.getpid() not in set.union(*by_address.values())
+
+
+def test_processes_part_one_address_and_its_connections(tmp_path, trust, monkeypatch):
+    """The names of one server: no process is idle, and the server meets no more connections than from one process."""
+    pki = bed.Pki(tmp_path)
+    pki.leaf("good", key="ec")
+    (port,) = bed.free_ports()
+    lock, now, peak = multiprocessing.Lock(), multiprocessing.Value("i", 0), multiprocessing.Value("i", 0)
+    real = _handshake.Peer.connect
+
+    @contextlib.contextmanager
+    def counting(self, port=None):
+        with lock:
+            now.value += 1
+            peak.value = max(peak.value, now.value)
+        try:
+            with real(self, port) as connection:
+                time.sleep(0.01)  # long enough to meet the others
+                yield connection
+        finally:
+            with lock:
+                now.value -= 1
+
+    monkeypatch.setattr(_handshake.Peer, "connect", counting)
+    names = [f"n{number}.test" for number in range(12)]
+    endpoints = [endpoint(port, server_name=name, addresses=["127.0.0.1"], group="alike") for name in names]
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port):
+        seen = _prober.probe_all(
+            endpoints, trust=trust, judge=lambda one: [*judged(one), one["ciphers_from"]], processes=2
+        )
+    assert [one[0] for one in seen] == names
+    assert {one[2] for one in seen} == {None}
+    assert [len({one[3] for one in part}) for part in (seen, seen[:6], seen[6:])] == [2, 1, 1]
+    # Each process has looked at one of its names in full.
+    assert [one[4] for one in seen] == [None, *["n0.test"] * 5, None, *["n6.test"] * 5]
+    assert 4 < peak.value <= 8
 
 
 def test_what_a_lost_process_was_to_query_has_no_grade(three, trust, monkeypatch):

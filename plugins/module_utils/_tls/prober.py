@@ -207,8 +207,8 @@ def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> 
     return tuple(code for code in signatures if code not in usable)
 
 
-def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
-    """Run the lanes, L(PEAK) at a time, in the order in which they are given; raises what one of them has raised.
+def together(lanes: t.Iterable[t.Callable[[], t.Any]], peak: int = PEAK) -> None:
+    """Run the lanes, so many at a time, in the order in which they are given; raises what one of them has raised.
 
     One thread is the caller's. The others end with the process, whatever they are doing: one that a server keeps busy
     is to hold up nothing.
@@ -225,7 +225,7 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
                 except BaseException as error:
                     raised.append(error)
 
-    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(PEAK, len(waiting)) - 1)]
+    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(peak, len(waiting)) - 1)]
     for thread in others:
         thread.start()
     work()
@@ -238,8 +238,11 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]]) -> None:
 class Observer:
     """Plans the queries of one endpoint and gathers the results."""
 
-    def __init__(self, peer: _handshake.Peer, mode: str, trust: Trust, http: bool, http_port: int | None) -> None:
+    def __init__(
+        self, peer: _handshake.Peer, mode: str, trust: Trust, http: bool, http_port: int | None, peak: int = PEAK
+    ) -> None:
         self._peer = peer
+        self._peak = peak
         self._full = mode == "full"
         # Without a key share the server saves its own, and its signature, but some take no such hello.
         self._key_shares = not self._full
@@ -679,14 +682,14 @@ class Observer:
         lanes.append(self._ssl2)
         if self._http_port:
             lanes.append(self._plain_http)
-        together(lanes)
+        together(lanes, self._peak)
         if self._full and self._wants_key_shares():
             self._forget(_WITHOUT_KEY)
             self._key_shares = True
-            together(full13)
+            together(full13, self._peak)
         if not self._peer.failure:
-            together(self._accepted_lanes())
-            together(self._later())
+            together(self._accepted_lanes(), self._peak)
+            together(self._later(), self._peak)
             self._settle()
 
     def _wants_key_shares(self) -> bool:
@@ -915,17 +918,19 @@ def probe(
     trust: Trust | None = None,
     http: bool = True,
     http_port: int | None = None,
+    peak: int = PEAK,
 ) -> Observation:
     """Inspect one endpoint at one address.
 
-    C(timeout) (seconds) bounds it all. C(http_port) is the port for plain HTTP, 80 beside port 443 by default.
-    It never raises for what the other side does.
+    C(timeout) (seconds) bounds it all. C(http_port) is the port for plain HTTP, 80 beside port 443 by default; C(peak)
+    is how many connections there may be at a time. It never raises for what the other side does.
     """
     started = time.monotonic()
     peer = _handshake.Peer(endpoint, timeout)
     if peer.fault:
         return failed(endpoint, mode, peer.fault, trust or Trust())
-    observer = Observer(peer, mode, trust or Trust(), http, _http_port(peer) if http_port is None else http_port)
+    port = _http_port(peer) if http_port is None else http_port
+    observer = Observer(peer, mode, trust or Trust(), http, port, peak)
     observer.run()
     return _written_down(endpoint, peer, mode, started, observer.observation())
 
@@ -1018,6 +1023,12 @@ def within(seconds: float, function: t.Callable[[], R]) -> R:
         raise TimeoutError(f"not within {seconds} seconds") from error
 
 
+def _parted(queue: Queue, parts: int) -> t.Iterator[Queue]:
+    """A queue as so many shorter ones, in which those that may be alike stay together as far as possible."""
+    size = -(-len(queue) // parts)
+    return (queue[start : start + size] for start in range(0, len(queue), size))
+
+
 def _in_processes(
     queues: t.Sequence[Queue],
     processes: int,
@@ -1054,8 +1065,9 @@ def probe_all(
     """Inspect many endpoints (at C(addresses), else at every address of C(host)), see L(probe).
 
     C(concurrency) addresses are inspected at the same time. Endpoints that share one take turns, so that no address
-    gets more than L(PEAK) connections at a time, and a slow one does not delay the others. What is listed once for
-    several of them, C(_tls.alike) says.
+    gets more than L(PEAK) connections at a time, and a slow one does not delay the others. Those of an address are
+    parted only where there would be less than one address for each process. What is listed once for several of them,
+    C(_tls.alike) says.
 
     What is returned of each is what C(judge) makes of its observation. With several C(processes), among which the
     addresses are shared out, this has to be something that JSON can carry.
@@ -1078,7 +1090,7 @@ def probe_all(
         return judge(failed(endpoint, mode, reason, trust))
 
     def probe_one(endpoint: Endpoint, mode: str = mode) -> Observation:
-        return probe(endpoint, mode, timeout, trust=trust, http=http)
+        return probe(endpoint, mode, timeout, trust=trust, http=http, peak=peak)
 
     def grouped(endpoint: Endpoint) -> bool:
         return _alike.group_of(endpoint) in groups
@@ -1109,7 +1121,7 @@ def probe_all(
             glances[place] = glance_at(endpoint)
 
         # A glance has one connection at a time, so that several endpoints of the address can have theirs.
-        together([functools.partial(note, place, endpoint) for place, endpoint in queue if grouped(endpoint)])
+        together([functools.partial(note, place, endpoint) for place, endpoint in queue if grouped(endpoint)], peak)
 
         def look(place: int) -> t.Callable[[Endpoint], Observation]:
             return functools.partial(alike, glance=glances[place]) if place in glances else probe_one
@@ -1136,11 +1148,13 @@ def probe_all(
         for address in addresses:
             turns.setdefault(address, []).append((len(found), {**endpoint, "address": address}))
             found.append(None)
-    queues = list(turns.values())
+    parts = min(PEAK, -(-processes // max(1, len(turns))))
+    peak = PEAK // parts
+    queues = [part for queue in turns.values() for part in _parted(queue, parts)]
     if processes == 1:
         seen = probe_queues(queues)
     else:
-        seen = _in_processes(queues, processes, probe_queues, time_limit, give_up)
+        seen = _in_processes(queues, min(processes, len(queues)), probe_queues, time_limit, give_up)
     for place, value in seen:
         found[place] = value
     return found

@@ -13,6 +13,7 @@ docs/architecture.md has an overview.
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -436,10 +437,13 @@ class _Transaction:
         """The configuration as it lies there; one that cannot be read is not fatal yet, a change may repair it."""
         try:
             if server.layout.server == "apache" and self.params["adopt"]:
-                # Where every virtual host is to be edited, the list of them has to be Apache's own.
-                ok, dump = server.dump_vhosts()
-                if ok:
-                    return _apache.load(server.layout, vhost_dump=dump), None
+                # Where every virtual host is to be edited, the list of them has to be Apache's own. It writes that
+                # while the files are read.
+                with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                    listing = pool.submit(server.dump_vhosts)
+                    config = _apache.load(server.layout)
+                    ok, dump = listing.result()
+                return _apache.as_dumped(config, server.layout, dump) if ok else config, None
             return _rehearsal.LOADERS[server.layout.server](server.layout), None
         except _webserver_model.ConfigError as error:
             return None, _diagnose.Fault(error.reason, error.file, error.line)

@@ -188,6 +188,8 @@ def _in_namespace(
         config, unreadable = (live, None) if live and not changes else _load(layout)
         up = _wait_for_workers(server, process)
         endpoints = _probes.targets_of(config.vhosts) if config else []
+        # Where nothing changes, this is to show that the server would start again, with what it is set up for.
+        endpoints = endpoints if changes else _probes.one_of_each(endpoints)
         # A server has started when it responds, so the first response counts as part of its start.
         responses = _client.query_all(endpoints[:1], REQUEST_TIMEOUT) if up else []
         result: dict[str, t.Any] = {"start_ms": round((time.monotonic() - started) * 1000, 1)}

@@ -435,11 +435,36 @@ def load(
     except OSError as exc:
         raise ConfigError(layout.main_config, None, "cannot read: %s" % exc.strerror) from exc
     config.modules = frozenset(reader.modules)
-    blocks = [item for item in _webserver_model.walk(config.root) if item.key == "virtualhost"]
-    config.vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
+    blocks = _vhost_blocks(config)
+    vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)
+    _set_vhosts(config, layout, vhosts)
+    return config
+
+
+def as_dumped(config: Config, layout: Layout, dump: str) -> Config:
+    """A configuration that was read without Apache, with the virtual hosts that Apache itself lists.
+
+    dump is the output of apache2 -t -D DUMP_VHOSTS -D DUMP_MODULES. The files are read again only where Apache has
+    other modules, which decide what counts in them, or where a virtual host is not where it was. Raises ConfigError.
+    """
+    modules = parse_module_dump(dump)
+    if config.modules == frozenset(modules):
+        vhosts = _from_dump(config, _vhost_blocks(config), dump)
+        if all(vhost.block for vhost in vhosts):
+            _set_vhosts(config, layout, vhosts)
+            return config
+    return load(layout, dump, modules)
+
+
+def _vhost_blocks(config: Config) -> list[Directive]:
+    return [item for item in _webserver_model.walk(config.root) if item.key == "virtualhost"]
+
+
+def _set_vhosts(config: Config, layout: Layout, vhosts: list[Vhost]) -> None:
+    """Gives a configuration its virtual hosts, the main server among them, with what the tree shows about each."""
+    config.vhosts = vhosts
     main_server = _main_server(config)
     around, shared = _webserver_model.plain(config.root), shared_overrides(config, layout)
-    for vhost in [vhost for vhost in config.vhosts if vhost.block] + main_server:
+    for vhost in [vhost for vhost in vhosts if vhost.block] + main_server:
         _judge(config, vhost, layout, around, shared)
-    config.vhosts += main_server
-    return config
+    config.vhosts = vhosts + main_server

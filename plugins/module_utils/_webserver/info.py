@@ -126,9 +126,9 @@ TEST_TIMEOUT = 30  # seconds, for both servers together
 # What makes each server print how it understands its configuration, and test it. Apache's dump is no test: with it,
 # Apache does not look whether certificates are there.
 _TEST_ARGUMENTS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"], ["-t"]), "nginx": (["-T"],)}
-# How many of these a server needs that has just started with this configuration: only Apache knows its virtual hosts,
-# while nginx dumps the files that are read here.
-_ARGUMENTS_ONCE_STARTED = {"apache": 1, "nginx": 0}
+# Whose commands are not needed where it has just started with this configuration: nginx dumps the files that are read
+# here anyway, while only Apache knows its virtual hosts.
+_NOT_TESTED_ONCE_STARTED = "nginx"
 
 # Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
 _SUITES = {
@@ -168,10 +168,10 @@ class _Query(t.NamedTuple):
     environment: dict[str, str]
 
 
-def _query(server: Server, count: int | None = None) -> _Query:
-    """Prepared on the host itself, since a view of it shows no process. count: of the commands. Raises ServerError."""
+def _query(server: Server) -> _Query:
+    """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
     arguments = server.arguments()
-    commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server][:count]]
+    commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server]]
     return _Query(server.layout, commands, server.trial_environment())
 
 
@@ -227,11 +227,11 @@ def _hosts(configs: t.Iterable[_webserver_model.Config]) -> str | None:
 
 
 def _test_all(
-    servers: list[Server], configs: t.Iterable[_webserver_model.Config], started: str | None
+    servers: list[Server], configs: t.Iterable[_webserver_model.Config], started: t.Callable[[], str | None]
 ) -> dict[str, TestResult]:
     """Runs the servers' tests of their configuration; the result is without those that could not be run.
 
-    started: the server that has just come up with its configuration, which is more than its test finds out.
+    started: waits for the server that has just come up with its configuration, which is more than its test finds out.
 
     In a view of the host whose changes are lost: nginx -T creates logs, a pid file, sockets and caches. Where there is
     no such view, nginx is not tested. Apache's test writes nothing, but a refusal counts only from one that runs, and
@@ -242,12 +242,11 @@ def _test_all(
     known: dict[str, TestResult] = {}
     for server in servers:
         name = server.layout.server
-        count = _ARGUMENTS_ONCE_STARTED[name] if name == started else None
-        if count == 0:
+        if name == _NOT_TESTED_ONCE_STARTED and _running(server) and name == started():
             known[name] = TestResult(True, "", "")
             continue
         try:
-            queries.append(_query(server, count))
+            queries.append(_query(server))
         except ServerError as error:
             known[name] = TestResult(None, "", str(error))
     if not queries:
@@ -264,14 +263,6 @@ def _test_all(
         if not is_root or not all(_running(server) for server in servers if server.layout.server == "apache"):
             results = {name: test for name, test in results.items() if test[0]}
     return {**known, **{name: TestResult(*test) for name, test in results.items()}}
-
-
-def _read(layout: Layout, test: TestResult | None) -> _webserver_model.Config:
-    if layout.server == "nginx":
-        return _nginx.load(layout, dump=(test and test.output) or None)
-    if test and test.output:
-        return _apache.load(layout, test.output, _apache.parse_module_dump(test.output))
-    return _apache.load(layout)
 
 
 def _openssl_of(layout: Layout, config: _webserver_model.Config | None) -> _openssl.OpenSSL | None:
@@ -444,18 +435,30 @@ def _slot(slot: Slot) -> SlotInfo:
     }
 
 
-def _try_to_read(
-    layout: Layout, test: TestResult | None = None
-) -> _webserver_model.Config | _webserver_model.ConfigError:
+_Reading = t.Union[_webserver_model.Config, _webserver_model.ConfigError]
+
+
+def _read(layout: Layout) -> _Reading:
+    """The configuration as it lies there, before a server was asked."""
     try:
-        return _read(layout, test)
+        return _nginx.load(layout) if layout.server == "nginx" else _apache.load(layout)
     except _webserver_model.ConfigError as error:
         return error
 
 
-def _verdict(
-    layout: Layout, config: _webserver_model.Config | _webserver_model.ConfigError, test: TestResult | None
-) -> t.Iterator[Finding]:
+def _as_tested(layout: Layout, first: _Reading, output: str) -> _Reading:
+    """The configuration with what the server's test has printed of it; first is what was read before."""
+    try:
+        if layout.server == "nginx":
+            return _nginx.load(layout, dump=output)
+        if isinstance(first, _webserver_model.Config):
+            return _apache.as_dumped(first, layout, output)
+        return _apache.load(layout, output, _apache.parse_module_dump(output))
+    except _webserver_model.ConfigError as error:
+        return error
+
+
+def _verdict(layout: Layout, config: _Reading, test: TestResult | None) -> t.Iterator[Finding]:
     """The findings about a configuration as a whole."""
     ok, message = (test.ok, test.message) if test else (None, "")
     if ok is None:
@@ -478,7 +481,7 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
     """The module's result.
 
     started: waits for another part of host_info, and returns the server that this has just started with the whole
-    configuration in a view of the host, if any.
+    configuration in a view of the host, if any. It is called only where that spares something.
     """
     findings: list[Finding] = []
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
@@ -486,16 +489,18 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         findings.append(finding("frontend.none", params["server"]))
     for server in servers:
         server.prepare()
-    first = {server.layout.server: _try_to_read(server.layout) for server in servers}
+    first = {server.layout.server: _read(server.layout) for server in servers}
     read = [config for config in first.values() if isinstance(config, _webserver_model.Config)]
-    results = _test_all(servers, read, started())
+    results = _test_all(servers, read, started)
     configs: list[_webserver_model.Config] = []
     described: list[ServerInfo] = []
     running = {server.layout.server: _running(server) for server in servers}
     for server in servers:
         layout = server.layout
         test = results.get(layout.server)
-        config = _try_to_read(layout, test) if test and test.output else first[layout.server]
+        config = first[layout.server]
+        if test and test.output:
+            config = _as_tested(layout, config, test.output)
         findings += _verdict(layout, config, test)
         readable = config if isinstance(config, _webserver_model.Config) else None
         described.append(_server_info(server, readable, test, running[layout.server], findings))

@@ -49,6 +49,16 @@ def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
     return list(targets.values())
 
 
+def one_of_each(endpoints: t.Iterable[Target]) -> list[Target]:
+    """Of the endpoints that share address, certificate and TLS directives one with a name, and one without."""
+    found: dict[t.Any, Target] = {}
+    for target in endpoints:
+        name = target["server_name"]
+        alike = target["tls_group"] and (target["tls_group"], name is not None)
+        found.setdefault((target["address"], target["port"], alike or name), target)
+    return list(found.values())
+
+
 def connect_address(address: str) -> str | None:
     """Where to reach what listens on address from this very host; None for what is no internet address."""
     if address in ("*", "", "_default_", "0.0.0.0"):

@@ -390,8 +390,9 @@ class Server:
         return self._run(*CHECK_ARGUMENTS[self.layout.server])
 
     def dump_vhosts(self) -> tuple[bool, str]:
-        """Apache's own list of its virtual hosts. Not a whole test: modules that check at the end do not."""
-        return self._run("-t", "-D", "DUMP_VHOSTS")
+        """Apache's own list of its virtual hosts, and of its modules. Not a whole test: modules that check at the end
+        do not."""
+        return self._run("-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES")
 
     def _run(self, *arguments: str) -> tuple[bool, str]:
         try:
