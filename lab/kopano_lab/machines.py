@@ -25,7 +25,7 @@ from .shell import LabError, last_words, run
 
 READY_SECONDS = 90
 PRIVILEGES = [
-    "--cap-add=SYS_ADMIN,NET_ADMIN,SYS_PTRACE",
+    "--cap-add=SYS_ADMIN,NET_ADMIN,SYS_PTRACE,AUDIT_WRITE",
     "--security-opt=seccomp=unconfined",
     "--security-opt=unmask=ALL",
 ]

@@ -96,7 +96,7 @@ class ActionModule(RoleAction):
         hosts: t.Any = given.pop("hosts", None)
         if "path" not in given:
             raise RoleError("path: is required, as no part of the role report is called")
-        options, errors = _roles_options.of_task(self, self.ROLE, given)
+        options, errors = _roles_options.of_task(self.ROLE, given)
         if errors:
             raise RoleError("; ".join(errors))
         if hosts is None:

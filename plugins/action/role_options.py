@@ -31,12 +31,12 @@ class ActionModule(ActionBase):
         spec = {"roles": {"type": "list", "elements": "str", "choices": list(ROLES), "default": []}}
         _validation, options = self.validate_argument_spec(spec)
         roles = [*_query.chosen(variables, _query.roles_of_play(variables)), *options["roles"]]
-        message, step = _roles_options.errors(self, roles, variables)
+        of_roles, message, step = _roles_options.checked(self, roles, variables)
         if message:
             return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **step}
         # The fact means that they have been checked.
         parts: HostFact = {"play": variables["ansible_play_name"]}
         if "report" in roles:
             # For hosts that the play loses before its report.
-            parts["report"] = _roles_report.kept(_roles_options.read(self, "report", variables)[0])
+            parts["report"] = _roles_report.kept(of_roles["report"])
         return {**result, "changed": False, **_host_fact.update(variables, **parts)}

@@ -42,7 +42,9 @@ class ActionModule(RoleAction):
         graded: _verify.Kept | None = _host_fact.read(variables).get("verify")
         if not graded:
             raise RoleError("no endpoint of this host was graded in this run")
-        return self.judged(graded["report"])
+        if graded["bad"]:
+            raise RoleError("; ".join(graded["bad"]))
+        return {}
 
     def _grade(self, options: Info, variables: Info) -> Info:
         host = self.query(variables, "frontend")
@@ -69,14 +71,15 @@ class ActionModule(RoleAction):
         }
         earlier, play = _host_fact.read(variables).get("verify"), variables.get("ansible_play_name", "")
         before: list[Result] = json.loads(earlier["results"]) if earlier and earlier["play"] == play else []
+        report = _verify.report(results, scope, required)
         kept: _verify.Kept = {
             **scope,
             "play": play,
             "wanted": required,
             "results": json.dumps(_verify.with_earlier(results, before)),
-            "report": _verify.report(results, scope, required),
+            "bad": report["bad"],
         }
-        return _host_fact.update(variables, host=host, verify=kept)
+        return {**_host_fact.update(variables, host=host, verify=kept), "lines": report["lines"]}
 
     @staticmethod
     def _not_from_here(options: Info, scope: _verify.Scope) -> dict[Key, str]:

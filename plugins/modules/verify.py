@@ -23,8 +23,8 @@ options:
       - V(grade) queries the host for its virtual hosts, unless an earlier role of the run has done so, and grades its
         endpoints from the controller, as M(kopano.hardening.tls_grade_info) does. The results are kept as the fact
         C(ansible_facts.kopano_hardening.verify), for the report. It fails for no grade.
-      - V(check) reports the grades, and fails the host where one is below the required grade and its options require
-        that. A host that was not graded in the same run fails.
+      - V(check) fails the host where a grade is below the required one and its options require that. A host that was
+        not graded in the same run fails.
     type: str
     choices: [grade, check]
     required: true
@@ -41,7 +41,7 @@ EXAMPLES = r"""
 RETURN = r"""
 lines:
   description: A line for each endpoint, and then what to do.
-  returned: success, with O(part=check)
+  returned: success, with O(part=grade)
   type: list
   elements: str
   sample: ["A+  mail.example.com:443 (192.0.2.10)"]

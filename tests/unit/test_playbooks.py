@@ -47,7 +47,7 @@ STAND_INS = {
         "main": [{"name": "Deploy the TLS policy", FAILS: {"msg": "port 443 is taken"}, "when": "fails"}],
         "inspect": [],
     },
-    "verify": {"main": []},
+    "verify": {"grade": []},
     "caa": {
         "names": [],
         "records": [{"name": "Check the CAA records", FAILS: {"msg": "forbidden: a"}, "when": "step_4_fails"}],

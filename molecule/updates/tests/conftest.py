@@ -126,8 +126,7 @@ def module_file(host: str) -> str:
     folder = "/root/.ansible/tmp"
     words = [Path(sys.executable).parent / "ansible", host, "--inventory", INVENTORY, "--become"]
     done = subprocess.run(
-        # A container may have no terminal to give.
-        [*words, "-e", "ansible_ssh_use_tty=false", "-m", "kopano.hardening.update_status_info"],
+        [*words, "-m", "kopano.hardening.update_status_info"],
         stdin=subprocess.DEVNULL, capture_output=True, text=True,
         cwd=PROJECT, timeout=SECONDS, check=False,
         env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_KEEP_REMOTE_FILES": "1",

@@ -97,10 +97,10 @@ class RoleAction(ActionBase):
         be changed on a host where a later step cannot work.
         """
         roles = [self.ROLE] if _host_fact.read(variables) else _query.roles_to_run(variables, self.ROLE)
-        message, step = _roles_options.errors(self, roles, variables)
+        options, message, step = _roles_options.checked(self, roles, variables)
         if message:
             raise RoleError(message, **step)
-        return _roles_options.read(self, self.ROLE, variables)[0]
+        return options[self.ROLE]
 
     def act(self, options: Info, variables: Info) -> Info:
         """What the role is for; returns the task's result. Raises RoleError.

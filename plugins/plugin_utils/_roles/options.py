@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, GRADE, TLS, UPDATES
@@ -54,6 +55,17 @@ OF_OTHERS = {
 }
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")
+
+
+def _spec(role: str) -> Info:
+    # By the YAML library itself: Ansible's loader notes for each value where it is from, and takes many times as long.
+    content = yaml_load((ROLES / role / "meta" / "argument_specs.yml").read_text(encoding="utf-8"))
+    options: Info = content["argument_specs"]["main"]["options"]
+    return options
+
+
+# Read when Ansible loads the plugin, and so once for all tasks and hosts. Nothing changes them.
+SPECS = {role: _spec(role) for role in CHECKS}
 CLOSE = 0.85  # ratio of equal characters (difflib) from which a name is taken for a misspelled one
 
 
@@ -65,14 +77,14 @@ def read(
     action: the action plugin that reads them; others: roles that report what is wrong with their options themselves.
     Where something is wrong the options may be incomplete.
     """
-    spec = _spec(action, role)
+    spec = SPECS[role]
     prefix = f"{role}_"
     values, errors = _validated(action, spec, variables)
     options = {name.removeprefix(prefix): value for name, value in values.items()}
     errors += misspelled(prefix, spec, variables)
     borrowed: list[str] = []
     for other in {name.partition("_")[0] for name in OF_OTHERS.get(role, ())}:
-        spec_of_other = {name: option for name, option in _spec(action, other).items() if name in OF_OTHERS[role]}
+        spec_of_other = {name: option for name, option in SPECS[other].items() if name in OF_OTHERS[role]}
         values, wrong = _validated(action, spec_of_other, variables)
         options.update(values)
         borrowed += wrong
@@ -82,23 +94,24 @@ def read(
     return options, errors
 
 
-def of_task(action: ActionBase, role: str, arguments: Info) -> tuple[Info, list[str]]:
+def of_task(role: str, arguments: Info) -> tuple[Info, list[str]]:
     """As C(read), of a task's own arguments, which have the names of the role's options without its name in front."""
     prefix = f"{role}_"
-    spec = {name.removeprefix(prefix): option for name, option in _spec(action, role).items()}
+    spec = {name.removeprefix(prefix): option for name, option in SPECS[role].items()}
     options, errors = _validate(spec, arguments)
     return options, errors or CHECKS[role](options)
 
 
-def errors(
+def checked(
     action: ActionBase, roles: t.Collection[str], variables: t.Mapping[str, t.Any]
-) -> tuple[str, dict[str, int]]:
-    """What is wrong with the options of these roles, in one message, and C(step), that of the first role of which
+) -> tuple[dict[str, Info], str, dict[str, int]]:
+    """The options of these roles, what is wrong with them in one message, and C(step), that of the first role of which
     something is."""
-    wrong = {role: read(action, role, variables, roles)[1] for role in dict.fromkeys(roles)}
-    first = next((role for role, messages in wrong.items() if messages), "")
-    message = "; ".join(dict.fromkeys(message for messages in wrong.values() for message in messages))
-    return message, {"step": STEPS[first]} if first in STEPS else {}
+    found = {role: read(action, role, variables, roles) for role in dict.fromkeys(roles)}
+    first = next((role for role, (_options, errors) in found.items() if errors), "")
+    message = "; ".join(dict.fromkeys(error for _options, errors in found.values() for error in errors))
+    options = {role: of_role for role, (of_role, _errors) in found.items()}
+    return options, message, {"step": STEPS[first]} if first in STEPS else {}
 
 
 def given(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> Info:
@@ -116,13 +129,6 @@ def _without_text(value: t.Any, text: str) -> t.Any:
     if isinstance(value, dict):
         return {key: _without_text(item, text) for key, item in value.items() if item != text}
     return [_without_text(item, text) for item in value if item != text] if isinstance(value, list) else value
-
-
-def _spec(action: ActionBase, role: str) -> Info:
-    # Ansible has read it for the play, if the role is in it. It is not copied, and nothing here changes it.
-    content = action._loader.load_from_file(str(ROLES / role / "meta" / "argument_specs.yml"), unsafe=True)
-    options: Info = content["argument_specs"]["main"]["options"]
-    return options
 
 
 def _validated(action: ActionBase, spec: Info, variables: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:

@@ -80,13 +80,13 @@ class Kept(Scope):
 
     results: those of C(tls_grade_info) as JSON text. Ansible handles each value of a fact several times in each task,
     and hundreds of names have a hundred thousand. play: the name of the play. What the role has graded there before,
-    with other endpoints, is among the results.
+    with other endpoints, is among the results. bad: what the role fails the host for.
     """
 
     play: str
     wanted: Required
     results: str
-    report: HostReport
+    bad: list[str]
 
 
 class Shown(t.TypedDict):
