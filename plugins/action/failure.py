@@ -49,7 +49,11 @@ class ActionModule(ActionBase):
         found = _OF_TRANSACTION.match(message)
         # The reason first, as lines are cut off at their end.
         shown = f"{found['reason']} ({task}: {found['outcome']})" if found else f"{task}: {message}"
-        failure: Failure = {"step": failed.get("step", options["step"]), "message": _printable.result(shown)}
+        failure: Failure = {
+            "role": failed.get("role"),
+            "step": failed.get("step", options["step"]),
+            "message": _printable.result(shown),
+        }
         kept: HostFact = {"failures": [*(_host_fact.read(variables).get("failures") or []), failure]}
         if not failed.get("reached", True):
             kept["unreachable"] = _printable.result(message.removeprefix(_query.UNREACHABLE))

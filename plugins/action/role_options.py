@@ -31,9 +31,9 @@ class ActionModule(ActionBase):
         spec = {"roles": {"type": "list", "elements": "str", "choices": list(ROLES), "default": []}}
         _validation, options = self.validate_argument_spec(spec)
         roles = [*_query.chosen(variables, _query.roles_of_play(variables)), *options["roles"]]
-        of_roles, message, step = _roles_options.checked(self, roles, variables)
+        of_roles, message, where = _roles_options.checked(self, roles, variables)
         if message:
-            return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **step}
+            return {**result, "failed": True, "changed": False, "msg": _printable.result(message), **where}
         # The fact means that they have been checked.
         parts: HostFact = {"play": variables["ansible_play_name"]}
         if "report" in roles:

@@ -381,7 +381,7 @@ def test_a_report_without_histories_is_where_they_begin(schema, kept):
         if kept:
             del entry["history"]
         if schema == "1.0":
-            del entry["policy"], entry["reach"]
+            del entry["policy"], entry["reach"], entry["certificate"]
     after = bed.build({"web1": bed.fine(), "web2": bed.fine()}, _earlier.usable(before), LATER)
     assert histories(after) == {
         "web1": [("2026-11-25", "A+", "failed"), ("2026-11-26", "A+", "passed")],
@@ -827,17 +827,22 @@ def every_state():
     }
 
 
-def test_the_page_has_the_columns_and_states_of_the_terminal():
-    report = bed.build(every_state())
+@pytest.mark.parametrize("refused", [False, True])
+def test_the_page_has_the_columns_and_states_of_the_terminal(refused):
+    failure = {"message": "no certificate", "step": 5, "role": "certificate"}
+    more = {"refused": {**bed.fine(), "state": "failed", "failures": [failure]}} if refused else {}
+    report = bed.build({**every_state(), **more})
     page = Text(_files.render(report, ["html"])["index.html"])
     shown = [line.split() for line in text_of(report).splitlines()]
     # The terminal only counts those that were left out.
     listed = [entry["name"] for entry in report["hosts"] if entry["state"] != "left_out"]
-    lines = {words[0]: words[1:7] for words in shown[1 : len(listed) + 1]}
+    columns = 7 if refused else 6
+    lines = {words[0]: words[1 : columns + 1] for words in shown[1 : len(listed) + 1]}
     assert set(lines) == set(listed)
-    assert {name: cells[:6] for name, cells in page.rows.items() if name in lines} == lines
+    assert {name: cells[:columns] for name, cells in page.rows.items() if name in lines} == lines
     assert {word for cells in lines.values() for word in cells} >= {"ok", "warn", "FAIL", "?", "-", "A+", "B"}
-    assert "host reach updates TLS HSTS CAA grade open fix first" in " ".join(page.words)
+    certificate = "certificate " if refused else ""
+    assert f"host reach updates TLS HSTS CAA {certificate}grade open fix first" in " ".join(page.words)
 
 
 @pytest.mark.parametrize(
@@ -1045,6 +1050,30 @@ def test_what_keeps_a_host_from_being_inspected_is_no_failure_of_a_step():
         ["web2", "FAIL", *"-----"],
         ["web3", "ok", "?", "FAIL", *"???"],
     ]
+
+
+def test_a_certificate_that_cannot_be_had_is_no_failure_of_a_step():
+    refused = {"message": "no certificate from https://ca.test/dir", "step": 5, "role": "certificate"}
+    hosts = {
+        "web1": {**bed.fine(), "state": "failed", "message": refused["message"], "failures": [refused]},
+        "web2": {**bed.fine(), "sources": ["certificate"]},
+        "web3": bed.fine(),
+        "web4": {"state": "failed", "failures": [{**refused, "step": None}]},
+    }
+    report = bed.build(hosts)
+    assert [host["certificate"] for host in report["hosts"]] == ["fail", "pass", "not_asked", "not_asked"]
+    assert [host["failed"] for host in report["hosts"]] == [True, False, False, True]
+    head, *lines = text_of(report).splitlines()
+    assert head.split()[:8] == ["host", "reach", "updates", "TLS", "HSTS", "CAA", "cert", "grade"]
+    assert [line.split()[:8] for line in lines[:4]] == [
+        ["web1", "ok", "ok", "ok", "ok", "ok", "FAIL", "A+"],
+        ["web2", "ok", "ok", "ok", "ok", "ok", "ok", "A+"],
+        ["web3", "ok", "ok", "ok", "ok", "ok", "-", "A+"],
+        ["web4", "FAIL", *"------"],
+    ]
+    assert "no certificate from https://ca.test/dir" in lines[0]
+    # Where it fails on no host there is nothing to say of it.
+    assert " cert " not in text_of(bed.build({"web2": hosts["web2"], "web3": hosts["web3"]}))
 
 
 def test_what_is_unknown_is_listed_with_its_hosts():

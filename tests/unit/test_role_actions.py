@@ -278,7 +278,7 @@ def test_a_host_that_is_lost_on_the_way_has_failed(monkeypatch):
     lost = Lost.__new__(Lost)
     lost._task = types.SimpleNamespace(no_log=False)
     result = lost.run(task_vars={})
-    assert (result["failed"], result["reached"], result["step"]) == (True, False, 5)
+    assert (result["failed"], result["reached"], result["step"], result["role"]) == (True, False, 5, "verify")
     assert result["msg"] == "the host cannot be reached: Broken pipe"
 
 
@@ -391,7 +391,7 @@ def test_the_first_role_refuses_options_of_those_that_follow():
     assert str(raised.value) == (
         "caa_timeout: 0 is less than 1; value of verify_mode must be one of: full, quick, got: slow"
     )
-    assert raised.value.result == {"step": 4}
+    assert raised.value.result == {"role": "caa", "step": 4}
     # Those that were checked already are not checked again.
     with pytest.raises(_action.RoleError, match=r"^value of verify_mode"):
         Verify().options(_host_fact.variables_with(variables))
@@ -413,6 +413,7 @@ def recorded(result, **options):
     [
         ({"msg": "port 443 is taken"}, (2, "port 443 is taken"), None),
         ({"msg": "c; e", "step": 4}, (4, "c; e"), None),
+        ({"msg": "no order", "step": 5, "role": "certificate"}, (5, "no order", "certificate"), None),
         ({}, (2, "it failed"), None),
         (
             {"msg": "Task failed: the host cannot be reached: no route", "reached": False},
@@ -422,8 +423,8 @@ def recorded(result, **options):
     ],
 )
 def test_what_failed_is_kept_for_the_report(result, failure, unreachable):
-    step, message = failure
-    failures = [{"step": step, "message": f"Deploy the TLS policy: {message}"}]
+    step, message, *role = failure
+    failures = [{"role": [*role, None][0], "step": step, "message": f"Deploy the TLS policy: {message}"}]
     assert recorded(result) == (failures, unreachable)
 
 

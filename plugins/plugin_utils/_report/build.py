@@ -33,13 +33,16 @@ Info = dict[str, t.Any]
 # When a finding was first seen, by host, id and subject.
 Since = t.Mapping[tuple[str, str, str], str]
 
-SCHEMA = "1.2"
+SCHEMA = "1.3"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
 STATES = ("ok", "failed", "unreachable", "left_out")
 # Why a host fails of which no role has kept anything: tags that no role has, or a report without roles before it.
 NOTHING_CHECKED = "nothing was checked"
 # How a step stands on a host; `unknown` is not good, `not_asked` says nothing.
 VERDICTS = ("fail", "warn", "unknown", "pass", "not_asked")
+# The columns of the scorecard: whether a host was reached, each step, and before the grade whether its certificate
+# could be ordered, installed and inspected.
+COLUMNS = ("reach", "1", "2", "3", "4", "certificate", "5")
 HISTORY = 60  # reports that the trend goes back
 HOST_HISTORY = 30  # reports that a host's own history goes back
 # How a host stood in a report that looked at it. None is judged before its change, nor where report_fail_on is empty.
@@ -51,10 +54,12 @@ TEXT_LIMIT = 4000  # characters of one text; more is no evidence but a flood
 
 
 class Failure(t.TypedDict):
-    """What failed in a step of a playbook; no step where it belongs to none."""
+    """What failed in a step of a playbook; no step where it belongs to none. role: the role that failed, if it was one
+    of this collection."""
 
     message: str
     step: t.NotRequired[int | None]
+    role: t.NotRequired[str | None]
 
 
 class Given(t.TypedDict, total=False):
@@ -133,11 +138,12 @@ class Past(t.TypedDict):
 class Host(t.TypedDict):
     """A host's part of the report.
 
-    policy: None where its options of the report are unknown. reach: whether it could be queried and stayed in the play,
-    one of C(VERDICTS). reasons: why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's
-    number as text. grade: the worst of its endpoints; None where one, or all, could not be graded. counts: findings
-    that are not waived by severity, and those that are C(waived). support: None where it was not inspected.
-    history: the last C(HOST_HISTORY) reports that looked at it, this one at the end.
+    policy: None where its options of the report are unknown. reach: whether it could be queried and stayed in the
+    play, certificate: whether the role certificate did what it is for, each one of C(VERDICTS). reasons: why it
+    fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade: the worst of
+    its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by severity,
+    and those that are C(waived). support: None where it was not inspected. history: the last C(HOST_HISTORY)
+    reports that looked at it, this one at the end.
     """
 
     name: str
@@ -146,6 +152,7 @@ class Host(t.TypedDict):
     pending: bool
     policy: HostPolicy | None
     reach: str
+    certificate: str
     failed: bool
     reasons: list[str]
     steps: dict[str, str]
@@ -423,14 +430,18 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
     marked = _marked(name, given, failures, policy, now, since)
     endpoints = [_endpoint(result) for result in results]
     proven = _proven(given, results)
-    # What keeps a host from being inspected is no failure of a step.
-    failed_steps = {failure.get("step") for failure in failures}
+    # What keeps a host from being inspected is no failure of a step. Nor is a certificate that cannot be had one of the
+    # endpoints' grades.
+    failed_steps = {failure.get("step") for failure in failures if not _is_of_certificate(failure)}
     of_steps = [item for item in marked if not _is_of_host(item) or item["step"] in failed_steps]
     asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in of_steps} | proven
     if state in ("failed", "unreachable"):
         asked |= set(STEPS)
     steps = {str(step): _verdict(step, of_steps, proven, asked) for step in STEPS}
     reach = "fail" if state == "unreachable" or None in failed_steps else "pass"
+    certificate = "pass" if "certificate" in (given.get("sources") or []) else "not_asked"
+    if any(map(_is_of_certificate, failures)):
+        certificate = "fail"
     if state == "left_out":
         steps, reach = dict.fromkeys(steps, "not_asked"), "not_asked"
 
@@ -459,6 +470,7 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
         "pending": is_pending,
         "policy": {"fail_on": policy.fail_on, "minimum_grade": minimum or None} if own else None,
         "reach": reach,
+        "certificate": certificate,
         "failed": is_judged and bool(reasons),
         "reasons": reasons if is_judged else [],
         "steps": steps,
@@ -500,6 +512,11 @@ def _failures(given: Given) -> list[Failure]:
     if given.get("failures") or given.get("state", "ok") != "failed":
         return given.get("failures") or []
     return [{"message": given.get("message", ""), "step": None}]
+
+
+def _is_of_certificate(failure: Failure) -> bool:
+    """Whether the role certificate failed, and not since the host could not be queried."""
+    return failure.get("role") == "certificate" and failure.get("step") is not None
 
 
 def _is_of_host(item: Finding) -> bool:
@@ -560,12 +577,18 @@ def policy_off(report: Report) -> list[str]:
     return [entry["name"] for entry in report["hosts"] if entry["name"] in passed and is_off(entry)]
 
 
-def shown_steps(entry: Host) -> dict[str, str]:
-    """How a host's steps are shown: of one that was not reached nothing was to be found out."""
-    return {
-        step: "not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict
-        for step, verdict in entry["steps"].items()
-    }
+def columns(report: Report) -> list[str]:
+    """The C(COLUMNS) that the scorecard has. That certificates could be had is not worth one."""
+    failed = any(entry["certificate"] == "fail" for entry in report["hosts"])
+    return [key for key in COLUMNS if key != "certificate" or failed]
+
+
+def cells(entry: Host) -> dict[str, str]:
+    """How a host stands, by C(COLUMNS). Of one that was not reached nothing was to be found out."""
+    verdicts = {"reach": entry["reach"], "certificate": entry["certificate"], **entry["steps"]}
+    if entry["reach"] == "fail":
+        verdicts = {key: "not_asked" if verdict == "unknown" else verdict for key, verdict in verdicts.items()}
+    return {key: verdicts[key] for key in COLUMNS}
 
 
 def first_fix(entry: Host) -> Marked | None:

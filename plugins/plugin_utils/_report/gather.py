@@ -41,7 +41,8 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     _verify(given, fact.get("verify"))
     _caa(given, fact.get("caa"), variables)
     given["failures"] = [
-        {"step": failure["step"], "message": failure["message"]} for failure in fact.get("failures") or []
+        {"role": failure.get("role"), "step": failure["step"], "message": failure["message"]}
+        for failure in fact.get("failures") or []
     ]
     if "unreachable" in fact:
         given["state"], given["message"], given["failures"] = "unreachable", fact["unreachable"], []

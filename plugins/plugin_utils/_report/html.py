@@ -38,8 +38,8 @@ REPAIRS = 5  # fixes that are listed first; the findings have all of them
 NAMED = 3  # kinds of findings that one fix names
 FOLDED = 5  # more places of a finding than these are folded
 
-# The columns of the scorecard: whether a host was reached, and each step.
-HEADS = {_scorecard.REACH: _scorecard.REACH} | {
+# The columns of the scorecard.
+HEADS = {"reach": "reach", "certificate": "certificate"} | {
     str(step): name if name.isupper() else name.lower() for step, name in STEPS.items()
 }
 # What each state of the scorecard means.
@@ -69,7 +69,7 @@ def render(report: Report) -> str:
         host_port=_phrases.host_port,
         of_all=_phrases.of_all,
         counted=_phrases.counted,
-        heads=HEADS,
+        heads={key: HEADS[key] for key in _build.columns(report)},
         steps=STEPS,
         step_names={str(step): title for step, title in _findings.STEP_TITLES.items()},
         severities=SEVERITIES,
@@ -141,7 +141,7 @@ class Line(t.NamedTuple):
 
 
 class Row(t.NamedTuple):
-    """A host's line in the table. verdicts: by the keys of C(HEADS); history: None where there is only this report."""
+    """A host's line in the table. verdicts: by its columns; history: None where there is only this report."""
 
     host: Host
     verdicts: dict[str, str]
@@ -159,10 +159,11 @@ _BARS = {
 
 
 def _rows(report: Report) -> list[Row]:
+    columns = _build.columns(report)
     return [
         Row(
             entry,
-            {_scorecard.REACH: entry["reach"], **_build.shown_steps(entry)},
+            {key: verdict for key, verdict in _build.cells(entry).items() if key in columns},
             _build.first_fix(entry),
             _line(entry["history"]) if len(entry["history"]) > 1 else None,
         )
@@ -191,8 +192,8 @@ def _line(history: t.Sequence[Past]) -> Line:
 
 
 def _standings(rows: t.Iterable[Row]) -> dict[str, dict[str, int]]:
-    """How many hosts are in each state, by the keys of C(HEADS)."""
-    found = {key: dict.fromkeys(_build.VERDICTS, 0) for key in HEADS}
+    """How many hosts are in each state, by C(COLUMNS)."""
+    found = {key: dict.fromkeys(_build.VERDICTS, 0) for key in _build.COLUMNS}
     for row in rows:
         for key, verdict in row.verdicts.items():
             found[key][verdict] += 1

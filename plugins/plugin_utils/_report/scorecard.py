@@ -13,7 +13,6 @@ import textwrap
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
-from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import STEPS
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Change, Host, Report
@@ -30,12 +29,11 @@ WORDS = {
     "unknown": ("?", "purple"),
     "not_asked": ("-", "dark gray"),
 }
-HEADS = {1: "updates", 2: "TLS", 3: "HSTS", 4: "CAA", 5: "grade"}
-assert set(HEADS) == set(STEPS)
+HEADS = {"reach": "reach", "1": "updates", "2": "TLS", "3": "HSTS", "4": "CAA", "certificate": "cert", "5": "grade"}
+assert tuple(HEADS) == _build.COLUMNS
 NAME_WIDTH = 30
 CELL = max(len(word) for word, _colour in WORDS.values())
 GAP = "  "
-REACH = "reach"
 UNKNOWN_KINDS = 5  # of which the terminal names the hosts; the report has all of them
 UNKNOWN_HOSTS = 5
 FIX_WIDTH = 60
@@ -47,24 +45,21 @@ def lines(report: Report, files: t.Sequence[str], width: int | None = None) -> l
     """What is shown. width is that of the terminal; without one nothing is cut off."""
     entries = [entry for entry in report["hosts"] if entry["state"] != "left_out"]
     name_width = min(max([len(entry["name"]) for entry in entries] + [4]), NAME_WIDTH)
-    widths = [head.ljust(CELL) for head in HEADS.values()]
-    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), REACH, *widths, "fails because"]), None)]]
+    heads = {key: HEADS[key].ljust(CELL) for key in _build.columns(report)}
+    shown: list[Line] = [[(GAP.join(["host".ljust(name_width), *heads.values(), "fails because"]), None)]]
     for entry in entries:
         line: Line = [(_cut(entry["name"], name_width).ljust(name_width), "red" if entry["failed"] else None)]
-        word, colour = WORDS[entry["reach"]]
-        line += [(GAP, None), (word.ljust(len(REACH)), colour)]
-        for step, head in HEADS.items():
-            verdict = entry["steps"][str(step)]
-            # Of a host that was not reached nothing was to be found out.
-            word, colour = WORDS["not_asked" if verdict == "unknown" and entry["reach"] == "fail" else verdict]
-            if step == 5 and entry["grade"]:
+        cells = _build.cells(entry)
+        for key, head in heads.items():
+            word, colour = WORDS[cells[key]]
+            if key == "5" and entry["grade"]:
                 word = entry["grade"]
-            line += [(GAP, None), (word.ljust(max(CELL, len(head))), colour)]
+            line += [(GAP, None), (word.ljust(len(head)), colour)]
         shown += _with_reason(line, why_it_fails(entry), width)
     shown += [[(text, colour)] for text, colour in _totals(report)]
     for text in _unknown(report):
         shown += [[(part, WORDS["unknown"][1])] for part in _wrapped(text, width)]
-    skipped = [head for step, head in HEADS.items() if any(_is_skipped(entry, step) for entry in entries)]
+    skipped = [head.strip() for key, head in heads.items() if any(_is_skipped(entry, key) for entry in entries)]
     shown += [[(f"- not checked in this run: {' '.join(skipped)}", WORDS["not_asked"][1])]] if skipped else []
     if files:
         shown.append([(f"report: {files[0]}", None)])
@@ -91,9 +86,9 @@ def _unknown(report: Report) -> t.Iterator[str]:
         yield f"? and {len(kinds) - UNKNOWN_KINDS} more in the report"
 
 
-def _is_skipped(entry: Host, step: int) -> bool:
-    """Whether a host was reached, and the step was not chosen."""
-    return entry["reach"] != "fail" and entry["steps"][str(step)] == "not_asked"
+def _is_skipped(entry: Host, key: str) -> bool:
+    """Whether a host was reached, and what the column is about was not chosen."""
+    return entry["reach"] != "fail" and _build.cells(entry)[key] == "not_asked"
 
 
 def why_it_fails(entry: Host) -> str:

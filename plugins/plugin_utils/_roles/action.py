@@ -37,7 +37,7 @@ Info = dict[str, t.Any]
 # How apt and its module say that package lists are missing or old. The other package managers fetch theirs themselves.
 _OLD_LISTS = re.compile(r"No package matching|maybe run apt-get update")
 # What a failed task returns. Ansible shows all of it, and keeps no facts of it.
-_OF_A_FAILURE = ("failed", "changed", "msg", "step", "reached", "warnings", "exception")
+_OF_A_FAILURE = ("failed", "changed", "msg", "role", "step", "reached", "warnings", "exception")
 _DRY_LISTS = "the host's package lists may be missing or old; a run without check mode fetches them (apt-get update)"
 
 
@@ -73,6 +73,7 @@ class RoleAction(ActionBase):
         if result.get("failed"):
             if self.ROLE in _roles_options.STEPS:
                 result.setdefault("step", _roles_options.STEPS[self.ROLE])
+            result.setdefault("role", self.ROLE)
             return {key: result[key] for key in _OF_A_FAILURE if key in result}
         # With -v there are the lines; the whole result, with plan and endpoints, is for -vv.
         return {**result, "_ansible_verbose_override": _terminal.display.verbosity < 2}
@@ -97,9 +98,9 @@ class RoleAction(ActionBase):
         be changed on a host where a later step cannot work.
         """
         roles = [self.ROLE] if _host_fact.read(variables) else _query.roles_to_run(variables, self.ROLE)
-        options, message, step = _roles_options.checked(self, roles, variables)
+        options, message, where = _roles_options.checked(self, roles, variables)
         if message:
-            raise RoleError(message, **step)
+            raise RoleError(message, **where)
         return options[self.ROLE]
 
     def act(self, options: Info, variables: Info) -> Info:

@@ -56,8 +56,10 @@ class HostParts(t.TypedDict, total=False):
 
 
 class Failure(t.TypedDict):
-    """What failed in a step of a playbook, or in none of them (None), such as the query of the host."""
+    """What failed in a step of a playbook, or in none of them (None), such as the query of the host. role: where one of
+    this collection's roles says that it did."""
 
+    role: str | None
     step: int | None
     message: str
 

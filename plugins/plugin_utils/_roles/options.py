@@ -104,14 +104,14 @@ def of_task(role: str, arguments: Info) -> tuple[Info, list[str]]:
 
 def checked(
     action: ActionBase, roles: t.Collection[str], variables: t.Mapping[str, t.Any]
-) -> tuple[dict[str, Info], str, dict[str, int]]:
-    """The options of these roles, what is wrong with them in one message, and C(step), that of the first role of which
-    something is."""
+) -> tuple[dict[str, Info], str, Info]:
+    """The options of these roles, what is wrong with them in one message, and C(role) and C(step), those of the first
+    role of which something is."""
     found = {role: read(action, role, variables, roles) for role in dict.fromkeys(roles)}
     first = next((role for role, (_options, errors) in found.items() if errors), "")
     message = "; ".join(dict.fromkeys(error for _options, errors in found.values() for error in errors))
     options = {role: of_role for role, (of_role, _errors) in found.items()}
-    return options, message, {"step": STEPS[first]} if first in STEPS else {}
+    return options, message, {"role": first, "step": STEPS[first]} if first in STEPS else {}
 
 
 def given(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> Info:
