@@ -418,6 +418,13 @@ def test_an_order_that_fails_leaves_the_certificate_and_says_why():
         for said in (done.said(host), done.failure(host)):
             assert "the previous one is still served" in said and words in said
     assert "bm90IHRoZSBrZXk" not in done.output
+    # An order is in no step: it has a column of its own.
+    head, *rows = [line.split() for line in done.output.split("PLAY [Report]")[1].splitlines() if "  " in line]
+    while head[0] != "host":
+        head, *rows = rows
+    cells = {row[0]: dict(zip(head, row, strict=False)) for row in rows if row[0] in HOSTS and row[1] != ":"}
+    assert {host: (cell["reach"], cell["cert"]) for host, cell in cells.items()} == dict.fromkeys(HOSTS, ("ok", "FAIL"))
+    assert all(cell["grade"] != "FAIL" for cell in cells.values())
 
 
 def test_nothing_is_ordered_where_the_ca_would_refuse_and_a_wildcard_comes_by_dns():
