@@ -67,13 +67,15 @@ def play(tmp_path_factory):
 
 
 def test_a_host_costs_no_more_among_five_hundred(play, capsys):
-    cost = {}
-    for size in SIZES:
+    few, many = SIZES
+    measured: dict[int, list[tuple[float, float]]] = {few: [], many: []}
+    # A machine with other work to do takes more of its processors for the same: one before and one after.
+    for size in (few, many, few):
         seconds, megabytes, output = play(size)
         assert len(re.findall(r"(?m)^web\d+ +: ok=.*changed=0 .*failed=0", output)) == size
-        cost[size] = (seconds / size, megabytes)
+        measured[size].append((seconds / size, megabytes))
         with capsys.disabled():
             print(f"\n| {size} hosts | {seconds / size:.2f} s of a processor a host | {megabytes:.0f} MB |", end="")
-    few, many = (cost[size] for size in SIZES)
-    assert many[0] <= FLAT * few[0]
-    assert (many[1] - few[1]) / (SIZES[1] - SIZES[0]) <= MEGABYTES_A_HOST
+    ((seconds, megabytes),) = measured[many]
+    assert seconds <= FLAT * max(cost for cost, _memory in measured[few])
+    assert (megabytes - measured[few][0][1]) / (many - few) <= MEGABYTES_A_HOST

@@ -122,7 +122,7 @@ def play(folder, *options, report=True, **task):
 def test_a_change_is_a_line_and_a_failure_has_no_bulk(tmp_path):
     output = play(tmp_path)
     assert re.search(r"(?m)^changes  changed: 5 endpoints B -> A\+$", output)
-    assert '"msg": "it does not fit", "step": 5}' in output
+    assert re.search(r'"msg": "it does not fit", "role": "\w+", "step": 5\}', output)
     assert "bulk" not in output and "a.b" not in output
 
 
