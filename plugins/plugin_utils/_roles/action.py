@@ -73,7 +73,7 @@ class RoleAction(ActionBase):
         if result.get("failed"):
             if self.ROLE in _roles_options.STEPS:
                 result.setdefault("step", _roles_options.STEPS[self.ROLE])
-            result.setdefault("role", self.ROLE)
+                result.setdefault("role", self.ROLE)
             return {key: result[key] for key in _OF_A_FAILURE if key in result}
         # With -v there are the lines; the whole result, with plan and endpoints, is for -vv.
         return {**result, "_ansible_verbose_override": _terminal.display.verbosity < 2}
