@@ -1059,10 +1059,16 @@ def test_a_certificate_that_cannot_be_had_is_no_failure_of_a_step():
         "web2": {**bed.fine(), "sources": ["certificate"]},
         "web3": bed.fine(),
         "web4": {"state": "failed", "failures": [{**refused, "step": None}]},
+        # That the role succeeded makes no bad certificate good, nor one that could not be checked.
+        "web5": {"sources": ["certificate"], "findings": [bed.finding("certificate.self_signed", severity="fail")]},
+        "web6": {"findings": [bed.finding("certificate.not_checked", severity="unknown")]},
+        "web7": {"state": "left_out"},
     }
     report = bed.build(hosts)
-    assert [host["certificate"] for host in report["hosts"]] == ["fail", "pass", "not_asked", "not_asked"]
-    assert [host["failed"] for host in report["hosts"]] == [True, False, False, True]
+    assert [host["certificate"] for host in report["hosts"]] == [
+        *("fail", "pass", "not_asked", "unknown", "fail", "unknown", "not_asked")
+    ]
+    assert [host["failed"] for host in report["hosts"]][:4] == [True, False, False, True]
     head, *lines = text_of(report).splitlines()
     assert head.split()[:8] == ["host", "reach", "updates", "TLS", "HSTS", "CAA", "cert", "grade"]
     assert [line.split()[:8] for line in lines[:4]] == [

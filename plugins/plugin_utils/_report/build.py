@@ -139,11 +139,11 @@ class Host(t.TypedDict):
     """A host's part of the report.
 
     policy: None where its options of the report are unknown. reach: whether it could be queried and stayed in the
-    play, certificate: whether the role certificate did what it is for, each one of C(VERDICTS). reasons: why it
-    fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade: the worst of
-    its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by severity,
-    and those that are C(waived). support: None where it was not inspected. history: the last C(HOST_HISTORY)
-    reports that looked at it, this one at the end.
+    play, certificate: whether the role certificate succeeded and found nothing, each one of C(VERDICTS). reasons:
+    why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade: the
+    worst of its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by
+    severity, and those that are C(waived). support: None where it was not inspected. history: the last
+    C(HOST_HISTORY) reports that looked at it, this one at the end.
     """
 
     name: str
@@ -385,18 +385,18 @@ def _misses(results: t.Iterable[Result], minimum: str, ignore_trust: bool, waive
     return missed
 
 
-def _verdict(step: int, findings: t.Iterable[Marked], proven: t.Container[int], asked: t.Container[int]) -> str:
+def _verdict(findings: t.Iterable[Marked], proven: bool, asked: bool) -> str:
     """How a step stands: the worst that is not waived, and a pass only where something was seen to be good.
 
     What could not be found out may be a failure, so it is worse than what is known to be none.
     """
-    severities = {item["severity"] for item in findings if item["step"] == step and not item["waived"]}
+    severities = {item["severity"] for item in findings if not item["waived"]}
     for severity in ("fail", "unknown", "warn"):
         if severity in severities:
             return severity
-    if step in proven:
+    if proven:
         return "pass"
-    return "unknown" if step in asked else "not_asked"
+    return "unknown" if asked else "not_asked"
 
 
 def _sources(given: Given, findings: t.Iterable[Finding]) -> list[str]:
@@ -437,13 +437,18 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
     asked = {int(step) for step in given.get("asked") or []} | {item["step"] for item in of_steps} | proven
     if state in ("failed", "unreachable"):
         asked |= set(STEPS)
-    steps = {str(step): _verdict(step, of_steps, proven, asked) for step in STEPS}
+    steps = {
+        str(step): _verdict([item for item in of_steps if item["step"] == step], step in proven, step in asked)
+        for step in STEPS
+    }
     reach = "fail" if state == "unreachable" or None in failed_steps else "pass"
-    certificate = "pass" if "certificate" in (given.get("sources") or []) else "not_asked"
+    of_certificate = [item for item in marked if item["id"].startswith("certificate.")]
+    inspected = "certificate" in (given.get("sources") or [])
+    certificate = _verdict(of_certificate, inspected, state in ("failed", "unreachable"))
     if any(map(_is_of_certificate, failures)):
         certificate = "fail"
     if state == "left_out":
-        steps, reach = dict.fromkeys(steps, "not_asked"), "not_asked"
+        steps, reach, certificate = dict.fromkeys(steps, "not_asked"), "not_asked", "not_asked"
 
     reasons = policy.objections(marked)
     minimum = policy.minimum_grade or given.get("minimum_grade") or ""
@@ -578,8 +583,8 @@ def policy_off(report: Report) -> list[str]:
 
 
 def columns(report: Report) -> list[str]:
-    """The C(COLUMNS) that the scorecard has. That certificates could be had is not worth one."""
-    failed = any(entry["certificate"] == "fail" for entry in report["hosts"])
+    """The C(COLUMNS) of the scorecard: that of certificates only where a host failed for one."""
+    failed = any(entry["certificate"] == "fail" and entry["state"] == "failed" for entry in report["hosts"])
     return [key for key in COLUMNS if key != "certificate" or failed]
 
 
