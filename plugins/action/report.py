@@ -145,12 +145,13 @@ class ActionModule(RoleAction):
         """Fails the host if it misses its policy and its options say so."""
         host = variables["inventory_hostname"]
         kept = _host_fact.read(variables).get("report") or {}
-        written = plain(variables["report_result"])
-        refused = kept.get("error") or written["refused"].get(host)
+        # What is about this host alone: each host would copy the results of all.
+        refused, reasons = (plain(variables["report_result"][key].get(host)) for key in ("refused", "reasons"))
+        refused = kept.get("error") or refused
         if refused:
             raise RoleError(refused)
-        if kept["options"]["fail"] and host in written["reasons"]:
-            raise RoleError("; ".join(_in_words(written["reasons"][host], _host_fact.read(variables))))
+        if kept["options"]["fail"] and reasons:
+            raise RoleError("; ".join(_in_words(reasons, _host_fact.read(variables))))
         return {}
 
     @staticmethod
