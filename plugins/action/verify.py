@@ -57,7 +57,7 @@ class ActionModule(RoleAction):
         what = f"{_phrases.counted(len(scope['endpoints']), 'endpoint')} to be graded, {options['timeout']} s at most"
         with self.waiting(variables, f"{what} for a response"):
             results: list[Result] = self.run_here(
-                tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, **module_options
+                tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, clients=False, **module_options
             )["results"]
             if reasons:
                 results += self._graded_on_host(options, variables, scope, reasons)
@@ -100,7 +100,7 @@ class ActionModule(RoleAction):
             for endpoint, own in zip(scope["endpoints"], scope["own"], strict=True)
             if _verify.key(endpoint) in reasons
         ]
-        arguments: Info = {"endpoints": endpoints, **{name: options[name] for name in PASSED_ON}}
+        arguments: Info = {"endpoints": endpoints, "clients": False, **{name: options[name] for name in PASSED_ON}}
         if options["ca_file"]:
             with open(os.path.expanduser(options["ca_file"]), encoding="utf-8", errors="replace") as stream:
                 arguments["ca_content"] = stream.read()

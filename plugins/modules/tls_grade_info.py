@@ -108,6 +108,14 @@ options:
     type: str
     choices: [quick, full]
     default: full
+  clients:
+    description:
+      - Whether it is found out what some 70 real clients get, from Android 2.3 to the browsers of 2026, by sending the
+        hello of each, one connection a client; see RV(results[].clients).
+      - By default V(true) in V(full) mode and V(false) in V(quick) mode.
+      - Of endpoints that share a full look, see O(endpoints[].group), only the one that got it is queried.
+      - No grade depends on it.
+    type: bool
   http:
     description:
       - Whether to request the start page, to read HSTS from the response and to see where plain HTTP leads.
@@ -430,6 +438,57 @@ results:
       sample:
         - id: tls.certificate.revoked
           reason: no OCSP response is stapled, and no responder was queried
+    clients:
+      description:
+        - What real clients get, the protocol, the suite and the group that are negotiated, and whether the client takes
+          that. Empty without O(clients) and with RV(results[].error).
+        - Trust in the certificate is no part of it, and no client connects again with an older protocol.
+      type: list
+      elements: dict
+      contains:
+        id:
+          description: Identifier of the client.
+          type: str
+          sample: ie-11-win-7
+        name:
+          description: Name of the client, as SSL Labs has it.
+          type: str
+          sample: IE
+        version:
+          description: Its version.
+          type: str
+          sample: "11"
+        platform:
+          description: What it runs on, where that is a part of its name.
+          type: str
+          sample: Win 7
+        ok:
+          description:
+            - Whether it gets a connection that it takes; V(null) where the result was lost or there was none in time.
+          type: bool
+          sample: true
+        protocol:
+          description: The protocol, also of a connection that the client does not take.
+          type: str
+          sample: TLSv1.2
+        suite:
+          description: The suite by its IANA name.
+          type: str
+          sample: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+        group:
+          description: The group by its IANA name; V(null) without an elliptic curve or a group of TLS 1.3.
+          type: str
+          sample: secp256r1
+        certificate:
+          description:
+            - Kind of the key, such as V(rsa) or V(ecdsa). TLS 1.3 hides which one is shown, so it is V(null) there for
+              an endpoint with several kinds that the client takes.
+          type: str
+          sample: rsa
+        reason:
+          description: Why RV(results[].clients[].ok) is not true.
+          type: str
+          sample:
     unclear:
       description:
         - Queries whose results were lost, time and again, and on which the letter depends. Then there is none.
@@ -515,6 +574,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "ca_content": {"type": "str"},
     "fetch_issuers": {"type": "bool", "default": True},
     "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
+    "clients": {"type": "bool"},
     "http": {"type": "bool", "default": True},
     "timeout": {"type": "float", "default": 10},
     "concurrency": {"type": "int", "default": 32},
@@ -561,6 +621,7 @@ def run(params: dict[str, t.Any]) -> Answer:
         trust=trust,
         http=params["http"],
         concurrency=params["concurrency"],
+        clients=params["mode"] == "full" if params.get("clients") is None else params["clients"],
         processes=max(1, min(_processors(), len(params["endpoints"]) // WORTH_A_PROCESS)),
         judge=lambda observation: _grade.grade(observation, groups=observation["server_groups"]),
     )

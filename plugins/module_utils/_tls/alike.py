@@ -91,6 +91,7 @@ def completed(quick: Observation, full: Observation) -> Observation:
         "groups": full["groups"],
         "oracles": full["oracles"],
         "simulations": full["simulations"],
+        "clients": full["clients"],
         "unclear": full["unclear"],
         "certificates": [*quick["certificates"], *others],
         "features": {**full["features"], **often},  # type: ignore[typeddict-item]

@@ -21,6 +21,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules, weak_keys
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.clients import ClientResult
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.http import Hsts, Redirect
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.prober import (
     Features,
@@ -148,6 +149,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         caps: list[Limit]
         warnings: list[Limit]
         not_tested: list[Untested]
+        clients: list[ClientResult]
         unclear: list[Lost]
         cut: list[str]
         findings: list[Finding]
@@ -670,6 +672,7 @@ def _without_grade(observation: Observation) -> Result:
         "caps": [],
         "warnings": [],
         "not_tested": [],
+        "clients": observation["clients"],
         "unclear": [],
         "cut": [],
         "findings": [],

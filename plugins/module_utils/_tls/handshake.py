@@ -17,6 +17,7 @@ fault, silence: each of them is a lost result, which L(Peer.persist) queries aga
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import errno
 import functools
@@ -39,6 +40,8 @@ MAX_RECEIVED = 256 * 1024
 # Alerts that refuse an offer: handshake_failure, illegal_parameter, protocol_version, insufficient_security. All others
 # report that something went wrong (RFC 5246, 7.2.2; RFC 8446, 6.2).
 REFUSING = (40, 47, 70, 71)
+# Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
+PEAK = 8
 # Seconds before a lost query is made again. Together they outlast the windows of common rate limits.
 PAUSES = (0.05, 0.2, 0.5)
 
@@ -367,6 +370,34 @@ def resolve(host: str, port: int, timeout: float) -> list[str] | str:
     return result[0]
 
 
+def together(lanes: t.Iterable[t.Callable[[], t.Any]], peak: int = PEAK) -> None:
+    """Run the lanes, so many at a time, in the order in which they are given; raises what one of them has raised.
+
+    One thread is the caller's. The others end with the process, whatever they are doing: one that a server keeps busy
+    is to hold up nothing.
+    """
+    waiting = collections.deque(lanes)
+    raised: list[BaseException] = []
+
+    def work() -> None:
+        with contextlib.suppress(IndexError):
+            while True:
+                lane = waiting.popleft()
+                try:
+                    lane()
+                except BaseException as error:
+                    raised.append(error)
+
+    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(peak, len(waiting)) - 1)]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
+    if raised:
+        raise raised[0]
+
+
 # STARTTLS: per protocol the lines to wait for, and what is sent then. A pattern matches from the beginning of a line;
 # other lines are skipped.
 _DIALOGUES: dict[str, t.Sequence[tuple[str, bytes]]] = {
@@ -578,6 +609,11 @@ def _offer(
     """One hello with these suites, after C(unknown) ones that no server has."""
     version = data.WIRE_VERSION[protocol]
     hello = wire.hello_record(version, wire.client_hello(version, [*unknown, *suites], **options))
+    return _send(peer, hello, version, suites, flight)
+
+
+def _send(peer: Peer, hello: bytes, version: int, suites: t.Sequence[int], flight: bool) -> Response:
+    """The result of one hello, as it goes over the wire, that offers these suites for protocols up to C(version)."""
     with peer.connect() as (sock, deadline):
         stream = Stream(sock, deadline)
         stream.send(hello)
@@ -585,6 +621,16 @@ def _offer(
     if response.outcome == ACCEPTED:
         peer.control = peer.control or hello
     return response
+
+
+def query_hello(peer: Peer, hello: bytes, protocol: str, suites: t.Sequence[int]) -> Response:
+    """Send this very hello, which offers protocols up to this one and, of those known here, these suites.
+
+    Read on to the certificates and parameters.
+    """
+    send = _caught(_send)
+    response = peer.persist(lambda: send(peer, hello, data.WIRE_VERSION[protocol], suites, True))
+    return _understood(peer, protocol, response)
 
 
 def _listen(stream: Stream, offered: int, suites: t.Sequence[int], flight: bool) -> Response:

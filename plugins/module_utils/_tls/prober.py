@@ -17,7 +17,6 @@ could not be found out is None, never False.
 
 from __future__ import annotations
 
-import collections
 import concurrent.futures
 import contextlib
 import functools
@@ -29,6 +28,8 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import crypto, ocsp, oracles, wire
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
@@ -37,6 +38,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake im
     ACCEPTED,
     CLOSED,
     GARBAGE,
+    PEAK,
     REFUSED,
     SILENT,
     UNREACHABLE,
@@ -45,6 +47,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake im
     Response,
     Secured,
     Stream,
+    together,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import Judgement, Trust
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import read as read_certificate
@@ -101,8 +104,9 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         mode, else only those that had to be queried. groups: IANA names. cipher_order: protocol to C(server) or
         C(client). certificates: one for each chain that is served. ca_file: whether one was given. oracles: what
         C(_tls.oracles) finds, C(rsa) and C(cbc): False, how the responses differ, or None for what could not be
-        found out; no key where it was not tested. simulations: made only if they may matter. unclear: all queries
-        without a clear result; lost: those of them that were lost and on which the letter depends.
+        found out; no key where it was not tested. simulations: made only if they may matter. clients: what real clients
+        get, empty where that was not to be found out. unclear: all queries without a clear result; lost: those of them
+        that were lost and on which the letter depends.
         """
 
         error: str | None
@@ -115,6 +119,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         features: Features
         oracles: dict[str, str | bool | None]
         simulations: list[Simulation]
+        clients: list[_clients.ClientResult]
         hsts: http_.Hsts
         redirect: http_.Redirect
         unclear: list[Unclear]
@@ -145,8 +150,6 @@ else:
 Queue = t.Sequence[t.Tuple[int, Endpoint]]
 """Endpoints of one address, each with the place of its result among all."""
 
-# Connections at a time against one address: enough to hide round trips, few enough for rate limiters.
-PEAK = 8
 OLD_PROTOCOLS = ("TLSv1.1", "TLSv1.0", "SSLv3")
 _CLASSICAL = tuple(data.groups_of("ec", "TLSv1.2"))
 _GROUPS13 = tuple(code for family in ("ec", "pq", "ffdhe") for code in data.groups_of(family, "TLSv1.3"))
@@ -205,34 +208,6 @@ def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> 
     if protocol == "TLSv1.3":
         usable = data.KEY_SIGNATURES13.get(key.curve or key.scheme, usable)
     return tuple(code for code in signatures if code not in usable)
-
-
-def together(lanes: t.Iterable[t.Callable[[], t.Any]], peak: int = PEAK) -> None:
-    """Run the lanes, so many at a time, in the order in which they are given; raises what one of them has raised.
-
-    One thread is the caller's. The others end with the process, whatever they are doing: one that a server keeps busy
-    is to hold up nothing.
-    """
-    waiting = collections.deque(lanes)
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        with contextlib.suppress(IndexError):
-            while True:
-                lane = waiting.popleft()
-                try:
-                    lane()
-                except BaseException as error:
-                    raised.append(error)
-
-    others = [threading.Thread(target=work, daemon=True) for _lane in range(min(peak, len(waiting)) - 1)]
-    for thread in others:
-        thread.start()
-    work()
-    for thread in others:
-        thread.join()
-    if raised:
-        raise raised[0]
 
 
 class Observer:
@@ -800,6 +775,7 @@ class Observer:
             "features": self._features(),
             "oracles": self._oracles,
             "simulations": self._simulations,
+            "clients": [],
             "hsts": self._hsts,
             "redirect": self._redirect,
             "unclear": self._unclear,
@@ -919,11 +895,13 @@ def probe(
     http: bool = True,
     http_port: int | None = None,
     peak: int = PEAK,
+    clients: bool = False,
 ) -> Observation:
     """Inspect one endpoint at one address.
 
     C(timeout) (seconds) bounds it all. C(http_port) is the port for plain HTTP, 80 beside port 443 by default; C(peak)
-    is how many connections there may be at a time. It never raises for what the other side does.
+    is how many connections there may be at a time. C(clients) is whether real clients are simulated. It never raises
+    for what the other side does.
     """
     started = time.monotonic()
     peer = _handshake.Peer(endpoint, timeout)
@@ -932,7 +910,12 @@ def probe(
     port = _http_port(peer) if http_port is None else http_port
     observer = Observer(peer, mode, trust or Trust(), http, port, peak)
     observer.run()
-    return _written_down(endpoint, peer, mode, started, observer.observation())
+    seen = observer.observation()
+    if clients and not seen["error"]:
+        # After all else, so that no letter depends on whether the server bears this as well.
+        leaves = [entry["chain"][0] for entry in seen["certificates"]]
+        seen["clients"] = _clients.simulate(peer, list(_client_data.clients().values()), leaves, peak)
+    return _written_down(endpoint, peer, mode, started, seen)
 
 
 def _http_port(peer: _handshake.Peer) -> int | None:
@@ -1060,6 +1043,7 @@ def probe_all(
     http: bool = True,
     concurrency: int = 32,
     processes: int = 1,
+    clients: bool = False,
     judge: t.Callable[[Observation], t.Any] = lambda observation: observation,
 ) -> list[t.Any]:
     """Inspect many endpoints (at C(addresses), else at every address of C(host)), see L(probe).
@@ -1089,8 +1073,12 @@ def probe_all(
     def give_up(endpoint: Endpoint, reason: str) -> t.Any:
         return judge(failed(endpoint, mode, reason, trust))
 
+    asked_mode = mode
+
     def probe_one(endpoint: Endpoint, mode: str = mode) -> Observation:
-        return probe(endpoint, mode, timeout, trust=trust, http=http, peak=peak)
+        # A quick look before a full one only finds out which one to take over.
+        simulates = clients and mode == asked_mode
+        return probe(endpoint, mode, timeout, trust=trust, http=http, peak=peak, clients=simulates)
 
     def grouped(endpoint: Endpoint) -> bool:
         return _alike.group_of(endpoint) in groups

@@ -133,21 +133,19 @@ def client_hello(
     suites = list(suites)
     extensions: list[tuple[int, bytes]] = []
     if server_name:
-        name = server_name.encode("ascii", "replace")
-        extensions.append((SERVER_NAME, vector(2, b"\0" + vector(2, name))))
+        extensions.append((SERVER_NAME, names(server_name)))
     if groups:
-        extensions.append((SUPPORTED_GROUPS, vector(2, _numbers(groups))))
+        extensions.append((SUPPORTED_GROUPS, numbers(groups)))
         extensions.append((EC_POINT_FORMATS, b"\x01\x00"))
     if version >= 0x0303 and signatures:
-        extensions.append((SIGNATURE_ALGORITHMS, vector(2, _numbers(signatures))))
+        extensions.append((SIGNATURE_ALGORITHMS, numbers(signatures)))
     if alpn:
-        extensions.append((ALPN, vector(2, b"".join(vector(1, name.encode("ascii")) for name in alpn))))
+        extensions.append((ALPN, alpn_names(alpn)))
     if extras:
-        extensions.append((STATUS_REQUEST, b"\x01\x00\x00\x00\x00"))
+        extensions.append((STATUS_REQUEST, OCSP_REQUEST))
     if version >= 0x0304:
-        shares = b"".join(struct.pack("!H", group) + vector(2, key) for group, key in key_shares)
-        extensions.append((SUPPORTED_VERSIONS, vector(1, _numbers([version, *older]))))
-        extensions.append((KEY_SHARE, vector(2, shares)))
+        extensions.append((SUPPORTED_VERSIONS, versions([version, *older])))
+        extensions.append((KEY_SHARE, shares(key_shares)))
     if version < 0x0304 or older:
         extensions.append((RENEGOTIATION_INFO, vector(1, renegotiation)))
         if extras:
@@ -157,7 +155,17 @@ def client_hello(
     if version == 0x0300:
         extensions = [(kind, content) for kind, content in extensions if kind in (SERVER_NAME, ALPN)]
         suites.append(RENEGOTIATION_SCSV)
+    return plain_hello(version, suites, extensions, compressions, random)
 
+
+def plain_hello(
+    version: int,
+    suites: t.Sequence[int],
+    extensions: t.Sequence[tuple[int, bytes]],
+    compressions: t.Sequence[int] = (0,),
+    random: bytes | None = None,
+) -> bytes:
+    """A ClientHello message with just these extensions (number and content) for protocols up to C(version)."""
     body = struct.pack("!H", min(version, 0x0303)) + (random or os.urandom(32))
     # A session identifier makes TLS 1.3 look like a resumption to middleboxes (RFC 8446, D.4).
     body += vector(1, os.urandom(32) if version >= 0x0304 else b"")
@@ -167,16 +175,46 @@ def client_hello(
     return message(CLIENT_HELLO, body)
 
 
+# Contents of extensions.
+
+
+def names(server_name: str) -> bytes:
+    return vector(2, b"\0" + vector(2, server_name.encode("ascii", "replace")))
+
+
+def alpn_names(protocols: t.Sequence[str]) -> bytes:
+    return vector(2, b"".join(vector(1, name.encode("ascii")) for name in protocols))
+
+
+def shares(keys: t.Sequence[tuple[int, bytes]]) -> bytes:
+    return vector(2, b"".join(struct.pack("!H", group) + vector(2, key) for group, key in keys))
+
+
+def numbers(values: t.Sequence[int]) -> bytes:
+    """A list of code points, as groups and signature algorithms are."""
+    return vector(2, _numbers(values))
+
+
+def versions(values: t.Sequence[int]) -> bytes:
+    return vector(1, _numbers(values))
+
+
+OCSP_REQUEST = b"\x01\x00\x00\x00\x00"
+
+
 def hello_record(version: int, hello: bytes) -> bytes:
     """The record around a first ClientHello: 0x0301 at most, which every server has learnt to accept."""
     return record(HANDSHAKE, min(version, 0x0301), hello)
 
 
-def ssl2_client_hello(suites: t.Sequence[int]) -> bytes:
-    """An SSL 2.0 CLIENT-HELLO with its record header; suites have three bytes each."""
+def ssl2_client_hello(suites: t.Sequence[int], version: int = 0x0002) -> bytes:
+    """An SSL 2.0 CLIENT-HELLO with its record header; suites have three bytes each.
+
+    With a C(version) of TLS it is the hello of a client that spoke SSL 2.0 too (RFC 5246, E.2).
+    """
     challenge = os.urandom(16)
     specs = b"".join(suite.to_bytes(3, "big") for suite in suites)
-    body = b"\x01\x00\x02" + struct.pack("!HHH", len(specs), 0, len(challenge)) + specs + challenge
+    body = b"\x01" + struct.pack("!H", version) + struct.pack("!HHH", len(specs), 0, len(challenge)) + specs + challenge
     return struct.pack("!H", 0x8000 | len(body)) + body
 
 
