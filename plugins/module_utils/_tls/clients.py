@@ -10,8 +10,8 @@ A client is C(ok) where it would finish the handshake: the server chose somethin
 the group, the parameters and the key. Whether it trusts the certificate is not part of this, as its store is not known.
 Nor is it simulated that some clients connect again, with an older protocol.
 
-TLS 1.3 encrypts the certificate. The keys of an endpoint are those that it shows anywhere, and a client gets one that it
-can use; which one is only known where these are of one kind.
+TLS 1.3 encrypts the certificate. The keys of an endpoint are those that it shows anywhere, and a client gets one that
+it can use; which one is only known where these are of one kind.
 """
 
 from __future__ import annotations
