@@ -133,6 +133,7 @@ def good(**changes):
             "dh_bits": None,
         },
         "simulations": [],
+        "clients": [],
         "oracles": {},
         "hsts": {
             "status": "present",
