@@ -17,8 +17,8 @@ LINK := .cache/collections/ansible_collections/kopano/hardening
 LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 iptables mmdebstrap netavark nftables \
 	openssh-client openssl podman python3-venv uidmap util-linux
 # Programs that the tests start themselves: servers on loopback, package managers in roots of their own.
-TEST_PACKAGES := apache2-bin ca-certificates chromium-headless-shell createrepo-c dnf dnf-plugins-core git gpg gpg-agent \
-	knot knot-dnssecutils nginx openssl promtool rpm testssl.sh unbound zypper
+TEST_PACKAGES := apache2-bin ca-certificates chromium-headless-shell createrepo-c dnf dnf-plugins-core git gnutls-bin gpg \
+	gpg-agent knot knot-dnssecutils libnss3-tools nginx openssl promtool rpm testssl.sh unbound zypper
 
 # $(call interpreter,TEST,NAMES): the first of these interpreters that can make an environment and passes the test.
 interpreter = $(shell for python in $(2); do \
