@@ -316,16 +316,14 @@ def _with_shown(
     peer: _handshake.Peer,
 ) -> ClientResult:
     """The result of an older protocol, whose certificate is in the open."""
-    suite = data.SUITES[response.suite]
-    if not suite.authentication:
-        return {**result, "ok": True}
     leaf = _leaf(response)
     if leaf is None:
-        return {**result, "reason": "the certificate could not be read"}
+        return {**result, "reason": "no certificate that can be read"}
     result["certificate"] = _kind(leaf.key)
     if not client.sni and leaf not in known and not x509.matches(leaf, peer.name):
         return {**result, "ok": False, "reason": "it names no server, and gets the certificate of another one"}
-    against = _against_certificate(client, str(response.protocol), leaf, suite.forward_secrecy)
+    signs = data.SUITES[response.suite].forward_secrecy
+    against = _against_certificate(client, str(response.protocol), leaf, signs)
     return {**result, "ok": against is None, "reason": against}
 
 
@@ -455,44 +453,46 @@ def _group(client: Client, common: _Common, groups: t.Sequence[str], prefer_serv
 def lost(before: t.Sequence[ClientResult], after: t.Sequence[ClientResult]) -> list[LostClient]:
     """The clients that were served before and are not served after, and what each of them lacks.
 
-    What there is after the change is what the other clients get. A client of which either is not known is in no list.
+    What the server has after the change is what it gives to the others. A client of which one of the two is not known
+    is not in the list.
     """
-    served = [result for result in after if result["ok"]]
-    protocols = {str(result["protocol"]) for result in served}
-    suites = {str(result["suite"]) for result in served}
-    groups = {str(result["group"]) for result in served if result["group"]}
-    kinds = [kind for kind in _COMMON_KEYS if any(result["certificate"] == kind for result in after)]
-    # Where TLS 1.3 has hidden all of them, none is what a client lacks.
-    keys = [_COMMON_KEYS[kind] for kind in kinds or _COMMON_KEYS]
     now = {result["id"]: result for result in after if result["ok"] is False}
     found: list[LostClient] = []
     for was in before:
-        if not was["ok"] or was["id"] not in now:
-            continue
-        (client,) = find([was["id"]])
-        common = _in_common(client, protocols, suites, groups, keys)
-        change = common.change if isinstance(common, _Obstacle) else _own(now[was["id"]])
-        if change == "group" and was["group"] is None and not now[was["id"]]["suite"]:
-            change = "suite"  # it had none, so that is not what it has lost
-        texts = {"protocol": was["protocol"], "suite": was["suite"], "group": was["group"]}
-        texts["certificate"] = f"{' and '.join(kind.upper() for kind in kinds)} certificate"
-        text = texts[change] if isinstance(common, _Obstacle) else now[was["id"]]["reason"]
-        found.append(
-            {
-                "id": was["id"],
-                "name": was["name"],
-                "version": was["version"],
-                "platform": was["platform"],
-                "change": change,
-                "text": str(text),
-            }
-        )
+        if was["ok"] and was["id"] in now:
+            change, text = _change(was, now[was["id"]], after)
+            found.append(
+                {
+                    "id": was["id"],
+                    "name": was["name"],
+                    "version": was["version"],
+                    "platform": was["platform"],
+                    "change": change,
+                    "text": text,
+                }
+            )
     return found
 
 
-def _own(result: ClientResult) -> str:
-    """What a client does not take although it gets what others get: parameters or the certificate that was chosen."""
-    suite = _SUITE_NAMED.get(result["suite"] or "")
-    if suite is None:
-        return "suite"
-    return "group" if suite.exchange.startswith("DHE") else "certificate"
+def _change(was: ClientResult, now: ClientResult, after: t.Sequence[ClientResult]) -> tuple[str, str]:
+    """What a client that was served lacks now, and which one."""
+    served = [result for result in after if result["ok"]]
+    kinds = [kind for kind in _COMMON_KEYS if any(result["certificate"] == kind for result in after)]
+    common = _in_common(
+        clients()[was["id"]],
+        {str(result["protocol"]) for result in served},
+        {str(result["suite"]) for result in served},
+        {str(result["group"]) for result in served},
+        # Where TLS 1.3 has hidden all of them, none is what the client lacks.
+        [_COMMON_KEYS[kind] for kind in kinds or _COMMON_KEYS],
+    )
+    if not isinstance(common, _Obstacle) and now["suite"] is not None:
+        # It gets what the others get, and does not take it.
+        exchange = _SUITE_NAMED[now["suite"]].exchange
+        return "group" if exchange.startswith("DHE") else "certificate", str(now["reason"])
+    change = common.change if isinstance(common, _Obstacle) else "suite"
+    if change == "group" and was["group"] is None:
+        change = "suite"  # one that needed no group
+    if change == "certificate":
+        return change, "{} certificate".format(" and ".join(kind.upper() for kind in kinds))
+    return change, str(was[change])  # type: ignore[literal-required]
