@@ -48,10 +48,10 @@ BLOCK = 1 << 18  # bytes that are read at once
 # Three fields of 8190 bytes (Apache's LimitRequestLine and LimitRequestFieldSize), each byte at most written as \xhh.
 LINE_MAX = 3 * 4 * 8192
 MEMORY_MAX = 32 << 20  # bytes that xz may take; its presets need up to 9 MiB with -6, the default, and 65 with -9
-AGENT_MAX = 256  # bytes of a user agent that is kept as it is; of a longer one a hash
+AGENT_MAX = 256  # bytes of what is kept as it is: of a longer user agent its hash is kept, longer targets are not
 RECENT_MAX = 4096  # clients whose hash is not made again
 DAYS_MAX = 2 * DAYS * 1440  # minutes that are kept with their kind of day
-KINDS_MAX = 2000  # methods with paths that are kept
+KINDS_MAX = 2000  # targets that are kept with their kind
 SUITES_MAX = 100  # pairs of protocol and suite of one user agent
 CLOCK_SKEW = 3600  # seconds that a line may be from the future
 
@@ -142,8 +142,9 @@ def files(log_paths: t.Iterable[str], now: float) -> tuple[list[str], list[str]]
     Rotated ones are named as logrotate does: C(.1), C(.2.gz), C(-20261101.gz).
     """
     found: dict[str, float] = {}
-    gaps = []
-    for path in dict.fromkeys(log_paths):
+    log_paths = list(dict.fromkeys(log_paths))
+    gaps = [] if log_paths else ["no log is known"]
+    for path in log_paths:
         folder, base = os.path.split(path)
         name_of_one = re.compile(re.escape(base) + r"(?:[.-][0-9][0-9_-]{0,20}(?:\.[A-Za-z0-9]{1,5})?)?")
         try:
@@ -169,6 +170,13 @@ def files(log_paths: t.Iterable[str], now: float) -> tuple[list[str], list[str]]
 _OTHER_COMPRESSIONS = (b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"\x1f\x9d", b"PK\x03\x04", b"\x89LZO")
 
 
+_NOT_TO_ITS_END = "not decompressed to its end"
+
+
+class _Damaged(Exception):
+    """Compressed data cannot be read to its end; the text says why."""
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> t.Iterator[t.BinaryIO]:
     """A regular file, to be read. Raises OSError, ChangeError; for a link that others can have made as well."""
@@ -190,7 +198,7 @@ def _blocks(stream: t.BinaryIO) -> t.Iterator[bytes]:
     try:
         yield from _decompressed(stream)
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise _Damaged(_DAMAGED) from error
+        raise _Damaged(f"{_NOT_TO_ITS_END}: {error}") from error
 
 
 def _decompressed(stream: t.BinaryIO) -> t.Iterator[bytes]:
@@ -223,7 +231,7 @@ def _streams(stream: t.BinaryIO, new: t.Callable[[], bz2.BZ2Decompressor | lzma.
             decoder = new()
         elif decoder.needs_input:
             data = stream.read(BLOCK)
-    raise EOFError
+    raise EOFError("it is cut off")
 
 
 def _lines(blocks: t.Iterator[bytes]) -> t.Iterator[list[bytes]]:
@@ -287,13 +295,6 @@ class _Agent:
         self.clients = 0
 
 
-_DAMAGED = "the compressed data is damaged or cut off"
-
-
-class _Damaged(Exception):
-    """Compressed data cannot be read to its end; the text says why."""
-
-
 class _LimitReached(Exception):
     """The text says which."""
 
@@ -348,7 +349,8 @@ class _Reader:
                 reading.not_read.append(str(refused))
             except OSError as error:
                 # gzip and bz2 raise it for damaged data as well, without a number.
-                reading.not_read.append(f"{path}: {error.strerror or _DAMAGED}")
+                reason = error.strerror or f"{_NOT_TO_ITS_END}: {error}"
+                reading.not_read.append(f"{path}: {reason}")
             except _Damaged as error:
                 reading.not_read.append(f"{path}: {error}")
         return reading
@@ -402,7 +404,8 @@ class _Reader:
         # What a client sends comes in bursts, and a hash takes longer than all else.
         if len(self._recent) >= RECENT_MAX:
             self._recent.clear()
-        self._recent.add((agent, who))
+        if len(agent) + len(who) <= 2 * AGENT_MAX:
+            self._recent.add((agent, who))
         client = hashlib.blake2b(b"%b\0%b" % (agent, who), key=self._key, digest_size=8).digest()
         if client not in self._hashes:
             if len(self._hashes) >= self._limits.clients:
