@@ -60,6 +60,7 @@ CLIENTS = [
     Client("safari-8-ios-8.4", "Safari", "8", "iOS 8.4"),
     Client("safari-9-ios-9", "Safari", "9", "iOS 9"),
     Client("safari-10-ios-10", "Safari", "10", "iOS 10"),
+    Client("safari-12.1-ios-12.2", "Safari", "12.1", "iOS 12.2"),
     Client("safari-18.4-ios-18.4", "Safari", "18.4", "iOS 18.4"),
     Client("safari-26-ios-26", "Safari", "26", "iOS 26"),
     Client("safari-7-os-x-10.9", "Safari", "7", "OS X 10.9"),
@@ -67,6 +68,7 @@ CLIENTS = [
     Client("safari-13.0-macos-10.14.6", "Safari", "13.0", "macOS 10.14.6"),
     Client("safari-15.4-macos-12.3.1", "Safari", "15.4", "macOS 12.3.1"),
     Client("thunderbird-60", "Thunderbird", "60"),
+    Client("thunderbird-68.3", "Thunderbird", "68.3"),
 ]
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS %s like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) "
@@ -81,7 +83,7 @@ KNOWN = [
     ("Apple-iPad5C3/1206.69", "safari-7-ios-7.1"),  # 8.3
     ("Apple-iPhone5C2/1101.465", "safari-6-ios-6.0.1"),  # 7.0
     ("Apple-iPod4C1/1002.329", "safari-6-ios-6.0.1"),
-    ("Apple-iPhone14C2/2011.300", "safari-10-ios-10"),  # 16, and the next known one is 18.4
+    ("Apple-iPhone14C2/2011.300", "safari-12.1-ios-12.2"),  # 16, and the next known one is 18.4
     ("Apple-iPhone16C1/2301.341", "safari-26-ios-26"),
     ("iOS/11.2.6 (15D100) dataaccessd/1.0", "safari-10-ios-10"),
     ("iOS/26.1 (23B85) accountsd/113", "safari-26-ios-26"),
@@ -90,7 +92,7 @@ KNOWN = [
     ("Mac_OS_X/10.9 (13A603) CalendarAgent/174", "safari-7-os-x-10.9"),
     ("CalendarStore/5.0 (1127); iCal/5.0 (1535); Mac OS X/10.13.1 (17B48)", "safari-10-os-x-10.12"),
     ("Android/4.1.2-EAS-2.0", "android-4.1.1"),
-    ("Android/5.0.2-EAS-2.0", "android-4.4.2"),
+    ("Android/4.4.4-EAS-2.0", "android-4.4.2"),
     ("Android/12-EAS-2.0", "android-11-12"),
     # Outlook
     ("Microsoft Office/14.0 (Windows NT 6.1; Microsoft Outlook 14.0.7113; Pro)", "outlook-2010-win-7"),
@@ -133,12 +135,11 @@ KNOWN = [
         "android-2.3.7",
     ),
     # other programs
-    ("Mozilla/5.0 (Windows NT 6.1; rv:68.0) Gecko/20100101 Thunderbird/68.1 Lightning/68.1", "thunderbird-60"),
+    ("Mozilla/5.0 (Windows NT 6.1; rv:68.0) Gecko/20100101 Thunderbird/78.1 Lightning/78.1", "thunderbird-68.3"),
     ("Java/1.7.0_80", "java-7u25"),
-    ("Java/1.8.0_111", "java-7u25"),
     ("Java/1.8.0_161", "java-8u161"),
     ("Java/17.0.3", "java-11.0.2"),
-    ("curl/7.22.0 (x86_64-pc-linux-gnu) libcurl/7.22.0 OpenSSL/1.0.1 zlib/1.2.3.4 libidn/1.23", "openssl-0.9.8y"),
+    ("curl/7.21.0 (x86_64-pc-linux-gnu) libcurl/7.21.0 OpenSSL/1.0.0 zlib/1.2.3.4 libidn/1.23", "openssl-0.9.8y"),
     ("curl/7.29.0 (x86_64) libcurl/7.29.0 OpenSSL/1.0.2a zlib/1.2.7", "openssl-1.0.1l"),
 ]
 
@@ -165,6 +166,14 @@ UNKNOWN = [
     "Microsoft Office/14.0 (Windows NT 6.2; Microsoft Outlook 14.0.7113; Pro)",
     "Microsoft Office/99.0 (Windows NT 6.1; Microsoft Outlook 99.0.1; Pro)",
     "Apple-iPhone/701.341",
+    # newer than what is known of the versions before, which speak an older TLS
+    "Android/5.0.2-EAS-2.0",
+    "Java/1.8.0_111",
+    "Java/1.8.0_442",
+    "Java/9.0.4",
+    "curl/7.22.0 (x86_64-pc-linux-gnu) libcurl/7.22.0 OpenSSL/1.0.1 zlib/1.2.3.4 libidn/1.23",
+    "Mozilla/5.0 (Windows NT 6.1; rv:66.0) Gecko/20100101 Firefox/66.0",
+    "Mozilla/5.0 (Windows NT 6.1; rv:68.0) Gecko/20100101 Thunderbird/68.1 Lightning/68.1",
     "Apple-iPhone99C9/9901.1",
     "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html) Chrome/120.0.0.0 Safari/537.36",
     "Mozilla/5.0 (Windows NT 6.1; rv:10.0) Gecko/20100101 Firefox/10.0.12",

@@ -132,8 +132,21 @@ _SAME_NAMES = {"Chromium": "Chrome", "macOS": "OS X", "iPadOS": "iOS"}
 # Whose stack is the system's: the system has to be the same. A Windows has to be this one, as there an app's version
 # says nothing; an Apple system may be an older one.
 _OF_THE_SYSTEM = ("Safari", "IE", "Outlook")
-# The first version with another stack than those before: Edge with Chromium's instead of Windows'.
-_NEW_STACK = {"Edge": (79,)}
+# Versions from which on a program speaks a newer TLS by default, or has another stack: what is known of an older one
+# says nothing about these. Sources: Android's reference of SSLSocket; release notes of Chrome, Firefox (Thunderbird has
+# the same versions), Edge 79, IE 11 and JDK 8; JEP 332, and ops.java about the default version; OpenSSL's CHANGES; TN2287
+# and "TLS security" in Platform Security (Apple).
+_GENERATIONS: dict[str, tuple[Version, ...]] = {
+    "Android": ((5,), (10,)),
+    "Chrome": ((30,), (70,)),
+    "Edge": ((79,),),
+    "Firefox": ((27,), (63,)),
+    "Thunderbird": ((27,), (63,)),
+    "IE": ((11,),),
+    "Java": ((8,), (8, 341), (9,), (11,)),
+    "OpenSSL": ((1, 0, 1), (1, 1, 1)),
+    "iOS": ((5,), (12, 2)),
+}
 
 
 def client_of(text: str, clients: t.Sequence[Client]) -> Client | None:
@@ -187,19 +200,21 @@ def _of_build(major: int, letter: int) -> str | None:
 
 def _may_be(agent: Agent, client: Client) -> bool:
     """Whether a client has an agent's stack, in the same or an older version."""
-    version = _version(client.version)
     if _SAME_NAMES.get(client.name, client.name) != agent.name:
         return False
-    if agent.version:
-        seen, new = _version(agent.version), _NEW_STACK.get(agent.name, ())
-        if version > seen or (version >= new) != (seen >= new):
-            return False
+    if agent.version and not _reaches(agent.name, _version(client.version), _version(agent.version)):
+        return False
     if agent.name not in _OF_THE_SYSTEM:
         return True
-    (system, seen), (known, platform) = _system(agent.platform), _system(client.platform)
+    (system, seen), (known, version) = _system(agent.platform), _system(client.platform)
     if agent.name == "Safari":
-        return system == known and (platform <= seen or not seen)
-    return system == known and platform == seen
+        return system == known and (not seen or _reaches(system, version, seen))
+    return system == known and version == seen
+
+
+def _reaches(name: str, known: Version, seen: Version) -> bool:
+    """Whether what is known of a version holds for one that is seen."""
+    return known <= seen and not any(known < first <= seen for first in _GENERATIONS.get(name, ()))
 
 
 def _order(agent: Agent, client: Client) -> tuple[Version, Version, bool]:
