@@ -134,8 +134,8 @@ _SAME_NAMES = {"Chromium": "Chrome", "macOS": "OS X", "iPadOS": "iOS"}
 _OF_THE_SYSTEM = ("Safari", "IE", "Outlook")
 # Versions from which on a program speaks a newer TLS by default, or has another stack: what is known of an older one
 # says nothing about these. Sources: Android's reference of SSLSocket; release notes of Chrome, Firefox (Thunderbird has
-# the same versions), Edge 79, IE 11 and JDK 8; JEP 332, and ops.java about the default version; OpenSSL's CHANGES; TN2287
-# and "TLS security" in Platform Security (Apple).
+# the same versions), Edge 79, IE 11 and JDK 8; JEP 332, and ops.java about the default version; OpenSSL's CHANGES;
+# Apple's TN2287 and "TLS security" in its Platform Security.
 _GENERATIONS: dict[str, tuple[Version, ...]] = {
     "Android": ((5,), (10,)),
     "Chrome": ((30,), (70,)),
