@@ -25,11 +25,13 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import fro
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_lines as _frontend_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend import Plan
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact import HostParts
 
 if t.TYPE_CHECKING:
+    from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_lines import Outcome
 
@@ -47,10 +49,15 @@ class ActionModule(RoleAction):
             raise RoleError(f"part: {part!r} is none of {', '.join(parts)}")
         return parts[part](options, variables)
 
-    def _inspect(self, _options: Info, variables: Info) -> Info:
+    def _inspect(self, options: Info, variables: Info) -> Info:
         host = self.query(variables, "frontend")
-        self.checked(host, "frontend")
-        return _host_fact.update(variables, host=host, frontend={"changed": False})
+        seen = self.checked(host, "frontend")["clients"]
+        policy = _lost_clients.policy_of(options, _frontend_data.profiles()[options["tls_profile"]])
+        kept = {"changed": False, "findings": _lost_clients.findings([], seen, policy)}
+        return {
+            **_host_fact.update(variables, host=host, frontend=kept),
+            "lines": _lost_clients.seen_lines(seen, policy, {}),
+        }
 
     def _deploy(self, options: Info, variables: Info) -> Info:
         host = _host_fact.read(variables).get("host") or {}
@@ -63,10 +70,17 @@ class ActionModule(RoleAction):
             outcome = t.cast("Outcome", result)
             result["outcome"] = _frontend_lines.outcome(outcome, self._task.check_mode)
             result["lines"] = _frontend_lines.lines(outcome, self._task.check_mode)
+        found: list[Finding] = []
+        if options["state"] != "absent" and not result.get("failed"):
+            grades = _frontend_lines.grades(result)
+            policy = _lost_clients.policy_of(options, _frontend_data.profiles()[options["tls_profile"]])
+            seen = self.checked(host, "frontend")["clients"] if "frontend" in host else None
+            result["outcome"] += _lost_clients.seen_lines(seen, policy, _lost_clients.lost(grades))
+            found = _lost_clients.findings(grades, seen, policy)
         if changed and not self._task.check_mode:
             # The next role queries the host again.
             host = _host_fact.only(host, ("updates",))
-        kept = {"changed": changed, "site": (result.get("plan") or {}).get("site")}
+        kept = {"changed": changed, "site": (result.get("plan") or {}).get("site"), "findings": found}
         return {**result, **_host_fact.update(variables, host=host, frontend=kept)}
 
     def _apply(self, options: Info, variables: Info) -> tuple[HostParts, Info]:
@@ -95,6 +109,7 @@ class ActionModule(RoleAction):
             "adopt": plan["adopt"],
             "policy": plan["policy"],
             "probes": plan["probes"],
+            "clients_required": options["clients_required"],
         }
         server = {**options, "server": plan["server"]}
         # The plan has text of the host, such as paths of its configuration, which must not be taken for templates.

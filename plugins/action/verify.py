@@ -51,16 +51,19 @@ class ActionModule(RoleAction):
         frontend = self.checked(host, "frontend")
         address = self.value(variables, "ansible_host", variables["inventory_hostname"])
         scope = _verify.scope_of(frontend, address, options["endpoints"], options["virtual_hosts"])
+        required_clients = options["frontend_clients_required"]
         module_options = {name: options[name] for name in PASSED_ON}
+        module_options["clients"] = options["mode"] == "full" or bool(required_clients)
         reasons = self._not_from_here(options, scope)
         here = [endpoint for endpoint in scope["endpoints"] if _verify.key(endpoint) not in reasons]
         what = f"{_phrases.counted(len(scope['endpoints']), 'endpoint')} to be graded, {options['timeout']} s at most"
         with self.waiting(variables, f"{what} for a response"):
             results: list[Result] = self.run_here(
-                tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, clients=False, **module_options
+                tls_grade_info, endpoints=here, ca_file=options["ca_file"] or None, **module_options
             )["results"]
             if reasons:
-                results += self._graded_on_host(options, variables, scope, reasons)
+                results += self._graded_on_host(options, module_options, variables, scope, reasons)
+        _verify.require_clients(results, required_clients)
         required: _verify.Required = {
             "grade": options["minimum_grade"],
             "ignore_trust": options["ignore_trust"],
@@ -71,12 +74,16 @@ class ActionModule(RoleAction):
         }
         earlier, play = _host_fact.read(variables).get("verify"), variables.get("ansible_play_name", "")
         before: list[Result] = json.loads(earlier["results"]) if earlier and earlier["play"] == play else []
+        known: _verify.Clients = json.loads(earlier["clients"]) if earlier and before else {}
+        clients = _verify.clients_of(results, known)
+        results = [t.cast("Result", {**result, "clients": []}) for result in results]
         report = _verify.report(results, scope, required)
         kept: _verify.Kept = {
             **scope,
             "play": play,
             "wanted": required,
             "results": json.dumps(_verify.with_earlier(results, before)),
+            "clients": json.dumps(clients),
             "bad": report["bad"],
         }
         return {**_host_fact.update(variables, host=host, verify=kept), "lines": report["lines"]}
@@ -92,7 +99,7 @@ class ActionModule(RoleAction):
         return {_verify.key(endpoint): f"no connection from the controller: {reason}" for endpoint, reason in found}
 
     def _graded_on_host(
-        self, options: Info, variables: Info, scope: _verify.Scope, reasons: dict[Key, str]
+        self, options: Info, module_options: Info, variables: Info, scope: _verify.Scope, reasons: dict[Key, str]
     ) -> list[Result]:
         """The results of the host's own look at these endpoints. Raises RoleError where it cannot."""
         endpoints = [
@@ -100,7 +107,7 @@ class ActionModule(RoleAction):
             for endpoint, own in zip(scope["endpoints"], scope["own"], strict=True)
             if _verify.key(endpoint) in reasons
         ]
-        arguments: Info = {"endpoints": endpoints, "clients": False, **{name: options[name] for name in PASSED_ON}}
+        arguments: Info = {"endpoints": endpoints, **module_options}
         if options["ca_file"]:
             with open(os.path.expanduser(options["ca_file"]), encoding="utf-8", errors="replace") as stream:
                 arguments["ca_content"] = stream.read()

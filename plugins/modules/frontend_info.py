@@ -30,6 +30,12 @@ options:
     type: str
     choices: [auto, apache, nginx]
     default: auto
+  clients:
+    description:
+      - Whether to count the clients that have used the host in the last 14 days, by the web server's access logs.
+      - It takes up to 20 seconds, some 3 for a million lines. Nothing of a single client is returned.
+    type: bool
+    default: false
 seealso:
   - module: kopano.hardening.web_config
 """
@@ -333,6 +339,51 @@ snakeoil:
   sample:
     certificate: /etc/ssl/certs/ssl-cert-snakeoil.pem
     key: /etc/ssl/private/ssl-cert-snakeoil.key
+clients:
+  description: The clients that have used the host, null where O(clients) is false.
+  returned: success
+  type: dict
+  contains:
+    counts:
+      description:
+        - How many clients of each kind there are. C(client) is the id of the simulated client of
+          M(kopano.hardening.tls_grade_info) that they are like, null where this is not known. C(negotiated) has
+          protocol and cipher suite (OpenSSL's name) of their handshakes, null where no log has these.
+      type: list
+      elements: dict
+      sample:
+        - client: android-4.1.1
+          negotiated: null
+          number: 2
+    days:
+      description: The days that were looked at.
+      type: int
+      sample: 14
+    files:
+      description: The files that were read.
+      type: int
+      sample: 15
+    lines:
+      description: The lines that were read.
+      type: int
+      sample: 48211
+    not_understood:
+      description: The lines of these that are of another format.
+      type: int
+      sample: 0
+    first:
+      description: The time of the first line that counts, RFC 3339 in UTC, null without any.
+      type: str
+      sample: '2026-11-14T17:20:00Z'
+    last:
+      description: The time of the last line that counts, RFC 3339 in UTC, null without any.
+      type: str
+      sample: '2026-11-28T17:19:00Z'
+    gaps:
+      description: What was not read or not understood, with the reason. With any, each number is one of at least.
+      type: list
+      elements: str
+      sample: []
 findings:
   description: What was noticed.
   returned: success

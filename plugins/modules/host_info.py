@@ -60,6 +60,10 @@ options:
         type: str
         choices: [auto, apache, nginx]
         default: auto
+      clients:
+        description: As O(kopano.hardening.frontend_info#module:clients).
+        type: bool
+        default: false
   certificates:
     description:
       - Query the certificates that the web server's virtual hosts have, with options of

@@ -231,6 +231,13 @@ options:
             description: Header name to a regular expression for its whole value. Each has to be there exactly once.
             type: dict
             default: {}
+  clients_required:
+    description:
+      - Ids of simulated clients, as M(kopano.hardening.tls_grade_info) returns them. A change is refused in its
+        rehearsal where one of them connects now and could not connect afterwards, or where that could not be found out.
+    type: list
+    elements: str
+    default: []
   rehearse:
     description:
       - With V(auto), rehearse in namespaces; where they are refused, fall back to a trial instance on a loopback port,
@@ -380,6 +387,9 @@ rehearsal:
         - The grades that the endpoints will have by the rules of M(kopano.hardening.tls_grade_info), of the
           rehearsed server as seen from the host itself. Empty when nothing changes.
         - RV(rehearsal.grades[].now) is the same of the live server before the change, null for a new endpoint.
+        - C(served) is the number of simulated clients that connect now, C(lost) has those of them that the rehearsed
+          server does not serve. C(change) is what such a client lacks (C(protocol), C(suite), C(group) or
+          C(certificate)), and C(text) which one.
       type: list
       elements: dict
       sample:

@@ -96,6 +96,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "findings": [],
         "php": {"module": False, "socket": "/run/php/php-fpm.sock"},
         "snakeoil": {"certificate": "/etc/ssl/certs/snakeoil.pem", "key": "/etc/ssl/private/snakeoil.key"},
+        "clients": None,
     }
 
 

@@ -83,7 +83,7 @@ class Host:
         return self
 
     def survey(self) -> Info:
-        result = _webserver_info.run({"server": "auto"})
+        result = _webserver_info.run({"server": "auto", "clients": False})
         assert json.loads(json.dumps(result)) == result
         return result
 

@@ -30,7 +30,7 @@ from . import plays
 # Long enough ago for every list of packages to be new.
 NOW = "2020-01-01T00:00:00Z"
 UNKNOWN = {**dict.fromkeys(("updates", "frontend", "certificates")), "web_config": False}
-FRONTEND = {"server": "auto"}
+FRONTEND = {"server": "auto", "clients": False}
 CERTIFICATES = {"ca_file": None, "ca_content": None, "self_signed_ok": False, "now": None}
 UPDATES = {"support_data": {}, "accept_lts": True, "max_metadata_age": 48, "now": NOW, "refresh": False}
 

@@ -1217,7 +1217,7 @@ def fact(**parts):
 
 def graded_host(ignore_trust=False, *results):
     wanted = {"grade": "A+", "ignore_trust": ignore_trust, "pending": False, "fail": True}
-    return {"wanted": wanted, "results": json.dumps(results)}
+    return {"wanted": wanted, "results": json.dumps(results), "clients": "{}"}
 
 
 def test_each_host_gets_its_own_part_of_the_results_for_all():

@@ -307,9 +307,10 @@ def test_a_score_below_the_scale_is_a_reason():
 
 
 def test_the_report_has_the_results_that_the_role_keeps():
-    kept = {"results": json.dumps([result(HSTS)]), "wanted": wanted(), "endpoints": [], "inside": [], "report": {}}
+    kept = {"results": json.dumps([result(HSTS)]), "clients": '{"android-4.4.2": false}', "wanted": wanted()}
     given = _gather.of_host(_host_fact.update({}, verify=kept), True)
     assert given["results"] == [result(HSTS)] and given["minimum_grade"] == "A+"
+    assert given["clients"] == {"android-4.4.2": False}
 
 
 # --- what is to come -------------------------------------------------------------------------------------------------
@@ -391,7 +392,7 @@ def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls
     variables = {"ansible_play_name": "Harden", **_host_fact.update({}, **parts)}
     known = Action().query(variables, "frontend")
     assert known["frontend"]["servers"] == (["now"] if calls else ["earlier"])
-    assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto"}})] * calls
+    assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto", "clients": False}})] * calls
 
 
 OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": ""}

@@ -28,6 +28,7 @@ UPDATES: Arguments = {
 
 FRONTEND: Arguments = {
     "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
+    "clients": {"type": "bool", "default": False},
 }
 
 CERTIFICATES: Arguments = {

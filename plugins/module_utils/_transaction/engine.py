@@ -617,11 +617,21 @@ class _Transaction:
     ) -> list[Grade]:
         """The grades of a rehearsed server, each with the current one of the live server, if it has the endpoint.
 
-        endpoints: those of the live server; known: their responses.
+        endpoints: those of the live server; known: their responses. Raises _Stop where a required client is lost.
         """
         compared = {_key(entry) for entry in grades}
         there = [{**target, **known[_key(target)]} for target in endpoints if _key(target) in compared]
-        return self.prediction.compared(grades, self._grade_all(there)) if grades else []
+        if not grades:
+            return []
+        now = self._grade_all(there)
+        try:
+            reason = self.prediction.locked_out(grades, now, self.params["clients_required"])
+        except ValueError as error:
+            reason = str(error)
+        if reason:
+            raise _stop(f"clients_required: {reason}")
+        found: list[Grade] = self.prediction.compared(grades, now)
+        return found
 
     def _report_rehearsal(self, result: Rehearsal) -> RehearsalInfo:
         self.result["timings"]["rehearsal"] = result["ms"]

@@ -81,6 +81,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             },
         },
     },
+    "clients_required": {"type": "list", "elements": "str", "default": []},
     "rehearse": {"type": "str", "choices": ["auto", "required", "off"], "default": "auto"},
     "confirm_timeout": {"type": "int", "default": 0},
     "confirm": {"type": "str"},
@@ -119,6 +120,8 @@ def invalid(params: dict[str, t.Any]) -> str | None:
     for name, least in (("keep", 1), ("confirm_timeout", 0)):
         if params[name] < least:
             return "%s: %d is less than %d" % (name, params[name], least)
+    if params["clients_required"] and params["rehearse"] == "off":
+        return "clients_required: whether they can connect is found out in the rehearsal, and rehearse is 'off'"
     changing = [name for name in ("files", "enable", "disable", "adopt") if params[name]]
     if params["restore"] and changing:
         return "restore: {!r} cannot be combined with {}".format(params["restore"], ", ".join(changing))

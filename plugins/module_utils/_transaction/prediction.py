@@ -4,7 +4,8 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""The grades of a server's endpoints as seen from the host itself: of the rehearsed server, and of the live one.
+"""The grades of a server's endpoints as seen from the host itself, and which clients it serves: of the rehearsed
+server, and of the live one.
 
 Both are graded in the same way, so that they can be compared. Whether clients trust the certificate is better tested
 from outside; the effect of a change of the configuration is C(grade_trust_ignored).
@@ -18,6 +19,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
@@ -57,8 +59,9 @@ def grade_all(targets: t.Iterable[Target]) -> list[Grade]:
             if key and not seen["error"] and not seen["unclear"]:
                 known[key] = seen
         judgement = _judgement(_grade.grade(seen)) if seen else _NO_TIME
+        clients = seen["clients"] if seen else []
         address, port, server_name = _place(target)
-        found.append({"address": address, "port": port, "server_name": server_name, **judgement})
+        found.append({"address": address, "port": port, "server_name": server_name, **judgement, "clients": clients})
     return found
 
 
@@ -71,6 +74,7 @@ def _seen(target: Target, seconds: float, trust: _prober.Trust) -> _prober.Obser
         seconds,
         trust=trust,
         http_port=0,
+        clients=True,
     )
 
 
@@ -86,13 +90,48 @@ def _hsts(target: Target) -> _tls_http.Hsts:
 
 
 def compared(after: t.Iterable[Grade], now: t.Iterable[Grade]) -> list[Grade]:
-    """The later grades, each with the earlier one of the same endpoint as C(now); None where there was no such one."""
+    """The later grades, each with the earlier one of the same endpoint as C(now); None where there was no such one.
+
+    Of the clients there is left which ones are lost, of how many.
+    """
     known = {_place(entry): entry for entry in now}
-    return [
-        {**entry, "now": _judgement(earlier) if earlier else None}
-        for entry in after
-        for earlier in [known.get(_place(entry))]
-    ]
+    found: list[Grade] = []
+    for entry in after:
+        earlier = known.get(_place(entry))
+        before = earlier["clients"] if earlier else []
+        compared: Grade = {
+            **entry,
+            "now": _judgement(earlier) if earlier else None,
+            "served": sum(bool(client["ok"]) for client in before),
+            "lost": _clients.lost(before, entry["clients"]),
+        }
+        del compared["clients"]
+        found.append(compared)
+    return found
+
+
+def locked_out(after: t.Iterable[Grade], now: t.Iterable[Grade], required: t.Collection[str]) -> str | None:
+    """Why a change must not be made: an endpoint where one of these clients could not connect any more, or where that
+    is not known. One that it did not serve before is not locked out by the change.
+
+    Raises ValueError for ids of clients that there are not.
+    """
+    chosen = _clients.find(required)
+    known = {_place(entry): entry for entry in now}
+    for entry in after:
+        earlier = known.get(_place(entry))
+        before = {client["id"]: client for client in earlier["clients"]} if earlier else {}
+        then = {client["id"]: client for client in entry["clients"]}
+        for client in chosen:
+            was, will = before.get(client.id), then.get(client.id)
+            if (was and was["ok"] is False) or (will and will["ok"]):
+                continue
+            name = " ".join(filter(None, [client.name, client.version, client.platform]))
+            if will is None or will["ok"] is None:
+                reason = entry["error"] if will is None else will["reason"]
+                return f"whether {name} ({client.id}) could connect after the change is not known: {reason}"
+            return f"{name} ({client.id}) could not connect any more after the change: {will['reason']}"
+    return None
 
 
 def _place(entry: t.Mapping[str, t.Any]) -> tuple[str, int, str | None]:

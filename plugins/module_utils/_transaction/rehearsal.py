@@ -60,7 +60,11 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         address: str
         port: int
         server_name: str | None
+        # What clients get, as of L(_tls.clients), until it is compared; empty where they were not simulated.
+        clients: t.NotRequired[list[t.Any]]
         now: t.NotRequired[Judgement | None]  # that of the live server; None: it does not have the endpoint
+        served: t.NotRequired[int]  # how many simulated clients the live server serves
+        lost: t.NotRequired[list[t.Any]]  # those of them that the rehearsed one does not serve
 
     class Rehearsal(t.TypedDict):  # novm
         """What a rehearsal came to."""

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import datetime
 import glob
 import os
 import platform
@@ -106,6 +107,27 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         certificate: str
         key: str
 
+    class ClientCount(t.TypedDict):  # novm
+        """So many clients that are alike. client: the id of the simulated one, None where it is not known; negotiated:
+        protocol and suite (OpenSSL's name) of each of their handshakes, None without a log that has these."""
+
+        client: str | None
+        negotiated: list[list[str]] | None
+        number: int
+
+    class ClientsInfo(t.TypedDict):  # novm
+        """The clients in the access logs of the last days. first and last: times of lines, RFC 3339 in UTC, None
+        without any; gaps: what was not read or not understood, and why; with any, numbers are of at least so many."""
+
+        counts: list[ClientCount]
+        days: int
+        files: int
+        lines: int
+        not_understood: int
+        first: str | None
+        last: str | None
+        gaps: list[str]
+
     class FrontendInfo(t.TypedDict):  # novm
         """What frontend_info returns."""
 
@@ -116,10 +138,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         managed_by: str  # what writes the configuration: ucs, kweb, none
         php: PhpInfo
         snakeoil: SnakeoilInfo | None
+        clients: ClientsInfo | None  # None where they were not to be counted
         findings: list[Finding]
 
 else:
     OSInfo = OpenSSLInfo = Features = SlotInfo = ServerInfo = PhpInfo = SnakeoilInfo = FrontendInfo = t.Dict[str, t.Any]
+    ClientsInfo = t.Dict[str, t.Any]
 
 TEST_TIMEOUT = 30  # seconds, for both servers together
 
@@ -129,17 +153,6 @@ _TEST_ARGUMENTS = {"apache": (["-t", "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES"],
 # Whose commands are not needed where it has just started with this configuration: nginx dumps the files that are read
 # here anyway, while only Apache knows its virtual hosts.
 _NOT_TESTED_ONCE_STARTED = "nginx"
-
-# Suites with forward secrecy and authenticated encryption: IANA's name and OpenSSL's
-_SUITES = {
-    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256": "ECDHE-ECDSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256": "ECDHE-RSA-AES128-GCM-SHA256",
-    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384": "ECDHE-ECDSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384": "ECDHE-RSA-AES256-GCM-SHA384",
-    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-ECDSA-CHACHA20-POLY1305",
-    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256": "ECDHE-RSA-CHACHA20-POLY1305",
-}
-_TLS13_SUITES = ("TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256")
 
 _SNAKEOIL = (
     ("/etc/ssl/certs/ssl-cert-snakeoil.pem", "/etc/ssl/private/ssl-cert-snakeoil.key"),
@@ -280,8 +293,8 @@ def _openssl_info(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
         return {"version": None, "groups": [], "group_names": [], "cipher_suites": []}
     known = set(openssl.groups(_openssl.GROUPS.values()) or ())
     groups = {name: own for name, own in _openssl.GROUPS.items() if own in known}
-    suites = [name for name in _TLS13_SUITES if openssl.ciphersuites_ok(name)]
-    suites += [name for name, own in _SUITES.items() if openssl.cipher_string_ok(own)]
+    suites = [name for name in _openssl.SUITES13 if openssl.ciphersuites_ok(name)]
+    suites += [name for name, own in _openssl.SUITES.items() if openssl.cipher_string_ok(own)]
     return {
         "version": openssl.version,
         "groups": list(groups),
@@ -477,6 +490,45 @@ def _verdict(layout: Layout, config: _Reading, test: TestResult | None) -> t.Ite
         yield finding(key, place, config.reason)
 
 
+def _clients(configs: t.Iterable[_webserver_model.Config]) -> ClientsInfo:
+    """The clients in the access logs of these servers."""
+    # Needed for this alone.
+    from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver import access_logs as _access_logs
+
+    paths, elsewhere = [], []
+    for config in configs:
+        files, others = _webserver_model.access_logs(config)
+        paths += files
+        elsewhere += others
+    usage = _access_logs.read(paths, [*_client_data.clients().values()], time.time())
+    counts: list[ClientCount] = [
+        {
+            "client": seen.client,
+            "negotiated": [[*pair] for pair in seen.suites] if seen.suites else None,
+            "number": seen.number,
+        }
+        for seen in usage.clients
+    ]
+    return {
+        "counts": counts,
+        "days": _access_logs.DAYS,
+        "files": usage.access.files,
+        "lines": usage.access.lines,
+        "not_understood": usage.access.not_understood,
+        "first": _in_utc(usage.access.first),
+        "last": _in_utc(usage.access.last),
+        "gaps": [*usage.access.gaps, *(f"{target}: not a file that can be read" for target in elsewhere)],
+    }
+
+
+def _in_utc(seconds: int | None) -> str | None:
+    """RFC 3339 of seconds since 1970."""
+    if seconds is None:
+        return None
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: None) -> FrontendInfo:
     """The module's result.
 
@@ -525,5 +577,6 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         "managed_by": managed_by,
         "php": _php(configs),
         "snakeoil": _snakeoil(),
+        "clients": _clients(configs) if params["clients"] else None,
         "findings": findings,
     }

@@ -541,15 +541,27 @@ def unix_sockets(config: Config) -> list[str]:
     return list(found)
 
 
-_LOGS = ("errorlog", "customlog", "transferlog", "globallog", "forensiclog", "scriptlog", "error_log", "access_log")
+_ACCESS_LOGS = ("customlog", "transferlog", "globallog", "access_log")
+_LOGS = ("errorlog", *_ACCESS_LOGS, "forensiclog", "scriptlog", "error_log")
+_NO_FILE = re.compile(r"\||(syslog|memory|journald)\b|(off|stderr)$|.*\$").match
+
+
+def _logs(config: Config, directives: t.Container[str]) -> t.Iterator[str]:
+    """Where these directives log to, as it is written there."""
+    for directive in walk(config.root):
+        if directive.key in directives and directive.args:
+            yield directive.args[0]
 
 
 def log_files(config: Config) -> list[str]:
     """The absolute paths of the log files that a configuration names, each once; no pipes, no syslog, no variables."""
-    found: dict[str, None] = {}
-    for directive in walk(config.root):
-        if directive.key in _LOGS and directive.args:
-            path = directive.args[0]
-            if not re.match(r"\||(syslog|memory|journald)\b|(off|stderr)$", path) and "$" not in path:
-                found[config.absolute(path)] = None
-    return list(found)
+    return list(dict.fromkeys(config.absolute(target) for target in _logs(config, _LOGS) if not _NO_FILE(target)))
+
+
+def access_logs(config: Config) -> tuple[list[str], list[str]]:
+    """The absolute paths of the access logs, each once; and what else requests are logged to."""
+    targets = [target for target in dict.fromkeys(_logs(config, _ACCESS_LOGS)) if target != "off"]
+    return (
+        [config.absolute(target) for target in targets if not _NO_FILE(target)],
+        [target for target in targets if _NO_FILE(target)],
+    )

@@ -33,7 +33,7 @@ Info = dict[str, t.Any]
 # When a finding was first seen, by host, id and subject.
 Since = t.Mapping[tuple[str, str, str], str]
 
-SCHEMA = "1.3"
+SCHEMA = "1.4"
 # What is known of a host: it was looked at; a role failed there; it could not be reached; nobody wanted to look.
 STATES = ("ok", "failed", "unreachable", "left_out")
 # Why a host fails of which no role has kept anything: tags that no role has, or a report without roles before it.
@@ -66,15 +66,17 @@ class Given(t.TypedDict, total=False):
     """What is known of a host: an element of the module's option C(hosts), which describes it.
 
     state: one of C(STATES), C(ok) by default. results: those of tls_grade_info; given by hand, they may have no more
-    than C(gather.RESULT). updates: the result of update_status_info. asked, proven: steps that somebody wanted to know
-    of, and those in which something was looked at. sources: the first words of the ids of findings that were looked
-    for. pending: whether the host was looked at before a change.
+    than C(gather.RESULT). clients: whether each simulated client gets on with all endpoints, by its id. updates: the
+    result of update_status_info. asked, proven: steps that somebody wanted to know of, and those in which something
+    was looked at. sources: the first words of the ids of findings that were looked for. pending: whether the host was
+    looked at before a change.
     """
 
     state: str
     message: str
     findings: list[Finding]
     results: list[Result]
+    clients: dict[str, bool | None]
     updates: Info
     asked: list[int]
     proven: list[int]
@@ -139,11 +141,12 @@ class Host(t.TypedDict):
     """A host's part of the report.
 
     policy: None where its options of the report are unknown. reach: whether it could be queried and stayed in the
-    play, certificate: whether the role certificate succeeded and found nothing, each one of C(VERDICTS). reasons:
-    why it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade: the
-    worst of its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by
-    severity, and those that are C(waived). support: None where it was not inspected. history: the last
-    C(HOST_HISTORY) reports that looked at it, this one at the end.
+    play, certificate: whether the role certificate succeeded and found nothing, each one of C(VERDICTS). reasons: why
+    it fails; empty where it is not judged. steps: one of C(VERDICTS) by the step's number as text. grade: the worst
+    of its endpoints; None where one, or all, could not be graded. counts: findings that are not waived by severity,
+    and those that are C(waived). clients: whether each simulated client gets on with all endpoints, by its id; None
+    where that is not known. support: None where it was not inspected. history: the last C(HOST_HISTORY) reports that
+    looked at it, this one at the end.
     """
 
     name: str
@@ -162,6 +165,7 @@ class Host(t.TypedDict):
     findings: list[Marked]
     endpoints: list[Endpoint]
     certificates: list[Certificate]
+    clients: dict[str, bool | None]
     support: Support | None
     history: list[Past]
 
@@ -485,6 +489,7 @@ def host(name: str, given: Given, own: Policy | None, now: str, since: Since, ea
         "findings": marked,
         "endpoints": endpoints,
         "certificates": _certificates(results),
+        "clients": given.get("clients") or {},
         "support": _support(given.get("updates") or {}),
         "history": [],
     }

@@ -38,6 +38,7 @@ def of_host(variables: t.Mapping[str, t.Any], is_active: bool) -> Given:
     _certificate(given, fact.get("certificate"), host.get("certificates"))
     if "frontend" in fact or "verify" in fact or fact.get("failures"):
         _frontend(given, host.get("frontend"))
+        given["findings"] += (fact.get("frontend") or {}).get("findings") or []
     _verify(given, fact.get("verify"))
     _caa(given, fact.get("caa"), variables)
     given["failures"] = [
@@ -113,6 +114,7 @@ def _verify(given: Given, kept: Kept | None) -> None:
     given["ignore_trust"] = wanted["ignore_trust"]
     given["pending"] = wanted["pending"]
     given["results"] = json.loads(kept["results"])
+    given["clients"] = json.loads(kept["clients"])
 
 
 def _caa(given: Given, kept: CaaFact | None, variables: t.Mapping[str, t.Any]) -> None:
@@ -159,6 +161,7 @@ KEYS = {
     "message": str,
     "findings": list,
     "results": list,
+    "clients": dict,
     "updates": dict,
     "asked": list,
     "proven": list,

@@ -24,10 +24,12 @@ import jinja2
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import build as _build
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build import Host, Past, Report, Totals
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.report import Marked
 
 FOLDER = Path(__file__).parent
@@ -87,6 +89,7 @@ def render(report: Report) -> str:
         titles={key: entry.title for key, entry in _findings.catalogue().items()},
         certificates=_certificate_bars(report),
         supports=_support_bars(report),
+        clients=_clients(report),
         off=off,
         off_findings=sum(_open(entry) for entry in report["hosts"] if entry["name"] in off),
         lenient=[name for name in _build.passed_with_failures(report) if name not in off],
@@ -276,6 +279,38 @@ def _groups(report: Report) -> list[Group]:
             )
         )
     return sorted(groups, key=lambda g: (not g.open, SEVERITIES.index(g.severity), -g.hosts, g.entry.step, g.entry.id))
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+class ClientTable(t.NamedTuple):
+    """Clients by hosts. hosts: the columns, each the hosts with the same results; rows: name, id, and a verdict for
+    each column; refused: how many clients some host does not serve."""
+
+    hosts: list[list[str]]
+    rows: list[tuple[str, str, list[str]]]
+    refused: int
+
+
+_OK = {True: "pass", False: "fail", None: "unknown"}
+
+
+def _clients(report: Report) -> ClientTable | None:
+    """The simulated clients of all hosts; None where none was simulated."""
+    groups: dict[tuple[tuple[str, bool | None], ...], list[str]] = {}
+    for entry in report["hosts"]:
+        if entry["clients"]:
+            groups.setdefault(tuple(sorted(entry["clients"].items())), []).append(entry["name"])
+    columns = sorted(groups.items(), key=lambda item: -len(item[1]))
+    results = [dict(key) for key, _hosts in columns]
+    rows = [
+        (_lost_clients.name(client), ident, [_OK[result[ident]] if ident in result else "" for result in results])
+        for ident, client in _client_data.clients().items()
+        if any(ident in result for result in results)
+    ]
+    refused = sum("fail" in verdicts for _name, _ident, verdicts in rows)
+    return ClientTable([hosts for _key, hosts in columns], rows, refused) if rows else None
 
 
 # --- drawings --------------------------------------------------------------------------------------------------------

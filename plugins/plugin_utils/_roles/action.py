@@ -15,6 +15,7 @@ import typing as t
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
@@ -147,9 +148,12 @@ class RoleAction(ActionBase):
         if self._task.check_mode or _roles_certificate.installs(options.get("certificate")):
             needed.discard("web_config")
         server = self.value(variables, "frontend_server", "auto")
+        # What hardening means for them is to be known before it is done, and takes time.
+        clients = self._task.check_mode and "frontend" in roles
+        clients = clients and boolean(self.value(variables, "frontend_count_clients", True), strict=False)
         # For the report, what other roles have found stays. What web_config would do counts for one role only.
         others = _host_fact.only(host, set(host) - {"web_config"})
-        return {**others, **known, **self.request(variables, _query.arguments(needed, options, server))}
+        return {**others, **known, **self.request(variables, _query.arguments(needed, options, server, clients))}
 
     def request(self, variables: Info, arguments: Info) -> HostParts:
         """The parts that the module host_info returns with these arguments. Raises RoleError."""

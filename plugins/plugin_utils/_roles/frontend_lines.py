@@ -16,6 +16,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 if t.TYPE_CHECKING:
@@ -33,7 +34,8 @@ PATHS_SHOWN = 20  # more than a host with a few virtual hosts has
 
 
 def outcome(result: Outcome, check_mode: bool) -> list[str]:
-    """What was done in one line; then what became weaker by it, and before it is done, the grades that change."""
+    """What was done in one line; then what became weaker by it, and before it is done, the grades that change and how
+    many clients are locked out."""
     plan = result.get("plan")
     if plan and plan["skip"]:
         # A web server was installed, or would be, and the rest is for the next run.
@@ -43,13 +45,14 @@ def outcome(result: Outcome, check_mode: bool) -> list[str]:
     if plan is None:
         verb = "would restore" if check_mode else "restored"
         return [f"{verb} {_finding_lines.some(map(_path, result.get('diff') or []), ' ', shown=PATHS_SHOWN)}"]
-    grades = _grades(result)
-    what = _verify.changes(grades) or [_changed_paths(result, t.cast("Plan", plan))]
+    predicted = grades(result)
+    what = _verify.changes(predicted) or [_changed_paths(result, t.cast("Plan", plan))]
     end = "" if check_mode or not result["transaction"] else f" ({result['transaction']})"
     return [
         f"{'would change' if check_mode else 'changed'}: {', '.join(what)}{end}",
         *_frontend.weakened_lines(result),
-        *(_verify.predicted(_verify.that_change(grades)) if check_mode else []),
+        *(_verify.predicted(_verify.that_change(predicted)) if check_mode else []),
+        *(_lost_clients.lost_lines(predicted) if check_mode else []),
     ]
 
 
@@ -61,11 +64,13 @@ def lines(result: Outcome, check_mode: bool) -> list[str]:
     return [
         _changes(result, t.cast("Plan", plan), check_mode),
         *_frontend.kept_lines(result),
-        *_verify.predicted(_grades(result)),
+        *_verify.predicted(grades(result)),
+        *_lost_clients.lost_lines(grades(result)),
     ]
 
 
-def _grades(result: Outcome) -> list[t.Any]:
+def grades(result: t.Mapping[str, t.Any]) -> list[t.Any]:
+    """C(rehearsal.grades) of web_config's result; none where nothing was rehearsed."""
     rehearsal = result.get("rehearsal")
     return list(rehearsal.get("grades", [])) if rehearsal else []
 

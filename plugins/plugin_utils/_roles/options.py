@@ -52,6 +52,7 @@ OF_OTHERS = {
     ),
     "frontend": ("verify_from",),
     "updates": ("frontend_probes", "frontend_server"),
+    "verify": ("frontend_clients_required",),
 }
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")

@@ -71,14 +71,14 @@ def parts(roles: t.Iterable[str]) -> set[str]:
     return {part for role in roles for part in NEEDS.get(role, ())}
 
 
-def arguments(needed: t.Container[str], options: t.Mapping[str, Info], server: str) -> Info:
+def arguments(needed: t.Container[str], options: t.Mapping[str, Info], server: str, clients: bool = False) -> Info:
     """The options of host_info. options: of the roles updates and certificate, where they run; server: the web server's
-    kind, or C(auto)."""
+    kind, or C(auto); clients: whether to count those in its access logs."""
     found: Info = {}
     if "updates" in needed:
         found["updates"] = _roles_updates.query(options["updates"])
     if "frontend" in needed or "certificates" in needed:  # they are those of the web server
-        found["frontend"] = {"server": server}
+        found["frontend"] = {"server": server, "clients": clients}
     if "certificates" in needed:
         found["certificates"] = _roles_certificate.query(options["certificate"]) if "certificate" in options else {}
     if "web_config" in needed:

@@ -31,6 +31,7 @@ if t.TYPE_CHECKING:  # The prober would be loaded wherever this is.
 
 Info = dict[str, t.Any]
 Key = tuple[str, int, str, str]  # host, port, server name, and how to get to TLS
+Clients = dict[str, bool | None]
 
 
 class OwnEndpoint(t.TypedDict, total=False):
@@ -80,12 +81,14 @@ class Kept(Scope):
 
     results: those of C(tls_grade_info) as JSON text. Ansible handles each value of a fact several times in each task,
     and hundreds of names have a hundred thousand. play: the name of the play. What the role has graded there before,
-    with other endpoints, is among the results. bad: what the role fails the host for.
+    with other endpoints, is among the results. clients: those of L(clients_of), as JSON text as well, in place of those
+    of each result. bad: what the role fails the host for.
     """
 
     play: str
     wanted: Required
     results: str
+    clients: str
     bad: list[str]
 
 
@@ -234,6 +237,27 @@ def with_earlier(results: t.Sequence[Result], earlier: t.Iterable[Result]) -> li
     """These results, and earlier ones of endpoints that are not among them."""
     places = {_place(result) for result in results}
     return [*results, *(result for result in earlier if _place(result) not in places)]
+
+
+def clients_of(results: t.Iterable[t.Mapping[str, t.Any]], earlier: t.Mapping[str, bool | None]) -> Clients:
+    """Whether each simulated client gets on with all endpoints, None where that is not known; with what was found out
+    before."""
+    found = dict(earlier)
+    for result in results:
+        for client in result["clients"]:
+            ok = found.get(client["id"], True)
+            found[client["id"]] = False if ok is False or client["ok"] is False else ok and client["ok"]
+    return found
+
+
+def require_clients(results: t.Iterable[Result], required: t.Container[str]) -> None:
+    """Have each result say which of the required clients its endpoint does not serve."""
+    for result in results:
+        for client in result["clients"]:
+            if client["id"] in required and not client["ok"]:
+                kind = "tls.client.refused" if client["ok"] is False else "tls.client.unknown"
+                subject = _phrases.host_port(result["server_name"], result["port"])
+                result["findings"].append(finding(kind, subject, f"{client['id']}: {client['reason']}"))
 
 
 # --- what the results mean -------------------------------------------------------------------------------------------
