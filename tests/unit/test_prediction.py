@@ -81,7 +81,48 @@ def test_grades_are_compared_endpoint_by_endpoint(site):
     changed, new = _prediction.compared(after, now)
     assert (changed["now"]["grade_trust_ignored"], changed["grade_trust_ignored"]) == ("A", "A+")
     assert set(changed["now"]) == {"grade", "grade_trust_ignored", "protocols", "caps", "warnings", "error"}
-    assert new["now"] is None
+    assert new["now"] is None and (new["served"], new["lost"]) == (0, [])
+    assert changed["served"] > 30 and changed["lost"] == [] and "clients" not in changed
+
+
+@pytest.fixture(scope="module")
+def hardened(tmp_path_factory):
+    """Grades of a server with TLS 1.0, and of the same one without."""
+    pki = bed.Pki(tmp_path_factory.mktemp("clients"))
+    pki.leaf("good", key="rsa")
+    ports = bed.free_ports(2)
+    protocols = ("TLSv1 TLSv1.1 TLSv1.2", "TLSv1.2")
+    blocks = [
+        bed.nginx_site(port, ["good"], chosen, "ALL:@SECLEVEL=0") for port, chosen in zip(ports, protocols, strict=True)
+    ]
+    with bed.nginx(pki.folder, blocks, ports[0]):
+        before, after = (_prediction.grade_all([target(port, "good.test")]) for port in ports)
+    return before, [dict(entry, port=ports[0]) for entry in after]
+
+
+def test_clients_that_a_change_locks_out_are_found(hardened):
+    before, after = hardened
+    (entry,) = _prediction.compared(after, before)
+    lost = {client["id"]: (client["change"], client["text"]) for client in entry["lost"]}
+    assert lost["android-4.1.1"] == ("protocol", "TLSv1.0") and "android-4.4.2" not in lost
+    assert entry["served"] > len(lost) > 3
+
+
+def test_a_required_client_must_not_be_locked_out(hardened):
+    before, after = hardened
+    place = f"127.0.0.1:{before[0]['port']} (good.test)"
+    refused = _prediction.locked_out(after, before, ["android-4.4.2", "android-4.1.1"])
+    assert refused == f"Android 4.1.1 (android-4.1.1) could no longer connect to {place}: it needs TLSv1.0"
+    assert _prediction.locked_out(after, before, ["android-4.4.2"]) is None
+    # One that is locked out already is not by the change; at a new endpoint there is no before.
+    assert _prediction.locked_out(after, after, ["android-4.1.1"]) is None
+    assert "could no longer connect" in _prediction.locked_out(after, [], ["android-4.1.1"])
+    unknown = [{**entry, "clients": [], "error": "no time left"} for entry in after]
+    assert _prediction.locked_out(unknown, before, ["android-9.0"]) == (
+        f"whether Android 9.0 (android-9.0) could connect to {place} is not known: no time left"
+    )
+    with pytest.raises(ValueError, match=r"'android-4\.1' is no client that is known here, near are android-4\.1\.1"):
+        _prediction.locked_out(after, before, ["android-4.1"])
 
 
 PLUGINS = Path(__file__).parents[2] / "plugins"

@@ -172,7 +172,8 @@ def test_what_tasks_of_others_may_have_changed_is_queried_again(play):
 def test_a_host_is_queried_once_for_all_roles_that_follow_in_the_play():
     action = Frontend()
     known = action.query(sharing(ansible_play_role_names=ROLES), "frontend")
-    assert action.queried == [{"frontend": {"server": "auto", "clients": False}, "certificates": {}, "web_config": True}]
+    frontend = {"server": "auto", "clients": False}
+    assert action.queried == [{"frontend": frontend, "certificates": {}, "web_config": True}]
     assert set(known) == {"frontend", "certificates", "web_config"}
     later = _host_fact.variables_with(sharing(ansible_play_role_names=ROLES), host=known)
     assert Verify().query(later, "frontend") == known

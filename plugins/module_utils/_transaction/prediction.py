@@ -24,6 +24,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import Grade, Judgement
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 
 SECONDS = 20.0  # for all endpoints together, so that a rehearsal keeps within its own time
 ENDPOINT_SECONDS = 5.0
@@ -127,10 +128,13 @@ def locked_out(after: t.Iterable[Grade], now: t.Iterable[Grade], required: t.Col
             if (was and was["ok"] is False) or (will and will["ok"]):
                 continue
             name = " ".join(filter(None, [client.name, client.version, client.platform]))
+            place = _client.endpoint(entry)
             if will is None or will["ok"] is None:
-                reason = entry["error"] if will is None else will["reason"]
-                return f"whether {name} ({client.id}) could connect after the change is not known: {reason}"
-            return f"{name} ({client.id}) could not connect any more after the change: {will['reason']}"
+                unknown = entry["error"] if will is None else will["reason"]
+                return f"whether {name} ({client.id}) could connect to {place} is not known: {unknown}"
+            gone = _clients.lost([was], entry["clients"]) if was else []
+            reason = f"it needs {gone[0]['text']}" if gone and gone[0]["change"] != "certificate" else will["reason"]
+            return f"{name} ({client.id}) could no longer connect to {place}: {reason}"
     return None
 
 

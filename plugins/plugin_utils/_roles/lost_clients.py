@@ -96,7 +96,7 @@ def lost_lines(grades: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     clients = lost(grades)
     if not clients:
         return []
-    causes = [f"{text} {len(names)}" for text, names in _by_change(clients.values()).items()]
+    causes = [f"{text} ({len(names)})" for text, names in _by_change(clients.values()).items()]
     return [
         f"{len(clients)} of the {_phrases.counted(served(grades), 'simulated client')} that connect now could not "
         f"afterwards: {_finding_lines.some(causes)}"
