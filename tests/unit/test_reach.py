@@ -109,14 +109,14 @@ class Verify(_action.ActionModule):
         return tls_grade_info.run({"mode": "quick", "http": True, "ca_file": None, **module_args})
 
 
-def grade(action, port, ca_file, place):
+def grade(action, port, ca_file, place, variables=None):
     options = {
         "from": place, "endpoints": [{"port": port, "server_name": "good.test"}], "virtual_hosts": True,
-        "ca_file": ca_file, "fetch_issuers": False, "mode": "quick", "timeout": 10, "concurrency": 4,
+        "ca_file": ca_file, "fetch_issuers": False, "mode": "full", "timeout": 10, "concurrency": 4,
         "minimum_grade": "F", "ignore_trust": False, "fail": True,
     }  # fmt: skip
     # Nothing listens there: the host is known by an address that only others have.
-    result = action.act(options, {"inventory_hostname": "127.0.0.3"})
+    result = action.act(options, variables or {"inventory_hostname": "127.0.0.3"})
     return _host_fact.read(result)["verify"], result["lines"]
 
 
@@ -129,12 +129,25 @@ def test_an_endpoint_that_is_not_reached_is_graded_on_the_host_and_says_so(serve
     assert result["error"] is None and result["grade"] not in (None, "T")  # the controller's authority counts there
     (arguments,) = action.called
     assert arguments["endpoints"][0]["addresses"] == ["127.0.0.1"]
+    assert arguments["mode"] == "full" and result["clients"] == []
     (mark,) = [item for item in result["findings"] if item["id"] == "tls.endpoint.from_host"]
     assert mark["severity"] == "info" and mark["subject"] == f"good.test:{port} (127.0.0.1)"
     reason = "no connection from the controller: connection refused" if place == "auto" else "verify_from: host"
     assert mark["evidence"] == reason
     assert lines[0].endswith(f"; graded on the host itself ({reason})")
     assert kept["bad"] == []
+
+
+def test_no_clients_are_simulated(served):
+    """Nor are they from the controller, whose mode simulates them by default."""
+    port, ca_file = served
+    action = Verify(port)
+    endpoint = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
+    asked = tls_grade_info.run({"endpoints": [endpoint], "mode": "full", "http": True, "ca_file": ca_file, "timeout": 10,
+                                "concurrency": 4, "fetch_issuers": False})["results"]  # fmt: skip
+    assert asked[0]["clients"] != []
+    kept, _lines = grade(action, port, ca_file, "controller", {"inventory_hostname": "127.0.0.1"})
+    assert action.called == [] and json.loads(kept["results"])[0]["clients"] == []
 
 
 def test_by_default_it_is_not_graded_and_fails(served):

@@ -66,6 +66,8 @@ def test_documented_keys_are_the_returned_ones(site):
     good, http, nobody = answer["results"]
     assert (good["grade"], http["grade"], nobody["grade"]) == ("A+", None, None)
     assert set(good["certificate"]) == set(fields["certificate"]["contains"])
+    assert set(good["clients"][0]) == set(fields["clients"]["contains"])
+    assert len(good["clients"]) > 60 and (http["clients"], nobody["clients"]) == ([], [])
     for key in ("features", "hsts", "scores"):
         assert set(good[key]) == set(fields[key]["sample"])
     assert http["error"] == "plain HTTP, not TLS"
@@ -76,6 +78,19 @@ def test_documented_keys_are_the_returned_ones(site):
     types = {"str": str, "int": int, "list": list, "dict": dict, "bool": bool}
     for key, value in good.items():
         assert value is None or isinstance(value, types[fields[key]["type"]]), key
+
+
+@pytest.mark.parametrize(
+    ("arguments", "simulated"),
+    [({"mode": "full"}, True), ({"mode": "quick"}, False), ({"mode": "full", "clients": False}, False),
+     ({"mode": "quick", "clients": True}, True)],
+)  # fmt: skip
+def test_clients_are_simulated_in_full_mode_or_where_they_are_asked_for(site, arguments, simulated):
+    pki, port = site
+    endpoints = [{"host": "good.test", "port": port, "addresses": ["127.0.0.1"]}]
+    answer, _complaints = run(endpoints=endpoints, ca_file=pki.path("root.pem"), **arguments)
+    (result,) = answer["results"]
+    assert bool(result["clients"]) is simulated and result["grade"] == "A+"
 
 
 def test_samples_are_of_their_types():
