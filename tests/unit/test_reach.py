@@ -143,8 +143,15 @@ def test_no_clients_are_simulated(served):
     port, ca_file = served
     action = Verify(port)
     endpoint = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
-    asked = tls_grade_info.run({"endpoints": [endpoint], "mode": "full", "http": True, "ca_file": ca_file, "timeout": 10,
-                                "concurrency": 4, "fetch_issuers": False})["results"]  # fmt: skip
+    options = {
+        "mode": "full",
+        "http": True,
+        "ca_file": ca_file,
+        "timeout": 10,
+        "concurrency": 4,
+        "fetch_issuers": False,
+    }
+    asked = tls_grade_info.run({"endpoints": [endpoint], **options})["results"]
     assert asked[0]["clients"] != []
     kept, _lines = grade(action, port, ca_file, "controller", {"inventory_hostname": "127.0.0.1"})
     assert action.called == [] and json.loads(kept["results"])[0]["clients"] == []
