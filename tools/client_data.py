@@ -7,9 +7,10 @@
 client_data.py record FILE COMMAND…
     Runs a program that connects to the port that is written {port} in its arguments, and writes the ClientHello that it
     sends as hexadecimal text.
-client_data.py entries --testssl FILE --signatures FOLDER --recorded FOLDER
-    Prints the entries of SELECTED. FILE is testssl.sh's etc/client-simulation.txt, the first FOLDER tests/signatures
-    of curl-impersonate, the second one has what was recorded, ID.hex for each client.
+client_data.py entries --testssl FILE --testssl-3.3 FILE --signatures FOLDER --recorded FOLDER
+    Prints the entries of SELECTED. The FILEs are etc/client-simulation.txt of two versions of testssl.sh, see TESTSSL,
+    the first FOLDER tests/signatures of curl-impersonate, a git checkout, and the second one has what was recorded,
+    ID.hex for each client.
 
 What is offered is read from the ClientHellos. GREASE values (RFC 8701) are dropped, as they are random; so are
 extensions that no server's choice depends on. testssl.sh adds which protocols a client takes, and the sizes of keys and
@@ -29,8 +30,9 @@ from typing import Any
 
 import yaml
 
-# Dates of the sources, for hellos that have none of their own: when this version of it was released, or the file added.
-TESTSSL, TESTSSL_DATE = "testssl.sh 3.2.1", "2025-06-16"
+# Versions of testssl.sh, and when they were made, for hellos that have no date of their own. What the older one has is
+# taken from there.
+TESTSSL = {"testssl": ("3.2.1", "2025-06-16"), "testssl-3.3": ("3.3dev 01b7ad7c", "2026-05-18")}
 SIGNATURES = "curl-impersonate"
 # Outlook speaks through WinHTTP, which speaks through Schannel; its protocols are those that Microsoft names.
 OUTLOOK = (
@@ -56,6 +58,7 @@ testssl Android 11/12 (native) | android-12 | Android | 12 |
 testssl Android 13/14 (native) | android-13 | Android | 13 |
 testssl Android 13/14 (native) | android-14 | Android | 14 |
 testssl Android 15 (native) | android-15 | Android | 15 |
+testssl-3.3 Android 16 (native) | android-16 | Android | 16 |
 testssl Safari 6 iOS 6.0.1 | safari-6-ios-6.0.1 | Safari | 6 | iOS 6.0.1
 testssl Safari 7 iOS 7.1 | safari-7-ios-7.1 | Safari | 7 | iOS 7.1
 testssl Safari 8 iOS 8.4 | safari-8-ios-8.4 | Safari | 8 | iOS 8.4
@@ -65,6 +68,7 @@ testssl Safari 12.1 (iOS 12.2) | safari-12.1-ios-12.2 | Safari | 12.1 | iOS 12.2
 signatures safari_17.2_iOS | safari-17.2-ios-17.2 | Safari | 17.2 | iOS 17.2
 testssl Safari 18.4 (iOS 18.4) | safari-18.4-ios-18.4 | Safari | 18.4 | iOS 18.4
 signatures safari_26.0_iOS | safari-26.0-ios-26.0 | Safari | 26.0 | iOS 26.0
+testssl-3.3 Safari 26.4 (iOS+iPadOS 26.4) | safari-26.4-ios-26.4 | Safari | 26.4 | iOS 26.4
 testssl Safari 9 OS X 10.11 | safari-9-os-x-10.11 | Safari | 9 | OS X 10.11
 testssl Safari 13.0 (macOS 10.14.6) | safari-13.0-macos-10.14.6 | Safari | 13.0 | macOS 10.14.6
 testssl Safari 15.4 (macOS 12.3.1) | safari-15.4-macos-12.3.1 | Safari | 15.4 | macOS 12.3.1
@@ -108,6 +112,7 @@ testssl OpenSSL 1.1.0l (Debian) | openssl-1.1.0l | OpenSSL | 1.1.0l |
 testssl OpenSSL 1.1.1d (Debian) | openssl-1.1.1d | OpenSSL | 1.1.1d |
 testssl OpenSSL 3.0.15 (Debian) | openssl-3.0.15 | OpenSSL | 3.0.15 |
 recorded s_client | openssl-3.5.9 | OpenSSL | 3.5.9 |
+testssl-3.3 OpenSSL 4.0.0 (git) | openssl-4.0.0 | OpenSSL | 4.0.0 |
 testssl LibreSSL 3.3.6 (macOS) | libressl-3.3.6-macos | LibreSSL | 3.3.6 | macOS
 recorded gnutls-cli | gnutls-3.8.9 | GnuTLS | 3.8.9 |
 recorded tstclnt | nss-3.110 | NSS | 3.110 |
@@ -216,19 +221,24 @@ def of_testssl(text: str) -> dict[str, dict[str, str]]:
 
 
 def read(
-    source: str, name: str, known: dict[str, dict[str, str]], args: argparse.Namespace, ident: str
+    source: str, name: str, known: dict[str, dict[str, dict[str, str]]], args: argparse.Namespace, ident: str
 ) -> dict[str, Any]:
     """The offer of a client with its source, its date, its oldest protocol and its limits."""
-    if source == "testssl":
-        fields = known[name]
+    if source in TESTSSL:
+        version, released = TESTSSL[source]
+        fields = known[source][name]
         offer = from_hello(bytes.fromhex(fields["handshakebytes"]))
-        offer.setdefault("date", TESTSSL_DATE)
+        offer.setdefault("date", released)
         limits = {
             key: [int(fields[f"{least}{what}Bits"]) for least in ("min", "max")]
             for key, what in (("dh", "Dh"), ("rsa", "Rsa"))
         }
         offer.update({key: [max(0, size) for size in sizes] for key, sizes in limits.items() if max(sizes) > 0})
-        return {"oldest": max(0x0300, int(fields["lowest_protocol"], 16)), **offer, "source": f"{TESTSSL}: {name}"}
+        return {
+            "oldest": max(0x0300, int(fields["lowest_protocol"], 16)),
+            **offer,
+            "source": f"testssl.sh {version}: {name}",
+        }
     if source == "signatures":
         path = Path(args.signatures) / f"{name}.yaml"
         log = ["git", "-C", str(path.parent), "log", "--format=%ad", "--date=short", "--", path.name]
@@ -240,7 +250,7 @@ def read(
 
 
 def entries(args: argparse.Namespace) -> None:
-    known = of_testssl(Path(args.testssl).read_text())
+    known = {source: of_testssl(Path(getattr(args, source)).read_text()) for source in TESTSSL}
     first: dict[tuple[str, str], str] = {}
     for line in SELECTED.strip().splitlines():
         origin, ident, name, version, platform = (part.strip() for part in line.split("|"))
@@ -294,8 +304,8 @@ def main() -> None:
     one.add_argument("command", nargs=argparse.REMAINDER)
     one.set_defaults(run=record)
     many = commands.add_parser("entries")
-    for name in ("testssl", "signatures", "recorded"):
-        many.add_argument(f"--{name}", required=True)
+    for name in (*TESTSSL, "signatures", "recorded"):
+        many.add_argument(f"--{name}", dest=name, required=True)
     many.set_defaults(run=entries)
     args = parser.parse_args()
     args.run(args)

@@ -110,7 +110,7 @@ options:
     default: full
   clients:
     description:
-      - Whether it is found out what some 70 real clients get, from Android 2.3 to the browsers of 2026, by sending the
+      - Whether it is found out what some 75 real clients get, from Android 2.3 to the browsers of 2026, by sending the
         hello of each, one connection a client; see RV(results[].clients).
       - By default V(true) in V(full) mode and V(false) in V(quick) mode.
       - Of endpoints that share a full look, see O(endpoints[].group), only the one that got it is queried.

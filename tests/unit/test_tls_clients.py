@@ -84,7 +84,7 @@ def test_data_are_whole():
         assert bool(client.signatures) == (client.newest in ("TLSv1.2", "TLSv1.3"))
         assert not any(code & 0x0F0F == 0x0A0A for code in client.suites + client.groups + client.signatures)
         assert any(code in data.SUITES for code in client.suites)
-        assert all(code in data.GROUPS for code in client.groups)
+        assert all(code in data.GROUPS for code in client.groups if code != 0x11EE)  # curveSM2MLKEM768, a draft
 
 
 def test_data_are_of_every_generation():
@@ -219,6 +219,19 @@ def test_a_server_that_faults_on_a_hello_refuses_it(pki):
         results = simulated(proxy, "android-4.4.2", "android-4.0.4")
     assert results["android-4.4.2"]["ok"] is True
     assert (results["android-4.0.4"]["ok"], results["android-4.0.4"]["reason"]) == (False, "alert internal_error")
+
+
+def test_a_server_that_closes_on_what_it_refuses(pki):
+    """It does so each time, also on suites that there are not, and takes others in between."""
+    (port,) = bed.free_ports()
+
+    def verdict(offer):
+        return peers.closing if offer.version < 0x0303 else None
+
+    with bed.nginx(pki.folder, [bed.nginx_site(port, ["rsa"])], port), peers.gated(port, verdict) as proxy:
+        results = simulated(proxy, "android-4.4.2", "android-4.0.4")
+    assert results["android-4.4.2"]["ok"] is True
+    assert (results["android-4.0.4"]["ok"], results["android-4.0.4"]["reason"]) == (False, "connection closed")
 
 
 # What the server chooses and the client does not take

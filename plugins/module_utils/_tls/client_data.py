@@ -28,9 +28,9 @@ C(=ID) is the list of another client. GREASE values (RFC 8701) are left out, bei
 which no choice depends. Outlook speaks through the TLS library of Windows, Schannel: its entries are what Schannel
 offers, with the protocols that Microsoft names for Outlook on this Windows.
 
-Left out, as no public recording was found: Android 16, Windows 11's Schannel (and so Outlook on it, and .NET), Windows
-Mail, Outlook after 2013, DAVx5, Nine, Z-Push's autodiscover and the Kopano DeskApp, which is a Chromium of its own. So
-are clients that spoke a draft of TLS 1.3.
+Left out, as no public recording was found: Windows 11's Schannel (and so Outlook on it, and .NET), Windows Mail,
+Outlook after 2013, DAVx5, Nine, Z-Push's autodiscover and the Kopano DeskApp, which is a Chromium of its own. So are
+clients that spoke a draft of TLS 1.3.
 """
 
 from __future__ import annotations
@@ -289,6 +289,18 @@ android-15 | Android | 15 |
   source: testssl.sh 3.2.1: Android 15 (native)
   date: 2025-06-16
 
+android-16 | Android | 16 |
+  protocols: TLSv1.2 TLSv1.3
+  suites: =android-15
+  groups: 11EC 001D 0017 0018
+  shares: 11EC 001D
+  signatures: =android-15
+  others: 0017 FF01 0005 0023
+  alpn: h2 http/1.1
+  flags: sni
+  source: testssl.sh 3.3dev 01b7ad7c: Android 16 (native)
+  date: 2026-05-18
+
 safari-6-ios-6.0.1 | Safari | 6 | iOS 6.0.1
   protocols: SSLv3 TLSv1.2
   suites: 00FF C024 C023 C00A C009 C007 C008 C028 C027 C014 C013 C011 C012 C026 C025 C02A C029 C004 C005 C002 C003
@@ -400,6 +412,18 @@ safari-26.0-ios-26.0 | Safari | 26.0 | iOS 26.0
   source: curl-impersonate: safari_26.0_iOS
   date: 2025-06-30
 
+safari-26.4-ios-26.4 | Safari | 26.4 | iOS 26.4
+  protocols: TLSv1.2 TLSv1.3
+  suites: 1302 1303 1301 C02C C02B CCA9 C030 C02F CCA8 C00A C009 C014 C013 009D 009C 0035 002F C008 C012 000A
+  groups: 11EC 001D 0017 0018 0019
+  shares: 11EC 001D
+  signatures: =safari-18.4-ios-18.4
+  others: 0017 FF01 0005
+  alpn: h2 http/1.1
+  flags: sni
+  source: testssl.sh 3.3dev 01b7ad7c: Safari 26.4 (iOS+iPadOS 26.4)
+  date: 2026-05-18
+
 safari-9-os-x-10.11 | Safari | 9 | OS X 10.11
   protocols: TLSv1.0 TLSv1.2
   suites: =safari-9-ios-9
@@ -454,7 +478,7 @@ safari-18.4-macos-15.4 | Safari | 18.4 | macOS 15.4
 
 safari-26.0-macos-26.0 | Safari | 26.0 | macOS 26.0
   protocols: TLSv1.2 TLSv1.3
-  suites: 1302 1303 1301 C02C C02B CCA9 C030 C02F CCA8 C00A C009 C014 C013 009D 009C 0035 002F C008 C012 000A
+  suites: =safari-26.4-ios-26.4
   groups: 11EC 001D 0017 0018 0019
   shares: 11EC 001D
   signatures: =safari-18.4-ios-18.4
@@ -915,6 +939,20 @@ openssl-3.5.9 | OpenSSL | 3.5.9 |
   flags: sni
   source: recorded: s_client
   date: 2026-11-28
+
+openssl-4.0.0 | OpenSSL | 4.0.0 |
+  protocols: TLSv1.2 TLSv1.3
+  suites: =openssl-3.5.9
+  groups: 11EC 11EB 11EE 001D 0017 001E 0018 0019 0029 0100 0101
+  shares: 11EC 001D
+  signatures: 0905 0906 0904 0403 0503 0603 0807 0808 081A 081B 081C 0809 080A 080B 0804 0805 0806 0401 0501 0601 0303
+    0301 0302 0402 0502 0602 0708
+  others: FF01 0023 0016 0017
+  dh: 2048 0
+  rsa: 2048 0
+  flags: sni
+  source: testssl.sh 3.3dev 01b7ad7c: OpenSSL 4.0.0 (git)
+  date: 2026-05-18
 
 libressl-3.3.6-macos | LibreSSL | 3.3.6 | macOS
   protocols: TLSv1.0 TLSv1.3
