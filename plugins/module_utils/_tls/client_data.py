@@ -11,7 +11,7 @@ The facts are of recorded ClientHellos, from which C(tools/client_data.py) makes
 - C(testssl.sh): its file etc/client-simulation.txt (GPL-2.0, Dirk Wetter and contributors), whose older entries come
   from the client API of SSL Labs, the newer ones from its authors' own recordings;
 - C(curl-impersonate): its tests/signatures (MIT, curl_cffi developers), recordings of browsers;
-- C(recorded): programs of Debian, recorded on a loopback socket for this project.
+- C(recorded): programs that were recorded on a loopback socket for this project.
 
 An entry begins with C(id | name | version | platform), as SSL Labs names clients. Its fields:
 
