@@ -315,6 +315,24 @@ def test_an_older_protocol_than_the_client_takes():
     assert (results["android-4.4.2"]["ok"], results["android-4.4.2"]["protocol"]) == (None, "TLSv1.0")
 
 
+def test_a_server_without_parameters(pki):
+    """It chooses a suite whose parameters it does not send, with a certificate that is fine."""
+    der = _der(pki, "rsa")
+    chain = (len(der) + 3).to_bytes(3, "big") + len(der).to_bytes(3, "big") + der
+    hello = b"\x02\x00\x00\x26\x03\x03" + bytes(32) + b"\x00{}\x00"
+    rest = b"\x0b" + len(chain).to_bytes(3, "big") + chain + b"\x0e\x00\x00\x00"
+    for code, ok in ((b"\xc0\x2f", None), (b"\x00\x9e", None), (b"\x00\x9c", True)):
+        body = hello.replace(b"{}", code) + rest
+
+        def handle(sock, _over, body=body):
+            peers.read_offer(sock)
+            sock.sendall(b"\x16\x03\x03" + len(body).to_bytes(2, "big") + body)
+
+        with peers.serving(handle) as port:
+            result = simulated(port, "android-4.4.2")["android-4.4.2"]
+        assert result["ok"] is ok and (ok or result["reason"] == "no parameters of the key exchange"), result
+
+
 def test_tls13_shows_the_kind_of_key_only_where_there_is_one(pki):
     one, both = bed.free_ports(2)
     sites = [

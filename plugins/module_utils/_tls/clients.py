@@ -269,6 +269,9 @@ def _result(
         return {**result, "ok": False, "reason": f"{suite.name} with {response.protocol}, where it does not belong"}
     if group is not None and client.groups and group not in client.groups:
         return {**result, "ok": False, "reason": f"the group {result['group']}, which the client does not offer"}
+    parameters = group if _needs_group(suite) else exchange
+    if parameters is None and suite.forward_secrecy:
+        return {**result, "reason": "no parameters of the key exchange"}
     if exchange and exchange.bits:
         against = _against_parameters(client, exchange.bits)
         if against:

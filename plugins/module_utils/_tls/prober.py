@@ -913,7 +913,8 @@ def probe(
     seen = observer.observation()
     if clients and not seen["error"]:
         # After all else, so that no letter depends on whether the server bears this as well.
-        leaves = [entry["chain"][0] for entry in seen["certificates"]]
+        # Not those of SSL 2.0, whose hello has no name.
+        leaves = [entry["chain"][0] for entry in seen["certificates"] if entry["whole"]]
         seen["clients"] = _clients.simulate(peer, list(_client_data.clients().values()), leaves, peak)
     return _written_down(endpoint, peer, mode, started, seen)
 
