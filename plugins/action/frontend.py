@@ -32,7 +32,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.host_fact 
 
 if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
-    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo, TLSLogInfo
     from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.frontend_lines import Outcome
 
 FRESH = 300  # seconds for which what host_info has done counts: on other hosts of the play, others may take their time
@@ -115,6 +115,8 @@ class ActionModule(RoleAction):
         # The plan has text of the host, such as paths of its configuration, which must not be taken for templates.
         known = {**variables, "plan": wrap_var(plan)}
         result = self._web_config(known, arguments, server, host.get("web_config"))
+        if plan["tls_log"] and result.get("changed") and not self._task.check_mode:
+            self._set_permissions(plan["tls_log"], variables, result)
         return host, {**result, "changed": installed or result.get("changed", False), "plan": plan}
 
     def _install(self, info: FrontendInfo, options: Info, variables: Info) -> bool:
@@ -134,6 +136,17 @@ class ActionModule(RoleAction):
         if result.get("failed"):
             raise RoleError(f"the web server could not be installed: {result.get('msg')}")
         return bool(result.get("changed"))
+
+    def _set_permissions(self, log: TLSLogInfo, variables: Info, result: Info) -> None:
+        """Give a log that the server has just created the mode and owner of the distribution's logs. One that cannot
+        get them is a warning: the change itself is made."""
+        own = {name: log[name] for name in ("owner", "group", "mode") if log[name] is not None}
+        if not own:
+            return
+        arguments = {"path": log["path"], "state": "file", "follow": False, **own}
+        done = self._execute_module("ansible.builtin.file", module_args=arguments, task_vars=variables)
+        if done.get("failed"):
+            result.setdefault("warnings", []).append(f"frontend_tls_log: {log['path']}: {done.get('msg')}")
 
     def _placeholders(self, certificates: Info) -> list[Info]:
         """What a rehearsal in a dry run has in place of certificates that the role certificate would bring."""

@@ -216,6 +216,24 @@ servers:
       description: Where sites lie and how they are switched on.
       type: dict
       sample: {available_dir: /etc/nginx/sites-available, enabled_dir: /etc/nginx/sites-enabled, suffixes: [""]}
+    tls_log:
+      description:
+        - The log of what clients speak, which the role frontend has written with O(ignore:frontend_tls_log=true).
+        - C(owner), C(group) and C(mode) are those of the distribution's other logs, null where it leaves them to the
+          server; C(logrotate) is the file of the role that has the log rotated, null where the distribution's own does.
+      type: dict
+      sample: {path: /var/log/nginx/kopano-tls.log, owner: www-data, group: adm, mode: "0640", logrotate: null}
+    access_logs:
+      description:
+        - The first arguments of each C(access_log) in nginx's http block, without those of this collection.
+        - Null for Apache, and where the configuration could not be read.
+      type: list
+      elements: str
+      sample: [/var/log/nginx/access.log]
+    default_log:
+      description: The log that nginx writes where its http block names none. Null where it names one, or if not known.
+      type: path
+      sample: /var/log/nginx/access.log
 vhosts:
   description:
     - Every virtual host, once for each address that it listens on.

@@ -141,6 +141,11 @@ options:
       variables:
         description: "nginx: included in front of the first server block with TLS of each file."
         type: path
+      tls_log:
+        description:
+          - "nginx: a file that sets an C(access_log) for all server blocks. A block with TLS that has one of its own
+            would not inherit it, so it gets the same line."
+        type: path
       merge_headers:
         description: "nginx: whether it has the directive C(add_header_inherit), which 1.29.3 brought."
         type: bool

@@ -85,6 +85,10 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "module_style": layout.module_style,
         "confs": layout.confs._asdict(),
         "sites": layout.sites._asdict(),
+        "unit": layout.unit,
+        "tls_log": layout.tls_log._asdict(),
+        "access_logs": ["/var/log/nginx/access.log"] if server == "nginx" else None,
+        "default_log": None,
     }
     assert set(values) <= set(entry)
     return {

@@ -184,6 +184,8 @@ REPEATED = (
     "the file from a template, put the lines under edits into the template; see docs/frontend.md, Templates"
 )
 
+UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
+
 
 class TransactionError(Exception):
     """The transaction did not happen, or was rolled back. result is what the module returns beside the message."""
@@ -486,6 +488,8 @@ class _Transaction:
         sent = self.strength.sent(self.responses.values())
         adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)
         self.strength.adopt(adopted)
+        if adopted.unlogged:
+            self.result["warnings"].append(UNLOGGED.format(", ".join(adopted.unlogged)))
         for path, text in adopted.texts.items():
             basis = _webserver_model.encode(current[path])
             self.changeset.add(path, State(FILE, content=_webserver_model.encode(text), basis=basis))

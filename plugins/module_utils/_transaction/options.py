@@ -48,6 +48,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
             "headers": {"type": "path"},
             "http": {"type": "path"},
             "variables": {"type": "path"},
+            "tls_log": {"type": "path"},
             "merge_headers": {"type": "bool", "default": False},
             "repair_ssl_on": {"type": "bool", "default": False},
             "replace_stronger": {

@@ -299,12 +299,13 @@ else:
 
 
 class Adopted(t.NamedTuple):
-    """The new texts by real path, what was kept, and the values of Strict-Transport-Security that come from the policy
-    as it is on the disk."""
+    """The new texts by real path, what was kept, the values of Strict-Transport-Security that come from the policy as
+    it is on the disk, and the server blocks, as FILE:LINE with the reason, that do not write the policy's log."""
 
     texts: dict[str, str]
     kept: list[KeptInfo]
     deployed: set[str]
+    unlogged: list[str]
 
 
 Place = t.Tuple[str, int]
@@ -327,6 +328,7 @@ class _Adoption:
         self.policy = Policy(config, layout, policy)
         self.kept: dict[_Kept, None] = {}
         self._edits: dict[str, _Edits] = {}  # by real path
+        self.unlogged: dict[str, None] = {}
         self._maps: dict[str, dict[str, None]] = {}  # nginx: the maps that server blocks of a file need
         # What virtual hosts send because of the policy's files as they are now: not their own.
         self.deployed = {deployed(layout, policy).hsts}
@@ -543,6 +545,8 @@ class _Adoption:
                 self.edit(block.file).insert_inside(block, ["include %s;" % policy["http"]])
         if policy.get("repair_ssl_on"):
             self.repair_ssl_on(tls)
+        if policy.get("tls_log"):
+            self.log(tls, policy["tls_log"])
         if policy.get("variables"):
             # Each file has its own include, so that none depends on another, nor on the main configuration. nginx takes
             # the same map as often as it comes.
@@ -553,6 +557,27 @@ class _Adoption:
                 if not self.includes(block, policy["tls"]):
                     lines = ["include %s;" % policy["variables"], *self._maps.get(block.file, ())]
                     self.edit(block.file).insert_before(block, lines)
+
+    def log(self, tls: list[Directive], path: str) -> None:
+        """Write the log that a file sets for all server blocks also where a block has logs of its own: it inherits
+        none. C(off) wins over others in its block; nginx has to read the log's format before it is used."""
+        log, servers = "", {_place(block) for block in tls}
+        for item in _webserver_model.walk(self.config.root):
+            block = item.owner()
+            if item.key != "access_log" or block is None:
+                continue
+            if self.config.source.real(item.file) == self.config.source.real(path):
+                log = self.line(item)
+            elif any(_place(level) in servers for level in (block, *block.within())):
+                logs = block.says("access_log")
+                off = any(own.args[:1] == ["off"] for own in logs)
+                if log and not off and log not in map(self.line, logs):
+                    self.edit(block.file).insert_inside(block, [log])
+                elif not log or (off and _place(block) in servers):
+                    reason = "access_log off" if off else "not behind %s" % path
+                    self.unlogged["%s:%d (%s)" % (block.file, block.line, reason)] = None
+        if not log:
+            self.unlogged["all others (nginx does not include %s)" % path] = None
 
     def hsts_inside(self, tls: list[Directive], hsts: t.Mapping[Place, str]) -> dict[Place, str]:
         """What blocks in server blocks are to send: what the block around them does, or their own if that is stronger
@@ -737,6 +762,7 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
     port 80. For nginx, headers is that of the file with the response headers, which locations may need as well, and
     variables that of the file with what these need, which each file with such a server block gets in front of it;
+    tls_log, if not None, is that of a file whose access_log each block with logs of its own gets as well;
     merge_headers: whether nginx has add_header_inherit; repair_ssl_on: whether to replace the directive ssl;
     replace_stronger names what the policy may weaken, of L(_webserver.stronger.GROUPS). sent: what the live server
     sends; what comes from the policy's files as they are now does not count as a virtual host's own.
@@ -764,4 +790,4 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     texts_by_path = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}
     current = {config.source.real(path): config.files[path] for path in clean}
     texts = {path: text for path, text in texts_by_path.items() if path in current and text != current[path]}
-    return Adopted(texts, adoption.shown(), adoption.deployed)
+    return Adopted(texts, adoption.shown(), adoption.deployed, list(adoption.unlogged))

@@ -31,7 +31,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.components import ComponentInfo
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot, TLSLog
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
 
@@ -72,6 +72,15 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         enabled_dir: str
         suffixes: list[str]
 
+    class TLSLogInfo(t.TypedDict):  # novm
+        """A L(_webserver.layout.TLSLog)."""
+
+        path: str
+        owner: str | None
+        group: str | None
+        mode: str | None
+        logrotate: str | None
+
     class ServerInfo(t.TypedDict):  # novm
         """A web server that is installed. What is not described here is that of its L(_webserver.layout.Layout)."""
 
@@ -94,6 +103,9 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         module_style: str
         confs: SlotInfo
         sites: SlotInfo
+        tls_log: TLSLogInfo
+        access_logs: list[str] | None  # of nginx's http block; None for Apache, and where it was not read
+        default_log: str | None  # what nginx writes where that is empty; None: it does not, or it is not known
 
     class PhpInfo(t.TypedDict):  # novm
         """How a host runs PHP."""
@@ -417,6 +429,7 @@ def _server_info(
     openssl = _openssl_info(_openssl_of(layout, config))
     if not openssl["groups"]:
         findings.append(finding("frontend.openssl.unknown", layout.server))
+    logs = _nginx.access_logs(config, layout) if config and layout.server == "nginx" else None
     return {
         "server": layout.server,
         "version": version,
@@ -437,7 +450,14 @@ def _server_info(
         "module_style": layout.module_style,
         "confs": _slot(layout.confs),
         "sites": _slot(layout.sites),
+        "tls_log": _tls_log(layout.tls_log),
+        "access_logs": logs,
+        "default_log": _nginx.configured(layout.binary, "http-log-path") if logs == [] else None,
     }
+
+
+def _tls_log(log: TLSLog) -> TLSLogInfo:
+    return {"path": log.path, "owner": log.owner, "group": log.group, "mode": log.mode, "logrotate": log.logrotate}
 
 
 def _slot(slot: Slot) -> SlotInfo:

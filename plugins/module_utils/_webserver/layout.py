@@ -30,6 +30,21 @@ class Slot(t.NamedTuple):
     suffixes: tuple[str, ...]
 
 
+class TLSLog(t.NamedTuple):
+    """The log of what the server's clients speak (frontend_tls_log): who looks for it on a host finds it here.
+
+    Owner, group and mode are those that the distribution's logrotate file gives the server's logs; None where it names
+    none, so that they stay as the server creates them. logrotate is the file that has the log rotated, None where the
+    distribution's own does that by its pattern for the directory.
+    """
+
+    path: str
+    owner: str | None
+    group: str | None
+    mode: str | None
+    logrotate: str | None
+
+
 class Layout(t.NamedTuple):
     """One web server on one family of distributions. All paths are absolute and as seen on the host."""
 
@@ -45,6 +60,7 @@ class Layout(t.NamedTuple):
     envvars: str | None  # the file with the server's environment, as the unit or wrapper reads it
     pid_file: str
     error_log: str
+    tls_log: TLSLog
     modules: Slot | None
     confs: Slot
     sites: Slot
@@ -71,6 +87,7 @@ _DEBIAN_APACHE = Layout(
     envvars="/etc/apache2/envvars",
     pid_file="/run/apache2/apache2.pid",
     error_log="/var/log/apache2/error.log",
+    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", "root", "adm", "0640", None),
     modules=Slot("/etc/apache2/mods-available", "/etc/apache2/mods-enabled", (".load", ".conf")),
     confs=Slot("/etc/apache2/conf-available", "/etc/apache2/conf-enabled", (".conf",)),
     sites=Slot("/etc/apache2/sites-available", "/etc/apache2/sites-enabled", (".conf",)),
@@ -93,6 +110,7 @@ _REDHAT_APACHE = Layout(
     envvars="/etc/sysconfig/httpd",
     pid_file="/run/httpd/httpd.pid",
     error_log="/var/log/httpd/error_log",
+    tls_log=TLSLog("/var/log/httpd/kopano-tls.log", None, None, None, None),
     modules=None,
     confs=_same("/etc/httpd/conf.d", ".conf"),
     sites=_same("/etc/httpd/conf.d", ".conf"),
@@ -115,6 +133,8 @@ _SUSE_APACHE = Layout(
     envvars="/etc/sysconfig/apache2",
     pid_file="/run/httpd.pid",
     error_log="/var/log/apache2/error_log",
+    # SUSE's logrotate file names Apache's logs one by one.
+    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", None, None, None, "/etc/logrotate.d/kopano-tls"),
     modules=None,
     confs=_same("/etc/apache2/conf.d", ".conf"),
     sites=_same("/etc/apache2/vhosts.d", ".conf"),
@@ -137,6 +157,7 @@ _DEBIAN_NGINX = Layout(
     envvars=None,
     pid_file="/run/nginx.pid",
     error_log="/var/log/nginx/error.log",
+    tls_log=TLSLog("/var/log/nginx/kopano-tls.log", "www-data", "adm", "0640", None),
     modules=None,
     confs=_same("/etc/nginx/conf.d", ".conf"),
     sites=Slot("/etc/nginx/sites-available", "/etc/nginx/sites-enabled", ("",)),
@@ -148,12 +169,17 @@ _DEBIAN_NGINX = Layout(
 
 _REDHAT_NGINX = _DEBIAN_NGINX._replace(
     family="redhat",
+    tls_log=_DEBIAN_NGINX.tls_log._replace(owner="nginx", group="root"),
     sites=_same("/etc/nginx/conf.d", ".conf"),
     modules_dir="/usr/lib64/nginx/modules",
     user="nginx",
 )
 
-_SUSE_NGINX = _REDHAT_NGINX._replace(family="suse", sites=_same("/etc/nginx/vhosts.d", ".conf"))
+_SUSE_NGINX = _REDHAT_NGINX._replace(
+    family="suse",
+    tls_log=_DEBIAN_NGINX.tls_log._replace(owner=None, group=None, mode=None),
+    sites=_same("/etc/nginx/vhosts.d", ".conf"),
+)
 
 LAYOUTS = (_DEBIAN_APACHE, _DEBIAN_NGINX, _REDHAT_APACHE, _REDHAT_NGINX, _SUSE_APACHE, _SUSE_NGINX)
 
@@ -171,6 +197,15 @@ _FAMILIES = {
     "suse": "suse",
     "opensuse": "suse",
 }
+
+
+# nginx's file for that log: before those of the distributions and sites, since nginx must know a format before it is used.
+TLS_LOG_CONF = "00-kopano-tls-log"
+
+
+def tls_log_conf(confs: Slot) -> str:
+    """The path of nginx's file for the log of what clients speak."""
+    return os.path.join(confs.available_dir, TLS_LOG_CONF + confs.suffixes[0])
 
 
 def _under(root: str, path: str) -> str:

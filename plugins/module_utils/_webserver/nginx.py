@@ -14,6 +14,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import (
@@ -238,18 +239,28 @@ def load(layout: Layout, dump: str | None = None, files: _webserver_model.Files 
         main = next(iter(texts), main)
     config = Config("nginx", files or _webserver_model.Files())
     conf_dir = os.path.dirname(main)
-    config.base = _prefix(layout.binary) or conf_dir
+    config.base = configured(layout.binary, "prefix") or conf_dir
     config.root = read(config, main, conf_dir)
     _add_vhosts(config, conf_dir, layout)
     return config
 
 
+def access_logs(config: Config, layout: Layout) -> list[str]:
+    """What logs requests for all server blocks that have no access_log of their own: the first arguments of the http
+    block's, those of the collection's own file left out. Where there is none, nginx writes the log compiled in."""
+    ours = config.source.real(_layout.tls_log_conf(layout.confs))
+    http = (block for block in _webserver_model.direct(config.root, "http"))
+    items = [item for block in http for item in block.says("access_log")]
+    return [item.args[0] for item in items if item.args and config.source.real(item.file) != ours]
+
+
 @functools.lru_cache(maxsize=None)
-def _prefix(binary: str) -> str | None:
-    """The directory that relative log paths start from: compiled into the binary with its configure arguments."""
+def configured(binary: str, name: str) -> str | None:
+    """An absolute path among the configure arguments of nginx, which are compiled into it: with C(prefix) the directory
+    that relative log paths start from."""
     try:
         with open(binary, "rb") as handle:
-            match = re.search(rb' --prefix=(/[^ \0\'"]*)', handle.read())
+            match = re.search(rb" --%s=(/[^ \0'\"]*)" % re.escape(name.encode()), handle.read())
     except OSError:
         return None
     return _webserver_model.decode(match.group(1)) if match else None

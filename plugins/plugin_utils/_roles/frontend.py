@@ -42,6 +42,7 @@ if t.TYPE_CHECKING:
         FrontendInfo,
         ServerInfo,
         SnakeoilInfo,
+        TLSLogInfo,
     )
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 
@@ -93,6 +94,13 @@ class Template(t.TypedDict):
     template: str
 
 
+class Absent(t.TypedDict):
+    """A file that shall not be there, as an element of that option."""
+
+    path: str
+    state: str
+
+
 class Snippets(t.TypedDict):
     """The files that virtual hosts include."""
 
@@ -100,6 +108,7 @@ class Snippets(t.TypedDict):
     headers: str
     http: str | None  # None without the redirect
     variables: t.NotRequired[str]  # nginx
+    tls_log: t.NotRequired[str]  # nginx, with the log
 
 
 class Policy(Snippets):
@@ -136,6 +145,7 @@ class PlanParts(t.TypedDict):
 
     skip: str  # ''
     server: str
+    unit: str  # systemd's
     mode: str  # adopt, site
     tls: TLSPolicy
     hsts: str  # the header's value
@@ -148,7 +158,7 @@ class PlanParts(t.TypedDict):
     plain_only: list[str]  # names that are not redirected
     has_both: bool  # whether a server block has TLS and port 80
     https_suffix: str  # of a redirect's host: '', or a colon and the port
-    files: list[Template]
+    files: list[Template | Absent]
     server_policy: str  # nginx: a file that the policy for TLS includes; else ''
     policy: Policy
     enable: Enable
@@ -156,6 +166,8 @@ class PlanParts(t.TypedDict):
     adopt: bool
     probes: list[WebConfigProbe]
     warning: str  # '' for none
+    tls_log: TLSLogInfo | None  # None without it
+    default_log: str  # the log that nginx writes without a directive and with that log would not, '' for none
     header_notes: t.NotRequired[list[str]]  # Apache
     site: t.NotRequired[Site]  # in site mode
 
@@ -559,6 +571,7 @@ def _plan(info: FrontendInfo, options: Options, profiles: dict[str, Profile], da
         _add_banner(result, host.server)
     else:
         result["warning"] = ssl_on(host.server, info, options)
+    _add_tls_log(result, host.server, boolean(options["tls_log"]))
     check_hsts(options, result["plain_only"], [vhost for vhost in host.vhosts if vhost["tls"]], info["snakeoil"])
     if host.mode == "site":
         _add_site(result, host, info, options, components)
@@ -611,6 +624,7 @@ def _for_both_modes(
     return {
         "skip": "",
         "server": server["server"],
+        "unit": server["unit"],
         "mode": host.mode,
         "tls": tls_policy(server, options, profile),
         "hsts": hsts(options),
@@ -632,6 +646,8 @@ def _for_both_modes(
         "adopt": True,
         "probes": list(options["probes"]),
         "warning": "",
+        "tls_log": None,
+        "default_log": "",
     }
 
 
@@ -658,6 +674,37 @@ def _add_banner(result: PlanParts, server: ServerInfo) -> None:
     name = BANNER + confs["suffixes"][0]
     result["files"].append({"path": os.path.join(confs["available_dir"], name), "template": "apache/banner.conf.j2"})
     result["enable"]["confs"] = [BANNER]
+
+
+def _add_tls_log(result: PlanParts, server: ServerInfo, on: bool) -> None:
+    """The log of what clients speak. Apache's is in its file for the whole server, nginx's in one of its own."""
+    log = server["tls_log"]
+    files = {log["logrotate"]: "apache/logrotate.j2"} if log["logrotate"] else {}
+    if server["server"] == "nginx":
+        path = _layout.tls_log_conf(_layout.Slot(**server["confs"]))
+        files[path] = "nginx/tls-log.conf.j2"
+        if on:
+            result["policy"]["tls_log"] = path
+            _keep_access_logs(result, server)
+    if on:
+        result["tls_log"] = log
+        result["files"] += [{"path": path, "template": template} for path, template in files.items()]
+    else:
+        result["files"] += [{"path": path, "state": "absent"} for path in files]
+
+
+def _keep_access_logs(result: PlanParts, server: ServerInfo) -> None:
+    """With a first access_log in its http block nginx would no longer write the one that is compiled in."""
+    logs = server["access_logs"]
+    if logs is None or not (logs or server["default_log"]):
+        raise Refused(
+            "frontend_tls_log: true could end the log that nginx writes without a directive, and which one that is "
+            "could not be found out; name it with access_log in the http block"
+        )
+    if "off" in logs:
+        off = "frontend_tls_log: true logs nothing where 'access_log off' of the http block counts"
+        result["warning"] = "; ".join(filter(None, (result["warning"], off)))
+    result["default_log"] = "" if logs else server["default_log"] or ""
 
 
 def _add_site(
