@@ -220,9 +220,16 @@ servers:
       description:
         - The log of what clients speak, which the role frontend has written with O(ignore:frontend_tls_log=true).
         - C(owner), C(group) and C(mode) are those of the distribution's other logs, null where it leaves them to the
-          server; C(logrotate) is the file of the role that has the log rotated, null where the distribution's own does.
+          server; C(logrotate) is the file of the role that has the log rotated, null where the distribution's own does;
+          C(conf) is nginx's file that configures the log, null for Apache.
       type: dict
-      sample: {path: /var/log/nginx/kopano-tls.log, owner: www-data, group: adm, mode: "0640", logrotate: null}
+      sample:
+        path: /var/log/nginx/kopano-tls.log
+        owner: www-data
+        group: adm
+        mode: "0640"
+        logrotate: null
+        conf: /etc/nginx/conf.d/00-kopano-tls-log.conf
     access_logs:
       description:
         - The first arguments of each C(access_log) in nginx's http block, without those of this collection.

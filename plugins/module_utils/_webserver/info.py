@@ -80,6 +80,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         group: str | None
         mode: str | None
         logrotate: str | None
+        conf: str | None
 
     class ServerInfo(t.TypedDict):  # novm
         """A web server that is installed. What is not described here is that of its L(_webserver.layout.Layout)."""
@@ -457,7 +458,14 @@ def _server_info(
 
 
 def _tls_log(log: TLSLog) -> TLSLogInfo:
-    return {"path": log.path, "owner": log.owner, "group": log.group, "mode": log.mode, "logrotate": log.logrotate}
+    return {
+        "path": log.path,
+        "owner": log.owner,
+        "group": log.group,
+        "mode": log.mode,
+        "logrotate": log.logrotate,
+        "conf": log.conf,
+    }
 
 
 def _slot(slot: Slot) -> SlotInfo:

@@ -35,7 +35,8 @@ class TLSLog(t.NamedTuple):
 
     Owner, group and mode are those that the distribution's logrotate file gives the server's logs; None where it names
     none, so that they stay as the server creates them. logrotate is the file that has the log rotated, None where the
-    distribution's own does that by its pattern for the directory.
+    distribution's own does that by its pattern for the directory. conf is nginx's file that configures the log, the
+    first of its directory, since nginx must know a format before it is used; Apache's has it with other directives.
     """
 
     path: str
@@ -43,6 +44,7 @@ class TLSLog(t.NamedTuple):
     group: str | None
     mode: str | None
     logrotate: str | None
+    conf: str | None
 
 
 class Layout(t.NamedTuple):
@@ -87,7 +89,7 @@ _DEBIAN_APACHE = Layout(
     envvars="/etc/apache2/envvars",
     pid_file="/run/apache2/apache2.pid",
     error_log="/var/log/apache2/error.log",
-    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", "root", "adm", "0640", None),
+    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", "root", "adm", "0640", None, None),
     modules=Slot("/etc/apache2/mods-available", "/etc/apache2/mods-enabled", (".load", ".conf")),
     confs=Slot("/etc/apache2/conf-available", "/etc/apache2/conf-enabled", (".conf",)),
     sites=Slot("/etc/apache2/sites-available", "/etc/apache2/sites-enabled", (".conf",)),
@@ -110,7 +112,7 @@ _REDHAT_APACHE = Layout(
     envvars="/etc/sysconfig/httpd",
     pid_file="/run/httpd/httpd.pid",
     error_log="/var/log/httpd/error_log",
-    tls_log=TLSLog("/var/log/httpd/kopano-tls.log", None, None, None, None),
+    tls_log=TLSLog("/var/log/httpd/kopano-tls.log", None, None, None, None, None),
     modules=None,
     confs=_same("/etc/httpd/conf.d", ".conf"),
     sites=_same("/etc/httpd/conf.d", ".conf"),
@@ -134,7 +136,7 @@ _SUSE_APACHE = Layout(
     pid_file="/run/httpd.pid",
     error_log="/var/log/apache2/error_log",
     # SUSE's logrotate file names Apache's logs one by one.
-    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", None, None, None, "/etc/logrotate.d/kopano-tls"),
+    tls_log=TLSLog("/var/log/apache2/kopano-tls.log", None, None, None, "/etc/logrotate.d/kopano-tls", None),
     modules=None,
     confs=_same("/etc/apache2/conf.d", ".conf"),
     sites=_same("/etc/apache2/vhosts.d", ".conf"),
@@ -157,7 +159,9 @@ _DEBIAN_NGINX = Layout(
     envvars=None,
     pid_file="/run/nginx.pid",
     error_log="/var/log/nginx/error.log",
-    tls_log=TLSLog("/var/log/nginx/kopano-tls.log", "www-data", "adm", "0640", None),
+    tls_log=TLSLog(
+        "/var/log/nginx/kopano-tls.log", "www-data", "adm", "0640", None, "/etc/nginx/conf.d/00-kopano-tls-log.conf"
+    ),
     modules=None,
     confs=_same("/etc/nginx/conf.d", ".conf"),
     sites=Slot("/etc/nginx/sites-available", "/etc/nginx/sites-enabled", ("",)),
@@ -197,15 +201,6 @@ _FAMILIES = {
     "suse": "suse",
     "opensuse": "suse",
 }
-
-
-# nginx's file for that log: before those of the distributions and sites, since nginx must know a format before it is used.
-TLS_LOG_CONF = "00-kopano-tls-log"
-
-
-def tls_log_conf(confs: Slot) -> str:
-    """The path of nginx's file for the log of what clients speak."""
-    return os.path.join(confs.available_dir, TLS_LOG_CONF + confs.suffixes[0])
 
 
 def _under(root: str, path: str) -> str:

@@ -14,7 +14,6 @@ import os
 import re
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import (
@@ -248,7 +247,7 @@ def load(layout: Layout, dump: str | None = None, files: _webserver_model.Files 
 def access_logs(config: Config, layout: Layout) -> list[str]:
     """What logs requests for all server blocks that have no access_log of their own: the first arguments of the http
     block's, those of the collection's own file left out. Where there is none, nginx writes the log compiled in."""
-    ours = config.source.real(_layout.tls_log_conf(layout.confs))
+    ours = config.source.real(layout.tls_log.conf or "")
     http = (block for block in _webserver_model.direct(config.root, "http"))
     items = [item for block in http for item in block.says("access_log")]
     return [item.args[0] for item in items if item.args and config.source.real(item.file) != ours]

@@ -679,18 +679,16 @@ def _add_banner(result: PlanParts, server: ServerInfo) -> None:
 def _add_tls_log(result: PlanParts, server: ServerInfo, on: bool) -> None:
     """The log of what clients speak. Apache's is in its file for the whole server, nginx's in one of its own."""
     log = server["tls_log"]
-    files = {log["logrotate"]: "apache/logrotate.j2"} if log["logrotate"] else {}
-    if server["server"] == "nginx":
-        path = _layout.tls_log_conf(_layout.Slot(**server["confs"]))
-        files[path] = "nginx/tls-log.conf.j2"
-        if on:
-            result["policy"]["tls_log"] = path
-            _keep_access_logs(result, server)
-    if on:
-        result["tls_log"] = log
-        result["files"] += [{"path": path, "template": template} for path, template in files.items()]
-    else:
+    templates = ((log["logrotate"], "apache/logrotate.j2"), (log["conf"], "nginx/tls-log.conf.j2"))
+    files = {path: template for path, template in templates if path}
+    if not on:
         result["files"] += [{"path": path, "state": "absent"} for path in files]
+        return
+    result["tls_log"] = log
+    result["files"] += [{"path": path, "template": template} for path, template in files.items()]
+    if log["conf"]:
+        result["policy"]["tls_log"] = log["conf"]
+        _keep_access_logs(result, server)
 
 
 def _keep_access_logs(result: PlanParts, server: ServerInfo) -> None:
