@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.action import frontend as _frontend_action
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import adopt as _adopt
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 
@@ -86,6 +87,36 @@ def test_a_server_that_logs_nothing_is_named_before():
     info["vhosts"] = [vhost("nginx")]
     assert "'access_log off' of the http block" in plan(info, tls_log=True)["warning"]
     assert plan(info)["warning"] == ""
+
+
+class Deploy(_frontend_action.ActionModule):
+    """The role's action with a host whose module file returns what it is given."""
+
+    def __init__(self, returned: dict[str, t.Any]) -> None:
+        self.returned = returned
+        self.calls: list[tuple[str, dict[str, t.Any]]] = []
+
+    def _execute_module(self, name, module_args, task_vars):
+        self.calls.append((name, module_args))
+        return self.returned
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_new_log_gets_mode_and_owner_of_the_others(shape):
+    log = layout_of(*shape).tls_log._asdict()
+    action, result = Deploy({}), {"changed": True}
+    action._set_permissions(log, {}, result)
+    expected = {"path": log["path"], "state": "file", "follow": False}
+    expected.update((name, log[name]) for name in ("owner", "group", "mode"))
+    assert action.calls == ([("ansible.builtin.file", expected)] if log["mode"] else [])
+    assert result == {"changed": True}
+
+
+def test_a_log_that_cannot_get_them_is_a_warning():
+    result: dict[str, t.Any] = {"changed": True}
+    log = layout_of("nginx", "debian").tls_log._asdict()
+    Deploy({"failed": True, "msg": "no group adm"})._set_permissions(log, {}, result)
+    assert result["warnings"] == [f"frontend_tls_log: {log['path']}: no group adm"]
 
 
 # --- which server blocks of nginx get the line -----------------------------------------------------------------------
