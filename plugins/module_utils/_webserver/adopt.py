@@ -23,8 +23,8 @@ nginx inherits a directive like add_header only into blocks that have none of th
 has one gets the policy's lines of that kind; and a server block that the policy makes lose such lines of the http block
 gets those. An nginx that can merge them is configured to, unless that would combine lines that were separate. A header
 that a block sets itself, other than Strict-Transport-Security, stays the block's own: the policy's is left out there.
-access_log is inherited in the same way. The policy's is for all of nginx, so that a block without one has it and those of
-the administrator; one with logs of its own gets it beside them.
+access_log is inherited in the same way. The policy's is for all of nginx, so that a block without one has it and those
+of the administrator; one with logs of its own gets it beside them.
 
 What a virtual host has of its own that is stronger than the policy's is never lost: a longer max-age, includeSubDomains
 and preload of Strict-Transport-Security, newer protocols only, fewer suites and groups, and settings that only take
