@@ -368,6 +368,26 @@ def test_the_requests_of_an_http_2_connection_are_one_line(nginx):
     assert len(nginx.lines("own.log", 2)) == 2
 
 
+@web_bed.needs_nginx
+def test_the_log_that_nginx_writes_by_default_goes_on(tmp_path):
+    certificate, key = web_bed.make_certificate(tmp_path)
+    (port,) = web_bed.free_ports(1)
+    default = str(tmp_path / "default.log")
+    (tmp_path / "nginx.conf").write_text(
+        web_bed.nginx_head(tmp_path)
+        + "http {\n"
+        + web_bed.nginx_http(tmp_path).replace("access_log off;", "")
+        + log_of("nginx", tmp_path, access_logs=[], default_log=default)
+        + f"server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {certificate}; ssl_certificate_key {key}; }}\n}}\n"
+    )
+    bed = Bed(tmp_path, port, port)
+    with web_bed.running("nginx", tmp_path, port):
+        bed.send("any", "/", "/2", agent="Agent/2")
+        bed.logged(1)
+        combined = bed.lines("default.log", 2)
+    assert len(combined) == 2 and all("127.0.0.1 - - [" in line and '"Agent/2"' in line for line in combined)
+
+
 def both(test: t.Callable[..., None]) -> t.Callable[..., None]:
     """With each of the two servers, as the fixture bed."""
     servers = [
