@@ -48,7 +48,7 @@ PLACES = {
 }
 
 
-# What only the report finds: in what the roles have left, or have not.
+# What only the controller finds out: the report, in what the roles have left or have not; and the roles, of clients.
 CATALOGUE = Catalogue(
     GRADE,
     {
@@ -70,6 +70,41 @@ CATALOGUE = Catalogue(
             "fail",
             "A task failed on the host: what would have come after it is not known.",
             "Correct what is named, then run the playbook again.",
+        ),
+        "frontend.clients.lost": Kind(
+            "info",
+            "Clients that could connect before the change cannot connect after it.",
+            "See docs/clients.md for what each needs, and frontend_clients_required for those that must not be lost.",
+            step=TLS,
+        ),
+        "frontend.clients.locked_out": Kind(
+            "warn",
+            "Clients that use this host cannot connect to it once it is hardened.",
+            "Update or replace them, or see docs/clients.md for what the server can do.",
+            step=TLS,
+        ),
+        "frontend.clients.unknown": Kind(
+            "info",
+            "Whether some of the clients that use this host could connect to it once it is hardened is not known, as "
+            "their user agents do not tell their TLS library.",
+            step=TLS,
+        ),
+        "frontend.clients.not_read": Kind(
+            "info",
+            "Not all that the access logs have of clients was read or understood: there may be more than are reported.",
+            step=TLS,
+        ),
+        "tls.client.refused": Kind(
+            "fail",
+            "A client that must be able to connect cannot.",
+            "See docs/clients.md for what the server can do, or take it out of frontend_clients_required.",
+            step=TLS,
+        ),
+        "tls.client.unknown": Kind(
+            "unknown",
+            "Whether a client that must be able to connect can, was not found out.",
+            "Repeat the run.",
+            step=TLS,
         ),
     },
 )

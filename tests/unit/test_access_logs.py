@@ -75,7 +75,7 @@ def write(path: Path, data: str | bytes, age: float = 0) -> Path:
 
 
 def read(*paths: Path, tls_log: Path | None = None, now: float = NOW, **limits: t.Any) -> _access_logs.Usage:
-    return _access_logs.read(map(str, paths), CLIENTS, now, str(tls_log) if tls_log else None, Limits(**limits))
+    return _access_logs.read(map(str, paths), CLIENTS, now, [str(tls_log)] if tls_log else [], Limits(**limits))
 
 
 def numbers(usage: _access_logs.Usage) -> dict[str | None, int]:

@@ -220,18 +220,6 @@ CATALOGUE = Catalogue(
             "frontend_tls_prefer_server_ciphers, if the checklist is to be met to the letter.",
             step=TLS,
         ),
-        "tls.client.refused": Entry(
-            "fail",
-            "A client that must be able to connect cannot.",
-            "See docs/clients.md for what the server can do, or take it out of frontend_clients_required.",
-            step=TLS,
-        ),
-        "tls.client.unknown": Entry(
-            "unknown",
-            "Whether a client that must be able to connect can, was not found out.",
-            "Repeat the run.",
-            step=TLS,
-        ),
         "tls.guideline.met": Entry("info", "It conforms to the TLS guideline 6.0.", step=TLS),
         "tls.guideline.missed": Entry(
             "info", "It does not conform to the TLS guideline 6.0.", "frontend_tls_profile intermediate does.", step=TLS

@@ -104,7 +104,7 @@ class Reading:
 
 
 class Usage(t.NamedTuple):
-    """The result; without tls_log, tls is None."""
+    """The result; without tls_logs, tls is None."""
 
     clients: list[Seen]
     access: Reading
@@ -120,15 +120,15 @@ def read(
     log_paths: t.Iterable[str],
     clients: t.Sequence[_user_agents.Client],
     now: float,
-    tls_log: str | None = None,
+    tls_logs: t.Collection[str] = (),
     limits: Limits = Limits(),  # noqa: B008 - a constant
 ) -> Usage:
     """The clients in these logs, which are as the configuration names them; with those that were rotated.
 
-    tls_log: a log with lines C([28/Nov/2026:10:00:00 +0000] TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 "USER AGENT").
+    tls_logs: logs with lines C([28/Nov/2026:10:00:00 +0000] TLSv1.2 ECDHE-RSA-AES128-GCM-SHA256 "USER AGENT").
     """
     reader = _Reader(clients, now, limits)
-    tls = reader.read([tls_log], reader.tls_lines) if tls_log else None
+    tls = reader.read(tls_logs, reader.tls_lines) if tls_logs else None
     access = reader.read(log_paths, reader.access_lines)
     return Usage(reader.seen(), access, tls)
 

@@ -96,25 +96,6 @@ CATALOGUE = Catalogue(
             "paths replaces it there unless it is stronger, with nginx it stays.",
             "Remove it where it is not needed.",
         ),
-        "frontend.clients.lost": Entry(
-            "info",
-            "Clients that could connect before the change cannot connect after it.",
-            "See docs/clients.md for what each needs, and frontend_clients_required for those that must not be lost.",
-        ),
-        "frontend.clients.locked_out": Entry(
-            "warn",
-            "Clients that use this host cannot connect to it once it is hardened.",
-            "Update or replace them, or see docs/clients.md for what the server can do.",
-        ),
-        "frontend.clients.unknown": Entry(
-            "info",
-            "Whether some of the clients that use this host could connect to it once it is hardened is not known, as "
-            "their user agents do not tell their TLS library.",
-        ),
-        "frontend.clients.not_read": Entry(
-            "info",
-            "Not all that the access logs have of clients was read or understood: there may be more than are reported.",
-        ),
         "frontend.nginx.other_tls": Entry(
             "info",
             "nginx ends TLS outside of its http block, where neither this module nor the role frontend sees to it.",

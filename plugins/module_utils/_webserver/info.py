@@ -518,18 +518,20 @@ def _verdict(layout: Layout, config: _Reading, test: TestResult | None) -> t.Ite
         yield finding(key, place, config.reason)
 
 
-def _clients(configs: t.Iterable[_webserver_model.Config]) -> ClientsInfo:
-    """The clients in the access logs of these servers."""
+def _clients(configs: t.Iterable[_webserver_model.Config], tls_logs: t.Sequence[str]) -> ClientsInfo:
+    """The clients in the access logs of these servers. tls_logs: where logs of what they speak may be."""
     # Needed for this alone.
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver import access_logs as _access_logs
 
-    paths, elsewhere = [], []
+    paths: list[str] = []
+    elsewhere: list[str] = []
     for config in configs:
         files, others = _webserver_model.access_logs(config)
-        paths += files
+        paths += [path for path in files if path not in tls_logs]
         elsewhere += others
-    usage = _access_logs.read(paths, [*_client_data.clients().values()], time.time())
+    known = [*_client_data.clients().values()]
+    usage = _access_logs.read(paths, known, time.time(), [path for path in tls_logs if os.path.exists(path)])
     counts: list[ClientCount] = [
         {
             "client": seen.client,
@@ -546,7 +548,11 @@ def _clients(configs: t.Iterable[_webserver_model.Config]) -> ClientsInfo:
         "not_understood": usage.access.not_understood,
         "first": _in_utc(usage.access.first),
         "last": _in_utc(usage.access.last),
-        "gaps": [*usage.access.gaps, *(f"{target}: not a file that can be read" for target in elsewhere)],
+        "gaps": [
+            *usage.access.gaps,
+            *(usage.tls.gaps if usage.tls else []),
+            *(f"{target}: not a file that can be read" for target in elsewhere),
+        ],
     }
 
 
@@ -605,6 +611,6 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         "managed_by": managed_by,
         "php": _php(configs),
         "snakeoil": _snakeoil(),
-        "clients": _clients(configs) if params["clients"] else None,
+        "clients": _clients(configs, [server.layout.tls_log.path for server in servers]) if params["clients"] else None,
         "findings": findings,
     }

@@ -280,7 +280,7 @@ _ORDER = {key: number for number, key in enumerate(_findings.catalogue())}
 # Which grade a finding costs; what makes a server worthless comes first. What costs none is worth a B.
 _CAPS = {
     **{rule.id: ("F" if rule.grade in _verify.BESIDE else rule.grade) for rule in RULES},
-    **dict.fromkeys(_findings.CATALOGUE, "F"),
+    **{key: "F" for key in _findings.CATALOGUE if key.startswith("report.host.") or key.endswith(NOT_CHECKED)},
 }
 
 

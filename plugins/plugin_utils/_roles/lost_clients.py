@@ -17,7 +17,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.findings 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
@@ -182,15 +182,15 @@ def findings(
     found = []
     if clients:
         causes = [f"{text}: {', '.join(names)}" for text, names in _by_change(clients.values()).items()]
-        found.append(finding("frontend.clients.lost", SUBJECT, "; ".join(causes)))
+        found.append(_findings.finding("frontend.clients.lost", SUBJECT, "; ".join(causes)))
     if seen is None:
         return found
     used = usage(seen, policy, clients)
     if used.locked_out:
-        found.append(finding("frontend.clients.locked_out", SUBJECT, _in_words(used, seen["days"])))
+        found.append(_findings.finding("frontend.clients.locked_out", SUBJECT, _in_words(used, seen["days"])))
     if used.unknown:
         evidence = f"{used.unknown} of {_phrases.counted(used.total, 'client')}"
-        found.append(finding("frontend.clients.unknown", SUBJECT, evidence))
+        found.append(_findings.finding("frontend.clients.unknown", SUBJECT, evidence))
     if seen["gaps"]:
-        found.append(finding("frontend.clients.not_read", SUBJECT, "; ".join(seen["gaps"])))
+        found.append(_findings.finding("frontend.clients.not_read", SUBJECT, "; ".join(seen["gaps"])))
     return found

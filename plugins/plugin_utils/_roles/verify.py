@@ -19,6 +19,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue im
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
+from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 
@@ -257,7 +258,8 @@ def require_clients(results: t.Iterable[Result], required: t.Container[str]) -> 
             if client["id"] in required and not client["ok"]:
                 kind = "tls.client.refused" if client["ok"] is False else "tls.client.unknown"
                 subject = _phrases.host_port(result["server_name"], result["port"])
-                result["findings"].append(finding(kind, subject, f"{client['id']}: {client['reason']}"))
+                evidence = f"{client['id']}: {client['reason']}"
+                result["findings"].append(_findings.finding(kind, subject, evidence))
 
 
 # --- what the results mean -------------------------------------------------------------------------------------------
