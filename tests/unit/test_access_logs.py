@@ -26,6 +26,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import access_logs as _access_logs
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.access_logs import Limits, Seen
 
 from . import web_bed
@@ -686,3 +690,59 @@ def test_the_logs_of_a_server(tmp_path: Path, server: str, configuration: t.Call
     ((protocol, suite),) = suites.pop() or ()
     assert protocol == "TLSv1.2"
     assert suite.startswith("ECDHE-ECDSA-")
+
+
+# --- which logs a configuration has -----------------------------------------------------------------------------------
+
+CONFIGURED = {
+    "apache": (
+        "CustomLog logs/access.log combined\nErrorLog /var/log/error.log\n"
+        "<VirtualHost *:443>\nCustomLog logs/access.log combined\nTransferLog /srv/t.log\n"
+        'CustomLog "|/usr/bin/rotatelogs /srv/x 86400" combined\n</VirtualHost>\n'
+    ),
+    "nginx": (
+        "error_log /var/log/error.log; http { access_log logs/access.log; server { listen 443 ssl; access_log off; }\n"
+        "server { listen 80; access_log /srv/t.log combined buffer=4k; access_log /srv/$host.log; "
+        "access_log logs/access.log; } }"
+    ),
+}
+
+
+def configured(server: str, folder: Path, text: str) -> _webserver_model.Config:
+    layout = web_bed.layout(server, folder)
+    files = _webserver_model.Files({layout.main_config: text})
+    if server == "nginx":
+        return _nginx.load(layout, files=files)
+    return _apache.load(layout, "VirtualHost configuration:\n", files=files)
+
+
+@pytest.mark.parametrize("server", CONFIGURED)
+def test_access_logs_of_a_configuration_are_told_from_other_logs(server: str, tmp_path: Path) -> None:
+    config = configured(server, tmp_path, CONFIGURED[server])
+    paths, elsewhere = _webserver_model.access_logs(config)
+    assert paths == [config.absolute("logs/access.log"), "/srv/t.log"]
+    assert elsewhere == ["|/usr/bin/rotatelogs /srv/x 86400" if server == "apache" else "/srv/$host.log"]
+
+
+def test_the_module_returns_counts_and_nothing_of_a_single_client(tmp_path: Path) -> None:
+    now = stamp(time.time())
+    (tmp_path / "access.log").write_text(
+        "".join(line(ANDROID, f"192.0.2.{number}", at=now, user="jane") for number in (1, 2)) + "garbage\n"
+    )
+    (tmp_path / "tls.log").write_text(f'[{now}] TLSv1 ECDHE-RSA-AES128-SHA "{ANDROID}"\n')
+    text = (
+        f"http {{ access_log {tmp_path}/access.log; access_log {tmp_path}/tls.log x; access_log syslog:server=[::1]; }}"
+    )
+    config = configured("nginx", tmp_path, text)
+    found = _webserver_info._clients([config], [f"{tmp_path}/tls.log", f"{tmp_path}/none.log"])
+    minute = found.pop("first")
+    assert minute == found.pop("last") and minute.endswith(":00Z")
+    assert found == {
+        "counts": [{"client": "android-4.1.1", "negotiated": [["TLSv1.0", "ECDHE-RSA-AES128-SHA"]], "number": 2}],
+        "days": 14,
+        "files": 1,
+        "lines": 3,
+        "not_understood": 1,
+        "gaps": ["1 of 3 lines not understood", "syslog:server=[::1]: not a file that can be read"],
+    }
+    assert not re.search(r"jane|192\.0|EAS", str(found))

@@ -112,7 +112,7 @@ def test_a_required_client_must_not_be_locked_out(hardened):
     before, after = hardened
     place = f"127.0.0.1:{before[0]['port']} (good.test)"
     refused = _prediction.locked_out(after, before, ["android-4.4.2", "android-4.1.1"])
-    assert refused == f"Android 4.1.1 (android-4.1.1) could no longer connect to {place}: it needs TLSv1.0"
+    assert refused == f"Android 4.1.1 (android-4.1.1) could no longer connect to {place}: now it connects with TLSv1.0"
     assert _prediction.locked_out(after, before, ["android-4.4.2"]) is None
     # One that is locked out already is not by the change; at a new endpoint there is no before.
     assert _prediction.locked_out(after, after, ["android-4.1.1"]) is None

@@ -1534,3 +1534,26 @@ def test_nothing_that_was_given_is_changed():
     before = copy.deepcopy(hosts)
     bed.build(hosts)
     assert hosts == before
+
+
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_has_a_column_for_hosts_with_the_same_clients():
+    all_but_old = {"android-4.1.1": False, "android-9.0": True, "java-8u161": None}
+    hosts = {f"web{number}": {**bed.fine(), "clients": all_but_old} for number in range(5)}
+    hosts["dirty"] = {**bed.fine(), "clients": {**all_but_old, "android-4.1.1": True}}
+    hosts["quick"] = bed.fine()
+    report = bed.build(hosts)
+    assert {entry["name"]: entry["clients"] for entry in report["hosts"]}["dirty"]["android-4.1.1"] is True
+    table = _report_html._clients(report)
+    assert table.hosts == [[f"web{number}" for number in range(5)], ["dirty"]]
+    assert table.rows == [
+        ("Android 4.1.1", "android-4.1.1", ["fail", "pass"]),
+        ("Android 9.0", "android-9.0", ["pass", "pass"]),
+        ("Java 8u161", "java-8u161", ["unknown", "unknown"]),
+    ]
+    assert table.refused == 1
+    assert "3 simulated clients, of which 1 cannot connect everywhere" in _report_html.render(report)
+    assert _report_html._clients(bed.build({"quick": bed.fine()})) is None
+    assert "simulated client" not in _report_html.render(bed.build({"quick": bed.fine()}))

@@ -306,6 +306,31 @@ def test_a_score_below_the_scale_is_a_reason():
     assert report(low)["lines"][1] == "B   mail.example:443 (192.0.2.10): score 70"
 
 
+def simulated(**verdicts):
+    """A result with clients."""
+    clients = [
+        {"id": ident.replace("_", "-"), "ok": ok, "reason": None if ok else "alert"} for ident, ok in verdicts.items()
+    ]
+    return {**result(), "clients": clients}
+
+
+def test_a_client_gets_on_with_a_host_that_serves_it_everywhere():
+    results = [simulated(a=True, b=True, c=True, d=None), simulated(a=True, b=False, c=None, d=False)]
+    assert _verify.clients_of(results, {}) == {"a": True, "b": False, "c": None, "d": False}
+    earlier = {"a": None, "b": True, "e": True}
+    assert _verify.clients_of(results, earlier) == {"a": None, "b": False, "c": None, "d": False, "e": True}
+    assert _verify.clients_of([{**result(), "clients": []}], {}) == {}
+
+
+def test_a_required_client_that_is_refused_is_a_finding():
+    served = simulated(java_8=True, java_7=False, java_6=None, old=False)
+    _verify.require_clients([served], ["java-8", "java-7", "java-6"])
+    assert [(item["id"], item["severity"], item["subject"], item["evidence"]) for item in served["findings"]] == [
+        ("tls.client.refused", "fail", "mail.example:443", "java-7: alert"),
+        ("tls.client.unknown", "unknown", "mail.example:443", "java-6: alert"),
+    ]
+
+
 def test_the_report_has_the_results_that_the_role_keeps():
     kept = {"results": json.dumps([result(HSTS)]), "clients": '{"android-4.4.2": false}', "wanted": wanted()}
     given = _gather.of_host(_host_fact.update({}, verify=kept), True)

@@ -133,7 +133,11 @@ def locked_out(after: t.Iterable[Grade], now: t.Iterable[Grade], required: t.Col
                 unknown = entry["error"] if will is None else will["reason"]
                 return f"whether {name} ({client.id}) could connect to {place} is not known: {unknown}"
             gone = _clients.lost([was], entry["clients"]) if was else []
-            reason = f"it needs {gone[0]['text']}" if gone and gone[0]["change"] != "certificate" else will["reason"]
+            reason = (
+                f"now it connects with {gone[0]['text']}"
+                if gone and gone[0]["change"] != "certificate"
+                else will["reason"]
+            )
             return f"{name} ({client.id}) could no longer connect to {place}: {reason}"
     return None
 

@@ -161,7 +161,6 @@ KEYS = {
     "message": str,
     "findings": list,
     "results": list,
-    "clients": dict,
     "updates": dict,
     "asked": list,
     "proven": list,
