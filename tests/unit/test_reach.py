@@ -109,11 +109,11 @@ class Verify(_action.ActionModule):
         return tls_grade_info.run({"mode": "quick", "http": True, "ca_file": None, **module_args})
 
 
-def grade(action, port, ca_file, place, variables=None):
+def grade(action, port, ca_file, place, variables=None, **more):
     options = {
         "from": place, "endpoints": [{"port": port, "server_name": "good.test"}], "virtual_hosts": True,
         "ca_file": ca_file, "fetch_issuers": False, "mode": "full", "timeout": 10, "concurrency": 4,
-        "minimum_grade": "F", "ignore_trust": False, "fail": True,
+        "minimum_grade": "F", "ignore_trust": False, "fail": True, "frontend_clients_required": [], **more,
     }  # fmt: skip
     # Nothing listens there: the host is known by an address that only others have.
     result = action.act(options, variables or {"inventory_hostname": "127.0.0.3"})
@@ -138,23 +138,24 @@ def test_an_endpoint_that_is_not_reached_is_graded_on_the_host_and_says_so(serve
     assert kept["bad"] == []
 
 
-def test_no_clients_are_simulated(served):
-    """Nor are they from the controller, whose mode simulates them by default."""
+def test_clients_are_simulated_for_the_report_and_for_those_that_are_required(served):
+    """In full mode, and where some are required. The results are kept once for the host."""
     port, ca_file = served
-    action = Verify(port)
-    endpoint = {"host": "127.0.0.1", "port": port, "server_name": "good.test"}
-    options = {
-        "mode": "full",
-        "http": True,
-        "ca_file": ca_file,
-        "timeout": 10,
-        "concurrency": 4,
-        "fetch_issuers": False,
-    }
-    asked = tls_grade_info.run({"endpoints": [endpoint], **options})["results"]
-    assert asked[0]["clients"] != []
-    kept, _lines = grade(action, port, ca_file, "controller", {"inventory_hostname": "127.0.0.1"})
-    assert action.called == [] and json.loads(kept["results"])[0]["clients"] == []
+    known = {"inventory_hostname": "127.0.0.1"}
+    kept, _lines = grade(Verify(port), port, ca_file, "controller", known)
+    clients = json.loads(kept["clients"])
+    assert clients["android-9.0"] is True and clients["android-4.1.1"] is False
+    (result,) = json.loads(kept["results"])
+    assert result["clients"] == [] and not any(item["id"].startswith("tls.client.") for item in result["findings"])
+    kept, _lines = grade(Verify(port), port, ca_file, "controller", known, mode="quick")
+    assert kept["clients"] == "{}"
+    required = ["android-9.0", "android-4.1.1"]
+    more = {"mode": "quick", "frontend_clients_required": required}
+    kept, _lines = grade(Verify(port), port, ca_file, "controller", known, **more)
+    assert json.loads(kept["clients"]) == clients
+    (result,) = json.loads(kept["results"])
+    (refused,) = [item for item in result["findings"] if item["id"] == "tls.client.refused"]
+    assert refused["subject"] == f"good.test:{port}" and refused["evidence"].startswith("android-4.1.1: alert ")
 
 
 def test_by_default_it_is_not_graded_and_fails(served):

@@ -74,7 +74,7 @@ def test_a_limit_on_connections_never_makes_it_better(servers, trust, letter):
     assert letters.count(letter) > 20
 
 
-@pytest.mark.parametrize("program", ["tried.py", "oracles.py"])
+@pytest.mark.parametrize("program", ["tried.py", "oracles.py", "clients.py"])
 def test_the_table_in_the_documentation_is_fresh(program):
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs" / program), "--check"], capture_output=True, text=True, check=False

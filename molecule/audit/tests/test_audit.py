@@ -43,6 +43,17 @@ done)
 apt-get -qq -y --allow-downgrades install openssl="$older" >/dev/null 2>&1
 dpkg-query -W -f '${Version}' openssl
 """
+# Clients of the last days: some that are too old, some that do not tell, and many that are new.
+LOGS = {"apache11": "/var/log/apache2/mail.apache11.test-access.log", "nginx13": "/var/log/nginx/access.log"}
+SYNC = "POST /Microsoft-Server-ActiveSync?User={user}&DeviceId={user}&Cmd=Sync HTTP/1.1"
+WEBAPP = "POST /webapp/kopano.php HTTP/1.1"
+CLIENTS = [
+    *[("Android/4.1.2-EAS-1.3", SYNC, f"jane{number}", 200) for number in range(2)],
+    ("Microsoft Office/14.0 (Windows NT 6.1; Microsoft Outlook 14.0.7162; Pro)", SYNC, "john", 200),
+    *[("Nine-abcdef/4.9", SYNC, f"jack{number}", 200) for number in range(3)],
+    *[("Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0", WEBAPP, "-", 200)] * 21,
+    *[("Mozilla/4.0 (compatible; MSIE 8.0; Windows NT 5.1)", "GET / HTTP/1.1", "-", 302)] * 5,
+]
 # Everything that a look must not change: files with their times, packages, and which processes serve.
 STATE = """
 cd /
@@ -82,6 +93,14 @@ def certificate_with_ten_days() -> str:
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
 
 
+def access_log() -> str:
+    now = datetime.datetime.now(datetime.UTC).strftime("%d/%b/%Y:%H:%M:%S +0000")
+    return "".join(
+        f'192.0.2.{number} - {user} [{now}] "{request.format(user=user)}" {status} 512 "-" "{agent}"\n'
+        for number, (agent, request, user, status) in enumerate(CLIENTS)
+    )
+
+
 @pytest.fixture(scope="session")
 def planted():
     """The state of the hosts when everything is planted; the rest of what is wrong with them is the lab's."""
@@ -89,6 +108,7 @@ def planted():
     assert version, "the archive has no older openssl"
     shell("nginx13", f"cat >{CERTIFICATE} <<'END'\n{certificate_with_ten_days()}END\nsystemctl reload nginx; sleep 1")
     for host in NAMES:
+        shell(host, f"cat >>{LOGS[host]} <<'END'\n{access_log()}END")
         shell(
             host,
             "useradd --create-home auditor && mkdir ~auditor/.ssh && cp /root/.ssh/authorized_keys ~auditor/.ssh/"
@@ -225,6 +245,73 @@ def test_the_steps_stand_as_the_hosts_do(seen):
     assert seen[1]["apache11"]["grade"] == "B"
     assert seen[1]["apache11"]["support"]["level"] == "eol"
     assert seen[1]["nginx13"]["support"]["level"] == "full"
+
+
+LOCKED_OUT = (
+    "3 of 27 clients that used this host in the last 14 days could not connect after hardening: "
+    "Android 4.1.1 (2, likely), Outlook 2010 Win 7 (1, likely)"
+)
+
+
+@pytest.mark.parametrize("host", NAMES)
+def test_clients_that_hardening_would_lock_out_are_counted(seen, host):
+    (item,) = found(seen[1][host], "frontend.clients.locked_out")
+    assert (item["evidence"], item["severity"]) == (LOCKED_OUT, "warn")
+    (unknown,) = found(seen[1][host], "frontend.clients.unknown")
+    assert unknown["evidence"] == "3 of 27 clients"
+    assert found(seen[1][host], "frontend.clients.not_read") == []
+
+
+def test_nothing_of_a_single_client_leaves_the_host(seen):
+    _result, _hosts, folder = seen
+    for path in [*(folder / "report").iterdir(), folder / "artifacts" / "audit" / "stdout"]:
+        text = path.read_text()
+        assert not re.search(r"jane|john|jack|192\.0\.2\.|EAS-1\.3|kopano\.php", text), path
+
+
+def test_clients_connect_as_they_do_before_hardening(seen):
+    for host, old in (("apache11", True), ("nginx13", False)):
+        clients = seen[1][host]["clients"]
+        assert clients["firefox-100-win-10"] is True and clients["android-4.1.1"] is old, host
+
+
+def test_a_dry_run_shows_who_would_be_locked_out(audit):
+    result, _hosts, folder = audit("--check --tags frontend --limit apache11", playbook="kopano.hardening.harden")
+    output = (folder / "artifacts" / "audit" / "stdout").read_text()
+    assert result.rc == 0, output
+    lines = [line.strip() for line in output.splitlines()]
+    assert LOCKED_OUT in lines
+    (predicted,) = [line for line in lines if "simulated clients that connect now could not afterwards: " in line]
+    assert re.search(r": TLSv1\.0 \(\d+\), ", predicted)
+
+
+def test_a_change_that_locks_out_a_required_client_is_refused(audit):
+    result, _hosts, folder = audit(
+        "--check --tags frontend --limit apache11",
+        playbook="kopano.hardening.harden",
+        frontend_clients_required=["android-9.0", "android-4.1.1"],
+    )
+    output = (folder / "artifacts" / "audit" / "stdout").read_text()
+    assert result.rc == 2, output
+    assert re.search(
+        r"nothing was changed: clients_required: Android 4\.1\.1 \(android-4\.1\.1\) could no longer connect to "
+        r"\S+:443\b.*: now it connects with TLSv1\.0",
+        output,
+    )
+
+
+def test_a_client_that_does_not_exist_is_refused(audit):
+    result, _hosts, folder = audit(
+        "--tags frontend --limit apache11",
+        playbook="kopano.hardening.harden",
+        frontend_clients_required=["outlook-2010-win7"],
+    )
+    output = (folder / "artifacts" / "audit" / "stdout").read_text()
+    assert result.rc == 2
+    assert (
+        "frontend_clients_required: 'outlook-2010-win7' is no client that is known here, near are outlook-2010-win-7"
+        in output
+    )
 
 
 def test_without_root_it_says_what_it_could_not_see(audit, seen):
