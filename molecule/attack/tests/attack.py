@@ -82,7 +82,7 @@ INFO = f"""
 import json, sys
 sys.path.insert(0, "{PLACE}")
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
-print(json.dumps(_webserver_info.run(dict(server="auto"))))
+print(json.dumps(_webserver_info.run(dict(server="auto", clients=False))))
 """
 
 # Shell for each state of the real server: how it comes about, and how it ends.
