@@ -36,6 +36,8 @@ from . import web_bed
 from .conftest import CHECKOUT
 from .test_user_agents import CLIENTS
 
+pytestmark = pytest.mark.slow
+
 UTC = datetime.timezone.utc  # noqa: UP017 - as the code under test has it
 NOW = datetime.datetime(2026, 11, 28, 12, 0, tzinfo=UTC).timestamp()
 

@@ -24,6 +24,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509 import cert
 from . import tls_bed as bed
 from . import tls_peers as peers
 
+pytestmark = pytest.mark.slow
+
 ALL = _client_data.clients()
 TOOL = Path(__file__).parents[2] / "tools" / "client_data.py"
 TESTSSL = Path("/etc/testssl/client-simulation.txt")

@@ -407,7 +407,8 @@ def test_a_role_by_itself_does_what_it_does_in_the_playbook(audit, seen, rehears
             (name, *(item[key] for key in COMPARED))
             for name in NAMES
             for item in of_hosts[name]["findings"]
-            if item["id"].startswith(ids)
+            # What a rehearsal finds out: audit.yml makes none.
+            if item["id"].startswith(ids) and item["id"] != "frontend.clients.lost"
         }
         for of_hosts in (hosts, seen[1])
     )
