@@ -279,10 +279,11 @@ def test_a_dry_run_shows_who_would_be_locked_out(audit):
     result, _hosts, folder = audit("--check --tags frontend --limit apache11", playbook="kopano.hardening.harden")
     output = (folder / "artifacts" / "audit" / "stdout").read_text()
     assert result.rc == 0, output
-    lines = [line.strip() for line in output.splitlines()]
-    assert LOCKED_OUT in lines
-    (predicted,) = [line for line in lines if "simulated clients that connect now could not afterwards: " in line]
-    assert re.search(r": TLSv1\.0 \(\d+\), ", predicted)
+    text = " ".join(output.split())
+    assert LOCKED_OUT in text
+    assert re.search(
+        r"\d+ of the \d+ simulated clients that connect now could not afterwards: TLSv1\.0 \(\d+\), ", text
+    )
 
 
 def test_a_change_that_locks_out_a_required_client_is_refused(audit):

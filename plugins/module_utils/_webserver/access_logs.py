@@ -273,7 +273,8 @@ _MINUTE = re.compile(
     rb"([0-9]{2})/([A-Z][a-z]{2})/([0-9]{4}):([0-9]{2}):([0-9]{2})([+-])([0-9]{2})([0-9]{2})"
 ).fullmatch
 _MONTHS = {name: number for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)}
-_EMPTY = (b"", b"-")
+# No user agent, and this collection's own: the probes of a change, and the prober.
+_NOT_CLIENTS = (b"", b"-", b"kopano.hardening", b"kopano-hardening")
 _SUCCESS = frozenset([*(b"%d" % status for status in range(200, 300)), b"304"])
 
 # Kinds of days.
@@ -372,7 +373,7 @@ class _Reader:
             if day is not _RECENT:
                 reading.pass_over(day)
                 continue
-            if status not in _SUCCESS or agent in _EMPTY:
+            if status not in _SUCCESS or agent in _NOT_CLIENTS:
                 continue
             kind = kinds.get(target) or self._kind(target)
             if kind is _FOR_ALL and user == b"-":
@@ -393,7 +394,7 @@ class _Reader:
             if day is not _RECENT:
                 reading.pass_over(day)
                 continue
-            if protocol == b"-" or agent in _EMPTY:
+            if protocol == b"-" or agent in _NOT_CLIENTS:
                 continue
             suites = self._agent(agent).suites
             suites.add((_PROTOCOLS[protocol], suite.decode()))
