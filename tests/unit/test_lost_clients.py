@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _tls_clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 
@@ -117,3 +118,25 @@ def test_clients_that_a_rehearsal_has_lost_are_one_line_and_named_in_the_report(
     found = ids(_lost_clients.findings(grades, None, policy()))
     assert found == {"lost": f"TLSv1.0: Android 2.3.7, Android 4.0.4; {suite}: IE 11 Win 7"}
     assert _lost_clients.lost_lines([{"served": 60, "lost": []}]) == []
+
+
+# The oldest clients of the TLS guideline 6.0, as far as they are simulated; of Edge 75 and Opera there is no recording.
+GUIDELINE = {
+    "intermediate": [
+        "firefox-31.3.0-esr-win-7", "android-4.4.2", "chrome-49-xp-sp3", "edge-15-win-10", "ie-11-win-10", "java-8u161",
+        "openssl-1.0.1l", "safari-9-ios-9", "safari-9-os-x-10.11",
+    ],
+    "modern": [
+        "firefox-71-win-10", "android-10.0", "chrome-70-win-10", "java-11.0.2", "openssl-1.1.1d", "safari-12.1-ios-12.2",
+    ],
+}  # fmt: skip
+# Chrome verifies signatures by the system's own code, and Windows XP has none of ECDSA.
+ONLY_RSA = ["chrome-49-xp-sp3"]
+
+
+@pytest.mark.parametrize(("profile", "ident"), [(name, ident) for name in GUIDELINE for ident in GUIDELINE[name]])
+@pytest.mark.parametrize("key", ["rsa", "ecdsa"])
+def test_the_oldest_clients_of_the_guideline_connect(profile, ident, key):
+    chosen, client = policy(profile), _client_data.clients()[ident]
+    got = _tls_clients.expected(client, chosen.protocols, [*chosen.suites], chosen.groups, [key], False)
+    assert got["ok"] is not (key == "ecdsa" and ident in ONLY_RSA), got["reason"]
