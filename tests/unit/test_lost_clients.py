@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _tls_clients
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 
@@ -127,7 +127,8 @@ GUIDELINE = {
         "openssl-1.0.1l", "safari-9-ios-9", "safari-9-os-x-10.11",
     ],
     "modern": [
-        "firefox-71-win-10", "android-10.0", "chrome-70-win-10", "java-11.0.2", "openssl-1.1.1d", "safari-12.1-ios-12.2",
+        "firefox-71-win-10", "android-10.0", "chrome-70-win-10", "java-11.0.2", "openssl-1.1.1d",
+        "safari-12.1-ios-12.2",
     ],
 }  # fmt: skip
 # Chrome verifies signatures by the system's own code, and Windows XP has none of ECDSA.
@@ -138,5 +139,5 @@ ONLY_RSA = ["chrome-49-xp-sp3"]
 @pytest.mark.parametrize("key", ["rsa", "ecdsa"])
 def test_the_oldest_clients_of_the_guideline_connect(profile, ident, key):
     chosen, client = policy(profile), _client_data.clients()[ident]
-    got = _tls_clients.expected(client, chosen.protocols, [*chosen.suites], chosen.groups, [key], False)
+    got = _clients.expected(client, chosen.protocols, [*chosen.suites], chosen.groups, [key], False)
     assert got["ok"] is not (key == "ecdsa" and ident in ONLY_RSA), got["reason"]
