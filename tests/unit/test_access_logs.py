@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import access_logs as _access_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _webserver_client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
@@ -698,7 +698,7 @@ def test_the_logs_of_a_server(tmp_path: Path, server: str, configuration: t.Call
 
 def test_this_collection_is_no_client(log: Path) -> None:
     """It makes requests that clients make, of the live server as well."""
-    agents = [_webserver_client.USER_AGENT, "kopano-hardening"]
+    agents = [_client.USER_AGENT, "kopano-hardening"]
     assert "User-Agent: kopano-hardening" in Path(_tls_http.__file__).read_text()
     usage = read(write(log, "".join(line(agent) for agent in agents)))
     assert (usage.clients, usage.access.gaps) == ([], [])
