@@ -27,7 +27,6 @@ OWN = "/usr/local/lib/kopano-lab"
 WEBAPP = "/usr/share/kopano-webapp"
 ZPUSH = "/usr/share/z-push"
 KDAV = "/usr/share/kopano-kdav"
-KDAV_SOCKET = "/run/php/php-fpm-kopano-kdav.sock"
 WEB_APPS = {f"/{name}": f"/usr/share/kopano-{name}/{name}-webapp" for name in ("meet", "calendar", "mail")}
 # Where the folders of frontends/ go.
 FRONTENDS = [
@@ -103,18 +102,25 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         "names": _names(host),
         "ipv4": addresses[0],
         "ipv6": addresses[1],
-        "certificate": f"/etc/ssl/certs/mail.{host.domain}.pem",
-        "key_file": f"/etc/ssl/private/mail.{host.domain}.key",
+        **_certificate(host),
+        "log_dir": host.family.log_dir,
+        "user": host.family.user,
         "weak_ciphers": WEAK_CIPHERS,
         "webapp": WEBAPP,
         "zpush": ZPUSH,
         "kdav": KDAV,
-        "kdav_socket": KDAV_SOCKET if host.php == "fpm" else "",
+        "kdav_socket": host.family.kdav_socket if host.php == "fpm" else "",
         "web_apps": WEB_APPS,
         "daemons": daemons.of(host),
         "autodiscover_paths": AUTODISCOVER_PATHS,
         "php_socket": f"/run/php/php{host.release.php}-fpm.sock",
     }
+
+
+def _certificate(host: Host) -> dict[str, str]:
+    """Where the host's own certificate and its key are."""
+    name = f"mail.{host.domain}"
+    return {kind: getattr(host.family, kind).format(name=name) for kind in ("certificate", "key_file")}
 
 
 def _names(host: Host) -> list[str]:
@@ -123,7 +129,7 @@ def _names(host: Host) -> list[str]:
 
 def _wanted(host: Host) -> list[dict[str, Any]]:
     """The entries of files.yml that this host gets."""
-    files: dict[str, list[dict[str, Any]]] = yaml.safe_load((LAB / "files.yml").read_text())
+    files: dict[str, list[dict[str, Any]]] = yaml.safe_load((LAB / "files.yml").read_text())[host.family.name]
     return [
         {**entry, "path": entry["path"].format(php=host.release.php)}
         for entry in files[host.server] + (files["fpm"] if host.php == "fpm" else [])
@@ -150,19 +156,21 @@ def _plan(host: Host, wanted: list[dict[str, Any]]) -> str:
         modules |= {php: False, "mpm_prefork": False, "mpm_event": True, "proxy_fcgi": True, "setenvif": True}
         if apache:
             enabled["confs"].insert(0, f"{php}-fpm")
-    units = [{"apache": "apache2", "nginx": "nginx"}[host.server], *[f"{php}-fpm"] * (host.php == "fpm"), DAEMONS_UNIT]
+    units = [unit.format(php=host.release.php) for kind, unit in host.family.units if kind in (host.server, host.php)]
     default_site = {"apache": "000-default", "nginx": "default"}[host.server]
     values = {
+        "family": host.family.name,
         "server": host.server,
         "name": f"mail.{host.domain}",
         "subject_alt_names": ",".join(f"DNS:{name}" for name in [*_names(host), f"calendar.{host.domain}"]),
         "key_type": key_type,
         "key_options": key_options,
+        **_certificate(host),
         "modules_on": " ".join(name for name, on in modules.items() if on),
         "modules_off": " ".join(name for name, on in modules.items() if not on),
         "sites_on": " ".join(enabled["sites"]),
         "sites_off": "" if "no-site" in host.dirt else default_site,
         "confs_on": " ".join(enabled["confs"]),
-        "units": " ".join(units),
+        "units": " ".join([*units, DAEMONS_UNIT]),
     }
     return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())

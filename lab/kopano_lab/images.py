@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images: a Debian tree from Debian's packages, tagged with a hash of its recipe."""
+"""Images: a tree from Debian's packages and what its family's recipe makes of it, tagged with a hash of the recipe."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,15 +34,29 @@ DPKG_OPTIONS = [
 
 
 @dataclass(frozen=True)
+class Family:
+    """A family of distributions of images.yml, where the fields are explained."""
+
+    name: str
+    recipe: tuple[str, ...]
+    certificate: str
+    key_file: str
+    log_dir: str
+    user: str
+    kdav_socket: str
+    units: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Release:
-    """A Debian release of images.yml."""
+    """A release of images.yml; debian and suite are the Debian release that its programs come from."""
 
     name: str
     debian: int
     php: str
     packages: tuple[str, ...]
     suite: str
-    is_host: bool = True
+    family: Family | None  # of a host
 
     @property
     def registry_image(self) -> str | None:
@@ -54,25 +69,30 @@ class Release:
         if self.registry_image:
             return self.registry_image
         recipe: list[Any] = [self.name, self.packages, DPKG_OPTIONS]
-        if self.is_host:
-            recipe += [path.read_text() for path in sorted((LAB / "image").iterdir())]
+        for folder in self.family.recipe if self.family else []:
+            recipe += [path.read_text() for path in sorted((LAB / folder).rglob("*")) if path.is_file()]
         return f"{REPOSITORY}/{self.name}:{hashlib.sha256(json.dumps(recipe).encode()).hexdigest()[:12]}"
 
 
 def releases() -> dict[str, Release]:
     """All releases of images.yml by name."""
     data = yaml.safe_load((LAB / "images.yml").read_text())
-    return {
-        name: Release(name, entry["debian"], entry["php"], tuple(sorted({*data["packages"], *entry["packages"]})), name)
-        for name, entry in data["releases"].items()
-    }
+    result = {}
+    for name, entry in data["releases"].items():
+        family = entry.get("family", "debian")
+        of_family = dict(data["families"][family])
+        packages = tuple(sorted({*data["packages"], *of_family.pop("packages"), *entry["packages"]}))
+        of_family |= {"recipe": tuple(of_family["recipe"]), "units": tuple(of_family["units"].items())}
+        suite = entry.get("suite", name)
+        result[name] = Release(name, entry["debian"], entry["php"], packages, suite, Family(family, **of_family))
+    return result
 
 
 def dns_release() -> Release:
     """What the name server runs on."""
     data = yaml.safe_load((LAB / "images.yml").read_text())
     suite = data["dns"]["release"]
-    return Release("dns", data["releases"][suite]["debian"], "", tuple(data["dns"]["packages"]), suite, is_host=False)
+    return Release("dns", data["releases"][suite]["debian"], "", tuple(data["dns"]["packages"]), suite, None)
 
 
 def ensure(podman: Podman, wanted: Iterable[Release]) -> None:
@@ -102,16 +122,20 @@ def _ensure(podman: Podman, release: Release) -> None:
 
 
 def _build(podman: Podman, release: Release) -> None:
-    hook = LAB / "image" / "setup.sh"
     with tempfile.TemporaryDirectory(prefix="kopano-lab-") as folder:
         # A file of its own, not a pipe: only a tree that is complete is ever handed to podman.
         tree = Path(folder) / "tree.tar"
         command = ["mmdebstrap", "--quiet", "--variant=apt", "--include=" + ",".join(release.packages)]
         command += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
-        # The hook's words go through a shell, which expands the two variables.
-        command += ['--customize-hook="$KOPANO_LAB_HOOK" "$1"'] * release.is_host + [release.suite, str(tree)]
+        environment = {"TMPDIR": folder}
         try:
-            run(command, env={"TMPDIR": folder, "KOPANO_LAB_HOOK": str(hook)})
+            if release.family:
+                recipe = LAB / release.family.recipe[0]
+                # The hook's words go through a shell, which expands the two variables.
+                command.append('--customize-hook="$KOPANO_LAB_HOOK" "$1"')
+                environment |= {"KOPANO_LAB_HOOK": str(recipe / "setup.sh"), "KOPANO_LAB_SOURCES": folder}
+                _fetch_sources(recipe / "sources.txt", folder)
+            run([*command, release.suite, tree], env=environment, timeout=3600)
         except LabError as error:
             raise LabError(f"image {release.name}: {error}") from error
         changes = ['CMD ["/sbin/init"]', "STOPSIGNAL SIGRTMIN+3", "ENV container=podman"]
@@ -121,3 +145,12 @@ def _build(podman: Podman, release: Release) -> None:
             for change in changes:
                 run_import += ["--change", change]
             run([*run_import, "-", release.image], source=source)
+
+
+def _fetch_sources(requirements: Path, folder: str) -> None:
+    """Have the archives that a recipe builds from, where it has a list of them with their hashes."""
+    if requirements.exists():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary=:all:"]
+        command += ["--use-pep517", "--no-build-isolation"]  # with sources/ in the place of setuptools
+        command += ["--require-hashes", "--dest", folder, "--requirement", str(requirements)]
+        run(command, env={"PYTHONPATH": str(LAB / "sources")})

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from .images import LAB, Release, releases
+from .images import LAB, Family, Release, releases
 from .shell import LabError
 
 CHOICES = {"server": {"apache", "nginx"}, "php": {"mod_php", "fpm"}, "key": {"rsa", "ec"}}
@@ -39,9 +39,17 @@ class Host:
         return f"{self.name}.test"
 
     @property
+    def family(self) -> Family:
+        """The family of distributions that it is of."""
+        if not self.release.family:
+            raise LabError(f"{self.name}: {self.release.name} is no release of a host")
+        return self.release.family
+
+    @property
     def groups(self) -> list[str]:
         """The inventory groups that it is in."""
-        groups = ["lab", self.server, f"debian{self.release.debian}"]
+        family = self.family.name
+        groups = ["lab", self.server, f"debian{self.release.debian}" if family == "debian" else family]
         groups += ["maintained"] if self.maintained else []
         return groups + ([] if "no-site" in self.dirt else ["tls"])
 

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import ipaddress
 import os
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -97,11 +99,75 @@ def test_the_plan_is_read_by_a_shell_as_it_was_meant():
     assert done.stdout == b"nginx|mail.nginx13.test|mail|nginx php8.4-fpm kopano-lab-daemons.service|"
 
 
+def test_a_host_of_red_hats_family_has_nothing_where_debian_has_it():
+    files = tree(HOSTS["el9"])
+    assert {"/etc/httpd/conf.d/mail.conf", "/etc/httpd/kopano-daemons.conf", "/etc/php-fpm.d/kopano-kdav.conf"} <= set(
+        files
+    )
+    assert not [path for path in files if path.startswith(("/etc/apache2", "/etc/php/", "/etc/nginx"))]
+    assert not [path for path, text in files.items() if path.startswith("/etc/httpd") and b"APACHE_LOG_DIR" in text]
+    pool = files["/etc/php-fpm.d/kopano-kdav.conf"].decode()
+    assert "user = apache" in pool and "listen = /run/php-fpm/kopano-kdav.sock" in pool
+    plan = files[f"{content.OWN}/plan"].decode()
+    done = run(["sh", "-euc", f'{plan}\nprintf "%s|" "$family" "$certificate" "$key_file" "$units"'])
+    certificate, key_file = "/etc/pki/tls/certs/mail.el9.test.crt", "/etc/pki/tls/private/mail.el9.test.key"
+    assert done.stdout.decode() == f"redhat|{certificate}|{key_file}|httpd php-fpm kopano-lab-daemons.service|"
+    assert f"SSLCertificateFile {certificate}" in files["/etc/httpd/conf.d/mail.conf"].decode()
+
+
+def test_a_host_of_red_hats_family_is_in_no_group_of_debians():
+    assert HOSTS["el9"].optional
+    assert HOSTS["el9"].groups == ["lab", "apache", "redhat", "tls"]
+    assert HOSTS["apache12"].groups == ["lab", "apache", "debian12", "tls"]
+
+
+def test_each_module_of_apache_is_loaded_by_a_line_of_its_own():
+    folder = images.LAB / "redhat/root/httpd/etc/httpd/conf.modules.d"
+    lines = [line.lstrip("# ") for path in folder.iterdir() for line in path.read_text().splitlines()]
+    loaded = [tuple(line.split()[1:]) for line in lines if line.startswith("LoadModule")]
+    # cgid has one for each multi-processing module with threads.
+    assert len(loaded) - len(set(loaded)) == 1
+    for module, path in set(loaded):
+        assert path == f"modules/mod_{module[: -len('_module')]}.so"
+
+
+def test_pip_saves_a_source_archive_that_would_be_built_for_its_metadata(tmp_path):
+    for name, text in {
+        "PKG-INFO": "Metadata-Version: 2.1\nName: some-server\nVersion: 2.4\n",
+        "setup.py": "raise SystemExit('it is built')\n",
+    }.items():
+        path = tmp_path / "some_server-2.4" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    archive = tmp_path / "some_server-2.4.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(tmp_path / "some_server-2.4", "some_server-2.4")
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    requirements = tmp_path / "sources.txt"
+    requirements.write_text(f"{archive.as_uri()} --hash=sha256:{digest}\n")
+    (tmp_path / "saved").mkdir()
+    images._fetch_sources(requirements, str(tmp_path / "saved"))
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == [archive.name]
+
+    requirements.write_text(f"{archive.as_uri()} --hash=sha256:{'0' * 64}\n")
+    with pytest.raises(LabError, match="pip download"):
+        images._fetch_sources(requirements, str(tmp_path / "saved"))
+
+
 def test_the_recipe_decides_the_tag(monkeypatch):
     before = images.releases()["trixie"].image
     assert images.releases()["trixie"].image == before
     monkeypatch.setattr(images, "DPKG_OPTIONS", [])
     assert images.releases()["trixie"].image != before
+
+
+def test_each_family_has_a_recipe_of_its_own(tmp_path, monkeypatch):
+    before = {name: release.image for name, release in images.releases().items()}
+    shutil.copytree(images.LAB, tmp_path / "lab")
+    monkeypatch.setattr(images, "LAB", tmp_path / "lab")
+    (tmp_path / "lab/redhat/root/php/etc/php.ini").write_text("[PHP]\n")
+    after = {name: release.image for name, release in images.releases().items()}
+    assert {name for name in before if before[name] != after[name]} == {"el9"}
 
 
 def test_an_image_of_a_registry_can_be_named_instead(monkeypatch):

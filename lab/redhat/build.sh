@@ -1,0 +1,39 @@
+#!/bin/sh
+# In the tree: builds the packages, installs them and makes the repository that dnf updates from.
+set -eu
+cd /build
+repository=/var/lib/kopano-lab/repository
+version() { dpkg-query --show --showformat '${source:Upstream-Version}' "$1"; }
+
+groupadd --system --gid 48 apache
+useradd --system --uid 48 --gid apache --home-dir /usr/share/httpd --shell /usr/sbin/nologin --comment Apache apache
+
+mkdir -p $repository
+# build SPEC RELEASE
+build() {
+    rpmbuild -bb --quiet --define "_topdir /build/rpm" --define "_rpmdir $repository" --define '_build_id_links none' \
+        --define 'debug_package %{nil}' --define '_binary_payload w1.gzdio' --define 'vendor AlmaLinux (played by the lab)' \
+        --define "_unitdir /usr/lib/systemd/system" --define "root /build/root" --define 'dist .el9' \
+        --define '__os_install_post %{nil}' --define "lab_release $2" --define "_sourcedir /build" \
+        --define "openssl_version $(version openssl)" --define "php_version $(version php8.4-fpm)" "$1.spec"
+}
+for spec in system openssl php httpd; do
+    build $spec 1 >$spec.log 2>&1 || { tail -n 40 $spec.log >&2; exit 1; }
+done
+# The release of a distribution comes before the file that names it; Debian's own files make way.
+rpm --initdb
+rpm --install --nodeps --replacefiles --nosignature $repository/*/*.rpm
+# Debian's own way to run FPM; Red Hat's is in the package.
+rm -rf /usr/sbin/php-fpm8.4 /usr/lib/systemd/system/php8.4-fpm.service /etc/php/8.4/fpm/pool.d \
+    /etc/systemd/system/multi-user.target.wants/php8.4-fpm.service /etc/logrotate.d/php8.4-fpm
+
+# What is pending later.
+for spec in openssl php system; do
+    build $spec 2 >$spec.log 2>&1 || { tail -n 40 $spec.log >&2; exit 1; }
+done
+rm -f $repository/*/almalinux-release-9*-2.*.rpm
+createrepo_c --quiet --general-compress-type=gz $repository
+sh updateinfo.sh $repository >updateinfo.xml
+modifyrepo_c updateinfo.xml $repository/repodata >/dev/null
+echo 'mailcap-0:2.1.54-1.el9.*' >>/etc/dnf/plugins/versionlock.list
+dnf --quiet makecache
