@@ -36,4 +36,6 @@ createrepo_c --quiet --general-compress-type=gz $repository
 sh updateinfo.sh $repository >updateinfo.xml
 modifyrepo_c updateinfo.xml $repository/repodata >/dev/null
 echo 'mailcap-0:2.1.54-1.el9.*' >>/etc/dnf/plugins/versionlock.list
+# Debian's package of plugins has some that Red Hat's has not: with this one each update leaves a repository behind.
+rm /etc/dnf/plugins/local.conf
 dnf --quiet makecache

@@ -94,7 +94,7 @@ CATALOGUE = Catalogue(
         "updates.metadata.unsigned": Entry(
             "warn",
             "A package source is not signed: an attacker who controls the way to it controls the host.",
-            "Use a signed source, with its key named in Signed-By.",
+            "Use a signed source: its key is named in Signed-By (apt), or in gpgkey with gpgcheck=1 (dnf, zypper).",
         ),
         "updates.packages.broken": Entry(
             "fail", "Packages are not completely installed, which can keep updates from being installed."
