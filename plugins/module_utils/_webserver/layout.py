@@ -109,7 +109,8 @@ _REDHAT_APACHE = Layout(
     main_config="/etc/httpd/conf/httpd.conf",
     config_dir="/etc/httpd",
     policy_dir="/etc/httpd/kopano-hardening",
-    envvars="/etc/sysconfig/httpd",
+    # Since Red Hat Enterprise Linux 8 no unit reads /etc/sysconfig/httpd; where one names it, systemd says so.
+    envvars=None,
     pid_file="/run/httpd/httpd.pid",
     error_log="/var/log/httpd/error_log",
     tls_log=TLSLog("/var/log/httpd/kopano-tls.log", None, None, None, None, None),
