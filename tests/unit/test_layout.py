@@ -40,6 +40,12 @@ def test_family(tmp_path: Path, release: str, family: str | None) -> None:
     assert _layout.family(_layout.os_release(host(tmp_path, release))) == family
 
 
+def test_only_a_file_that_the_servers_own_unit_or_wrapper_reads_is_its_environment() -> None:
+    # A /etc/sysconfig/httpd of Red Hat Enterprise Linux 7 can still lie there, and nothing reads it.
+    files = {layout.family: layout.envvars for layout in _layout.LAYOUTS if layout.server == "apache"}
+    assert files == {"debian": "/etc/apache2/envvars", "redhat": None, "suse": "/etc/sysconfig/apache2"}
+
+
 def test_os_release_is_unquoted_and_may_be_missing(tmp_path: Path) -> None:
     assert _layout.os_release(str(tmp_path)) == {}
     assert _layout.os_release(host(tmp_path, DEBIAN)) == {
