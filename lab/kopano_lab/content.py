@@ -66,6 +66,17 @@ def archive(host: Host, addresses: tuple[str, str], identity: dict[str, bytes]) 
     return buffer.getvalue()
 
 
+def without_padding(archive: bytes) -> bytes:
+    """An archive that ends with its end marker, which is two blocks of zeros.
+
+    What reads one stops there. podman cp fails with a broken pipe where it has more to write by then.
+    """
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        last = tar.getmembers()[-1]
+    blocks = -(-last.size // tarfile.BLOCKSIZE)
+    return archive[: last.offset_data + (blocks + 2) * tarfile.BLOCKSIZE]
+
+
 def _files(host: Host, addresses: tuple[str, str]) -> Iterator[tuple[str, bytes]]:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([LAB / "templates" / host.server, LAB / "templates" / "fpm"]),

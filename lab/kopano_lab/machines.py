@@ -146,7 +146,7 @@ class Machines:
             *[f"--label={key}={value}" for key, value in labels.items()],
             *options,
         )
-        self.podman("cp", "-", f"{name}:/", data=archive)
+        self.podman("cp", "-", f"{name}:/", data=content.without_padding(archive))
         self.podman("start", name)
 
     def _runs(self, host: str) -> bool:

@@ -234,3 +234,16 @@ def test_a_failing_program_is_quoted():
         run(["sh", "-c", "echo its own words >&2; exit 3"])
     with pytest.raises(LabError, match="nowhere is not installed"):
         run(["nowhere"])
+
+
+@pytest.mark.parametrize("size", [0, 1, 511, 512, 513, 5000])
+def test_an_archive_ends_with_its_end_marker(size):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        entry = tarfile.TarInfo("etc/zeros")
+        entry.size = size
+        tar.addfile(entry, io.BytesIO(bytes(size)))
+    archive = content.without_padding(buffer.getvalue())
+    assert len(archive) == 512 * (1 + -(-size // 512) + 2) < len(buffer.getvalue())
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        assert tar.extractfile("etc/zeros").read() == bytes(size)
