@@ -31,7 +31,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.components import ComponentInfo
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot, TLSLog
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
 
@@ -451,20 +451,9 @@ def _server_info(
         "module_style": layout.module_style,
         "confs": _slot(layout.confs),
         "sites": _slot(layout.sites),
-        "tls_log": _tls_log(layout.tls_log),
+        "tls_log": t.cast("TLSLogInfo", layout.tls_log._asdict()),
         "access_logs": logs,
         "default_log": _nginx.configured(layout.binary, "http-log-path") if logs == [] else None,
-    }
-
-
-def _tls_log(log: TLSLog) -> TLSLogInfo:
-    return {
-        "path": log.path,
-        "owner": log.owner,
-        "group": log.group,
-        "mode": log.mode,
-        "logrotate": log.logrotate,
-        "conf": log.conf,
     }
 
 
