@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import types
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 
@@ -151,3 +154,19 @@ def test_the_prober_is_sent_to_hosts_where_something_changes(module, graded):
     assert "_transaction.engine" in found
     assert ({"_transaction.prediction", "_tls.prober", "_x509.certificate"} <= found) is graded
     assert any(name.startswith("_tls.") for name in found) is graded
+
+
+@pytest.mark.parametrize(("changes", "required", "refused"), [(1, 1, True), (0, 1, False), (1, 0, False)])
+def test_required_clients_that_were_not_simulated_stop_a_change(monkeypatch, changes, required, refused):
+    """Where a rehearsed endpoint has no grade at all."""
+    endpoint = {"address": "127.0.0.1", "port": 443, "server_name": None, "path": "/", "protocol": None, "headers": {}}
+    rehearsed = {"method": "instance", "ok": True, "ms": 1.0, "start_ms": 1.0, "grading_ms": 0.0,
+                 "endpoints": [endpoint], "responses": [], "listening": [], "refused": None, "grades": []}  # fmt: skip
+    monkeypatch.setattr(_engine._rehearsal, "rehearse", lambda *_arguments: rehearsed)
+    monkeypatch.setattr(_engine, "_shown", lambda target, _response: target)
+    params = {"clients_required": ["android-9.0"] * required, "rehearse": "auto"}
+    transaction = _engine._Transaction(params, True, None)
+    server = types.SimpleNamespace(listening=set, foreign_listening=set)
+    stopped = pytest.raises(_engine._Stop, match="was not found out") if refused else contextlib.nullcontext()
+    with stopped:
+        transaction._rehearse(server, None, [object()] * changes, [], [], {}, [])
