@@ -28,7 +28,7 @@ systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2sc
 # After an update of OpenSSL only a reboot would restart these.
 systemctl mask dbus.socket dbus.service systemd-logind.service
 
-# Whoever looks for a package manager finds Red Hat's alone.
+# Only Red Hat's package manager is to be found.
 rm -r "$root"/var/lib/dpkg "$root"/usr/bin/apt* "$root"/usr/bin/dpkg* "$root"/etc/apt "$root"/var/lib/apt \
     "$root"/var/cache/apt "$root"/etc/debian_version
 

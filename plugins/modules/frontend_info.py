@@ -381,7 +381,7 @@ clients:
           negotiated: null
           number: 2
     days:
-      description: The days that were looked at.
+      description: How many days were evaluated, up to now.
       type: int
       sample: 14
     files:

@@ -87,11 +87,13 @@ CATALOGUE = Catalogue(
             "info",
             "Whether some of the clients that use this host could connect to it once it is hardened is not known, as "
             "their user agents do not tell their TLS library.",
+            "Set frontend_tls_log: true for some days: the log has what these clients negotiate.",
             step=TLS,
         ),
         "frontend.clients.not_read": Kind(
             "info",
             "Not all that the access logs have of clients was read or understood: there may be more than are reported.",
+            "Run as root, and log in the format combined; docs/clients.md has what is read.",
             step=TLS,
         ),
         "tls.client.refused": Kind(

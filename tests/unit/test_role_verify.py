@@ -420,7 +420,7 @@ def test_the_host_is_queried_again_where_the_role_is_called_again(earlier, calls
     assert queried == [("kopano.hardening.host_info", {"frontend": {"server": "auto", "clients": False}})] * calls
 
 
-OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": ""}
+OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": "", "frontend_clients_required": []}
 
 
 @pytest.mark.parametrize(
@@ -436,6 +436,12 @@ OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": ""}
         (
             {"ca_file": "/nowhere.pem"},
             ["verify_ca_file: '/nowhere.pem' cannot be read on the controller: No such file or directory"],
+        ),
+        ({"frontend_clients_required": ["android-9.0"]}, []),
+        # An id that is not known would never be refused by an endpoint.
+        (
+            {"frontend_clients_required": ["zzz"]},
+            ["frontend_clients_required: 'zzz' is no client that is known here"],
         ),
     ],
 )

@@ -177,7 +177,7 @@ def test_no_server_is_not_known():
 
 @pytest.mark.parametrize("seed", range(4))
 def test_damaged_responses_are_survived(pki, seed):
-    """Whatever arrives, there is a result for each client, and nobody has a connection that it does not take."""
+    """Any response leads to a result for each client, and no client connects with what it does not accept."""
     (port,) = bed.free_ports()
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["rsa"])], port), peers.flipping(port, seed) as proxy:
         results = simulated(proxy, timeout=3)

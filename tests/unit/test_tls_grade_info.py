@@ -63,15 +63,15 @@ def test_documented_keys_are_the_returned_ones(site):
     fields = documented["results"]["contains"]
     for result in answer["results"]:
         assert set(result) == set(fields)
-    good, http, nobody = answer["results"]
-    assert (good["grade"], http["grade"], nobody["grade"]) == ("A+", None, None)
+    good, http, unresolved = answer["results"]
+    assert (good["grade"], http["grade"], unresolved["grade"]) == ("A+", None, None)
     assert set(good["certificate"]) == set(fields["certificate"]["contains"])
     assert set(good["clients"][0]) == set(fields["clients"]["contains"])
-    assert len(good["clients"]) > 60 and (http["clients"], nobody["clients"]) == ([], [])
+    assert len(good["clients"]) > 60 and (http["clients"], unresolved["clients"]) == ([], [])
     for key in ("features", "hsts", "scores"):
         assert set(good[key]) == set(fields[key]["sample"])
     assert http["error"] == "plain HTTP, not TLS"
-    assert nobody["error"].startswith("the name does not resolve")
+    assert unresolved["error"].startswith("the name does not resolve")
     assert [finding["id"] for finding in answer["findings"] if finding["severity"] == "unknown"] == [
         "tls.endpoint.error"
     ] * 2

@@ -1074,11 +1074,11 @@ def probe_all(
     def give_up(endpoint: Endpoint, reason: str) -> t.Any:
         return judge(failed(endpoint, mode, reason, trust))
 
-    asked_mode = mode
+    requested_mode = mode
 
     def probe_one(endpoint: Endpoint, mode: str = mode) -> Observation:
-        # A quick look before a full one only finds out which one to take over.
-        simulates = clients and mode == asked_mode
+        # A quick inspection before a full one only determines which result is reused.
+        simulates = clients and mode == requested_mode
         return probe(endpoint, mode, timeout, trust=trust, http=http, peak=peak, clients=simulates)
 
     def grouped(endpoint: Endpoint) -> bool:

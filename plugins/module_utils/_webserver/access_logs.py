@@ -286,7 +286,7 @@ _OF_ICAL = (b"/ical/", b"/caldav/")  # kopano-ical responds 401 to those without
 
 
 class _Agent:
-    """A user agent: which client it is, what it negotiated, how many have it."""
+    """A user agent: the simulated client that it maps to, what it negotiated, how many clients send it."""
 
     __slots__ = ("client", "clients", "suites")
 

@@ -20,12 +20,12 @@ import typing as t
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.components import (
     HeaderRule,
     HeaderVariable,
@@ -250,10 +250,7 @@ def option_errors(options: Options, data: ComponentData | None = None) -> list[s
         for item in as_list(options[name]):
             if not pattern.fullmatch(item):
                 found.append(f"frontend_{name}: {item!r} holds a character that no OpenSSL name has")
-    try:
-        _clients.find(options["clients_required"])
-    except ValueError as error:
-        found.append(f"frontend_clients_required: {error}")
+    found += _lost_clients.required_errors(options["clients_required"])
     if options["clients_required"] and options["rehearse"] == "off":
         refuse("clients_required", "needs the rehearsal that frontend_rehearse: 'off' leaves out")
     pairs = ("tls_certificate", "tls_certificate_rsa")

@@ -66,6 +66,15 @@ def name(client: Client | ClientResult | LostClient) -> str:
     return " ".join(filter(None, parts))
 
 
+def required_errors(ids: t.Iterable[str]) -> list[str]:
+    """What is wrong with C(frontend_clients_required), which the roles frontend and verify use."""
+    try:
+        _clients.find(ids)
+    except ValueError as error:
+        return [f"frontend_clients_required: {error}"]
+    return []
+
+
 # --- by the rehearsal
 
 

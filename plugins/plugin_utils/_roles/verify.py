@@ -22,6 +22,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names 
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import lost_clients as _lost_clients
 
 if t.TYPE_CHECKING:
     from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
@@ -122,6 +123,7 @@ def option_errors(options: Info) -> list[str]:
         port = endpoint.get("port", 443)
         if not 0 < port < 65536:
             errors.append(f"verify_endpoints[{number}].port: {port} is not a port")
+    errors += _lost_clients.required_errors(options["frontend_clients_required"])
     return errors + ca_file_errors(options["ca_file"])
 
 
@@ -252,7 +254,7 @@ def clients_of(results: t.Iterable[t.Mapping[str, t.Any]], earlier: t.Mapping[st
 
 
 def require_clients(results: t.Iterable[Result], required: t.Container[str]) -> None:
-    """Have each result say which of the required clients its endpoint does not serve."""
+    """Add a finding to each result for every required client that its endpoint does not serve."""
     for result in results:
         for client in result["clients"]:
             if client["id"] in required and not client["ok"]:
