@@ -6,7 +6,8 @@
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
-really ran: each program once, and for pytest each test as its own report has it.
+really ran: each program once, and for pytest each test as its own report has it. The summary repeats the beginning of
+what failed, as the middle of a long output is what a CI system leaves out.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
 SHOWN_CHARACTERS = 500  # of a failed test's message
+REASON_LINES = 6  # of a failed check, in the summary
+# What an error begins with, what says the most about it first: the lab's and other programs', Ansible's own.
+ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
 LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
 UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
@@ -188,6 +192,8 @@ def main(names: list[str]) -> int:
     print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
     for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
         print(f"  {line(result)}")
+        if not result.ok:
+            print(reason(result.check))
     passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return int(failed > 0)
@@ -212,8 +218,22 @@ def failures(report: Path) -> str:
 
 def tail(log: Path) -> str:
     """The end of a log, without colours, set apart from the summary."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace"))
-    return "\n".join(f"    | {row}" for row in text.splitlines()[-SHOWN_LINES:])
+    return "\n".join(f"    | {row}" for row in _rows(log)[-SHOWN_LINES:])
+
+
+def reason(check: Check) -> str:
+    """The first failed test, or else the first error in the log and what follows it; a few lines."""
+    rows = failures(check.report).splitlines()
+    if not rows:
+        log = _rows(check.log)
+        places = (number for error in ERRORS for number, row in enumerate(log) if error.match(row))
+        first = next(places, len(log) - REASON_LINES)
+        rows = [f"    | {row}" for row in log[max(0, first) :]]
+    return "\n".join(row[:SHOWN_CHARACTERS] for row in rows[:REASON_LINES])
+
+
+def _rows(log: Path) -> list[str]:
+    return re.sub(r"\x1b\[[0-9;]*m", "", log.read_text(errors="replace")).splitlines()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .shell import LabError, lock, run
 
 LAB = Path(__file__).resolve().parent.parent
 REPOSITORY = "localhost/kopano-lab"
+RETRY_SECONDS = 10
 # Documentation and translations are most of the files and nobody reads them here.
 DPKG_OPTIONS = [
     "path-exclude=/usr/share/man/*",
@@ -118,7 +120,13 @@ def _ensure(podman: Podman, release: Release) -> None:
             podman("pull", "--quiet", release.image, timeout=900)
             return
         print(f"building {release.image}", flush=True)
-        _build(podman, release)
+        try:
+            _build(podman, release)
+        except LabError as error:
+            # Hundreds of packages come over the network, and one that does not arrive ends the build.
+            print(f"{error}\nbuilding {release.image} once more", file=sys.stderr, flush=True)
+            time.sleep(RETRY_SECONDS)
+            _build(podman, release)
 
 
 def _build(podman: Podman, release: Release) -> None:

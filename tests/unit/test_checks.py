@@ -54,6 +54,17 @@ def test_without_failed_tests_the_end_of_the_log_is_shown(tmp_path):
     check.log.unlink()
 
 
+def test_the_summary_repeats_the_error_of_a_program():
+    program = r"print('a task\n\x1b[31m  msg: it failed\n  stderr: |-\n    lab: why'); exit(3)"
+    check = run.Check("program", [sys.executable, "-c", program])
+    run.LOGS.mkdir(parents=True, exist_ok=True)
+    run.run(check)
+    assert run.reason(check) == "    |     lab: why"
+    check.log.write_text("no more than rows\n" * 100 + "the end")
+    assert run.reason(check).splitlines() == ["    | no more than rows"] * 5 + ["    | the end"]
+    check.log.unlink()
+
+
 @pytest.mark.parametrize("name", ["nonsense", "molecule:nonsense"])
 def test_a_check_that_is_not_there_is_named(name):
     with pytest.raises(SystemExit, match=f"{name}: no such check"):

@@ -154,6 +154,30 @@ def test_pip_saves_a_source_archive_that_would_be_built_for_its_metadata(tmp_pat
         images._fetch_sources(requirements, str(tmp_path / "saved"))
 
 
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_an_image_is_built_once_more_where_its_first_build_fails(monkeypatch, tmp_path, failures):
+    built = []
+
+    class Podman:
+        def ok(self, *_words):
+            return False
+
+    def build(_podman, _release):
+        built.append(1)
+        if len(built) <= failures:
+            raise LabError("a package did not arrive")
+
+    monkeypatch.setattr(images, "STATE", tmp_path)
+    monkeypatch.setattr(images, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(images, "_build", build)
+    if failures == 2:
+        with pytest.raises(LabError, match="did not arrive"):
+            images._ensure(Podman(), images.releases()["trixie"])
+    else:
+        images._ensure(Podman(), images.releases()["trixie"])
+    assert len(built) == min(failures + 1, 2)
+
+
 def test_the_recipe_decides_the_tag(monkeypatch):
     before = images.releases()["trixie"].image
     assert images.releases()["trixie"].image == before
