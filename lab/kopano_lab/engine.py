@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .shell import LabError, lock, run
+from .shell import LabError, again, lock, run
 
 STATE = Path("/run/kopano-lab")
 HOLDER = STATE / "namespace"  # a private mount: a namespace can only be bound to a file on one
@@ -54,8 +54,10 @@ class Podman:
         return run([*self.prefix, "podman", *arguments], check=False).returncode == 0
 
     def json(self, *arguments: str) -> Any:
-        """The output of a command with --format=json, read."""
-        return json.loads(self(*arguments, "--format=json") or "[]")
+        """The output of a command that lists something, read."""
+        # It ends with an error where another process removes what it is about to describe.
+        text = again(f"podman {arguments[0]}", lambda: self(*arguments, "--format=json"))
+        return json.loads(text or "[]")
 
 
 def _is_cgroup2(prefix: list[str]) -> bool:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,11 +20,10 @@ from typing import Any
 import yaml
 
 from .engine import STATE, Podman
-from .shell import LabError, lock, run
+from .shell import LabError, again, lock, run
 
 LAB = Path(__file__).resolve().parent.parent
 REPOSITORY = "localhost/kopano-lab"
-RETRY_SECONDS = 10
 # Documentation and translations are most of the files and nobody reads them here.
 DPKG_OPTIONS = [
     "path-exclude=/usr/share/man/*",
@@ -120,13 +118,8 @@ def _ensure(podman: Podman, release: Release) -> None:
             podman("pull", "--quiet", release.image, timeout=900)
             return
         print(f"building {release.image}", flush=True)
-        try:
-            _build(podman, release)
-        except LabError as error:
-            # Hundreds of packages come over the network, and one that does not arrive ends the build.
-            print(f"{error}\nbuilding {release.image} once more", file=sys.stderr, flush=True)
-            time.sleep(RETRY_SECONDS)
-            _build(podman, release)
+        # Hundreds of packages come over the network, and one that does not arrive ends the build.
+        again(f"image {release.name}", lambda: _build(podman, release))
 
 
 def _build(podman: Podman, release: Release) -> None:

@@ -21,7 +21,7 @@ from .access import Access
 from .dns import Nameserver
 from .engine import Podman
 from .model import Host, Lab, hosts
-from .shell import LabError, last_words, run
+from .shell import LabError, again, last_words, run
 
 READY_SECONDS = 90
 PRIVILEGES = [
@@ -72,7 +72,7 @@ class Machines:
             spec = hashlib.sha256(archive + repr((hostname, options)).encode()).hexdigest()[:16]
             there = name in found and found[name].spec == spec
             if anew or not there or not self._runs(name):
-                self._create(name, hostname, addresses, archive, spec, options)
+                again(name, lambda: self._create(name, hostname, addresses, archive, spec, options))
 
         def bring_dns() -> None:
             archive = self.dns.archive(subnets)

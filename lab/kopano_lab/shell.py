@@ -10,9 +10,14 @@ import contextlib
 import fcntl
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
+
+RETRY_SECONDS = 5
+T = TypeVar("T")
 
 
 class LabError(Exception):
@@ -54,6 +59,19 @@ def run(
     if check and done.returncode:
         raise LabError(f"exit status {done.returncode}: {' '.join(words)}\n{last_words(done)}")
     return done
+
+
+def again(name: str, work: Callable[[], T]) -> T:
+    """The result of work, which is done once more where it fails the first time; the first error is printed.
+
+    For what fails now and then for reasons of the machine's: the network, or podman, which other sets use as well.
+    """
+    try:
+        return work()
+    except LabError as error:
+        print(f"lab: {name}: {error}\nlab: {name}: once more", file=sys.stderr, flush=True)
+        time.sleep(RETRY_SECONDS)
+        return work()
 
 
 def last_words(done: subprocess.CompletedProcess[bytes], lines: int = 12) -> str:

@@ -18,7 +18,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopano_lab import content, engine, images, model, network
+from kopano_lab import content, engine, images, model, network, shell
 from kopano_lab.shell import LabError, run
 
 ADDRESSES = ("192.0.2.10", "2001:db8::a")
@@ -155,27 +155,23 @@ def test_pip_saves_a_source_archive_that_would_be_built_for_its_metadata(tmp_pat
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_an_image_is_built_once_more_where_its_first_build_fails(monkeypatch, tmp_path, failures):
-    built = []
+def test_what_fails_for_reasons_of_the_machine_is_done_once_more(monkeypatch, capsys, failures):
+    done = []
 
-    class Podman:
-        def ok(self, *_words):
-            return False
+    def work():
+        done.append(1)
+        if len(done) <= failures:
+            raise LabError(f"failure {len(done)}")
+        return "there"
 
-    def build(_podman, _release):
-        built.append(1)
-        if len(built) <= failures:
-            raise LabError("a package did not arrive")
-
-    monkeypatch.setattr(images, "STATE", tmp_path)
-    monkeypatch.setattr(images, "RETRY_SECONDS", 0)
-    monkeypatch.setattr(images, "_build", build)
+    monkeypatch.setattr(shell, "RETRY_SECONDS", 0)
     if failures == 2:
-        with pytest.raises(LabError, match="did not arrive"):
-            images._ensure(Podman(), images.releases()["trixie"])
+        with pytest.raises(LabError, match="failure 2"):
+            shell.again("an image", work)
     else:
-        images._ensure(Podman(), images.releases()["trixie"])
-    assert len(built) == min(failures + 1, 2)
+        assert shell.again("an image", work) == "there"
+    assert len(done) == min(failures + 1, 2)
+    assert ("lab: an image: failure 1" in capsys.readouterr().err) is bool(failures)
 
 
 def test_the_recipe_decides_the_tag(monkeypatch):
