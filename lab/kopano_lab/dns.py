@@ -36,7 +36,7 @@ ACME_PORT = 14000
 ACME_EAB_PORT = 14001  # of a second one, which only knows accounts that come with a key
 ACME_EAB_KID = "lab"
 PLACE = "/var/lib/kopano-lab"
-SECONDS = 30
+SECONDS = 120  # on a machine that starts thirty hosts at the same time
 KEYS = {"signed", "bogus", "caa", "issuer"}
 
 
@@ -108,7 +108,6 @@ class Nameserver:
             f"bogus='{' '.join(zone for zone, entry in entries.items() if entry.get('bogus'))}'\n",
             "root.zone": _zone(".", "test. NS ns.test.", _hosts(["ns.test."], own)),
             "test.zone": _zone("test.", *(f"{zone} NS ns.test." for zone in entries), _hosts(["ns.test."], own)),
-            "db/.keep": "",
             "acme.json": self._acme(ACME_PORT),
             "acme-eab.json": self._acme(ACME_EAB_PORT, {ACME_EAB_KID: self._mac()}),
             "acme.pem": self._acme_certificate(own[0]),

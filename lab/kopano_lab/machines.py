@@ -23,7 +23,7 @@ from .engine import Podman
 from .model import Host, Lab, hosts
 from .shell import LabError, again, last_words, run
 
-READY_SECONDS = 90
+READY_SECONDS = 240  # as dns.SECONDS, and these boot a system
 PRIVILEGES = [
     "--cap-add=SYS_ADMIN,NET_ADMIN,SYS_PTRACE,AUDIT_WRITE",
     "--security-opt=seccomp=unconfined",
