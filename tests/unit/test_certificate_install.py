@@ -18,12 +18,14 @@ import threading
 from pathlib import Path
 
 import pytest
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import DeployError, Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
     replaced_certificates as _replaced_certificates,
 )
@@ -52,6 +54,15 @@ PARAMS = {
 @pytest.fixture(scope="module")
 def made():
     return _self_signed.make(NAMES, 30)
+
+
+def test_a_transaction_for_certificates_has_every_option_of_web_config_with_its_default():
+    given = {"files": [], "server": "auto", "rehearse": "auto"}
+    complete = ArgumentSpecValidator(_transaction_options.ARGUMENT_SPEC).validate({"enable": {}, "disable": {}})
+    assert not complete.error_messages
+    expected = {**complete.validated_parameters, "enable": {}, "disable": {}}
+    # certificates is the engine's own: what the files are certificates of.
+    assert {**_deploy.TRANSACTION, **given} == expected
 
 
 @pytest.fixture

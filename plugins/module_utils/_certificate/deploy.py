@@ -63,13 +63,15 @@ DAEMONS = {"kopano-gateway": "try-reload-or-restart", "kopano-ical": "try-restar
 UNIT_DIRECTORIES = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 KOPANO = "/etc/kopano"
 
-# Everything but the files has web_config's defaults.
-_TRANSACTION: dict[str, t.Any] = {
+# Everything but the files has web_config's defaults. They are repeated here, since the renewal hook runs where there is
+# no Ansible, which web_config's own options need.
+TRANSACTION: dict[str, t.Any] = {
     "enable": {},
     "disable": {},
     "adopt": False,
     "policy": None,
     "probes": [],
+    "clients_required": [],
     "confirm": None,
     "confirm_timeout": 0,
     "restore": None,
@@ -372,7 +374,7 @@ def _transact(
     patience: float,
 ) -> _engine.Result:
     params = dict(
-        _TRANSACTION, files=files, certificates=about, server=settings["server"], rehearse=settings["rehearse"]
+        TRANSACTION, files=files, certificates=about, server=settings["server"], rehearse=settings["rehearse"]
     )
     deadline = time.monotonic() + patience
     while True:
