@@ -23,6 +23,7 @@ import time
 import traceback
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
@@ -486,7 +487,7 @@ class _Transaction:
             config.source = _overlay(self.changeset)
         current = {config.source.real(path): text for path, text in config.files.items()}
         sent = self.strength.sent(self.responses.values())
-        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)
+        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent, _crypto_policy.read())
         self.strength.adopt(adopted)
         if adopted.unlogged:
             self.result["warnings"].append(UNLOGGED.format(", ".join(adopted.unlogged)))
