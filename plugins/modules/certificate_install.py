@@ -359,7 +359,7 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
         result["diff"] += _changeset.diff(changes)
         result["changed"] = result["changed"] or bool(changes) or not _renewal_hook.timer_runs()
         if not check_mode:
-            _renewal_hook.install(changes)
+            result["warnings"] += _renewal_hook.install(changes)
     elif params["renewal"] is False:
         _end_renewals(result, check_mode)
     return result
@@ -383,7 +383,7 @@ def _end_renewals(result: Deployed, check_mode: bool) -> None:
     result["diff"] += _changeset.diff(changes)
     result["changed"] = result["changed"] or bool(changes)
     if not check_mode:
-        _renewal_hook.put(changes)
+        result["warnings"] += _renewal_hook.put(changes)
 
 
 def _returned(module: AnsibleModule, result: Deployed) -> dict[str, t.Any]:

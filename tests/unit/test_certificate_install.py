@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import ssl
@@ -391,7 +392,7 @@ def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hoo
     assert _renewal_hook.pending(settings, "/some/ca.pem") == []
     drop_in = Path(_renewal_hook.drop_in_path("certbot")).read_text()
     assert 'Environment="REQUESTS_CA_BUNDLE=/some/ca.pem"\n' in drop_in
-    assert f"ExecStopPost={_renewal_hook.PROGRAM}\n" in drop_in
+    assert re.search(rf"(?m)^ExecStopPost=/\S+ -IB {_renewal_hook.PROGRAM}$", drop_in)
     assert os.path.realpath(_renewal_hook.HOOK) == os.path.realpath(_renewal_hook.PROGRAM)
     assert mode(_renewal_hook.PROGRAM) == 0o755
     # Who needs no authorities of their own gets rid of them again.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import ssl
@@ -246,7 +247,8 @@ def test_a_hardened_virtual_host_has_a_list_of_its_own(tmp_path: Path) -> None:
 # --- FIPS mode --------------------------------------------------------------------------------------------------------
 
 # Debian's package openssl-provider-fips; KOPANO_FIPS_PROVIDER names another place of the file.
-PROVIDER = Path(os.environ.get("KOPANO_FIPS_PROVIDER") or "/usr/lib/x86_64-linux-gnu/ossl-modules/fips.so")
+PLACES = [os.environ.get("KOPANO_FIPS_PROVIDER", ""), *glob.glob("/usr/lib/*/ossl-modules/fips.so")]
+PROVIDER = Path(next(filter(os.path.exists, PLACES), "/none"))
 needs_provider = pytest.mark.skipif(not PROVIDER.exists(), reason="OpenSSL's FIPS provider is not installed")
 CONFIGURATION = """
 config_diagnostics = 1

@@ -55,7 +55,7 @@ sys.exit(main())
 
 _DROP_IN = """# Installed by the role certificate of the Ansible collection kopano.hardening.
 [Service]
-{environment}ExecStopPost={program}
+{environment}ExecStopPost={interpreter} -IB {program}
 """
 
 
@@ -152,7 +152,8 @@ def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
     changeset.add(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
     changeset.add(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
     changeset.add(HOOK, State(LINK, target=PROGRAM))
-    drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
+    # By the interpreter: whether systemd may start a file below lib itself is up to SELinux's policy.
+    drop_in = _DROP_IN.format(environment=environment, interpreter=_shipped_code.interpreter(), program=PROGRAM)
     changeset.add(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
     return changeset.pending()
 
@@ -186,17 +187,19 @@ def timer_runs() -> bool:
     return all(_deploy.systemctl(verb, "--quiet", timer)[0] for verb in ("is-enabled", "is-active"))
 
 
-def put(changes: list[Change]) -> None:
-    """Put them in place, and reload the service manager's configuration. Raises ChangeError."""
-    _deploy.apply(changes)
+def put(changes: list[Change]) -> list[str]:
+    """Put them in place, and reload the service manager's configuration. Returns warnings. Raises ChangeError."""
+    warnings = _deploy.apply(changes)
     if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
         _deploy.systemctl("daemon-reload")
+    return warnings
 
 
-def install(changes: list[Change]) -> None:
-    """Put them in place, and start certbot's timer. Raises ChangeError, ValueError."""
-    put(changes)
+def install(changes: list[Change]) -> list[str]:
+    """Put them in place, and start certbot's timer. Returns warnings. Raises ChangeError, ValueError."""
+    warnings = put(changes)
     if not timer_runs():
         ok, message = _deploy.systemctl("enable", "--now", unit() + ".timer")
         if not ok:
             raise ValueError(f"certbot's timer cannot be started: {message}")
+    return warnings
