@@ -17,7 +17,7 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import lookup_loader
 
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT, SNAP
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
@@ -195,7 +195,8 @@ class ActionModule(RoleAction):
 
     def _ordered(self, options: Info, variables: Info, names: list[str]) -> Ordered:
         """What acme_certificate returned before an order, which is done by now where one was needed."""
-        self._noted(self.install(variables, _roles_certificate.packages(options)))
+        if not self._has_snap(variables):
+            self._noted(self.install(variables, _roles_certificate.packages(options)))
         arguments = _roles_certificate.order(options, names)
         prepared: Ordered = self._module("acme_certificate", variables, {**arguments, "order": False})
         if prepared["needed"]:
@@ -205,6 +206,13 @@ class ActionModule(RoleAction):
             with self.waiting(variables, what):
                 self._module("acme_certificate", variables, {**arguments, "order": True})
         return prepared
+
+    def _has_snap(self, variables: Info) -> bool:
+        """Whether certbot is there as a snap. The distribution's beside it would renew the same certificates, and not
+        understand all that a newer one has written."""
+        snap = {"path": SNAP, "get_checksum": False, "get_mime": False, "get_attributes": False}
+        found = self._execute_module("ansible.builtin.stat", module_args=snap, task_vars=variables)
+        return bool(self._noted(found, counts=False).get("stat", {}).get("exists"))
 
     def _preflight(self, options: Info, variables: Info, names: list[str], prepared: Ordered) -> None:
         """Checks from the controller what the CA will check, as an order that fails counts towards its limits. Raises

@@ -159,6 +159,18 @@ def test_files_that_cannot_be_read_are_no_certificate(certbot):
     assert "cannot be read" in _certbot.why(ORDER)
 
 
+def test_a_snap_is_called_where_no_certbot_is_on_the_path(certbot, monkeypatch):
+    snap = certbot / "bin" / "certbot"
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setattr(_certbot, "PROGRAM", "certbot-of-no-host")
+    monkeypatch.setattr(_certbot, "SNAP", str(certbot / "no-snap"))
+    assert not _certbot.installed()
+    monkeypatch.setattr(_certbot, "SNAP", str(snap))
+    assert _certbot.program() == str(snap)
+    _certbot.run(["certificates"], None)
+    assert [call["words"] for call in told(certbot)] == [["certificates", "--non-interactive"]]
+
+
 # --- what certbot is told --------------------------------------------------------------------------------------------
 
 
