@@ -19,6 +19,7 @@ from ansible.plugins.loader import lookup_loader
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT, SNAP
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
@@ -145,13 +146,17 @@ class ActionModule(RoleAction):
         fact = _host_fact.read(variables)
         kept: CertificateFact = {**(fact.get("certificate") or {})}
         outcome: Outcome | None = None
+        known_host = fact.get("host") or {}
         if options["source"] == "acme":
+            # Before anything is installed.
+            known_host = self.query(variables, "frontend", first=False)
+            self._require_known_system(known_host)
             if "names" not in kept:
                 kept["names"] = self._names(options, variables)[0]
                 kept["missing"], kept["result"] = [], {}
             outcome = self._outcome(options, variables, kept)
         # The report is about the hardened host, which roles that come after this one need to know as well.
-        known = _host_fact.variables_with(variables, host=self._still_true(fact.get("host") or {}))
+        known = _host_fact.variables_with(variables, host=self._still_true(known_host))
         if "names" in kept:
             host = self.query(known, "frontend", first=False)
             # In a dry run there may be nothing to inspect yet.
@@ -164,6 +169,13 @@ class ActionModule(RoleAction):
         kept["report"] = _roles_certificate.report(inspected, certificates, outcome)
         shown = [outcome["line"]] if outcome and outcome["new"] else []
         return {"outcome": shown, **_host_fact.update(variables, host=host, certificate=kept)}
+
+    @staticmethod
+    def _require_known_system(host: HostParts) -> None:
+        """Raises RoleError on a system of an unknown family."""
+        system = host["frontend"].get("os")
+        if system and system["family"] is None:
+            raise RoleError(_layout.refusal(system["pretty_name"]))
 
     def _outcome(self, options: Info, variables: Info, kept: CertificateFact) -> Outcome:
         """What came of the order. Whatever fails, a certificate that works is still served."""

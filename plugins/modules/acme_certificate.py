@@ -168,6 +168,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate impo
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order, Ordered
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -209,6 +210,9 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def run(params: dict[str, t.Any], check_mode: bool, warn: t.Callable[[str], t.Any]) -> Ordered:
     """Do what the options require. Raises CertbotError, ChangeError, OSError."""
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        raise CertbotError(strange)
     dns = params["dns"] if params["challenge"] == "dns-01" else None
     orders = [
         Order(

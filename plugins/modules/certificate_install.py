@@ -249,6 +249,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
     replaced_certificates as _replaced_certificates,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {
@@ -326,6 +327,9 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
         "key_group": params["key_group"],
         "kopano": params["kopano"],
     }
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        raise ValueError(strange)
     if params["restore"]:
         return _restored(params["restore"], settings, check_mode)
     entries = params["certificates"]

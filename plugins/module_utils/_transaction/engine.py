@@ -928,6 +928,9 @@ def _choose_layout(option: str, restored: t.Container[str]) -> _layout.Layout:
     """The layout of the server that the option names. restored: of a restore, the servers that it is about."""
     layouts = {layout.server: layout for layout in _layout.detect(option)}
     if not layouts:
+        reason = _layout.unsupported(_layout.os_release())
+        if reason:
+            raise _stop(reason)
         raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if option == "auto" else option))
 
     def runs(name: str) -> bool:

@@ -147,5 +147,5 @@ def complete(reading: Reading) -> Reading:
         reading.findings += of_metadata(reading)
         reading.findings += of_automatic(reading.manager, reading.automatic)
     else:
-        reading.findings.append(finding("updates.manager.none", "host"))
+        reading.findings.append(finding("updates.manager.none", "host", reading.updates.reason))
     return reading

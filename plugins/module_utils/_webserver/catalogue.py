@@ -19,6 +19,12 @@ CATALOGUE = Catalogue(
         "frontend.none": Entry(
             "info", "Neither Apache nor nginx is installed.", "Name the host that serves Kopano's web frontends."
         ),
+        "frontend.system.unknown": Entry(
+            "unknown",
+            "The system is none that is supported: where it keeps its web server's configuration is not known, and "
+            "nothing is changed.",
+            "Use a supported system. verify_endpoints has the endpoints graded from outside all the same.",
+        ),
         "frontend.config.broken": Entry(
             "fail",
             "The server refuses its own configuration: it would not come up again after a stop.",

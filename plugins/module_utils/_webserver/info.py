@@ -581,7 +581,10 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
     policy = _crypto_policy.read()
     system = _os(policy)
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
-    if not servers:
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        findings.append(finding("frontend.system.unknown", system["id"] or "host", strange))
+    elif not servers:
         findings.append(finding("frontend.none", params["server"]))
     for server in servers:
         server.prepare()
