@@ -231,7 +231,7 @@ def test_legacy_is_named_as_weaker_and_its_old_protocols_are_a_finding(tmp_path:
     config, layout, _policy = host("apache", tmp_path, APACHE % "SSLCipherSuite PROFILE=SYSTEM")
     found = findings(config, layout, CryptoPolicy("LEGACY:AD-SUPPORT", "TLSv1.0", 3))
     assert "LEGACY:AD-SUPPORT; weaker than DEFAULT; it allows TLSv1.0 and newer" in found["frontend.crypto_policy"]
-    assert found["frontend.tls.old_protocol"] == "SSLOpenSSLConfCmd MinProtocol TLSv1.0"
+    assert found["frontend.tls.old_protocol"] == "MinProtocol is TLSv1.0, and no SSLProtocol replaces it"
 
 
 def test_a_hardened_virtual_host_has_a_list_of_its_own(tmp_path: Path) -> None:
@@ -272,27 +272,29 @@ print(json.dumps(info._openssl_info(openssl.for_binary("/usr/bin/openssl"))))
 """
 
 
-@needs_provider
-def test_in_fips_mode_the_hosts_openssl_has_no_x25519_and_no_chacha20(tmp_path: Path) -> None:
+@pytest.fixture
+def fips(tmp_path: Path) -> dict[str, str]:
+    """The environment of a process that may use what FIPS permits."""
     made = web_bed.run("openssl", "fipsinstall", "-module", str(PROVIDER), "-out", str(tmp_path / "fipsmodule.cnf"))
     assert made.returncode == 0, made.stderr
     (tmp_path / "openssl.cnf").write_text(CONFIGURATION.format(folder=tmp_path))
-    environment = {
-        **os.environ,
-        "OPENSSL_CONF": str(tmp_path / "openssl.cnf"),
-        "OPENSSL_MODULES": str(PROVIDER.parent),
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
+    return {"OPENSSL_CONF": str(tmp_path / "openssl.cnf"), "OPENSSL_MODULES": str(PROVIDER.parent)}
 
-    def query(**more: str) -> dict[str, t.Any]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM], env={**environment, **more}, capture_output=True, text=True, check=True
-        )
-        found: dict[str, t.Any] = json.loads(done.stdout)
-        return found
 
-    fips, usual = query(), query(OPENSSL_CONF="/dev/null")
-    lost = {*usual["groups"], *usual["cipher_suites"]} - {*fips["groups"], *fips["cipher_suites"]}
+def openssl_of_host(environment: dict[str, str]) -> dict[str, t.Any]:
+    """What frontend_info returns of it in a process with that environment."""
+    more = {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], env={**os.environ, **more, **environment}, capture_output=True, check=True
+    )
+    found: dict[str, t.Any] = json.loads(done.stdout)
+    return found
+
+
+@needs_provider
+def test_in_fips_mode_the_hosts_openssl_has_no_x25519_and_no_chacha20(fips: dict[str, str]) -> None:
+    found, usual = openssl_of_host(fips), openssl_of_host({"OPENSSL_CONF": "/dev/null"})
+    lost = {*usual["groups"], *usual["cipher_suites"]} - {*found["groups"], *found["cipher_suites"]}
     assert lost == {
         "x25519",
         "x448",
@@ -300,7 +302,36 @@ def test_in_fips_mode_the_hosts_openssl_has_no_x25519_and_no_chacha20(tmp_path: 
         "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
         "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
     }
-    assert {"secp256r1", "secp384r1"} <= {*fips["groups"]} and "TLS_AES_256_GCM_SHA384" in fips["cipher_suites"]
+    assert {"secp256r1", "secp384r1"} <= {*found["groups"]} and "TLS_AES_256_GCM_SHA384" in found["cipher_suites"]
+
+
+@needs_provider
+@web_bed.needs_nginx
+def test_a_server_in_fips_mode_takes_the_policy_that_is_made_for_it(tmp_path: Path, fips: dict[str, str]) -> None:
+    from . import role_frontend
+
+    def policy(openssl: dict[str, t.Any]) -> dict[str, t.Any]:
+        found = role_frontend.host("nginx", "redhat", openssl=openssl)
+        found["vhosts"] = [role_frontend.vhost("nginx")]
+        tls: dict[str, t.Any] = role_frontend.plan(found)["tls"]
+        return tls
+
+    def refused(tls: dict[str, t.Any]) -> str:
+        certificate, key = web_bed.make_certificate(tmp_path)
+        lines = [f"ssl_certificate {certificate};", f"ssl_certificate_key {key};"]
+        lines += [f"ssl_ciphers {tls['ciphers']['value']};", f"ssl_ecdh_curve {tls['groups']['value']};"]
+        block = "server {{ listen 127.0.0.1:8443 ssl; {} }}".format(" ".join(lines))
+        text = web_bed.nginx_head(tmp_path) + f"http {{ {web_bed.nginx_http(tmp_path)} {block} }}\n"
+        (tmp_path / "nginx.conf").write_text(text)
+        command = ("env", *(f"{name}={value}" for name, value in fips.items()), web_bed.NGINX, "-t")
+        done = web_bed.run(*command, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "start.log"))
+        return done.stderr if done.returncode else ""
+
+    made_for_it = policy(openssl_of_host(fips))
+    assert refused(made_for_it) == ""
+    assert not {"X25519", "X448"} & {*made_for_it["groups"]["value"].split(":")}
+    assert "CHACHA20" not in made_for_it["ciphers"]["value"]
+    assert "X25519" in refused(policy(openssl_of_host({"OPENSSL_CONF": "/dev/null"})))
 
 
 @pytest.mark.parametrize(

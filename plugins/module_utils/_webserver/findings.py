@@ -167,7 +167,10 @@ def of(config: Config, layout: Layout, system: CryptoPolicy | None = None) -> li
                 add("frontend.vhost.packaged", " ".join(vhost.names), _place(vhost))
             protocols = _protocols(config.server, vhost.block.children if vhost.block else ()) or common
             if protocols and _allowed(config.server, protocols) & _OLD_PROTOCOLS:
-                add("frontend.tls.old_protocol", _place(protocols), " ".join([protocols.name, *protocols.args]))
+                evidence = " ".join([protocols.name, *protocols.args])
+                if protocols.file == _crypto_policy.SETTINGS:
+                    evidence = f"{protocols.args[0]} is {protocols.args[1]}, and no SSLProtocol replaces it"
+                add("frontend.tls.old_protocol", _place(protocols), evidence)
             for item in vhost.overrides:
                 is_header = not item.key.startswith("ssl")
                 key = "frontend.hsts.override" if is_header else "frontend.tls.override"
