@@ -173,7 +173,7 @@ class ActionModule(RoleAction):
     @staticmethod
     def _require_known_system(host: HostParts) -> None:
         """Raises RoleError on a system of an unknown family."""
-        system = host["frontend"].get("os")
+        system: t.Any = host["frontend"].get("os")  # there is none where the query failed
         if system and system["family"] is None:
             raise RoleError(_layout.refusal(system["pretty_name"]))
 
