@@ -18,7 +18,7 @@ LAB_PACKAGES := aardvark-dns catatonit crun debian-archive-keyring iproute2 ipta
 	openssh-client openssl podman python3-venv uidmap util-linux
 # Programs that the tests start themselves: servers on loopback, package managers in roots of their own.
 TEST_PACKAGES := apache2-bin ca-certificates chromium-headless-shell createrepo-c dnf dnf-plugins-core git gnutls-bin gpg \
-	gpg-agent knot knot-dnssecutils libnss3-tools nginx openssl promtool rpm testssl.sh unbound zypper
+	gpg-agent knot knot-dnssecutils libnss3-tools nginx openssl openssl-provider-fips promtool rpm testssl.sh unbound zypper
 
 # $(call interpreter,TEST,NAMES): the first of these interpreters that can make an environment and passes the test.
 interpreter = $(shell for python in $(2); do \

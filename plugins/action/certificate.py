@@ -17,8 +17,9 @@ import typing as t
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.loader import lookup_loader
 
-from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import ORDER_TIMEOUT, SNAP
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate
 from ansible_collections.kopano.hardening.plugins.modules import acme_reach_info, caa_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
@@ -145,13 +146,17 @@ class ActionModule(RoleAction):
         fact = _host_fact.read(variables)
         kept: CertificateFact = {**(fact.get("certificate") or {})}
         outcome: Outcome | None = None
+        known_host = fact.get("host") or {}
         if options["source"] == "acme":
+            # Before anything is installed.
+            known_host = self.query(variables, "frontend", first=False)
+            self._require_known_system(known_host)
             if "names" not in kept:
                 kept["names"] = self._names(options, variables)[0]
                 kept["missing"], kept["result"] = [], {}
             outcome = self._outcome(options, variables, kept)
         # The report is about the hardened host, which roles that come after this one need to know as well.
-        known = _host_fact.variables_with(variables, host=self._still_true(fact.get("host") or {}))
+        known = _host_fact.variables_with(variables, host=self._still_true(known_host))
         if "names" in kept:
             host = self.query(known, "frontend", first=False)
             # In a dry run there may be nothing to inspect yet.
@@ -164,6 +169,13 @@ class ActionModule(RoleAction):
         kept["report"] = _roles_certificate.report(inspected, certificates, outcome)
         shown = [outcome["line"]] if outcome and outcome["new"] else []
         return {"outcome": shown, **_host_fact.update(variables, host=host, certificate=kept)}
+
+    @staticmethod
+    def _require_known_system(host: HostParts) -> None:
+        """Raises RoleError on a system of an unknown family."""
+        system: t.Any = host["frontend"].get("os")  # there is none where the query failed
+        if system and system["family"] is None:
+            raise RoleError(_layout.refusal(system["pretty_name"]))
 
     def _outcome(self, options: Info, variables: Info, kept: CertificateFact) -> Outcome:
         """What came of the order. Whatever fails, a certificate that works is still served."""
@@ -195,7 +207,8 @@ class ActionModule(RoleAction):
 
     def _ordered(self, options: Info, variables: Info, names: list[str]) -> Ordered:
         """What acme_certificate returned before an order, which is done by now where one was needed."""
-        self._noted(self.install(variables, _roles_certificate.packages(options)))
+        if not self._has_snap(variables):
+            self._noted(self.install(variables, _roles_certificate.packages(options)))
         arguments = _roles_certificate.order(options, names)
         prepared: Ordered = self._module("acme_certificate", variables, {**arguments, "order": False})
         if prepared["needed"]:
@@ -205,6 +218,13 @@ class ActionModule(RoleAction):
             with self.waiting(variables, what):
                 self._module("acme_certificate", variables, {**arguments, "order": True})
         return prepared
+
+    def _has_snap(self, variables: Info) -> bool:
+        """Whether certbot is there as a snap. The distribution's beside it would renew the same certificates, and not
+        understand all that a newer one has written."""
+        snap = {"path": SNAP, "get_checksum": False, "get_mime": False, "get_attributes": False}
+        found = self._execute_module("ansible.builtin.stat", module_args=snap, task_vars=variables)
+        return bool(self._noted(found, counts=False).get("stat", {}).get("exists"))
 
     def _preflight(self, options: Info, variables: Info, names: list[str], prepared: Ordered) -> None:
         """Checks from the controller what the CA will check, as an order that fails counts towards its limits. Raises

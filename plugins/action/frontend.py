@@ -19,6 +19,7 @@ from ansible.utils.unsafe_proxy import wrap_var
 from ansible_collections.kopano.hardening.plugins.action.web_config import ActionModule as WebConfig
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
@@ -87,6 +88,8 @@ class ActionModule(RoleAction):
         """What is known of the host, and the result."""
         host = self.query(variables, "frontend")
         info = self.checked(host, "frontend")
+        if info["os"]["family"] is None:
+            raise RoleError(_layout.refusal(info["os"]["pretty_name"]))
         installed = self._install(info, options, variables)
         if installed and not self._task.check_mode:
             host = self.query(_host_fact.variables_with(variables, host={}), "frontend", first=False)
@@ -123,13 +126,7 @@ class ActionModule(RoleAction):
         """Install a web server where there is none and the options require one; whether that was, or would be, done."""
         if info["servers"] or not (options["install"] and options["server_names"]):
             return False
-        packages = _frontend_data.packages().get(info["os"]["family"] or "")
-        if packages is None:
-            system = info["os"]["pretty_name"] or "this host"
-            raise RoleError(
-                f"frontend_install: true cannot install a web server on {system}, whose packages are not known here; "
-                "install one, then run again"
-            )
+        packages = _frontend_data.packages()[str(info["os"]["family"])]
         # Kopano's own packages bring configuration for Apache first.
         names = packages["nginx"] if options["server"] == "nginx" else packages["apache"]
         result = self.install(variables, names, use=packages["use"])

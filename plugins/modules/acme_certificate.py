@@ -168,6 +168,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate impo
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.certbot import CertbotError, Order, Ordered
 from ansible_collections.kopano.hardening.plugins.module_utils._common.module import AnsibleModule
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -207,8 +208,11 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 }
 
 
-def run(params: dict[str, t.Any], check_mode: bool) -> Ordered:
+def run(params: dict[str, t.Any], check_mode: bool, warn: t.Callable[[str], t.Any]) -> Ordered:
     """Do what the options require. Raises CertbotError, ChangeError, OSError."""
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        raise CertbotError(strange)
     dns = params["dns"] if params["challenge"] == "dns-01" else None
     orders = [
         Order(
@@ -244,7 +248,8 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Ordered:
         changes = _certbot.credentials(dns["server"], dns["key_name"], dns["key_secret"], dns["key_algorithm"])
         result["changed"] = result["changed"] or bool(changes)
         if not check_mode:
-            _deploy.apply(changes)
+            for warning in _deploy.apply(changes):
+                warn(warning)
     if reason:
         meta = _certbot.fetch_directory(params["directory"], params["ca_file"]).get("meta") or {}
         result["caa_identities"] = [str(item) for item in meta.get("caaIdentities") or []]
@@ -288,7 +293,7 @@ def main() -> None:
     if os.geteuid() != 0:
         module.fail_json(msg="this module runs certbot and needs root; use become")
     try:
-        result = run(module.params, module.check_mode)
+        result = run(module.params, module.check_mode, module.warn)
     except (CertbotError, _changeset.ChangeError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**result)

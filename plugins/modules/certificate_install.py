@@ -249,6 +249,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
     replaced_certificates as _replaced_certificates,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 ARGUMENT_SPEC: dict[str, t.Any] = {
     "certificates": {
@@ -326,6 +327,9 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
         "key_group": params["key_group"],
         "kopano": params["kopano"],
     }
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        raise ValueError(strange)
     if params["restore"]:
         return _restored(params["restore"], settings, check_mode)
     entries = params["certificates"]
@@ -359,7 +363,7 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
         result["diff"] += _changeset.diff(changes)
         result["changed"] = result["changed"] or bool(changes) or not _renewal_hook.timer_runs()
         if not check_mode:
-            _renewal_hook.install(changes)
+            result["warnings"] += _renewal_hook.install(changes)
     elif params["renewal"] is False:
         _end_renewals(result, check_mode)
     return result
@@ -383,7 +387,7 @@ def _end_renewals(result: Deployed, check_mode: bool) -> None:
     result["diff"] += _changeset.diff(changes)
     result["changed"] = result["changed"] or bool(changes)
     if not check_mode:
-        _renewal_hook.put(changes)
+        result["warnings"] += _renewal_hook.put(changes)
 
 
 def _returned(module: AnsibleModule, result: Deployed) -> dict[str, t.Any]:

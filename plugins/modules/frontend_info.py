@@ -94,6 +94,16 @@ os:
       description: Whether the host has IPv6.
       type: bool
       sample: true
+    fips:
+      description: Whether the kernel demands FIPS mode of all programs.
+      type: bool
+      sample: false
+    crypto_policy:
+      description:
+        - The system-wide crypto policy that was applied last, such as C(DEFAULT) or C(DEFAULT:NO-SHA1).
+        - Empty if its name is not known, null where the host has no such policy.
+      type: str
+      sample: DEFAULT
   sample:
     id: debian
     version: 13 (trixie)
@@ -103,6 +113,8 @@ os:
     pretty_name: Debian GNU/Linux 13 (trixie)
     python: 3.13.5
     ipv6: true
+    fips: false
+    crypto_policy: null
 servers:
   description: The web servers that are installed, Apache before nginx.
   returned: success

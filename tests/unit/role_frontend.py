@@ -15,6 +15,7 @@ import yaml
 from ansible.plugins.filter.core import FilterModule
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend_data as _frontend_data
 
@@ -32,6 +33,7 @@ COMPONENTS: dict[str, t.Any] = DATA["components"]
 
 SHAPES = [(layout.server, layout.family) for layout in _layout.LAYOUTS]
 NEW_GROUPS = ["X25519MLKEM768", "X25519", "prime256v1", "secp384r1"]
+SUITES = [*_openssl.SUITES13, *_openssl.SUITES]
 
 
 def layout_of(server: str, family: str) -> _layout.Layout:
@@ -77,7 +79,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "running": True,
         "main_config": layout.main_config,
         "config_dir": layout.config_dir,
-        "openssl": {"version": "3.5.9", "group_names": NEW_GROUPS},
+        "openssl": {"version": "3.5.9", "group_names": NEW_GROUPS, "cipher_suites": SUITES},
         "mpm": None if server == "nginx" else "event",
         "modules": ["ssl", "headers", "rewrite"],
         "features": {"http2": True, "http2_directive": server == "nginx", "ssl_conf_command": server == "nginx"},

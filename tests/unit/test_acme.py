@@ -159,12 +159,24 @@ def test_files_that_cannot_be_read_are_no_certificate(certbot):
     assert "cannot be read" in _certbot.why(ORDER)
 
 
+def test_a_snap_is_called_where_no_certbot_is_on_the_path(certbot, monkeypatch):
+    snap = certbot / "bin" / "certbot"
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.setattr(_certbot, "PROGRAM", "certbot-of-no-host")
+    monkeypatch.setattr(_certbot, "SNAP", str(certbot / "no-snap"))
+    assert not _certbot.installed()
+    monkeypatch.setattr(_certbot, "SNAP", str(snap))
+    assert _certbot.program() == str(snap)
+    _certbot.run(["certificates"], None)
+    assert [call["words"] for call in told(certbot)] == [["certificates", "--non-interactive"]]
+
+
 # --- what certbot is told --------------------------------------------------------------------------------------------
 
 
 def test_nothing_is_requested_where_nothing_is_needed(certbot):
     have_lineage(certbot)
-    result = acme_certificate.run(OPTIONS, False)
+    result = acme_certificate.run(OPTIONS, False, pytest.fail)
     assert (result["changed"], result["needed"]) == (False, False)
     assert not (certbot / "told.json").exists()
 
@@ -172,7 +184,7 @@ def test_nothing_is_requested_where_nothing_is_needed(certbot):
 def test_an_order_makes_an_account_and_names_everything(certbot):
     META["caaIdentities"] = ["ca.example"]
     result = acme_certificate.run(
-        {**OPTIONS, "ca_file": "/ca.pem", "staging": "https://staging.example.org/dir"}, False
+        {**OPTIONS, "ca_file": "/ca.pem", "staging": "https://staging.example.org/dir"}, False, pytest.fail
     )
     assert result["account_uri"] == "https://acme.example.org/acct/1"
     assert result["caa_identities"] == ["ca.example"]
@@ -193,7 +205,7 @@ def test_an_order_makes_an_account_and_names_everything(certbot):
 
 def test_each_kind_of_key_is_an_order_of_its_own(certbot):
     have_lineage(certbot)
-    result = acme_certificate.run({**OPTIONS, "key_types": ["ecdsa", "rsa"]}, False)
+    result = acme_certificate.run({**OPTIONS, "key_types": ["ecdsa", "rsa"]}, False, pytest.fail)
     assert (result["needed"], result["reason"]) == (True, "there is none yet")
     assert result["certificates"][1]["key_file"] == str(certbot / "live" / "kopano-rsa" / "privkey.pem")
     (order,) = [call["words"] for call in told(certbot) if call["words"][0] == "certonly"]
@@ -201,12 +213,12 @@ def test_each_kind_of_key_is_an_order_of_its_own(certbot):
 
 
 def test_getting_ready_orders_nothing_and_check_mode_not_even_an_account(certbot):
-    ready = acme_certificate.run({**OPTIONS, "order": False}, True)
+    ready = acme_certificate.run({**OPTIONS, "order": False}, True, pytest.fail)
     assert (ready["changed"], ready["needed"], ready["account_uri"]) == (True, True, "")
     assert not (certbot / "told.json").exists()
-    ready = acme_certificate.run({**OPTIONS, "order": False}, False)
+    ready = acme_certificate.run({**OPTIONS, "order": False}, False, pytest.fail)
     assert (ready["changed"], [call["words"][0] for call in told(certbot)]) == (True, ["register"])
-    again = acme_certificate.run({**OPTIONS, "order": False}, False)
+    again = acme_certificate.run({**OPTIONS, "order": False}, False, pytest.fail)
     assert (again["changed"], again["needed"], len(told(certbot))) == (False, True, 1)
 
 
@@ -218,15 +230,16 @@ def test_no_challenge_is_written_through_a_link_in_a_directory_of_the_web_server
     options = {**OPTIONS, "order": False, "webroot": str(webroot)}
     os.chown(webroot, pwd.getpwnam("www-data").pw_uid, -1)
     with pytest.raises(ChangeError, match=r"\.well-known is a symbolic link where the user www-data can write"):
-        acme_certificate.run(options, False)
+        acme_certificate.run(options, False, pytest.fail)
     assert not (certbot / "told.json").exists()
     # An administrator's own links are followed.
     os.chown(webroot, 0, -1)
-    assert acme_certificate.run(options, False)["needed"]
+    assert acme_certificate.run(options, False, pytest.fail)["needed"]
 
 
 def test_a_key_for_binding_is_on_no_command_line(certbot):
-    acme_certificate.run({**OPTIONS, "order": False, "eab_kid": "kid-1", "eab_hmac_key": "c2VjcmV0"}, False)
+    options = {**OPTIONS, "order": False, "eab_kid": "kid-1", "eab_hmac_key": "c2VjcmV0"}
+    acme_certificate.run(options, False, pytest.fail)
     (call,) = told(certbot)
     assert call["config"] == ["eab-kid = kid-1\neab-hmac-key = c2VjcmV0\n", "0o600"]
     assert not any("c2VjcmV0" in word for word in call["words"])
@@ -242,13 +255,13 @@ def test_a_key_for_binding_is_on_no_command_line(certbot):
 def test_an_account_that_cannot_be_is_not_requested(certbot, change, meta, words):
     META.update(meta)
     with pytest.raises(CertbotError, match=words):
-        acme_certificate.run({**OPTIONS, **change}, False)
+        acme_certificate.run({**OPTIONS, **change}, False, pytest.fail)
     assert not (certbot / "told.json").exists()
 
 
 def test_updates_of_zones_are_signed_with_a_key_that_root_alone_reads(certbot):
     options = {**OPTIONS, "challenge": "dns-01", "dns": DNS}
-    acme_certificate.run(options, False)
+    acme_certificate.run(options, False, pytest.fail)
     path = certbot / "rfc2136.ini"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert dict(line.split(" = ") for line in path.read_text().splitlines()) == {
@@ -280,8 +293,8 @@ def test_servers_for_updates_are_written_as_certbot_reads_them(certbot, server, 
 def test_without_certbot_nothing_is_ordered(certbot, monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(CertbotError, match="not installed"):
-        acme_certificate.run(OPTIONS, False)
-    assert acme_certificate.run(OPTIONS, True)["reason"] == "certbot is not installed yet"
+        acme_certificate.run(OPTIONS, False, pytest.fail)
+    assert acme_certificate.run(OPTIONS, True, pytest.fail)["reason"] == "certbot is not installed yet"
 
 
 # --- what certbot says -----------------------------------------------------------------------------------------------
@@ -340,7 +353,7 @@ def test_messages_of_certbot_are_reported_without_the_rest(output, essence):
 def test_an_order_that_fails_names_the_server_that_refused(certbot):
     (certbot / "fail").write_text(SAID_BY_4_0)
     with pytest.raises(CertbotError, match=rf"^eab_kid: k: {DIRECTORY} makes no account: Unable to register"):
-        acme_certificate.run({**OPTIONS, "eab_kid": "k", "eab_hmac_key": "bm8"}, False)
+        acme_certificate.run({**OPTIONS, "eab_kid": "k", "eab_hmac_key": "bm8"}, False, pytest.fail)
     with pytest.raises(CertbotError, match=r"^tried at https://staging first: Unable"):
         _certbot.rehearse(ORDER, "https://staging")
 

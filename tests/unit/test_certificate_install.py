@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import ssl
@@ -402,7 +403,7 @@ def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hoo
     assert _renewal_hook.pending(settings, "/some/ca.pem") == []
     drop_in = Path(_renewal_hook.drop_in_path("certbot")).read_text()
     assert 'Environment="REQUESTS_CA_BUNDLE=/some/ca.pem"\n' in drop_in
-    assert f"ExecStopPost={_renewal_hook.PROGRAM}\n" in drop_in
+    assert re.search(rf"(?m)^ExecStopPost=/\S+ -IB {_renewal_hook.PROGRAM}$", drop_in)
     assert os.path.realpath(_renewal_hook.HOOK) == os.path.realpath(_renewal_hook.PROGRAM)
     assert mode(_renewal_hook.PROGRAM) == 0o755
     # Who needs no authorities of their own gets rid of them again.
@@ -453,7 +454,34 @@ def test_the_timer_is_switched_on_where_it_is_off(hooked, host, monkeypatch):
 def test_a_host_without_certbots_timer_is_no_host_for_renewals(hooked, tmp_path):
     (tmp_path / "units" / "certbot.timer").unlink()
     with pytest.raises(ValueError, match="nothing would be renewed"):
-        _renewal_hook.unit()
+        _renewal_hook.units()
+
+
+def test_a_certbot_from_a_snap_renews_by_its_own_timer(hooked, host, tmp_path):
+    (tmp_path / "units" / "certbot.timer").rename(tmp_path / "units" / "snap.certbot.renew.timer")
+    _lineage, settings = hooked
+    _renewal_hook.install(_renewal_hook.pending(settings, None))
+    drop_in = Path(_renewal_hook.drop_in_path("snap.certbot.renew"))
+    assert drop_in.parent.name == "snap.certbot.renew.service.d" and "ExecStopPost=" in drop_in.read_text()
+    assert ("is-active", "--quiet", "snap.certbot.renew.timer") in host[0]
+    assert not any("enable" in words for words in host[0])
+    assert drop_in.exists() and str(drop_in) in {change.path for change in _renewal_hook.leftovers()}
+
+
+def test_of_two_certbots_each_calls_the_program_and_one_that_renews_is_enough(hooked, host, tmp_path, monkeypatch):
+    (tmp_path / "units" / "snap.certbot.renew.timer").touch()
+    told = host[0]
+
+    def systemctl(*words):
+        told.append(words)
+        return words[-1] != "certbot.timer", ""
+
+    monkeypatch.setattr(_deploy, "systemctl", systemctl)
+    _lineage, settings = hooked
+    _renewal_hook.install(_renewal_hook.pending(settings, None))
+    for name in ("certbot", "snap.certbot.renew"):
+        assert os.path.exists(_renewal_hook.drop_in_path(name))
+    assert ("enable", "--now", "certbot.timer") not in told
 
 
 def test_the_hook_brings_its_own_certificate_and_leaves_others_alone(hooked, monkeypatch, capsys):

@@ -66,8 +66,7 @@ def test_os_release_with_an_unclosed_quote_is_a_result_too(tmp_path: Path) -> No
         (DEBIAN, [], "auto", []),
         (ROCKY, ["/usr/sbin/httpd"], "auto", ["httpd"]),
         (LEAP, ["/usr/sbin/httpd-prefork"], "auto", ["apache2"]),
-        (ARCH, ["/usr/sbin/httpd", "/etc/httpd/conf/httpd.conf"], "auto", ["httpd"]),
-        (ARCH, ["/usr/sbin/httpd"], "auto", []),
+        (ARCH, ["/usr/sbin/httpd", "/etc/httpd/conf/httpd.conf"], "auto", []),
     ],
 )
 def test_detect(tmp_path: Path, release: str, binaries: list[str], wanted: str, expected: list[str]) -> None:

@@ -505,6 +505,17 @@ def test_a_dry_run_reports_what_it_would_install_and_inspects_nothing_that_is_mi
     assert not host.called("certificate_info") and host.fact["certificate"]["inspected"] == {"results": []}
 
 
+@pytest.mark.parametrize(("stat", "installs"), [({"exists": False}, True), ({"exists": True}, False)])
+def test_the_distributions_certbot_is_not_installed_beside_a_snap(stat, installs):
+    host = acme(stat={"changed": False, "stat": stat})
+    host.part("install")
+    host.part("order")
+    assert [arguments["path"] for arguments in host.called("stat")] == ["/snap/bin/certbot"]
+    assert bool(host.called("acme_certificate"))
+    packages = [arguments["name"] for name, arguments in host.calls if name == "package"]
+    assert packages == ([["certbot"]] if installs else [])
+
+
 def test_names_that_no_option_has_are_those_of_the_virtual_hosts():
     frontend = {"frontend": info(vhost("nginx", names=NAMES))}
     host = Host({"source": "selfsigned"}, host_info=frontend, certificate_install=INSTALLED)
@@ -643,7 +654,7 @@ def test_an_order_brings_what_the_ca_has_issued_and_its_renewals():
     assert result["changed"] and result["diff"] == INSTALLED["diff"]
     assert result["outcome"] == [checked(host)[0][0]]
     assert [name for name, _arguments in host.calls] == [
-        *("package", "acme_certificate", "caa_info", "file", "copy", "acme_reach_info", "file"),
+        *("stat", "package", "acme_certificate", "caa_info", "file", "copy", "acme_reach_info", "file"),
         *("acme_certificate", "certificate_install", "host_info", "certificate_info"),
     ]
     assert host.called("package") == [{"name": ["certbot"], "state": "present"}]
@@ -666,7 +677,7 @@ def test_without_a_need_nothing_is_ordered():
     result = host.part("order")
     assert "changed" not in result and result["outcome"] == []
     assert [name for name, _arguments in host.calls] == [
-        *("package", "acme_certificate", "certificate_install", "certificate_info"),
+        *("stat", "package", "acme_certificate", "certificate_install", "certificate_info"),
     ]
     assert checked(host)[0][0] == f"certificate {FROM}, served by no virtual host: none reads {PLACE}"
     assert host.fact["host"] == HOST

@@ -16,7 +16,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
-from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, host, options, plan, render, vhost
+from .role_frontend import COMPONENTS, DATA, PROFILES, ROLE, SHAPES, SUITES, host, options, plan, render, vhost
 
 # --- the specification -----------------------------------------------------------------------------------------------
 
@@ -187,7 +187,8 @@ def test_of_two_servers_the_running_one_is_taken_then_the_one_with_tls_and_nothi
 
 
 def test_groups_are_narrowed_to_what_the_host_knows_but_a_list_of_the_user_is_not():
-    info = host("nginx", "debian", openssl={"version": "1.1.1w", "group_names": ["X25519", "prime256v1", "secp384r1"]})
+    known = ["X25519", "prime256v1", "secp384r1"]
+    info = host("nginx", "debian", openssl={"version": "1.1.1w", "group_names": known, "cipher_suites": []})
     info["vhosts"] = [vhost("nginx")]
     assert plan(info)["tls"]["groups"] == {"value": "X25519:prime256v1:secp384r1", "option": "frontend_tls_profile"}
     assert plan(info, tls_groups=["X25519MLKEM768"])["tls"]["groups"] == {
@@ -196,6 +197,28 @@ def test_groups_are_narrowed_to_what_the_host_knows_but_a_list_of_the_user_is_no
     }
     info["servers"][0]["openssl"]["group_names"] = []
     assert plan(info)["tls"]["groups"]["value"] == ""
+
+
+def test_suites_are_narrowed_to_what_the_host_has_as_in_fips_mode_but_a_list_of_the_user_is_not():
+    suites = [suite for suite in SUITES if "CHACHA20" not in suite]
+    openssl = {"version": "3.5.9", "group_names": ["prime256v1", "secp384r1"], "cipher_suites": suites}
+    info = host("apache", "redhat", openssl=openssl)
+    info["vhosts"] = [vhost("apache")]
+    tls = plan(info)["tls"]
+    assert tls["groups"]["value"] == "prime256v1:secp384r1"
+    assert tls["ciphersuites"]["value"] == "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384"
+    assert tls["ciphers"]["value"] == (
+        "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+        "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384"
+    )
+    own = plan(info, tls_ciphers=["ECDHE-RSA-CHACHA20-POLY1305"])["tls"]["ciphers"]
+    assert own == {"value": "ECDHE-RSA-CHACHA20-POLY1305", "option": "frontend_tls_ciphers"}
+
+
+def test_suites_are_those_of_the_profile_where_the_hosts_openssl_could_not_be_tested():
+    info = host("apache", "debian", openssl={"version": None, "group_names": [], "cipher_suites": []})
+    info["vhosts"] = [vhost("apache")]
+    assert plan(info)["tls"]["ciphers"]["value"] == ":".join(PROFILES["intermediate"]["ciphers"])
 
 
 @pytest.mark.parametrize(("version", "tickets_off"), [("1.14.2", True), ("1.22.1", True), ("1.23.2", False)])

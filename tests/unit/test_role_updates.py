@@ -457,3 +457,10 @@ def test_what_was_done():
     assert "would be installed: a=2" in lines and "would be restarted: b.service" in lines
     many = _roles_updates.report(info(), done(installed=[f"p{number}" for number in range(31)]))["outcome"]
     assert many[-1].startswith("installed: p0 ") and many[-1].endswith(" p29 and 1 more")
+
+
+def test_no_other_tool_restarts_services_while_updates_are_installed():
+    """needrestart(1): apt calls it on Ubuntu."""
+    tasks = yaml.safe_load((ROLE / "tasks" / "install.yml").read_text())
+    installing = [task for task in tasks if any("ansible.builtin.apt" in inner for inner in task.get("block", []))]
+    assert [task["environment"]["NEEDRESTART_SUSPEND"] for task in installing] == ["1"]

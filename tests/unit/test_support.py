@@ -36,7 +36,7 @@ RELEASES = {
     "debian13": DEBIAN % (13, "trixie", 13, "trixie"),
     "sid": 'PRETTY_NAME="Debian GNU/Linux forky/sid"\nNAME="Debian GNU/Linux"\nVERSION_CODENAME=forky\nID=debian\n',
     "ubuntu18": 'NAME="Ubuntu"\nVERSION="18.04.6 LTS (Bionic Beaver)"\nID=ubuntu\nID_LIKE=debian\nVERSION_ID="18.04"\n',
-    "ubuntu20": 'NAME="Ubuntu"\nVERSION_ID="20.04"\nID=ubuntu\nID_LIKE=debian\n',
+    "ubuntu20": 'NAME="Ubuntu"\nVERSION_ID="20.04"\nVERSION_CODENAME=focal\nID=ubuntu\nID_LIKE=debian\n',
     "ubuntu22": 'PRETTY_NAME="Ubuntu 22.04.5 LTS"\nNAME="Ubuntu"\nVERSION_ID="22.04"\nID=ubuntu\nID_LIKE=debian\n',
     "ubuntu24": 'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nNAME="Ubuntu"\nVERSION_ID="24.04"\nID=ubuntu\nID_LIKE=debian\n',
     "rhel8": 'NAME="Red Hat Enterprise Linux"\nVERSION="8.10 (Ootpa)"\nID="rhel"\nVERSION_ID="8.10"\n',
@@ -88,9 +88,8 @@ def judge(host: Host, text: str, now: str = TODAY, data: _support.Data = DATA) -
     host.write("/etc/os-release", text)
     release = _layout.os_release(host.root)
     product, _version = _support.identify(release)
-    return _support.judge(
-        release, _support.date(now), data, _support.own_data(host, product), _support.extended(host, release)
-    )
+    day = _support.date(now)
+    return _support.judge(release, day, data, _support.own_data(host, product), _support.extended(host, release, day))
 
 
 @pytest.mark.parametrize(
@@ -188,6 +187,13 @@ def test_two_sources_that_differ_are_both_named(host):
 ELTS = "deb [signed-by=/etc/apt/keyrings/freexian.gpg] http://deb.freexian.com/extended-lts bullseye main contrib\n"
 EUS = "[rhel-9-for-x86_64-baseos-eus-rpms]\nname = EUS\nbaseurl = https://cdn.example.com/eus\nenabled = %d\n"
 PRO = {"attached": True, "services": [{"name": "esm-infra", "status": "enabled"}]}
+# As the client writes it, from its tests: https://github.com/canonical/ubuntu-pro-client (features)
+ESM = """\
+Types: deb
+URIs: https://esm.ubuntu.com/infra/ubuntu
+Suites: focal-infra-security focal-infra-updates
+Components: main
+"""
 
 
 @pytest.mark.parametrize(
@@ -222,6 +228,35 @@ PRO = {"attached": True, "services": [{"name": "esm-infra", "status": "enabled"}
             "2025-05-29",
         ),
         ("ubuntu20", "/var/lib/ubuntu-advantage/status.json", json.dumps({**PRO, "services": []}), "eol", "2025-05-29"),
+        (
+            "ubuntu20",
+            "/var/lib/ubuntu-advantage/status.json",
+            json.dumps({**PRO, "expires": "2026-01-01T00:00:00+00:00"}),
+            "eol",
+            "2025-05-29",
+        ),
+        (
+            "ubuntu20",
+            "/var/lib/ubuntu-advantage/status.json",
+            json.dumps({**PRO, "expires": "9999-12-31T00:00:00+00:00"}),
+            "extended",
+            "2030-04-02",
+        ),
+        ("ubuntu20", "/etc/apt/sources.list.d/ubuntu-esm-infra.sources", ESM, "extended", "2030-04-02"),
+        (
+            "ubuntu20",
+            "/etc/apt/sources.list.d/ubuntu-esm-infra.sources",
+            ESM.replace("focal", "jammy"),
+            "eol",
+            "2025-05-29",
+        ),
+        (
+            "ubuntu20",
+            "/etc/apt/sources.list.d/ubuntu-esm-apps.sources",
+            ESM.replace("infra", "apps"),
+            "eol",
+            "2025-05-29",
+        ),
         ("ubuntu20", "/var/lib/ubuntu-advantage/status.json", "[]", "eol", "2025-05-29"),
         ("ubuntu22", "/var/lib/ubuntu-advantage/status.json", json.dumps(PRO), "full", "2027-04-01"),
         ("rhel96", "/etc/yum.repos.d/redhat.repo", EUS % 1, "extended", "2027-05-20"),

@@ -51,6 +51,7 @@ class FakeServer:
         self.calls: list[str] = []
         self.happens: list[t.Callable[[], t.Any]] = []
         self.stopped = False
+        self.log = ""
 
     def prepare(self) -> None:
         pass
@@ -66,6 +67,9 @@ class FakeServer:
         self.calls.append("reload")
         result = self.happens.pop(0)() if self.happens else None
         return result or (True, "")
+
+    def logged(self) -> str:
+        return self.log
 
     def ended(self, patience: float) -> str:
         self.calls.append("ended")

@@ -268,6 +268,7 @@ def test_without_a_security_source_it_is_not_known(bed, release):
     [
         ("jammy-security", "Ubuntu"),
         ("jammy-infra-security", "UbuntuESM"),
+        ("jammy-apps-security", "UbuntuESMApps"),
         ("buster-lts", "x"),
         ("x", "Debian-Security"),
     ],
@@ -277,6 +278,59 @@ def test_security_sources_of_other_distributions_are_known(bed, suite, label):
     bed.update()
     reading = read(bed, {"ID": "other"})
     assert (counts(reading), ids(reading)) == ((1, 1, 0), ["updates.security.pending"])
+
+
+# --- phased updates ---------------------------------------------------------------------------------------------------
+
+PLACE = _apt.Place("/var/lib/apt", "/var/lib/dpkg/status", "", "amd64")
+
+
+def recorded(name):
+    text = (pathlib.Path(__file__).parent / "recorded" / "apt" / name).read_text()
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+
+
+def test_ubuntus_phased_versions_are_understood():
+    policies = _apt._policies(recorded("phased-jammy.txt"), PLACE, ["apt"])
+    (version,) = policies["apt"].phased
+    assert (policies["apt"].candidate, version) == ("2.4.7", "2.4.7")
+    pinned = _apt._policies(recorded("phased-pinned.txt"), PLACE, [])["libclutter-gst-3.0-0"]
+    assert pinned.candidate not in pinned.phased == {"3.0.27-2ubuntu1"}
+
+
+def phased(bed, *options):
+    """Updates of which no host gets one yet: web, and tls for security."""
+    with bed.config.open("a") as config:
+        config.writelines(f"{option};\n" for option in ('APT::Machine-ID "0123456789abcdef"', *options))
+    main(bed, percentage=0)
+    security(bed, percentage=0)
+    bed.update()
+    return read(bed)
+
+
+def test_an_update_whose_turn_has_not_come_is_not_missing(bed):
+    reading = phased(bed)
+    assert "web" not in bed.upgraded()
+    assert [package["name"] for package in reading.updates.returned()["packages"]] == ["tls"]
+    assert found(reading, "updates.phased")["evidence"] == "web 2.0 -> 2.1"
+    assert found(reading, "updates.phased")["severity"] == "info"
+    assert "updates.pending" not in ids(reading)
+
+
+def test_where_apt_installs_it_all_the_same_it_is_missing(bed):
+    reading = phased(bed, 'APT::Get::Always-Include-Phased-Updates "true"')
+    assert {"web", "tls"} == set(bed.upgraded())
+    assert "updates.phased" not in ids(reading) and "updates.pending" in ids(reading)
+
+
+def test_where_apt_does_not_say_which_it_installs_all_are_missing(bed, monkeypatch):
+    run = bed.host.run
+
+    def broken(program, *words, **more):
+        return run("false") if "--simulate" in words else run(program, *words, **more)
+
+    monkeypatch.setattr(bed.host, "run", broken)
+    assert "updates.pending" in ids(phased(bed))
 
 
 def test_without_any_source_nothing_is_known(bed):

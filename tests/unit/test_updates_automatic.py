@@ -44,6 +44,7 @@ SECURITY = {
 }
 JAMMY = {"Origin": "Ubuntu", "Label": "Ubuntu", "Suite": "jammy-security", "Codename": "jammy"}
 ESM = {"Origin": "UbuntuESM", "Label": "UbuntuESM", "Suite": "jammy-infra-security", "Codename": "jammy"}
+APPS = {"Origin": "UbuntuESMApps", "Label": "UbuntuESMApps", "Suite": "jammy-apps-security", "Codename": "jammy"}
 UBUNTU = {"ID": "ubuntu", "VERSION_ID": "22.04", "VERSION_CODENAME": "jammy"}
 # As Ubuntu's package has them.
 ALLOWED = """\
@@ -219,7 +220,9 @@ def test_the_patterns_have_to_match_the_security_source(debian, patterns, covere
     assert covered or "bookworm-security" in automatic.reason
 
 
-@pytest.mark.parametrize(("fields", "covered"), [(JAMMY, True), (ESM, True), ({**JAMMY, "Suite": "other"}, False)])
+@pytest.mark.parametrize(
+    ("fields", "covered"), [(JAMMY, True), (ESM, True), (APPS, True), ({**JAMMY, "Suite": "other"}, False)]
+)
 def test_ubuntus_origins_are_understood(debian, fields, covered):
     debian.apt(ON + ALLOWED)
     assert read(debian, reading(fields=fields), UBUNTU)[0].covers_security is covered

@@ -118,8 +118,11 @@ class AptBed:
         self._sources = []
 
     def repository(self, name, packages, *, suite, label="Debian", codename="bookworm", date=None, until=None,
-                   signed=True, url=None, options="", component="main"):  # fmt: skip
-        """Make a repository with these packages, as name to version, and name it in the sources."""
+                   signed=True, url=None, options="", component="main", percentage=None):  # fmt: skip
+        """Make a repository with these packages, as name to version, and name it in the sources.
+
+        percentage: the share of all hosts that gets its packages.
+        """
         place = self.folder / name / "dists" / suite
         paragraphs = []
         for package, version in packages.items():
@@ -128,7 +131,8 @@ class AptBed:
                 f"Package: {package}\nVersion: {version}\nArchitecture: {architecture or 'all'}\n"
                 f"Maintainer: A <a@kopano.test>\nFilename: {package}.deb\nSize: 1\nSHA256: {'0' * 64}\n"
                 f"Multi-Arch: {'same' if architecture else 'foreign'}\n"
-                "Description: one of the tests\n"
+                + (f"Phased-Update-Percentage: {percentage}\n" if percentage is not None else "")
+                + "Description: one of the tests\n"
             )
         release = [f"Origin: Debian\nLabel: {label}\nSuite: {suite}\nCodename: {codename}"]
         if date:

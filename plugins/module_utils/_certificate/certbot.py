@@ -39,6 +39,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509 import cert
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 PROGRAM = "certbot"
+SNAP = "/snap/bin/certbot"  # where snapd has it, which is not on every path
 FOLDER = "/etc/letsencrypt"
 CREDENTIALS = FOLDER + "/kopano-hardening-rfc2136.ini"
 AUTHENTICATORS = {"http-01": "webroot", "dns-01": "dns-rfc2136"}
@@ -107,8 +108,13 @@ else:
 # --- what is there ---------------------------------------------------------------------------------------------------
 
 
+def program() -> str | None:
+    """The certbot that is called: the first one on the path, else that of a snap."""
+    return shutil.which(PROGRAM) or shutil.which(SNAP)
+
+
 def installed() -> bool:
-    return shutil.which(PROGRAM) is not None
+    return program() is not None
 
 
 def live(name: str) -> tuple[str, str]:
@@ -280,7 +286,7 @@ def run(arguments: list[str], ca_file: str | None) -> None:
     environment = dict(os.environ, **({"REQUESTS_CA_BUNDLE": ca_file} if ca_file else {}))
     try:
         done = subprocess.run(
-            [PROGRAM, *arguments, "--non-interactive"],
+            [program() or PROGRAM, *arguments, "--non-interactive"],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -28,6 +28,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
@@ -330,7 +331,7 @@ def _deploy(
     elif changes and not check_mode:
         # No server reads it now, and one that is started later has it then.
         _keep(changes, about, result)
-        apply(changes)
+        result["warnings"] += apply(changes)
     if check_mode and changes:
         return
     for server in running:
@@ -386,8 +387,11 @@ def _transact(
         time.sleep(LOCK_PAUSE)
 
 
-def apply(changes: list[Change]) -> None:
-    """Put changes in place that no running web server has to do with, all or none. Raises ChangeError."""
+def apply(changes: list[Change]) -> list[str]:
+    """Put changes in place that no running web server has to do with, all or none. Returns warnings.
+
+    Raises ChangeError.
+    """
     folders = _changeset.new_directories(changes)
     try:
         _changeset.apply(changes)
@@ -399,6 +403,7 @@ def apply(changes: list[Change]) -> None:
         for folder in reversed(folders):
             _paths.remove_directory(folder)
         raise
+    return _selinux.restore_contexts(_changeset.new_paths(changes))
 
 
 def _ensure_served(
@@ -479,7 +484,7 @@ def _hand_over(unit: str, changes: list[Change], about: About, check_mode: bool,
     result["units"].append(unit)
     if not check_mode:
         _keep(changes, about, result)
-        apply(changes)
+        result["warnings"] += apply(changes)
         _reload_unit(unit, DAEMONS[unit], changes)
 
 

@@ -37,8 +37,8 @@ PROGRAM = HOME + "/deploy-certificate"
 SETTINGS = "/etc/kopano-hardening/certificate.json"
 HOOK = "/etc/letsencrypt/renewal-hooks/deploy/kopano-hardening"
 UNIT_DIRECTORY = "/etc/systemd/system"
-# certbot's unit as Debian and SUSE name it, and as the packages for RHEL do.
-UNITS = ("certbot", "certbot-renew")
+# certbot's unit as Debian and SUSE name it, as the packages for RHEL do, and as snapd does.
+UNITS = ("certbot", "certbot-renew", "snap.certbot.renew")
 PATIENCE = 120.0  # seconds that a renewal waits for another transaction to end
 
 _PROGRAM = """#!{interpreter} -IB
@@ -55,7 +55,7 @@ sys.exit(main())
 
 _DROP_IN = """# Installed by the role certificate of the Ansible collection kopano.hardening.
 [Service]
-{environment}ExecStopPost={program}
+{environment}ExecStopPost={interpreter} -IB {program}
 """
 
 
@@ -123,13 +123,16 @@ def _report(message: str) -> None:
 # --- now -------------------------------------------------------------------------------------------------------------
 
 
-def unit() -> str:
-    """certbot's systemd unit. Raises ValueError where there is none."""
-    for name in UNITS:
-        for folder in _deploy.UNIT_DIRECTORIES:
-            if os.path.exists(os.path.join(folder, name + ".timer")):
-                return name
-    raise ValueError("there is no timer of certbot's on this host, so nothing would be renewed")
+def units() -> list[str]:
+    """certbot's systemd units: of each way in which it is installed. Raises ValueError where there is none."""
+    found = [
+        name
+        for name in UNITS
+        if any(os.path.exists(os.path.join(folder, name + ".timer")) for folder in _deploy.UNIT_DIRECTORIES)
+    ]
+    if not found:
+        raise ValueError("there is no timer of certbot's on this host, so nothing would be renewed")
+    return found
 
 
 def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
@@ -152,8 +155,10 @@ def pending(settings: RenewalSettings, ca_file: str | None) -> list[Change]:
     changeset.add(PROGRAM, State(FILE, content=program.encode(), mode=0o755))
     changeset.add(SETTINGS, State(FILE, content=(json.dumps(settings, indent=1) + "\n").encode(), mode=0o644))
     changeset.add(HOOK, State(LINK, target=PROGRAM))
-    drop_in = _DROP_IN.format(environment=environment, program=PROGRAM)
-    changeset.add(drop_in_path(unit()), State(FILE, content=drop_in.encode(), mode=0o644))
+    # By the interpreter: whether systemd may start a file below lib itself is up to SELinux's policy.
+    drop_in = _DROP_IN.format(environment=environment, interpreter=_shipped_code.interpreter(), program=PROGRAM)
+    for name in units():
+        changeset.add(drop_in_path(name), State(FILE, content=drop_in.encode(), mode=0o644))
     return changeset.pending()
 
 
@@ -182,21 +187,25 @@ def drop_in_path(name: str) -> str:
 
 def timer_runs() -> bool:
     """Whether certbot renews by itself, now and after the next boot."""
-    timer = unit() + ".timer"
-    return all(_deploy.systemctl(verb, "--quiet", timer)[0] for verb in ("is-enabled", "is-active"))
+    return any(
+        all(_deploy.systemctl(verb, "--quiet", f"{name}.timer")[0] for verb in ("is-enabled", "is-active"))
+        for name in units()
+    )
 
 
-def put(changes: list[Change]) -> None:
-    """Put them in place, and reload the service manager's configuration. Raises ChangeError."""
-    _deploy.apply(changes)
+def put(changes: list[Change]) -> list[str]:
+    """Put them in place, and reload the service manager's configuration. Returns warnings. Raises ChangeError."""
+    warnings = _deploy.apply(changes)
     if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
         _deploy.systemctl("daemon-reload")
+    return warnings
 
 
-def install(changes: list[Change]) -> None:
-    """Put them in place, and start certbot's timer. Raises ChangeError, ValueError."""
-    put(changes)
+def install(changes: list[Change]) -> list[str]:
+    """Put them in place, and start certbot's timer. Returns warnings. Raises ChangeError, ValueError."""
+    warnings = put(changes)
     if not timer_runs():
-        ok, message = _deploy.systemctl("enable", "--now", unit() + ".timer")
+        ok, message = _deploy.systemctl("enable", "--now", units()[0] + ".timer")
         if not ok:
             raise ValueError(f"certbot's timer cannot be started: {message}")
+    return warnings

@@ -582,6 +582,11 @@ def missing_parents(path: str) -> list[str]:
         return [os.path.join(place.folder_path, *names[: number + 1]) for number in range(len(names))]
 
 
+def new_paths(changes: t.Iterable[Change]) -> list[str]:
+    """The paths that are something else after the changes than before: a replaced file keeps what belongs to it."""
+    return [change.path for change in changes if change.after.kind not in (ABSENT, change.before.kind)]
+
+
 def stage_directories(changes: t.Iterable[Change], name: str) -> list[str]:
     """Where the changes will be staged: one hidden directory for each mount that they touch."""
     return sorted({_stage_directory(change.path, name) for change in changes if change.after.kind != ABSENT})

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import os
 import signal
-import subprocess
 import sys
 import time
 import traceback
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
@@ -60,7 +60,6 @@ REQUEST_TIMEOUT = 10.0
 LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
 # Seconds until the guard tries a rollback again that did not succeed, for example on a full disk.
 GUARD_PAUSES = (1, 5, 30, 60, 300)
-RESTORECON_TIMEOUT = 30
 
 # Why the guard has rolled a transaction back by itself.
 GUARD_REASONS = {
@@ -486,7 +485,7 @@ class _Transaction:
             config.source = _overlay(self.changeset)
         current = {config.source.real(path): text for path, text in config.files.items()}
         sent = self.strength.sent(self.responses.values())
-        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent)
+        adopted = _adopt.adopt(config, server.layout, self.params["policy"], sent, _crypto_policy.read())
         self.strength.adopt(adopted)
         if adopted.unlogged:
             self.result["warnings"].append(UNLOGGED.format(", ".join(adopted.unlogged)))
@@ -712,6 +711,8 @@ class _Transaction:
         if reason is None or (not live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
         message = f"{_client.place(target)}: {reason}"
+        if live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND:
+            message = "; ".join(filter(None, [message, _diagnose.denied_backend(server.logged())]))
         if target.get("tls", True) and not response["protocol"]:
             raise _Stop(_diagnose.unpaired(message, self._changed_config(server), self.changeset.desired))
         raise _stop(message)
@@ -767,7 +768,7 @@ class _Transaction:
             if loaded:
                 self._reload(server, live, running)
         self.journal.swap(self.record, rest)
-        _restore_contexts([change.path for change in changes if change.before.kind == ABSENT])
+        self.result["warnings"] += _selinux.restore_contexts(_changeset.new_paths(changes))
         _journal.clean_staging(self.record)
 
         self._enter("reload")
@@ -860,20 +861,6 @@ def _interrupted(number: int, _frame: t.Any) -> None:
     raise _Interrupted("interrupted by signal %d" % number)
 
 
-def _restore_contexts(paths: list[str]) -> None:
-    """Give new files the SELinux context of their place; a replaced file has kept its own (restorecon(8))."""
-    if paths and os.path.isdir("/sys/fs/selinux"):
-        with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                ["/usr/sbin/restorecon", *paths],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=RESTORECON_TIMEOUT,
-                check=False,
-            )
-
-
 def _own_addresses() -> frozenset[bytes] | None:
     """None where they cannot be read from the kernel."""
     try:
@@ -941,6 +928,9 @@ def _choose_layout(option: str, restored: t.Container[str]) -> _layout.Layout:
     """The layout of the server that the option names. restored: of a restore, the servers that it is about."""
     layouts = {layout.server: layout for layout in _layout.detect(option)}
     if not layouts:
+        reason = _layout.unsupported(_layout.os_release())
+        if reason:
+            raise _stop(reason)
         raise _stop("server: no %s is installed on this host" % ("Apache or nginx" if option == "auto" else option))
 
     def runs(name: str) -> bool:

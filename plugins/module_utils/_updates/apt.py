@@ -55,7 +55,9 @@ automatic = _automatic.apt
 PATIENCE = 60.0
 """Seconds that another program may go on working with the packages or the lists."""
 
-_VERSION = re.compile(r" (\*\*\*|   ) (\S+)")
+_VERSION = re.compile(r" (\*\*\*|   ) (\S+)(?: -?\d+ \(phased (\d+)%\))?")
+# A package that a simulation installs.
+_INSTALLS = re.compile(r"(?m)^Inst (\S+) ")
 _ORIGIN = re.compile(r" {6,}-?\d+ (\S.*)")
 # Of Ubuntu and its extended maintenance, of Debian's extended support, and of Debian before it had a label.
 _SECURITY_SUITE = re.compile(r"(-security|-lts|/updates)$")
@@ -107,10 +109,14 @@ class Target(t.NamedTuple):
 
 
 class Policy(t.NamedTuple):
-    """What apt would install, and the versions above the installed one, newest first, each with the lists it is in."""
+    """What apt would install, and the versions above the installed one, newest first, each with the lists it is in.
+
+    `phased` are those of them that only a share of all hosts gets so far.
+    """
 
     candidate: str
     newer: list[tuple[str, list[str]]]
+    phased: set[str]
 
 
 def read(
@@ -144,13 +150,17 @@ def read(
             names = [package.name for package in packages]
             output = _output_of(host, "apt-cache", *arguments, "policy", "--", *names)
             policies = _policies(output, place, names)
+            deferred = _deferred(host, arguments, place, policies)
             origins = {target.description: sources[target.release].fields["Origin"] for target in targets}
             reading.lists = Lists(output, {name: origin for name, origin in origins.items() if origin})
     except Refused as refusal:
         return _updates_findings.refused(reading, refusal)
     by_list = {target.description: sources[target.release] for target in targets}
     found = [_update(package, policies[package.name], by_list) for package in packages]
-    reading.updates.packages = [update for update in found if update]
+    updates = [update for update in found if update]
+    waiting = [update for update in updates if update.name in deferred and not update.security]
+    reading.updates.packages = [update for update in updates if update not in waiting]
+    reading.findings += _updates_findings.of_phased(MANAGER, waiting)
     unread = unclear + _updates_model.problems(MANAGER, sources.values())
     named = {name for policy in policies.values() for _version, lists in policy.newer for name in lists}
     strange = sorted(name for name in named if name not in by_list and not name.startswith("/"))
@@ -423,25 +433,45 @@ def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
     policies: dict[str, Policy] = {}
     name, installed = "", False
     newer: list[tuple[str, list[str]]] = []
+    phased: set[str] = set()
     for line in output.splitlines():
         if line and not line.startswith(" "):
-            name, installed, newer = line[:-1], False, []
+            name, installed, newer, phased = line[:-1], False, [], set()
             if name.endswith(f":{place.architecture}"):
                 name = name[: -len(place.architecture) - 1]
         elif line.startswith("  Candidate: "):
-            policies[name] = Policy(line[13:], newer)
+            policies[name] = Policy(line[13:], newer, phased)
         else:
             version, origin = _VERSION.match(line), _ORIGIN.fullmatch(line)
             if version:
                 installed = installed or version.group(1) == "***"
                 if not installed:
                     newer.append((version.group(2), []))
+                    if version.group(3) not in (None, "100"):
+                        phased.add(version.group(2))
             elif origin and not installed and newer:
                 newer[-1][1].append(public(origin.group(1)))
     unknown = [name for name in names if name not in policies]
     if unknown:
         raise Refused("apt-cache knows nothing about " + ", ".join(unknown[:5]))
     return policies
+
+
+def _deferred(host: Host, arguments: list[str], place: Place, policies: t.Mapping[str, Policy]) -> set[str]:
+    """The packages whose candidate apt does not install on this host yet, since it comes to one host after the other.
+
+    Whether it is this host's turn follows from its machine-id and apt's options, so apt itself is queried. Where that
+    fails, none is known to be deferred.
+    """
+    phased = {name for name, policy in policies.items() if policy.candidate in policy.phased}
+    if not phased:
+        return set()
+    outcome = host.run("apt-get", *arguments, "--simulate", "dist-upgrade")
+    if outcome.code:
+        return set()
+    own = f":{place.architecture}"
+    installs = {name[: -len(own)] if name.endswith(own) else name for name in _INSTALLS.findall(outcome.stdout)}
+    return phased - installs
 
 
 def _update(package: Installed, policy: Policy, by_list: t.Mapping[str, Source]) -> Package | None:

@@ -82,6 +82,11 @@ CATALOGUE = Catalogue(
             "fail", "The package sources lack the release's security suite: its security updates never arrive."
         ),
         "updates.pending": Entry("info", "Updates are not installed; none of them is known to be for security."),
+        "updates.phased": Entry(
+            "info",
+            "Updates are out that the distribution brings to one host after the other: it is not this host's turn yet.",
+            "Nothing has to be done: apt installs each when its turn comes.",
+        ),
         "updates.held.security": Entry(
             "warn", "Security updates are kept from being installed: their packages are on hold or pinned."
         ),

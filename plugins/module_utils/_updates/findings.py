@@ -74,6 +74,12 @@ def of_updates(reading: Reading) -> t.Iterator[Finding]:
         yield finding("updates.pending", manager, _named(others), commands.install_all)
 
 
+def of_phased(manager: str, packages: t.Sequence[Package]) -> t.Iterator[Finding]:
+    """What follows from updates whose turn on this host has not come yet."""
+    if packages:
+        yield finding("updates.phased", manager, _named(packages))
+
+
 def of_metadata(reading: Reading) -> t.Iterator[Finding]:
     """What follows from the age and the state of the lists. Those that were never read are for the reader to report."""
     manager, metadata, refresh = reading.manager, reading.metadata, reading.commands.refresh
@@ -141,5 +147,5 @@ def complete(reading: Reading) -> Reading:
         reading.findings += of_metadata(reading)
         reading.findings += of_automatic(reading.manager, reading.automatic)
     else:
-        reading.findings.append(finding("updates.manager.none", "host"))
+        reading.findings.append(finding("updates.manager.none", "host", reading.updates.reason))
     return reading

@@ -70,10 +70,13 @@ def collect(
 
     `release` has the fields of os-release, `max_metadata_age` is in hours. Without `refresh`, nothing is fetched.
     """
+    reading: Reading
     name = manager(host, release)
     if not name:
-        return _updates_findings.complete(Reading(""))
+        reading = Reading("")
+        reading.updates.reason = _layout.unsupported(dict(release))
+        return _updates_findings.complete(reading)
     of_host = module(name)
-    reading: Reading = of_host.read(host, release, now, max_metadata_age, refresh)
+    reading = of_host.read(host, release, now, max_metadata_age, refresh)
     reading.automatic = of_host.automatic(host, reading, release, now)
     return _updates_findings.complete(reading)

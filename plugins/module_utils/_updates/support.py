@@ -215,7 +215,7 @@ def judge_host(files: Host, release: t.Mapping[str, str], now: datetime.date, da
     """The same for a host, with the data and the extended support that it has itself."""
     product, _version = identify(release)
     files = files.apart()
-    found = judge(release, now, data, own_data(files, product), extended(files, release))
+    found = judge(release, now, data, own_data(files, product), extended(files, release, now))
     if found.level == EOL and files.hidden:
         words = f"{' '.join(files.hidden)} cannot be read without root, and may be about extended support"
         return found._replace(level=UNKNOWN, until=None, reason=words)
@@ -293,13 +293,13 @@ def own_data(files: Host, product: str) -> Data | None:
     return Data({source: made.isoformat()}, {product: releases})
 
 
-def extended(files: Host, release: t.Mapping[str, str]) -> str:
+def extended(files: Host, release: t.Mapping[str, str], now: datetime.date) -> str:
     """What shows that the host gets extended support, or nothing."""
     product, _version = identify(release)
     if product == "debian":
-        return _elts(files, release.get("VERSION_CODENAME", ""))
+        return _apt_source(files, release.get("VERSION_CODENAME", ""), _ELTS)
     if product == "ubuntu":
-        return _pro(files)
+        return _pro(files, release.get("VERSION_CODENAME", ""), now)
     if product in ("rhel", "ol"):
         return _repository(files, "/etc/yum.repos.d", r"\b(?:eus|els)\b" if product == "rhel" else r"(?:^|_)els\b")
     if product == "sles":
@@ -307,6 +307,10 @@ def extended(files: Host, release: t.Mapping[str, str]) -> str:
         found = next((name for name in names if re.search(r"LTSS\b", name) and name.endswith(".prod")), "")
         return f"/etc/products.d/{found}" if found else _repository(files, "/etc/zypp/repos.d", r"LTSS\b")
     return ""
+
+
+# What addresses of apt sources have in them: of Debian's extended LTS, of Ubuntu's service for the base packages.
+_ELTS, _ESM = "/extended-lts", "esm.ubuntu.com/infra"
 
 
 def _listed(files: Host, folder: str) -> list[str]:
@@ -317,8 +321,8 @@ def _listed(files: Host, folder: str) -> list[str]:
         return []
 
 
-def _elts(files: Host, codename: str) -> str:
-    """An apt source of Debian's extended LTS for this release, the original or a mirror of the same path."""
+def _apt_source(files: Host, codename: str, part_of_uri: str) -> str:
+    """The file of an apt source of extended support for this release, the original or a mirror of the same path."""
     folder = "/etc/apt/sources.list.d"
     for path in ["/etc/apt/sources.list", *(f"{folder}/{name}" for name in _listed(files, folder))]:
         text = files.read(path) or ""
@@ -327,11 +331,11 @@ def _elts(files: Host, codename: str) -> str:
                 fields = {key.lower(): value for key, value in re.findall(r"(?m)^([\w-]+):[ \t]*(.*)$", part)}
                 on = fields.get("enabled", "yes").strip().lower() not in ("no", "false", "without", "off", "disable")
                 suites = fields.get("suites", "").split()
-                if on and "/extended-lts" in fields.get("uris", "") and _suits(suites, codename):
+                if on and part_of_uri in fields.get("uris", "") and _suits(suites, codename):
                     return path
         elif path.endswith(".list"):
             for uri, suite in re.findall(r"(?m)^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)", text):
-                if "/extended-lts" in uri and _suits([suite], codename):
+                if part_of_uri in uri and _suits([suite], codename):
                     return path
     return ""
 
@@ -340,15 +344,23 @@ def _suits(suites: t.Iterable[str], codename: str) -> bool:
     return bool(codename) and any(re.match(rf"{re.escape(codename)}(?:[-/]|$)", suite) for suite in suites)
 
 
-def _pro(files: Host) -> str:
-    """Ubuntu Pro: the host is attached, and its service for the base packages is on."""
+def _pro(files: Host, codename: str, now: datetime.date) -> str:
+    """Ubuntu Pro: the host is attached by a contract that has not expired, and its service for the base packages is on.
+
+    The client does not write its status by itself. Without one the source that it makes for that service counts.
+    """
     path = "/var/lib/ubuntu-advantage/status.json"
+    text = files.read(path)
+    if text is None:
+        return _apt_source(files, codename, _ESM)
     try:
-        status = json.loads(files.read(path) or "")
+        status = json.loads(text)
         services = {service["name"]: service["status"] for service in status["services"]}
-        if status["attached"] is True and services.get("esm-infra") == "enabled":
+        expires = str(status.get("expires") or "")[:10]
+        is_current = expires in ("", "n/a") or now <= date(expires)
+        if status["attached"] is True and services.get("esm-infra") == "enabled" and is_current:
             return path
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         pass
     return ""
 

@@ -49,6 +49,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
@@ -322,10 +323,18 @@ def _place(block: Directive) -> Place:
 class _Adoption:
     """One pass over one configuration that has no marks in it."""
 
-    def __init__(self, config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent) -> None:
+    def __init__(
+        self,
+        config: Config,
+        layout: Layout,
+        policy: t.Mapping[str, t.Any],
+        sent: Sent,
+        system: CryptoPolicy | None,
+    ) -> None:
         self.config = config
         self.layout = layout
         self._root = _webserver_model.plain(config.root)
+        self._system = _policy_items.of_system(layout, system)
         self.replaces = policy.get("replace_stronger") or ()
         self.policy = Policy(config, layout, policy)
         self.kept: dict[_Kept, None] = {}
@@ -373,11 +382,14 @@ class _Adoption:
         lines: dict[str, str] = {}
         if _stronger.TLS in self.replaces:
             return lines
-        server = self.layout.server
-        for item, (names, directive) in _policy_items.settings(server, self.levels(block)).items():
+        server, levels = self.layout.server, self.levels(block)
+        settings = _policy_items.settings(server, levels)
+        if "protocols" not in settings:
+            settings = _policy_items.settings(server, [self._system, *levels])
+        for item, (names, directive) in settings.items():
             if item in self.policy.items:
                 policy = self.policy.items[item][0]
-                joined = _policy_items.JOINS[item](policy, names)
+                joined = _policy_items.join(item, policy, names, directive)
                 if joined != policy:
                     lines[item] = _policy_items.line(server, item, joined)
                     self.keep(block, item, " ".join(joined), " ".join(policy), directive)
@@ -497,7 +509,7 @@ class _Adoption:
             name, names = _policy_items.setting("apache", item) or ("", ())
             if name in self.policy.items and _stronger.TLS not in self.replaces:
                 policy = self.policy.items[name][0]
-                joined = _policy_items.JOINS[name](policy, names)
+                joined = _policy_items.join(name, policy, names, item)
                 if joined != policy:
                     lines.append(_policy_items.line("apache", name, joined))
                     self.keep(block, name, " ".join(joined), " ".join(policy), item)
@@ -758,7 +770,13 @@ def deployed(layout: Layout, policy: t.Mapping[str, t.Any]) -> Policy:
     return Policy(Config(layout.server, _webserver_model.Files()), layout, policy)
 
 
-def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: Sent | None = None) -> Adopted:
+def adopt(
+    config: Config,
+    layout: Layout,
+    policy: t.Mapping[str, t.Any],
+    sent: Sent | None = None,
+    system: CryptoPolicy | None = None,
+) -> Adopted:
     """The new texts of the files that change so that the policy is effective in every virtual host, and what is kept.
 
     policy: tls is the path of the file for TLS virtual hosts; http, if not None, of the one for plain virtual hosts on
@@ -767,7 +785,8 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     tls_log, if not None, is that of a file whose access_log each block with logs of its own gets as well;
     merge_headers: whether nginx has add_header_inherit; repair_ssl_on: whether to replace the directive ssl;
     replace_stronger names what the policy may weaken, of L(_webserver.stronger.GROUPS). sent: what the live server
-    sends; what comes from the policy's files as they are now does not count as a virtual host's own.
+    sends; what comes from the policy's files as they are now does not count as a virtual host's own. system: the policy
+    that the host has for all of its programs.
     Texts that lie over the disk in the configuration's source are taken into account (the policy's own files, which may
     not be on the disk yet) and never edited. Marks that are there already are replaced, so that adopting twice is
     adopting once. Raises ConfigError.
@@ -786,7 +805,7 @@ def adopt(config: Config, layout: Layout, policy: t.Mapping[str, t.Any], sent: S
     tls = _blocks(vhost for vhost in bare.vhosts if vhost.tls)
     secure = {(block.file, block.start) for block in tls}
     plain = _blocks(vhost for vhost in bare.vhosts if policy.get("http") and _is_public_http(vhost))
-    adoption = _Adoption(bare, layout, policy, sent or {})
+    adoption = _Adoption(bare, layout, policy, sent or {}, system)
     edit = adoption.nginx if layout.server == "nginx" else adoption.apache
     edit(tls, [block for block in plain if (block.file, block.start) not in secure], policy)
     texts_by_path = {**{config.source.real(path): text for path, text in clean.items()}, **adoption.results()}

@@ -19,6 +19,12 @@ CATALOGUE = Catalogue(
         "frontend.none": Entry(
             "info", "Neither Apache nor nginx is installed.", "Name the host that serves Kopano's web frontends."
         ),
+        "frontend.system.unknown": Entry(
+            "unknown",
+            "The system is none that is supported: where it keeps its web server's configuration is not known, and "
+            "nothing is changed.",
+            "Use a supported system. verify_endpoints has the endpoints graded from outside all the same.",
+        ),
         "frontend.config.broken": Entry(
             "fail",
             "The server refuses its own configuration: it would not come up again after a stop.",
@@ -49,6 +55,19 @@ CATALOGUE = Catalogue(
             "unknown",
             "The server's OpenSSL could not be queried for the groups and cipher suites it has.",
             "Install the server and its TLS module from the distribution's packages.",
+        ),
+        "frontend.crypto_policy": Entry(
+            "info",
+            "The host has a system-wide crypto policy. The role frontend gives each virtual host with TLS protocols, "
+            "suites and groups of its own, which count there instead of the policy's.",
+            "Nothing has to be done. To leave the suites of TLS 1.2 to the policy, set frontend_tls_ciphers: "
+            "[PROFILE=SYSTEM].",
+        ),
+        "frontend.fips": Entry(
+            "info",
+            "The host is in FIPS mode: the role frontend configures only the groups and suites that its OpenSSL has in "
+            "this mode.",
+            "Nothing has to be done. Clients that have none of them cannot connect.",
         ),
         "frontend.managed": Entry(
             "info",

@@ -17,6 +17,7 @@ import re
 import ssl
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.openssl import OpenSSL
 
@@ -42,8 +43,19 @@ _SUSPECTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     (r"protocol", ("sslprotocol", "ssl_protocols"), ""),
 )
 
-# A port that another program has: Apache's message and nginx's.
-_TAKEN = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) failed \(98")
+# A port that another program has, or that the server may not have: Apache's message and nginx's.
+_NO_PORT = re.compile(r"could not bind to address \S+:(\d+)|bind\(\) to \S+:(\d+) failed \((?:98|13)\b")
+_DENIED_PORT = re.compile(r"\(13\)Permission denied: AH00072|bind\(\) to \S+ failed \(13:")
+_PORT_FIX = (
+    "{}\nSELinux permits a web server to listen on the ports of http_port_t: "
+    "semanage port -a -t http_port_t -p tcp {} (with -m in place of -a where the port has another type)"
+)
+
+# A backend that the server may not connect to: its address, for a socket with the words that Apache has before it.
+_DENIED_BACKEND = re.compile(
+    r"\(13\)Permission denied: AH\d+: (?:\w+: )?attempt to connect to (?P<apache>(?:Unix domain socket )?\S+)"
+    r"|connect\(\) to (?P<nginx>\S+) failed \(13: Permission denied\) while connecting to upstream"
+)
 
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
@@ -100,9 +112,12 @@ def find(
             return _fault(text, found.group("file"), int(found.group("line")), config, read)
     if config is None:
         return Fault(text)
-    taken = _TAKEN.search(text)
-    if taken:
-        return listener(text, int(taken.group(1) or taken.group(2)), config)
+    refused = _NO_PORT.search(text)
+    if refused:
+        port = int(refused.group(1) or refused.group(2))
+        if _DENIED_PORT.search(text) and _selinux.is_enabled():
+            text = _PORT_FIX.format(text, port)
+        return listener(text, port, config)
     directives = [item for item in _webserver_model.walk(config.root) if item.children is None]
     faults = [
         _fault(text, item.file, item.line, config, read, item)
@@ -110,6 +125,18 @@ def find(
     ]
     # Several virtual hosts may name the same file. What is about to change is the likelier cause than what has worked.
     return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
+
+
+def denied_backend(output: str) -> str:
+    """What keeps the server from connecting to a backend, where its log says that it may not; else nothing."""
+    found = _DENIED_BACKEND.search(output)
+    if not found:
+        return ""
+    address = found.group("apache") or found.group("nginx")
+    reason = f"the web server may not connect to {address} (Permission denied)"
+    if _selinux.is_enabled() and not re.match("Unix|unix:", address):
+        reason += "; with SELinux: setsebool -P httpd_can_network_connect 1"
+    return reason
 
 
 def listener(reason: str, port: int, config: _webserver_model.Config) -> Fault:

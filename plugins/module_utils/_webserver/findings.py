@@ -14,7 +14,10 @@ import os
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
+from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import policy_items as _policy_items
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, Vhost
@@ -73,10 +76,14 @@ def _protocols(
 _OLD_PROTOCOLS = {"sslv2", "sslv3", "tlsv1", "tlsv1.1"}
 
 
-def _allowed(server: str, arguments: t.Iterable[str]) -> set[str]:
+def _allowed(server: str, directive: _webserver_model.Directive) -> set[str]:
     """The protocols of a directive, in lower case. Apache's words have signs; one without is all there is so far."""
+    arguments = directive.args
     if server == "nginx":
         return {argument.lower() for argument in arguments}
+    oldest = _policy_items.oldest(directive)
+    if oldest:
+        return {name.lower().replace("tlsv1.0", "tlsv1") for name in oldest}
     allowed: set[str] = set()
     for argument in arguments:
         protocol = argument.lower().lstrip("+-")
@@ -88,8 +95,49 @@ def _allowed(server: str, arguments: t.Iterable[str]) -> set[str]:
     return allowed
 
 
-def of(config: Config, layout: Layout) -> list[Finding]:
-    """The findings that a configuration's text leads to. Each place in a file is reported once."""
+def _cipher_list(
+    server: str, directives: t.Iterable[_webserver_model.Directive] | None
+) -> _webserver_model.Directive | None:
+    """The directive that decides about the suites of TLS 1.2 at one level, which is the last one there."""
+    found = [
+        item
+        for item in _webserver_model.direct(directives or (), "sslciphersuite", "ssl_ciphers")
+        if (_policy_items.setting(server, item) or ("",))[0] == "ciphers"
+    ]
+    return found[-1] if found else None
+
+
+def _crypto_policy_finding(config: Config, layout: Layout, whole: t.Any, system: CryptoPolicy | None) -> Finding | None:
+    """What the policy of the whole host means for the virtual hosts with TLS, where the server knows such a policy."""
+    users: dict[str, None] = {}
+    others = 0
+    for vhost in config.vhosts:
+        if vhost.tls:
+            block = _cipher_list(config.server, vhost.block.children if vhost.block else ())
+            decides = block or _cipher_list(config.server, whole)
+            if decides and _crypto_policy.is_system(decides.args[-1]):
+                users[_place(decides)] = None
+            else:
+                others += 1
+    if not users and (system is None or layout.family != "redhat"):
+        return None
+    name, oldest = (system.name, system.oldest) if system else ("", None)
+    facts = [f"{name or 'its name is not known'}"]
+    if name.partition(":")[0] == "LEGACY":
+        facts.append("weaker than DEFAULT")
+    facts.append(f"it allows {oldest} and newer" if oldest else "which protocols it allows is not known")
+    if users:
+        facts.append("its suites count by " + ", ".join(users))
+    if others:
+        facts.append(f"virtual hosts with TLS whose suites are not the policy's: {others}")
+    return finding("frontend.crypto_policy", config.server, "; ".join(facts))
+
+
+def of(config: Config, layout: Layout, system: CryptoPolicy | None = None) -> list[Finding]:
+    """The findings that a configuration's text leads to. Each place in a file is reported once.
+
+    system: the policy that the host has for all of its programs.
+    """
     found: dict[tuple[str, str], Finding] = {}
 
     def add(key: str, subject: str, evidence: str) -> None:
@@ -107,7 +155,10 @@ def of(config: Config, layout: Layout) -> list[Finding]:
     whole = config.root
     if config.server == "nginx":
         whole = [item for http in _webserver_model.direct(config.root, "http") for item in http.children or ()]
-    common = _protocols(config.server, whole)
+    common = _protocols(config.server, whole) or next(iter(_policy_items.of_system(layout, system)), None)
+    policy = _crypto_policy_finding(config, layout, whole, system)
+    if policy:
+        found["frontend.crypto_policy", ""] = policy
     for vhost in config.vhosts:
         if vhost.tls is None:
             add("frontend.vhost.unknown", " ".join(vhost.names) or vhost.address, _place(vhost))
@@ -115,8 +166,11 @@ def of(config: Config, layout: Layout) -> list[Finding]:
             if vhost.default and vhost.port == 443 and _is_packaged(vhost):
                 add("frontend.vhost.packaged", " ".join(vhost.names), _place(vhost))
             protocols = _protocols(config.server, vhost.block.children if vhost.block else ()) or common
-            if protocols and _allowed(config.server, protocols.args) & _OLD_PROTOCOLS:
-                add("frontend.tls.old_protocol", _place(protocols), " ".join([protocols.name, *protocols.args]))
+            if protocols and _allowed(config.server, protocols) & _OLD_PROTOCOLS:
+                evidence = " ".join([protocols.name, *protocols.args])
+                if protocols.file == _crypto_policy.SETTINGS:
+                    evidence = f"{protocols.args[0]} is {protocols.args[1]}, and no SSLProtocol replaces it"
+                add("frontend.tls.old_protocol", _place(protocols), evidence)
             for item in vhost.overrides:
                 is_header = not item.key.startswith("ssl")
                 key = "frontend.hsts.override" if is_header else "frontend.tls.override"

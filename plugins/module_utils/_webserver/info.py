@@ -20,7 +20,9 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import environment as _environment
@@ -48,6 +50,8 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         pretty_name: str
         python: str  # the version that the module ran on
         ipv6: bool
+        fips: bool  # whether the kernel demands FIPS mode
+        crypto_policy: str | None  # the system-wide policy; None where there is none, empty if its name is not known
 
     class OpenSSLInfo(t.TypedDict):  # novm
         """The OpenSSL that a server is linked to; without one everything is empty."""
@@ -306,7 +310,7 @@ def _openssl_info(openssl: _openssl.OpenSSL | None) -> OpenSSLInfo:
         return {"version": None, "groups": [], "group_names": [], "cipher_suites": []}
     known = set(openssl.groups(_openssl.GROUPS.values()) or ())
     groups = {name: own for name, own in _openssl.GROUPS.items() if own in known}
-    suites = [name for name in _openssl.SUITES13 if openssl.ciphersuites_ok(name)]
+    suites = openssl.ciphersuites(_openssl.SUITES13) or []
     suites += [name for name, own in _openssl.SUITES.items() if openssl.cipher_string_ok(own)]
     return {
         "version": openssl.version,
@@ -356,7 +360,7 @@ def _running(server: Server) -> bool:
     return server.main_pid() is not None
 
 
-def _os() -> OSInfo:
+def _os(system: CryptoPolicy | None) -> OSInfo:
     release = _layout.os_release()
     version = release.get("VERSION", "")
     codename = re.search(r"\(([^)]*)\)", version)
@@ -374,7 +378,22 @@ def _os() -> OSInfo:
         "pretty_name": release.get("PRETTY_NAME", ""),
         "python": platform.python_version(),
         "ipv6": ipv6,
+        "fips": _crypto_policy.is_fips(),
+        "crypto_policy": system.name if system else None,
     }
+
+
+def _fips(server: ServerInfo, system: OSInfo) -> Finding:
+    """What FIPS mode leaves of the groups and suites that a policy may have."""
+    facts = ["fips_enabled is 1"] if system["fips"] else []
+    if system["crypto_policy"]:
+        facts.append(f"the system-wide crypto policy is {system['crypto_policy']}")
+    openssl = server["openssl"]
+    if openssl["groups"]:
+        possible = [*_openssl.GROUPS, *_openssl.SUITES13, *_openssl.SUITES]
+        lacking = [name for name in possible if name not in (*openssl["groups"], *openssl["cipher_suites"])]
+        facts.append("not available: " + (", ".join(lacking) or "none"))
+    return finding("frontend.fips", server["server"], "; ".join(facts))
 
 
 def _is_socket(path: str) -> bool:
@@ -559,8 +578,13 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
     configuration in a view of the host, if any. It is called only where that spares something.
     """
     findings: list[Finding] = []
+    policy = _crypto_policy.read()
+    system = _os(policy)
     servers = [Server(layout) for layout in _layout.detect(params["server"])]
-    if not servers:
+    strange = _layout.unsupported(_layout.os_release())
+    if strange:
+        findings.append(finding("frontend.system.unknown", system["id"] or "host", strange))
+    elif not servers:
         findings.append(finding("frontend.none", params["server"]))
     for server in servers:
         server.prepare()
@@ -585,9 +609,10 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
             kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
             findings.append(finding(kind, layout.server))
         if readable and (running[layout.server] or not any(running.values())):
-            findings += _webserver_findings.of(readable, layout)
-    system = _os()
+            findings += _webserver_findings.of(readable, layout, policy)
     vhosts = [vhost for config in configs for vhost in config.vhosts]
+    if system["fips"] or (system["crypto_policy"] or "").startswith("FIPS"):
+        findings += [_fips(server, system) for server in described]
     components = _webserver_components.find(_webserver_components.packages(system["family"]))
     managed_by = _managed_by(system["id"], components, vhosts)
     if managed_by != "none":

@@ -204,6 +204,17 @@ _FAMILIES = {
 }
 
 
+SUPPORTED = (
+    "Debian, Ubuntu, Red Hat Enterprise Linux and its rebuilds, Fedora, SUSE Linux Enterprise and openSUSE, and "
+    "systems that name one of these in ID_LIKE of /etc/os-release"
+)
+
+
+def refusal(system: str) -> str:
+    """Why nothing is done to a system of an unknown family. system: its name, which may be empty."""
+    return f"{system or 'a system without a name in /etc/os-release'} is not supported; supported are {SUPPORTED}"
+
+
 def _under(root: str, path: str) -> str:
     return os.path.join(root, path.lstrip("/"))
 
@@ -243,6 +254,11 @@ def family(release: dict[str, str]) -> str | None:
     return None
 
 
+def unsupported(release: dict[str, str]) -> str:
+    """Why nothing is done to a host with these fields of os-release; empty where its family is known."""
+    return "" if family(release) else refusal(release.get("PRETTY_NAME") or release.get("ID") or "")
+
+
 def _locate(layout: Layout, root: str) -> Layout | None:
     for binary in _BINARIES.get((layout.server, layout.family), (layout.binary,)):
         if os.path.exists(_under(root, binary)):
@@ -259,18 +275,16 @@ def _locate(layout: Layout, root: str) -> Layout | None:
 def detect(server: str = "auto", root: str = "/") -> list[Layout]:
     """The web servers that are installed below root, Apache before nginx.
 
-    server is auto, apache or nginx. On a distribution of an unknown family the first layout whose binary and main
-    configuration both exist is taken.
+    server is auto, apache or nginx. On a distribution of an unknown family there is none: Alpine has the paths of SUSE,
+    and Arch those of Red Hat, but other modules, users and ways to switch things on.
     """
     known = family(os_release(root))
     found: dict[str, Layout] = {}
     for layout in LAYOUTS:
         if server not in ("auto", layout.server) or layout.server in found:
             continue
-        if known and layout.family != known:
-            continue
-        located = _locate(layout, root)
-        if located and (known or os.path.exists(_under(root, layout.main_config))):
+        located = _locate(layout, root) if layout.family == known else None
+        if located:
             found[layout.server] = located
     return list(found.values())
 

@@ -86,6 +86,32 @@ class OpenSSL:
         """Whether every name in a list of TLS 1.3 suites is known."""
         return self._try("SSL_CTX_set_ciphersuites", ctypes.c_char_p(text.encode()))
 
+    def ciphersuites(self, candidates: t.Iterable[str]) -> list[str] | None:
+        """Those of the candidates, suites of TLS 1.3, that the library can use.
+
+        It takes every name that it knows, also that of a suite whose parts no provider has, as in FIPS mode. What is
+        left of them is in the list of the context.
+        """
+        library = self._library
+        if library is None:
+            return None
+        known = [name for name in candidates if self.ciphersuites_ok(name)]
+        context = ctypes.c_void_p(library.SSL_CTX_new(library.TLS_method())) if known else None
+        if not context:
+            return []
+        try:
+            library.SSL_CTX_set_ciphersuites(context, ctypes.c_char_p(":".join(known).encode()))
+            library.SSL_CTX_get_ciphers.restype = library.OPENSSL_sk_value.restype = ctypes.c_void_p
+            library.SSL_CIPHER_get_name.restype = ctypes.c_char_p
+            ciphers = ctypes.c_void_p(library.SSL_CTX_get_ciphers(context))
+            places = range(library.OPENSSL_sk_num(ciphers))
+            listed = [ctypes.c_void_p(library.OPENSSL_sk_value(ciphers, place)) for place in places]
+            usable = {library.SSL_CIPHER_get_name(cipher).decode() for cipher in listed}
+        finally:
+            library.SSL_CTX_free(context)
+            library.ERR_clear_error()
+        return [name for name in known if name in usable]
+
     def groups(self, candidates: t.Iterable[str]) -> list[str] | None:
         """Those of the candidates, by OpenSSL's names, that the library knows."""
         candidates = list(candidates)

@@ -16,8 +16,11 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
+from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import stronger as _stronger
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Directive
 
 Names = t.Tuple[str, ...]
@@ -66,12 +69,19 @@ _LINES = {
 }
 _BETWEEN = {("apache", "protocols"): " +", ("nginx", "protocols"): " "}
 
-JOINS: dict[str, t.Callable[[_stronger.Names, _stronger.Names], _stronger.Names]] = {
+_JOINS: dict[str, t.Callable[[_stronger.Names, _stronger.Names], _stronger.Names]] = {
     "protocols": _stronger.protocols,
     "ciphers": _stronger.suites,
     "ciphersuites": _stronger.suites,
     "groups": _stronger.groups,
 }
+
+
+def join(item: str, policy: Names, own: Names, directive: Directive) -> Names:
+    """What an item is to be, so that neither the policy nor the own value, which the directive sets, is weakened."""
+    if item == "ciphers" and _crypto_policy.is_system(directive.args[-1]):
+        return tuple(_stronger.permitted(policy, own))
+    return tuple(_JOINS[item](policy, own))
 
 
 def line(server: str, item: str, names: t.Iterable[str]) -> str:
@@ -138,6 +148,25 @@ def settings(server: str, levels: t.Iterable[t.Iterable[Directive]]) -> dict[str
         left = tuple(name for name in allowed if _stronger.PROTOCOLS.index(name) >= start)
         found["protocols"] = left, oldest[1]
     return found
+
+
+def oldest(directive: Directive) -> Names:
+    """The protocols from the oldest one on that a directive leaves allowed; none for a directive of another kind."""
+    if directive.key not in _CONF_KEYS or len(directive.args) != 2 or directive.args[0].lower() != "minprotocol":
+        return ()
+    named = _known(directive.args[1:])
+    return _stronger.PROTOCOLS[_stronger.PROTOCOLS.index(named[0]) :] if named else ()
+
+
+def of_system(layout: Layout, system: CryptoPolicy | None) -> list[Directive]:
+    """What counts where a server sets no protocols, as directives: Red Hat's Apache leaves them to the host's policy.
+
+    nginx has a default of its own in any case, and so has Apache elsewhere.
+    """
+    if system is None or system.oldest is None or (layout.server, layout.family) != ("apache", "redhat"):
+        return []
+    arguments = ["MinProtocol", system.oldest]
+    return [Directive("SSLOpenSSLConfCmd", arguments, _crypto_policy.SETTINGS, system.line, 0, 0)]
 
 
 def command(directive: Directive) -> str:

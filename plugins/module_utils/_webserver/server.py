@@ -500,6 +500,10 @@ class Server:
                 return True, ""
         return (True, "") if progress else (False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
 
+    def logged(self) -> str:
+        """What the server has logged since its last reload."""
+        return _since(self._positions)
+
     def ended(self, patience: float) -> str:
         """What the server logged if it has ended since the last reload, or ends within so many seconds; else nothing.
 

@@ -18,6 +18,8 @@ import re
 import ssl
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
+
 # What frontend_replace_stronger can name.
 HSTS, TLS, HEADERS = GROUPS = ("hsts", "tls", "headers")
 
@@ -110,6 +112,15 @@ def suites(policy: Names, own: Names) -> Names:
     return own if own and set(own) < set(policy) else policy
 
 
+def permitted(policy: Names, allowed: Names) -> Names:
+    """Those of the policy's suites that the policy of the whole host allows; all where none is left, or none is known.
+
+    The host's list has suites of other kinds as well, so it is never the stronger one itself. But what it leaves out,
+    its administrator has ruled out.
+    """
+    return tuple(name for name in policy if name in allowed) or policy
+
+
 def groups(policy: Names, own: Names) -> Names:
     """The own groups, where the policy allows all of them and more, but none that is post-quantum."""
     needed, have = ({_GROUP_ALIASES.get(name.lower(), name.lower()) for name in names} for names in (policy, own))
@@ -119,7 +130,13 @@ def groups(policy: Names, own: Names) -> Names:
 
 @functools.lru_cache(maxsize=None)
 def suites_of(text: str) -> tuple[str, ...]:
-    """The suites of TLS 1.2 that a cipher string selects, by OpenSSL's names; none for a string that is refused."""
+    """The suites of TLS 1.2 that a cipher string selects, by OpenSSL's names; none for a string that is refused.
+
+    C(PROFILE=SYSTEM) is one that only the OpenSSL of some distributions takes. Any other would skip it as an unknown
+    word, and select what follows alone.
+    """
+    if _crypto_policy.is_system(text) and text != _crypto_policy.SYSTEM and not suites_of(_crypto_policy.SYSTEM):
+        return ()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
         context.set_ciphers(text)

@@ -21,6 +21,7 @@ import typing as t
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.options import as_list
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import components as _roles_components
@@ -293,8 +294,8 @@ def version_of(server: ServerInfo) -> tuple[int, ...]:
 def tls_policy(server: ServerInfo, options: Options, profile: Profile) -> TLSPolicy:
     """The TLS settings, each list with the option that decides it.
 
-    The guideline's groups are narrowed to those that the host's OpenSSL knows; a list of the user's is left as it is,
-    so that a wrong one is refused by the server and named.
+    The guideline's groups and suites are narrowed to those that the host's OpenSSL has, which are fewer in FIPS mode; a
+    list of the user's is left as it is, so that a wrong one is refused by the server and named.
     """
 
     def setting(name: str, default: list[str]) -> Setting:
@@ -303,7 +304,12 @@ def tls_policy(server: ServerInfo, options: Options, profile: Profile) -> TLSPol
 
     nginx = server["server"] == "nginx"
     known = set(server["openssl"]["group_names"])
-    ciphersuites = setting("ciphersuites", profile["ciphersuites"])
+    usable = {_openssl.SUITES.get(suite, suite) for suite in server["openssl"]["cipher_suites"]}
+
+    def narrowed(names: list[str]) -> list[str]:
+        return [name for name in names if name in usable] or names
+
+    ciphersuites = setting("ciphersuites", narrowed(profile["ciphersuites"]))
     if nginx and as_list(options["tls_ciphersuites"]) and not server["features"]["ssl_conf_command"]:
         raise Refused(
             f"frontend_tls_ciphersuites: {as_list(options['tls_ciphersuites'])} cannot be set: "
@@ -314,7 +320,7 @@ def tls_policy(server: ServerInfo, options: Options, profile: Profile) -> TLSPol
         ciphersuites["value"] = ""
     return {
         "protocols": profile["protocols"],
-        "ciphers": setting("ciphers", profile["ciphers"]),
+        "ciphers": setting("ciphers", narrowed(profile["ciphers"])),
         "ciphersuites": ciphersuites,
         "groups": setting("groups", [group for group in profile["groups"] if group in known]),
         "prefer_server_ciphers": boolean(options["tls_prefer_server_ciphers"]),

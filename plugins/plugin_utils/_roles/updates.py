@@ -95,6 +95,7 @@ ORIGINS = {
     "ubuntu": [
         "origin=Ubuntu,archive=${distro_codename}-security,label=Ubuntu",
         "origin=UbuntuESM,archive=${distro_codename}-infra-security,label=UbuntuESM",
+        "origin=UbuntuESMApps,archive=${distro_codename}-apps-security",
     ],
 }
 NAMES_SHOWN = 30
