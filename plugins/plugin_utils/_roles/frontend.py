@@ -514,7 +514,7 @@ def http2(server: ServerInfo) -> str:
     if server["server"] == "nginx":
         return "" if not features["http2"] else "directive" if features["http2_directive"] else "listen"
     # A module can only be loaded by a link; elsewhere its package decides.
-    usable = "http2" in server["modules"] or server["module_style"] == "links"
+    usable = "http2" in server["modules"] or server["module_style"] != "static"
     return "directive" if features["http2"] and usable else ""
 
 
