@@ -222,6 +222,7 @@ def test_what_zypper_is_run_with(apply, words):
         ("apt", "unattended-upgrades", ["apt-daily.timer", "apt-daily-upgrade.timer"]),
         ("dnf", "dnf-automatic", ["dnf-automatic.timer"]),
         ("dnf5", "dnf5-plugin-automatic", ["dnf5-automatic.timer"]),
+        ("zypper", "os-update", ["os-update.timer"]),
     ],
 )
 def test_mechanisms_of_automatic_updates(manager, package_name, timers):
@@ -230,9 +231,10 @@ def test_mechanisms_of_automatic_updates(manager, package_name, timers):
     assert all("Debian-Security" in origin for origin in act["origins"])
 
 
-@pytest.mark.parametrize(("manager", "words"), [("zypper", "has zypper"), ("", "has no package manager that is known")])
+@pytest.mark.parametrize(("manager", "words"), [("pacman", "has pacman"), ("", "has no package manager that is known")])
 def test_a_distribution_without_automatic_updates(manager, words):
-    with pytest.raises(ValueError, match=f"updates_automatic: true needs apt or dnf on the host; this one {words}"):
+    message = f"updates_automatic: true needs apt, dnf or zypper on the host; this one {words}"
+    with pytest.raises(ValueError, match=message):
         prepared("automatic", info(distribution={"id": "sles", "manager": manager}), automatic=True)
 
 
