@@ -34,3 +34,4 @@ sh /var/lib/kopano-lab/publish.sh
 rpm --import $repository/repodata/repomd.xml.key
 zypper --quiet --non-interactive addlock mailcap >/dev/null
 zypper --quiet --non-interactive --gpg-auto-import-keys refresh
+GNUPGHOME=/var/lib/kopano-lab/key gpgconf --kill all

@@ -4,6 +4,7 @@
 set -eu
 . /var/lib/kopano-lab/functions.sh
 export GNUPGHOME=/var/lib/kopano-lab/key
+rm -rf $repository/repodata $repository/.repodata
 createrepo_c --quiet --general-compress-type=gz $repository
 updateinfo=$(mktemp --directory)
 if [ $# = 0 ]; then sh /var/lib/kopano-lab/advisories.sh >"$updateinfo/updateinfo.xml"

@@ -8,4 +8,5 @@ here=$(dirname "$0")
 
 build_packages
 complete_tree
+install -D -m 0644 "$here/run-at-once.conf" "$root/etc/systemd/system/os-update.timer.d/run-at-once.conf"
 

@@ -216,6 +216,20 @@ def test_what_zypper_is_run_with(apply, words):
     assert prepared("install", info(), apply=apply)["zypper"] == ["zypper", "--non-interactive", *words]
 
 
+def test_whoever_runs_zypper_waits_for_another_one():
+    """By itself it ends at once where another program has its lock; apt and dnf have an option of their modules."""
+    folder = Path(__file__).parents[2] / "roles/updates/tasks"
+    tasks = [task for name in ("install.yml", "automatic.yml") for task in yaml.safe_load((folder / name).read_text())]
+    tasks += [task for block in tasks for task in block.get("block", [])]
+    commands = {
+        task["name"]: task.get("environment", {}).get("ZYPP_LOCK_TIMEOUT")
+        for task in tasks
+        if "zypper" in str(task.get("ansible.builtin.command")) or "what os-update does" in task["name"]
+    }
+    names = ("Install the updates with zypper", "Install os-update", "Try in a dry run what os-update does")
+    assert commands == dict.fromkeys(names, "300")
+
+
 @pytest.mark.parametrize(
     ("manager", "package_name", "timers"),
     [
