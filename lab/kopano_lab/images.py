@@ -42,7 +42,10 @@ class Family:
     certificate: str
     key_file: str
     log_dir: str
+    include_dir: str
+    document_root: str
     user: str
+    group: str
     kdav_socket: str
     units: tuple[tuple[str, str], ...]
 
@@ -135,6 +138,7 @@ def _build(podman: Podman, release: Release) -> None:
                 # The hook's words go through a shell, which expands the two variables.
                 command.append('--customize-hook="$KOPANO_LAB_HOOK" "$1"')
                 environment |= {"KOPANO_LAB_HOOK": str(recipe / "setup.sh"), "KOPANO_LAB_SOURCES": folder}
+                environment |= {"KOPANO_LAB_COMPILED": str(LAB.parent / ".cache" / "lab" / "compiled")}
                 _fetch_sources(recipe / "sources.txt", folder)
             run([*command, release.suite, tree], env=environment, timeout=3600)
         except LabError as error:

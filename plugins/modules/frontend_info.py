@@ -363,7 +363,9 @@ managed_by:
   choices: [none, ucs, kweb]
   sample: none
 php:
-  description: How PHP is run. C(module) is whether Apache has PHP loaded, C(socket) is PHP-FPM's socket or null.
+  description:
+    - How PHP is run. C(module) is whether Apache has PHP loaded.
+    - C(socket) is PHP-FPM's socket, or the address and port of the host where it listens, or null.
   returned: success
   type: dict
   sample:

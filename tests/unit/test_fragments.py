@@ -21,6 +21,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import FILE, Changeset, State
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Slot
 
 from . import web_bed
@@ -109,3 +110,143 @@ def test_the_copy_has_the_change_and_the_original_has_not(tmp_path: Path, moved:
     assert dump.returncode == 0, dump.stderr
     assert sorted(re.findall(r"namevhost (\w+)\.example", dump.stdout)) == ["new", "old"]
     assert names(_apache.load(layout)) == ["old.example"]
+
+
+# --- SUSE's settings -------------------------------------------------------------------------------------------------
+
+SETTINGS = """\
+# APACHE_MODULES="an example"
+APACHE_MODULES="alias mod_dir ghost"
+
+APACHE_SERVER_FLAGS="-D SSL"
+"""
+HEADER = "# File generated from /etc/sysconfig/apache2, do not edit. Edit the sysconfig file instead.\n"
+
+
+def suse(folder: Path, modules: str = "alias dir headers http2") -> _layout.Layout:
+    """SUSE's layout in a folder, with these modules installed, and started once."""
+    layout = web_bed.layout("apache", folder, "suse")
+    assert layout.sysconfig
+    places = (folder / "prefork", folder / "common")
+    for place in (*places, folder / "sysconfig.d"):
+        place.mkdir()
+    for name in modules.split():
+        (places[0] / f"mod_{name}.so").touch()
+    (places[1] / "mod_php8.so").touch()
+    (folder / "settings").write_text(SETTINGS)
+    files = {name: str(folder / f"sysconfig.d/{name}.conf") for name in ("loadmodule", "global", "include")}
+    loaded = "".join(f"LoadModule {name}_module {places[0]}/mod_{name}.so\n" for name in ("alias", "dir"))
+    for name, path in files.items():
+        Path(path).write_text(HEADER + (loaded if name == "loadmodule" else ""))
+    (folder / "apache.conf").write_text("")
+    return layout._replace(
+        envvars=str(folder / "settings"),
+        sysconfig=layout.sysconfig._replace(
+            loads=files["loadmodule"],
+            before=(files["loadmodule"], files["global"]),
+            after=(files["include"],),
+            module_dirs=tuple(map(str, places)),
+        ),
+    )
+
+
+def applied(folder: Path, layout: _layout.Layout, *names: str, off: bool = False) -> tuple[str, str]:
+    """The two files after a change; the module list is what a script would make of the settings."""
+    changes = Changeset()
+    if off:
+        _fragments.disable(changes, layout, "modules", names)
+    else:
+        _fragments.enable(changes, layout, "modules", names, _apache.load(layout))
+    _changeset.apply(changes.pending())
+    return (folder / "settings").read_text(), (folder / "sysconfig.d/loadmodule.conf").read_text()
+
+
+def test_a_module_of_suses_becomes_a_word_and_is_in_the_file_that_is_made_of_the_words(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    before = (tmp_path / "sysconfig.d/loadmodule.conf").read_text()
+    settings, loads = applied(tmp_path, layout, "headers", "php8", "headers", "alias", "dir", "unixd")
+    assert settings == SETTINGS.replace("ghost", "ghost headers php8")
+    assert loads == (
+        f"{before}LoadModule headers_module {tmp_path}/prefork/mod_headers.so\n"
+        f"LoadModule php8_module {tmp_path}/common/mod_php8.so\n"
+    )
+    assert applied(tmp_path, layout, "headers", "php8") == (settings, loads)
+    assert "headers" in (_apache.load(layout).modules or ())
+    assert applied(tmp_path, layout, "headers", "php8", off=True) == (SETTINGS, before)
+
+
+def test_before_the_first_start_all_modules_of_the_settings_are_in_that_file(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    wanted = (tmp_path / "sysconfig.d/loadmodule.conf").read_text().replace(HEADER, "")
+    (tmp_path / "sysconfig.d/loadmodule.conf").unlink()
+    _settings, loads = applied(tmp_path, layout, "headers")
+    assert loads == f"{wanted}LoadModule headers_module {tmp_path}/prefork/mod_headers.so\n"
+
+
+def test_a_module_that_is_chosen_and_not_loaded_yet_is_loaded(tmp_path: Path) -> None:
+    """Somebody has run a2enmod, and not restarted the server."""
+    layout = suse(tmp_path)
+    chosen = SETTINGS.replace("ghost", "ghost mod_headers")
+    (tmp_path / "settings").write_text(chosen)
+    settings, loads = applied(tmp_path, layout, "headers")
+    assert settings == chosen and "headers_module" in loads
+
+
+def test_a_module_that_a_file_of_the_administrators_loads_is_left_to_it(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    (tmp_path / "apache.conf").write_text(f"LoadModule headers_module {tmp_path}/prefork/mod_headers.so\n")
+    settings, loads = applied(tmp_path, layout, "headers")
+    assert settings == SETTINGS and "headers" not in loads
+
+
+def test_a_module_that_is_not_installed_and_settings_without_the_variable_are_refused(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    with pytest.raises(_fragments.FragmentError, match=r"'ldap' is not available on this host .*prefork, .*common"):
+        applied(tmp_path, layout, "ldap")
+    (tmp_path / "settings").write_text("APACHE_MODULES=alias\n")
+    with pytest.raises(
+        _fragments.FragmentError, match=r"'headers' cannot be written to .* which has no line APACHE_MOD"
+    ):
+        applied(tmp_path, layout, "headers")
+
+
+def test_only_http2_is_loaded_before_it_is_configured(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    for name, count in (("headers", 0), ("http2", 2)):
+        changes = Changeset()
+        _fragments.enable(changes, layout, "modules", [name], _apache.load(layout))
+        pending = changes.pending()
+        assert len(pending) == 2
+        assert len(_fragments.loaded_first(layout, pending)) == count
+
+
+def test_what_suses_script_adds_by_command_line_is_read_as_well(tmp_path: Path) -> None:
+    layout = suse(tmp_path)
+    (tmp_path / "own.conf").write_text("<VirtualHost *:443>\nServerName own.example\n</VirtualHost>\n")
+    (tmp_path / "sysconfig.d/include.conf").write_text(f"{HEADER}Include {tmp_path}/own.conf\n")
+    (tmp_path / "sysconfig.d/global.conf").write_text("LogLevel warn\n")
+    (tmp_path / "apache.conf").write_text(
+        "<IfDefine !SYSCONFIG>\nServerName wrong.example\n</IfDefine>\n"
+        "<IfDefine SSL>\n<IfModule mod_dir.c>\nListen 443\n</IfModule>\n</IfDefine>\n"
+    )
+    config = _apache.load(layout)
+    assert names(config) == ["own.example"]
+    assert [item.args for item in _webserver_model.direct(config.root, "listen")] == [["443"]]
+    assert not list(_webserver_model.direct(config.root, "servername"))
+    assert config.absolute("x") == "/srv/www/x"
+    # Before the first start there is none of these files.
+    shutil.rmtree(tmp_path / "sysconfig.d")
+    assert names(_apache.load(layout)) == []
+
+
+def test_the_copy_of_suses_has_the_change_in_the_files_that_come_by_command_line(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    layout = suse(tmp_path / "etc")
+    changes = Changeset()
+    _fragments.enable(changes, layout, "modules", ["headers"], _apache.load(layout))
+    (tmp_path / "trial").mkdir()
+    copy = _rehearsal._Copy(layout, changes.pending(), str(tmp_path / "trial"))
+    word = "IncludeOptional {}/sysconfig.d//loadmodule.conf"
+    assert copy.inside(word.format(tmp_path / "etc")) == word.format(f"{copy.folder}/config")
+    assert "headers" in (_apache.load(copy.layout).modules or ())
+    assert "headers" not in (_apache.load(layout).modules or ())

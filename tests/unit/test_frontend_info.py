@@ -443,6 +443,36 @@ def test_managed_by(
     assert _webserver_info._managed_by(os_id, components, [vhost] if tls_port else []) == expected
 
 
+@pytest.mark.parametrize(
+    ("server", "text"),
+    [
+        ("apache", 'SetHandler "proxy:fcgi://127.0.0.1:{port}/"\nSetHandler "proxy:unix:{own}|fcgi://own"\n'),
+        ("apache", 'ProxyPassMatch "^/(.*\\.php)$" "fcgi://localhost:{port}/srv/$1"\n'),
+        ("nginx", "server {{ fastcgi_pass 127.0.0.1:{port}; fastcgi_pass unix:{own}; }}"),
+        ("nginx", "server {{ fastcgi_pass [::1]:{port}; }}"),
+    ],
+)
+def test_php_on_a_port_of_the_host_counts_as_a_socket(tmp_path: Path, server: str, text: str) -> None:
+    """SUSE's FPM listens there by itself, and a pool for one application alone is not for the others."""
+    own = tmp_path / "php-own.sock"
+    with socket.socket(socket.AF_UNIX) as pool, socket.create_server(("127.0.0.1", 0)) as fpm:
+        pool.bind(str(own))
+        port = fpm.getsockname()[1]
+        config = parse(tmp_path, server, text.format(port=port, own=own))
+        place = _webserver_info._php([config])["socket"]
+        assert place and place.endswith(f":{port}")
+    # Nobody listens there any more.
+    assert _webserver_info._php([config])["socket"] in (str(own), None)
+
+
+@pytest.mark.parametrize(
+    "text", ['"proxy:fcgi://192.0.2.1:9000/"', '"proxy:http://127.0.0.1:9000/"', "x:127.0.0.1:9000"]
+)
+def test_another_host_and_another_protocol_are_no_php_of_this_host(tmp_path: Path, text: str) -> None:
+    config = parse(tmp_path, "apache", f"SetHandler {text}\n")
+    assert _webserver_model.php_backends(config) == []
+
+
 def test_php_socket_is_one_that_exists_and_is_used_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used, usual = tmp_path / "php-own.sock", tmp_path / "php8.4-fpm.sock"
     (tmp_path / "php-gone.sock").write_text("no socket")

@@ -121,6 +121,60 @@ def test_a_host_of_red_hats_family_is_in_no_group_of_debians():
     assert HOSTS["apache12"].groups == ["lab", "apache", "debian12", "tls"]
 
 
+def test_a_host_of_suses_family_has_everything_where_suse_has_it():
+    files = tree(HOSTS["sles15"])
+    own = [path for path in files if path.startswith(("/etc/apache2", "/etc/php"))]
+    assert sorted(own) == [
+        "/etc/apache2/conf.d/kopano-webapp.conf",
+        "/etc/apache2/conf.d/tls.conf",
+        "/etc/apache2/conf.d/z-push-autodiscover.conf",
+        "/etc/apache2/conf.d/z-push.conf",
+        "/etc/apache2/kopano-daemons.conf",
+        "/etc/apache2/vhosts.d/mail.conf",
+        "/etc/php8/fpm/php-fpm.d/kopano-kdav.conf",
+    ]
+    pool = files["/etc/php8/fpm/php-fpm.d/kopano-kdav.conf"].decode()
+    assert "user = wwwrun\ngroup = www\n" in pool and "listen.group = www\n" in pool
+    site = files["/etc/apache2/vhosts.d/mail.conf"].decode()
+    # SUSE's Apache begins relative paths in /srv/www.
+    assert "Include /etc/apache2/kopano-daemons.conf" in site and "DocumentRoot /srv/www/htdocs" in site
+    assert "ErrorLog /var/log/apache2/mail.sles15.test-error.log" in site
+    plan = files[f"{content.OWN}/plan"].decode()
+    done = run(["sh", "-euc", f'{plan}\nprintf "%s|" "$family" "$certificate" "$key_file" "$units"'])
+    certificate, key_file = "/etc/apache2/ssl.crt/mail.sles15.test.crt", "/etc/apache2/ssl.key/mail.sles15.test.key"
+    assert done.stdout.decode() == f"suse|{certificate}|{key_file}|apache2 php-fpm kopano-lab-daemons.service|"
+    assert HOSTS["sles15"].optional and HOSTS["sles15"].groups == ["lab", "apache", "suse", "tls"]
+
+
+SETTINGS = """\
+A="other x"
+B="one two three"
+# B="no"
+B="first second"
+C=""
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["B", "third"], 'B="first second third"'),
+        (["B", "second"], 'B="first second"'),
+        (["-r", "B", "first"], 'B="second"'),
+        (["-r", "B", "second"], 'B="first"'),
+        (["-r", "B", "sec"], 'B="first second"'),
+    ],
+)
+def test_words_are_added_and_removed_as_by_suses_tools(tmp_path, arguments, line):
+    path = tmp_path / "settings"
+    path.write_text(SETTINGS)
+    flags = [argument for argument in arguments if argument == "-r"]
+    variable, word = arguments[-2:]
+    program = images.LAB / "suse/root/system/usr/sbin/sysconf_addword"
+    run(["bash", str(program), *flags, str(path), variable, word])
+    assert path.read_text() == SETTINGS.replace('B="first second"', line)
+
+
 def test_each_module_of_apache_is_loaded_by_a_line_of_its_own():
     folder = images.LAB / "redhat/root/httpd/etc/httpd/conf.modules.d"
     lines = [line.lstrip("# ") for path in folder.iterdir() for line in path.read_text().splitlines()]
@@ -188,6 +242,9 @@ def test_each_family_has_a_recipe_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "lab/redhat/root/php/etc/php.ini").write_text("[PHP]\n")
     after = {name: release.image for name, release in images.releases().items()}
     assert {name for name in before if before[name] != after[name]} == {"el9"}
+    (tmp_path / "lab/suse/root/php/etc/php8/fpm/php.ini").write_text("[PHP]\n")
+    last = {name: release.image for name, release in images.releases().items()}
+    assert {name for name in after if after[name] != last[name]} == {"sles15"}
 
 
 def test_an_image_of_a_registry_can_be_named_instead(monkeypatch):

@@ -76,6 +76,38 @@ def test_detect(tmp_path: Path, release: str, binaries: list[str], wanted: str, 
         assert os.path.exists(os.path.join(tmp_path, layout.binary.lstrip("/")))
 
 
+@pytest.mark.parametrize(
+    ("link", "chosen", "mpm"),
+    [
+        ("prefork", "", "prefork"),
+        ("event", "", "event"),
+        ("event", "prefork", "prefork"),
+        ("event", "itk", "event"),
+        ("", "", "prefork"),
+    ],
+)
+def test_suses_program_is_that_of_the_module_that_would_be_started(
+    tmp_path: Path, link: str, chosen: str, mpm: str
+) -> None:
+    """APACHE_MPM decides, else the link of update-alternatives; a module that is not installed is none."""
+    installed = [f"/usr/sbin/httpd-{name}" for name in ("prefork", "event")] + ["/usr/lib64/apache2-event/"]
+    root = host(tmp_path, LEAP, *installed)
+    (tmp_path / "etc/sysconfig").mkdir()
+    (tmp_path / "etc/sysconfig/apache2").write_text(f'APACHE_MPM="{chosen}"\n')
+    if link:
+        (tmp_path / "usr/sbin/httpd").symlink_to(f"httpd-{link}")
+    (layout,) = _layout.detect("apache", root)
+    assert layout.binary == f"/usr/sbin/httpd-{mpm}"
+    assert [name for name in layout.static_modules if name.startswith("mpm_")] == [f"mpm_{mpm}"]
+    assert layout.modules_dir == f"/usr/lib64/apache2-{mpm}"
+    assert layout.sysconfig and layout.sysconfig.module_dirs[0] == f"/usr/lib64/apache2-{mpm}"
+
+
+@pytest.mark.parametrize("value", ["SSL STATUS", "-D SSL -DSTATUS", "-DSSL  STATUS "])
+def test_what_suses_settings_define_can_be_written_in_several_ways(value: str) -> None:
+    assert _layout.server_flags(value) == ["SSL", "STATUS"]
+
+
 def test_sites_of_an_nginx_without_sites_enabled_are_snippets(tmp_path: Path) -> None:
     root = host(tmp_path, DEBIAN, "/usr/sbin/nginx")
     assert _layout.detect("nginx", root)[0].sites.enabled_dir == "/etc/nginx/conf.d"

@@ -88,3 +88,13 @@ def test_an_environment_that_never_comes_is_an_error_with_its_file(tmp_path, mon
     ):
         _apache.environment(layout)
     assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize(("text", "group"), [("User wwwrun\nGroup www\n", "www"), ("User www-data\n", "www-data")])
+def test_a_trial_instance_has_the_group_that_the_server_has(tmp_path, text, group):
+    """SUSE's user has a group of another name, and Apache does not start with one that does not exist."""
+    layout = web_bed.layout("apache", tmp_path)
+    (tmp_path / "apache.conf").write_text(text)
+    user = text.split()[1]
+    instance = _rehearsal._apache_instance(_apache.load(layout), [], 1, str(tmp_path), user)
+    assert f"User {user}\nGroup {group}\n" in instance

@@ -216,12 +216,27 @@ def test_what_zypper_is_run_with(apply, words):
     assert prepared("install", info(), apply=apply)["zypper"] == ["zypper", "--non-interactive", *words]
 
 
+def test_whoever_runs_zypper_waits_for_another_one():
+    """By itself it ends at once where another program has its lock; apt and dnf have an option of their modules."""
+    folder = Path(__file__).parents[2] / "roles/updates/tasks"
+    tasks = [task for name in ("install.yml", "automatic.yml") for task in yaml.safe_load((folder / name).read_text())]
+    tasks += [task for block in tasks for task in block.get("block", [])]
+    commands = {
+        task["name"]: task.get("environment", {}).get("ZYPP_LOCK_TIMEOUT")
+        for task in tasks
+        if "zypper" in str(task.get("ansible.builtin.command")) or "what os-update does" in task["name"]
+    }
+    names = ("Install the updates with zypper", "Install os-update", "Try in a dry run what os-update does")
+    assert commands == dict.fromkeys(names, "300")
+
+
 @pytest.mark.parametrize(
     ("manager", "package_name", "timers"),
     [
         ("apt", "unattended-upgrades", ["apt-daily.timer", "apt-daily-upgrade.timer"]),
         ("dnf", "dnf-automatic", ["dnf-automatic.timer"]),
         ("dnf5", "dnf5-plugin-automatic", ["dnf5-automatic.timer"]),
+        ("zypper", "os-update", ["os-update.timer"]),
     ],
 )
 def test_mechanisms_of_automatic_updates(manager, package_name, timers):
@@ -230,9 +245,10 @@ def test_mechanisms_of_automatic_updates(manager, package_name, timers):
     assert all("Debian-Security" in origin for origin in act["origins"])
 
 
-@pytest.mark.parametrize(("manager", "words"), [("zypper", "has zypper"), ("", "has no package manager that is known")])
+@pytest.mark.parametrize(("manager", "words"), [("pacman", "has pacman"), ("", "has no package manager that is known")])
 def test_a_distribution_without_automatic_updates(manager, words):
-    with pytest.raises(ValueError, match=f"updates_automatic: true needs apt or dnf on the host; this one {words}"):
+    message = f"updates_automatic: true needs apt, dnf or zypper on the host; this one {words}"
+    with pytest.raises(ValueError, match=message):
         prepared("automatic", info(distribution={"id": "sles", "manager": manager}), automatic=True)
 
 

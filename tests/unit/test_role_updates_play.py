@@ -74,7 +74,7 @@ HOSTS = {
     "crashes": ([PENDING, {"crash": "afterwards"}], {"updates_apply": "all"}),
     "no_unit": ([OLD, PENDING], {"updates_restart_services": True}),
     "no_mechanism": (
-        [state(distribution={"manager": "zypper"}, automatic={"enabled": False})],
+        [state(distribution={"manager": "pacman"}, automatic={"enabled": False})],
         {"updates_automatic": True},
     ),
     "worse": (
@@ -208,7 +208,7 @@ def test_a_failed_task_leaves_nothing_stale(results):
 
 
 def test_automatic_updates_without_a_mechanism(results):
-    words = "updates_automatic: true needs apt or dnf on the host; this one has zypper"
+    words = "updates_automatic: true needs apt, dnf or zypper on the host; this one has pacman"
     assert failure(results, "no_mechanism").endswith(f": {words}")
     assert set(results["no_mechanism"][0]["host"]) == {"updates", "frontend"}
 
@@ -249,7 +249,7 @@ def test_check_mode_reports_what_would_be_done(tmp_path):
     # It is as it was before, and known.
     assert set(fact["host"]) == {"updates", "frontend"} and fact["host"]["updates"]["updates"]["pending"] == 1
     assert (tmp_path / "worse.calls").read_text().split() == ["off"] and not results["worse"][1]["failed"]
-    assert "needs apt or dnf" in failure(results, "no_mechanism")
+    assert "needs apt, dnf or zypper" in failure(results, "no_mechanism")
 
 
 def test_what_another_run_has_inspected_is_not_acted_upon(tmp_path):

@@ -251,3 +251,30 @@ def test_a_server_that_ends_right_before_its_reload_is_reported(own, monkeypatch
         patch.setattr(server, "main_pid", lambda: gone.pid)
         ok, words = server.reload([])
     assert not ok and words == "nginx ended before it could be reloaded"
+
+
+@web_bed.needs_apache
+def test_suses_server_that_does_not_run_is_tested_with_what_its_script_would_add(tmp_path):
+    """Without these files it has no modules: its main one loads none where there are settings."""
+    layout = web_bed.layout("apache", tmp_path, "suse")
+    head = web_bed.apache_head(tmp_path, "headers").splitlines()
+    loads, rest = ([line for line in head if line.startswith("LoadModule") is keep] for keep in (True, False))
+    (tmp_path / "load.conf").write_text("\n".join(loads) + "\n")
+    (tmp_path / "after.conf").write_text("<IfDefine SSL>\nHeader set X-Own yes\n</IfDefine>\nUnknown directive\n")
+    (tmp_path / "apache.conf").write_text("<IfDefine !SYSCONFIG>\nWrong\n</IfDefine>\n" + "\n".join(rest) + "\n")
+    (tmp_path / "settings").write_text('APACHE_SERVER_FLAGS="-D SSL"\n')
+    layout = layout._replace(
+        binary=web_bed.APACHE,
+        envvars=str(tmp_path / "settings"),
+        pid_file=str(tmp_path / "other.pid"),
+        sysconfig=layout.sysconfig._replace(
+            before=(str(tmp_path / "load.conf"), str(tmp_path / "never.conf")), after=(str(tmp_path / "after.conf"),)
+        ),
+    )
+    server = _server.Server(layout)
+    server.main_pid = lambda: None
+    line = ["-d", str(tmp_path), "-f", layout.main_config, "-t"]
+    done = subprocess.run(server.command(*server.arguments(), *line), capture_output=True, text=True, check=False)
+    assert "Invalid command 'Unknown'" in done.stderr and "after.conf" in done.stderr
+    (tmp_path / "after.conf").write_text("<IfDefine SSL>\nHeader set X-Own yes\n</IfDefine>\n")
+    assert subprocess.run(server.command(*server.arguments(), *line), check=False).returncode == 0

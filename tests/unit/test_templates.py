@@ -122,6 +122,25 @@ def test_site_is_taken_by_the_real_server(tmp_path, pair, shape, profile):
 
 
 @pytest.mark.parametrize(
+    ("server", "lines"),
+    [
+        (
+            "apache",
+            ['SetHandler "proxy:fcgi://127.0.0.1:9000"', '<Proxy "fcgi://127.0.0.1:9000/usr/share/kopano-webapp/">'],
+        ),
+        ("nginx", ["fastcgi_pass 127.0.0.1:9000;"]),
+    ],
+)
+def test_fpm_can_listen_on_a_port_of_the_host(server, lines):
+    """As SUSE's does by itself."""
+    info = host(server, "suse")
+    info["php"]["socket"] = "127.0.0.1:9000"
+    text = "\n".join(render(plan(info, server_names=NAMES)).values())
+    assert [line for line in lines if line not in text] == []
+    assert "unix:127" not in text and "/run/php/php-fpm.sock" not in text
+
+
+@pytest.mark.parametrize(
     ("server", "changes"),
     [
         (server, changes)
@@ -135,6 +154,7 @@ def test_site_is_taken_by_the_real_server(tmp_path, pair, shape, profile):
             {"tls_prefer_server_ciphers": False},
             {"components_off": ["kweb"]},
             {"csp": "enforce", "csp_report_uri": "/csp"},
+            {"php": "127.0.0.1:9000"},
             {"csp": "off", "components_override": {"kdav": {"backend": "fpm:/run/kdav.sock"}}},
             {
                 "components_extra": {

@@ -423,6 +423,32 @@ def test_without_a_timer_and_a_cron_job_suse_is_off(machine):
     machine.unit("cron.service")
     automatic, found = read(machine, reading("zypper"))
     assert (automatic.enabled, found) == (False, ["off"])
+    assert automatic.fix.startswith("zypper install os-update && ")
+
+
+@pytest.mark.parametrize(
+    ("files", "known", "covers"),
+    [
+        ({}, False, True),
+        ({"etc/os-update.conf": "UPDATE_CMD=security\n"}, True, True),
+        ({"etc/os-update.conf": "UPDATE_CMD='security'  # only these\n"}, False, False),
+        ({"etc/os-update.conf": "UPDATE_CMD=security\nUPDATE_CMD=up\n"}, False, True),
+        ({"usr/share/os-update/os-update.conf": "UPDATE_CMD=security\n"}, False, False),
+        ({"usr/etc/os-update.conf": "UPDATE_CMD=security\n", "etc/os-update.conf": "REBOOT_CMD=none\n"}, False, False),
+    ],
+)
+def test_os_update_for_security_alone_needs_to_know_what_is_for_security(machine, files, known, covers):
+    machine.unit("os-update.timer", last=TODAY)
+    machine.unit("os-update.service", active=False, result="success")
+    for path, text in files.items():
+        machine.file(path, text)
+    status = reading("zypper")
+    status.updates.security_known = known
+    automatic, found = read(machine, status)
+    assert state(automatic) == (True, covers, True)
+    assert automatic.mechanism == "os-update"
+    assert (found == []) is covers
+    assert covers or "the repositories do not mark" in automatic.reason
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@
 
 Debian's tools (a2enmod(8), a2enconf(8), a2ensite(8)) set links and leave a mark of the administrator's decision for
 the maintainer scripts of packages; both are done here, so that a later upgrade respects it, and both are part of the
-transaction.
+transaction. SUSE's add words to a variable, from which a script makes the file with the modules at each start and
+reload; both get what is desired here as well, so that a rehearsal has the modules and a start changes nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
     State,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot, Sysconfig
 
 KINDS = ("modules", "confs", "sites")
 
@@ -71,7 +72,9 @@ def enable(
     """Want these enabled. Files that the same changes create may be enabled as well. Raises FragmentError."""
     slot = _slot(layout, kind)
     for name in names:
-        if slot is None:
+        if kind == "modules" and layout.sysconfig:
+            _add_word(changes, layout, layout.sysconfig, name, live)
+        elif slot is None:
             _require_loaded(layout, live, name)
         elif kind == "modules":
             for needed in _with_dependencies(slot, name, layout, live):
@@ -83,6 +86,10 @@ def enable(
 def loaded_first(layout: Layout, changes: t.Iterable[Change]) -> list[Change]:
     """Those of the changes by which Apache loads a module that has to be there before it is configured."""
     slot = layout.modules
+    if layout.sysconfig:
+        files = [os.path.realpath(path) for path in (layout.envvars or "", layout.sysconfig.loads)]
+        both = [change for change in changes if change.path in files]
+        return both if any(map(_adds_first, both)) else []
     if layout.server != "apache" or slot is None:
         return []
     paths = {os.path.join(slot.enabled_dir, name + slot.suffixes[0]) for name in _LOADED_FIRST}
@@ -93,6 +100,9 @@ def disable(changes: Changeset, layout: Layout, kind: str, names: t.Iterable[str
     """Want these disabled; what is not enabled is left alone. Raises FragmentError."""
     slot = _slot(layout, kind)
     for name in names:
+        if kind == "modules" and layout.sysconfig:
+            _remove_word(changes, layout, layout.sysconfig, name)
+            continue
         if slot is None:
             raise FragmentError(f"disable.{kind}", name, "cannot be disabled here: its package decides")
         bare = _bare(name, slot)
@@ -177,11 +187,98 @@ def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _webserver_m
     return order
 
 
-def _require_loaded(layout: Layout, live: _webserver_model.Config | None, name: str) -> None:
-    if name in layout.static_modules:
+def _adds_first(change: Change) -> bool:
+    before, after = (set(_loads(state.content.decode("utf-8", "replace"))) for state in (change.before, change.after))
+    return any(name in after - before for name in _LOADED_FIRST)
+
+
+def _loads(text: str) -> list[str]:
+    """The modules that a file loads."""
+    return re.findall(r"(?m)^LoadModule[ \t]+(\w+)_module[ \t]", text)
+
+
+def _desired(changes: Changeset, path: str) -> tuple[str, bytes | None]:
+    """What a file is to contain by now, and what is there; nothing for one that is missing."""
+    real = os.path.realpath(path)
+    found = _changeset.read(real)
+    desired = changes.desired.get(real, found)
+    there = found.content if found.kind == _changeset.FILE else None
+    return desired.content.decode("utf-8", "surrogateescape"), there
+
+
+def _want(changes: Changeset, path: str, text: str, there: bytes | None) -> None:
+    content = text.encode("utf-8", "surrogateescape")
+    changes.add(path, State(_changeset.FILE, content=content, basis=there))
+
+
+def _assignment(text: str, variable: str, path: str, option: str, name: str) -> re.Match[str]:
+    """The last line that sets a variable, which is the one that SUSE's own tools edit."""
+    found = list(re.finditer(rf"(?m)^[ \t]*{variable}=(?P<quote>[\"'])(?P<value>.*?)(?P=quote)", text))
+    if not found:
+        why = f'cannot be written to {path}, which has no line {variable}="…"; write one, and run again'
+        raise FragmentError(option, name, why)
+    return found[-1]
+
+
+def _with_words(text: str, found: re.Match[str], words: t.Iterable[str]) -> str:
+    return text[: found.start("value")] + " ".join(words) + text[found.end("value") :]
+
+
+def _shared_object(sysconfig: Sysconfig, name: str) -> str | None:
+    places = (os.path.join(folder, f"{front}{name}.so") for folder in sysconfig.module_dirs for front in ("mod_", ""))
+    return next((place for place in places if os.path.isfile(place)), None)
+
+
+def _add_word(
+    changes: Changeset, layout: Layout, sysconfig: Sysconfig, name: str, live: _webserver_model.Config | None
+) -> None:
+    """Want a module among the words of the variable, and in the file that is made of them."""
+    settings = layout.envvars or ""
+    loads, loads_there = _desired(changes, sysconfig.loads)
+    if name in layout.static_modules or (name not in _loads(loads) and _is_loaded(live, name, sysconfig.loads)):
         return
-    if live is not None:
-        for item in _webserver_model.walk(live.root):
-            if item.key == "loadmodule" and item.args and item.args[0] == name + "_module":
-                return
+    if not _shared_object(sysconfig, name):
+        places = ", ".join(sysconfig.module_dirs)
+        raise FragmentError("enable.modules", name, f"is not available on this host (looked in {places})")
+    text, there = _desired(changes, settings)
+    found = _assignment(text, sysconfig.variable, settings, "enable.modules", name)
+    words = found["value"].split()
+    if name not in words and f"mod_{name}" not in words:
+        words.append(name)
+        _want(changes, settings, _with_words(text, found, words), there)
+    # Before the first start there is none yet.
+    missing = [name] if loads_there is not None or loads else [word.replace("mod_", "", 1) for word in words]
+    lines = [
+        f"LoadModule {word}_module {place}\n"
+        for word, place in ((word, _shared_object(sysconfig, word)) for word in missing if word not in _loads(loads))
+        if place
+    ]
+    if lines:
+        _want(changes, sysconfig.loads, loads + "".join(lines), loads_there)
+
+
+def _remove_word(changes: Changeset, layout: Layout, sysconfig: Sysconfig, name: str) -> None:
+    settings = layout.envvars or ""
+    text, there = _desired(changes, settings)
+    found = _assignment(text, sysconfig.variable, settings, "disable.modules", name)
+    words = [word for word in found["value"].split() if word not in (name, f"mod_{name}")]
+    if words != found["value"].split():
+        _want(changes, settings, _with_words(text, found, words), there)
+    loads, loads_there = _desired(changes, sysconfig.loads)
+    left = re.sub(rf"(?m)^LoadModule[ \t]+{re.escape(name)}_module[ \t].*\n", "", loads)
+    if left != loads:
+        _want(changes, sysconfig.loads, left, loads_there)
+
+
+def _is_loaded(live: _webserver_model.Config | None, name: str, elsewhere_than: str = "") -> bool:
+    items = _webserver_model.walk(live.root) if live is not None else ()
+    return any(
+        item.key == "loadmodule" and item.args[:1] == [name + "_module"] and item.file != elsewhere_than
+        for item in items
+    )
+
+
+def _require_loaded(layout: Layout, live: _webserver_model.Config | None, name: str) -> None:
+    if name in layout.static_modules or _is_loaded(live, name):
+        return
     raise FragmentError("enable.modules", name, "is not loaded; install or enable its package and restart the server")

@@ -39,7 +39,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Sysconfig
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, listens, tcp_listeners
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -388,7 +388,12 @@ class _Copy:
         self.layout = layout._replace(
             main_config=self._inside(layout.main_config) or layout.main_config,
             config_dir=self._copy,
+            sysconfig=layout.sysconfig and self._own(layout.sysconfig),
         )
+
+    def _own(self, sysconfig: Sysconfig) -> Sysconfig:
+        before, after = (tuple(map(self.inside, paths)) for paths in (sysconfig.before, sysconfig.after))
+        return sysconfig._replace(loads=self.inside(sysconfig.loads), before=before, after=after)
 
     def _inside(self, path: str) -> str | None:
         for original, copy in self._places.items():
@@ -426,14 +431,18 @@ class _Copy:
         if os.path.islink(path):
             return
         text = read_text(path)
-        changed = text
-        for original, copy in self._places.items():
-            changed = re.sub(rf"(?<![\w.-]){re.escape(original)}(?=[/\"'\s;]|$)", copy, changed)
-        for original, copy in self._others.items():
-            changed = changed.replace(original, copy)
+        changed = self.inside(text)
         if changed != text:
             with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.write(changed)
+
+    def inside(self, text: str) -> str:
+        """A text with the copy's paths for the original ones."""
+        for original, copy in self._places.items():
+            text = re.sub(rf"(?<![\w.-]){re.escape(original)}(?=[/\"'\s;]|$)", copy, text)
+        for original, copy in self._others.items():
+            text = text.replace(original, copy)
+        return text
 
     def back(self, fault: _diagnose.Fault) -> _diagnose.Fault:
         """The same fault with the original paths."""
@@ -465,11 +474,11 @@ def _in_copy(
         trial = Server(copy.layout)
         trial.open_files = server.open_files
         where = {
-            "apache": ["-d", copy.layout.config_dir, "-f", copy.layout.main_config],
+            "apache": ["-d", copy.layout.server_root or copy.layout.config_dir, "-f", copy.layout.main_config],
             "nginx": ["-c", copy.layout.main_config],
         }[copy.layout.server]
         config, unreadable = _load(copy.layout)
-        fault = _run_copy(trial, environment, [*arguments, *where, "-t"], config)
+        fault = _run_copy(trial, environment, [*map(copy.inside, arguments), *where, "-t"], config)
         if fault or config is None:
             return copy.back(fault or unreadable or _diagnose.Fault("unknown"))
         result["listening"] = sorted(_declared(config))
@@ -526,6 +535,7 @@ def _apache_instance(
         for item in _webserver_model.walk(config.root)
         if item.key == "loadmodule"
     ]
+    groups = [item.args[0] for item in _webserver_model.direct(config.root, "group") if item.args]
     blocks = []
     for vhost in vhosts:
         names = vhost.names or ["localhost"]
@@ -551,7 +561,7 @@ def _apache_instance(
             # mod_mime wants its file of types, which the distribution names in a configuration that is not used here.
             "<IfModule mime_module>\nTypesConfig /dev/null\n</IfModule>",
             f"User {user}",
-            f"Group {user}",
+            f"Group {groups[-1] if groups else user}",
             top,
             *blocks,
             "",

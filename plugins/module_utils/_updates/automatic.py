@@ -64,6 +64,13 @@ _INSTALL_DNF = {
 _DNF_CONFIGURATIONS = ("/usr/share/dnf5/dnf5-plugins/automatic.conf", "/etc/dnf/automatic.conf")
 _SUSE_TIMERS = ("transactional-update.timer", "os-update.timer")
 _SUSE_CRON = "opensuse.org-online_update"
+_INSTALL_OS_UPDATE = "zypper install os-update && systemctl enable --now os-update.timer"
+# Shell scripts, of which the last one counts; where the vendor's is depends on the version.
+_OS_UPDATE_CONFIGURATIONS = (
+    "/usr/share/os-update/os-update.conf",
+    "/usr/etc/os-update.conf",
+    "/etc/os-update.conf",
+)
 
 _INSTALL_UNATTENDED = "apt-get install unattended-upgrades"
 _ENABLE_UNATTENDED = (
@@ -373,6 +380,8 @@ def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: date
     if active:
         automatic = Automatic(True, active[0].replace(".timer", ""), covers_security=True)
         _judge_timer(automatic, units or {}, active[0], now)
+        if automatic.mechanism == "os-update":
+            _judge_os_update(host, automatic, reading)
         return automatic
     jobs = [f"/etc/cron.{often}/{_SUSE_CRON}" for often in ("daily", "weekly", "monthly")]
     settings = dict(
@@ -390,4 +399,15 @@ def zypper(host: Host, reading: Reading, release: t.Mapping[str, str], now: date
         return automatic
     if units is None or host.hidden:
         return Automatic(reason=_hidden(host) if host.hidden else "systemd does not show which timers run")
-    return Automatic(enabled=False, reason="neither a timer nor the online update's cron job is active")
+    reason = "neither a timer nor the online update's cron job is active"
+    return Automatic(enabled=False, reason=reason, fix=_INSTALL_OS_UPDATE)
+
+
+def _judge_os_update(host: Host, automatic: Automatic, reading: Reading) -> None:
+    """Report where it is to install security updates alone, and could not know which these are."""
+    texts = [host.read(path) or "" for path in _OS_UPDATE_CONFIGURATIONS]
+    commands = re.findall(r"(?m)^[ \t]*UPDATE_CMD=[\"']?(\w*)", "\n".join(texts))
+    if commands[-1:] == ["security"] and not reading.updates.security_known:
+        automatic.covers_security = False
+        automatic.reason = "UPDATE_CMD is security, but the repositories do not mark which updates are for security"
+        automatic.fix = "echo UPDATE_CMD=up >>/etc/os-update.conf"

@@ -20,6 +20,7 @@ import re
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import (
@@ -96,7 +97,7 @@ def environment(layout: Layout) -> dict[str, str]:
 def flags(variables: t.Mapping[str, str]) -> list[str]:
     """The names that the unit or wrapper defines on the command line (-D NAME), from the server's environment."""
     words = " ".join(variables.get(name, "") for name in ("APACHE_ARGUMENTS", "OPTIONS"))
-    return re.findall(r"(?:^|\s)-D\s*(\S+)", words) + variables.get("APACHE_SERVER_FLAGS", "").split()
+    return re.findall(r"(?:^|\s)-D\s*(\S+)", words) + _layout.server_flags(variables.get("APACHE_SERVER_FLAGS", ""))
 
 
 def version(binary: str) -> str | None:
@@ -121,7 +122,7 @@ class _Reader:
         self.layout = layout
         self.environment = environment(layout)
         self.variables: dict[str, str] = {}
-        self.defined = set(flags(self.environment))
+        self.defined = {*flags(self.environment), *(layout.sysconfig.defines if layout.sysconfig else ())}
         self.fixed = modules is not None  # the set of modules is given and LoadModule adds nothing
         self.modules = {module_name(name) for name in (layout.static_modules if modules is None else modules)}
         self.version: str | None = None
@@ -428,12 +429,16 @@ def load(
     files is the disk with changes laid over it. Raises ConfigError.
     """
     config = Config("apache", files or _webserver_model.Files())
-    config.base = layout.config_dir
+    config.base = layout.server_root or layout.config_dir
     reader = _Reader(config, layout, modules)
-    try:
-        config.root = reader.file(layout.main_config, None, 0)
-    except OSError as exc:
-        raise ConfigError(layout.main_config, None, "cannot read: %s" % exc.strerror) from exc
+    before, after = (layout.sysconfig.before, layout.sysconfig.after) if layout.sysconfig else ((), ())
+    for path in (*before, layout.main_config, *after):
+        try:
+            config.root = [*config.root, *reader.file(path, None, 0)]
+        except OSError as exc:
+            # The other files are there once the server was started for the first time.
+            if path == layout.main_config or not isinstance(exc, FileNotFoundError):
+                raise ConfigError(path, None, "cannot read: %s" % exc.strerror) from exc
     config.modules = frozenset(reader.modules)
     blocks = _vhost_blocks(config)
     vhosts = _from_tree(config, blocks) if vhost_dump is None else _from_dump(config, blocks, vhost_dump)

@@ -35,7 +35,11 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.catalo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.components import ComponentInfo
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout, Slot
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import (
+    Server,
+    ServerError,
+    tcp_listeners,
+)
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
@@ -403,13 +407,20 @@ def _is_socket(path: str) -> bool:
         return False
 
 
+def _runs_php(place: str) -> bool:
+    """Whether there is a socket, or somebody listens on the port of this host."""
+    if place.startswith("/"):
+        return _is_socket(place)
+    return place.rpartition(":")[2] in {str(port) for _address, port in tcp_listeners().values()}
+
+
 def _php(configs: t.Iterable[_webserver_model.Config]) -> PhpInfo:
     configs = list(configs)
-    used = [path for config in configs for path in _webserver_model.unix_sockets(config) if "php" in path]
+    used = [place for config in configs for place in _webserver_model.php_backends(config)]
     usual = [path for pattern in _PHP_SOCKETS for path in sorted(glob.glob(pattern), reverse=True)]
     return {
         "module": any(name.startswith("php") for config in configs for name in config.modules or ()),
-        "socket": next((path for path in used + usual if _is_socket(path)), None),
+        "socket": next((place for place in used + usual if _runs_php(place)), None),
     }
 
 

@@ -47,6 +47,22 @@ class TLSLog(t.NamedTuple):
     conf: str | None
 
 
+class Sysconfig(t.NamedTuple):
+    """What a script of the distribution makes of L(Layout.envvars) whenever it starts or reloads the server.
+
+    It writes files and has them read by command line, before and after the main one. loads is that of them with the
+    modules, one line for each word of the variable whose file it finds in the first of module_dirs that has it. defines
+    are the names that it adds to those of APACHE_SERVER_FLAGS.
+    """
+
+    variable: str
+    loads: str
+    before: tuple[str, ...]
+    after: tuple[str, ...]
+    module_dirs: tuple[str, ...]  # {mpm} stands for the multi-processing module
+    defines: tuple[str, ...]
+
+
 class Layout(t.NamedTuple):
     """One web server on one family of distributions. All paths are absolute and as seen on the host."""
 
@@ -54,6 +70,7 @@ class Layout(t.NamedTuple):
     family: str  # debian | redhat | suse
     binary: str
     control: str | None  # the wrapper that sets the server's environment up, if there is one
+    server_root: str | None  # where its relative paths begin unless it is told; None: in config_dir
     unit: str
     package: str
     main_config: str
@@ -67,6 +84,7 @@ class Layout(t.NamedTuple):
     confs: Slot
     sites: Slot
     module_style: str  # links: by symbolic link | sysconfig: APACHE_MODULES | static: comes with its package
+    sysconfig: Sysconfig | None  # for that style
     modules_dir: str | None  # where the server's shared objects are
     static_modules: tuple[str, ...]  # built into the server: always there
     user: str
@@ -81,6 +99,7 @@ _DEBIAN_APACHE = Layout(
     family="debian",
     binary="/usr/sbin/apache2",
     control="/usr/sbin/apache2ctl",
+    server_root=None,
     unit="apache2",
     package="apache2",
     main_config="/etc/apache2/apache2.conf",
@@ -94,6 +113,7 @@ _DEBIAN_APACHE = Layout(
     confs=Slot("/etc/apache2/conf-available", "/etc/apache2/conf-enabled", (".conf",)),
     sites=Slot("/etc/apache2/sites-available", "/etc/apache2/sites-enabled", (".conf",)),
     module_style="links",
+    sysconfig=None,
     modules_dir="/usr/lib/apache2/modules",
     static_modules=("core", "so", "watchdog", "http", "log_config", "logio", "version", "unixd"),
     user="www-data",
@@ -104,6 +124,7 @@ _REDHAT_APACHE = Layout(
     family="redhat",
     binary="/usr/sbin/httpd",
     control="/usr/sbin/apachectl",
+    server_root=None,
     unit="httpd",
     package="httpd",
     main_config="/etc/httpd/conf/httpd.conf",
@@ -118,6 +139,7 @@ _REDHAT_APACHE = Layout(
     confs=_same("/etc/httpd/conf.d", ".conf"),
     sites=_same("/etc/httpd/conf.d", ".conf"),
     module_style="static",
+    sysconfig=None,
     modules_dir="/etc/httpd/modules",
     static_modules=("core", "so", "http"),
     user="apache",
@@ -126,8 +148,9 @@ _REDHAT_APACHE = Layout(
 _SUSE_APACHE = Layout(
     server="apache",
     family="suse",
-    binary="/usr/sbin/httpd",
-    control="/usr/sbin/apachectl",
+    binary="/usr/sbin/httpd-prefork",
+    control="/usr/sbin/start_apache2",
+    server_root="/srv/www",
     unit="apache2",
     package="apache2",
     main_config="/etc/apache2/httpd.conf",
@@ -136,13 +159,21 @@ _SUSE_APACHE = Layout(
     envvars="/etc/sysconfig/apache2",
     pid_file="/run/httpd.pid",
     error_log="/var/log/apache2/error_log",
-    # SUSE's logrotate file names Apache's logs one by one.
+    # SUSE's logrotate file names Apache's logs one by one, or by patterns that this one is none of.
     tls_log=TLSLog("/var/log/apache2/kopano-tls.log", None, None, None, "/etc/logrotate.d/kopano-tls", None),
     modules=None,
     confs=_same("/etc/apache2/conf.d", ".conf"),
     sites=_same("/etc/apache2/vhosts.d", ".conf"),
     module_style="sysconfig",
-    modules_dir="/usr/lib64/apache2",
+    sysconfig=Sysconfig(
+        variable="APACHE_MODULES",
+        loads="/etc/apache2/sysconfig.d/loadmodule.conf",
+        before=("/etc/apache2/sysconfig.d/loadmodule.conf", "/etc/apache2/sysconfig.d/global.conf"),
+        after=("/etc/apache2/sysconfig.d/include.conf",),
+        module_dirs=("/usr/lib64/apache2-{mpm}", "/usr/lib64/apache2", "/usr/lib/apache2-{mpm}", "/usr/lib/apache2"),
+        defines=("SYSCONFIG", "SYSTEMD"),
+    ),
+    modules_dir="/usr/lib64/apache2-prefork",
     static_modules=("core", "so", "http", "unixd", "systemd", "mpm_prefork"),
     user="wwwrun",
 )
@@ -152,6 +183,7 @@ _DEBIAN_NGINX = Layout(
     family="debian",
     binary="/usr/sbin/nginx",
     control=None,
+    server_root=None,
     unit="nginx",
     package="nginx",
     main_config="/etc/nginx/nginx.conf",
@@ -167,6 +199,7 @@ _DEBIAN_NGINX = Layout(
     confs=_same("/etc/nginx/conf.d", ".conf"),
     sites=Slot("/etc/nginx/sites-available", "/etc/nginx/sites-enabled", ("",)),
     module_style="static",
+    sysconfig=None,
     modules_dir="/usr/lib/nginx/modules",
     static_modules=(),
     user="www-data",
@@ -188,10 +221,11 @@ _SUSE_NGINX = _REDHAT_NGINX._replace(
 
 LAYOUTS = (_DEBIAN_APACHE, _DEBIAN_NGINX, _REDHAT_APACHE, _REDHAT_NGINX, _SUSE_APACHE, _SUSE_NGINX)
 
-# SUSE names the binary after its multi-processing module; the plain name is a link that can be missing.
-_BINARIES = {
-    ("apache", "suse"): tuple("/usr/sbin/httpd" + suffix for suffix in ("", "-prefork", "-worker", "-event")),
-}
+# SUSE has a program for each multi-processing module. Which one is started is decided by its settings, else by the link
+# without such a name, which can be missing.
+_MPM_LINK = "/usr/sbin/httpd"
+_MPM_PROGRAM = "/usr/sbin/httpd-{}"
+_MPMS = ("prefork", "worker", "event")
 
 _FAMILIES = {
     "debian": "debian",
@@ -259,13 +293,37 @@ def unsupported(release: dict[str, str]) -> str:
     return "" if family(release) else refusal(release.get("PRETTY_NAME") or release.get("ID") or "")
 
 
+def server_flags(value: str) -> list[str]:
+    """The names that APACHE_SERVER_FLAGS defines, which can be written as for a command line."""
+    names = (word[2:] if word.startswith("-D") else word for word in value.split())
+    return [name for name in names if name]
+
+
+def _with_mpm(layout: Layout, root: str) -> Layout:
+    """The layout for the multi-processing module that SUSE's script would start, of those that are installed."""
+    linked = os.path.basename(os.path.realpath(_under(root, _MPM_LINK))).rpartition("-")[2]
+    chosen = assignments(_under(root, layout.envvars or "")).get("APACHE_MPM", "")
+    installed = [
+        mpm for mpm in (chosen, linked, *_MPMS) if mpm and os.path.exists(_under(root, _MPM_PROGRAM.format(mpm)))
+    ]
+    if not installed:
+        return layout._replace(binary=_MPM_LINK)
+    assert layout.sysconfig
+    mpm = installed[0]
+    directories = [directory.format(mpm=mpm) for directory in layout.sysconfig.module_dirs]
+    return layout._replace(
+        binary=_MPM_PROGRAM.format(mpm),
+        static_modules=(*(name for name in layout.static_modules if not name.startswith("mpm_")), f"mpm_{mpm}"),
+        modules_dir=next((path for path in directories if os.path.isdir(_under(root, path))), directories[0]),
+        sysconfig=layout.sysconfig._replace(module_dirs=tuple(directories)),
+    )
+
+
 def _locate(layout: Layout, root: str) -> Layout | None:
-    for binary in _BINARIES.get((layout.server, layout.family), (layout.binary,)):
-        if os.path.exists(_under(root, binary)):
-            break
-    else:
+    if layout.sysconfig:
+        layout = _with_mpm(layout, root)
+    if not os.path.exists(_under(root, layout.binary)):
         return None
-    layout = layout._replace(binary=binary)
     # The nginx.org packages for Debian have no sites-available; there a site is one more file in conf.d.
     if not os.path.isdir(_under(root, layout.sites.enabled_dir)):
         layout = layout._replace(sites=layout.confs)

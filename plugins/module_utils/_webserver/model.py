@@ -541,6 +541,22 @@ def unix_sockets(config: Config) -> list[str]:
     return list(found)
 
 
+_LOOPBACK = r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}"
+_FASTCGI = {"fastcgi_pass": re.compile(rf"({_LOOPBACK})$"), "": re.compile(rf"(?:^|:)fcgi://({_LOOPBACK})(?=[/\"]|$)")}
+
+
+def php_backends(config: Config) -> list[str]:
+    """Where PHP is run, each once, in the configuration's order: paths of unix sockets, and ports of this host."""
+    sockets = [path for path in unix_sockets(config) if "php" in path]
+    found: dict[str, None] = {}
+    for directive in walk(config.root):
+        pattern = _FASTCGI.get(directive.key, _FASTCGI[""])
+        for arg in directive.args:
+            found.update(dict.fromkeys(path for path in sockets if f"unix:{path}" in arg))
+            found.update(dict.fromkeys(pattern.findall(arg)))
+    return list(found)
+
+
 _ACCESS_LOGS = ("customlog", "transferlog", "globallog", "access_log")
 _LOGS = ("errorlog", *_ACCESS_LOGS, "forensiclog", "scriptlog", "error_log")
 _NO_FILE = re.compile(r"\||(syslog|memory|journald)\b|(off|stderr)$|.*\$").match

@@ -311,7 +311,9 @@ class Server:
         """
         main = self.main_pid()
         self.open_files = _open_files(main)
-        if main is None or self.layout.server != "apache":
+        if main is None:
+            return self._usual_arguments()
+        if self.layout.server != "apache":
             return []
         try:
             line, is_roots = self._command_line(main)
@@ -324,6 +326,18 @@ class Server:
                 f"have written; set this in {self.layout.envvars or self.layout.main_config} instead"
             )
         return arguments
+
+    def _usual_arguments(self) -> list[str]:
+        """Those of L(arguments) with which the distribution's script starts the server; mostly it needs none."""
+        sysconfig = self.layout.sysconfig
+        if sysconfig is None:
+            return []
+        flags = _layout.assignments(self.layout.envvars or "").get("APACHE_SERVER_FLAGS", "")
+        found = [argument for name in (*sysconfig.defines, *_layout.server_flags(flags)) for argument in ("-D", name)]
+        for option, paths in (("-C", sysconfig.before), ("-c", sysconfig.after)):
+            # They are made at the first start.
+            found += [argument for path in paths for argument in (option, f"IncludeOptional {path}")]
+        return [*found, "-C", f"PidFile {self.layout.pid_file}"]
 
     def _command_line(self, pid: int) -> tuple[list[str], bool]:
         """The arguments after the program, and whether the process is root's. Raises OSError if it is another one now.
@@ -419,7 +433,7 @@ class Server:
 
     def _start_directly(self) -> None:
         """Start the server where no service manager does. One that stays in the foreground is left running there."""
-        arguments = ["-k", "start"] if self.layout.server == "apache" else []
+        arguments = [*self._usual_arguments(), "-k", "start"] if self.layout.server == "apache" else []
         try:
             process = subprocess.Popen(
                 self.command(*arguments),

@@ -220,6 +220,8 @@ _CIPHERS = re.compile(r"[A-Za-z0-9_+!@=:-]+")
 _GROUPS = re.compile(r"[A-Za-z0-9_+?*/:-]+")
 # A path that needs no quoting in either server's configuration.
 _PATH = re.compile(r"/[A-Za-z0-9._/@+=,:~-]+")
+# Where FPM listens on a port of the host itself.
+_LOCAL = re.compile(r"(?:127(?:\.\d{1,3}){3}|localhost|\[::1\]):\d{1,5}")
 _REPORT_URI = re.compile(r"(?:https?:/)?/[A-Za-z0-9._/@+=,:~?&-]+")
 
 
@@ -264,8 +266,9 @@ def option_errors(options: Options, data: ComponentData | None = None) -> list[s
             refuse(name, f"and frontend_{name}_key: {key!r} belong together; one of them is missing")
     if options["tls_certificate_rsa"] and not options["tls_certificate"]:
         refuse("tls_certificate_rsa", "comes beside frontend_tls_certificate, which is empty")
-    if options["php"] not in ("", "mod_php") and not _PATH.fullmatch(options["php"]):
-        refuse("php", "is neither 'mod_php' nor the path of a socket")
+    php = options["php"]
+    if php not in ("", "mod_php") and not (_PATH.fullmatch(php) or _LOCAL.fullmatch(php)):
+        refuse("php", "is neither 'mod_php' nor the path of a socket, nor a port of the host such as 127.0.0.1:9000")
     if options["csp_report_uri"] and not _REPORT_URI.fullmatch(options["csp_report_uri"]):
         refuse("csp_report_uri", "is neither a path nor a URL")
     return found
@@ -520,7 +523,7 @@ def http2(server: ServerInfo) -> str:
     if server["server"] == "nginx":
         return "" if not features["http2"] else "directive" if features["http2_directive"] else "listen"
     # A module can only be loaded by a link; elsewhere its package decides.
-    usable = "http2" in server["modules"] or server["module_style"] == "links"
+    usable = "http2" in server["modules"] or server["module_style"] != "static"
     return "directive" if features["http2"] and usable else ""
 
 

@@ -85,6 +85,13 @@ MECHANISMS: dict[str, Mechanism] = {
         "timers": ["dnf5-automatic.timer"],
         "dry_run": ["dnf5", "automatic", "--no-downloadupdates", "--no-installupdates"],
     },
+    # It has no dry run of its own; this is what it will run.
+    "zypper": {
+        "mechanism": "os-update",
+        "package": "os-update",
+        "timers": ["os-update.timer"],
+        "dry_run": ["zypper", "--non-interactive", "patch", "--category", "security", "--dry-run"],
+    },
 }
 # Where security updates come from, by the distribution's ID; unattended-upgrades knows the code name.
 ORIGINS = {
@@ -354,7 +361,7 @@ def _prepare_automatic(info: UpdateStatus, _options: Info) -> ActUnderWay:
     manager = info["distribution"]["manager"]
     if manager not in MECHANISMS:
         found = manager or "no package manager that is known here"
-        raise ValueError(f"updates_automatic: true needs apt or dnf on the host; this one has {found}")
+        raise ValueError(f"updates_automatic: true needs apt, dnf or zypper on the host; this one has {found}")
     return {"manager": manager, **MECHANISMS[manager], "origins": ORIGINS.get(info["distribution"]["id"], [])}
 
 

@@ -1,0 +1,12 @@
+#!/bin/sh
+# Runs once for each image, on its tree before it is packed (an mmdebstrap customize hook): $1 is the tree.
+# It builds the packages with rpmbuild and installs them, and takes away what would say that the tree is Debian's.
+set -eu
+root=$1
+here=$(dirname "$0")
+. "$here/../rpm/tree.sh"
+
+build_packages
+complete_tree
+install -D -m 0644 "$here/run-at-once.conf" "$root/etc/systemd/system/os-update.timer.d/run-at-once.conf"
+
