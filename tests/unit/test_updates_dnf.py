@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -174,6 +175,29 @@ def test_a_repository_that_became_unreachable_is_read_from_the_cache(bed):
     reading = read(bed, refresh=True)
     assert counts(reading) == (2, 1, None)
     assert found(reading, "updates.source.failed")["subject"] == "base"
+
+
+@real
+@pytest.mark.parametrize("copied", [(), INSTALLED, OFFERED])
+def test_copies_of_packages_that_a_plugin_keeps_are_no_package_source(bed, copied):
+    """dnf's plugin local copies what it installs to a repository that nothing refreshes and no advisory names."""
+    copies = bed.folder / "copies"
+    if not bed.plugin("local", f"[main]\nenabled=1\nrepodir={copies}\n[createrepo]\nenabled=0\n"):
+        pytest.skip("dnf has no plugin local here")
+    if copied:
+        shutil.copytree(bed.rpms.repository(*copied), copies)
+    bed.repository("base", OFFERED, ADVISORY, BUGFIX)
+    # With what dnf itself has fetched, and with what the collection has.
+    bed.dnf("makecache", "--refresh")
+    assert "_dnf_local" in bed.dnf("-C", "repolist").stdout
+    for refresh in (False, True):
+        reading = read(bed, refresh=refresh)
+        assert [source.name for source in reading.metadata.sources] == ["base"]
+        assert {(package.name, package.origin) for package in reading.updates.packages} == {
+            ("tls", "base"),
+            ("web", "base"),
+        }
+        assert (counts(reading), ids(reading)) == ((2, 1, 0), ["updates.security.pending", "updates.pending"])
 
 
 @real

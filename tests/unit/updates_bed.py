@@ -272,10 +272,9 @@ class RpmBed:
         self.locks.touch()
         (self.root / "plugins/versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={self.locks}\n")
         # The others of dnf's plugins are not needed, and one of them writes to the machine's own cache.
-        plugins = folder / "dnf-plugins"
-        plugins.mkdir()
-        for path in glob.glob("/usr/lib/python3*/*-packages/dnf-plugins/versionlock.py"):
-            (plugins / "versionlock.py").symlink_to(path)
+        self.plugins = folder / "dnf-plugins"
+        self.plugins.mkdir()
+        self.plugin("versionlock")
         self.configure("")
         rpms.install(self.root, *installed)
         self.host = Host(
@@ -284,7 +283,7 @@ class RpmBed:
                 "dnf": [
                     f"--installroot={self.root}",
                     "--releasever=1",
-                    f"--setopt=pluginpath={plugins}",
+                    f"--setopt=pluginpath={self.plugins}",
                     f"--setopt=pluginconfpath={self.root}/plugins",
                 ],
                 "rpm": ["--root", str(self.root)],
@@ -292,6 +291,15 @@ class RpmBed:
             },
             environment={"PATH": os.environ["PATH"], "HOME": str(folder), "ZYPP_LOGFILE": os.devnull},
         )
+
+    def plugin(self, name, lines=""):
+        """Have dnf load one of the machine's plugins, configured by these lines; is it on the machine?"""
+        found = glob.glob(f"/usr/lib/python3*/*-packages/dnf-plugins/{name}.py")
+        for path in found[:1]:
+            (self.plugins / f"{name}.py").symlink_to(path)
+        if lines:
+            (self.root / f"plugins/{name}.conf").write_text(lines)
+        return bool(found)
 
     def configure(self, lines):
         (self.root / "etc/dnf/dnf.conf").write_text(f"[main]\nskip_if_unavailable=True\nretries=1\n{lines}\n")
