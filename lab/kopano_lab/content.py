@@ -116,6 +116,7 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         **_certificate(host),
         "log_dir": host.family.log_dir,
         "user": host.family.user,
+        "socket_group": host.family.nginx_user if host.server == "nginx" else host.family.user,
         "weak_ciphers": WEAK_CIPHERS,
         "webapp": WEBAPP,
         "zpush": ZPUSH,
@@ -124,7 +125,7 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         "web_apps": WEB_APPS,
         "daemons": daemons.of(host),
         "autodiscover_paths": AUTODISCOVER_PATHS,
-        "php_socket": f"/run/php/php{host.release.php}-fpm.sock",
+        "fastcgi": host.family.fastcgi.format(php=host.release.php),
     }
 
 

@@ -43,6 +43,8 @@ class Family:
     key_file: str
     log_dir: str
     user: str
+    nginx_user: str
+    fastcgi: str
     kdav_socket: str
     units: tuple[tuple[str, str], ...]
 
