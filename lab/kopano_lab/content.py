@@ -119,6 +119,7 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         "document_root": host.family.document_root,
         "user": host.family.user,
         "group": host.family.group,
+        "socket_group": host.family.nginx_user if host.server == "nginx" else host.family.group,
         "weak_ciphers": WEAK_CIPHERS,
         "webapp": WEBAPP,
         "zpush": ZPUSH,
@@ -127,7 +128,7 @@ def _variables(host: Host, addresses: tuple[str, str]) -> dict[str, Any]:
         "web_apps": WEB_APPS,
         "daemons": daemons.of(host),
         "autodiscover_paths": AUTODISCOVER_PATHS,
-        "php_socket": f"/run/php/php{host.release.php}-fpm.sock",
+        "fastcgi": host.family.fastcgi.format(php=host.release.php),
     }
 
 

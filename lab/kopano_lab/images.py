@@ -46,6 +46,8 @@ class Family:
     document_root: str
     user: str
     group: str
+    nginx_user: str
+    fastcgi: str
     kdav_socket: str
     units: tuple[tuple[str, str], ...]
 

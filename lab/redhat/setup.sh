@@ -21,6 +21,9 @@ install -m 0644 "$here/../image/kopano-lab-seed.service" "$root/etc/systemd/syst
 for unit in kopano-lab-seed kopano-lab-daemons; do
     install -D -m 0644 "$here/$unit.conf" "$root/etc/systemd/system/$unit.service.d/redhat.conf"
 done
+# As on the other hosts: whoever starts the timer waits until its job has run once.
+install -D -m 0644 "$here/../image/run-at-once.conf" "$root/etc/systemd/system/dnf-automatic.timer.d/run-at-once.conf"
+install -m 0644 "$here/kopano-lab-first-upgrade.service" "$root/etc/systemd/system/"
 systemctl enable kopano-lab-seed.service ssh.service
 # Timers of a real machine that would only disturb measurements and make two hosts differ.
 systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer getty.target \

@@ -115,6 +115,22 @@ def test_a_host_of_red_hats_family_has_nothing_where_debian_has_it():
     assert f"SSLCertificateFile {certificate}" in files["/etc/httpd/conf.d/mail.conf"].decode()
 
 
+def test_nginx_of_red_hats_family_reads_its_sites_from_one_folder_and_hands_php_to_the_upstream_there():
+    files = tree(HOSTS["el9n"])
+    assert not [path for path in files if "/sites-" in path or path.startswith(("/etc/httpd", "/etc/php/"))]
+    site = files["/etc/nginx/conf.d/mail.conf"].decode()
+    assert "ssl_certificate /etc/pki/tls/certs/mail.el9n.test.crt;" in site
+    for path in [word.rstrip(";") for word in site.split() if word.startswith("snippets/")]:
+        assert f"/etc/nginx/{path}" in files
+    assert "fastcgi_pass php-fpm;" in files["/etc/nginx/snippets/kopano-webapp.conf"].decode()
+    # nginx and FPM are of different users there.
+    pool = files["/etc/php-fpm.d/kopano-kdav.conf"].decode()
+    assert "user = apache\n" in pool and "listen.group = nginx\n" in pool
+    assert "units='nginx php-fpm kopano-lab-daemons.service'" in files[f"{content.OWN}/plan"].decode()
+    upstream = images.LAB / "redhat/root/php/etc/nginx/conf.d/php-fpm.conf"
+    assert "upstream php-fpm {" in upstream.read_text()
+
+
 def test_a_host_of_red_hats_family_is_in_no_group_of_debians():
     assert HOSTS["el9"].optional
     assert HOSTS["el9"].groups == ["lab", "apache", "redhat", "tls"]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import shutil
 import sys
 import textwrap
 import time
@@ -174,6 +175,53 @@ def test_a_repository_that_became_unreachable_is_read_from_the_cache(bed):
     reading = read(bed, refresh=True)
     assert counts(reading) == (2, 1, None)
     assert found(reading, "updates.source.failed")["subject"] == "base"
+
+
+@real
+@pytest.mark.parametrize(("enabled", "updates"), [("1", {"web": "1.1-1"}), ("2", {"web": "2.0-2"}), (None, {})])
+def test_of_a_module_only_the_enabled_stream_has_updates(bed, enabled, updates):
+    """Updates of the others are in the repository and its advisories as well, and cannot be installed."""
+    place = bed.repository(
+        "base",
+        ("web-1.0-1", "web-1.1-1", "web-2.0-1", "web-2.0-2"),
+        ("TEST-1", "security", ("web-1.1-1",), ("web", "1")),
+        ("TEST-2", "security", ("web-2.0-2",), ("web", "2")),
+    )
+    bed.streams(place, "web", {"1": ("web-1.0-1", "web-1.1-1"), "2": ("web-2.0-1", "web-2.0-2")})
+    bed.configure("module_platform_id=platform:el9")
+    bed.dnf("makecache", "--refresh")
+    if enabled:
+        bed.dnf("--assumeyes", "module", "enable", f"web:{enabled}")
+    reading = read(bed)
+    assert {package.name: package.available for package in reading.updates.packages} == updates
+    assert pending(bed.dnf("-C", "check-update", good=(0, 100)).stdout) == updates
+    assert pending(bed.dnf("-C", "check-update", "--security", good=(0, 100)).stdout) == updates
+    advised = [line.split()[-1] for line in bed.dnf("-C", "updateinfo", "list", "--security").stdout.splitlines()]
+    assert advised == [f"{name}-{version}.noarch" for name, version in updates.items()]
+    assert counts(reading) == (len(updates), len(updates), 0)
+
+
+@real
+@pytest.mark.parametrize("copied", [(), INSTALLED, OFFERED])
+def test_copies_of_packages_that_a_plugin_keeps_are_no_package_source(bed, copied):
+    """dnf's plugin local copies what it installs to a repository that nothing refreshes and no advisory names."""
+    copies = bed.folder / "copies"
+    if not bed.plugin("local", f"[main]\nenabled=1\nrepodir={copies}\n[createrepo]\nenabled=0\n"):
+        pytest.skip("dnf has no plugin local here")
+    if copied:
+        shutil.copytree(bed.rpms.repository(*copied), copies)
+    bed.repository("base", OFFERED, ADVISORY, BUGFIX)
+    # With what dnf itself has fetched, and with what the collection has.
+    bed.dnf("makecache", "--refresh")
+    assert "_dnf_local" in bed.dnf("-C", "repolist").stdout
+    for refresh in (False, True):
+        reading = read(bed, refresh=refresh)
+        assert [source.name for source in reading.metadata.sources] == ["base"]
+        assert {(package.name, package.origin) for package in reading.updates.packages} == {
+            ("tls", "base"),
+            ("web", "base"),
+        }
+        assert (counts(reading), ids(reading)) == ((2, 1, 0), ["updates.security.pending", "updates.pending"])
 
 
 @real

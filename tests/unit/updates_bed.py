@@ -212,7 +212,24 @@ _ADVISORY = """\
 <update from="security@kopano.test" status="stable" type="{kind}" version="1">
 <id>{name}</id><title>{name}</title><severity>Important</severity><issued date="2026-11-20 00:00:00"/>
 <description>One of the tests.</description><references/>
-<pkglist><collection short="t"><name>t</name>{packages}</collection></pkglist></update>
+<pkglist><collection short="t"><name>t</name>{module}{packages}</collection></pkglist></update>
+"""
+_ADVISED_STREAM = '<module name="{}" stream="{}" version="1" context="1" arch="noarch"/>'
+_MODULE = """\
+---
+document: modulemd
+version: 2
+data:
+  name: {0}
+  stream: "{1}"
+  version: 1
+  context: "1"
+  arch: noarch
+  summary: one of the tests
+  description: One of the tests.
+  license: {{module: [MIT]}}
+  artifacts: {{rpms: [{2}]}}
+...
 """
 _ADVISED = """\
 <package name="{0}" version="{1}" release="{2}" epoch="0" arch="noarch" src="{0}-{1}-{2}.src.rpm">
@@ -276,10 +293,9 @@ class RpmBed:
         self.locks.touch()
         (self.root / "plugins/versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={self.locks}\n")
         # The others of dnf's plugins are not needed, and one of them writes to the machine's own cache.
-        plugins = folder / "dnf-plugins"
-        plugins.mkdir()
-        for path in glob.glob("/usr/lib/python3*/*-packages/dnf-plugins/versionlock.py"):
-            (plugins / "versionlock.py").symlink_to(path)
+        self.plugins = folder / "dnf-plugins"
+        self.plugins.mkdir()
+        self.plugin("versionlock")
         self.configure("")
         rpms.install(self.root, *installed)
         self.host = Host(
@@ -288,7 +304,7 @@ class RpmBed:
                 "dnf": [
                     f"--installroot={self.root}",
                     "--releasever=1",
-                    f"--setopt=pluginpath={plugins}",
+                    f"--setopt=pluginpath={self.plugins}",
                     f"--setopt=pluginconfpath={self.root}/plugins",
                 ],
                 "rpm": ["--root", str(self.root)],
@@ -297,6 +313,15 @@ class RpmBed:
             environment={"PATH": os.environ["PATH"], "HOME": str(folder), "ZYPP_LOGFILE": os.devnull},
         )
 
+    def plugin(self, name, lines=""):
+        """Have dnf load one of the machine's plugins, configured by these lines; is it on the machine?"""
+        found = glob.glob(f"/usr/lib/python3*/*-packages/dnf-plugins/{name}.py")
+        for path in found[:1]:
+            (self.plugins / f"{name}.py").symlink_to(path)
+        if lines:
+            (self.root / f"plugins/{name}.conf").write_text(lines)
+        return bool(found)
+
     def configure(self, lines):
         (self.root / "etc/dnf/dnf.conf").write_text(f"[main]\nskip_if_unavailable=True\nretries=1\n{lines}\n")
 
@@ -304,16 +329,22 @@ class RpmBed:
         return run("rpm", "--root", str(self.root), *words)
 
     def repository(self, name, packages, *advisories, url=None, more="gpgcheck=1\nrepo_gpgcheck=0"):
-        """Make a repository with these packages and advisories, as (name, kind, packages), and configure it."""
+        """Make a repository with these packages and advisories, as (name, kind, packages), and configure it.
+
+        A fourth part of an advisory is the stream of a module that it is about, as (module, stream).
+        """
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
         shutil.copytree(self.rpms.repository(*packages), place)
         if advisories:
             text = "".join(
                 _ADVISORY.format(
-                    name=advisory, kind=kind, packages="".join(_ADVISED.format(*p.rsplit("-", 2)) for p in advised)
+                    name=advisory,
+                    kind=kind,
+                    packages="".join(_ADVISED.format(*p.rsplit("-", 2)) for p in advised),
+                    module="".join(_ADVISED_STREAM.format(*one) for one in stream),
                 )
-                for advisory, kind, advised in advisories
+                for advisory, kind, advised, *stream in advisories
             )
             file = self.folder / "updateinfo.xml"
             file.write_text(f'<?xml version="1.0" encoding="UTF-8"?>\n<updates>{text}</updates>\n')
@@ -322,6 +353,16 @@ class RpmBed:
         for folder in ("etc/yum.repos.d", "etc/zypp/repos.d"):
             (self.root / folder / f"{name}.repo").write_text(lines)
         return place
+
+    def streams(self, place, module, streams):
+        """Have the repository in this folder hand out a module, given as its streams and the packages of each."""
+        file = self.folder / "modules.yaml"
+        texts = []
+        for stream, packages in streams.items():
+            names = ", ".join("{}-0:{}-{}.noarch".format(*package.rsplit("-", 2)) for package in packages)
+            texts.append(_MODULE.format(module, stream, names))
+        file.write_text("".join(texts))
+        run("modifyrepo_c", "--mdtype=modules", str(file), str(place / "repodata"))
 
     def dnf(self, *words, good=(0,)):
         """What dnf itself says."""

@@ -49,10 +49,14 @@ _UNKNOWN_PLUGIN = re.compile(r"(Failed loading plugin|Ignoring repositories|Last
 
 
 class _Variant(t.NamedTuple):
-    """How the two differ: where the caches and the locks are, and what has nothing left out or names the advisories."""
+    """How the two differ: where the caches and the locks are, and what has nothing left out or names the advisories.
+
+    `options` come with every call.
+    """
 
     manager: str
     commands: Commands
+    options: tuple[str, ...]
     caches: str
     locks: str
     unrestricted: tuple[str, ...]
@@ -69,6 +73,8 @@ automatic = _automatic.dnf
 _DNF4 = _Variant(
     "dnf",
     _COMMANDS,
+    # It adds a repository of copies of what was installed, which nothing refreshes and no advisory names.
+    ("--disableplugin=local",),
     "/var/cache/dnf",
     "/etc/dnf/plugins/versionlock.list",
     ("--disableexcludes=all", "--disableplugin=versionlock"),
@@ -77,6 +83,7 @@ _DNF4 = _Variant(
 _DNF5 = _Variant(
     "dnf5",
     _COMMANDS._replace(release="dnf versionlock delete {}"),
+    (),
     "/var/cache/libdnf5",
     "/etc/dnf/versionlock.toml",
     ("--setopt=disable_excludes=*",),
@@ -98,7 +105,7 @@ def read(
     """
     variant = _DNF5 if os.path.basename(os.path.realpath(host.find("dnf"))).startswith("dnf5") else _DNF4
     reading = Reading(variant.manager, commands=variant.commands)
-    complaint = _fetch(host) if refresh else ""
+    complaint = _fetch(host, variant) if refresh else ""
     try:
         sources, checked = _sources(host, variant, patience)
         unclear = _blame(complaint, sources)
@@ -119,9 +126,15 @@ def read(
     return _updates_findings.conclude(reading, unread, _repomd.security_lack(reading, sources))
 
 
-def _run(host: Host, arguments: t.Sequence[str], patience: float, good: tuple[int, ...] = (0,)) -> tuple[int, str]:
+def _run(
+    host: Host,
+    variant: _Variant,
+    arguments: t.Sequence[str],
+    patience: float,
+    good: tuple[int, ...] = (0,),
+) -> tuple[int, str]:
     """The exit status and the output of dnf for a query of its cache; raises Refused."""
-    outcome = host.run("dnf", "-q", "-C", *arguments, timeout=patience)
+    outcome = host.run("dnf", "-q", "-C", *variant.options, *arguments, timeout=patience)
     if outcome.code == TIMED_OUT:
         raise Busy(f"{outcome.stderr}; another one may be at work")
     if outcome.code not in good:
@@ -136,9 +149,9 @@ def _message(text: str) -> str:
     return _updates_model.public("; ".join(errors or lines[-3:]))
 
 
-def _fetch(host: Host) -> str:
+def _fetch(host: Host, variant: _Variant) -> str:
     """Fetch the metadata of all repositories; what failed, as dnf reports it."""
-    outcome = host.run("dnf", "-q", "makecache", "--refresh", _STRICT, timeout=600)
+    outcome = host.run("dnf", "-q", *variant.options, "makecache", "--refresh", _STRICT, timeout=600)
     return (_message(outcome.stderr) or outcome.complaint) if outcome.code else ""
 
 
@@ -154,7 +167,7 @@ def _blame(complaint: str, sources: t.Mapping[str, Source]) -> str:
 
 def _sources(host: Host, variant: _Variant, patience: float) -> tuple[dict[str, Source], datetime.datetime | None]:
     """The enabled repositories by id, and when dnf last found the oldest of them current; raises Refused."""
-    _code, text = _run(host, ["repolist"], patience)
+    _code, text = _run(host, variant, ["repolist"], patience)
     # Plugins may print something before the header.
     table = re.split(r"(?m)^repo id\b.*\n", text)[1:]
     names = [line.split()[0] for line in "".join(table).splitlines() if line.strip()]
@@ -197,8 +210,8 @@ def _pending(host: Host, variant: _Variant, sources: t.Mapping[str, Source], pat
     if len(absent) == len(sources):
         return []
     installed = _installed(host)
-    everything = _check(host, [*absent, *variant.unrestricted], patience)
-    offered = _check(host, absent, patience) if _restricts(host, variant) else everything
+    everything = _check(host, variant, [*absent, *variant.unrestricted], patience)
+    offered = _check(host, variant, absent, patience) if _restricts(host, variant) else everything
     secure = _secure(host, variant, [*absent, *variant.unrestricted], patience)
     locked = set(_LOCKED_NAME.findall(host.read(variant.locks) or "")) if variant is _DNF5 else set()
     # dnf 5 has no way to show what is locked, but its advisories do.
@@ -218,9 +231,14 @@ def _pending(host: Host, variant: _Variant, sources: t.Mapping[str, Source], pat
     ]
 
 
-def _check(host: Host, arguments: t.Sequence[str], patience: float) -> dict[tuple[str, str], tuple[str, str]]:
+def _check(
+    host: Host,
+    variant: _Variant,
+    arguments: t.Sequence[str],
+    patience: float,
+) -> dict[tuple[str, str], tuple[str, str]]:
     """What check-update names: package and architecture to its new version and repository; raises Refused."""
-    code, text = _run(host, ["check-update", _STRICT, *arguments], patience, (0, _PENDING))
+    code, text = _run(host, variant, ["check-update", _STRICT, *arguments], patience, (0, _PENDING))
     # What replaces a package under another name comes after the updates, and a long line is continued in the next one.
     text = re.split(r"(?mi)^obsoleting packages", text)[0]
     text = re.sub(r"\n[ \t]+", " ", text)
@@ -256,7 +274,7 @@ def _installed(host: Host) -> dict[tuple[str, str], list[str]]:
 
 def _secure(host: Host, variant: _Variant, arguments: t.Sequence[str], patience: float) -> dict[tuple[str, str], str]:
     """The newer packages that security advisories name, with their versions; raises Refused."""
-    _code, text = _run(host, [*variant.advisories, _STRICT, *arguments], patience)
+    _code, text = _run(host, variant, [*variant.advisories, _STRICT, *arguments], patience)
     if variant is _DNF5:
         try:
             names = [entry["nevra"] for entry in json.loads(text or "[]")]
