@@ -12,10 +12,14 @@ build_packages() {
     cp -a "$here/../rpm/." "$here/." "$root/build/"
     tar -xOf "$KOPANO_LAB_SOURCES"/mod_wsgi_httpd-*.tar.gz --wildcards '*/upstream/httpd-*.tar.gz' \
         >"$root/build/httpd.tar.gz"
+    # Two images that are built at the same time do not compile the same twice: who comes second waits for it.
     mkdir -p "$KOPANO_LAB_COMPILED"
+    exec 9>"$KOPANO_LAB_COMPILED.lock"
+    flock 9
     cp -a "$KOPANO_LAB_COMPILED" "$root/build/compiled"
     chroot "$root" env CCACHE_DIR=/build/compiled CCACHE_COMPILERCHECK=content CCACHE_MAXSIZE=200M sh /build/build.sh
     cp -a "$root/build/compiled/." "$KOPANO_LAB_COMPILED/"
+    flock -u 9
     rm -r "$root/build"
     chroot "$root" apt-get -qq purge --yes --autoremove $needed >/dev/null
 }

@@ -51,6 +51,13 @@ def test_paths_are_short_and_come_once(check, line):
     assert _frontend_lines.lines(result(*paths, "/etc/nginx/sites-available/mail"), check) == [line]
 
 
+def test_files_of_others_have_their_whole_path():
+    """SUSE's settings of Apache have the name of its folder."""
+    paths = ("/etc/nginx/sites-available/mail", "/etc/sysconfig/apache2", "/etc/logrotate.d/kopano-tls")
+    line = _frontend_lines.lines(result(*paths), False)[0]
+    assert "changed sites-available/mail /etc/sysconfig/apache2 /etc/logrotate.d/kopano-tls; " in line
+
+
 def test_the_rehearsal_is_summed_up():
     (line,) = _frontend_lines.lines(result(rehearsal=REHEARSAL), False)
     assert "; rehearsal: namespace, 4 endpoints, TLSv1.2 TLSv1.3, HSTS max-age=1, max-age=2; " in line

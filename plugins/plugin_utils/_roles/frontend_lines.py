@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import os
-import re
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
@@ -95,12 +94,13 @@ def _path(entry: Difference) -> str:
 
 
 def _short_paths(diff: t.Iterable[Difference], policy: str) -> t.Iterator[str]:
-    """Without /etc/SERVER, the policy's own files as one, and the marks of Debian's a2enmod not at all."""
+    """Without the server's folder, the policy's own files as one, and the marks of Debian's a2enmod not at all."""
+    folder = os.path.dirname(policy) + "/"
     for path in map(_path, diff):
         if path.startswith(f"{policy}/"):
             yield "policy"
         elif not path.startswith("/var/lib/"):
-            yield re.sub(r"^/etc/[^/]+/", "", path)
+            yield path[len(folder) :] if path.startswith(folder) else path
 
 
 def _rehearsal(result: Outcome) -> str:
