@@ -104,7 +104,7 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
         raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
     options = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
     try:
-        return _certificate_info.run({**options, "certificates": _names.certificates(frontend["vhosts"])})
+        return _certificate_info.run({**options, "certificates": _names.certificates(_names.in_use(frontend))})
     except _certificate_info.HiddenAuthorities as error:
         raise _Unread(str(error)) from error
 

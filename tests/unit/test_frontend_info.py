@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import info as _webserver_info
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server
 from ansible_collections.kopano.hardening.plugins.modules import frontend_info
@@ -132,6 +133,24 @@ def test_both_servers(host: Host) -> None:
     text = (host.folder / "nginx.conf").read_text().splitlines()
     assert text[override["line"] - 1].strip() == "ssl_ciphers HIGH;"
     assert ids(result).count("frontend.tls.override") == 2
+
+
+@web_bed.needs_apache
+@web_bed.needs_nginx
+def test_a_server_that_is_not_used_fails_no_host(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red Hat's Apache refuses its own virtual host until its unit has made the certificate, at the first start."""
+    host.add("apache", VHOST.replace("cert.pem", "none.pem")).add("nginx", SERVER % web_bed.free_ports(1)[0])
+    monkeypatch.setattr(_webserver_info, "_running", lambda server: server.layout.server == "nginx")
+    result = host.survey()
+    severities = {item["id"]: item["severity"] for item in result["findings"]}
+    assert severities["frontend.server.unused"] == severities["frontend.config.broken"] == "info"
+    assert [one["chain"] for one in _names.certificates(_names.in_use(result))] == [str(host.folder / "cert.pem")]
+    # Where none runs, this one may be the one that is to serve.
+    monkeypatch.setattr(_webserver_info, "_running", lambda server: False)
+    result = host.survey()
+    assert {item["severity"] for item in result["findings"] if item["id"] == "frontend.config.broken"} == {"fail"}
+    chains = [one["chain"] for one in _names.certificates(_names.in_use(result))]
+    assert chains == [str(host.folder / "none.pem"), str(host.folder / "cert.pem")]
 
 
 @web_bed.needs_nginx

@@ -518,8 +518,12 @@ def _as_tested(layout: Layout, first: _Reading, output: str) -> _Reading:
         return error
 
 
-def _verdict(layout: Layout, config: _Reading, test: TestResult | None) -> t.Iterator[Finding]:
-    """The findings about a configuration as a whole."""
+def _verdict(layout: Layout, config: _Reading, test: TestResult | None, used: bool) -> t.Iterator[Finding]:
+    """The findings about a configuration as a whole. used: not that of a server that is there beside the one that runs.
+
+    That one may never have run: Red Hat's Apache refuses its own virtual host until its unit has made the certificate.
+    """
+    severity = "" if used else "info"
     ok, message = (test.ok, test.message) if test else (None, "")
     if ok is None:
         yield finding("frontend.config.untested", layout.main_config, message)
@@ -530,11 +534,11 @@ def _verdict(layout: Layout, config: _Reading, test: TestResult | None) -> t.Ite
 
         fault = _diagnose.find(message, config if isinstance(config, _webserver_model.Config) else None, None)
         place = "%s:%s" % (fault.file, fault.line) if fault.file else layout.main_config
-        yield finding("frontend.config.broken", place, fault.reason)
+        yield finding("frontend.config.broken", place, fault.reason, severity=severity)
     if isinstance(config, _webserver_model.ConfigError) and ok is not False:
         place = config.file if config.line is None else "%s:%d" % (config.file, config.line)
         key = "frontend.config.not_understood" if ok else "frontend.config.broken"
-        yield finding(key, place, config.reason)
+        yield finding(key, place, config.reason, severity=severity)
 
 
 def _clients(configs: t.Iterable[_webserver_model.Config], tls_logs: t.Sequence[str]) -> ClientsInfo:
@@ -611,7 +615,8 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         config = first[layout.server]
         if test and test.output:
             config = _as_tested(layout, config, test.output)
-        findings += _verdict(layout, config, test)
+        used = running[layout.server] or not any(running.values())
+        findings += _verdict(layout, config, test, used)
         readable = config if isinstance(config, _webserver_model.Config) else None
         described.append(_server_info(server, readable, test, running[layout.server], findings))
         if readable:
@@ -619,7 +624,7 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         if not running[layout.server]:
             kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
             findings.append(finding(kind, layout.server))
-        if readable and (running[layout.server] or not any(running.values())):
+        if readable and used:
             findings += _webserver_findings.of(readable, layout, policy)
     vhosts = [vhost for config in configs for vhost in config.vhosts]
     if system["fips"] or (system["crypto_policy"] or "").startswith("FIPS"):
