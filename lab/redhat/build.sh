@@ -26,10 +26,12 @@ for spec in system openssl php nginx nodejs18 httpd; do
     build $spec 1 >$spec.log 2>&1 || { tail -n 40 $spec.log >&2; exit 1; }
 done
 sh sign.sh packages $repository/*/*.rpm
-# Debian's way to configure nginx, and dnf-automatic's file without its package.
+# Debian's ways to run nginx, dnf-automatic and certbot.
 rm -rf /etc/nginx /usr/share/nginx /var/lib/nginx /var/log/nginx /etc/default/nginx /etc/init.d/nginx /etc/logrotate.d/nginx \
     /etc/ufw /etc/rc?.d/*nginx /usr/lib/systemd/system/nginx.service /etc/dnf/automatic.conf \
-    /etc/systemd/system/multi-user.target.wants/nginx.service
+    /etc/systemd/system/multi-user.target.wants/nginx.service /usr/bin/certbot /usr/bin/letsencrypt /etc/letsencrypt \
+    /usr/lib/systemd/system/certbot.* /etc/systemd/system/timers.target.wants/certbot.timer /etc/cron.d/certbot \
+    /etc/logrotate.d/certbot
 # The release of a distribution comes before the file that names it; Debian's own files make way.
 rpm --initdb
 rpm --install --nodeps --replacefiles --nosignature $repository/*/*.rpm
