@@ -56,9 +56,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Frontend:
-    """One host: its addresses, the name of its mail virtual host, and its dirt as in lab/hosts.yml."""
+    """One host: its server, its addresses, the name of its mail virtual host, and its dirt as in lab/hosts.yml."""
 
     host: str
+    server: str  # apache | nginx
     ipv4: str
     ipv6: str
     name: str
@@ -140,9 +141,13 @@ def _everything(ciphers: str, protocol: ssl.TLSVersion | None) -> ssl.SSLContext
 
 def read_frontend(inventory: str | Path, name: str) -> Frontend:
     """A host of the lab's inventory."""
-    variables = yaml.safe_load(Path(inventory).read_text())["all"]["hosts"][name]
+    content = yaml.safe_load(Path(inventory).read_text())["all"]
+    variables = content["hosts"][name]
+    server = next(
+        server for server in ("apache", "nginx") if name in content["children"].get(server, {"hosts": {}})["hosts"]
+    )
     ipv4, ipv6 = variables["lab_addresses"]
-    return Frontend(name, ipv4, ipv6, variables["lab_name"], frozenset(variables["lab_dirt"]))
+    return Frontend(name, server, ipv4, ipv6, variables["lab_name"], frozenset(variables["lab_dirt"]))
 
 
 @pytest.fixture(scope="module")

@@ -99,7 +99,7 @@ class Hardened:
 
     @property
     def apache(self) -> bool:
-        return self.frontend.host.startswith("apache")
+        return self.frontend.server == "apache"
 
     @property
     def addresses(self) -> list[str]:

@@ -29,6 +29,7 @@ sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
 
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options  # noqa: E402
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client  # noqa: E402
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import LAYOUTS, Layout  # noqa: E402
 from kopano_lab import model  # noqa: E402
 
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
@@ -63,6 +64,7 @@ class Host:
     lab_name: str
     ssh: list[str]
     unprivileged: bool
+    layout: Layout
     texts: dict[str, str] = field(default_factory=dict)
 
     def shell(self, script: str, *, check: bool = True) -> str:
@@ -138,7 +140,10 @@ def hosts() -> list[Host]:
             f"{common['ansible_user']}@{values['ansible_host']}",
         ]  # fmt: skip
         entry = known[name]
-        found.append(Host(name, entry.server, values["ansible_host"], values["lab_name"], ssh, entry.unprivileged))
+        layout = next(one for one in LAYOUTS if (one.server, one.family) == (entry.server, entry.family.name))
+        found.append(
+            Host(name, entry.server, values["ansible_host"], values["lab_name"], ssh, entry.unprivileged, layout)
+        )
     return found
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory, unwatched
-from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, WHERE, Fault, Kill, change, inject, policy_path
+from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, Fault, Kill, change, inject, policy_path, shell_variables
 from spread import Kind, by_rehearsal, by_server, chosen
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
@@ -71,11 +71,6 @@ def count_renames(host: Host, values: Mapping[str, str]) -> int:
     return sum("(absent)" not in entry["after_header"] for entry in planned["diff"])
 
 
-def variables(host: Host) -> str:
-    """Shell variables for prepare and repair."""
-    return "".join(f"{key}='{WHERE[host.server][key]}'\n" for key in ("unit", "config", "foreign", "broken"))
-
-
 # --- from the tables -------------------------------------------------------------------------------------------------
 
 
@@ -83,12 +78,12 @@ def meet(fault: Fault, host: Host) -> Observation:
     """Two runs with the fault there."""
     if fault.stops:
         time.sleep(0.5)  # requests that were sent before have their responses
-    host.shell(variables(host) + fault.prepare)
+    host.shell(shell_variables(host) + fault.prepare)
     try:
         run = {"params": params(host, dict(fault.values), **fault.options), "strace": list(fault.strace)}
         return trial(host, run, run)
     finally:
-        host.shell(variables(host) + fault.repair)
+        host.shell(shell_variables(host) + fault.repair)
 
 
 def kill(case: Kill, host: Host) -> Observation:

@@ -10,6 +10,7 @@ foreign (a file of its configuration that is not there yet), broken (a line that
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -49,24 +50,12 @@ PATHS = {
     "apache": {"certificate": "SSLCertificateFile {}", "key": "SSLCertificateKeyFile {}"},
     "nginx": {"certificate": "ssl_certificate {};", "key": "ssl_certificate_key {};"},
 }
-WHERE: dict[str, dict[str, Any]] = {
-    "apache": {
-        "unit": "apache2",
-        "config": "/etc/apache2",
-        "site": "/etc/apache2/sites-available/mail.conf",
-        "foreign": "/etc/apache2/conf-enabled/foreign.conf",
-        "broken": "NoSuchDirective on",
-        "modules": ["headers"],
-    },
-    "nginx": {
-        "unit": "nginx",
-        "config": "/etc/nginx",
-        "site": "/etc/nginx/sites-available/mail",
-        "foreign": "/etc/nginx/conf.d/foreign.conf",
-        "broken": "no_such_directive on;",
-        "modules": [],
-    },
+# A line that the server does not take, and what it says of it.
+BROKEN = {
+    "apache": ("NoSuchDirective on", "(?s:.*)Invalid command"),
+    "nginx": ("no_such_directive on;", ".*unknown directive"),
 }
+MODULES: dict[str, list[str]] = {"apache": ["headers"], "nginx": []}
 EXTRA = {
     "apache": {
         "port": f"Listen {PORT}\n",
@@ -82,7 +71,28 @@ NO_CONF_COMMAND = ("nginx11",)  # nginx 1.18 has no ssl_conf_command, so it has 
 
 
 def policy_path(host: Host) -> str:
-    return f"{WHERE[host.server]['config']}/kopano-hardening/failure.conf"
+    return f"{host.layout.policy_dir}/failure.conf"
+
+
+def site_path(host: Host) -> str:
+    """The site of the lab's administrator."""
+    return f"{host.layout.sites.available_dir}/mail{host.layout.sites.suffixes[0]}"
+
+
+def foreign_path(host: Host) -> str:
+    """A file of the configuration that is not there yet."""
+    return f"{host.layout.confs.enabled_dir}/foreign.conf"
+
+
+def shell_variables(host: Host) -> str:
+    """What prepare and repair find out about the host."""
+    values = {
+        "unit": host.layout.unit,
+        "config": host.layout.config_dir,
+        "foreign": foreign_path(host),
+        "broken": BROKEN[host.server][0],
+    }
+    return "".join(f"{key}='{value}'\n" for key, value in values.items())
 
 
 def policy(host: Host, values: Mapping[str, str]) -> str:
@@ -105,11 +115,10 @@ def change(host: Host, values: Mapping[str, str]) -> dict[str, Any]:
     values: ciphers, suites, groups: values of the policy; certificate, key: paths that the site names; port, backend:
     whether there is that extra.
     """
-    where = WHERE[host.server]
     files = [{"path": policy_path(host), "content": policy(host, values)}]
-    modules = list(where["modules"])
+    modules = list(MODULES[host.server])
     if "port" in values:
-        files.append({"path": where["foreign"], "content": EXTRA[host.server]["port"]})
+        files.append({"path": foreign_path(host), "content": EXTRA[host.server]["port"]})
     if "backend" in values and host.server == "apache":
         modules += ["proxy", "proxy_http"]
     params: dict[str, Any] = {
@@ -119,7 +128,7 @@ def change(host: Host, values: Mapping[str, str]) -> dict[str, Any]:
         "probes": [{"path": PAGE}, {"path": "/Microsoft-Server-ActiveSync"}],
     }
     if "certificate" in values or "key" in values:
-        files.append({"path": where["site"], "content": with_paths(host, values)})
+        files.append({"path": site_path(host), "content": with_paths(host, values)})
     else:
         params.update(adopt=True, policy={"tls": policy_path(host)})
     return params
@@ -128,7 +137,7 @@ def change(host: Host, values: Mapping[str, str]) -> dict[str, Any]:
 def with_paths(host: Host, values: Mapping[str, str]) -> str:
     """The site's text with these paths in place of its own certificate and key."""
     lines = []
-    for line in host.read(WHERE[host.server]["site"]).splitlines():
+    for line in host.read(site_path(host)).splitlines():
         indent = line[: len(line) - len(line.lstrip())]
         for key, template in PATHS[host.server].items():
             if key in values and line.split()[:1] == template.split()[:1]:
@@ -187,17 +196,19 @@ def expected(host: Host, fault: Fault) -> dict[str, Any]:
 
 def blamed_text(host: Host, fault: Fault, key: str) -> tuple[str, str]:
     """The file that has the blamed value, as the server names it, and its text."""
-    where = WHERE[host.server]
     if key == "port":
-        return where["foreign"], EXTRA[host.server]["port"]
+        return foreign_path(host), EXTRA[host.server]["port"]
     if key in OPTIONS:
         return policy_path(host), policy(host, fault.values)
-    return where["site"].replace("-available", "-enabled"), with_paths(host, fault.values)
+    return site_path(host).replace("-available", "-enabled"), with_paths(host, fault.values)
 
 
 def of(host: Host, text: str | Mapping[str, str]) -> str:
-    """The text for every server, or that for the host's."""
-    return text if isinstance(text, str) else text[host.server]
+    """A regular expression for every server, or that for the host's, with its unit and paths in it."""
+    found = text if isinstance(text, str) else text[host.server]
+    for name, value in (("UNIT", host.layout.unit), ("FOREIGN", foreign_path(host))):
+        found = found.replace(name, re.escape(value))
+    return found
 
 
 def inject(calls: str, when: int, signal: str = "KILL", path: str = "") -> tuple[str, ...]:
@@ -225,6 +236,10 @@ TAKEN = {
     "repair": "systemctl stop failure-port",
     "values": {"port": "taken"},
 }
+# A certificate of an RSA key that no longer exists.
+OTHER = (
+    "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=other -keyout /dev/null -out /etc/ssl/other.pem 2>/dev/null\n"
+)
 FILL = "cat /dev/zero > {}/filler 2>/dev/null || true"
 
 FAULTS = (
@@ -268,31 +283,29 @@ FAULTS = (
         "key that does not match",
         "rehearse",
         {"apache": "do not match|mismatch", "nginx": "key values mismatch"},
-        values={"certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "key": "/etc/ssl/private/other.key"},
+        values={"certificate": "/etc/ssl/other.pem", "key": "/etc/ssl/other.key"},
         # Apache's message has both paths, and the certificate's comes first.
         blames={"apache": "certificate", "nginx": "key"},
-        prepare="openssl genrsa -out /etc/ssl/private/other.key 2048 2>/dev/null",
-        repair="rm /etc/ssl/private/other.key",
+        prepare=OTHER + "openssl genrsa -out /etc/ssl/other.key 2048 2>/dev/null",
+        repair="rm /etc/ssl/other.pem /etc/ssl/other.key",
         everywhere=True,
     ),
     Fault(
         # nginx starts with such a pair, but cannot shake hands.
         "key of another kind",
         "rehearse",
-        {"apache": "do not match|mismatch", "nginx": "is not the key of /etc/ssl/certs/ssl-cert-snakeoil.pem"},
-        values={"certificate": "/etc/ssl/certs/ssl-cert-snakeoil.pem", "key": "/etc/ssl/private/other.key"},
+        {"apache": "do not match|mismatch", "nginx": "is not the key of /etc/ssl/other.pem"},
+        values={"certificate": "/etc/ssl/other.pem", "key": "/etc/ssl/other.key"},
         blames={"apache": "certificate", "nginx": "key"},
-        prepare="openssl ecparam -name prime256v1 -genkey -noout -out /etc/ssl/private/other.key",
-        repair="rm /etc/ssl/private/other.key",
+        prepare=OTHER + "openssl ecparam -name prime256v1 -genkey -noout -out /etc/ssl/other.key",
+        repair="rm /etc/ssl/other.pem /etc/ssl/other.key",
     ),
     Fault(
         "syntax error in a foreign file",
         "rehearse",
         {
-            "apache": "already broken before this run: /etc/apache2/conf-enabled/foreign.conf:2: NoSuchDirective on:"
-            "(?s:.*)Invalid command",
-            "nginx": "already broken before this run: /etc/nginx/conf.d/foreign.conf:2: no_such_directive on:"
-            ".*unknown directive",
+            server: f"already broken before this run: FOREIGN:2: {line.rstrip(';')}:{complaint}"
+            for server, (line, complaint) in BROKEN.items()
         },
         prepare="printf '# by hand\n%s\n' \"$broken\" > $foreign",
         repair="rm $foreign",
@@ -301,7 +314,7 @@ FAULTS = (
     Fault(
         "server is stopped",
         "read",
-        {"apache": "apache2 is not running", "nginx": "nginx is not running"},
+        "UNIT is not running",
         prepare="systemctl stop $unit",
         repair="systemctl start $unit",
         stops=("apache", "nginx"),

@@ -30,6 +30,7 @@ CONFIGURATION = ("/etc", "/var/lib/apache2")
 # Where it must not leave anything, beside what is there already.
 LEFTOVERS = ("/", "/tmp", "/run", "/root")
 ERROR_LOG = re.compile(r"/var/log/.*error.*")
+SERVERS = ("apache2", "httpd", "httpd-prefork", "httpd-worker", "httpd-event", "nginx")
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 MODULE_SECONDS = 120
@@ -196,7 +197,7 @@ def is_of_live_server(line: str) -> bool:
     """Whether a line of an error log is from a process of this host's web server, which pages are requested from."""
     found = re.search(r"\[pid (\d+)|\] (\d+)#\d+: ", line)
     with contextlib.suppress(OSError):
-        return found is not None and os.path.basename(program(found[1] or found[2])) in ("apache2", "nginx")
+        return found is not None and os.path.basename(program(found[1] or found[2])) in SERVERS
     return False
 
 

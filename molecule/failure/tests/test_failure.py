@@ -11,7 +11,7 @@ import re
 import pytest
 from bench import hosts
 from experiments import CASES, TRACE, WORKS, Observation, plan
-from faults import FAULTS, KILLS, MET, PAGE, WHERE, Fault, Kill, Met, expected, of, policy
+from faults import FAULTS, KILLS, MET, PAGE, Fault, Kill, Met, expected, of, policy
 
 HOSTS = hosts()
 PLAN = plan(HOSTS)
@@ -104,7 +104,7 @@ def test_met_through_ansible(seen, case: Met, host):
     assert re.search(case.message, first["msg"])
     if case.option:
         # Of a failure, a role returns no more than what it says.
-        policy_line = rf"{WHERE[host.server]['config']}/kopano-hardening/\S+:\d+"
+        policy_line = rf"{host.layout.policy_dir}/\S+:\d+"
         assert re.match(rf"{case.phase} failed, nothing was changed: {policy_line}: ", first["msg"]), first["msg"]
         assert f"set by the option {case.option}" in first["msg"]
         assert not first.keys() & {"phase", "rolled_back", "failure", "plan"}

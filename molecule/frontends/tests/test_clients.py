@@ -237,7 +237,7 @@ def test_a_daemon_is_told_how_and_by_what_name_its_client_came(after, frontend, 
 
 def told_by_the_role(frontend, site):
     """Whether the role decides what is behind the server is told; nginx's blocks are their administrator's."""
-    return site or frontend.host.startswith("apache")
+    return site or frontend.server == "apache"
 
 
 def test_webapp_sees_tls_whatever_a_client_claims(before, after, frontend, site):

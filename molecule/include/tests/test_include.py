@@ -52,7 +52,7 @@ def test_hardened(frontend):
 
 
 def test_the_main_configuration_is_the_plays(host, frontend):
-    apache = frontend.host.startswith("apache")
+    apache = frontend.server == "apache"
     path = "/etc/apache2/apache2.conf" if apache else "/etc/nginx/nginx.conf"
     lines = host.file(path).content_string.splitlines()
     assert lines.count("RequestReadTimeout header=30" if apache else "client_header_timeout 30s;") == 1

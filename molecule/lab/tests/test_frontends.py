@@ -67,7 +67,7 @@ def test_static_files_have_their_own_cache_control(frontend):
     "path", ["config.php", "debug.php", "defaults.php", "init.php", "server/index.php", "plugins/files/config.php"]
 )
 def test_internal_files_are_denied_only_where_apache_reads_htaccess(frontend, path):
-    denied = frontend.host.startswith("apache") and "debian-package" not in frontend.dirt
+    denied = frontend.server == "apache" and "debian-package" not in frontend.dirt
     assert frontend.request(f"/webapp/{path}").status == (403 if denied else 200)
 
 
