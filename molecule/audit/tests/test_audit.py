@@ -12,7 +12,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import ansible_runner
 import pytest
@@ -71,6 +73,14 @@ def shell(host: str, script: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
     assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def inventory_of(names: Iterable[str]) -> dict[str, Any]:
+    """The lab's inventory with these hosts alone."""
+    content = yaml.safe_load(INVENTORY.read_text())
+    for group in (content["all"], *content["all"]["children"].values()):
+        group["hosts"] = {name: value for name, value in group["hosts"].items() if name in names}
+    return content
 
 
 def state() -> dict[str, list[str]]:
@@ -148,7 +158,7 @@ def audit(planted, collections, tmp_path_factory):
     ):
         folder = tmp_path_factory.mktemp("job")
         (folder / "inventory").mkdir()
-        (folder / "inventory" / "lab.yml").write_text(INVENTORY.read_text())
+        (folder / "inventory" / "lab.yml").write_text(yaml.safe_dump(inventory_of(NAMES)))
         lost = {"ansible_host": "127.0.0.1", "ansible_port": 1}
         (folder / "inventory" / "lost.yml").write_text(yaml.safe_dump({"all": {"hosts": {"lost": lost}}}))
         result = ansible_runner.run(
