@@ -168,7 +168,7 @@ def test_a_module_of_suses_becomes_a_word_and_is_in_the_file_that_is_made_of_the
     assert settings == SETTINGS.replace("ghost", "ghost headers php8")
     assert loads == (
         f"{before}LoadModule headers_module {tmp_path}/prefork/mod_headers.so\n"
-        f"LoadModule php8_module {tmp_path}/common/mod_php8.so\n"
+        f"LoadModule php_module {tmp_path}/common/mod_php8.so\n"
     )
     assert applied(tmp_path, layout, "headers", "php8") == (settings, loads)
     assert "headers" in (_apache.load(layout).modules or ())
@@ -181,6 +181,18 @@ def test_before_the_first_start_all_modules_of_the_settings_are_in_that_file(tmp
     (tmp_path / "sysconfig.d/loadmodule.conf").unlink()
     _settings, loads = applied(tmp_path, layout, "headers")
     assert loads == f"{wanted}LoadModule headers_module {tmp_path}/prefork/mod_headers.so\n"
+
+
+@pytest.mark.parametrize(("mpm", "name"), [("prefork", "cgi"), ("event", "cgid")])
+@pytest.mark.parametrize("word", ["cgi", "mod_cgid"])
+def test_which_module_runs_cgi_is_a_matter_of_the_multi_processing_module(
+    tmp_path: Path, mpm: str, name: str, word: str
+) -> None:
+    layout = suse(tmp_path, "alias dir headers cgi cgid")._replace(static_modules=(f"mpm_{mpm}",))
+    (tmp_path / "settings").write_text(SETTINGS.replace("ghost", word))
+    (tmp_path / "sysconfig.d/loadmodule.conf").unlink()
+    _settings, loads = applied(tmp_path, layout, "headers")
+    assert f"LoadModule {name}_module {tmp_path}/prefork/mod_{name}.so\nLoadModule headers_module" in loads
 
 
 def test_a_module_that_is_chosen_and_not_loaded_yet_is_loaded(tmp_path: Path) -> None:

@@ -41,6 +41,9 @@ _MARK_DIRECTORY = "/var/lib/apache2"
 # one before.
 _LOADED_FIRST = ("http2",)
 
+# How modules call themselves that SUSE's settings know by another name.
+_IDENTIFIERS = {"php8": "php", "php9": "php", "auth_mysql": "mysql_auth"}
+
 
 class FragmentError(Exception):
     """Something cannot be enabled or disabled: C(name), of C(option)."""
@@ -224,9 +227,14 @@ def _with_words(text: str, found: re.Match[str], words: t.Iterable[str]) -> str:
     return text[: found.start("value")] + " ".join(words) + text[found.end("value") :]
 
 
-def _shared_object(sysconfig: Sysconfig, name: str) -> str | None:
+def _load_line(layout: Layout, sysconfig: Sysconfig, word: str) -> str | None:
+    """The line that SUSE's script makes of a word; None for a module that is not installed."""
+    name = word[4:] if word.startswith("mod_") else word
+    if name in ("cgi", "cgid"):
+        name = "cgi" if "mpm_prefork" in layout.static_modules else "cgid"
     places = (os.path.join(folder, f"{front}{name}.so") for folder in sysconfig.module_dirs for front in ("mod_", ""))
-    return next((place for place in places if os.path.isfile(place)), None)
+    place = next((place for place in places if os.path.isfile(place)), None)
+    return f"LoadModule {_IDENTIFIERS.get(name, name)}_module {place}\n" if place else None
 
 
 def _add_word(
@@ -237,7 +245,7 @@ def _add_word(
     loads, loads_there = _desired(changes, sysconfig.loads)
     if name in layout.static_modules or (name not in _loads(loads) and _is_loaded(live, name, sysconfig.loads)):
         return
-    if not _shared_object(sysconfig, name):
+    if not _load_line(layout, sysconfig, name):
         places = ", ".join(sysconfig.module_dirs)
         raise FragmentError("enable.modules", name, f"is not available on this host (looked in {places})")
     text, there = _desired(changes, settings)
@@ -247,12 +255,8 @@ def _add_word(
         words.append(name)
         _want(changes, settings, _with_words(text, found, words), there)
     # Before the first start there is none yet.
-    missing = [name] if loads_there is not None or loads else [word.replace("mod_", "", 1) for word in words]
-    lines = [
-        f"LoadModule {word}_module {place}\n"
-        for word, place in ((word, _shared_object(sysconfig, word)) for word in missing if word not in _loads(loads))
-        if place
-    ]
+    made = [_load_line(layout, sysconfig, word) for word in ([name] if loads_there is not None or loads else words)]
+    lines = [line for line in made if line and not set(_loads(line)) & set(_loads(loads))]
     if lines:
         _want(changes, sysconfig.loads, loads + "".join(lines), loads_there)
 
@@ -265,7 +269,8 @@ def _remove_word(changes: Changeset, layout: Layout, sysconfig: Sysconfig, name:
     if words != found["value"].split():
         _want(changes, settings, _with_words(text, found, words), there)
     loads, loads_there = _desired(changes, sysconfig.loads)
-    left = re.sub(rf"(?m)^LoadModule[ \t]+{re.escape(name)}_module[ \t].*\n", "", loads)
+    loaded = _IDENTIFIERS.get(name, name)
+    left = re.sub(rf"(?m)^LoadModule[ \t]+{re.escape(loaded)}_module[ \t].*\n", "", loads)
     if left != loads:
         _want(changes, sysconfig.loads, left, loads_there)
 
