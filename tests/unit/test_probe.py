@@ -91,6 +91,21 @@ def test_a_header_that_is_to_be_kept_may_neither_come_nor_go_nor_change() -> Non
     assert _probes.worse(same, same, keep=["X-Frame-Options"]) is None
 
 
+@pytest.mark.parametrize("status", [404, 410])
+def test_a_path_that_was_not_there_had_no_headers_to_keep(status: int) -> None:
+    """A site beside a virtual host that serves nothing, as Red Hat's package of mod_ssl brings one."""
+    keep = ["WWW-Authenticate"]
+    before, after = answer(status), answer(401, www_authenticate="Basic")
+    assert _probes.worse(before, after, keep=keep) is None
+    assert "www-authenticate" in (_probes.worse(before, answer(status, www_authenticate="Basic"), keep=keep) or "")
+    assert "www-authenticate" in (_probes.worse(answer(401), after, keep=keep) or "")
+    # Nor could other sites read what was not there; what was there with this status still counts.
+    assert _probes.worse(before, answer(200, access_control_allow_origin="*"), keep=keep) is None
+    assert "allow-origin" in (_probes.worse(before, answer(status, access_control_allow_origin="*"), keep=keep) or "")
+    # What is wrong with a response by itself is wrong with a new one.
+    assert "2 times" in (_probes.worse(before, answer(200, x_frame_options=["DENY", "DENY"]), keep=keep) or "")
+
+
 def test_a_nonce_is_new_each_time() -> None:
     before, after = (answer(content_security_policy=f"style-src 'nonce-{nonce}' 'self'") for nonce in ("a1_", "b-2"))
     assert _probes.worse(before, after, keep=["Content-Security-Policy"]) is None

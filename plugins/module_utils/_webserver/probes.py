@@ -196,10 +196,14 @@ def worse(before: Responded, after: Responded, strict: bool = True, keep: t.Iter
         return changed
     if was // 100 == 3 and (is_now // 100 != 3 or not _same_goal(before["location"], after["location"])):
         return "{}, redirected to {} before, to {} now".format(changed, before["location"], after["location"])
-    return _worse_headers(before["headers"], after["headers"], [name.lower() for name in keep])
+    # The server's own page about a path that is not there has no headers of what is served there now.
+    is_new = was in _ABSENT and is_now != was
+    return _worse_headers(before["headers"], after["headers"], [name.lower() for name in keep], is_new)
 
 
 Headers = t.Dict[str, t.List[str]]
+
+_ABSENT = (404, 410)
 
 # A client that got one of these needs it: they request credentials, or negotiate ActiveSync versions.
 REQUIRED_HEADERS = (
@@ -225,12 +229,12 @@ _ONCE = (
 )
 
 
-def _worse_headers(before: Headers, after: Headers, keep: list[str]) -> str | None:
+def _worse_headers(before: Headers, after: Headers, keep: list[str], is_new: bool) -> str | None:
     lost = [name for name in REQUIRED_HEADERS if name in before and name not in after]
     if lost:
         return "lost the header {}".format(", ".join(lost))
     cors = [name for name in {**before, **after} if name.startswith(_CORS)]
-    for name in (*cors, *keep):
+    for name in () if is_new else (*cors, *keep):
         if _lasting(before.get(name)) != _lasting(after.get(name)):
             return f"header {name}: {_shown(before.get(name))} before, {_shown(after.get(name))} now"
     for name in _ONCE:
