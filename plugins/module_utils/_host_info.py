@@ -103,9 +103,8 @@ def _certificates(params: Info, frontend: Info) -> Results | Judged:
     if frontend.get("failed"):
         raise _Unread("the frontend could not be checked, which names them: {msg}".format(**frontend))
     options = {**dict.fromkeys(_host_options.CERTIFICATES), **params, "names": []}
-    # It has not failed, so this is the whole result.
-    vhosts = _names.in_use(t.cast("FrontendInfo", frontend))
     try:
+        vhosts = _names.in_use(frontend["servers"], frontend["vhosts"])
         return _certificate_info.run({**options, "certificates": _names.certificates(vhosts)})
     except _certificate_info.HiddenAuthorities as error:
         raise _Unread(str(error)) from error

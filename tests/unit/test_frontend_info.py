@@ -135,6 +135,10 @@ def test_both_servers(host: Host) -> None:
     assert ids(result).count("frontend.tls.override") == 2
 
 
+def served(result: Info) -> list[_names.ServedCertificate]:
+    return _names.certificates(_names.in_use(result["servers"], result["vhosts"]))
+
+
 @web_bed.needs_apache
 @web_bed.needs_nginx
 def test_a_server_that_is_not_used_fails_no_host(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,12 +148,12 @@ def test_a_server_that_is_not_used_fails_no_host(host: Host, monkeypatch: pytest
     result = host.survey()
     severities = {item["id"]: item["severity"] for item in result["findings"]}
     assert severities["frontend.server.unused"] == severities["frontend.config.broken"] == "info"
-    assert [one["chain"] for one in _names.certificates(_names.in_use(result))] == [str(host.folder / "cert.pem")]
+    assert [one["chain"] for one in served(result)] == [str(host.folder / "cert.pem")]
     # Where none runs, this one may be the one that is to serve.
     monkeypatch.setattr(_webserver_info, "_running", lambda server: False)
     result = host.survey()
     assert {item["severity"] for item in result["findings"] if item["id"] == "frontend.config.broken"} == {"fail"}
-    chains = [one["chain"] for one in _names.certificates(_names.in_use(result))]
+    chains = [one["chain"] for one in served(result)]
     assert chains == [str(host.folder / "none.pem"), str(host.folder / "cert.pem")]
 
 

@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import VhostInfo
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
-    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import FrontendInfo
+    from ansible_collections.kopano.hardening.plugins.module_utils._webserver.info import ServerInfo
 
     class ServedCertificate(t.TypedDict):  # novm
         """A certificate of virtual hosts with TLS, as an element of certificate_info's option C(certificates)."""
@@ -59,10 +59,10 @@ def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def in_use(frontend: FrontendInfo) -> list[VhostInfo]:
-    """The virtual hosts of the server that runs; of all servers where none does."""
-    running = [server["server"] for server in frontend["servers"] if server["running"]]
-    return [vhost for vhost in frontend["vhosts"] if not running or vhost["server"] in running]
+def in_use(servers: t.Iterable[ServerInfo], vhosts: t.Iterable[VhostInfo]) -> list[VhostInfo]:
+    """The virtual hosts of the servers that run; of all servers where none does."""
+    running = [server["server"] for server in servers if server["running"]]
+    return [vhost for vhost in vhosts if not running or vhost["server"] in running]
 
 
 def certificates(vhosts: t.Iterable[VhostInfo]) -> list[ServedCertificate]:

@@ -249,7 +249,7 @@ def served_names(info: FrontendInfo) -> list[str]:
 def served(info: FrontendInfo, site: Info | None = None) -> list[ServedCertificate]:
     """The certificates of a host's TLS virtual hosts, with the names that each is for. site: the one of the role
     frontend's plan, where a dry run has not deployed it."""
-    vhosts = _names.in_use(info)
+    vhosts = _names.in_use(info["servers"], info["vhosts"])
     if site:
         own: t.Any = {
             "tls": True,
