@@ -119,7 +119,7 @@ def test_a_certificate_that_may_not_be_read_is_unknown(pki, folder):
 def test_hidden_authorities_lose_nothing_but_the_certificates(folder):
     path = secret(folder / "ca.pem")
     with unprivileged(), pytest.raises(_host_info._Unread, match=f"ca_file: {path}: Permission denied"):
-        _host_info._certificates({"ca_file": str(path)}, {"vhosts": []})
+        _host_info._certificates({"ca_file": str(path)}, {"servers": [], "vhosts": []})
 
 
 def test_files_that_are_not_there_are_missing_all_the_same(folder):
