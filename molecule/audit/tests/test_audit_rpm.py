@@ -29,8 +29,8 @@ SYSTEMS = {
     "el9": System(r"/etc/httpd/conf\.d/tls\.conf:\d+", "AlmaLinux", "dnf"),
     "sles15": System(r"/etc/apache2/conf\.d/tls\.conf:\d+", "SUSE Linux Enterprise Server", "zypper"),
 }
-# Everything that a look must not change: files with their times, packages, and which processes serve. SQLite keeps locks
-# in a file beside the database, also for who only reads.
+# Everything that a look must not change: files with their times, packages, and which processes serve. SQLite keeps
+# locks in a file beside the database, also for who only reads.
 STATE = """
 cd /
 find etc usr/share/kopano* var/lib/rpm usr/lib/sysimage var/www srv -xdev -type f -not -name '*.sqlite-shm' \\
