@@ -13,6 +13,7 @@ from frontends import TIMEOUT
 from hardened import POLICY, UNKNOWN, context
 
 STRICT = "/webapp/strict.php"  # a backend with a header of its own, see prepare.yml
+PREFORK = ("apache11", "sles15")  # of Apache, whose mod_http2 does not work with it
 STATUS = {
     "/webapp/": [200],
     "/webapp": [301],
@@ -69,7 +70,7 @@ def test_hsts_comes_exactly_once_with_parts_and_revalidation(hardened, headers, 
 
 
 def test_hsts_comes_exactly_once_over_http2(hardened, frontend, host):
-    if not hardened.site or frontend.host == "apache11":
+    if not hardened.site or frontend.host in PREFORK:
         pytest.skip("HTTP/2 is the administrator's, or the server cannot do it")
     for path in ("/webapp/", "/webapp/client/app.js", "/none", ACTIVESYNC, STRICT):
         url = f"https://{frontend.name}{path}"
