@@ -28,15 +28,18 @@ SCENARIO = Path(__file__).resolve().parent.parent
 PROJECT = SCENARIO.parent.parent
 SET = os.environ.get("LAB_SET", "molecule-certificate")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
-sys.path.append(str(PROJECT / "molecule" / "common"))
+sys.path += [str(PROJECT / "molecule" / "common"), str(PROJECT / "lab")]
 
 from terminal import Shown, shown  # noqa: E402
+
+from kopano_lab import model  # noqa: E402
 
 COMMON = yaml.safe_load(INVENTORY.read_text())["all"]
 VARIABLES, ALL = COMMON["vars"], COMMON["hosts"]
 # Those without a site, and those whose virtual hosts have a certificate: RSA, from the lab's authority.
 HOSTS = {name: entry for name, entry in ALL.items() if name.endswith("n")}
-ADOPTED = {"apache11": "apache2", "nginx12": "nginx"}
+ADOPTED = ("apache11", "nginx12", "el9")
+FAMILIES = {host: model.hosts()[host].family for host in ADOPTED}
 DIRECTORY = VARIABLES["certificate_acme_directory"]
 HARDEN = PROJECT / "playbooks" / "harden.yml"
 RESTORE = PROJECT / "playbooks" / "restore.yml"
@@ -179,10 +182,14 @@ class Watch:
 
 # --- hosts that serve one already -------------------------------------------------------------------------------------
 
+CERTIFICATES = {host: FAMILIES[host].certificate.format(name=f"mail.{host}.test") for host in ADOPTED}
+KEYS = {host: FAMILIES[host].key_file.format(name=f"mail.{host}.test") for host in ADOPTED}
+# What the packages of certbot name it.
+SERVICES = {host: "certbot-renew.service" if host == "el9" else "certbot.service" for host in ADOPTED}
 ADOPT = {
     **ACME,
-    "certificate_path": "/etc/ssl/certs/mail.{{ inventory_hostname }}.test.pem",
-    "certificate_key_path": "/etc/ssl/private/mail.{{ inventory_hostname }}.test.key",
+    "certificate_path": by_host(**CERTIFICATES),
+    "certificate_key_path": by_host(**KEYS),
     "certificate_acme_webroot": "/var/www/html",
     # One of the two has a CAA record that no CA understands.
     "certificate_acme_preflight": "{{ inventory_hostname != 'nginx12' }}",
@@ -193,7 +200,7 @@ KEPT = "/var/lib/kopano-hardening/certificates"
 
 def pair(host: str) -> str:
     """The administrator's own files: contents, permissions, owner, time."""
-    paths = [f"/etc/ssl/certs/mail.{host}.test.pem", f"/etc/ssl/private/mail.{host}.test.key"]
+    paths = [CERTIFICATES[host], KEYS[host]]
     done = on(host, "sh", "-c", "sha256sum {0}; stat -c '%a %U:%G %i' {0}".format(" ".join(paths)))
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -244,11 +251,11 @@ def test_it_comes_back_by_its_id_and_by_no_restore_of_another_change(own):
     unknown = play(RESTORE, *limit, restore_certificate="unknown")
     kept = {host: on(host, "ls", KEPT).stdout.strip() for host in ADOPTED}
     for host in ADOPTED:
-        assert f"kept: {kept[host]} (/etc/ssl/certs/mail.{host}.test.pem, for " in unknown.failure(host)
+        assert f"kept: {kept[host]} ({CERTIFICATES[host]}, for " in unknown.failure(host)
     done = play(RESTORE, *limit, restore_certificate=by_host(**kept))
     assert done.status == 0, done.output
     for host in ADOPTED:
-        restored = rf"restored [^\"]*/etc/ssl/certs/mail\.{host}\.test\.pem[^\"]*; what it replaced is kept as \S+"
+        restored = rf"restored [^\"]*{re.escape(CERTIFICATES[host])}[^\"]*; what it replaced is kept as \S+"
         assert re.search(rf"(?m)^changed: \[{host}\] => {{\s+\"msg\": \"{restored}", done.output), done.output
         assert served(host) == own[host][0]
         # All but the number of the inode.
@@ -256,7 +263,7 @@ def test_it_comes_back_by_its_id_and_by_no_restore_of_another_change(own):
             r" \d+$", "", own[host][1], flags=re.MULTILINE
         )
         # Not even the run of certbot's service that comes twice a day replaces it.
-        assert on(host, "systemctl", "start", "certbot.service").returncode == 0
+        assert on(host, "systemctl", "start", SERVICES[host]).returncode == 0
         assert served(host) == own[host][0]
     # The role installs what the CA has issued, and orders nothing for it.
     again = play(ALONE, *limit, **ADOPT)
@@ -268,7 +275,7 @@ def test_a_pair_of_which_one_half_is_gone_is_replaced_by_the_ordered_one_alone()
     """The running servers still have it in their memory, which no bootstrap ends."""
     before = {host: served(host) for host in ADOPTED}
     for host in ADOPTED:
-        assert on(host, "rm", f"/etc/ssl/private/mail.{host}.test.key").returncode == 0
+        assert on(host, "rm", KEYS[host]).returncode == 0
     limit = ON_ADOPTED[-2:]
     refused = play(ALONE, *limit, **{**ADOPT, "certificate_acme_directory": DIRECTORY.replace("14000", "14999")})
     assert refused.failed == dict.fromkeys(ADOPTED, 1), refused.output
