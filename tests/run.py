@@ -30,7 +30,7 @@ SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
 SHOWN_LINES = 60
 SHOWN_CHARACTERS = 500  # of a failed test's message
 REASON_LINES = 6  # of a failed check, in the summary
-# What an error begins with, what says the most about it first: the lab's and other programs', Ansible's own.
+# How errors begin, the most specific first: the lab's, other programs', Ansible's own.
 ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
 LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.

@@ -17,7 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .shell import LabError, again, lock, run
+from .shell import LabError, lock, retry, run
 
 STATE = Path("/run/kopano-lab")
 HOLDER = STATE / "namespace"  # a private mount: a namespace can only be bound to a file on one
@@ -56,7 +56,7 @@ class Podman:
     def json(self, *arguments: str) -> Any:
         """The output of a command that lists something, read."""
         # It ends with an error where another process removes what it is about to describe.
-        text = again(f"podman {arguments[0]}", lambda: self(*arguments, "--format=json"))
+        text = retry(f"podman {arguments[0]}", lambda: self(*arguments, "--format=json"))
         return json.loads(text or "[]")
 
 

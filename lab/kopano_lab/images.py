@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from .engine import STATE, Podman
-from .shell import LabError, again, lock, run
+from .shell import LabError, lock, retry, run
 
 LAB = Path(__file__).resolve().parent.parent
 REPOSITORY = "localhost/kopano-lab"
@@ -124,7 +124,7 @@ def _ensure(podman: Podman, release: Release) -> None:
             return
         print(f"building {release.image}", flush=True)
         # Hundreds of packages come over the network, and one that does not arrive ends the build.
-        again(f"image {release.name}", lambda: _build(podman, release))
+        retry(f"image {release.name}", lambda: _build(podman, release))
 
 
 def _build(podman: Podman, release: Release) -> None:

@@ -21,7 +21,7 @@ from .access import Access
 from .dns import Nameserver
 from .engine import Podman
 from .model import Host, Lab, hosts
-from .shell import LabError, again, last_words, run
+from .shell import LabError, last_words, retry, run
 
 READY_SECONDS = 240  # as dns.SECONDS, and these boot a system
 PRIVILEGES = [
@@ -72,7 +72,7 @@ class Machines:
             spec = hashlib.sha256(archive + repr((hostname, options)).encode()).hexdigest()[:16]
             there = name in found and found[name].spec == spec
             if anew or not there or not self._runs(name):
-                again(name, lambda: self._create(name, hostname, addresses, archive, spec, options))
+                retry(name, lambda: self._create(name, hostname, addresses, archive, spec, options))
 
         def bring_dns() -> None:
             archive = self.dns.archive(subnets)

@@ -61,15 +61,15 @@ def run(
     return done
 
 
-def again(name: str, work: Callable[[], T]) -> T:
-    """The result of work, which is done once more where it fails the first time; the first error is printed.
+def retry(name: str, work: Callable[[], T]) -> T:
+    """The result of work, which is repeated once if it fails; the first error is printed.
 
-    For what fails now and then for reasons of the machine's: the network, or podman, which other sets use as well.
+    For failures that pass: of the network, and of podman, which other sets use at the same time.
     """
     try:
         return work()
     except LabError as error:
-        print(f"lab: {name}: {error}\nlab: {name}: once more", file=sys.stderr, flush=True)
+        print(f"lab: {name}: {error}\nlab: {name}: retrying", file=sys.stderr, flush=True)
         time.sleep(RETRY_SECONDS)
         return work()
 

@@ -136,6 +136,12 @@ servers:
           count, nor does one in a container.
       type: bool
       sample: true
+    in_use:
+      description:
+        - Whether it runs, or may be the one that is to run, since it starts at boot or no other web server runs. What
+          is wrong with the configuration of one that is not in use is for information.
+      type: bool
+      sample: true
     main_config:
       description: The file that the configuration begins with.
       type: path

@@ -77,6 +77,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "family": family,
         "version": version,
         "running": True,
+        "in_use": True,
         "main_config": layout.main_config,
         "config_dir": layout.config_dir,
         "openssl": {"version": "3.5.9", "group_names": NEW_GROUPS, "cipher_suites": SUITES},

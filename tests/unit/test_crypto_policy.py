@@ -221,10 +221,10 @@ def test_a_finding_names_the_policy_and_where_it_counts(tmp_path: Path, server: 
     number = (text % line).splitlines().index(next(row for row in (text % line).splitlines() if "PROFILE" in row)) + 1
     place = f"{tmp_path}/{server}.conf:{number}"
     found = findings(config, layout, CryptoPolicy("DEFAULT", "TLSv1.2", 3))
-    assert found["frontend.crypto_policy"] == f"DEFAULT; it allows TLSv1.2 and newer; its suites count by {place}"
+    assert found["frontend.crypto_policy"] == f"DEFAULT; it allows TLSv1.2 and newer; its suites are used at {place}"
     assert "frontend.tls.old_protocol" not in found
     unknown = findings(config, layout, None)["frontend.crypto_policy"]
-    assert unknown.startswith("its name is not known; which protocols it allows is not known; its suites count by ")
+    assert unknown.startswith("its name is not known; which protocols it allows is not known; its suites are used at ")
 
 
 def test_legacy_is_named_as_weaker_and_its_old_protocols_are_a_finding(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def test_legacy_is_named_as_weaker_and_its_old_protocols_are_a_finding(tmp_path:
 def test_a_hardened_virtual_host_has_a_list_of_its_own(tmp_path: Path) -> None:
     config, layout, _policy = host("apache", tmp_path, APACHE % f"Include {tmp_path}/kopano-hardening/tls.conf")
     evidence = findings(config, layout, CryptoPolicy("LEGACY", "TLSv1.0", 3))
-    assert evidence["frontend.crypto_policy"].endswith("virtual hosts with TLS whose suites are not the policy's: 1")
+    assert evidence["frontend.crypto_policy"].endswith("virtual hosts with TLS that override its suites: 1")
     assert "frontend.tls.old_protocol" not in evidence
     debian = layout._replace(family="debian")
     assert "frontend.crypto_policy" not in findings(config, debian, CryptoPolicy("DEFAULT", "TLSv1.2", 3))

@@ -196,7 +196,7 @@ def test_which_module_runs_cgi_is_a_matter_of_the_multi_processing_module(
 
 
 def test_a_module_that_is_chosen_and_not_loaded_yet_is_loaded(tmp_path: Path) -> None:
-    """Somebody has run a2enmod, and not restarted the server."""
+    """An administrator has run a2enmod, and not restarted the server."""
     layout = suse(tmp_path)
     chosen = SETTINGS.replace("ghost", "ghost mod_headers")
     (tmp_path / "settings").write_text(chosen)

@@ -139,22 +139,46 @@ def served(result: Info) -> list[_names.ServedCertificate]:
     return _names.certificates(_names.in_use(result["servers"], result["vhosts"]))
 
 
+def config_severities(result: Info) -> set[str]:
+    return {item["severity"] for item in result["findings"] if item["id"] == "frontend.config.broken"}
+
+
 @web_bed.needs_apache
 @web_bed.needs_nginx
 def test_a_server_that_is_not_used_fails_no_host(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """Red Hat's Apache refuses its own virtual host until its unit has made the certificate, at the first start."""
     host.add("apache", VHOST.replace("cert.pem", "none.pem")).add("nginx", SERVER % web_bed.free_ports(1)[0])
     monkeypatch.setattr(_webserver_info, "_running", lambda server: server.layout.server == "nginx")
+    monkeypatch.setattr(Server, "starts_at_boot", lambda _server: False)
     result = host.survey()
-    severities = {item["id"]: item["severity"] for item in result["findings"]}
-    assert severities["frontend.server.unused"] == severities["frontend.config.broken"] == "info"
+    assert {item["id"]: item["severity"] for item in result["findings"]}["frontend.server.unused"] == "info"
+    assert config_severities(result) == {"info"}
     assert [one["chain"] for one in served(result)] == [str(host.folder / "cert.pem")]
-    # Where none runs, this one may be the one that is to serve.
-    monkeypatch.setattr(_webserver_info, "_running", lambda server: False)
+
+
+@web_bed.needs_apache
+@web_bed.needs_nginx
+@pytest.mark.parametrize(("running", "at_boot"), [("", False), ("nginx", True)], ids=["none runs", "starts at boot"])
+def test_a_broken_server_that_may_be_the_one_that_is_to_serve_fails_the_host(
+    host: Host, monkeypatch: pytest.MonkeyPatch, running: str, at_boot: bool
+) -> None:
+    host.add("apache", VHOST.replace("cert.pem", "none.pem")).add("nginx", SERVER % web_bed.free_ports(1)[0])
+    monkeypatch.setattr(_webserver_info, "_running", lambda server: server.layout.server == running)
+    monkeypatch.setattr(Server, "starts_at_boot", lambda _server: at_boot)
     result = host.survey()
-    assert {item["severity"] for item in result["findings"] if item["id"] == "frontend.config.broken"} == {"fail"}
-    chains = [one["chain"] for one in served(result)]
-    assert chains == [str(host.folder / "none.pem"), str(host.folder / "cert.pem")]
+    assert config_severities(result) == {"fail"}
+    assert [one["chain"] for one in served(result)] == [str(host.folder / "none.pem"), str(host.folder / "cert.pem")]
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("enabled", True), ("disabled", False), ("masked", False), ("static", True), ("", True), (None, True)],
+)
+def test_a_server_starts_at_boot_unless_the_service_manager_rules_it_out(
+    monkeypatch: pytest.MonkeyPatch, state: str | None, expected: bool
+) -> None:
+    monkeypatch.setattr(Server, "_systemctl", lambda _server, *_arguments: state)
+    assert Server(_layout.LAYOUTS[0]).starts_at_boot() is expected
 
 
 @web_bed.needs_nginx
@@ -484,7 +508,7 @@ def test_php_on_a_port_of_the_host_counts_as_a_socket(tmp_path: Path, server: st
         config = parse(tmp_path, server, text.format(port=port, own=own))
         place = _webserver_info._php([config])["socket"]
         assert place and place.endswith(f":{port}")
-    # Nobody listens there any more.
+    # Nothing listens there any more.
     assert _webserver_info._php([config])["socket"] in (str(own), None)
 
 

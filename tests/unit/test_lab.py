@@ -225,7 +225,7 @@ def test_pip_saves_a_source_archive_that_would_be_built_for_its_metadata(tmp_pat
 
 
 @pytest.mark.parametrize("failures", [0, 1, 2])
-def test_what_fails_for_reasons_of_the_machine_is_done_once_more(monkeypatch, capsys, failures):
+def test_work_that_fails_is_repeated_once(monkeypatch, capsys, failures):
     done = []
 
     def work():
@@ -237,9 +237,9 @@ def test_what_fails_for_reasons_of_the_machine_is_done_once_more(monkeypatch, ca
     monkeypatch.setattr(shell, "RETRY_SECONDS", 0)
     if failures == 2:
         with pytest.raises(LabError, match="failure 2"):
-            shell.again("an image", work)
+            shell.retry("an image", work)
     else:
-        assert shell.again("an image", work) == "there"
+        assert shell.retry("an image", work) == "there"
     assert len(done) == min(failures + 1, 2)
     assert ("lab: an image: failure 1" in capsys.readouterr().err) is bool(failures)
 

@@ -167,6 +167,6 @@ def test_required_clients_that_were_not_simulated_stop_a_change(monkeypatch, cha
     params = {"clients_required": ["android-9.0"] * required, "rehearse": "auto"}
     transaction = _engine._Transaction(params, True, None)
     server = types.SimpleNamespace(listening=set, foreign_listening=set)
-    stopped = pytest.raises(_engine._Stop, match="was not found out") if refused else contextlib.nullcontext()
+    stopped = pytest.raises(_engine._Stop, match="could not be determined") if refused else contextlib.nullcontext()
     with stopped:
         transaction._rehearse(server, None, [object()] * changes, [], [], {}, [])

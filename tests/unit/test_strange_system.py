@@ -36,7 +36,7 @@ def is_clear(message: str, name: str) -> bool:
 
 @pytest.fixture
 def arch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """This machine says that it is Arch."""
+    """The os-release of this machine is that of Arch."""
     monkeypatch.setattr(_layout, "os_release", lambda root="/": dict(ARCH))
 
 
@@ -52,7 +52,7 @@ def test_a_system_that_names_a_supported_one_is_supported(release: dict[str, str
 
 
 def test_no_server_is_taken_for_that_of_another_system(tmp_path: Path) -> None:
-    """Alpine's Apache lies where SUSE has it, Arch's where Red Hat has it, and Gentoo's nginx where all have it."""
+    """Alpine has Apache at the path of SUSE, Arch at that of Red Hat, and Gentoo nginx at that of all families."""
     for release, paths in (
         (ALPINE, ("usr/sbin/httpd", "etc/apache2/httpd.conf")),
         (ARCH, ("usr/sbin/httpd", "etc/httpd/conf/httpd.conf")),

@@ -323,6 +323,13 @@ def test_where_apt_installs_it_all_the_same_it_is_missing(bed):
     assert "updates.phased" not in ids(reading) and "updates.pending" in ids(reading)
 
 
+def test_an_update_that_an_administrator_holds_is_held_and_not_phased(bed):
+    bed.hold("web")
+    reading = phased(bed)
+    (web,) = [package for package in reading.updates.returned()["packages"] if package["name"] == "web"]
+    assert web["held"] and "updates.phased" not in ids(reading)
+
+
 def test_where_apt_does_not_say_which_it_installs_all_are_missing(bed, monkeypatch):
     run = bed.host.run
 

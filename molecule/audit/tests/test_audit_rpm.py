@@ -18,7 +18,7 @@ from test_audit import BIN, PROJECT, SECONDS, found, inventory_of, shell
 
 @dataclass(frozen=True)
 class System:
-    """What is said of a host: the directive that allows old protocols, and the prefix of its name in os-release."""
+    """The place that allows old protocols on a host, its name in os-release, and its package manager."""
 
     old_protocol: str  # a regular expression for the place
     product: str
@@ -29,7 +29,7 @@ SYSTEMS = {
     "el9": System(r"/etc/httpd/conf\.d/tls\.conf:\d+", "AlmaLinux", "dnf"),
     "sles15": System(r"/etc/apache2/conf\.d/tls\.conf:\d+", "SUSE Linux Enterprise Server", "zypper"),
 }
-# Everything that a look must not change: files with their times, packages, and which processes serve. SQLite keeps
+# Everything that an audit must not change: files with their times, packages, and which processes serve. SQLite keeps
 # locks in a file beside the database, also for who only reads.
 STATE = """
 cd /

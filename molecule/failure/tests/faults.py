@@ -50,7 +50,7 @@ PATHS = {
     "apache": {"certificate": "SSLCertificateFile {}", "key": "SSLCertificateKeyFile {}"},
     "nginx": {"certificate": "ssl_certificate {};", "key": "ssl_certificate_key {};"},
 }
-# A line that the server does not take, and what it says of it.
+# A line that the server refuses, and its message.
 BROKEN = {
     "apache": ("NoSuchDirective on", "(?s:.*)Invalid command"),
     "nginx": ("no_such_directive on;", ".*unknown directive"),

@@ -25,7 +25,7 @@ PLAYBOOKS = ("harden", "audit")
 
 @pytest.fixture(scope="session")
 def folder():
-    """Stays there for whoever wants to know why a test has failed."""
+    """Kept after the tests, so that the reason of a failure can be read."""
     path = PROJECT / ".cache" / "reports" / "fleet"
     shutil.rmtree(path, ignore_errors=True)
     path.mkdir(parents=True)

@@ -1,7 +1,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The hosts are whole systems that run what their data says."""
+"""The hosts are whole systems that run what their data describes."""
 
 from __future__ import annotations
 

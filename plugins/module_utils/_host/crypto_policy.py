@@ -24,13 +24,14 @@ SYSTEM = "PROFILE=SYSTEM"
 _NAMES = ("etc/crypto-policies/state/current", "etc/crypto-policies/config")
 SETTINGS = "/etc/crypto-policies/back-ends/opensslcnf.config"
 _FIPS = "proc/sys/crypto/fips_enabled"
-# Since 8.5 Red Hat's policies say for which kind of TLS the oldest protocol is.
+# Since version 8.5 Red Hat's policies name the kind of TLS (TLS or DTLS) that the oldest protocol is of.
 _OLDEST = re.compile(r"[ \t]*(?:TLS\.)?MinProtocol[ \t]*=[ \t]*(\S+)")
 _PROTOCOLS = {"TLSv1": "TLSv1.0"}
 
 
 class CryptoPolicy(t.NamedTuple):
-    """The policy of a host. oldest: the oldest protocol of TLS that it allows, None if not known; line: where."""
+    """The policy of a host. oldest: the oldest protocol of TLS that it allows, None if not known; line: the
+    line of SETTINGS that sets it."""
 
     name: str  # such as DEFAULT or DEFAULT:NO-SHA1; empty if not known
     oldest: str | None

@@ -17,6 +17,8 @@ import os
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_words
+
 FOLDER = "/sys/fs/selinux"  # selinuxfs
 RESTORECON = "/usr/sbin/restorecon"
 TIMEOUT = 30  # seconds
@@ -51,5 +53,5 @@ def restore_contexts(paths: t.Sequence[str]) -> list[str]:
             return []
     return [
         "SELinux: new files may have contexts with which the web server cannot read them; run restorecon -v "
-        f"{' '.join(paths)}; it failed here: {reason}"
+        f"{shell_words(paths)}; it failed here: {reason}"
     ]

@@ -605,7 +605,7 @@ class _Transaction:
             self._compare(server, targets, responses, probes, result["responses"], known, before, live_now=False)
         if changes and self.params["clients_required"] and result["endpoints"] and not result["grades"]:
             # Such as one without any name, in a trial instance.
-            raise _stop("clients_required: whether they can connect was not found out, as no endpoint was graded")
+            raise _stop("clients_required: whether they can connect could not be determined, as no endpoint was graded")
         reported["grades"] = self._beside_now(result["grades"], endpoints, known)
         for grade in reported["grades"]:
             reason = self.strength.weaker_grade(grade)

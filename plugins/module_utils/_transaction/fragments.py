@@ -218,7 +218,7 @@ def _assignment(text: str, variable: str, path: str, option: str, name: str) -> 
     """The last line that sets a variable, which is the one that SUSE's own tools edit."""
     found = list(re.finditer(rf"(?m)^[ \t]*{variable}=(?P<quote>[\"'])(?P<value>.*?)(?P=quote)", text))
     if not found:
-        why = f'cannot be written to {path}, which has no line {variable}="…"; write one, and run again'
+        why = f'cannot be written to {path}, which has no line {variable}="…"; add one, and run the playbook again'
         raise FragmentError(option, name, why)
     return found[-1]
 
@@ -247,7 +247,7 @@ def _add_word(
         return
     if not _load_line(layout, sysconfig, name):
         places = ", ".join(sysconfig.module_dirs)
-        raise FragmentError("enable.modules", name, f"is not available on this host (looked in {places})")
+        raise FragmentError("enable.modules", name, f"is not available on this host (searched: {places})")
     text, there = _desired(changes, settings)
     found = _assignment(text, sysconfig.variable, settings, "enable.modules", name)
     words = found["value"].split()

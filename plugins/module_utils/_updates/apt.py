@@ -158,7 +158,8 @@ def read(
     by_list = {target.description: sources[target.release] for target in targets}
     found = [_update(package, policies[package.name], by_list) for package in packages]
     updates = [update for update in found if update]
-    waiting = [update for update in updates if update.name in deferred and not update.security]
+    # A held one would not be installed later either.
+    waiting = [update for update in updates if update.name in deferred and not (update.security or update.held)]
     reading.updates.packages = [update for update in updates if update not in waiting]
     reading.findings += _updates_findings.of_phased(MANAGER, waiting)
     unread = unclear + _updates_model.problems(MANAGER, sources.values())
@@ -458,9 +459,9 @@ def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
 
 
 def _deferred(host: Host, arguments: list[str], place: Place, policies: t.Mapping[str, Policy]) -> set[str]:
-    """The packages whose candidate apt does not install on this host yet, since it comes to one host after the other.
+    """The packages whose candidate apt does not install on this host yet, since it is released in phases.
 
-    Whether it is this host's turn follows from its machine-id and apt's options, so apt itself is queried. Where that
+    Whether the host is included follows from its machine-id and apt's options, so apt itself is queried. If that
     fails, none is known to be deferred.
     """
     phased = {name for name, policy in policies.items() if policy.candidate in policy.phased}

@@ -84,8 +84,8 @@ CATALOGUE = Catalogue(
         "updates.pending": Entry("info", "Updates are not installed; none of them is known to be for security."),
         "updates.phased": Entry(
             "info",
-            "Updates are out that the distribution brings to one host after the other: it is not this host's turn yet.",
-            "Nothing has to be done: apt installs each when its turn comes.",
+            "The distribution releases updates to hosts in phases, and this host is not included in some yet.",
+            "No action is needed: apt installs each update once the host is included.",
         ),
         "updates.held.security": Entry(
             "warn", "Security updates are kept from being installed: their packages are on hold or pinned."

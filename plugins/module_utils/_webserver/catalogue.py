@@ -21,9 +21,9 @@ CATALOGUE = Catalogue(
         ),
         "frontend.system.unknown": Entry(
             "unknown",
-            "The system is none that is supported: where it keeps its web server's configuration is not known, and "
-            "nothing is changed.",
-            "Use a supported system. verify_endpoints has the endpoints graded from outside all the same.",
+            "The system is not supported: the location of its web server's configuration is not known, and nothing is "
+            "changed.",
+            "Use a supported system. Endpoints that verify_endpoints names are graded from outside in any case.",
         ),
         "frontend.config.broken": Entry(
             "fail",
@@ -58,16 +58,16 @@ CATALOGUE = Catalogue(
         ),
         "frontend.crypto_policy": Entry(
             "info",
-            "The host has a system-wide crypto policy. The role frontend gives each virtual host with TLS protocols, "
-            "suites and groups of its own, which count there instead of the policy's.",
-            "Nothing has to be done. To leave the suites of TLS 1.2 to the policy, set frontend_tls_ciphers: "
+            "The host has a system-wide crypto policy. The protocols, suites and groups that the role frontend "
+            "configures in each virtual host with TLS override it.",
+            "No action is needed. To leave the suites of TLS 1.2 to the policy, set frontend_tls_ciphers: "
             "[PROFILE=SYSTEM].",
         ),
         "frontend.fips": Entry(
             "info",
-            "The host is in FIPS mode: the role frontend configures only the groups and suites that its OpenSSL has in "
-            "this mode.",
-            "Nothing has to be done. Clients that have none of them cannot connect.",
+            "The host is in FIPS mode: the role frontend configures only the groups and suites that its OpenSSL "
+            "supports in this mode.",
+            "No action is needed. Clients that support none of them cannot connect.",
         ),
         "frontend.managed": Entry(
             "info",

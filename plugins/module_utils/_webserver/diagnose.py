@@ -128,7 +128,7 @@ def find(
 
 
 def denied_backend(output: str) -> str:
-    """What keeps the server from connecting to a backend, where its log says that it may not; else nothing."""
+    """What keeps the server from connecting to a backend, if its log has a denied connection; else empty."""
     found = _DENIED_BACKEND.search(output)
     if not found:
         return ""

@@ -122,14 +122,14 @@ def _crypto_policy_finding(config: Config, layout: Layout, whole: t.Any, system:
     if not users and (system is None or layout.family != "redhat"):
         return None
     name, oldest = (system.name, system.oldest) if system else ("", None)
-    facts = [f"{name or 'its name is not known'}"]
+    facts = [name or "its name is not known"]
     if name.partition(":")[0] == "LEGACY":
         facts.append("weaker than DEFAULT")
     facts.append(f"it allows {oldest} and newer" if oldest else "which protocols it allows is not known")
     if users:
-        facts.append("its suites count by " + ", ".join(users))
+        facts.append("its suites are used at " + ", ".join(users))
     if others:
-        facts.append(f"virtual hosts with TLS whose suites are not the policy's: {others}")
+        facts.append(f"virtual hosts with TLS that override its suites: {others}")
     return finding("frontend.crypto_policy", config.server, "; ".join(facts))
 
 

@@ -96,6 +96,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         server: str
         version: str  # empty if the binary does not have it
         running: bool
+        in_use: bool  # whether it runs, or may be the one that is to: it starts at boot, or no other one runs
         main_config: str
         valid: bool | None  # whether it accepts its configuration; None: it could not be tested
         openssl: OpenSSLInfo
@@ -408,7 +409,7 @@ def _is_socket(path: str) -> bool:
 
 
 def _runs_php(place: str) -> bool:
-    """Whether there is a socket, or somebody listens on the port of this host."""
+    """Whether the socket exists, or a program listens on the port of this host."""
     if place.startswith("/"):
         return _is_socket(place)
     return place.rpartition(":")[2] in {str(port) for _address, port in tcp_listeners().values()}
@@ -451,6 +452,7 @@ def _server_info(
     config: _webserver_model.Config | None,
     test: TestResult | None,
     running: bool,
+    in_use: bool,
     findings: list[Finding],
 ) -> ServerInfo:
     layout = server.layout
@@ -465,6 +467,7 @@ def _server_info(
         "server": layout.server,
         "version": version,
         "running": running,
+        "in_use": in_use,
         "main_config": layout.main_config,
         "valid": test.ok if test else None,
         "openssl": openssl,
@@ -518,12 +521,13 @@ def _as_tested(layout: Layout, first: _Reading, output: str) -> _Reading:
         return error
 
 
-def _verdict(layout: Layout, config: _Reading, test: TestResult | None, used: bool) -> t.Iterator[Finding]:
-    """The findings about a configuration as a whole. used: not that of a server that is there beside the one that runs.
+def _verdict(layout: Layout, config: _Reading, test: TestResult | None, in_use: bool) -> t.Iterator[Finding]:
+    """The findings about a configuration as a whole.
 
-    That one may never have run: Red Hat's Apache refuses its own virtual host until its unit has made the certificate.
+    A server that is not in use may never have run: Red Hat's Apache refuses its own virtual host until its unit has
+    made the certificate.
     """
-    severity = "" if used else "info"
+    severity = "" if in_use else "info"
     ok, message = (test.ok, test.message) if test else (None, "")
     if ok is None:
         yield finding("frontend.config.untested", layout.main_config, message)
@@ -615,16 +619,16 @@ def run(params: dict[str, t.Any], started: t.Callable[[], str | None] = lambda: 
         config = first[layout.server]
         if test and test.output:
             config = _as_tested(layout, config, test.output)
-        used = running[layout.server] or not any(running.values())
-        findings += _verdict(layout, config, test, used)
+        in_use = running[layout.server] or not any(running.values()) or server.starts_at_boot()
+        findings += _verdict(layout, config, test, in_use)
         readable = config if isinstance(config, _webserver_model.Config) else None
-        described.append(_server_info(server, readable, test, running[layout.server], findings))
+        described.append(_server_info(server, readable, test, running[layout.server], in_use, findings))
         if readable:
             configs.append(readable)
         if not running[layout.server]:
             kind = "frontend.server.unused" if any(running.values()) else "frontend.server.stopped"
             findings.append(finding(kind, layout.server))
-        if readable and used:
+        if readable and in_use:
             findings += _webserver_findings.of(readable, layout, policy)
     vhosts = [vhost for config in configs for vhost in config.vhosts]
     if system["fips"] or (system["crypto_policy"] or "").startswith("FIPS"):

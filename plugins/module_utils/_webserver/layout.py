@@ -70,7 +70,7 @@ class Layout(t.NamedTuple):
     family: str  # debian | redhat | suse
     binary: str
     control: str | None  # the wrapper that sets the server's environment up, if there is one
-    server_root: str | None  # where its relative paths begin unless it is told; None: in config_dir
+    server_root: str | None  # the base of relative paths where no ServerRoot is configured; None: config_dir
     unit: str
     package: str
     main_config: str

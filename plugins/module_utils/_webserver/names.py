@@ -60,9 +60,9 @@ def names(vhosts: t.Iterable[VhostInfo]) -> list[str]:
 
 
 def in_use(servers: t.Iterable[ServerInfo], vhosts: t.Iterable[VhostInfo]) -> list[VhostInfo]:
-    """The virtual hosts of the servers that run; of all servers where none does."""
-    running = [server["server"] for server in servers if server["running"]]
-    return [vhost for vhost in vhosts if not running or vhost["server"] in running]
+    """The virtual hosts of the servers that are in use."""
+    used = [server["server"] for server in servers if server["in_use"]]
+    return [vhost for vhost in vhosts if vhost["server"] in used]
 
 
 def certificates(vhosts: t.Iterable[VhostInfo]) -> list[ServedCertificate]:

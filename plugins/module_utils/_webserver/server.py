@@ -263,6 +263,11 @@ class Server:
         output = self._systemctl("show", "--property=MainPID", "--value")
         return int(output) if output and output.isdigit() else None
 
+    def starts_at_boot(self) -> bool:
+        """Whether the service manager starts it at the next boot; also where that cannot be found out."""
+        state = self._systemctl("show", "--property=UnitFileState", "--value")
+        return state not in ("disabled", "masked", "masked-runtime")
+
     def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
         return _output(self._start_systemctl(*arguments), timeout)
 
