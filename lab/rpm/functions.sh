@@ -1,4 +1,5 @@
-# What the builds of RPM packages in a tree have in common; to be sourced in /build. The caller sets `vendor` and `dist`.
+# What the builds of RPM packages in a tree have in common; to be sourced in /build. The caller sets `vendor`, `dist` and
+# `versions`: MACRO=PACKAGE for each of Debian's packages whose version a spec refers to as %{MACRO_version}.
 repository=/var/lib/kopano-lab/repository
 
 version() { dpkg-query --show --showformat '${source:Upstream-Version}' "$1"; }
@@ -7,12 +8,14 @@ version() { dpkg-query --show --showformat '${source:Upstream-Version}' "$1"; }
 build() {
     release=$1
     shift
+    for pair in $versions; do
+        echo "%${pair%%=*}_version $(version "${pair#*=}")"
+    done >versions.macros
     for spec in "$@"; do
-        rpmbuild -bb --quiet --define "_topdir /build/rpm" --define "_rpmdir $repository" --define '_build_id_links none' \
+        rpmbuild -bb --quiet --load versions.macros --define "_topdir /build/rpm" --define "_rpmdir $repository" --define '_build_id_links none' \
             --define 'debug_package %{nil}' --define '_binary_payload w1.gzdio' --define "vendor $vendor" \
             --define "_unitdir /usr/lib/systemd/system" --define "root /build/root" --define "dist $dist" \
             --define '__os_install_post %{nil}' --define "lab_release $release" --define "_sourcedir /build" \
-            --define "openssl_version $(version openssl)" --define "php_version $(version php8.4-fpm)" \
             "$spec.spec" >"$spec.log" 2>&1 || { tail -n 40 "$spec.log" >&2; return 1; }
     done
 }
@@ -26,11 +29,12 @@ install_built() {
         /etc/systemd/system/multi-user.target.wants/php8.4-fpm.service /etc/logrotate.d/php8.4-fpm
 }
 
-# advisory ID TYPE SEVERITY TITLE PACKAGE...: one advisory of a repository
+# advisory ID TYPE SEVERITY TITLE PACKAGE...: one advisory of a repository; of nodejs' stream where `stream` names one
 advisory() {
     printf '<update from="lab" status="final" type="%s" version="1"><id>%s</id><title>%s</title>' "$2" "$1" "$4"
     printf '<issued date="2026-11-02 00:00:00"/><updated date="2026-11-02 00:00:00"/><severity>%s</severity>' "$3"
-    printf '<description>%s</description><references/><pkglist><collection short="lab"><name>lab</name>\n' "$4"
+    printf '<description>%s</description><references/><pkglist><collection short="lab"><name>lab</name>%s\n' "$4" \
+        "${stream:+<module name=\"nodejs\" stream=\"$stream\" version=\"9\" context=\"1\" arch=\"x86_64\"/>}"
     shift 4
     for package in "$@"; do
         rpm --query --nosignature --queryformat '<package name="%{NAME}" version="%{VERSION}" release="%{RELEASE}"

@@ -4,6 +4,7 @@ set -eu
 cd /build
 vendor='SUSE LLC <https://www.suse.com/> (played by the lab)'
 dist=.150700
+versions='openssl=openssl php=php8.4-fpm'
 . ./functions.sh
 
 groupadd --system --gid 465 www

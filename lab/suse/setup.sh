@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs once for each image, on its tree before it is packed (an mmdebstrap customize hook): $1 is the tree.
-# It builds the packages with rpmbuild and installs them, and takes away what would say that the tree is Debian's.
+# It builds the packages with rpmbuild and installs them, and removes what identifies the tree as Debian's.
 set -eu
 root=$1
 here=$(dirname "$0")
