@@ -172,12 +172,20 @@ def test_a_broken_server_that_may_be_the_one_that_is_to_serve_fails_the_host(
 
 @pytest.mark.parametrize(
     ("state", "expected"),
-    [("enabled", True), ("disabled", False), ("masked", False), ("static", True), ("", True), (None, True)],
+    [("enabled", True), ("disabled", False), ("masked", False), ("static", True), ("Failed to connect to bus", True)],
 )
-def test_a_server_starts_at_boot_unless_the_service_manager_rules_it_out(
-    monkeypatch: pytest.MonkeyPatch, state: str | None, expected: bool
+def test_a_server_starts_at_boot_unless_its_unit_rules_it_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, state: str, expected: bool
 ) -> None:
-    monkeypatch.setattr(Server, "_systemctl", lambda _server, *_arguments: state)
+    """systemctl is-enabled fails for some states, and reads the files itself, as auditors without root may need."""
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(
+        f'#!/bin/sh\necho "{state}"\n'
+        f'[ "$SYSTEMD_OFFLINE $1 $2" = "1 is-enabled {_layout.LAYOUTS[0].unit}" ] && [ "{state}" = enabled ]\n'
+    )
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(os.path, "isdir", lambda _path: True)
     assert Server(_layout.LAYOUTS[0]).starts_at_boot() is expected
 
 

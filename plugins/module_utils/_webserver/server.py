@@ -264,14 +264,17 @@ class Server:
         return int(output) if output and output.isdigit() else None
 
     def starts_at_boot(self) -> bool:
-        """Whether the service manager starts it at the next boot; also where that cannot be found out."""
-        state = self._systemctl("show", "--property=UnitFileState", "--value")
+        """Whether the service manager starts it at the next boot; also where that cannot be determined.
+
+        systemctl reads the unit's files itself, as a user who is not root may have no bus to the service manager.
+        """
+        state = _output(self._start_systemctl("is-enabled", SYSTEMD_OFFLINE="1"), may_fail=True)
         return state not in ("disabled", "masked", "masked-runtime")
 
     def _systemctl(self, *arguments: str, timeout: float = START_TIMEOUT) -> str | None:
         return _output(self._start_systemctl(*arguments), timeout)
 
-    def _start_systemctl(self, *arguments: str) -> subprocess.Popen[bytes] | None:
+    def _start_systemctl(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes] | None:
         if not os.path.isdir("/run/systemd/system"):
             return None
         try:
@@ -280,6 +283,7 @@ class Server:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
+                env={**os.environ, **environment},
             )
         except OSError:
             return None
@@ -539,8 +543,10 @@ class Server:
         return _since(self._positions) or "the main process ended at the reload"
 
 
-def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIMEOUT) -> str | None:
-    """What a program prints, if it ends well in time."""
+def _output(
+    process: subprocess.Popen[bytes] | None, timeout: float = START_TIMEOUT, may_fail: bool = False
+) -> str | None:
+    """What a program prints, if it ends in time; and well, unless it may fail."""
     if process is None:
         return None
     try:
@@ -549,7 +555,7 @@ def _output(process: subprocess.Popen[bytes] | None, timeout: float = START_TIME
         process.kill()
         process.communicate()
         return None
-    return output.decode("utf-8", "replace").strip() if process.returncode == 0 else None
+    return output.decode("utf-8", "replace").strip() if may_fail or process.returncode == 0 else None
 
 
 def _shown_items(text: str) -> list[str]:
