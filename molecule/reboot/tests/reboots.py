@@ -149,11 +149,10 @@ def _reboot_in(host: Host, case: Case, confirming: bool) -> Seen:
 
 def _units(host: Host) -> tuple[str, str, list[int]]:
     """What Seen has as enabled, failed_units and order."""
-    server = "apache2" if host.server == "apache" else "nginx"
     texts = host.shell(
         f"ls {ENABLED} 2>/dev/null || true; echo ---; systemctl list-units --failed --plain --no-legend; echo ---;"
         f"systemctl show --value --property=ExecMainExitTimestampMonotonic {UNIT};"
-        f"systemctl show --value --property=ExecMainStartTimestampMonotonic {server}"
+        f"systemctl show --value --property=ExecMainStartTimestampMonotonic {host.layout.unit}"
     ).split("---\n")
     enabled, failed, order = (text.strip() for text in texts)
     return enabled, failed, [int(word) for word in order.split()]
