@@ -16,12 +16,10 @@ mkdir -p $repository
 sh sign.sh key key.asc
 build 1 system openssl php nginx nodejs18 httpd
 sh sign.sh packages $repository/*/*.rpm
-# Debian's ways to run nginx, dnf-automatic and certbot.
+# Debian's ways to run nginx and dnf-automatic.
 rm -rf /etc/nginx /usr/share/nginx /var/lib/nginx /var/log/nginx /etc/default/nginx /etc/init.d/nginx /etc/logrotate.d/nginx \
     /etc/ufw /etc/rc?.d/*nginx /usr/lib/systemd/system/nginx.service /etc/dnf/automatic.conf \
-    /etc/systemd/system/multi-user.target.wants/nginx.service /usr/bin/certbot /usr/bin/letsencrypt /etc/letsencrypt \
-    /usr/lib/systemd/system/certbot.* /etc/systemd/system/timers.target.wants/certbot.timer /etc/cron.d/certbot \
-    /etc/logrotate.d/certbot
+    /etc/systemd/system/multi-user.target.wants/nginx.service
 install_built
 
 # What is pending later: one stream of the module is enabled, the other is only there. The last two can be installed.

@@ -24,9 +24,11 @@ build() {
 install_built() {
     rpm --initdb
     rpm --install --nodeps --replacefiles --nosignature $repository/*/*.rpm
-    # Debian's own way to run FPM; the distribution's is in the package.
+    # Debian's own ways to run FPM and certbot; the distribution's are in its packages.
     rm -rf /usr/sbin/php-fpm8.4 /usr/lib/systemd/system/php8.4-fpm.service /etc/php/8.4/fpm/pool.d \
-        /etc/systemd/system/multi-user.target.wants/php8.4-fpm.service /etc/logrotate.d/php8.4-fpm
+        /etc/systemd/system/multi-user.target.wants/php8.4-fpm.service /etc/logrotate.d/php8.4-fpm \
+        /usr/bin/certbot /usr/bin/letsencrypt /etc/letsencrypt /usr/lib/systemd/system/certbot.* \
+        /etc/systemd/system/timers.target.wants/certbot.timer /etc/cron.d/certbot /etc/logrotate.d/certbot
 }
 
 # advisory ID TYPE SEVERITY TITLE PACKAGE...: one advisory of a repository; of nodejs' stream where `stream` names one

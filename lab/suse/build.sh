@@ -4,7 +4,7 @@ set -eu
 cd /build
 vendor='SUSE LLC <https://www.suse.com/> (played by the lab)'
 dist=.150700
-versions='openssl=openssl php=php8.4-fpm'
+versions='certbot=python3-certbot openssl=openssl php=php8.4-fpm'
 . ./functions.sh
 
 groupadd --system --gid 465 www
@@ -14,8 +14,8 @@ useradd --system --uid 465 --gid www --home-dir /var/lib/wwwrun --shell /usr/sbi
 mkdir -p $repository
 build 1 system openssl php apache2
 install_built
-# os-update is in the repository and not installed. The others are what is pending later.
-build 1 os-update
+# These are in the repository and not installed. The others are what is pending later.
+build 1 os-update certbot
 build 2 openssl php system
 rm -f $repository/*/sles-release-*-2.*.rpm
 

@@ -150,11 +150,11 @@ class ActionModule(RoleAction):
         if options["source"] == "acme":
             # Before anything is installed.
             known_host = self.query(variables, "frontend", first=False)
-            self._require_known_system(known_host)
+            family = self._known_family(known_host)
             if "names" not in kept:
                 kept["names"] = self._names(options, variables)[0]
                 kept["missing"], kept["result"] = [], {}
-            outcome = self._outcome(options, variables, kept)
+            outcome = self._outcome(options, variables, kept, family)
         # The report is about the hardened host, which roles that come after this one need to know as well.
         known = _host_fact.variables_with(variables, host=self._still_true(known_host))
         if "names" in kept:
@@ -171,17 +171,18 @@ class ActionModule(RoleAction):
         return {"outcome": shown, **_host_fact.update(variables, host=host, certificate=kept)}
 
     @staticmethod
-    def _require_known_system(host: HostParts) -> None:
-        """Raises RoleError on a system of an unknown family."""
-        system: t.Any = host["frontend"].get("os")  # there is none where the query failed
+    def _known_family(host: HostParts) -> str | None:
+        """The host's family of distributions; None where the query failed. Raises RoleError for an unknown one."""
+        system: t.Any = host["frontend"].get("os")
         if system and system["family"] is None:
             raise RoleError(_layout.refusal(system["pretty_name"]))
+        return system["family"] if system else None
 
-    def _outcome(self, options: Info, variables: Info, kept: CertificateFact) -> Outcome:
+    def _outcome(self, options: Info, variables: Info, kept: CertificateFact, family: str | None) -> Outcome:
         """What came of the order. Whatever fails, a certificate that works is still served."""
         lost = "no certificate"
         try:
-            prepared = self._ordered(options, variables, kept["names"])
+            prepared = self._ordered(options, variables, kept["names"], family)
             lost = "the new certificate is not in use"
             result: Installed | None = None
             if not (self._task.check_mode and prepared["needed"]):
@@ -205,10 +206,10 @@ class ActionModule(RoleAction):
         except RoleError as error:
             return f"nor could a self-signed bootstrap certificate be installed ({_printable.result(str(error))})"
 
-    def _ordered(self, options: Info, variables: Info, names: list[str]) -> Ordered:
+    def _ordered(self, options: Info, variables: Info, names: list[str], family: str | None) -> Ordered:
         """What acme_certificate returned before an order, which is done by now where one was needed."""
         if not self._has_snap(variables):
-            self._noted(self.install(variables, _roles_certificate.packages(options)))
+            self._noted(self.install(variables, _roles_certificate.packages(options, family)))
         arguments = _roles_certificate.order(options, names)
         prepared: Ordered = self._module("acme_certificate", variables, {**arguments, "order": False})
         if prepared["needed"]:

@@ -294,6 +294,23 @@ def test_package_lists_that_were_never_fetched_are_fetched():
     assert not host.fact["certificate"]["report"]["bad"]
 
 
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("debian", ["certbot", "python3-certbot-dns-rfc2136"]),
+        ("redhat", ["certbot", "python3-certbot-dns-rfc2136"]),
+        ("suse", ["python3-certbot", "certbot-systemd-timer", "python3-certbot-dns-rfc2136"]),
+        (None, ["certbot", "python3-certbot-dns-rfc2136"]),
+    ],
+)
+def test_certbot_comes_with_its_timer_from_the_packages_of_the_hosts_family(family, expected):
+    system = {"os": {"family": family, "pretty_name": ""}} if family else {"failed": True, "msg": "no answer"}
+    host = acme({"host": {**HOST, "frontend": {**HOST["frontend"], **system}}})
+    host.values.update(DNS, acme_dns_key_secret="c2VjcmV0")
+    host.part("order")
+    assert host.called("package")[0]["name"] == expected
+
+
 def test_a_dry_run_fetches_no_package_lists_and_reports_what_would():
     host = acme({"host": HOST}, check=True, package=MISSING)
     host.part("install", order_follows=True)

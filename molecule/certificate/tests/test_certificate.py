@@ -38,7 +38,7 @@ COMMON = yaml.safe_load(INVENTORY.read_text())["all"]
 VARIABLES, ALL = COMMON["vars"], COMMON["hosts"]
 # Those without a site, and those whose virtual hosts have a certificate: RSA, from the lab's authority.
 HOSTS = {name: entry for name, entry in ALL.items() if name.endswith("n")}
-ADOPTED = ("apache11", "nginx12", "el9")
+ADOPTED = ("nginx12", "el9", "sles15")
 FAMILIES = {host: model.hosts()[host].family for host in ADOPTED}
 DIRECTORY = VARIABLES["certificate_acme_directory"]
 HARDEN = PROJECT / "playbooks" / "harden.yml"
@@ -185,13 +185,13 @@ class Watch:
 CERTIFICATES = {host: FAMILIES[host].certificate.format(name=f"mail.{host}.test") for host in ADOPTED}
 KEYS = {host: FAMILIES[host].key_file.format(name=f"mail.{host}.test") for host in ADOPTED}
 # What the packages of certbot name it.
-SERVICES = {host: "certbot-renew.service" if host == "el9" else "certbot.service" for host in ADOPTED}
+SERVICES = {"nginx12": "certbot.service", "el9": "certbot-renew.service", "sles15": "certbot-renew.service"}
 ADOPT = {
     **ACME,
     "certificate_path": by_host(**CERTIFICATES),
     "certificate_key_path": by_host(**KEYS),
-    "certificate_acme_webroot": "/var/www/html",
-    # One of the two has a CAA record that no CA understands.
+    "certificate_acme_webroot": by_host(**{host: FAMILIES[host].document_root for host in ADOPTED}),
+    # One of them has a CAA record that no CA understands.
     "certificate_acme_preflight": "{{ inventory_hostname != 'nginx12' }}",
 }
 ON_ADOPTED = [*ONLY, "--limit", ",".join(ADOPTED)]

@@ -99,6 +99,9 @@ _CERTBOT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 CHALLENGES = "/.well-known/acme-challenge"
 # How an error of acme_reach_info ends where that place may be the reason. The module itself would load dnspython.
 NOT_SERVED = "does not serve that path from the directory for challenges"
+# certbot's packages, where they are not just certbot: of openSUSE and SUSE's Package Hub, which have its timer apart.
+CERTBOT_PACKAGES = {"suse": ["python3-certbot", "certbot-systemd-timer"]}
+CERTBOT_DNS_PACKAGE = "python3-certbot-dns-rfc2136"
 # certbot's own files.
 CERTBOT = "/etc/letsencrypt/"
 # Where the role installs what has no other place.
@@ -440,9 +443,10 @@ def webroot(options: Info) -> str:
     return path
 
 
-def packages(options: Info) -> list[str]:
-    """What certbot needs for the challenge."""
-    return ["certbot", *(["python3-certbot-dns-rfc2136"] if options["acme_challenge"] == "dns-01" else [])]
+def packages(options: Info, family: str | None) -> list[str]:
+    """certbot, its timer and what it needs for the challenge, as a family of distributions names them."""
+    plugin = [CERTBOT_DNS_PACKAGE] if options["acme_challenge"] == "dns-01" else []
+    return [*CERTBOT_PACKAGES.get(str(family), ["certbot"]), *plugin]
 
 
 def caa_issuer(options: Info, identities: t.Sequence[str]) -> str:
