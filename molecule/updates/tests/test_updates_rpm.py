@@ -56,16 +56,27 @@ class System:
     secure: Callable[[str], set[str]]
     web: str
     lists: str  # has the manager fetch its lists
+    lock: str  # keeps packages from being updated, and the next one ends that
+    unlock: str
     mechanism: str
     timer: str
 
 
 SYSTEMS = {
-    "el9": System(of_dnf, secure_of_dnf, "httpd.service", "dnf -q makecache --refresh", "dnf-automatic",
-                  "dnf-automatic.timer"),
-    "sles15": System(of_zypper, secure_of_zypper, "apache2.service", "zypper -nq refresh --force", "os-update",
-                     "os-update.timer"),
+    "el9": System(of_dnf, secure_of_dnf, "httpd.service", "dnf -q makecache --refresh",
+                  "dnf -q versionlock add", "dnf -q versionlock delete", "dnf-automatic", "dnf-automatic.timer"),
+    "sles15": System(of_zypper, secure_of_zypper, "apache2.service", "zypper -nq refresh --force",
+                     "zypper -nq addlock", "zypper -nq removelock", "os-update", "os-update.timer"),
 }  # fmt: skip
+# What goes wrong with a repository, and how that ends.
+FAULTS = {
+    "gone": (f"mv {REPOSITORY} {REPOSITORY}.away", f"mv {REPOSITORY}.away {REPOSITORY}"),
+    # As a new file: zypper's copy of a repository in a folder is another link to the same one.
+    "changed after it was signed": (
+        f"cd {REPOSITORY}/repodata && mv repomd.xml signed && sed '$a <!-- changed -->' signed >repomd.xml",
+        f"cd {REPOSITORY}/repodata && mv signed repomd.xml",
+    ),
+}
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -124,21 +135,37 @@ def test_a_dry_run_says_what_would_be_installed_and_changes_nothing(host, system
     assert installed(host) == before
 
 
-def test_a_repository_that_is_gone_or_old_is_never_a_clean_bill(host, system, play):
-    shell(host, f"mv {REPOSITORY} {REPOSITORY}.away")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_repository_that_cannot_be_trusted_is_never_a_clean_bill(host, system, play, fault):
+    begin, end = FAULTS[fault]
+    shell(host, begin)
     try:
         run = play(hosts=[host], updates_refresh=True)
         assert "updates.source.failed" in ids(run.info(host)), run.said(host)
         assert run.info(host)["updates"]["reason"]
-        # What cannot be known to be done is not done.
-        before = installed(host)
-        run = play(hosts=[host], updates_apply="security")
-        assert run.failed[host] == 1, run.output
-        assert installed(host) == before
+        if fault == "gone":
+            # What cannot be known to be done is not done.
+            before = installed(host)
+            run = play(hosts=[host], updates_apply="security")
+            assert run.failed[host] == 1, run.output
+            assert installed(host) == before
     finally:
-        shell(host, f"mv {REPOSITORY}.away {REPOSITORY}; {system.lists}")
+        shell(host, f"{end}; {system.lists}")
     info = play(hosts=[host]).info(host)
     assert packages(info, "security") == system.secure(host) and info["updates"]["security_known"]
+
+
+def test_security_updates_that_are_locked_stay_in_sight_and_out(host, system, play):
+    secure, before = system.secure(host), installed(host)
+    shell(host, f"{system.lock} {' '.join(secure)}")
+    try:
+        run = play(hosts=[host], updates_apply="security")
+        info = run.info(host)
+        assert packages(info, "security") == secure and packages(info, "held") == secure | {HELD}
+        assert "updates.held.security" in ids(info)
+        assert run.changed[host] == 0 and installed(host) == before, run.output
+    finally:
+        shell(host, f"{system.unlock} {' '.join(secure)}")
 
 
 def test_security_updates_alone_are_installed_and_what_runs_old_files_restarted(host, system, play):
