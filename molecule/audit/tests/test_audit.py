@@ -135,9 +135,10 @@ def collections(tmp_path_factory):
         shutil.copytree(PROJECT / name, source / name)
     for name in ("LICENSE", "README.md", "galaxy.yml"):
         shutil.copy(PROJECT / name, source)
+    version = yaml.safe_load((source / "galaxy.yml").read_text())["version"]
     for words in (
         ["build", "--output-path", folder, source],
-        ["install", "--offline", "--collections-path", folder, "kopano-hardening-0.1.0.tar.gz"],
+        ["install", "--offline", "--collections-path", folder, f"kopano-hardening-{version}.tar.gz"],
     ):
         done = subprocess.run(
             [BIN / "ansible-galaxy", "collection", *words], cwd=folder, capture_output=True, text=True, check=False
