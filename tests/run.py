@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks: run.py [lint|unit|oldest|oracles|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|package|unit|oldest|oracles|molecule|GROUP:NAME]…
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
@@ -85,6 +85,14 @@ def lint() -> Iterator[Check]:
     yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
 
 
+def package() -> Iterator[Check]:
+    """What has to hold before the collection can be published, on its tarball where that is what counts."""
+    yield Check("package:importer", [sys.executable, "tests/package.py", "importer"])
+    yield Check("package:docs", [sys.executable, "tests/package.py", "docs"])
+    yield Check("package:changelog", ["antsibull-changelog", "lint"])
+    yield Check("package:licences", ["reuse", "lint"])
+
+
 def unit() -> Iterator[Check]:
     """Unit tests with this environment's ansible-core."""
     yield _pytest("unit", UNIT)
@@ -121,7 +129,14 @@ def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable
     return check
 
 
-GROUPS = {"lint": lint, "unit": unit, "oldest": oldest, "oracles": oracles, "molecule": molecule}
+GROUPS = {
+    "lint": lint,
+    "package": package,
+    "unit": unit,
+    "oldest": oldest,
+    "oracles": oracles,
+    "molecule": molecule,
+}
 
 
 def choose(names: list[str]) -> list[list[Check]]:

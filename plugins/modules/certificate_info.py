@@ -134,7 +134,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 results:
-  description: For each of O(certificates) the values below, and its O(certificates[].chain) as RV(results[].path).
+  description: For each of O(certificates) the values below, and its O(certificates[].chain) as C(path).
   returned: success, with O(certificates)
   type: list
   elements: dict

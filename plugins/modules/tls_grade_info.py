@@ -392,7 +392,7 @@ results:
         session_tickets: true
     hsts:
       description:
-        - RV(results[].hsts.status) is V(present), V(absent), V(disabled), V(invalid), V(error), V(not_tested) or
+        - C(status) is V(present), V(absent), V(disabled), V(invalid), V(error), V(not_tested) or
           V(not_applicable); V(reason) is why it is invalid or could not be read.
       type: dict
       sample:
@@ -404,7 +404,7 @@ results:
         reason:
     redirect:
       description:
-        - Where plain HTTP leads. RV(results[].redirect.status) is V(https), V(https_elsewhere) (another host),
+        - Where plain HTTP leads. C(status) is V(https), V(https_elsewhere) (another host),
           V(http), V(none) (content is served), V(closed), V(error) or V(not_tested).
       type: dict
       sample:

@@ -391,7 +391,7 @@ rehearsal:
       description:
         - The grades that the endpoints will have by the rules of M(kopano.hardening.tls_grade_info), of the
           rehearsed server as seen from the host itself. Empty when nothing changes.
-        - RV(rehearsal.grades[].now) is the same of the live server before the change, null for a new endpoint.
+        - C(now) is the same of the live server before the change, null for a new endpoint.
         - C(served) is the number of simulated clients that connect now, C(lost) has those of them that the rehearsed
           server does not serve. C(change) is what such a client lacks (C(protocol), C(suite), C(group) or
           C(certificate)), and C(text) which one.

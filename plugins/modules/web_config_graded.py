@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: web_config_graded
-short_description: The module web_config where something changes
+short_description: "Internal: the module web_config where something changes"
 version_added: 0.1.0
 author:
   - Contributors to the kopano.hardening project (@kopano-hardening)

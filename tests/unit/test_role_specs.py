@@ -65,6 +65,16 @@ def test_the_comments_are_up_to_date():
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_the_readme_has_the_example_of_the_specification(role):
+    """Galaxy shows the one, ansible-doc the other."""
+    entry = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]["main"]
+    readme = (role / "README.md").read_text()
+    assert re.findall(r"(?ms)^```yaml\n(.*?)^```$", readme) == [entry["examples"] + "\n"]
+    assert readme.startswith(f"# The role kopano.hardening.{role.name}\n")
+    used = set(re.findall(rf"\b{role.name}_\w+", entry["examples"]))
+    assert used and used <= set(entry["options"])
+
+
 def test_the_role_checks_what_it_is_given(role):
     """A variable that nothing reads would be a promise that is not kept."""
     names = yaml.safe_load((role / "defaults" / "main.yml").read_text())
