@@ -33,3 +33,12 @@ attributes:
     details:
       - The module never changes anything.
 """
+
+    ACTIONGROUP_DNS = r"""
+attributes:
+  action_group:
+    description: Use C(group/kopano.hardening.dns) in C(module_defaults) to set O(nameservers) and O(timeout) once.
+    support: full
+    membership:
+      - kopano.hardening.dns
+"""

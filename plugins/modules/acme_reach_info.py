@@ -14,6 +14,10 @@ author:
 description:
   - Looks up names and fetches a file from every address that they have, as an ACME server does for C(http-01).
   - An order that fails counts towards the limits of a CA. This does not.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+  - kopano.hardening.attributes.info_module
+  - kopano.hardening.attributes.actiongroup_dns
 options:
   names:
     description: The names.
@@ -45,13 +49,6 @@ options:
 requirements:
   - python >= 3.10
   - dnspython >= 2.3.0
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed, or needs changing, when in diff mode.
-    support: none
 notes:
   - Run it on the controller (C(delegate_to) V(localhost)), which sees the host from outside.
   - An address that this machine has no way to, one of IPv6 for example, is not judged, unless there are no others.

@@ -18,6 +18,10 @@ description:
     have to keep since 2026-03-15 about DNSSEC.
   - A lookup that fails is never taken for a missing record. An error is not a permission.
   - All names are looked up side by side in one call. It changes nothing.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+  - kopano.hardening.attributes.info_module
+  - kopano.hardening.attributes.actiongroup_dns
 options:
   names:
     description:
@@ -96,13 +100,6 @@ requirements:
   - python >= 3.10
   - dnspython >= 2.3.0
   - cryptography (for O(certificates))
-attributes:
-  check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed, or needs changing, when in diff mode.
-    support: none
 notes:
   - Run it once on the controller (C(delegate_to) V(localhost), C(run_once)). Web servers often see other DNS data than
     CAs.

@@ -15,6 +15,9 @@ description:
   - Brings a complete CAA record set into a zone by dynamic update (RFC 2136) that is signed with a key (TSIG).
   - Replaces just what it has seen. When somebody else changes the records at the same moment, nothing is changed.
   - Queries every name server of the zone afterwards, and fails when one of them still has other records.
+extends_documentation_fragment:
+  - kopano.hardening.attributes
+  - kopano.hardening.attributes.actiongroup_dns
 options:
   name:
     description:
@@ -84,12 +87,10 @@ requirements:
   - dnspython >= 2.3.0
 attributes:
   check_mode:
-    description: Can run in check mode and return changed status prediction without modifying the target.
     support: full
     details:
       - The update is sent without its changes, so that the server checks the key.
   diff_mode:
-    description: Returns details on what has changed, or needs changing, when in diff mode.
     support: full
 notes:
   - Run it on the controller (C(delegate_to) V(localhost), C(run_once)).
