@@ -138,6 +138,12 @@ oracles: setup $(STAMPS)/oracles ## Compare with testssl.sh and sslyze (slow)
 benchmark: setup lab ## Measurements against the lab
 	@$(BIN)/python -m pytest tests/benchmark $(ARGS)
 
+# ---- Release
+
+.PHONY: changelog
+changelog: $(STAMPS)/test ## Make a release of the version in galaxy.yml of the changelog's fragments
+	@PATH="$(CURDIR)/$(BIN):$$PATH" antsibull-changelog release
+
 .PHONY: clean
 clean: ## Remove the lab, the environments and everything generated
 	@if [ -d .cache/lab ] && [ -x $(BIN)/python ]; then $(LAB) clean; fi
