@@ -89,7 +89,10 @@ def package() -> Iterator[Check]:
     """What has to hold before the collection can be published, on its tarball where that is what counts."""
     yield Check("package:importer", [sys.executable, "tests/package.py", "importer"])
     yield Check("package:docs", [sys.executable, "tests/package.py", "docs"])
-    yield Check("package:changelog", ["antsibull-changelog", "lint"])
+    yield Check("package:fragments", ["antsibull-changelog", "lint"])
+    yield Check(
+        "package:changelog", ["antsibull-changelog", "lint-changelog-yaml", "--strict", "changelogs/changelog.yaml"]
+    )
     yield Check("package:licences", ["reuse", "lint"])
 
 

@@ -2,16 +2,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What tests/run.py shows of a check that failed: enough to know which test it was, and why."""
+"""What tests/run.py shows of a check that failed: enough to know which test it was, and why; and what it runs."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
 import pytest
 
-from tests import run
+from tests import package, run
 
 TESTS = """
 import pytest
@@ -69,3 +70,46 @@ def test_the_summary_repeats_the_error_of_a_program():
 def test_a_check_that_is_not_there_is_named(name):
     with pytest.raises(SystemExit, match=f"{name}: no such check"):
         run.choose([name])
+
+
+def test_make_test_runs_every_group_but_the_slow_one():
+    rule = re.search(r"(?m)^test: .*\n((?:\t.*\n)+)", (run.ROOT / "Makefile").read_text())
+    assert rule
+    groups = re.findall(r"\w+", rule[1].rpartition("tests/run.py")[2])
+    assert groups == [name for name in run.GROUPS if name != "oracles"]
+
+
+IMPORT = """Importing with galaxy-importer 0.4.44
+Loading role caa
+%sImporter processing completed successfully
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "complains"),
+    [
+        ("", False),
+        ("Loading role errors_and_warnings\n", False),
+        ("WARNING: No role description found in role metadata\n", True),
+        ("ERROR: The import failed for the following reason: No role readme found.\n", True),
+    ],
+)
+def test_a_warning_of_galaxy_is_a_failure(line, complains, tmp_path, monkeypatch):
+    (tmp_path / "galaxy_importer").mkdir()
+    (tmp_path / "galaxy_importer" / "__init__.py").touch()
+    (tmp_path / "galaxy_importer" / "main.py").write_text(f"print({IMPORT % line!r}, end='')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(package, "build", lambda folder: folder / "kopano-hardening-1.0.0.tar.gz")
+    assert package.importer(tmp_path) == complains
+
+
+def test_the_tarball_has_what_the_checkout_has_and_nothing_that_is_ignored(tmp_path):
+    ignored = run.ROOT / "plugins" / "ignored.retry"
+    ignored.touch()
+    try:
+        listed = subprocess.run(
+            ["tar", "--list", "--file", package.build(tmp_path)], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    finally:
+        ignored.unlink()
+    assert "plugins/modules/web_config.py" in listed and "plugins/ignored.retry" not in listed
