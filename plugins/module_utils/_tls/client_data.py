@@ -70,14 +70,6 @@ def clients() -> dict[str, Client]:
         head, _newline, rest = entry.partition("\n")
         ident, name, version, platform = (part.strip() for part in head.split("|"))
         fields = dict(line.split(": ", 1) for line in rest.replace("\n    ", " ")[2:].split("\n  "))
-
-        def codes(field: str, fields: dict[str, str] = fields) -> tuple[int, ...]:
-            text = fields.get(field, "")
-            if text.startswith("="):
-                same: tuple[int, ...] = getattr(found[text[1:]], field)
-                return same
-            return tuple(int(code, 16) for code in text.split())
-
         oldest, newest = fields["protocols"].split()
         dh, rsa = (tuple(map(int, fields.get(field, "0 0").split())) for field in ("dh", "rsa"))
         flags = fields.get("flags", "").split()
@@ -88,11 +80,11 @@ def clients() -> dict[str, Client]:
             platform=platform,
             oldest=oldest,
             newest=newest,
-            suites=codes("suites"),
-            groups=codes("groups"),
-            shares=codes("shares"),
-            signatures=codes("signatures"),
-            others=codes("others"),
+            suites=_codes(fields, "suites", found),
+            groups=_codes(fields, "groups", found),
+            shares=_codes(fields, "shares", found),
+            signatures=_codes(fields, "signatures", found),
+            others=_codes(fields, "others", found),
             alpn=tuple(fields.get("alpn", "").split()),
             dh=(dh[0], dh[1]),
             rsa=(rsa[0], rsa[1]),
@@ -102,6 +94,15 @@ def clients() -> dict[str, Client]:
             date=fields["date"],
         )
     return found
+
+
+def _codes(fields: dict[str, str], field: str, known: dict[str, Client]) -> tuple[int, ...]:
+    """The codes of a field; C(=ID) stands for those of a client before it."""
+    text = fields.get(field, "")
+    if text.startswith("="):
+        same: tuple[int, ...] = getattr(known[text[1:]], field)
+        return same
+    return tuple(int(code, 16) for code in text.split())
 
 
 _CLIENTS = """

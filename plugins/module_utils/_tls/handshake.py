@@ -507,8 +507,9 @@ class Secured(Stream):
                 return result
 
     def _flush(self) -> None:
-        if self._outgoing.pending:
-            super().send(self._outgoing.read())
+        pending = self._outgoing.read()
+        if pending:
+            super().send(pending)
 
 
 def _caught(function: t.Callable[..., Response]) -> t.Callable[..., Response]:

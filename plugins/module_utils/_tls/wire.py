@@ -17,7 +17,7 @@ import os
 import struct
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError as ParseError
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 # Content types of records.
 CHANGE_CIPHER_SPEC, ALERT, HANDSHAKE, APPLICATION_DATA = 20, 21, 22, 23

@@ -30,8 +30,7 @@ import stat
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
-from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ACL, Place
-from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ChangeError as ChangeError
+from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ACL, ChangeError, Place
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 

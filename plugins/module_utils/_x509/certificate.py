@@ -22,7 +22,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.idna import to_ascii
-from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable as printable
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 _BOOLEAN, _INTEGER, _BITS, _OCTETS, _OID, _SEQUENCE, _SET = 0x01, 0x02, 0x03, 0x04, 0x06, 0x30, 0x31

@@ -342,8 +342,8 @@ def entry_errors(where: str, entry: t.Any) -> t.Iterator[str]:
             yield f"{where}.{key}: {value!r} is not what it has to be: {_KEYS[key][0]}"
 
 
-def _below(path: str, other: str) -> bool:
-    return (path + "/").startswith(other + "/")
+def _below(inner: str, outer: str) -> bool:
+    return (inner + "/").startswith(outer + "/")
 
 
 def _conflicts(entries: dict[str, Component], data: ComponentData) -> t.Iterator[str]:
