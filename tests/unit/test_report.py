@@ -50,6 +50,10 @@ def findings(*items, **more):
 # --- verdicts --------------------------------------------------------------------------------------------------------
 
 
+def test_every_column_has_a_head_on_the_terminal_and_on_the_page():
+    assert set(_scorecard.HEADS) == set(_report_html.HEADS) == set(_build.COLUMNS)
+
+
 def test_a_host_that_is_fine_passes_every_step():
     host = one(bed.fine())
     assert set(host["steps"].values()) == {"pass"}

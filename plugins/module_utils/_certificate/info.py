@@ -99,7 +99,8 @@ def _judge(params: dict[str, t.Any], now: float, authorities: _Authorities, wher
     if not all(name.strip() for name in params["names"]):
         raise OptionError(f"{where}names: a name is empty")
     chain = _content(params, "chain")[0]
-    assert chain is not None
+    if chain is None:
+        raise OptionError(f"{where}chain: there is none")
     key, access = _content(params, "key")
     judged = _checks.judge(
         chain,

@@ -93,7 +93,8 @@ def why_not(path: str, key_path: str, names: t.Iterable[str], own: bool, key_typ
 
 def _not_own(path: str, chain: bytes, names: t.Iterable[str], key_type: str) -> str | None:
     certificate = _checks.first(chain)
-    assert certificate is not None  # it has no defect
+    if certificate is None:
+        return f"{path} cannot be read as a certificate"
     if certificate.key.type != KINDS[key_type]:
         return f"{path} has a key of the kind {certificate.key.type}"
     if not certificate.self_signed:

@@ -118,7 +118,8 @@ class Response(t.NamedTuple):
 
     @property
     def suite(self) -> int:
-        assert self.hello is not None
+        if self.hello is None:
+            raise AttributeError(f"a response without a ServerHello has no suite: {self.outcome}")
         return self.hello.suite
 
 

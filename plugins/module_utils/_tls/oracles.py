@@ -161,7 +161,8 @@ def _rsa_block(variant: str, size: int) -> bytes:
 
 def _rsa_message(key: x509.Key, block: bytes) -> bytes:
     """A ClientKeyExchange."""
-    assert key.modulus and key.exponent
+    if not (key.modulus and key.exponent):
+        raise crypto.CryptoError("the key is no RSA key")
     size = (key.bits + 7) // 8
     sealed = pow(int.from_bytes(block, "big"), key.exponent, key.modulus).to_bytes(size, "big")
     return wire.message(wire.CLIENT_KEY_EXCHANGE, wire.vector(2, sealed))
@@ -196,7 +197,8 @@ class Sealer:
 
     def __init__(self, suite: data.Suite, premaster: bytes, randoms: tuple[bytes, bytes]) -> None:
         found = _AES_CBC.match(suite.name)
-        assert found
+        if not found:
+            raise crypto.CryptoError(f"{suite.name} does not protect records with AES-CBC")
         self._digest = {"SHA": "sha1"}.get(found.group(3), found.group(3).lower())
         self._prf = "sha384" if self._digest == "sha384" else "sha256"
         self.size = hashlib.new(self._digest).digest_size

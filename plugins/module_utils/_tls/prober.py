@@ -626,12 +626,11 @@ class Observer:
         if secured.tls.version() == "TLSv1.3" and session is not None:
             self._tickets13 = session.has_ticket
 
-    def _plain_http(self) -> None:
+    def _plain_http(self, port: int) -> None:
         """Request the start page without TLS, and see where it leads."""
-        assert self._http_port is not None
         try:
-            with self._peer.connect(self._http_port) as (sock, deadline):
-                request = http_.request(self._peer.sni or self._peer.name, self._http_port, 80)
+            with self._peer.connect(port) as (sock, deadline):
+                request = http_.request(self._peer.sni or self._peer.name, port, 80)
                 head = _get(Stream(sock, deadline), request)
             self._redirect = http_.read_redirect(head, (self._peer.name, self._peer.host))
         except _handshake.Unreachable as error:
@@ -656,7 +655,7 @@ class Observer:
         lanes += [functools.partial(self._unwanted, name, data.old_suites(name)) for name in OLD_PROTOCOLS]
         lanes.append(self._ssl2)
         if self._http_port:
-            lanes.append(self._plain_http)
+            lanes.append(functools.partial(self._plain_http, self._http_port))
         together(lanes, self._peak)
         if self._full and self._wants_key_shares():
             self._forget(_WITHOUT_KEY)
@@ -734,7 +733,7 @@ class Observer:
         self._unwanted("TLSv1.3", _UNWANTED13)
         self._unwanted("TLSv1.1", data.old_suites("TLSv1.1"))
         if self._http_port:
-            self._plain_http()
+            self._plain_http(self._http_port)
         if self._unclear or self._hung_up or self._accepted or not (self._chains and self._visited):
             return None
         return json.dumps([self._visited, [_shown(response) for response in self._responses]])

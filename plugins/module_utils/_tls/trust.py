@@ -100,7 +100,7 @@ class Trust:
         others = list(chain[1:])
         fetched: list[str] = []
         while True:
-            verdict = self._verify(chain[0], others)
+            verdict = self._verify(self._store, chain[0], others)
             path = self._path(verdict, chain)
             top = path[-1]
             if verdict.code not in NO_ISSUER or top.self_signed or not top.issuer_urls:
@@ -115,14 +115,15 @@ class Trust:
             fetched.append(url)
             others += found
 
-    def _verify(self, leaf: x509.Certificate, others: t.Sequence[x509.Certificate]) -> libcrypto.Verdict:
+    def _verify(
+        self, store: libcrypto.Store, leaf: x509.Certificate, others: t.Sequence[x509.Certificate]
+    ) -> libcrypto.Verdict:
         key = (leaf.der, *(one.der for one in others))
         if key not in self._verdicts:
-            assert self._store is not None
             strong = [one.der for one in others if one.digest not in BROKEN]
-            verdict = self._store.verify(leaf.der, strong)
+            verdict = store.verify(leaf.der, strong)
             if verdict.code and len(strong) < len(others):
-                verdict = self._store.verify(leaf.der, key[1:])
+                verdict = store.verify(leaf.der, key[1:])
             self._verdicts[key] = verdict
         return self._verdicts[key]
 

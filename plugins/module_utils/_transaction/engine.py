@@ -466,8 +466,8 @@ class _Transaction:
             _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
         if params["adopt"]:
             if live is None:
-                assert unreadable is not None
-                raise _Stop(unreadable, f"the configuration was already broken before this run: {unreadable.message()}")
+                fault = unreadable or _diagnose.Fault("it was not read")
+                raise _Stop(fault, f"the configuration was already broken before this run: {fault.message()}")
             self._adopt(server, live)
 
     def _adopt(self, server: Server, live: _webserver_model.Config) -> None:
@@ -740,6 +740,12 @@ class _Transaction:
 
     # --- swap, reload, probe ---
 
+    def _begun(self) -> Record:
+        """The record of the transaction that was staged."""
+        if self.record is None:
+            raise AssertionError("no transaction was begun")
+        return self.record
+
     def _guard(self, record: Record) -> None:
         """Prepare the host to roll the change back by itself, should this run not come to its end."""
         _guard.install(record)
@@ -753,23 +759,23 @@ class _Transaction:
         Modules that have to be there before they are configured are loaded first, by a reload of their own. Where the
         old configuration fails with them, they are loaded with the rest, and one more reload follows.
         """
-        assert self.record is not None
+        record = self._begun()
         _changeset.verify(changes)
-        self._guard(self.record)
+        self._guard(record)
         if running and server.main_pid() is None:
             raise _stop(f"{server.layout.unit} was stopped during the rehearsal; it stays stopped")
-        self.record.save(_journal.SWAPPING)
+        record.save(_journal.SWAPPING)
         self.swapped = True
         modules = _fragments.loaded_first(server.layout, changes) if running else []
         rest = [change for change in changes if change not in modules]
         if modules:
-            self.journal.swap(self.record, modules, later=rest)
+            self.journal.swap(record, modules, later=rest)
             loaded = server.check()[0]
             if loaded:
                 self._reload(server, live, running)
-        self.journal.swap(self.record, rest)
+        self.journal.swap(record, rest)
         self.result["warnings"] += _selinux.restore_contexts(_changeset.new_paths(changes))
-        _journal.clean_staging(self.record)
+        _journal.clean_staging(record)
 
         self._enter("reload")
         self._reload(server, live, running)
@@ -819,13 +825,13 @@ class _Transaction:
     # --- commit, confirm ---
 
     def _commit(self) -> None:
-        assert self.record is not None
-        if self.record.data.get("timer"):
-            self.record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
+        record = self._begun()
+        if record.data.get("timer"):
+            record.save(_journal.CONFIRMING, **_guard.deadline(self.params["confirm_timeout"]))
             return
         _on_signals(_ignored)  # too late to roll it back
-        self.record.save(_journal.PROVEN)
-        _finish(self.journal, self.record, self.params["keep"])
+        record.save(_journal.PROVEN)
+        _finish(self.journal, record, self.params["keep"])
 
     def _confirm(self, identifier: str) -> None:
         self._enter("commit")

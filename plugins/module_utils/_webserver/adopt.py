@@ -174,7 +174,8 @@ class _Edits:
 
     def insert_inside(self, block: Directive, lines: list[str]) -> None:
         """Inserts lines at the start of a block's body."""
-        assert block.body_start is not None
+        if block.body_start is None:
+            raise ValueError(f"{block!r} is no block")
         _first, last, _alone = self._line(block.start, block.body_start)
         after = self.text[block.body_start : last].strip(" \t\r")
         if after and not after.startswith("#"):
@@ -198,7 +199,8 @@ class _Edits:
 
     def insert_at_end(self, block: Directive, lines: list[str]) -> None:
         """Inserts lines in front of a closing tag, which has a line of its own."""
-        assert block.body_end is not None
+        if block.body_end is None:
+            raise ValueError(f"{block!r} is no block")
         self._insert(self.text.rfind("\n", 0, block.body_end) + 1, self._inner_indent(block), lines)
 
     def _insert_inline(self, at: int, lines: list[str]) -> None:
@@ -430,7 +432,8 @@ class _Adoption:
         found: list[KeptInfo] = []
         for entry in self.kept:
             at = entry.directive or entry.block
-            assert at is not None
+            if at is None:
+                raise ValueError(f"{entry.item} is kept, but nothing sets it")
             real = self.config.source.real(at.file)
             found.append(
                 {

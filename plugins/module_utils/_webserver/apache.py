@@ -222,7 +222,8 @@ class _Reader:
         position = 0
         while position < len(text):
             match = _LINE.match(text, position)
-            assert match is not None
+            if match is None:
+                raise ConfigError(path, lines.at(position), "the line cannot be read")
             raw, position = match.group(), match.end() + 1
             line = (_JOINT.sub("", raw) if "\\" in raw else raw).strip(_SPACE)
             if not line or line.startswith("#"):
@@ -247,7 +248,8 @@ class _Reader:
             owner = blocks[-1] if blocks else parent
             directive = Directive(words[0], words[1:], path, lines.at(start), start, end, owner)
             siblings = blocks[-1].children if blocks else top
-            assert siblings is not None
+            if siblings is None:
+                raise ConfigError(path, directive.line, "%s is in a place that takes none" % directive.name)
             siblings.append(directive)
             if section:
                 directive.children, directive.body_start = [], end

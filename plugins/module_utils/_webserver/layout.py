@@ -299,7 +299,7 @@ def server_flags(value: str) -> list[str]:
     return [name for name in names if name]
 
 
-def _with_mpm(layout: Layout, root: str) -> Layout:
+def _with_mpm(layout: Layout, sysconfig: Sysconfig, root: str) -> Layout:
     """The layout for the multi-processing module that SUSE's script would start, of those that are installed."""
     linked = os.path.basename(os.path.realpath(_under(root, _MPM_LINK))).rpartition("-")[2]
     chosen = assignments(_under(root, layout.envvars or "")).get("APACHE_MPM", "")
@@ -308,20 +308,19 @@ def _with_mpm(layout: Layout, root: str) -> Layout:
     ]
     if not installed:
         return layout._replace(binary=_MPM_LINK)
-    assert layout.sysconfig
     mpm = installed[0]
-    directories = [directory.format(mpm=mpm) for directory in layout.sysconfig.module_dirs]
+    directories = [directory.format(mpm=mpm) for directory in sysconfig.module_dirs]
     return layout._replace(
         binary=_MPM_PROGRAM.format(mpm),
         static_modules=(*(name for name in layout.static_modules if not name.startswith("mpm_")), f"mpm_{mpm}"),
         modules_dir=next((path for path in directories if os.path.isdir(_under(root, path))), directories[0]),
-        sysconfig=layout.sysconfig._replace(module_dirs=tuple(directories)),
+        sysconfig=sysconfig._replace(module_dirs=tuple(directories)),
     )
 
 
 def _locate(layout: Layout, root: str) -> Layout | None:
     if layout.sysconfig:
-        layout = _with_mpm(layout, root)
+        layout = _with_mpm(layout, layout.sysconfig, root)
     if not os.path.exists(_under(root, layout.binary)):
         return None
     # The nginx.org packages for Debian have no sites-available; there a site is one more file in conf.d.

@@ -132,7 +132,8 @@ def parse(text: str, file: str, parent: Directive | None = None) -> list[Directi
         else:
             directive = Directive(words[0], list(words[1:]), file, line, start, end, blocks[-1] if blocks else parent)
             siblings = blocks[-1].children if blocks else top
-            assert siblings is not None
+            if siblings is None:
+                raise ConfigError(file, line, "%s is in a place that takes none" % directive.name)
             siblings.append(directive)
             if mark == "{":
                 directive.body_start, directive.children = end, []

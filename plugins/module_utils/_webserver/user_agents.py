@@ -239,7 +239,7 @@ def _version(text: str) -> Version:
 
 def _system(platform: str) -> tuple[str, Version]:
     """A platform as its name and version: C(Win Phone 8.1), C(iOS 8.4), C(XP SP3), C(macOS 10.14.6)."""
-    found = re.match(r"(.*?)(?: ([0-9].*))?$", platform)
-    assert found
-    name = "XP" if found[1].startswith("XP") else found[1]
-    return _SAME_NAMES.get(name, name), _version(found[2] or "")
+    # At the first number of its own.
+    name, version = [*re.split(" (?=[0-9])", platform, maxsplit=1), ""][:2]
+    name = "XP" if name.startswith("XP") else name
+    return _SAME_NAMES.get(name, name), _version(version)

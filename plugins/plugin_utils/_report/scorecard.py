@@ -30,7 +30,6 @@ WORDS = {
     "not_asked": ("-", "dark gray"),
 }
 HEADS = {"reach": "reach", "1": "updates", "2": "TLS", "3": "HSTS", "4": "CAA", "certificate": "cert", "5": "grade"}
-assert tuple(HEADS) == _build.COLUMNS
 NAME_WIDTH = 30
 CELL = max(len(word) for word, _colour in WORDS.values())
 GAP = "  "

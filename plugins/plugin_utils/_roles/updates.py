@@ -242,7 +242,8 @@ def window_open(window: str, clock: str) -> bool:
     if not window:
         return True
     found = _WINDOW.fullmatch(window)
-    assert found, window
+    if not found:
+        raise ValueError(f"{window!r} is no window of time")
     begin, end = f"{found[1]}:{found[2]}", f"{found[3]}:{found[4]}"
     return begin <= clock < end if begin <= end else clock >= begin or clock < end
 
