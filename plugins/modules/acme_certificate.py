@@ -152,11 +152,11 @@ certificates:
   contains:
     chain_file:
       description: The file that has the chain.
-      type: path
+      type: str
       sample: /etc/letsencrypt/live/mail.example.com/fullchain.pem
     key_file:
       description: The file that has its key.
-      type: path
+      type: str
       sample: /etc/letsencrypt/live/mail.example.com/privkey.pem
 """
 

@@ -144,7 +144,7 @@ servers:
       sample: true
     main_config:
       description: The file that the configuration begins with.
-      type: path
+      type: str
       sample: /etc/nginx/nginx.conf
     valid:
       description: Whether the server takes its configuration, null if that could not be tested.
@@ -211,15 +211,15 @@ servers:
       sample: www-data
     binary:
       description: The program.
-      type: path
+      type: str
       sample: /usr/sbin/nginx
     config_dir:
       description: The directory of the configuration.
-      type: path
+      type: str
       sample: /etc/nginx
     policy_dir:
       description: The directory that this collection keeps its own snippets in.
-      type: path
+      type: str
       sample: /etc/nginx/kopano-hardening
     module_style:
       description: How modules are switched on.
@@ -257,7 +257,7 @@ servers:
       sample: [/var/log/nginx/access.log]
     default_log:
       description: The log that nginx writes where its http block names none. Null where it names one, or if not known.
-      type: path
+      type: str
       sample: /var/log/nginx/access.log
 vhosts:
   description:

@@ -60,9 +60,7 @@ options:
     default: false
 notes:
   - Needs root to see which files the processes of other users run.
-seealso:
-  - plugin: kopano.hardening.updates
-    plugin_type: role
+  - The role P(kopano.hardening.updates#role) installs, restarts and reboots by this result.
 """
 
 EXAMPLES = r"""
@@ -126,7 +124,7 @@ distribution:
           sample: openssl
         path:
           description: The file.
-          type: path
+          type: str
           sample: /usr/lib/x86_64-linux-gnu/libssl.so.3
         package:
           description: Its package, empty if it has none.

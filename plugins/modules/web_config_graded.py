@@ -18,12 +18,12 @@ description:
     M(kopano.hardening.web_config).
 extends_documentation_fragment:
   - kopano.hardening.attributes
+  - kopano.hardening.web_config
 attributes:
   check_mode:
     support: full
   diff_mode:
     support: full
-options: {}
 """
 
 EXAMPLES = r"""

@@ -85,6 +85,8 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "clients_required": {"type": "list", "elements": "str", "default": []},
     "rehearse": {"type": "str", "choices": ["auto", "required", "off"], "default": "auto"},
     "confirm_timeout": {"type": "int", "default": 0},
+    # The action plugin takes it out before it sends the others; it is here as one of the module's documented options.
+    "confirm_from": {"type": "str", "choices": ["controller", "auto", "host"], "default": "controller"},
     "confirm": {"type": "str"},
     "restore": {"type": "str"},
     "keep": {"type": "int", "default": 5},
