@@ -28,6 +28,7 @@ import urllib.parse
 import urllib.request
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
     FILE,
@@ -285,15 +286,7 @@ def run(arguments: list[str], ca_file: str | None) -> None:
     """One call of certbot. Raises CertbotError with its output."""
     environment = dict(os.environ, **({"REQUESTS_CA_BUNDLE": ca_file} if ca_file else {}))
     try:
-        done = subprocess.run(
-            [program() or PROGRAM, *arguments, "--non-interactive"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=ORDER_TIMEOUT,
-            check=False,
-        )
+        done = _programs.run([program() or PROGRAM, *arguments, "--non-interactive"], ORDER_TIMEOUT, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CertbotError(f"certbot: {error}") from error
     if done.returncode:

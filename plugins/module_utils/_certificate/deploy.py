@@ -27,6 +27,7 @@ import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
@@ -556,14 +557,7 @@ def _reload_unit(unit: str, verb: str, changes: list[Change]) -> None:
 def systemctl(*arguments: str) -> tuple[bool, str]:
     """One call of the service manager: whether it succeeded, and its output."""
     try:
-        done = subprocess.run(
-            ["systemctl", *arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=UNIT_TIMEOUT,
-            check=False,
-        )
+        done = _programs.run(["systemctl", *arguments], UNIT_TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         return False, str(error)
     return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()

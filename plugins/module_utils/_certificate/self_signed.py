@@ -17,6 +17,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Pair
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 OPENSSL_TIMEOUT = 60
@@ -56,14 +57,7 @@ def make(names: t.Sequence[str], days: int, key_type: str = "ecdsa") -> tuple[st
         command = ["openssl", "req", "-x509", "-new", "-sha256", "-nodes", "-batch", "-config", paths[0]]
         command += ["-newkey", *KEYS[key_type], "-days", str(days), "-keyout", paths[1], "-out", paths[2]]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=OPENSSL_TIMEOUT,
-                check=False,
-            )
+            done = _programs.run(command, OPENSSL_TIMEOUT)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise ValueError(f"openssl cannot make a certificate: {error}") from error
         if done.returncode:

@@ -17,6 +17,7 @@ import os
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_words
 
 FOLDER = "/sys/fs/selinux"  # selinuxfs
@@ -37,14 +38,7 @@ def restore_contexts(paths: t.Sequence[str]) -> list[str]:
     if not paths or not is_enabled():
         return []
     try:
-        done = subprocess.run(
-            [RESTORECON, *paths],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT,
-            check=False,
-        )
+        done = _programs.run([RESTORECON, *paths], TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
         reason = str(error)
     else:

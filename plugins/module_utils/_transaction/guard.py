@@ -23,6 +23,7 @@ import os
 import subprocess
 import time
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Record
@@ -140,15 +141,7 @@ def is_waiting(record: Record) -> bool:
 
 def _call(command: list[str]) -> subprocess.CompletedProcess[bytes]:
     """Raises OSError, subprocess.TimeoutExpired."""
-    return subprocess.run(
-        command,
-        env=_PLAIN,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    return _programs.run(command, TIMEOUT, _PLAIN)
 
 
 def _boot_id() -> str:

@@ -28,6 +28,7 @@ import tempfile
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import Change
@@ -262,13 +263,7 @@ def _spawn(
     server: Server, environment: dict[str, str], arguments: list[str], output: t.IO[bytes]
 ) -> subprocess.Popen[bytes]:
     foreground = ["-DFOREGROUND"] if server.layout.server == "apache" else []
-    return subprocess.Popen(
-        server.command(*arguments, *foreground),
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-    )
+    return _programs.start(server.command(*arguments, *foreground), environment, output, output)
 
 
 def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
@@ -495,15 +490,7 @@ def _run_copy(
     trial: Server, environment: dict[str, str], arguments: list[str], config: _webserver_model.Config | None
 ) -> _diagnose.Fault | None:
     try:
-        done = subprocess.run(
-            trial.command(*arguments),
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=TIMEOUT / 2,
-            check=False,
-        )
+        done = _programs.run(trial.command(*arguments), TIMEOUT / 2, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _diagnose.Fault(str(error))
     if done.returncode == 0:
@@ -641,14 +628,7 @@ def _instance(
     output = os.path.join(folder, "output")
     started = time.monotonic()
     with open(output, "wb") as stream_out:
-        process = subprocess.Popen(
-            line,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=stream_out,
-            stderr=stream_out,
-            start_new_session=True,
-        )
+        process = _programs.start(line, environment, stream_out, stream_out, own_session=True)
     try:
         groups: dict[str | None, str | None] = {None: None}
         for vhost in vhosts:

@@ -25,6 +25,7 @@ import subprocess
 import typing as t
 from dataclasses import dataclass, field
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -343,13 +344,11 @@ class Host:
     def run(self, program: str, *arguments: str, timeout: float = 60) -> Outcome:
         """Run a program of the host to its end, without input, and end it with its children after `timeout` seconds."""
         try:
-            process = subprocess.Popen(
+            process = _programs.start(
                 [program, *self.options.get(program, ()), *arguments],
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
+                self.environment,
+                errors=_programs.APART,
+                own_session=True,
             )
         except OSError as error:
             return Outcome(NOT_FOUND, "", f"{program}: {error.strerror}")

@@ -20,6 +20,7 @@ import re
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
@@ -79,14 +80,8 @@ def environment(layout: Layout) -> dict[str, str]:
         return {}
     words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
     try:
-        result = subprocess.run(
-            ["/bin/sh", "-c", words, layout.envvars],
-            env={"PATH": os.defpath},
-            timeout=ENVIRONMENT_TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+        result = _programs.run(
+            ["/bin/sh", "-c", words, layout.envvars], ENVIRONMENT_TIMEOUT, {"PATH": os.defpath}, _programs.DROPPED
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ConfigError(layout.envvars, None, f"its variables cannot be read: {error}") from error

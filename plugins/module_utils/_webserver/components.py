@@ -17,6 +17,8 @@ import re
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
+
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
     class ComponentInfo(t.TypedDict):  # novm
@@ -104,14 +106,7 @@ def packages(family: str | None) -> dict[str, str]:
     if query is None:
         return {}
     try:
-        result = subprocess.run(
-            [*query, *names],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=30,
-            check=False,
-        )
+        result = _programs.run([*query, *names], 30, errors=_programs.DROPPED)
     except (OSError, subprocess.TimeoutExpired):
         return {}
     fields = [line.split(" ") for line in result.stdout.decode("utf-8", "replace").splitlines()]

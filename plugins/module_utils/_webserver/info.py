@@ -19,6 +19,7 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
@@ -227,15 +228,7 @@ def _run(queries: list[_Query], in_view: bool = False) -> dict[str, list[t.Any]]
         for query in queries:
             processes = started.setdefault(query.layout.server, [])
             for command in query.commands:
-                processes.append(
-                    subprocess.Popen(
-                        command,
-                        env=query.environment,
-                        stdin=subprocess.DEVNULL,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                    )
-                )
+                processes.append(_programs.start(command, query.environment, errors=_programs.APART))
         results = {name: _test_result(processes, deadline) for name, processes in started.items()}
     finally:
         for process in (one for processes in started.values() for one in processes):

@@ -20,6 +20,7 @@ import re
 import subprocess
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 
 _SET_GROUPS_LIST = 92  # SSL_CTRL_SET_GROUPS_LIST
@@ -123,14 +124,7 @@ class OpenSSL:
 def _linked(path: str) -> str | None:
     """The path of the libssl that the dynamic linker gives to a program or shared object."""
     try:
-        result = subprocess.run(
-            ["ldd", path],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=10,
-            check=False,
-        )
+        result = _programs.run(["ldd", path], 10, errors=_programs.DROPPED)
     except (OSError, subprocess.TimeoutExpired):
         return None
     match = re.search(r"libssl\.so\S* => (/\S+)", _webserver_model.decode(result.stdout))

@@ -31,6 +31,7 @@ import subprocess
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
@@ -278,13 +279,7 @@ class Server:
         if not os.path.isdir("/run/systemd/system"):
             return None
         try:
-            return subprocess.Popen(
-                ["systemctl", *arguments, self.layout.unit],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **environment},
-            )
+            return _programs.start(["systemctl", *arguments, self.layout.unit], {**os.environ, **environment})
         except OSError:
             return None
 
@@ -419,15 +414,7 @@ class Server:
 
     def _run(self, *arguments: str) -> tuple[bool, str]:
         try:
-            done = subprocess.run(
-                self.command(*self.arguments(), *arguments),
-                env=self.trial_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=START_TIMEOUT,
-                check=False,
-            )
+            done = _programs.run(self.command(*self.arguments(), *arguments), START_TIMEOUT, self.trial_environment())
         except (OSError, subprocess.TimeoutExpired) as error:
             return False, str(error)
         return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()
@@ -444,13 +431,8 @@ class Server:
         """Start the server where no service manager does. One that stays in the foreground is left running there."""
         arguments = [*self._usual_arguments(), "-k", "start"] if self.layout.server == "apache" else []
         try:
-            process = subprocess.Popen(
-                self.command(*arguments),
-                env=self.environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
+            process = _programs.start(
+                self.command(*arguments), self.environment(), _programs.DROPPED, _programs.DROPPED, own_session=True
             )
         except OSError:
             return
