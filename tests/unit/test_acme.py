@@ -377,6 +377,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.wfile.write(b" ")
                 time.sleep(0.05)
         self.server.asked.append((self.path, self.headers["Host"]))
+        self.server.authorization = self.headers["Authorization"]
 
     def log_message(self, *_words):
         pass
@@ -434,6 +435,32 @@ def test_what_is_no_directory_is_reported_as_none(secure, tmp_path, path, words)
 def test_a_directory_that_is_not_there_is_reported_as_unreachable(url, words):
     with pytest.raises(CertbotError, match=words):
         _certbot.fetch_directory(url, None)
+
+
+def test_a_directory_that_is_redirected_to_plain_http_is_refused(secure, tmp_path):
+    """What it says could be anyone's then."""
+    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    plain.delay, plain.asked, plain.pages = 0, [], {"/dir": (200, {}, b'{"newOrder": "x"}')}
+    threading.Thread(target=plain.serve_forever, daemon=True).start()
+    secure.pages["/dir"] = (302, {"Location": f"http://localhost:{plain.server_port}/dir"}, b"")
+    secure.pages["/moved"] = (302, {"Location": secure.url + "/new"}, b"")
+    secure.pages["/new"] = (200, {}, b'{"newOrder": "x"}')
+    try:
+        with pytest.raises(CertbotError, match="redirects to http://localhost"):
+            _certbot.fetch_directory(secure.url + "/dir", str(tmp_path / "ca.pem"))
+    finally:
+        plain.shutdown()
+        plain.server_close()
+    assert _certbot.fetch_directory(secure.url + "/moved", str(tmp_path / "ca.pem")) == {"newOrder": "x"}
+
+
+def test_no_password_of_root_is_sent_to_an_acme_server(secure, tmp_path, monkeypatch):
+    (tmp_path / "netrc").write_text("machine localhost login root password secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    secure.pages["/dir"] = (200, {}, b'{"newOrder": "x"}')
+    assert _certbot.fetch_directory(secure.url + "/dir", str(tmp_path / "ca.pem"))
+    assert secure.authorization is None
 
 
 def test_a_directory_that_never_ends_is_an_error_in_time(secure, tmp_path, monkeypatch):

@@ -25,7 +25,8 @@ import time
 import typing as t
 import urllib.error
 import urllib.parse
-import urllib.request
+
+from ansible.module_utils.urls import Request
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
@@ -195,8 +196,13 @@ def _fetch_directory(url: str, ca_file: str | None) -> dict[str, t.Any]:
     if not url.startswith("https://"):
         raise CertbotError(f"{url} is no URL of an ACME directory, which begins with https://")
     try:
+        # The context is our own, as Ansible's would also trust every certificate below /etc/ansible and /etc/ssl/certs,
+        # and root's passwords in .netrc are none of the server's business.
         context = ssl.create_default_context(cafile=ca_file)
-        with urllib.request.urlopen(url, timeout=DIRECTORY_TIMEOUT, context=context) as response:  # noqa: S310, see above
+        request = Request(context=context, timeout=DIRECTORY_TIMEOUT, decompress=False, use_netrc=False)
+        with request.get(url) as response:
+            if not response.geturl().startswith("https://"):
+                raise CertbotError(f"{url} is no ACME directory: it redirects to {response.geturl()}")
             found = json.loads(response.read(MAX_DIRECTORY).decode("utf-8"))
     except urllib.error.HTTPError as error:
         raise CertbotError(f"{url} is no ACME directory: it responds with status {error.code}") from error
