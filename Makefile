@@ -108,14 +108,17 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint package unit molecule faults oldest oracles benchmark
+.PHONY: test lint sanity package unit molecule faults oldest oracles benchmark
 test: setup ## All checks and tests below but faults, oracles and benchmark, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
-	$(BIN)/python tests/run.py lint package unit $$oldest molecule
+	$(BIN)/python tests/run.py lint sanity package unit $$oldest molecule
 
 lint: $(STAMPS)/test ## Static checks
 	@$(BIN)/python tests/run.py lint
+
+sanity: $(STAMPS)/test ## The sanity tests of ansible-test, on what is published
+	@$(BIN)/python tests/run.py sanity
 
 package: $(STAMPS)/test ## What Galaxy, the documentation's tools and REUSE say of the collection
 	@$(BIN)/python tests/run.py package

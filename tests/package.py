@@ -2,10 +2,14 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Builds the collection's tarball and checks it as Galaxy and tools for documentation do: package.py importer|docs."""
+"""Builds the collection's tarball and checks it as Galaxy, ansible-test and tools for documentation do.
+
+package.py importer|sanity|docs, with what the interpreter's own environment has: another one has another ansible-core.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -18,6 +22,11 @@ ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = Path("ansible_collections/kopano/hardening")
 PROGRAMS = Path(sys.executable).parent
 COMPLAINT = re.compile(r"(WARNING|ERROR|CRITICAL)\b")
+SKIPPED = re.compile(r"WARNING: (Skipping sanity test|Required program)", re.MULTILINE)
+# Where ansible-test keeps the environments that it makes, one for each of its tests with requirements.
+HOME = ROOT / ".cache" / "ansible-test"
+# It has no pip in these and would download get-pip.py, from a host that is no package index. Python has a pip itself.
+GET_PIP = "import ensurepip\n\nensurepip.bootstrap()\n"
 
 
 def build(folder: Path) -> Path:
@@ -34,6 +43,14 @@ def build(folder: Path) -> Path:
         command = [PROGRAMS / "ansible-galaxy", "collection", "build", "--output-path", folder, source]
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
     return next(folder.glob("*.tar.gz"))
+
+
+def unpack(folder: Path) -> Path:
+    """Where the collection is, unpacked from its tarball into a path of collections."""
+    place = folder / COLLECTION
+    place.mkdir(parents=True)
+    shutil.unpack_archive(build(folder), place, filter="data")
+    return place
 
 
 def importer(folder: Path) -> int:
@@ -57,16 +74,35 @@ def complaints(output: str) -> list[str]:
     return [line for line in output.splitlines() if COMPLAINT.match(line)]
 
 
+def sanity(folder: Path) -> int:
+    """All of ansible-test's sanity tests that need no container; one that is skipped is a failure, too."""
+    place = unpack(folder)
+    cache = HOME / ".ansible" / "test" / "cache"
+    cache.mkdir(parents=True, exist_ok=True)
+    for version in set(re.findall(r"\bpip='([\d.]+)'", _source("ansible_test._internal.python_requirements"))):
+        (cache / f"get_pip_{version.replace('.', '_')}.py").write_text(GET_PIP)
+    python = "{}.{}".format(*sys.version_info)
+    done = subprocess.run(
+        ["ansible-test", "sanity", "--color", "no", "--python", python],
+        cwd=place, env={**os.environ, "HOME": str(HOME)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    print(done.stdout)
+    return 1 if SKIPPED.search(done.stdout) else done.returncode
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    return Path(spec.origin).read_text() if spec and spec.origin else ""
+
+
 def docs(folder: Path) -> int:
     """Documentation of plugins and roles: its schema, its markup, and whether what it refers to exists."""
-    place = folder / COLLECTION
-    place.mkdir(parents=True)
-    shutil.unpack_archive(build(folder), place, filter="data")
-    command = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self", place]
-    return subprocess.run(command, cwd=folder, check=False).returncode
+    command = ["antsibull-docs", "lint-collection-docs", "--plugin-docs", "--validate-collection-refs", "self"]
+    return subprocess.run([*command, unpack(folder)], cwd=folder, check=False).returncode
 
 
-CHECKS = {"importer": importer, "docs": docs}
+CHECKS = {"importer": importer, "sanity": sanity, "docs": docs}
 
 
 if __name__ == "__main__":

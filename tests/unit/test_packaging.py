@@ -119,6 +119,29 @@ def test_ansible_doc_lists_everything(installed, kind):
     assert set(json.loads(done.stdout)) == {f"kopano.hardening.{path.stem}" for path in ROOT.glob(folder)}
 
 
+@pytest.mark.parametrize(
+    ("output", "status", "expected"),
+    [
+        ('Running sanity test "pylint"', 0, 0),
+        ("ERROR: Found 1 pylint issue(s)", 1, 1),
+        # A test that did not run has found nothing out.
+        ('WARNING: Skipping sanity test "import" on Python 3.13 because it could not be found.', 0, 1),
+        ('Running sanity test "shellcheck"\nWARNING: Required program "shellcheck" not found.', 0, 1),
+    ],
+)
+def test_sanity_passes_only_where_every_test_ran(tmp_path, monkeypatch, output, status, expected):
+    program = tmp_path / "ansible-test"
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{output}\nEND\nexit {status}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(package, "HOME", tmp_path / "home")
+    monkeypatch.setattr(package, "unpack", lambda folder: folder)
+    assert package.sanity(tmp_path) == expected
+    (pip,) = (tmp_path / "home" / ".ansible" / "test" / "cache").iterdir()
+    # The version is the one that this ansible-test would download.
+    assert re.fullmatch(r"get_pip_\d+_\d+(_\d+)?\.py", pip.name) and "ensurepip" in pip.read_text()
+
+
 @pytest.fixture(scope="module")
 def syntax(installed, tmp_path_factory):
     """One check of all playbooks."""
