@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COLLECTION = Path("ansible_collections/kopano/hardening")
 PROGRAMS = Path(sys.executable).parent
 COMPLAINT = re.compile(r"(WARNING|ERROR|CRITICAL)\b")
-SKIPPED = re.compile(r"WARNING: (Skipping sanity test|Required program)", re.MULTILINE)
+SKIPPED = re.compile(r"WARNING: (Skipping sanity test|Required program)")
 # Where ansible-test keeps the environments that it makes, one for each of its tests with requirements.
 HOME = ROOT / ".cache" / "ansible-test"
 # It has no pip in these and would download get-pip.py, from a host that is no package index. Python has a pip itself.
@@ -82,13 +82,15 @@ def sanity(folder: Path) -> int:
     for version in set(re.findall(r"\bpip='([\d.]+)'", _source("ansible_test._internal.python_requirements"))):
         (cache / f"get_pip_{version.replace('.', '_')}.py").write_text(GET_PIP)
     python = "{}.{}".format(*sys.version_info)
-    done = subprocess.run(
+    skipped = False
+    with subprocess.Popen(
         ["ansible-test", "sanity", "--color", "no", "--python", python],
-        cwd=place, env={**os.environ, "HOME": str(HOME)},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-    )  # fmt: skip
-    print(done.stdout)
-    return 1 if SKIPPED.search(done.stdout) else done.returncode
+        cwd=place, env={**os.environ, "HOME": str(HOME)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            skipped = skipped or bool(SKIPPED.match(line))
+    return process.returncode or int(skipped)
 
 
 def _source(module: str) -> str:
