@@ -27,7 +27,7 @@ def _table(title: str, head: Iterable[str], rows: Iterable[Iterable[str]]) -> st
     head = tuple(head)
     lines = [head, ["---"] * len(head), *rows]
     text = "".join("| {} |\n".format(" | ".join(cell.replace("|", "\\|") for cell in line)) for line in lines)
-    return f"\n### {title}\n\n{text}"
+    return f"\n## {title}\n\n{text}"
 
 
 def _letters() -> Iterable[Iterable[str]]:
