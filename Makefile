@@ -70,6 +70,9 @@ $(STAMPS)/oldest: requirements-oldest.txt | $(LINK)
 $(STAMPS)/oracles: requirements-oracles.txt
 	$(call venv,.venv-oracles,NEWEST,requirements-oracles.txt)
 
+$(STAMPS)/docs: requirements-docs.txt | $(LINK)
+	$(call venv,.venv-docs,NEWEST,requirements-docs.txt)
+
 # Old TLS servers to compare with. Tests whose server cannot be had are skipped.
 $(STAMPS)/tls-oracles: tests/unit/tls_oracles.sh
 	@tests/unit/tls_oracles.sh >.cache/tls-oracles.log 2>&1 || tail -n 3 .cache/tls-oracles.log
@@ -108,14 +111,17 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint sanity package unit molecule faults oldest oracles benchmark
-test: setup ## All checks and tests below but faults, oracles and benchmark, with a summary
+.PHONY: test lint docs sanity package unit molecule faults oldest oracles benchmark
+test: setup $(STAMPS)/docs ## All checks and tests below but faults, oracles and benchmark, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
-	$(BIN)/python tests/run.py lint sanity package unit $$oldest molecule
+	$(BIN)/python tests/run.py lint docs package sanity unit $$oldest molecule
 
 lint: $(STAMPS)/test ## Static checks
 	@$(BIN)/python tests/run.py lint
+
+docs: $(STAMPS)/docs ## Build the documentation as a website in .cache/docs/html
+	@.venv-docs/bin/python docs/site/build.py
 
 sanity: $(STAMPS)/test ## The sanity tests of ansible-test, on what is published
 	@$(BIN)/python tests/run.py sanity
@@ -150,4 +156,4 @@ changelog: $(STAMPS)/test ## Make a release of the version in galaxy.yml of the 
 .PHONY: clean
 clean: ## Remove the lab, the environments and everything generated
 	@if [ -d .cache/lab ] && [ -x $(BIN)/python ]; then $(LAB) clean; fi
-	rm -rf .cache .venv .venv-oldest .venv-oracles .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible
+	rm -rf .cache .venv .venv-docs .venv-oldest .venv-oracles .mypy_cache .ruff_cache .pytest_cache .hypothesis .ansible

@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks: run.py [lint|sanity|package|unit|oldest|oracles|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|docs|package|sanity|unit|oldest|oracles|molecule|GROUP:NAME]…
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
@@ -85,6 +85,11 @@ def lint() -> Iterator[Check]:
     yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
 
 
+def docs() -> Iterator[Check]:
+    """The documentation's website, which a warning or a link that leads nowhere fails."""
+    yield Check("docs", [str(ROOT / ".venv-docs" / "bin" / "python"), "docs/site/build.py"])
+
+
 def sanity() -> Iterator[Check]:
     """Ansible's own tests of what is in the tarball. They use all cores, so nothing runs beside them."""
     yield Check("sanity", [sys.executable, "tests/package.py", "sanity"])
@@ -139,8 +144,9 @@ def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable
 
 GROUPS = {
     "lint": lint,
-    "sanity": sanity,
+    "docs": docs,
     "package": package,
+    "sanity": sanity,
     "unit": unit,
     "oldest": oldest,
     "oracles": oracles,
