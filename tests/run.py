@@ -76,12 +76,15 @@ def lint() -> Iterator[Check]:
     """Static checks of what is in the checkout."""
     targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).rglob("*.py"))]
     collection = ".cache/collections/ansible_collections/kopano/hardening"
-    typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py"]
+    typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py", "docs/site/build.py"]
     yield Check("lint:ruff", ["ruff", "check", "."])
     yield Check("lint:format", ["ruff", "format", "--check", "."])
     yield Check("lint:mypy", ["mypy", *typed])
     yield Check("lint:python3.7", ["vermin", "-t=3.7-", "--no-tips", "--violations", *targets])
     yield Check("lint:yaml", ["yamllint", "--strict", "."])
+    workflows = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
+    # Its own checks only: shellcheck, which is not everywhere, would make the result depend on the machine.
+    yield Check("lint:workflows", ["actionlint", "-no-color", "-shellcheck=", "-pyflakes=", *workflows])
     yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
 
 

@@ -82,12 +82,13 @@ def main() -> int:
     reference = SOURCE / "reference"
     reference.mkdir()
     reference.chmod(0o755)  # antsibull-docs refuses a folder that others can write
-    for command in (
+    commands: list[list[str | Path]] = [
         ["antsibull-docs", "--config-file", SITE / "antsibull-docs.cfg", "collection", "--use-current",
          "--squash-hierarchy", "--fail-on-error", "--dest-dir", reference, "kopano.hardening"],
         ["sphinx-build", "-n", "-W", "--keep-going", "-q", "-b", "html", "-c", SITE, "-d", BUILT / "doctrees",
          SOURCE, BUILT / "html"],
-    ):  # fmt: skip
+    ]  # fmt: skip
+    for command in commands:
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         if status:
             return status

@@ -14,7 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 # Galaxy shows these where no relative link leads anywhere.
 ON_GALAXY = [ROOT / "README.md", *sorted((ROOT / "roles").glob("*/README.md"))]
-PAGES = [*ON_GALAXY, *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "lab").glob("*.md"))]
+PAGES = [
+    *ON_GALAXY,
+    *(page for page in sorted(ROOT.glob("*.md")) if page not in ON_GALAXY),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "lab").glob("*.md")),
+]
 REPOSITORY = re.compile(r"https://github.com/kopano-hardening/kopano.hardening/(?:blob|tree)/main/")
 FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`]*`")
