@@ -202,6 +202,19 @@ def test_a_waiver_that_cannot_be_meant_is_refused_by_name(installed, place):
     )
 
 
+@pytest.mark.parametrize(
+    "arguments", [(), ("-e", "harden_max_fail_percentage=0")], ids=["at the end", "where a run ends"]
+)
+def test_waivers_may_be_text_as_a_survey_has_them(installed, place, arguments):
+    waiver = {"id": "caa.none", "reason": "It moves", "until": "2099-01-31"}
+    (place / "vars.json").write_text(json.dumps({"report_waivers": yaml.safe_dump([waiver])}))
+    done = play(installed, place, "harden", "-e", "@vars.json", *arguments)
+    assert done.returncode == 2
+    report = json.loads((place / "kopano-hardening-report" / "report.json").read_text())
+    assert [(entry["id"], entry["until"]) for entry in report["policy"]["waivers"]] == [("caa.none", "2099-01-31")]
+    assert [host["state"] for host in report["hosts"]] == ["unreachable", "unreachable"]
+
+
 @pytest.fixture(scope="module", params=["audit", "harden"])
 def wrong(installed, tmp_path_factory, request):
     """What is reported of hosts with options that cannot work, by the option."""
@@ -231,7 +244,8 @@ def test_ansible_runner_drives_it_as_awx_does(installed, place):
     (place / "inventory").mkdir()
     (place / "inventory.yml").rename(place / "inventory" / "hosts.yml")
     survey = json.loads((ROOT / "docs" / "awx-survey.json").read_text())["spec"]
-    answers = {question["variable"]: question["default"] for question in survey}
+    # What has no answer is not among them.
+    answers = {question["variable"]: question["default"] for question in survey if question["default"] != ""}
     answers["report_fail_on"] = [answers["report_fail_on"]]
     answers["report_path"] = str(place / "artifacts" / "report")
     result = runner.run(
@@ -255,13 +269,16 @@ def test_ansible_runner_drives_it_as_awx_does(installed, place):
 
 def test_the_survey_requests_what_there_is():
     survey = json.loads((ROOT / "docs" / "awx-survey.json").read_text())
-    known = {"harden_hosts", "harden_serial"}
+    known = {"harden_hosts", "harden_serial", "harden_confirm_timeout"}
     for role in ("verify", "report"):
         spec = yaml.safe_load((ROOT / "roles" / role / "meta" / "argument_specs.yml").read_text())
         known |= set(spec["argument_specs"]["main"]["options"])
     for question in survey["spec"]:
         assert question["variable"] in known
-        assert {"question_name", "question_description", "type", "required"} <= set(question)
+        assert {"question_name", "question_description", "type", "required", "default"} <= set(question)
+        assert question["type"] in ("text", "textarea", "integer", "multiplechoice", "multiselect")
+        # Without a minimum length, AWX sets a text that is not answered to an empty one, in place of the inventory's.
+        assert question["type"] not in ("text", "textarea") or question["min"] >= 1
         if "choices" in question:
             assert question["default"] in question["choices"]
     verify = yaml.safe_load((ROOT / "roles" / "verify" / "meta" / "argument_specs.yml").read_text())
@@ -297,3 +314,9 @@ def test_ansible_builder_finds_what_the_collection_needs(installed):
     found = yaml.safe_load(done.stdout)
     assert any("dnspython>=2.3.0" in line for line in found["python"])
     assert any("openssh-client" in line for line in found["system"])
+
+
+def test_the_navigator_uses_the_execution_environment_of_the_documentation():
+    settings = yaml.safe_load((ROOT / "ansible-navigator.yml").read_text())["ansible-navigator"]
+    built = re.search(r"podman build -f Containerfile -t (\S+)", (ROOT / "docs" / "fleet.md").read_text()).group(1)
+    assert settings["execution-environment"]["image"] == built

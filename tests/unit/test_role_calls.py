@@ -206,6 +206,53 @@ def test_records_are_published_only_where_that_is_not_omitted(play):
     assert "publish.yml" not in run.output
 
 
+# --- text ------------------------------------------------------------------------------------------------------------
+
+WAIVER = {"id": "caa.none", "host": "old*", "reason": "The zone moves, in January", "until": "2027-01-31"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (yaml.safe_dump([WAIVER]), [WAIVER]),
+        (json.dumps([WAIVER, WAIVER]), [WAIVER, WAIVER]),
+        ("- {id: caa.none, reason: x}\n- {id: caa.nobody, reason: y}", None),
+        ("", []),
+        ("\n# nothing is waived\n", []),
+        ("id=caa.none reason=x until=2027-01-31", [{"id": "caa.none", "reason": "x", "until": "2027-01-31"}]),
+    ],
+    ids=["YAML", "JSON", "incomplete", "empty", "comment", "key=value"],
+)
+def test_a_list_of_mappings_may_be_text(text, expected):
+    """As the answer of a survey in AWX is, and what -e NAME=VALUE sets."""
+    given, errors = _roles_options.read(Action({}), "report", {"report_waivers": text})
+    if expected is None:
+        assert errors == ["report_waivers[0].until: is missing"]
+    else:
+        assert (given["waivers"], errors) == (expected, [])
+
+
+def test_text_that_cannot_be_read_is_named():
+    _given, errors = _roles_options.read(Action({}), "report", {"report_waivers": "- {id: caa.none,\n  reason"})
+    (error,) = errors
+    assert error.startswith("report_waivers: cannot be read as YAML: ")
+    assert "line 1, column 3" in error and "\n" not in error
+
+
+def test_each_playbook_takes_a_list_of_mappings_as_text(play):
+    """Ansible's own validation of a role would refuse it."""
+    host = {
+        "verify_endpoints": "[{host: mail.example.com}]",
+        "frontend_probes": "[{path: /webapp/}]",
+        "report_waivers": yaml.safe_dump([WAIVER]),
+    }
+    for name in ("audit", "harden"):
+        run = play(f"kopano.hardening.{name}", {"web1": host})
+        assert run.got("verify", "endpoints") == [[{"host": "mail.example.com"}]], run.output
+        assert run.got("frontend", "probes")[0] == [{"path": "/webapp/"}], run.output
+        assert "conver" not in run.output, run.output
+
+
 # --- vault -----------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ import difflib
 import typing as t
 from pathlib import Path
 
+import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.yaml import yaml_load
@@ -151,8 +152,29 @@ def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapp
 
 
 def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
+    values, errors = _from_text(spec, values)
     validated = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
-    return _without_defaults(plain(validated.validated_parameters)), list(validated.error_messages)
+    return _without_defaults(plain(validated.validated_parameters)), errors + list(validated.error_messages)
+
+
+def _from_text(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
+    """Lists of mappings that were given as YAML, as a survey in AWX and -e NAME=VALUE have nothing but text.
+
+    Ansible itself would make a list of such a text at its commas.
+    """
+    read, errors = dict(values), []
+    for name, value in values.items():
+        if not isinstance(value, str) or spec.get(name, {}).get("elements") != "dict":
+            continue
+        try:
+            found = yaml_load(value)
+        except yaml.YAMLError as error:
+            errors.append(f"{name}: cannot be read as YAML: {' '.join(str(error).split())}")
+            del read[name]
+        else:
+            # Text is left to Ansible, which knows key=value as well.
+            read[name] = value if isinstance(found, str) else found or []
+    return read, errors
 
 
 def _without_defaults(value: t.Any) -> t.Any:
