@@ -24,10 +24,14 @@ ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(__file__).resolve().parent
 BUILT = ROOT / ".cache" / "docs"
 SOURCE = BUILT / "source"
-FILES = f"{yaml.safe_load((ROOT / 'galaxy.yml').read_text())['repository']}/blob/main/"
+REPOSITORY = yaml.safe_load((ROOT / "galaxy.yml").read_text())["repository"]
+FILES = f"{REPOSITORY}/blob/main/"
 
 FENCE = re.compile(r"(^```.*?^```$)", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"(\[[^\]]*\]\()([^)\s#]+)")
+# A link, or the line that tells where a link by its text alone leads.
+LINK = re.compile(r"(\[[^\]]*\]\(|^\[[^\]]+\]: )([^)\s#]+)", re.MULTILINE)
+OWN = re.compile(rf"{re.escape(REPOSITORY)}/(?:blob|tree)/main/")
+ROLE = re.compile(r"roles/(\w+)/README\.md")
 
 
 def pages() -> list[str]:
@@ -37,22 +41,23 @@ def pages() -> list[str]:
 
 
 def on_site(page: str) -> str:
-    """Where a page of the repository is on the site."""
-    return "index.md" if page == "README.md" else page
+    """Where a page of the repository is on the site. That of a role is in the reference, with all of its options."""
+    return "index.md" if page == "README.md" else ROLE.sub(r"reference/\1_role.rst", page)
 
 
 def linked(text: str, page: str, all_pages: list[str]) -> str:
     """A page with its links: to other pages on the site, to the repository for whatever else is there."""
 
     def goal(match: re.Match[str]) -> str:
-        link = match[2]
-        own = link.removeprefix(FILES)
-        if re.match(r"[a-z]+:", own):
+        start, link = match.groups()
+        path = OWN.sub("", link)
+        if re.match(r"[a-z]+:", path):
             return match[0]
-        path = own if own != link else posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
-        if path not in all_pages:
-            return match[1] + FILES + path
-        return match[1] + posixpath.relpath(on_site(path), posixpath.dirname(page) or ".")
+        if path == link:
+            path = posixpath.normpath(posixpath.join(posixpath.dirname(page), link))
+        if path in all_pages or ROLE.fullmatch(path):
+            return start + posixpath.relpath(on_site(path), posixpath.dirname(page) or ".")
+        return start + (link if OWN.match(link) else FILES + path)
 
     parts = FENCE.split(text)
     return "".join(part if number % 2 else LINK.sub(goal, part) for number, part in enumerate(parts))

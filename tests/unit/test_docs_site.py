@@ -30,6 +30,9 @@ def build():
         ("README.md", "docs/verify.md", "docs/verify.md"),
         ("README.md", f"{FILES}docs/verify.md#names", "docs/verify.md#names"),
         ("README.md", "roles/caa/defaults/main.yml", f"{FILES}roles/caa/defaults/main.yml"),
+        ("README.md", f"{FILES}roles/caa/README.md", "reference/caa_role.rst"),
+        ("docs/verify.md", "../roles/caa/README.md", "../reference/caa_role.rst"),
+        ("README.md", FILES.replace("blob", "tree") + "playbooks", FILES.replace("blob", "tree") + "playbooks"),
         ("docs/verify.md", "#names", "#names"),
         ("docs/verify.md", "../README.md#install", "../index.md#install"),
         ("docs/verify.md", "../lab/README.md", f"{FILES}lab/README.md"),
@@ -42,6 +45,9 @@ def build():
 )
 def test_links_lead_to_pages_of_the_site_or_to_the_repository(build, page, link, on_site):
     assert build.linked(f"See [a page]({link}).", page, PAGES) == f"See [a page]({on_site})."
+    assert (
+        build.linked(f"See [a page].\n\n[a page]: {link}\n", page, PAGES) == f"See [a page].\n\n[a page]: {on_site}\n"
+    )
 
 
 def test_what_is_code_stays_as_it_is(build):
