@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +17,24 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def step(workflow, job, name):
     return next(entry for entry in WORKFLOWS[workflow]["jobs"][job]["steps"] if entry.get("name") == name)
+
+
+def matrices():
+    for name, job in WORKFLOWS["ci"]["jobs"].items():
+        matrix = job.get("strategy", {}).get("matrix", {})
+        yield from ((name, row["target"]) for row in matrix.get("include", []))
+        yield from ((name, target) for target in matrix.get("target", []))
+
+
+@pytest.mark.parametrize(("job", "target"), list(matrices()))
+def test_each_job_is_a_target_of_make(job, target):
+    assert target in TARGETS
+    assert step("ci", job, "make ${{ matrix.target }}")["run"] == 'make "$TARGET"'
 
 
 def test_each_scenario_has_a_job(tmp_path):
