@@ -194,6 +194,8 @@ class ActionModule(RoleAction):
             raise
         except (AnsibleError, RoleError) as error:
             reason = _printable.result(str(error))
+            if isinstance(error, RoleError) and error.result.get("not_reloaded"):
+                return {"line": f"certificate from {options['acme_directory']}: {reason}", "new": False, "failed": True}
         instead = self._instead(options, variables, kept)
         return {"line": f"{lost} from {options['acme_directory']}, {instead}: {reason}", "new": False, "failed": True}
 
@@ -330,12 +332,12 @@ class ActionModule(RoleAction):
     def _noted(self, result: Info, counts: bool = True) -> Info:
         """A result, whose changes and warnings become this task's. counts: whether its changes do. Raises RoleError."""
         self._done["warnings"] += result.get("warnings") or []
-        if result.get("failed"):
-            more = {name: value for name, value in result.items() if name not in ("msg", "invocation")}
-            message = str(result.get("msg") or "a module failed without a message")
-            raise RoleError(_roles_certificate.in_roles_words(message), **more)
         if counts and result.get("changed"):
             diff = result.get("diff") or []
             self._done["changed"] = True
             self._done["diff"] += diff if isinstance(diff, list) else [diff]
+        if result.get("failed"):
+            more = {name: value for name, value in result.items() if name not in ("msg", "invocation")}
+            message = str(result.get("msg") or "a module failed without a message")
+            raise RoleError(_roles_certificate.in_roles_words(message), **more)
         return result

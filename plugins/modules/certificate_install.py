@@ -19,6 +19,7 @@ description:
   - Every name whose virtual host reads one of the paths must come with a certificate of these afterwards.
   - The first certificate also goes to C(kopano-gateway) and C(kopano-ical), where their units are installed, in a copy
     that only their user can read. The one is reloaded, the other restarted.
+  - Other services that read it, such as a mail server, are reloaded where O(reload_services) names them.
   - A certificate that is not valid now, or to which the key does not belong, replaces nothing.
   - What is replaced is kept below C(/var/lib/kopano-hardening/certificates), for root only, and comes back by
     O(restore) alone. No restore of another change brings an old certificate or key back. For each path five are kept,
@@ -120,6 +121,18 @@ options:
     description: Whether Kopano's daemons get their copies.
     type: bool
     default: true
+  reload_services:
+    description:
+      - Names of systemd services that read the files of O(certificates) themselves, such as V(postfix) or V(dovecot).
+        They are reloaded when these have changed, also after a renewal with O(renewal), and have to run afterwards. A
+        service that cannot be reloaded is restarted.
+      - The module fails for a service that does not exist or does not run, after the web server has the certificate,
+        and starts none. In check mode it warns of these.
+      - A service that could not be reloaded is reloaded in the next run.
+    type: list
+    elements: str
+    default: []
+    version_added: 1.0.0
   server:
     description: As for M(kopano.hardening.web_config).
     type: str
@@ -163,6 +176,7 @@ EXAMPLES = r"""
         chain_file: /etc/letsencrypt/live/mail.example.com/fullchain.pem
         key_file: /etc/letsencrypt/live/mail.example.com/privkey.pem
     renewal: true
+    reload_services: [postfix, dovecot]
 
 - name: Bring back what was replaced last
   kopano.hardening.certificate_install:
@@ -192,6 +206,20 @@ units:
   type: list
   elements: str
   sample: [kopano-gateway]
+services:
+  description: Those of O(reload_services) that were reloaded.
+  returned: always
+  type: list
+  elements: str
+  sample: [postfix]
+  version_added: 1.0.0
+not_reloaded:
+  description: Those of O(reload_services) that do not use the certificate, which is installed.
+  returned: failure of a service
+  type: list
+  elements: str
+  sample: [dovecot]
+  version_added: 1.0.0
 kept:
   description: The ids of what was replaced, for O(restore).
   returned: always
@@ -235,11 +263,13 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import (
     Deployed,
     DeployError,
     Installed,
     Pair,
+    ServicesError,
     Settings,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.renewal_hook import RenewalSettings, Renewed
@@ -282,6 +312,7 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
     "key_mode": {"type": "str", "default": "0600", "no_log": False},
     "key_group": {"type": "str", "no_log": False},
     "kopano": {"type": "bool", "default": True},
+    "reload_services": {"type": "list", "elements": "str", "default": []},
     "server": {"type": "str", "choices": ["auto", "apache", "nginx"], "default": "auto"},
     "rehearse": {"type": "str", "choices": ["auto", "required", "off"], "default": "auto"},
 }
@@ -289,6 +320,10 @@ ARGUMENT_SPEC: dict[str, t.Any] = {
 
 def invalid(params: dict[str, t.Any]) -> str | None:
     """What the argument spec cannot check: the first option whose value is invalid, with the reason; or None."""
+    for name in params["reload_services"]:
+        why = _services.invalid(name)
+        if why:
+            return f"{_services.OPTION}: {name!r} {why}"
     if params["restore"]:
         return None
     if not params["certificates"]:
@@ -331,7 +366,7 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
     if strange:
         raise ValueError(strange)
     if params["restore"]:
-        return _restored(params["restore"], settings, check_mode)
+        return _restored(params["restore"], settings, params["reload_services"], check_mode)
     entries = params["certificates"]
     reasons: list[str] = []
     warnings: list[str] = []
@@ -358,7 +393,8 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
             }
             for entry in entries
         ]
-        renewal: RenewalSettings = {**settings, "certificates": certificates}
+        services = params["reload_services"]
+        renewal: RenewalSettings = {**settings, "certificates": certificates, "reload_services": services}
         changes = _renewal_hook.pending(renewal, params["ca_file"])
         result["diff"] += _changeset.diff(changes)
         result["changed"] = result["changed"] or bool(changes) or not _renewal_hook.timer_runs()
@@ -366,10 +402,12 @@ def run(params: dict[str, t.Any], check_mode: bool) -> Installed:
             result["warnings"] += _renewal_hook.install(changes)
     elif params["renewal"] is False:
         _end_renewals(result, check_mode)
+    chains = {pair.path: pair.chain for pair in pairs}
+    _deploy.reload_services(params["reload_services"], chains, result, check_mode)
     return result
 
 
-def _restored(identifier: str, settings: Settings, check_mode: bool) -> Installed:
+def _restored(identifier: str, settings: Settings, services: list[str], check_mode: bool) -> Installed:
     """What was replaced is brought back, and stays: no renewal replaces it."""
     record = _replaced_certificates.find(identifier)
     result: Installed = {**_deploy.restore(record, settings, check_mode), "reason": "", "missing": []}
@@ -379,6 +417,10 @@ def _restored(identifier: str, settings: Settings, check_mode: bool) -> Installe
         result["warnings"].append(
             f"certbot's renewals no longer replace {', '.join(sorted(paths))}; the role certificate brings them back"
         )
+    if not record.data["certificates"]["unit"]:
+        states = record.before()
+        chains = {path: states[path].content for path, _key_path in record.data["certificates"]["pairs"]}
+        _deploy.reload_services(services, chains, result, check_mode)
     return result
 
 
@@ -416,6 +458,8 @@ def main() -> None:
         module.fail_json(msg=reason)
     try:
         result = run(module.params, module.check_mode)
+    except ServicesError as error:
+        module.fail_json(msg=str(error), **_returned(module, error.result))
     except DeployError as error:
         module.fail_json(msg=str(error), **{**_returned(module, error.result), "changed": False})
     except (

@@ -24,6 +24,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import renewal_hook as _renewal_hook
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import self_signed as _self_signed
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import DeployError, Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._host import shipped_code as _shipped_code
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
@@ -48,6 +49,7 @@ PARAMS = {
     "self_signed": None,
     "renewal": False,
     "restore": None,
+    "reload_services": [],
     "key_mode": "0600",
 }
 
@@ -79,15 +81,16 @@ def host(tmp_path, monkeypatch):
 
     def systemctl(*words):
         told.append(words)
-        return not (words[0] == "is-active" and words[1] in broken), "said so"
+        return not (words[0] == "is-active" and words[-1] in broken), "said so"
 
     units, kopano = tmp_path / "units", tmp_path / "kopano"
     units.mkdir()
     kopano.mkdir()
     monkeypatch.setattr(_deploy, "UNIT_DIRECTORIES", (str(units),))
     monkeypatch.setattr(_deploy, "KOPANO", str(kopano))
-    monkeypatch.setattr(_deploy, "UNIT_PATIENCE", 0.15)
-    monkeypatch.setattr(_deploy, "systemctl", systemctl)
+    monkeypatch.setattr(_services, "PATIENCE", 0.15)
+    monkeypatch.setattr(_services, "systemctl", systemctl)
+    monkeypatch.setattr(_services, "STATE", str(tmp_path / "web" / "state" / "reloaded.json"))
     monkeypatch.setattr(_replaced_certificates, "STATE_DIRECTORY", str(tmp_path / "web" / "state"))
     monkeypatch.setattr(_layout, "detect", lambda server="auto", root="/": [])
     return told, broken
@@ -258,7 +261,8 @@ def test_daemons_get_copies_that_only_their_user_reads(host, daemons, pair):
             assert (path.stat().st_uid, path.stat().st_gid) == (user, 0)
     # ical does not look at its certificate again when it is reloaded.
     told, _broken = host
-    assert ("try-reload-or-restart", "kopano-gateway") in told and ("try-restart", "kopano-ical") in told
+    assert ("try-reload-or-restart", "--", "kopano-gateway") in told
+    assert ("try-restart", "--", "kopano-ical") in told
     told.clear()
     assert _deploy.deploy([pair], SETTINGS)["units"] == [] and told == []
 
@@ -284,10 +288,10 @@ def test_a_daemon_that_ends_of_it_gets_its_old_one_back(host, daemons, pair):
     def systemctl(*words):
         told.append(words)
         if words[0] == "try-reload-or-restart":
-            broken.add(words[1])
-        return not (words[0] == "is-active" and words[1] in broken), ""
+            broken.add(words[-1])
+        return not (words[0] == "is-active" and words[-1] in broken), ""
 
-    _deploy.systemctl = systemctl
+    _services.systemctl = systemctl
     chain, key = _self_signed.make(NAMES, 1)
     with pytest.raises(DeployError, match=r"the web server has the new certificate, kopano-gateway has not.*it ended"):
         _deploy.deploy([pair._replace(chain=chain, key=key)], SETTINGS)
@@ -348,10 +352,10 @@ def test_a_daemon_that_exchanges_its_copy_before_it_is_rolled_back_gains_nothing
         if words[0] == "try-reload-or-restart":
             (folder / "gateway" / "privkey.pem").unlink()
             (folder / "gateway" / "privkey.pem").symlink_to(victim)
-            broken.add(words[1])
-        return not (words[0] == "is-active" and words[1] in broken), ""
+            broken.add(words[-1])
+        return not (words[0] == "is-active" and words[-1] in broken), ""
 
-    _deploy.systemctl = systemctl
+    _services.systemctl = systemctl
     chain, key = _self_signed.make(NAMES, 1)
     with pytest.raises(DeployError, match="it ended"):
         _deploy.deploy([pair._replace(chain=chain, key=key)], SETTINGS)
@@ -392,7 +396,7 @@ def hooked(tmp_path, host, made, monkeypatch):
         "chain_file": str(lineage / "fullchain.pem"),
         "key_file": str(lineage / "privkey.pem"),
     }
-    return lineage, dict(SETTINGS, kopano=False, certificates=[entry])
+    return lineage, dict(SETTINGS, kopano=False, certificates=[entry], reload_services=[])
 
 
 def test_a_host_keeps_what_renewals_need_and_nothing_changes_the_second_time(hooked, host):
@@ -446,7 +450,7 @@ def test_a_certificate_from_elsewhere_is_replaced_by_no_renewal(hooked, host, pa
 
 def test_the_timer_is_switched_on_where_it_is_off(hooked, host, monkeypatch):
     told = host[0]
-    monkeypatch.setattr(_deploy, "systemctl", lambda *words: (told.append(words), (words[0] == "enable", "no"))[1])
+    monkeypatch.setattr(_services, "systemctl", lambda *words: (told.append(words), (words[0] == "enable", "no"))[1])
     _renewal_hook.install([])
     assert told[-1] == ("enable", "--now", "certbot.timer")
 
@@ -476,7 +480,7 @@ def test_of_two_certbots_each_calls_the_program_and_one_that_renews_is_enough(ho
         told.append(words)
         return words[-1] != "certbot.timer", ""
 
-    monkeypatch.setattr(_deploy, "systemctl", systemctl)
+    monkeypatch.setattr(_services, "systemctl", systemctl)
     _lineage, settings = hooked
     _renewal_hook.install(_renewal_hook.pending(settings, None))
     for name in ("certbot", "snap.certbot.renew"):

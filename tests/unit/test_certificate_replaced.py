@@ -44,7 +44,7 @@ from .test_changeset import tree
 
 __all__ = ["daemons", "hooked", "host", "made", "pair", "web"]
 
-OPTIONS = {**SETTINGS, "kopano": False, "ca_file": None, "renewal": None, "restore": None}
+OPTIONS = {**SETTINGS, "kopano": False, "ca_file": None, "renewal": None, "restore": None, "reload_services": []}
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_a_daemons_own_certificate_is_kept_and_comes_back(host, daemons, pair, a
     told = host[0]
     told.clear()
     assert restore(identifier)["units"] == ["kopano-gateway"]
-    assert tree(folder) == before and ("try-reload-or-restart", "kopano-gateway") in told
+    assert tree(folder) == before and ("try-reload-or-restart", "--", "kopano-gateway") in told
     assert Path(pair.path).read_text() != (folder / "cert.pem").read_text()
 
 

@@ -96,6 +96,8 @@ def test_options_that_work_are_not_refused(changes):
         ({"chain_content": "text"}, "certificate_chain_content and certificate_key_content belong together"),
         ({"chain": "a", "key": "b", "chain_content": "c", "key_content": "d"}, "both given"),
         ({"source": "selfsigned", "chain": "a", "key": "b"}, "certificate_source: 'selfsigned' does not use"),
+        ({"reload_services": ["dovecot", "-H"]}, "certificate_reload_services: '-H' is not the name of a systemd"),
+        ({"reload_services": ["a.timer"]}, "certificate_reload_services: 'a.timer' is another kind of unit"),
         ({"key_mode": "0644"}, "certificate_key_mode: '0644' is not an octal number that leaves others without"),
         ({"selfsigned_days": 0}, "certificate_selfsigned_days: 0 is less than 1"),
         ({**ACME, "acme_terms_agreed": False}, "certificate_acme_terms_agreed: False orders nothing"),
@@ -394,6 +396,7 @@ INSTALLED = {
     "diff": [{"after": "x"}],
     "units": ["kopano-ical"],
     "served": NAMES,
+    "services": [],
     "kept": ["id-1"],
     "reason": "",
     "missing": [],
@@ -685,6 +688,49 @@ def test_an_order_brings_what_the_ca_has_issued_and_its_renewals():
     assert checked(host)[1] is None
     # What others saw of the host before is no longer true.
     assert host.fact["host"] == {"updates": HOST["updates"], **QUERIED}
+
+
+SERVICES = ["postfix", "dovecot"]
+NOT_RELOADED = {
+    **INSTALLED,
+    "failed": True,
+    "services": ["postfix"],
+    "not_reloaded": ["dovecot"],
+    "msg": "reload_services: 'dovecot' does not exist on this host; the certificate is installed",
+}
+REFUSED = "certificate_reload_services: 'dovecot' does not exist on this host; the certificate is installed"
+
+
+def test_services_get_what_is_brought_and_what_was_ordered_but_no_bootstrap_certificate():
+    brought = Host(
+        {"source": "selfsigned", "names": NAMES, "reload_services": SERVICES},
+        certificate_install={**SELF_SIGNED, "services": ["postfix"]},
+    )
+    assert brought.part("install")["outcome"][0].endswith("; reloaded postfix")
+    assert brought.called("certificate_install")[0]["reload_services"] == SERVICES
+    again = {**INSTALLED, "diff": [], "services": ["postfix"]}
+    brought = Host({"source": "existing", "chain_content": "a", "key_content": "b", "names": NAMES}, check=True,
+                   certificate_install=again, certificate_info={"usable": True, "findings": []})  # fmt: skip
+    assert brought.part("install")["outcome"] == ["would reload postfix"]
+    ordered = acme(certificate_install={**INSTALLED, "services": SERVICES})
+    ordered.values.update(reload_services=SERVICES)
+    ordered.part("install")
+    ordered.part("order")
+    before, after = ordered.called("certificate_install")
+    assert (before["reload_services"], after["reload_services"]) == ([], SERVICES)
+    assert "in kopano-ical postfix dovecot, " in checked(ordered)[0][0]
+
+
+def test_a_service_that_is_not_reloaded_fails_the_host_and_the_certificate_is_said_to_be_there():
+    brought = Host({"source": "selfsigned", "names": NAMES}, certificate_install=NOT_RELOADED)
+    with pytest.raises(RoleError) as caught:
+        brought.part("install")
+    assert str(caught.value) == REFUSED
+    ordered = acme({"host": HOST}, certificate_install=[{**INSTALLED, "changed": False}, NOT_RELOADED])
+    ordered.part("install")
+    assert ordered.part("order")["changed"]
+    line = f"certificate {FROM}: {REFUSED}"
+    assert checked(ordered) == ([line, f"{PLACE}: usable, valid until 2027-01-01T00:00:00Z"], line)
 
 
 def test_without_a_need_nothing_is_ordered():

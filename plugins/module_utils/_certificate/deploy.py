@@ -22,12 +22,11 @@ import os
 import pwd
 import re
 import ssl
-import subprocess
 import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
-from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
@@ -51,8 +50,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 TIMEOUT = 10.0  # seconds for a response of the web server
-UNIT_TIMEOUT = 120  # seconds for the service manager
-UNIT_PATIENCE = 1.0  # seconds in which a daemon that refuses its certificate ends
 LOCK_PAUSE = 0.5
 
 # Names that never resolve (RFC 6761), given to virtual hosts that are there for unknown ones.
@@ -119,16 +116,19 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         method: str | None
         served: list[str]
         units: list[str]
+        services: list[str]
         kept: list[str]
         warnings: list[str]
         rolled_back: bool
 
     class Deployed(_Deployed, total=False):
         """What was done: the id of the C(transaction), None without one, C(method) of its rehearsal, C(served), the
-        names that are served with one of the certificates, C(units), the reloaded daemons, C(kept), the ids of what
-        was replaced. C(failure) is that of the transaction, and only there where it has failed."""
+        names that are served with one of the certificates, C(units), Kopano's daemons with a new copy, C(services),
+        other services that were reloaded, C(kept), the ids of what was replaced. C(failure) is that of the transaction,
+        and only there where it has failed; so are C(not_reloaded), the services that do not use the certificate."""
 
         failure: _engine.FailureInfo | None
+        not_reloaded: list[str]
 
     class Installed(Deployed):
         """The result of certificate_install: C(reason) why a self-signed certificate was made, empty if none was;
@@ -147,6 +147,10 @@ class DeployError(Exception):
     def __init__(self, message: str, result: Deployed) -> None:
         super().__init__(message)
         self.result = result
+
+
+class ServicesError(DeployError):
+    """The certificate is where it should be, but services do not use it."""
 
 
 class Pair(t.NamedTuple):
@@ -224,6 +228,30 @@ def restore(record: _journal.Record, settings: Settings, check_mode: bool) -> De
     return deploy(pairs, settings, check_mode, files=files)
 
 
+def reload_services(
+    names: t.Sequence[str], chains: _services.Chains, result: Deployed, check_mode: bool = False
+) -> None:
+    """Reload other services that read the chains at these paths. Raises ServicesError.
+
+    It comes last: what is wrong with one of them keeps no web server from its certificate.
+    """
+    try:
+        reloaded, warnings = _services.reload_due(names, chains, check_mode)
+    except _services.ServiceError as error:
+        _reloaded(error.reloaded, result)
+        result["not_reloaded"] = error.failed
+        raise ServicesError(str(error), result) from error
+    except (_changeset.ChangeError, OSError) as error:
+        raise ServicesError(f"{_services.STATE}: {error}", result) from error
+    _reloaded(reloaded, result)
+    result["warnings"] += warnings
+
+
+def _reloaded(names: list[str], result: Deployed) -> None:
+    result["services"] += names
+    result["changed"] = result["changed"] or bool(names)
+
+
 def _nothing_yet() -> Deployed:
     return {
         "changed": False,
@@ -232,6 +260,7 @@ def _nothing_yet() -> Deployed:
         "method": None,
         "served": [],
         "units": [],
+        "services": [],
         "kept": [],
         "warnings": [],
         "rolled_back": False,
@@ -541,23 +570,10 @@ def _options(unit: str) -> dict[str, str]:
 
 def _reload_unit(unit: str, verb: str, changes: list[Change]) -> None:
     """Reload a running daemon with its copy; one that ends with it gets the old one back. Raises ValueError."""
-    if systemctl("is-active", unit)[0]:
-        ok, message = systemctl(verb, unit)
-        end = time.monotonic() + UNIT_PATIENCE
-        while ok and time.monotonic() < end:
-            time.sleep(0.1)
-            ok = systemctl("is-active", unit)[0]
-        if not ok:
+    if _services.is_active(unit):
+        why = _services.runs_after(verb, [unit])
+        if why:
             for change in changes:
                 _changeset.put(change.path, change.before)
-            systemctl("restart", unit)
-            raise ValueError(f"it does not run with it, so the old one was restored: {message or 'it ended'}")
-
-
-def systemctl(*arguments: str) -> tuple[bool, str]:
-    """One call of the service manager: whether it succeeded, and its output."""
-    try:
-        done = _programs.run(["systemctl", *arguments], UNIT_TIMEOUT)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return False, str(error)
-    return done.returncode == 0, done.stdout.decode("utf-8", "replace").strip()
+            _services.systemctl("restart", unit)
+            raise ValueError(f"it does not run with it, so the old one was restored: {why}")

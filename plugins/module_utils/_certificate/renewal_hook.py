@@ -8,7 +8,7 @@
 
 certbot calls the program as a deploy hook when it has renewed a certificate. A hook that fails is not called again
 before the next renewal, so its service calls the program too, whenever it ends: what has not been brought to the web
-server by then is brought to it half a day later, and a run with nothing to do takes no time.
+server and to other services by then is brought to them half a day later, and a run with nothing to do takes no time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import sys
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
@@ -73,6 +74,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """The settings of the program, as a file of JSON."""
 
         certificates: list[Renewed]
+        reload_services: list[str]
 
 else:
     Renewed = RenewalSettings = t.Dict[str, t.Any]
@@ -102,16 +104,20 @@ def main() -> int:
         folders = {os.path.dirname(entry["chain_file"]) for entry in settings["certificates"]}
         if renewed and os.path.normpath(renewed) not in folders:
             return 0
-        result = _deploy.deploy(read_pairs(settings["certificates"]), settings, patience=PATIENCE)
+        pairs = read_pairs(settings["certificates"])
+        result = _deploy.deploy(pairs, settings, patience=PATIENCE)
+        _deploy.reload_services(settings["reload_services"], {pair.path: pair.chain for pair in pairs}, result)
+    except _deploy.ServicesError as error:
+        _report(str(error))
+        return 1
     except (_deploy.DeployError, OSError, ValueError, KeyError) as error:
         _report(f"the renewed certificate is not in use: {error}")
         return 1
     for warning in result["warnings"]:
         _report(warning)
     if result["changed"]:
-        sys.stdout.write(
-            "kopano-hardening: new certificate: {}\n".format(" ".join(result["served"] + result["units"]) or "not used")
-        )
+        users = result["served"] + result["units"] + result["services"]
+        sys.stdout.write("kopano-hardening: new certificate: {}\n".format(" ".join(users) or "not used"))
     return 0
 
 
@@ -188,7 +194,7 @@ def drop_in_path(name: str) -> str:
 def timer_runs() -> bool:
     """Whether certbot renews by itself, now and after the next boot."""
     return any(
-        all(_deploy.systemctl(verb, "--quiet", f"{name}.timer")[0] for verb in ("is-enabled", "is-active"))
+        all(_services.systemctl(verb, "--quiet", f"{name}.timer")[0] for verb in ("is-enabled", "is-active"))
         for name in units()
     )
 
@@ -197,7 +203,7 @@ def put(changes: list[Change]) -> list[str]:
     """Put them in place, and reload the service manager's configuration. Returns warnings. Raises ChangeError."""
     warnings = _deploy.apply(changes)
     if {change.path for change in changes} & set(map(drop_in_path, UNITS)):
-        _deploy.systemctl("daemon-reload")
+        _services.systemctl("daemon-reload")
     return warnings
 
 
@@ -205,7 +211,7 @@ def install(changes: list[Change]) -> list[str]:
     """Put them in place, and start certbot's timer. Returns warnings. Raises ChangeError, ValueError."""
     warnings = put(changes)
     if not timer_runs():
-        ok, message = _deploy.systemctl("enable", "--now", units()[0] + ".timer")
+        ok, message = _services.systemctl("enable", "--now", units()[0] + ".timer")
         if not ok:
             raise ValueError(f"certbot's timer cannot be started: {message}")
     return warnings

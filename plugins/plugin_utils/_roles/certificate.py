@@ -15,6 +15,7 @@ import re
 import typing as t
 from urllib.parse import urlsplit
 
+from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate, is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
@@ -142,6 +143,7 @@ def authorities(options: Info) -> Info:
 
 # Options of modules that only a host can refuse, or only the module, as the role has them and where their files are.
 OF_MODULES = {
+    f"{_services.OPTION}: ": "certificate_reload_services: ",
     "ca_file: ": "certificate_ca_file, a path on the host: ",
     "ca_content: ": "verify_ca_file, a path on the controller: ",
 }
@@ -201,6 +203,10 @@ def option_errors(options: Info) -> list[str]:
                 found.append(f"{variable}: {path!r} is certbot's own, which it replaces itself; name another path")
     if not _MODE.fullmatch(options["key_mode"]):
         refuse("key_mode", "is not an octal number that leaves others without permissions, such as 0600")
+    for name in options["reload_services"]:
+        why = _services.invalid(name)
+        if why:
+            found.append(f"certificate_reload_services: {name!r} {why}")
     for name, least in (("selfsigned_days", 1), ("acme_dns_wait", 0)):
         if options[name] < least:
             refuse(name, f"is less than {least}")
@@ -391,6 +397,7 @@ def installation(options: Info, names: t.Sequence[str], pair: Texts | Files | No
         **_deployment(options),
         # A gateway that has a certificate keeps it until there is a better one than a bootstrap certificate.
         "kopano": options["kopano"] and not acme,
+        "reload_services": [] if acme else options["reload_services"],
         # Renewals of a certificate that was ordered here before must not replace this one.
         **({} if acme else {"renewal": False}),
     }
@@ -431,6 +438,7 @@ def renewal(options: Info, ordered: t.Iterable[LiveFiles]) -> Info:
         **_given(ca_file=options["acme_ca_file"]),
         **_deployment(options),
         "kopano": options["kopano"],
+        "reload_services": options["reload_services"],
     }
 
 
@@ -493,14 +501,17 @@ def _replaced(result: Installed | BeforeOrder) -> str:
 def installed_line(options: Info, result: Installed, check_mode: bool) -> str:
     """What certificate_install has installed, or that it is self-signed still; empty if there is nothing to report."""
     path = goal(options)["certificate"]
-    if not result["diff"]:
-        return f"{path} is self-signed: {UNTRUSTED}" if options["source"] == "selfsigned" else ""
-    parts = [
-        f"{'would install' if check_mode else 'installed'} {path}",
-        f"for {' '.join(result['units'])}" if result["units"] else "",
-        f"self-signed, {UNTRUSTED}" if result["reason"] else "",
-        _replaced(result),
-    ]
+    reloaded = f"{'would reload' if check_mode else 'reloaded'} {' '.join(result['services'])}"
+    if result["diff"]:
+        parts = [
+            f"{'would install' if check_mode else 'installed'} {path}",
+            f"for {' '.join(result['units'])}" if result["units"] else "",
+            f"self-signed, {UNTRUSTED}" if result["reason"] else "",
+            _replaced(result),
+        ]
+    else:
+        parts = [f"{path} is self-signed: {UNTRUSTED}" if options["source"] == "selfsigned" else ""]
+    parts.append(reloaded if result["services"] else "")
     return "; ".join(filter(None, parts))
 
 
@@ -514,7 +525,7 @@ def ordered_line(options: Info, prepared: Ordered, result: Installed | None) -> 
     parts = [
         f"certificate from {options['acme_directory']}{new}",
         f"served for {names}" if names else f"served by no virtual host: none reads {path}",
-        f"in {' '.join(result['units'])}" if result["units"] else "",
+        f"in {' '.join(result['units'] + result['services'])}" if result["units"] + result["services"] else "",
         _replaced(result),
     ]
     return ", ".join(filter(None, parts))
