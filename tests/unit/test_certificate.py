@@ -57,7 +57,11 @@ def pki(tmp_path_factory):
     for name, options in LEAVES.items():
         made.leaf(name, **{"names": NAMES, **options})
     made.leaf("oldmiddle", issuer="root", key="ec", ca=True, names=(), start=-90, days=89)
+    made.leaf("shortmiddle", issuer="root", key="ec", ca=True, names=(), days=60)
+    made.leaf("endingmiddle", issuer="root", key="ec", ca=True, names=(), days=20)
     made.leaf("underold", issuer="oldmiddle", key="ec", names=NAMES)
+    made.leaf("undershort", issuer="shortmiddle", key="ec", names=NAMES)
+    made.leaf("underending", issuer="endingmiddle", key="ec", names=NAMES, days=10)
     made.leaf("short", issuer="root", key="ec", ca=True, names=())
     made.leaf("otherroot", issuer=None, key="ec", ca=True, names=())
     made.key("other", "ec")
@@ -172,6 +176,8 @@ DEFECTS = {
     "expired": (("past", "middle"), "past", ["expired"]),
     "not yet valid": (("future", "middle"), "future", ["not_yet_valid"]),
     "expired intermediate": (("underold", "oldmiddle"), "underold", ["chain.expired"]),
+    "intermediate that ends first": (("undershort", "shortmiddle"), "undershort", ["chain.ends_first"]),
+    "intermediate that ends soon": (("underending", "endingmiddle"), "underending", ["chain.ends_first"]),
     "self-signed": (("selfsigned",), "selfsigned", ["self_signed"]),
     "RSA 1024": (("rsa1024", "middle"), "rsa1024", ["key.weak"]),
     "SHA-1": (("sha1", "middle"), "sha1", ["signature.weak"]),
@@ -210,6 +216,7 @@ DEFECTS = {
     "key before the chain": (lambda files: files.key("good") + files(*GOOD), "good", ["chain.holds_key"]),
 }
 HARMLESS = {"root", "twice", "left over", "intermediate or root", "no key", "Windows"}
+HARMLESS |= {"intermediate that ends first", "intermediate that ends soon"}
 
 
 def content(files, given, read):

@@ -10,6 +10,8 @@ trust ignored, and every rule that holds. `bed.pem` is the given authority.
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
@@ -391,6 +393,33 @@ def test_a_missing_intermediate_or_an_unknown_root(sites, pki):
     with bed.s_server(pki.folder, port, "-cert", "fetchable.pem", "-key", "fetchable.key", "-cert_chain", "middle.pem"):
         result = _grade.grade(look(port, nobody))
     assert (result["grade"], result["grade_trust_ignored"]) == ("T", "A")
+
+
+def test_an_intermediate_that_ends_first_and_one_that_is_cross_signed(pki, trust):
+    """As a public authority's of 2021: the new root is trusted, and its old cross-certificate is still sent."""
+    pki.leaf("brief", issuer="root", key="ec", ca=True, names=(), days=40)
+    pki.leaf("underbrief", issuer="brief", key="ec")
+    # The key of the intermediate, certified by another root for a time that is over.
+    pki.leaf("oldroot", issuer=None, key="ec", ca=True, names=())
+    shutil.copy(pki.path("middle.ext"), pki.path("cross.ext"))
+    pki.run(
+        *("x509", "-req", "-in", "middle.csr", "-extfile", "cross.ext", "-out", "cross.pem"),
+        *("-CA", "oldroot.pem", "-CAkey", "oldroot.key"),
+        *("-not_before", "20200101000000Z", "-not_after", "20210930000000Z"),
+    )
+    pki.leaf("crossed", key="ec")
+    with open(pki.path("crossed.chain"), "a") as chain, open(pki.path("cross.pem")) as cross:
+        chain.write(cross.read())
+    for leaf, evidence in (
+        ("underbrief", "O=Bed, CN=brief: until "),
+        ("crossed", "O=Bed, CN=middle: until 2021-09-30T"),
+    ):
+        (port,) = bed.free_ports()
+        with bed.nginx(pki.folder, [bed.nginx_site(port, [leaf])], port):
+            result = _grade.grade(look(port, trust))
+        found = {one["id"]: one for one in result["findings"]}
+        assert result["grade"] == "A+" and found["tls.chain.ends_first"]["severity"] == "warn"
+        assert found["tls.chain.ends_first"]["evidence"].startswith(evidence)
 
 
 def test_chain_in_disorder(pki, trust):

@@ -79,6 +79,13 @@ CA = certificate(
 )
 
 
+def middle(**changes):
+    """An authority that the other one has certified, and that issued the leaf."""
+    own = {"der": b"middle", "subject": "CN=middle", "authority": True, "subject_der": b"ca", "issuer_der": b"root",
+           "subject_key_id": "bb", "authority_key_id": "cc", "not_after": NOW + 1000 * DAY}  # fmt: skip
+    return certificate(**{**own, **changes})
+
+
 def entry(*chain, trusted=True, code=0, reason=None, ocsp=None, **more):
     """A certificate as the prober has it; with none but the leaf, the authority follows it."""
     chain = list(chain) if len(chain) != 1 else [*chain, CA]
@@ -565,6 +572,7 @@ NOTES = {
     "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
     "tls.certificate.staple_invalid": entries(ocsp="invalid", ocsp_reason="it is for another certificate"),
     "tls.endpoint.nameless": {"named": False},
+    "tls.chain.ends_first": entries(entry(certificate(), middle(not_after=NOW + 59 * DAY), CA)),
     "tls.chain.order": entries(entry(certificate(), certificate(), CA)),
     "tls.renegotiation.client": {"features__client_renegotiation": True},
     "tls.extension.extended_master_secret": {"features__extended_master_secret": False},
@@ -584,6 +592,29 @@ def test_beyond_the_grade(key):
     assert key in [finding["id"] for finding in result["findings"]]
     assert key not in [finding["id"] for finding in grade(good())["findings"]]
     assert result["grade"] == "A+"
+
+
+@pytest.mark.parametrize(
+    ("chain", "evidence"),
+    [
+        ([certificate(), middle()], None),
+        ([certificate(), middle(not_after=NOW + 60 * DAY - 1)], None),
+        ([certificate(), middle(not_after=NOW + 60 * DAY - 2)], "CN=middle: until 2026-11-20T14:13:18Z; the server's"),
+        # A leaf that lives for a day is renewed by then, the intermediate is not.
+        ([certificate(not_after=NOW + DAY), middle(not_after=NOW + 30 * DAY)], None),
+        ([certificate(not_after=NOW + DAY), middle(not_after=NOW + 30 * DAY - 1)], "CN=middle: until 2026-10-21T"),
+        # A cross-signed root of which the client needs nothing any more, beside the path that counts.
+        ([certificate(), middle(), middle(not_after=NOW - DAY, der=b"cross", subject="CN=cross")], "CN=cross: until"),
+        # What issued nothing that was sent is another finding, and a root that is sent along is the client's own.
+        ([certificate(), middle(), middle(not_after=NOW, subject_der=b"other")], None),
+        ([certificate(), CA._replace(not_after=NOW)], None),
+    ],
+)
+def test_an_intermediate_that_ends_before_the_leaf_or_soon(chain, evidence):
+    observation = good(certificates=[entry(*chain)])
+    found = [one["evidence"] for one in grade(observation)["findings"] if one["id"] == "tls.chain.ends_first"]
+    assert len(found) == (evidence is not None) and all(one.startswith(evidence) for one in found)
+    assert "tls.chain.ends_first" not in [one["id"] for one in grade({**observation, "named": False})["findings"]]
 
 
 def test_post_quantum_that_the_library_has():

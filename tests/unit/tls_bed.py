@@ -105,7 +105,7 @@ class Pki:
         self._openssl = program("openssl")
         # ECDSA cannot be had with MD5, hence a second intermediate.
         for name, issuer, key in (("root", None, "ec"), ("middle", "root", "ec"), ("middlersa", "root", "rsa")):
-            self.leaf(name, issuer=issuer, key=key, ca=True, names=())
+            self.leaf(name, issuer=issuer, key=key, ca=True, names=(), days=3650)
 
     def path(self, name):
         return os.path.join(self.folder, name)

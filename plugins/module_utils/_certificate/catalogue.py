@@ -102,6 +102,11 @@ CATALOGUE = Catalogue(
             "A certificate of the chain above the server's is not valid today.",
             f"{_ASSEMBLE}  # with the CA's present intermediate",
         ),
+        "certificate.chain.ends_first": Entry(
+            "warn",
+            "A certificate of the chain above the server's ends before it, or within 30 days.",
+            f"{_ASSEMBLE}  # with the CA's present intermediate",
+        ),
         "certificate.unusable": Entry(
             "fail", "OpenSSL of this machine cannot serve this certificate with this key.", "{new_request}"
         ),

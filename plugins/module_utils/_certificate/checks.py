@@ -491,6 +491,9 @@ def _judge_time(chain: _Chain, now: float, report: Report) -> None:
         if not one.self_signed and not one.not_before <= now <= one.not_after:
             evidence = f"{one.subject}: valid from {date(one.not_before)} until {date(one.not_after)}"
             report.finding("certificate.chain.expired", evidence)
+        elif x509.ends_first(one, leaf, now):
+            evidence = f"{one.subject}: until {date(one.not_after)}; the server's until {date(leaf.not_after)}"
+            report.finding("certificate.chain.ends_first", evidence)
 
 
 def _judge_names(leaf: Certificate, names: t.Sequence[str], report: Report) -> None:

@@ -188,6 +188,11 @@ CATALOGUE = Catalogue(
             "The stapled OCSP response does not count.",
             "Let the server fetch a new one: check its resolver and clock, or switch stapling off.",
         ),
+        "tls.chain.ends_first": Entry(
+            "warn",
+            "An intermediate certificate ends before the server's does, or within 30 days.",
+            "Configure the chain that the CA gives out now; if it has none that lasts, use another CA's.",
+        ),
         "tls.chain.order": Entry(
             "info",
             "The chain is out of order, or has certificates that do not belong.",

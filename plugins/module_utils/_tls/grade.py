@@ -494,9 +494,11 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
 
 def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
     leaves = _leaves(observation)
-    order, anchors = [], []
+    order, anchors, ends_first = [], [], []
     for entry in observation["certificates"]:
         path = x509.chain_of(entry["chain"])
+        if observation["named"]:
+            ends_first += _ends_first(entry["chain"], now)
         if path != entry["chain"]:
             order.append("{} sent, {} on the path or not in order".format(len(entry["chain"]), len(path)))
         if len(path) > 1 and path[-1].self_signed:
@@ -513,6 +515,7 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
                 f"{(lifetime + 1) // _DAY} days; a public successor of {x509.date(leaf.not_after)[:10]} gets {limit}"
             )
     return {
+        "tls.chain.ends_first": "; ".join(dict.fromkeys(ends_first)) or False,
         "tls.chain.order": _named(order),
         "tls.chain.anchor": _named(anchors),
         "tls.certificate.expires_soon": _named(soon),
@@ -530,6 +533,17 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
         )
         or False,
     }
+
+
+def _ends_first(chain: t.Sequence[x509.Certificate], now: float) -> list[str]:
+    """The intermediates that were sent and end before the first certificate does, or soon. A cross-signed certificate
+    is one of them, also where the path that was chosen goes another way: other clients need it."""
+    leaf = chain[0]
+    return [
+        f"{one.subject}: until {x509.date(one.not_after)}; the server's until {x509.date(leaf.not_after)}"
+        for one in chain[1:]
+        if x509.ends_first(one, leaf, now) and any(one.issued(other) for other in chain)
+    ]
 
 
 def _guideline(observation: Observation) -> dict[str, list[str]]:

@@ -102,6 +102,9 @@ _SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE = (
     "1.3.6.1.5.5.7.1.24",
     "2.5.29.37",
 )
+# Seconds that an intermediate certificate should last, whatever the server's does: one that is issued for a day at a time
+# never lasts longer than it.
+CHAIN_SOON = 30 * 86400
 _AIA_OCSP, _AIA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
 
 
@@ -467,6 +470,13 @@ def matches(certificate: Certificate, name: str) -> bool:
         if pattern == host or (pattern.startswith("*.") and label and "." in parent and pattern[2:] == parent):
             return True
     return False
+
+
+def ends_first(one: Certificate, leaf: Certificate, now: float) -> bool:
+    """Whether an intermediate certificate ends before the server's does, or soon: a renewal of the server's certificate
+    that still has this issuer would not help. C(now) is seconds since 1970.
+    """
+    return not one.self_signed and one.not_after < max(leaf.not_after, now + CHAIN_SOON)
 
 
 def chain_of(certificates: t.Sequence[Certificate]) -> list[Certificate]:
