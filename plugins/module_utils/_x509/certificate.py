@@ -102,8 +102,8 @@ _SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE = (
     "1.3.6.1.5.5.7.1.24",
     "2.5.29.37",
 )
-# Seconds that an intermediate certificate should last, whatever the server's does: one that is issued for a day at a time
-# never lasts longer than it.
+# Seconds that an intermediate certificate should last, whatever the server's does: one for a day at a time never lasts
+# longer than it.
 CHAIN_SOON = 30 * 86400
 _AIA_OCSP, _AIA_ISSUERS = "1.3.6.1.5.5.7.48.1", "1.3.6.1.5.5.7.48.2"
 
