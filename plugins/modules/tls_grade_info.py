@@ -59,6 +59,8 @@ options:
         description:
           - How to get from plain text to TLS.
           - HSTS does not apply to mail protocols and does not count for their grade.
+          - On one more connection the server is asked for what it can do without TLS, see RV(results[].clear_login). No
+            login is tried.
         type: str
         choices: [none, imap, pop3, smtp]
         default: none
@@ -411,6 +413,16 @@ results:
         status: https
         code: 301
         location: https://mail.example.com/
+    clear_login:
+      description:
+        - How clients can log in to a mail server before TLS, as the server lists it, such as V(LOGIN) and V(AUTH=PLAIN)
+          of IMAP, V(USER) of POP3 and V(AUTH PLAIN) of SMTP. Empty where TLS is required, and no part of the grade.
+        - V(null) with O(endpoints[].starttls=none), and where it is not known. Dovecot and kopano-gateway permit to
+          clients on their own host what they refuse to others, so it is not known there what they permit.
+      type: list
+      elements: str
+      sample:
+      version_added: 1.0.0
     caps:
       description: Rules that keep the grade at B or below, and those that make it T or M.
       type: list

@@ -612,6 +612,86 @@ def test_starttls(pki, sites, trust, protocol, mode):
     assert result["protocols"] == ["TLSv1.3"]
 
 
+CLEAR = "tls.starttls.clear_login"
+
+
+@pytest.mark.parametrize(
+    ("protocol", "capabilities", "ways"),
+    [
+        # As Dovecot, Postfix and kopano-gateway send them.
+        ("imap", b"* CAPABILITY IMAP4rev1 LOGIN-REFERRALS ID STARTTLS LOGINDISABLED\r\na OK done\r\n", []),
+        ("imap", b"* CAPABILITY IMAP4rev1 STARTTLS AUTH=PLAIN\r\na OK done\r\n", ["LOGIN", "AUTH=PLAIN"]),
+        ("imap", b"* CAPABILITY IMAP4rev1 STARTTLS\r\na OK done\r\n", ["LOGIN"]),
+        (
+            "imap",
+            b"* OK other\r\n* capability imap4rev1 logindisabled auth=cram-md5\r\nA OK done\r\n",
+            ["AUTH=CRAM-MD5"],
+        ),
+        ("pop3", b"+OK\r\nCAPA\r\nTOP\r\nSTLS\r\nSASL\r\n.\r\n", []),
+        ("pop3", b"+OK\r\nSTLS\r\nUSER\r\nSASL PLAIN LOGIN\r\n.\r\n", ["USER", "SASL PLAIN", "SASL LOGIN"]),
+        ("smtp", b"250-bed.test\r\n250-SIZE\r\n250 STARTTLS\r\n", []),
+        ("smtp", b"250-bed.test\r\n250-AUTH PLAIN LOGIN\r\n250-AUTH=PLAIN LOGIN\r\n250-STARTTLS\r\n250 DSN\r\n",
+         ["AUTH PLAIN", "AUTH LOGIN"]),
+        # What is no mechanism is not shown.
+        ("smtp", b"250-AUTH PLAIN \x1b[31m \xff\r\n250 STARTTLS\r\n", ["AUTH PLAIN"]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["quick", "full"])
+def test_a_mail_server_that_lets_clients_log_in_before_starttls(sites, trust, protocol, capabilities, ways, mode):
+    from . import tls_peers
+
+    received: list[bytes] = []
+    with tls_peers.mail(protocol, sites["modern"], capabilities, received) as port:
+        endpoint = {"host": "good.test", "address": "127.0.0.2", "port": port, "starttls": protocol}
+        result = _grade.grade(_prober.probe(endpoint, mode, trust=trust))
+    assert (result["error"], result["grade"], result["clear_login"]) == (None, "A+", ways)
+    found = [one for one in result["findings"] if one["id"] == CLEAR]
+    assert [(one["evidence"], one["severity"]) for one in found] == ([(", ".join(ways), "warn")] if ways else [])
+    assert CLEAR not in [one["id"] for one in result["not_tested"]]
+    # Nothing is tried, and the session ends in good order.
+    harmless = {b"a STARTTLS", b"a CAPABILITY", b"b LOGOUT", b"STLS", b"CAPA", b"QUIT", b"STARTTLS"}
+    assert set(received) <= {*harmless, b"EHLO probe.invalid"}
+    assert {b"b LOGOUT", b"QUIT"} & set(received)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "capabilities", "reason"),
+    [
+        ("imap", b"a BAD what\r\n", "its capabilities are not known: a BAD what"),
+        ("pop3", b"-ERR what\r\n", "its capabilities are not known: -ERR what"),
+        ("imap", b"* BYE now\r\n", "its capabilities are not known: * BYE now"),
+        ("imap", b"* CAPABILITY AUTH=PLAIN\r\n", "its capabilities are not known: "),
+    ],
+)
+def test_a_mail_server_that_does_not_tell_how_clients_can_log_in(sites, trust, protocol, capabilities, reason):
+    from . import tls_peers
+
+    with tls_peers.mail(protocol, sites["modern"], capabilities, []) as port:
+        endpoint = {"host": "good.test", "address": "127.0.0.2", "port": port, "starttls": protocol}
+        result = _grade.grade(_prober.probe(endpoint, "quick", 4.0, trust=trust))
+    assert (result["grade"], result["clear_login"]) == ("A+", None)
+    (untested,) = [one["reason"] for one in result["not_tested"] if one["id"] == CLEAR]
+    assert untested.startswith(reason)
+    assert CLEAR not in [one["id"] for one in result["findings"]]
+
+
+@pytest.mark.parametrize(("protocol", "known"), [("imap", False), ("pop3", False), ("smtp", True)])
+def test_what_servers_permit_to_their_own_host_is_not_what_others_get(sites, trust, protocol, known):
+    from . import tls_peers
+
+    lines = {
+        "imap": b"* CAPABILITY STARTTLS AUTH=PLAIN\r\na OK\r\n",
+        "pop3": b"+OK\r\nUSER\r\n.\r\n",
+        "smtp": b"250-STARTTLS\r\n250 AUTH PLAIN\r\n",
+    }
+    with tls_peers.mail(protocol, sites["modern"], lines[protocol], [], "127.0.0.1") as port:
+        endpoint = {"host": "good.test", "address": "127.0.0.1", "port": port, "starttls": protocol}
+        result = _grade.grade(_prober.probe(endpoint, "quick", trust=trust))
+    assert (result["clear_login"] is not None) == known
+    assert (CLEAR in [one["id"] for one in result["findings"]]) == known
+    assert any("own host" in one["reason"] for one in result["not_tested"] if one["id"] == CLEAR) != known
+
+
 # Old OpenSSL
 
 TO_12 = ("tls.protocol.tls10", "tls.protocol.tls11", "tls.protocol.no_tls13")

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clear_login as _clear_login
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as grading
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules
@@ -142,6 +143,7 @@ def good(**changes):
         "simulations": [],
         "clients": [],
         "oracles": {},
+        "clear_login": _clear_login.ClearLogin(None),
         "hsts": {
             "status": "present",
             "max_age": 63072000,
@@ -581,6 +583,7 @@ NOTES = {
     "tls.guideline.missed": {"groups": ["x25519", "x448"]},
     "tls.hsts.preload_ready": {"hsts__preload": True, "hsts__include_subdomains": True},
     "tls.hsts.preload_incomplete": {"hsts__preload": True},
+    "tls.starttls.clear_login": {"clear_login": _clear_login.ClearLogin(["LOGIN", "AUTH=PLAIN"])},
     "tls.http.no_redirect": {"redirect": {"status": "none", "code": 200, "location": None}},
     "tls.attack.not_tested": {"features__heartbeat": True},
 }

@@ -98,10 +98,49 @@ def starttls(protocol, port):
                     if not more:
                         return
                     received += more
-                assert received.startswith(wanted), received
+                if not received.startswith(wanted):
+                    return  # it is asked for something else, without TLS
         relay(sock, port)
 
     return serving(handle)
+
+
+# For each protocol the greeting, the command for STARTTLS with the response to it, and the one for capabilities.
+MAIL = {
+    "imap": (b"* OK ready\r\n", b"a STARTTLS", b"a OK go on\r\n", b"a CAPABILITY"),
+    "pop3": (b"+OK ready\r\n", b"STLS", b"+OK go on\r\n", b"CAPA"),
+    "smtp": (b"220 ready\r\n", b"STARTTLS", b"220 go on\r\n", b"EHLO probe.invalid"),
+}
+
+
+def mail(protocol, port, capabilities, received, address="127.0.0.2"):
+    """A mail server in front of a TLS port, on an address that is not the client's: what it responds with when it is
+    asked for its capabilities, and a list of what clients send before TLS."""
+    greeting, starts, started, asks = MAIL[protocol]
+
+    def handle(sock, _over):
+        sock.sendall(greeting)
+        buffer = b""
+        while True:
+            line, newline, rest = buffer.partition(b"\r\n")
+            if not newline:
+                more = sock.recv(1024)
+                if not more:
+                    return
+                buffer += more
+                continue
+            buffer = rest
+            received.append(line)
+            if line == asks:
+                sock.sendall(capabilities)
+            elif line == starts:
+                sock.sendall(started)
+                relay(sock, port)
+                return
+            else:
+                return  # the end of the session, or nothing that is to be sent
+
+    return serving(handle, address)
 
 
 def flipping(port, seed, rate=0.02):

@@ -236,6 +236,13 @@ CATALOGUE = Catalogue(
             "It takes max-age=31536000, includeSubDomains, and a redirect from HTTP.",
             step=HSTS,
         ),
+        "tls.starttls.clear_login": Entry(
+            "warn",
+            "The mail server lets clients log in before STARTTLS, so passwords may be sent in clear text.",
+            "Postfix: smtpd_tls_auth_only=yes. Dovecot 2.4: auth_allow_cleartext=no. Older Dovecot and kopano-gateway: "
+            "disable_plaintext_auth=yes.",
+            step=TLS,
+        ),
         "tls.http.no_redirect": Entry(
             "warn",
             "Plain HTTP does not lead to HTTPS on the same host.",

@@ -118,7 +118,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         error: why there is no grade. grade: C(A+) to C(F), C(T) or C(M); None with error or trust_unknown.
         grade_trust_ignored: what a trusted certificate for this name would get; None with error. score: 0 to 100, and
         scores by category; None and empty with error. caps and warnings: the rules that keep it at B or below (or make
-        it T or M), and at A or A-.
+        it T or M), and at A or A-. clear_login: None without STARTTLS, and where it is not known.
         """
 
         host: str
@@ -146,6 +146,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         features: Features
         hsts: Hsts
         redirect: Redirect
+        clear_login: list[str] | None
         caps: list[Limit]
         warnings: list[Limit]
         not_tested: list[Untested]
@@ -455,7 +456,7 @@ def total(parts: t.Mapping[str, int]) -> int:
 def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) -> dict[str, Fact]:
     """Facts that do not count for the grade, by the id of their finding. C(groups): what the server's library has."""
     features, hsts, redirect = observation["features"], observation["hsts"], observation["redirect"]
-    attacks = _attacks(observation)
+    attacks, clear = _attacks(observation), observation["clear_login"]
     pq = [name for name in observation["groups"] if data.GROUP_NAMED[name].family == "pq"]
     known = [name for name in groups or [] if name in data.GROUP_NAMED and data.GROUP_NAMED[name].family == "pq"]
     guideline = _guideline(observation)
@@ -485,6 +486,7 @@ def notes(observation: Observation, now: float, groups: t.Sequence[str] | None) 
         "tls.guideline.missed": observation["mode"] == "full" and not clean and "; ".join(guideline["intermediate"]),
         "tls.hsts.preload_ready": "; ".join(hsts["headers"]) if preload_ready else False,
         "tls.hsts.preload_incomplete": "; ".join(hsts["headers"]) if preload and not preload_ready else False,
+        "tls.starttls.clear_login": Unknown(clear.reason) if clear.reason else _named(clear.ways or ()),
         "tls.http.no_redirect": redirect["status"]
         if redirect["status"] in ("none", "http", "https_elsewhere")
         else False,
@@ -657,6 +659,7 @@ def _subject(observation: Observation) -> str:
 
 def _without_grade(observation: Observation) -> Result:
     """The result as long as nothing is judged."""
+    clear_login = observation["clear_login"]
     return {
         "host": observation["host"],
         "address": observation["address"],
@@ -683,6 +686,7 @@ def _without_grade(observation: Observation) -> Result:
         "features": observation["features"],
         "hsts": observation["hsts"],
         "redirect": observation["redirect"],
+        "clear_login": None if clear_login.ways is None else list(clear_login.ways),
         "caps": [],
         "warnings": [],
         "not_tested": [],

@@ -401,7 +401,7 @@ def together(lanes: t.Iterable[t.Callable[[], t.Any]], peak: int = PEAK) -> None
 
 # STARTTLS: per protocol the lines to wait for, and what is sent then. A pattern matches from the beginning of a line;
 # other lines are skipped.
-_DIALOGUES: dict[str, t.Sequence[tuple[str, bytes]]] = {
+DIALOGUES: dict[str, t.Sequence[tuple[str, bytes]]] = {
     "imap": ((r"\* (OK|PREAUTH)\b", b"a STARTTLS\r\n"), (r"a OK\b", b"")),
     "pop3": ((r"\+OK", b"STLS\r\n"), (r"\+OK", b"")),
     "smtp": ((r"220 ", b"EHLO probe.invalid\r\n"), (r"250 ", b"STARTTLS\r\n"), (r"220 ", b"")),
@@ -409,31 +409,55 @@ _DIALOGUES: dict[str, t.Sequence[tuple[str, bytes]]] = {
 _REFUSALS = re.compile(r"(\* BYE|a (NO|BAD)\b|-ERR|[45]\d\d)")
 
 
+class Lines:
+    """What a mail server sends before TLS, line by line, within a deadline and L(MAX_RECEIVED)."""
+
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self._total = 0
+        self.rest = b""
+
+    def send(self, payload: bytes) -> None:
+        self._sock.settimeout(self._deadline.left())
+        self._sock.sendall(payload)
+
+    def until(self, pattern: str) -> list[str]:
+        """The lines up to the first one that begins like this. Raises L(wire.ParseError) if none comes, or another one
+        that refuses."""
+        found = []
+        while True:
+            line, newline, rest = self.rest.partition(b"\n")
+            if not newline:
+                self._receive()
+                continue
+            self.rest = rest
+            found.append(line.decode("latin-1").rstrip("\r"))
+            if re.match(pattern, found[-1], re.IGNORECASE):
+                return found
+            if _REFUSALS.match(found[-1]):
+                raise wire.ParseError(x509.printable(found[-1].strip())[:120])
+
+    def _receive(self) -> None:
+        self._sock.settimeout(self._deadline.left())
+        received = self._sock.recv(4096)
+        self._total += len(received)
+        if not received or self._total > MAX_RECEIVED:
+            raise wire.ParseError("the connection ended before it")
+        self.rest += received
+
+
 def start_tls(sock: socket.socket, protocol: str, deadline: Deadline) -> None:
     """Start TLS with a mail server. Raises L(wire.ParseError) if it refuses."""
-    buffer = b""
-    total = 0
-    for pattern, reply in _DIALOGUES[protocol]:
-        while True:
-            line, newline, rest = buffer.partition(b"\n")
-            if newline:
-                buffer = rest
-                text = line.decode("latin-1")
-                if re.match(pattern, text, re.IGNORECASE):
-                    break
-                if _REFUSALS.match(text):
-                    raise wire.ParseError(f"no STARTTLS: {x509.printable(text.strip())[:120]}")
-                continue
-            sock.settimeout(deadline.left())
-            received = sock.recv(4096)
-            total += len(received)
-            if not received or total > MAX_RECEIVED:
-                raise wire.ParseError("no STARTTLS: the connection ended before it")
-            buffer += received
+    lines = Lines(sock, deadline)
+    for pattern, reply in DIALOGUES[protocol]:
+        try:
+            lines.until(pattern)
+        except wire.ParseError as error:
+            raise wire.ParseError(f"no STARTTLS: {error}") from None
         if reply:
-            sock.settimeout(deadline.left())
-            sock.sendall(reply)
-    if buffer:
+            lines.send(reply)
+    if lines.rest:
         raise wire.ParseError("plain text after the response to STARTTLS")
 
 

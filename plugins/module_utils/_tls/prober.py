@@ -28,6 +28,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import clear_login as _clear_login
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import clients as _clients
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
@@ -104,9 +105,9 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         mode, else only those that had to be queried. groups: IANA names. cipher_order: protocol to C(server) or
         C(client). certificates: one for each chain that is served. ca_file: whether one was given. oracles: what
         C(_tls.oracles) finds, C(rsa) and C(cbc): False, how the responses differ, or None for what could not be
-        found out; no key where it was not tested. simulations: made only if they may matter. clients: what real clients
-        get, empty where that was not to be found out. unclear: all queries without a clear result; lost: those of them
-        that were lost and on which the letter depends.
+        found out; no key where it was not tested. clear_login: how clients can log in before STARTTLS. simulations:
+        made only if they may matter. clients: what real clients get, empty where that was not to be found out. unclear:
+        all queries without a clear result; lost: those of them that were lost and on which the letter depends.
         """
 
         error: str | None
@@ -118,6 +119,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         ca_file: bool
         features: Features
         oracles: dict[str, str | bool | None]
+        clear_login: _clear_login.ClearLogin
         simulations: list[Simulation]
         clients: list[_clients.ClientResult]
         hsts: http_.Hsts
@@ -773,6 +775,7 @@ class Observer:
             "ca_file": self._trust_store.given,
             "features": self._features(),
             "oracles": self._oracles,
+            "clear_login": _clear_login.ClearLogin(None),
             "simulations": self._simulations,
             "clients": [],
             "hsts": self._hsts,
@@ -910,8 +913,10 @@ def probe(
     observer = Observer(peer, mode, trust or Trust(), http, port, peak)
     observer.run()
     seen = observer.observation()
+    # After all else, so that no letter depends on whether the server bears this as well.
+    if peer.starttls != "none" and not seen["error"]:
+        seen["clear_login"] = _clear_login.find(peer)
     if clients and not seen["error"]:
-        # After all else, so that no letter depends on whether the server bears this as well.
         # Not those of SSL 2.0, whose hello has no name.
         leaves = [entry["chain"][0] for entry in seen["certificates"] if entry["whole"]]
         seen["clients"] = _clients.simulate(peer, list(_client_data.clients().values()), leaves, peak)
