@@ -24,7 +24,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import ver
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.action import Info, RoleAction, RoleError
 
 Key = tuple[str, int, str, str]  # see _verify.key()
-PASSED_ON = ("fetch_issuers", "mode", "timeout", "concurrency")  # options of the module
+PASSED_ON = ("fetch_issuers", "check_revocation", "mode", "timeout", "concurrency")  # options of the module
 
 
 class ActionModule(RoleAction):

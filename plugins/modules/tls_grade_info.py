@@ -13,7 +13,8 @@ author:
   - Contributors to the kopano.hardening project (@kopano-hardening)
 description:
   - Inspects TLS endpoints from the machine that it runs on and grades each address of each by the SSL Labs Server
-    Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints; see O(fetch_issuers) for the exception.
+    Rating Guide, version 2009r. Nothing is sent to anybody but the endpoints; see O(fetch_issuers) and
+    O(check_revocation) for the exceptions.
   - It speaks TLS itself, down to SSL 2.0. What the OpenSSL of this machine still offers does not matter, and no program
     or Python package has to be installed.
   - An endpoint that cannot be queried gets RV(results[].error) and no grade. What was not tested is listed in
@@ -102,6 +103,20 @@ options:
         port only at the endpoint's own address, and a link-local address never.
     type: bool
     default: true
+  check_revocation:
+    description:
+      - Whether the authority of each certificate is asked if it has revoked it. It learns from that which machine asks,
+        and by OCSP for which certificate.
+      - A stapled OCSP response that counts is enough. Otherwise the CRL that the certificate names is fetched, which
+        OpenSSL verifies, or where it names none that counts, its OCSP responder is asked, for which the Python package
+        C(cryptography) is needed. Revoked is V(T).
+      - What was not reached, is out of date, too long or not signed by the issuer is no pass, but the finding
+        V(tls.certificate.revocation_unknown). No letter depends on that.
+      - Only certificates that are trusted, for an endpoint with a name, are asked about. The addresses are those that
+        O(fetch_issuers) permits, for five seconds and 16 MB at most.
+    type: bool
+    default: false
+    version_added: 1.0.0
   mode:
     description:
       - With V(quick), only what no server should accept is offered, in a dozen connections. One refusal proves the
@@ -350,6 +365,27 @@ results:
           description: Why the stapled response does not count.
           type: str
           sample:
+        crl_urls:
+          description: Where the authority publishes a list of what it has revoked.
+          type: list
+          elements: str
+          sample: [http://e7.c.lencr.org/12.crl]
+          version_added: 1.0.0
+        revocation_status:
+          description: V(good) or V(revoked); V(null) where it is not known, or O(check_revocation) is off.
+          type: str
+          sample: good
+          version_added: 1.0.0
+        revocation_source:
+          description: What showed it.
+          type: str
+          sample: the CRL at http://e7.c.lencr.org/12.crl
+          version_added: 1.0.0
+        revocation_error:
+          description: Why it is not known.
+          type: str
+          sample:
+          version_added: 1.0.0
         chain:
           description: Every certificate as it was sent.
           type: list
@@ -585,6 +621,7 @@ ARGUMENTS: dict[str, dict[str, t.Any]] = {
     "ca_file": {"type": "path"},
     "ca_content": {"type": "str"},
     "fetch_issuers": {"type": "bool", "default": True},
+    "check_revocation": {"type": "bool", "default": False},
     "mode": {"type": "str", "choices": ["quick", "full"], "default": "full"},
     "clients": {"type": "bool"},
     "http": {"type": "bool", "default": True},
@@ -604,14 +641,15 @@ def _processors() -> int:
 
 def _trust(params: dict[str, t.Any]) -> _prober.Trust:
     """The authorities that count; raises ValueError for those that cannot be read."""
+    asking = (params["fetch_issuers"], params.get("check_revocation", False))
     try:
         if params.get("ca_content") is None:
-            return _prober.Trust(params["ca_file"], params["fetch_issuers"])
+            return _prober.Trust(params["ca_file"], *asking)
         # The TLS library reads them from a file.
         with tempfile.NamedTemporaryFile("w", suffix=".pem") as stream:
             stream.write(params["ca_content"])
             stream.flush()
-            return _prober.Trust(stream.name, params["fetch_issuers"])
+            return _prober.Trust(stream.name, *asking)
     except OSError as error:
         name = "ca_content" if params.get("ca_content") is not None else "ca_file {}".format(params["ca_file"])
         raise ValueError(f"{name}: {error}") from error

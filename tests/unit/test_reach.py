@@ -112,7 +112,8 @@ class Verify(_action.ActionModule):
 def grade(action, port, ca_file, place, variables=None, **more):
     options = {
         "from": place, "endpoints": [{"port": port, "server_name": "good.test"}], "virtual_hosts": True,
-        "ca_file": ca_file, "fetch_issuers": False, "mode": "full", "timeout": 10, "concurrency": 4,
+        "ca_file": ca_file, "fetch_issuers": False, "check_revocation": False, "mode": "full", "timeout": 10,
+        "concurrency": 4,
         "minimum_grade": "F", "ignore_trust": False, "fail": True, "frontend_clients_required": [], **more,
     }  # fmt: skip
     # Nothing listens there: the host is known by an address that only others have.

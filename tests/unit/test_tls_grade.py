@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import clear_login as _clear_login
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as grading
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import revocation as _revocation
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import trust as _trust
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import weak_keys as _weak_keys
@@ -93,7 +94,8 @@ def entry(*chain, trusted=True, code=0, reason=None, ocsp=None, **more):
     judgement = _trust.Judgement(
         trusted, code, reason, more.get("path", _x509_certificate.chain_of(chain)), more.get("fetched", ())
     )
-    return {"chain": chain, "whole": True, "trust": judgement, "ocsp": ocsp, "ocsp_reason": more.get("ocsp_reason")}
+    stapled = {"ocsp": ocsp, "ocsp_reason": more.get("ocsp_reason")}
+    return {"chain": chain, "whole": True, "trust": judgement, **stapled, "revocation": more.get("revocation")}
 
 
 def entries(*found, **options):
@@ -574,6 +576,7 @@ NOTES = {
     "tls.certificate.lifetime": leaf(not_after=NOW + 200 * DAY),
     "tls.certificate.staple_invalid": entries(ocsp="invalid", ocsp_reason="it is for another certificate"),
     "tls.endpoint.nameless": {"named": False},
+    "tls.certificate.revocation_unknown": entries(revocation=_revocation.Status(None, None, "the CRL is out of date")),
     "tls.chain.ends_first": entries(entry(certificate(), middle(not_after=NOW + 59 * DAY), CA)),
     "tls.chain.order": entries(entry(certificate(), certificate(), CA)),
     "tls.renegotiation.client": {"features__client_renegotiation": True},
@@ -595,6 +598,31 @@ def test_beyond_the_grade(key):
     assert key in [finding["id"] for finding in result["findings"]]
     assert key not in [finding["id"] for finding in grade(good())["findings"]]
     assert result["grade"] == "A+"
+
+
+def untested_of(result):
+    return {one["id"]: one["reason"] for one in result["not_tested"]}.get("tls.certificate.revoked")
+
+
+def test_a_certificate_is_revoked_by_what_its_authority_has_published():
+    rsa = certificate(key=_x509_certificate.Key("RSA", 4096), der=b"rsa")
+    good, gone = _revocation.Status("good", "the CRL at a"), _revocation.Status("revoked", "the CRL at b")
+    result = grade(good_with(entry(certificate(), revocation=good)))
+    assert (result["grade"], untested_of(result)) == ("A+", None)
+    assert result["certificate"]["revocation_source"] == "the CRL at a"
+    result = grade(good_with(entry(certificate(), revocation=good), entry(rsa, revocation=gone)))
+    assert (result["grade"], result["caps"][0]["id"]) == ("T", "tls.certificate.revoked")
+    assert result["caps"][0]["evidence"] == "RSA 4096: by the CRL at b"
+    # A response that does not count says nothing, whatever the authority has published.
+    stapled = {"ocsp": "invalid", "ocsp_reason": "it is forged"}
+    result = grade(good_with(entry(certificate(), revocation=good, **stapled)))
+    assert (result["grade"], untested_of(result)) == ("A+", None)
+    unknown = _revocation.Status(None, None, "the CRL is out of date")
+    assert untested_of(grade(good_with(entry(certificate(), revocation=unknown)))) == "the CRL is out of date"
+
+
+def good_with(*certificates):
+    return good(certificates=list(certificates))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import fetch as _fetch
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer as _issuer
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
@@ -60,7 +61,7 @@ PUBLIC, PRIVATE, LOOPBACK = "93.184.215.14", "192.168.7.9", "127.0.0.1"
     ],
 )
 def test_where_to(address, port, endpoint, allowed):
-    assert _issuer.is_allowed(address, port, endpoint) is allowed
+    assert _fetch.is_allowed(address, port, endpoint) is allowed
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_where_to(address, port, endpoint, allowed):
     ],
 )
 def test_only_plain_http(url):
-    with pytest.raises(_issuer.NotFetched):
+    with pytest.raises(_fetch.NotFetched):
         _issuer.fetch(url, LOOPBACK, 1)
 
 
@@ -96,9 +97,9 @@ def test_what_is_fetched(pki):
         assert _issuer.fetch(here + "/middle.pem", LOOPBACK, 3) == [first]
         # Nothing that a server says leads on from there.
         for path, words in (("/elsewhere", "302"), ("/endless", "longer than"), ("/root.key", "certificate")):
-            with pytest.raises(_issuer.NotFetched, match=words):
+            with pytest.raises(_fetch.NotFetched, match=words):
                 _issuer.fetch(here + path, LOOPBACK, 3)
-        with pytest.raises(_issuer.NotFetched, match="no business"):
+        with pytest.raises(_fetch.NotFetched, match="no business"):
             _issuer.fetch(here + "/middle.der", PUBLIC, 3)
 
 
@@ -106,7 +107,7 @@ def test_what_is_fetched(pki):
 def test_how_long(name):
     with peers.serving(peers.HOSTILE[name]) as port:
         started = time.monotonic()
-        with pytest.raises(_issuer.NotFetched):
+        with pytest.raises(_fetch.NotFetched):
             _issuer.fetch(f"http://127.0.0.1:{port}/", LOOPBACK, 0.5)
         assert time.monotonic() - started < 0.5 + SLACK
 

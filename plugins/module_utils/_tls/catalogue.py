@@ -59,6 +59,11 @@ CATALOGUE = Catalogue(
         "tls.certificate.revoked": Entry(
             "fail", "The certificate has been revoked.", "Issue a new one with a new key."
         ),
+        "tls.certificate.revocation_unknown": Entry(
+            "unknown",
+            "Whether the authority has revoked the certificate could not be found out.",
+            "Let this machine reach the address over HTTP; else use an authority that publishes what counts.",
+        ),
         "tls.certificate.sha1": Entry("fail", "A certificate of the chain is signed with SHA-1.", _RENEW),
         "tls.certificate.name_mismatch": Entry(
             "fail",

@@ -86,8 +86,9 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """A certificate with the chain that it came with: all of this, or nothing where a server shows none.
 
         names: DNS names, then addresses. trusted: None where that is not known; trust_error has the reason then, too.
-        ocsp_status, ocsp_error: see C(_tls.ocsp.Staple). Times are RFC 3339 in UTC. others: the further certificates
-        and chains of the endpoint, which the first one has alone.
+        ocsp_status, ocsp_error: see C(_tls.ocsp.Staple). revocation_status, revocation_source, revocation_error: see
+        C(_tls.revocation.Status). Times are RFC 3339 in UTC. others: the further certificates and chains of the
+        endpoint, which the first one has alone.
         """
 
         subject: str
@@ -108,6 +109,10 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         must_staple: bool
         ocsp_status: str | None
         ocsp_error: str | None
+        crl_urls: list[str]
+        revocation_status: str | None
+        revocation_source: str | None
+        revocation_error: str | None
         chain: list[Link]
         chain_ordered: bool
         others: list[ResultCertificate]
@@ -318,10 +323,22 @@ def _untrusted(observation: Observation) -> Fact:
 
 
 def _revoked(observation: Observation) -> Fact:
-    revoked = _each(observation, lambda entry: "revoked" if entry["ocsp"] == "revoked" else None)
+    def source(entry: SeenCertificate) -> str | None:
+        if entry["ocsp"] == "revoked":
+            return "by the stapled OCSP response"
+        published = entry["revocation"]
+        return f"by {published.source}" if published and published.status == "revoked" else None
+
+    def doubt(entry: SeenCertificate) -> str | None:
+        published = entry["revocation"]
+        if entry["ocsp"] == "good" or (published and published.status):
+            return None
+        return published.reason if published else _staple(entry)
+
+    revoked = _each(observation, source)
     if revoked:
-        return "by the stapled OCSP response" if revoked == "revoked" else revoked
-    unclear = _each(observation, lambda entry: None if entry["ocsp"] == "good" else _staple(entry))
+        return revoked
+    unclear = _each(observation, doubt)
     return Unknown(unclear or NO_STAPLE) if unclear or not observation["certificates"] else False
 
 
@@ -530,6 +547,10 @@ def _certificate_notes(observation: Observation, now: float) -> dict[str, Fact]:
             for entry in observation["certificates"]
             if entry["chain"][0].must_staple and not entry["ocsp"]
         ),
+        "tls.certificate.revocation_unknown": _each(
+            observation, lambda entry: entry["revocation"].reason if entry["revocation"] else None
+        )
+        or False,
         "tls.certificate.staple_invalid": _each(
             observation, lambda entry: entry["ocsp_reason"] if entry["ocsp"] == "invalid" else None
         )
@@ -585,7 +606,7 @@ def _seconds(day: str) -> int:
 
 
 def _certificate(entry: SeenCertificate, observation: Observation) -> ResultCertificate:
-    leaf = entry["chain"][0]
+    leaf, published = entry["chain"][0], entry["revocation"]
     path = x509.chain_of(entry["chain"])
     return {
         "subject": leaf.subject,
@@ -606,6 +627,10 @@ def _certificate(entry: SeenCertificate, observation: Observation) -> ResultCert
         "must_staple": leaf.must_staple,
         "ocsp_status": entry["ocsp"],
         "ocsp_error": entry["ocsp_reason"],
+        "crl_urls": list(leaf.crl_urls),
+        "revocation_status": published.status if published else None,
+        "revocation_source": published.source if published else None,
+        "revocation_error": published.reason if published else None,
         "chain": [
             {"subject": one.subject, "issuer": one.issuer, "not_after": x509.date(one.not_after), "sha256": one.sha256}
             for one in entry["chain"]

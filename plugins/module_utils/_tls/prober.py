@@ -50,6 +50,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls.handshake im
     Stream,
     together,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._tls.revocation import Status
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import Judgement, Trust
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.trust import read as read_certificate
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
@@ -60,7 +61,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         """One chain that is served, as it was sent, at least its first certificate.
 
         whole: unless only the first could be read. ocsp and ocsp_reason: what C(_tls.ocsp) makes of the stapled
-        responses, see C(_tls.ocsp.Staple).
+        responses, see C(_tls.ocsp.Staple). revocation: what the authority has published, None where that is not wanted.
         """
 
         chain: list[x509.Certificate]
@@ -68,6 +69,7 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         trust: Judgement
         ocsp: str | None
         ocsp_reason: str | None
+        revocation: Status | None
 
     class Features(t.TypedDict):  # novm
         """What the ServerHellos had beside protocol and suite. dh_bits: the fewest that were seen; None without DHE.
@@ -820,9 +822,26 @@ class Observer:
             trust = self._judge(parsed, whole)
             staple = ocsp.judge(staples, trust.path)
             certificates.append(
-                {"chain": parsed, "whole": whole, "trust": trust, "ocsp": staple.status, "ocsp_reason": staple.reason}
+                {
+                    "chain": parsed,
+                    "whole": whole,
+                    "trust": trust,
+                    "ocsp": staple.status,
+                    "ocsp_reason": staple.reason,
+                    "revocation": self._revocation(trust, staple),
+                }
             )
         return certificates, None
+
+    def _revocation(self, trust: Judgement, staple: ocsp.Staple) -> Status | None:
+        """What the authority of a trusted certificate has published about it, if that is to be known. What the server
+        has of it, signed, is as good as asking."""
+        revocations = self._trust_store.revocations
+        if not revocations or not trust.trusted or not self._peer.named:
+            return None
+        if staple.status in ("good", "revoked"):
+            return Status(staple.status, "the stapled OCSP response")
+        return revocations.status(trust.path, self._peer.address, self._peer.deadline.remaining)
 
     def _judge(self, chain: t.Sequence[x509.Certificate], whole: bool) -> Judgement:
         trust = self._trust_store.judge(chain, self._peer.address, self._peer.deadline.remaining)

@@ -19,7 +19,8 @@ import functools
 import ssl
 import typing as t
 
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import fetch as _fetch
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer, revocation
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import libcrypto
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
@@ -61,10 +62,11 @@ class Trust:
     """The certificate authorities that count: those of this system and those in C(ca_file) (PEM).
 
     Raises OSError and ssl.SSLError for a file that cannot be read, or holds no certificate. C(fetch_issuers): whether a
-    certificate that a server fails to send may be fetched.
+    certificate that a server fails to send may be fetched. C(check_revocation): whether the authorities are asked for
+    what they have revoked.
     """
 
-    def __init__(self, ca_file: str | None = None, fetch_issuers: bool = False) -> None:
+    def __init__(self, ca_file: str | None = None, fetch_issuers: bool = False, check_revocation: bool = False) -> None:
         self.given = ca_file is not None
         self.blind = self._context(["http/1.1"])
         # For servers that do not bear ALPN.
@@ -73,6 +75,7 @@ class Trust:
             self.blind.load_verify_locations(ca_file)
         self._store = libcrypto.Store(ca_file) if libcrypto.available() else None
         self._fetch_issuers = fetch_issuers
+        self.revocations = revocation.Revocations() if check_revocation else None
         self._fetched: dict[tuple[str, str], list[bytes]] = {}
         # Many endpoints share a certificate.
         self._verdicts: dict[tuple[bytes, ...], libcrypto.Verdict] = {}
@@ -108,7 +111,7 @@ class Trust:
             missing = f"{top.subject or 'it'} was issued by {top.issuer}, which is not sent"
             try:
                 url, found = self._missing(top, address, seconds)
-            except issuer.NotFetched as error:
+            except _fetch.NotFetched as error:
                 return Judgement(None, verdict.code, f"{missing} and cannot be fetched: {error}", path, fetched)
             if url in fetched or len(fetched) == MAX_FETCHED:
                 return Judgement(False, verdict.code, verdict.reason, path, fetched)
@@ -138,7 +141,7 @@ class Trust:
     def _missing(self, top: x509.Certificate, address: str, seconds: float) -> tuple[str, list[x509.Certificate]]:
         """The address that had the issuer of a certificate, and what was there."""
         if not self._fetch_issuers:
-            raise issuer.NotFetched("fetch_issuers is off")
+            raise _fetch.NotFetched("fetch_issuers is off")
         reasons = []
         for url in top.issuer_urls[:2]:
             try:
@@ -148,6 +151,6 @@ class Trust:
                 if any(one.issued(top) for one in found):
                     return url, found
                 reasons.append(f"{url} has another certificate")
-            except (issuer.NotFetched, ParseError) as error:
+            except (_fetch.NotFetched, ParseError) as error:
                 reasons.append(f"{url}: {error}")
-        raise issuer.NotFetched("; ".join(reasons))
+        raise _fetch.NotFetched("; ".join(reasons))

@@ -93,7 +93,7 @@ _ATTRIBUTES = {
     "1.2.840.113549.1.9.1": "emailAddress",
 }
 _TIMESTAMPS = "1.3.6.1.4.1.11129.2.4.2"
-_SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE = (
+_SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE, _CRL_POINTS = (
     "2.5.29.14",
     "2.5.29.17",
     "2.5.29.19",
@@ -101,6 +101,7 @@ _SKI, _SAN, _BASIC, _AKI, _AIA, _TLS_FEATURE, _EXTENDED_KEY_USAGE = (
     "1.3.6.1.5.5.7.1.1",
     "1.3.6.1.5.5.7.1.24",
     "2.5.29.37",
+    "2.5.29.31",
 )
 # Seconds that an intermediate certificate should last, whatever the server's does: one for a day at a time never lasts
 # longer than it.
@@ -274,6 +275,7 @@ class Certificate(t.NamedTuple):
     spki: bytes = b""
     # Whether it carries proofs that it was logged (RFC 6962), as those of public authorities do.
     logged: bool = False
+    crl_urls: t.Sequence[str] = ()
 
     @property
     def sha256(self) -> str:
@@ -364,6 +366,22 @@ def _access(data: bytes | None) -> dict[str, list[str]]:
     return found
 
 
+def _crl_urls(data: bytes | None) -> list[str]:
+    """Where the issuer's own CRLs are that have this certificate in their scope, and all reasons."""
+    found = []
+    points = Der(data).inside() if data is not None else Der(b"")
+    while points.left:
+        point = points.inside()
+        name = point.optional(0xA0)
+        if name and not point.left:
+            full = Der(name.body).optional(0xA0)
+            names = Der(full.body) if full else Der(b"")
+            while names.left:
+                one = names.node()
+                found += [_text(one)] if one.tag == 0x86 else []
+    return found
+
+
 def _purposes(data: bytes | None) -> list[str]:
     found = []
     reader = Der(data).inside() if data is not None else Der(b"")
@@ -447,6 +465,7 @@ def read_certificate(der: bytes) -> Certificate:
         signed=read_bits(signed.body),
         spki=spki.raw,
         logged=_TIMESTAMPS in extensions,
+        crl_urls=_crl_urls(extensions.get(_CRL_POINTS)),
     )
 
 

@@ -35,8 +35,12 @@ _PROTOTYPES: dict[str, tuple[t.Any, tuple[t.Any, ...]]] = {
     "d2i_X509": (_POINTER, (_POINTER, _POINTER, _LONG)),
     "i2d_X509": (_INT, (_POINTER, _POINTER)),
     "X509_free": (None, (_POINTER,)),
+    "d2i_X509_CRL": (_POINTER, (_POINTER, _POINTER, _LONG)),
+    "X509_CRL_free": (None, (_POINTER,)),
     "X509_STORE_new": (_POINTER, ()),
     "X509_STORE_free": (None, (_POINTER,)),
+    "X509_STORE_add_cert": (_INT, (_POINTER, _POINTER)),
+    "X509_STORE_add_crl": (_INT, (_POINTER, _POINTER)),
     "X509_STORE_set_default_paths": (_INT, (_POINTER,)),
     "X509_STORE_load_locations": (_INT, (_POINTER, _TEXT, _TEXT)),
     "X509_STORE_set_flags": (_INT, (_POINTER, ctypes.c_ulong)),
@@ -69,6 +73,7 @@ _PROTOTYPES: dict[str, tuple[t.Any, tuple[t.Any, ...]]] = {
     "EVP_DecryptFinal_ex": (_INT, (_POINTER, _POINTER, _POINTER)),
 }
 _PARTIAL_CHAIN = 0x80000  # X509_V_FLAG_PARTIAL_CHAIN: an intermediate authority may be the anchor
+_CRL_CHECK = 0x4  # X509_V_FLAG_CRL_CHECK: of the first certificate
 _SET_TAG = 0x11  # EVP_CTRL_AEAD_SET_TAG
 
 
@@ -170,15 +175,48 @@ class Store:
                 return _UNREADABLE
             LIBRARY.X509_STORE_CTX_set_default(context, b"ssl_server")
             LIBRARY.X509_VERIFY_PARAM_set_auth_level(LIBRARY.X509_STORE_CTX_get0_param(context), 0)
-            trusted = LIBRARY.X509_verify_cert(context) == 1
-            # A verification that could not even begin has no code of its own.
-            code = 0 if trusted else LIBRARY.X509_STORE_CTX_get_error(context) or 1
-            reason = None if trusted else LIBRARY.X509_verify_cert_error_string(code).decode("ascii", "replace")
+            code, reason = _verdict(context)
             chain = LIBRARY.X509_STORE_CTX_get0_chain(context)
             size = LIBRARY.OPENSSL_sk_num(chain) if chain else 0
             return Verdict(
                 code, reason, [_encoded(LIBRARY.OPENSSL_sk_value(chain, number)) for number in range(max(size, 0))]
             )
+
+
+def check_crl(crl: bytes, leaf: bytes, issuer: bytes) -> Verdict:
+    """Whether an issuer has revoked a certificate, by its CRL: that it is this issuer's, current and for such
+    certificates is a part of it (RFC 5280, 6.3). The codes are those of X509_STORE_CTX_get_error(3).
+    """
+    with _cleaning() as stack:
+        store = LIBRARY.X509_STORE_new()
+        stack.callback(LIBRARY.X509_STORE_free, store)
+        revoked = _parsed("d2i_X509_CRL", crl)
+        if not revoked:
+            return Verdict(1, "OpenSSL cannot read the CRL", [])
+        stack.callback(LIBRARY.X509_CRL_free, revoked)
+        certificates = [_parsed("d2i_X509", der) for der in (leaf, issuer)]
+        for certificate in filter(None, certificates):
+            stack.callback(LIBRARY.X509_free, certificate)
+        if not all(certificates):
+            return _UNREADABLE
+        LIBRARY.X509_STORE_add_cert(store, certificates[1])
+        LIBRARY.X509_STORE_add_crl(store, revoked)
+        LIBRARY.X509_STORE_set_flags(store, _PARTIAL_CHAIN | _CRL_CHECK)
+        context = LIBRARY.X509_STORE_CTX_new()
+        stack.callback(LIBRARY.X509_STORE_CTX_free, context)
+        if LIBRARY.X509_STORE_CTX_init(context, store, certificates[0], None) != 1:
+            return _UNREADABLE
+        LIBRARY.X509_VERIFY_PARAM_set_auth_level(LIBRARY.X509_STORE_CTX_get0_param(context), 0)
+        code, reason = _verdict(context)
+        return Verdict(code, reason, [])
+
+
+def _verdict(context: t.Any) -> tuple[int, str | None]:
+    """OpenSSL's code for the verification that was set up, and its reason."""
+    trusted = LIBRARY.X509_verify_cert(context) == 1
+    # A verification that could not even begin has no code of its own.
+    code = 0 if trusted else LIBRARY.X509_STORE_CTX_get_error(context) or 1
+    return code, None if trusted else LIBRARY.X509_verify_cert_error_string(code).decode("ascii", "replace")
 
 
 @functools.lru_cache(maxsize=None)
