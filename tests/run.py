@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks: run.py [lint|docs|package|sanity|unit|oldest|oracles|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|docs|package|static|sanity|unit|oldest|oracles|molecule|GROUP:NAME]…
 
 One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
@@ -77,6 +77,8 @@ def lint() -> Iterator[Check]:
     targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).rglob("*.py"))]
     collection = ".cache/collections/ansible_collections/kopano/hardening"
     typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py", "docs/site/build.py"]
+    # The longest first, as it uses one core.
+    yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
     yield Check("lint:ruff", ["ruff", "check", "."])
     yield Check("lint:format", ["ruff", "format", "--check", "."])
     yield Check("lint:mypy", ["mypy", *typed])
@@ -85,7 +87,6 @@ def lint() -> Iterator[Check]:
     workflows = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
     # Its own checks only: shellcheck, which is not everywhere, would make the result depend on the machine.
     yield Check("lint:workflows", ["actionlint", "-no-color", "-shellcheck=", "-pyflakes=", *workflows])
-    yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
 
 
 def docs() -> Iterator[Check]:
@@ -107,6 +108,13 @@ def package() -> Iterator[Check]:
         "package:changelog", ["antsibull-changelog", "lint-changelog-yaml", "--strict", "changelogs/changelog.yaml"]
     )
     yield Check("package:licences", ["reuse", "lint"])
+
+
+def static() -> Iterator[Check]:
+    """All checks that start no tests and measure no times, side by side."""
+    yield from lint()
+    yield from docs()
+    yield from package()
 
 
 def unit() -> Iterator[Check]:
@@ -149,6 +157,7 @@ GROUPS = {
     "lint": lint,
     "docs": docs,
     "package": package,
+    "static": static,
     "sanity": sanity,
     "unit": unit,
     "oldest": oldest,
@@ -270,4 +279,4 @@ def _rows(log: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:] or list(GROUPS)))
+    sys.exit(main(sys.argv[1:]) if sys.argv[1:] else __doc__)
