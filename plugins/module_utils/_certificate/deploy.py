@@ -73,6 +73,7 @@ TRANSACTION: dict[str, t.Any] = {
     "clients_required": [],
     "confirm": None,
     "confirm_timeout": 0,
+    "confirm_from": "controller",
     "restore": None,
     "keep": 5,
 }
