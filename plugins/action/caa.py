@@ -141,5 +141,5 @@ class ActionModule(RoleAction):
         if lookup.get("failed"):
             raise RoleError(lookup["msg"])
         published = self._published(lookup, variables) if options["publish"] else []
-        report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"])
+        report = _roles_caa.report(lookup, request, options["publish"], published, options["fail"], options["provider"])
         return self.judged(report)

@@ -226,6 +226,11 @@ record_sets:
       description: The place.
       type: str
       sample: example.org
+    zone:
+      description: The zone that it is in.
+      type: str
+      sample: example.org
+      version_added: 1.0.0
     names:
       description: The names that the set decides about.
       type: list
@@ -241,6 +246,15 @@ record_sets:
       type: list
       elements: str
       sample: ['0 issue "letsencrypt.org"', '0 issuewild ";"', '0 iodef "mailto:hostmaster@example.org"']
+    records:
+      description: The same by their fields, as the web interfaces of DNS providers have them.
+      type: list
+      elements: dict
+      sample:
+        - flags: 0
+          tag: issue
+          value: letsencrypt.org
+      version_added: 1.0.0
     complete:
       description: False where a CA in use is not known, so that RV(record_sets[].wanted) is empty.
       type: bool

@@ -194,6 +194,13 @@ def test_record_sets_are_what_a_place_shall_have(bed):
     assert entries["mail.other.test"]["names"] == ["mail.other.test"]
     assert entries["other.test"]["lines"].splitlines()[0] == 'other.test. IN CAA 0 issue "letsencrypt.org"'
     assert all(entry["complete"] for entry in entries.values())
+    assert {name: entry["zone"] for name, entry in entries.items()} == {
+        "kopano.test": "kopano.test", "mail.other.test": "other.test", "other.test": "other.test",
+    }  # fmt: skip
+    assert entries["mail.other.test"]["records"][:2] == [
+        {"flags": 0, "tag": "issue", "value": "letsencrypt.org"},
+        {"flags": 0, "tag": "issuewild", "value": ";"},
+    ]
 
 
 def test_mail_domain_and_autodiscover(bed):

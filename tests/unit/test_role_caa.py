@@ -69,9 +69,11 @@ def record_set(name, *names, complete=True, changed=True):
     wanted = [f'0 issue "{LE}"'] if changed and complete else []
     return {
         "name": name,
+        "zone": name,
         "names": list(names),
         "current": current,
         "wanted": wanted,
+        "records": [{"flags": 0, "tag": "issue", "value": LE}] if wanted else [],
         "complete": complete,
         "lines": lines,
     }

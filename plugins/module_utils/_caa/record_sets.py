@@ -33,14 +33,24 @@ _LINE = re.compile(r"(?P<mark>; remove |; )?(?P<owner>\S+)\. IN CAA (?P<record>.
 if TYPE_CHECKING:  # Python has it since 3.8 only.
     from typing import TypedDict  # novm
 
+    class ReturnedRecord(TypedDict):
+        """A record by its fields; C(value) as a zone file has it between its quotes."""
+
+        flags: int
+        tag: str
+        value: str
+
     class ReturnedSet(TypedDict):
-        """A record set as the module returns it: the place, the names that it decides about, the records there now and
-        those that shall be, each as a zone file has it. C(wanted) is empty where it is not C(complete)."""
+        """A record set as the module returns it: the place and the zone that it is in, the names that it decides about,
+        the records there now and those that shall be, each as a zone file has it; C(records) has the latter by their
+        fields. C(wanted) is empty where it is not C(complete)."""
 
         name: str
+        zone: str
         names: list[str]
         current: list[str]
         wanted: list[str]
+        records: list[ReturnedRecord]
         complete: bool
         lines: str
 
@@ -52,7 +62,7 @@ if TYPE_CHECKING:  # Python has it since 3.8 only.
         findings: list[Finding]
 
 else:
-    ReturnedSet = CaaInfo = Dict[str, Any]
+    ReturnedRecord = ReturnedSet = CaaInfo = Dict[str, Any]
 
 
 class RecordSet(NamedTuple):
@@ -62,6 +72,7 @@ class RecordSet(NamedTuple):
     """
 
     place: str
+    zone: str
     names: tuple[str, ...]
     current: tuple[Property, ...]
     wanted: tuple[Property, ...] | None
@@ -82,9 +93,11 @@ class RecordSet(NamedTuple):
         """As the module returns it."""
         return {
             "name": self.place,
+            "zone": self.zone,
             "names": list(self.names),
             "current": list(map(str, self.current)),
             "wanted": list(map(str, self.wanted or ())),
+            "records": [{"flags": one.flags, "tag": one.tag, "value": one.text} for one in self.wanted or ()],
             "complete": self.wanted is not None,
             "lines": self.lines,
         }
@@ -149,13 +162,13 @@ def record_sets(cases: Sequence[Case], survey: Survey) -> list[RecordSet]:
     zones = {case.lookup.zone.name for case in cases if case.lookup.zone and case.lookup.zone.private}
     lookups = {name: lookup for name, lookup in survey.lookups.items() if not lookup.problem}
     # Where a climb came by; of other places it is not known what is there, so nothing may be replaced.
-    before = {
-        level.owner: level.records
-        for lookup in lookups.values()
-        if lookup.home and lookup.home.name in zones
-        for level in lookup.levels
-        if f".{level.owner}".endswith(f".{lookup.home.name}")
-    }
+    before: dict[str, tuple[Property, ...]] = {}
+    zone_of: dict[str, str] = {}
+    for lookup in lookups.values():
+        home = lookup.home.name if lookup.home else ""
+        for level in lookup.levels if home in zones else ():
+            if f".{level.owner}".endswith(f".{home}"):
+                before[level.owner], zone_of[level.owner] = level.records, home
     after = dict(before)
     unknown: dict[str, tuple[str, ...]] = {}
     for _round in range(ROUNDS):
@@ -176,6 +189,7 @@ def record_sets(cases: Sequence[Case], survey: Survey) -> list[RecordSet]:
     return [
         RecordSet(
             place,
+            zone_of[place],
             tuple(names.get(place, ())),
             in_order(before[place]),
             None if place in unknown else in_order(after[place]),

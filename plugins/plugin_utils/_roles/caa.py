@@ -18,6 +18,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import ph
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import CAA, Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa_providers as _caa_providers
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.finding_lines import StepReport
 
@@ -365,11 +366,13 @@ def report(
     publish: bool = False,
     published: t.Iterable[PublishResult] = (),
     must_permit: bool = False,
+    provider: str = _caa_providers.NONE,
 ) -> StepReport:
     """What the lookup means for one host.
 
     It fails for what could not be published, and with must_permit for names whose CA may not issue. In a dry run, what
-    would be published no longer forbids anything; otherwise the lookup is from after publishing.
+    would be published no longer forbids anything; otherwise the lookup is from after publishing. What is to be pasted
+    is for the provider as well.
     """
     mine = {_plain(name) for name in request["names"]}
     results, findings = of_host(lookup, request)
@@ -398,7 +401,7 @@ def report(
     outcome += [_published_line(entry, lookup.get("before") or {}, mine) for entry in placed if is_new(entry)]
     lines += _finding_lines.each("not published: ", failed)
     if not publish:
-        lines += zone_lines(entry for entry in lookup["record_sets"] if entry["name"] in places)
+        lines += zone_lines((entry for entry in lookup["record_sets"] if entry["name"] in places), provider)
     bad = failed + _finding_lines.each("forbidden: ", forbidden if must_permit else [])
     return {"step": CAA, "outcome": outcome, "lines": lines or ["no names to check"], "bad": bad}
 
@@ -451,10 +454,12 @@ def _brief(item: Finding, shown: t.Container[str | None]) -> Finding:
     return {**item, "message": message, "evidence": "", "fix": "" if " IN CAA " in item["fix"] else item["fix"]}
 
 
-def zone_lines(record_sets: t.Iterable[ReturnedSet]) -> list[str]:
-    """The lines of record sets that are not what they shall be, ready to be pasted, with a heading."""
+def zone_lines(record_sets: t.Iterable[ReturnedSet], provider: str = _caa_providers.NONE) -> list[str]:
+    """The lines of record sets that are not what they shall be, ready to be pasted, with a heading; then what a
+    provider takes in their place."""
     wanting = [entry for entry in record_sets if not entry["complete"] or entry["wanted"] != entry["current"]]
     lines = [line for entry in wanting[:PLACES_SHOWN] for line in entry["lines"].splitlines()]
     if wanting[PLACES_SHOWN:]:
         lines.append(f"; those for {len(wanting) - PLACES_SHOWN} more places are in the report")
-    return ["lines for the zone files:", *lines] if lines else []
+    pasted = _caa_providers.lines(provider, wanting[:PLACES_SHOWN])
+    return ["lines for the zone files:", *lines, *pasted] if lines else []
