@@ -81,7 +81,7 @@ for name in sys.argv[split + 1:]:
         if unit["LoadState"] == "not-found":
             sys.exit(f"Unit {name} not found.")
         if "Refuses" in unit:
-            sys.exit(unit["Refuses"])
+            sys.exit(unit["Refuses"] + "\\nSee the journal for details.")
         for one in [unit, *map(read, unit["PropagatesReloadTo"].split())]:
             if one.get("Pid") and one["ActiveState"] == "active":
                 os.kill(int(one["Pid"]), signal.SIGHUP)

@@ -161,7 +161,8 @@ def _reload(name: str) -> str | None:
     """
     others = _properties(name).get("PropagatesReloadTo", "").split()
     why = runs_after("try-reload-or-restart", [_unit(name), *filter(is_active, others)])
-    return f"does not run after its reload: {why}" if why else None
+    # systemctl's second line leads to its log, for every unit in the same way.
+    return f"does not run after its reload: {why.splitlines()[0]}" if why else None
 
 
 # --- what each was reloaded with --------------------------------------------------------------------------------------
