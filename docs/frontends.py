@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -17,7 +16,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "roles" / "frontend" / "data" / "components.yml"
 PAGE = ROOT / "docs" / "frontend.md"
-FINDER = ROOT / "plugins" / "module_utils" / "_webserver" / "components.py"
+
+sys.path.insert(0, str(ROOT))
+import tests.unit.conftest  # noqa: E402, F401 - makes the checkout importable as a collection
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components  # noqa: E402
+
 BEGIN, END = "<!-- frontends: made by docs/frontends.py -->\n", "<!-- end of frontends -->\n"
 COLUMNS = (
     "component",
@@ -40,11 +43,7 @@ def code(values: Any) -> str:
 
 def found_by() -> dict[str, str]:
     """For each component the packages and paths that it is recognised by."""
-    spec = importlib.util.spec_from_file_location("components", FINDER)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return {item.name: code([*item.packages, *item.paths]) for item in module.COMPONENTS}
+    return {item.name: code([*item.packages, *item.paths]) for item in components.COMPONENTS}
 
 
 def headers(entry: dict[str, Any]) -> str:
