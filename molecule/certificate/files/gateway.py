@@ -2,7 +2,7 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Stands in for kopano-gateway: TLS on port 9993 with its own files, which it reads when it is reloaded."""
+"""gateway.py PORT CHAIN KEY: TLS with files that are read when it is reloaded, as kopano-gateway and Postfix do."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ import contextlib
 import signal
 import socket
 import ssl
+import sys
+
+PORT, CHAIN, KEY = sys.argv[1:]
 
 
 def context() -> ssl.SSLContext:
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with contextlib.suppress(FileNotFoundError):
-        made.load_cert_chain("/etc/kopano/gateway/cert.pem", "/etc/kopano/gateway/privkey.pem")
+        made.load_cert_chain(CHAIN, KEY)
     return made
 
 
 current = [context()]
 signal.signal(signal.SIGHUP, lambda *_signal: current.append(context()))
-listener = socket.create_server(("", 9993))
+listener = socket.create_server(("", int(PORT)))
 while True:
     connection, _address = listener.accept()
     with contextlib.suppress(OSError), current[-1].wrap_socket(connection, server_side=True) as tls:

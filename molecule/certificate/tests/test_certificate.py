@@ -48,11 +48,13 @@ SECONDS = 300
 # The rest of the playbook is what other scenarios are about.
 ONLY = ["--tags", "certificate,frontend"]
 GATEWAY_PORT = 9993
+MAIL_PORT = 9994  # of the service lab-mail
 
 ACME = {
     "certificate_source": "acme",
     "certificate_acme_terms_agreed": True,
     "certificate_acme_email": "hostmaster@{{ inventory_hostname }}.test",
+    "certificate_reload_services": "{{ ['lab-mail'] if inventory_hostname == 'nginx13n' else [] }}",
     "frontend_server_names": ["mail.{{ inventory_hostname }}.test", "autodiscover.{{ inventory_hostname }}.test"],
 }
 
@@ -355,6 +357,10 @@ def test_the_gateway_has_a_copy_that_only_its_user_reads():
         assert (done.returncode, "PRIVATE KEY" in done.stdout) == (status, status == 0)
 
 
+def test_another_service_that_reads_the_same_files_was_reloaded():
+    assert served("nginx13n", MAIL_PORT) == served("nginx13n")
+
+
 def test_a_renewal_is_served_at_once_and_costs_no_request(tmp_path):
     before = {host: served(host).serial_number for host in HOSTS}
     clients = {}
@@ -380,6 +386,7 @@ def test_a_renewal_is_served_at_once_and_costs_no_request(tmp_path):
             len(lines) > 20 and [line for line in lines if len(line.split(" ", 2)) > 2 and line.split(" ", 2)[2]] == []
         )
     assert served("nginx13n", GATEWAY_PORT).serial_number == served("nginx13n").serial_number
+    assert served("nginx13n", MAIL_PORT) == served("nginx13n")
 
 
 @pytest.mark.parametrize("host", ["apache12n", "nginx11n"])
