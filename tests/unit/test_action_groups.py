@@ -48,6 +48,8 @@ def test_a_default_of_the_group_counts_for_each_of_its_modules(tmp_path):
     done = plays.run(
         tmp_path,
         {name: plays.delegated(name, given, module_defaults=defaults) for name, given in REQUIRED.items()},
+        "-e",
+        f"ansible_python_interpreter={sys.executable}",
     )
     for name, task in done.items():
         assert task.result["msg"].startswith("nameservers: 'no address' "), (name, task.result)

@@ -14,7 +14,7 @@ import shutil
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
-from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _html
+from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _report_html
 
 from . import report_bed as bed
 
@@ -403,8 +403,8 @@ def test_many_places_of_a_finding_are_folded(visit):
         "[...document.querySelectorAll('.finding')].map("
         "(one) => [one.querySelectorAll('tbody tr').length, Boolean(one.querySelector('.where'))])"
     )
-    assert {folded for number, folded in few if number <= _html.FOLDED} == {False}
-    assert {folded for number, folded in few if number > _html.FOLDED} == {True}
+    assert {folded for number, folded in few if number <= _report_html.FOLDED} == {False}
+    assert {folded for number, folded in few if number > _report_html.FOLDED} == {True}
     group.locator(".where > summary").click()
     page.fill("#by-host", "mail3.")
     assert places.filter(visible=True).count() == 1
