@@ -27,6 +27,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import module as _module
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 
 from . import web_bed
@@ -65,6 +66,14 @@ def test_no_module_leaves_the_collection_by_another_way():
         text = path.read_text()
         if path != CHECKOUT / "plugins" / "module_utils" / "_common" / "module.py" and "AnsibleModule" in text:
             assert not re.search(r"from ansible\.module_utils\.basic import .*\bAnsibleModule\b", text), path
+
+
+@pytest.mark.parametrize("secret", ["of \x1b[31mgreat value", "short", "short \x1b[31mand longer"])
+def test_a_secret_is_not_returned_in_its_printable_form_either(secret):
+    module = _module.AnsibleModule.__new__(_module.AnsibleModule)  # without the arguments of a process
+    module.no_log_values = {"short", secret}
+    shown = module._printable({"lines": [f"<{secret}>\x1b", {f"of {secret}": 1}], "number": 3})
+    assert shown == {"lines": ["<********>\\x1b", {"of ********": 1}], "number": 3}
 
 
 # --- real plays ------------------------------------------------------------------------------------------------------

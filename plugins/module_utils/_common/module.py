@@ -16,9 +16,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible.module_utils import basic
-from ansible.module_utils.common.parameters import remove_values
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
+
+MASK = "********"
 
 
 class AnsibleModule(basic.AnsibleModule):
@@ -34,5 +35,13 @@ class AnsibleModule(basic.AnsibleModule):
         super().warn(self._printable(warning), **more)
 
     def _printable(self, value: t.Any) -> t.Any:
-        # Secrets are taken out before: Ansible finds them as they were given only.
-        return _printable.result(remove_values(value, self.no_log_values))
+        return _printable.result(value, self._masked)
+
+    def _masked(self, text: str) -> str:
+        """Text without the values of secret options: Ansible would find them as they were given only, not printable.
+
+        Its own functions for that differ: 2.22 has others than 2.21.
+        """
+        for secret in sorted(self.no_log_values, key=len, reverse=True):
+            text = text.replace(secret, MASK)
+        return text

@@ -32,14 +32,17 @@ def printable(text: str) -> str:
     return _ALL.sub(_visible, text)
 
 
-def result(value: t.Any) -> t.Any:
-    """A copy of what a module returns, with all text in it printable. It keeps its lines."""
+def result(value: t.Any, before: t.Callable[[str], str] = str) -> t.Any:
+    """A copy of what a module returns, with all text in it printable. It keeps its lines.
+
+    before: what is done to each text first.
+    """
     if isinstance(value, str):
-        return _BUT_LINES.sub(_visible, value)
+        return _BUT_LINES.sub(_visible, before(value))
     if isinstance(value, dict):
-        return {result(key): result(item) for key, item in value.items()}
+        return {result(key, before): result(item, before) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [result(item) for item in value]
+        return [result(item, before) for item in value]
     return value
 
 
