@@ -126,8 +126,13 @@ docs: $(STAMPS)/docs ## Build the documentation as a website in .cache/docs/html
 sanity: $(STAMPS)/test ## The sanity tests of ansible-test, on what is published
 	@$(BIN)/python tests/run.py sanity
 
-package: $(STAMPS)/test ## What Galaxy, the documentation's tools and REUSE say of the collection
+package: $(STAMPS)/test ## What Galaxy, the documentation's tools and REUSE say of the tarball; one of them: package-importer …
 	@$(BIN)/python tests/run.py package
+
+PACKAGE := package-importer package-docs package-fragments package-changelog package-licences
+.PHONY: $(PACKAGE)
+$(PACKAGE): package-%: $(STAMPS)/test
+	@$(BIN)/python tests/run.py package:$*
 
 unit: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/tls-oracles ## Unit tests
 	@$(BIN)/python tests/run.py unit
