@@ -31,6 +31,12 @@ serialization = pytest.importorskip(
 RSA_SUITES = [0x002F, 0x009C]
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Servers in Python are slow on a busy machine, and what takes too long counts as silence."""
+    monkeypatch.setattr(_oracles, "PATIENCE", 6.0)
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
     made = bed.Pki(tmp_path_factory.mktemp("oracles"))
@@ -39,8 +45,8 @@ def pki(tmp_path_factory):
     return made
 
 
-def peer(port):
-    return _handshake.Peer({"host": "good.test", "address": "127.0.0.1", "port": port}, 10)
+def peer(port, seconds=10):
+    return _handshake.Peer({"host": "good.test", "address": "127.0.0.1", "port": port}, seconds)
 
 
 def alert(description):
@@ -199,7 +205,7 @@ def lenient(pki, monkeypatch, check):
         with contextlib.suppress(Exception):
             connection.handshakeServer(certChain=chain, privateKey=key, settings=settings)
             connection.read(max=1, min=1)
-            over.wait(3)
+            over.wait(60)
 
     with peers.serving(handle) as port:
         yield port
@@ -217,9 +223,9 @@ def test_a_server_that_does_not_check_padding(pki, monkeypatch):
 
         return lax
 
-    monkeypatch.setattr(_oracles, "PATIENCE", 3.0)
     with lenient(pki, monkeypatch, check) as port:
-        found = _oracles.cbc(peer(port), [0x002F])
+        # Silence is waited for twice.
+        found = _oracles.cbc(peer(port, 60), [0x002F])
     assert "wrong MAC: record 21 of " in found and "; wrong padding: silent" in found
 
 
