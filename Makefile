@@ -111,8 +111,8 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint docs sanity package unit molecule faults oldest oracles benchmark
-test: setup $(STAMPS)/docs ## All checks and tests below but faults, oracles and benchmark, with a summary
+.PHONY: test lint docs sanity package unit molecule faults fuzz oldest oracles benchmark
+test: setup $(STAMPS)/docs ## All checks and tests below but faults, fuzz, oracles and benchmark, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
 	$(BIN)/python tests/run.py static sanity unit $$oldest molecule
@@ -142,6 +142,9 @@ molecule: setup ## All Molecule scenarios, or SCENARIO=name
 
 faults: setup ## Every fault, kill and reboot on every host; the other rules spread them over the hosts (slow)
 	@FAULTS=all MINUTES=120 $(BIN)/python tests/run.py molecule:failure molecule:reboot
+
+fuzz: $(STAMPS)/test ## Damaged input for whatever reads what strangers send; ARGS='--seed N --minutes M --target NAME'
+	@$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest
