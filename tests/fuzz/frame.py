@@ -119,6 +119,7 @@ def fuzz(
     """Run so many cases, or for so many seconds. C(slack): factor of the time limit. C(progress): gets each number."""
     source = random.Random(f"{seed} {chosen.name}")
     corpus = list(chosen.seeds)
+    longest = 2 * max(map(len, corpus)) + 1000
     kept: dict[tuple[str, str], Failure] = {}
     number = declared = failed = found = 0
     slowest = 0.0
@@ -136,7 +137,8 @@ def fuzz(
                 failed += 1
                 if len(kept) < MOST_KEPT:
                     kept.setdefault((failure.kind, failure.place), failure)
-            if is_new() and number > len(chosen.seeds):
+            # Not what is long: each case made of it would take its time.
+            if is_new() and number > len(chosen.seeds) and len(case) <= longest:
                 found += 1
                 corpus.append(case)
                 if len(corpus) > len(chosen.seeds) + MOST_FOUND:

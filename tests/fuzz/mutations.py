@@ -12,6 +12,7 @@ inside. C(swell) makes long input of short one, which is what shows code that is
 from __future__ import annotations
 
 import random
+import re
 import typing as t
 
 # What parsers compare with, and what they do not expect.
@@ -54,11 +55,22 @@ def of_der(source: random.Random, cases: t.Sequence[bytes]) -> bytes:
 
 
 def swell(source: random.Random, data: Data, _cases: t.Sequence[Data] = ()) -> Data:
-    """A piece of it, repeated until it is long."""
-    start = source.randrange(len(data) + 1)
-    piece = data[start : start + source.choice((1, 1, 1, 2, 3, 5, 10, 40))] or data[:1]
-    size = source.choice((300, 1000, 5000, 20000, MOST))
-    return data[:start] + piece * (size // max(len(piece), 1)) + data[start:]
+    """A piece of it, or of what parsers skip or look for, repeated until it is long, and something that ends it."""
+    at = source.randrange(len(data) + 1)
+    if source.random() < 0.5:
+        borders = [found.start() for found in (_WORD if isinstance(data, str) else _WORD_DATA).finditer(data)]
+        at = source.choice(borders or [0])
+    piece = data[at : at + source.choice((1, 1, 2, 3, 5, 10, 40))] or data[:1]
+    sign, end = source.choice(_SIGNS), source.choice(("", *_SIGNS))
+    new = t.cast("tuple[Data, Data]", (sign, end) if isinstance(data, str) else (sign.encode(), end.encode()))
+    if source.random() < 0.5:
+        piece = new[0]
+    size = source.choice((10, 30, 100, 300, 300, 1000, 1000, 5000, 20000, MOST))
+    return data[:at] + piece * (size // max(len(piece), 1)) + new[1] + data[at:]
+
+
+_SIGNS = (*" \t\n\0", *"09a=;,-.:", *"\"'\\([<%\u00e4", "  ", "\r\n", "a.", "a=", "a;", "[]")
+_WORD, _WORD_DATA = re.compile(r"\w+|\s+|[^\w\s]"), re.compile(rb"\w+|\s+|[^\w\s]")
 
 
 # Bytes
@@ -114,7 +126,7 @@ def _cross(source: random.Random, data: Data, cases: t.Sequence[Data]) -> Data:
 
 
 def _rarely_swell(source: random.Random, data: Data, cases: t.Sequence[Data]) -> Data:
-    return swell(source, data) if source.random() < 0.05 else _remove(source, data, cases)
+    return swell(source, data) if source.random() < 0.3 else _remove(source, data, cases)
 
 
 _Change = t.Callable[[random.Random, t.Any, t.Sequence[t.Any]], t.Any]
@@ -132,14 +144,13 @@ def _set_character(source: random.Random, text: str, _cases: t.Sequence[str]) ->
     return text[:at] + value + text[at + 1 :]
 
 
-def _word(source: random.Random, text: str, _cases: t.Sequence[str]) -> str:
-    """A word put in, or in place of one."""
-    if source.random() < 0.5:
-        at = source.randrange(len(text) + 1)
-        return text[:at] + source.choice(WORDS) + text[at:]
-    words = text.split(" ")
-    words[source.randrange(len(words))] = source.choice(WORDS)
-    return " ".join(words)
+def _word(source: random.Random, text: str, cases: t.Sequence[str]) -> str:
+    """A word put in, in place of one, or one that is elsewhere as well."""
+    words = _WORD.findall(text) or [""]
+    at = source.randrange(len(words))
+    new = source.choice(WORDS) if source.random() < 0.6 else source.choice(_WORD.findall(source.choice(cases)) or [""])
+    words[at : at + source.choice((0, 1, 1, 2, 4))] = [new]
+    return "".join(words)
 
 
 def _lines(source: random.Random, text: str, cases: t.Sequence[str]) -> str:

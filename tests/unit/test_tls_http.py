@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -53,6 +54,14 @@ def test_hsts_directives_and_escapes():
     found = http.read_hsts(["\x1b[2Jmax-age=1"])
     assert found["status"] == "invalid"
     assert "\x1b" not in str(found)
+
+
+def test_hsts_with_blanks_without_end():
+    """Seconds of the processor: quadratic time would be a quarter of a minute."""
+    started = time.thread_time()
+    found = http.read_hsts(["max-age=1; a=" + " " * http.MAX_HEAD + "("])
+    assert time.thread_time() - started < 3
+    assert found["status"] == "invalid"
 
 
 @settings(max_examples=300)
@@ -103,6 +112,8 @@ def test_head_on_arbitrary_bytes(answer, complete):
         (302, "https://a.test.", "https"),
         (301, "https://b.test/", "https_elsewhere"),
         (301, "https://a.test@b.test/", "https_elsewhere"),
+        (301, "https://[]/", "https_elsewhere"),
+        (301, "https://[]:443", "https_elsewhere"),
         (301, "http://a.test/", "http"),
         (301, "/there", "http"),
         (301, "", "http"),

@@ -14,6 +14,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import fetch
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import issuer as _issuer
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober
+from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 from . import tls_bed as bed
 from . import tls_peers as peers
@@ -83,11 +85,20 @@ def test_only_plain_http(url):
         _issuer.fetch(url, LOOPBACK, 1)
 
 
+PEM = b"-----BEGIN CERTIFICATE-----%s-----END CERTIFICATE-----"
+
+
 @pytest.fixture(scope="module")
 def pki(tmp_path_factory):
     made = bed.Pki(tmp_path_factory.mktemp("issuer"))
     made.run("x509", "-in", "middle.pem", "-outform", "DER", "-out", "middle.der")
     return made
+
+
+@pytest.mark.parametrize("content", [b"A", b"\xee", b""])
+def test_pem_that_holds_nothing(content):
+    with pytest.raises(ParseError):
+        [x509.read_certificate(der) for der in _issuer.read(PEM % content)]
 
 
 def test_what_is_fetched(pki):

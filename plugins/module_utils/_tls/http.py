@@ -22,9 +22,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509.certificate
 # Enough for any header section that a browser would accept.
 MAX_HEAD = 64 * 1024
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_DIRECTIVE = re.compile(
-    r'\s*([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z-]*))?\s*$'
-)
+_DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z-]*))?\Z')
 # The directives that browsers know. Of all others they take any value, and any number (RFC 6797, 6.1, rule 5).
 _KNOWN = ("max-age", "includesubdomains")
 # How mail servers greet. An error is no greeting: an HTTP server that is out of order may send one, too.
@@ -161,12 +159,12 @@ def read_hsts(values: t.Sequence[str]) -> Hsts:
         return result
     directives: dict[str, str | None] = {}
     reason = f"{len(values)} headers instead of one" if len(values) > 1 else None
-    for part in _split(values[0]):
-        if not part.strip():
+    for part in map(str.strip, _split(values[0])):
+        if not part:
             continue
         found = _DIRECTIVE.match(part)
         if not found:
-            reason = reason or f"not a directive: {printable(part.strip())[:80]}"
+            reason = reason or f"not a directive: {printable(part)[:80]}"
             continue
         name, value = found.group(1).lower(), found.group(2)
         if name in directives and name in _KNOWN:
@@ -219,7 +217,9 @@ def _host_of(authority: str) -> str | None:
         return None
     with contextlib.suppress(UnicodeError):
         # Browsers send and take UTF-8 here, plain or with percent signs.
-        return _a_labels(found.group(1) or unquote_to_bytes(found.group(2).encode("latin-1")).decode("utf-8"))
+        if found.group(1) is not None:
+            return _a_labels(found.group(1))
+        return _a_labels(unquote_to_bytes(found.group(2).encode("latin-1")).decode("utf-8"))
     return None
 
 

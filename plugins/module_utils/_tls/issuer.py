@@ -16,6 +16,7 @@ import ssl
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import fetch as _fetch
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as x509
+from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 SECONDS = 3.0
 MAX_SIZE = 64 * 1024
@@ -25,7 +26,7 @@ def fetch(url: str, endpoint: str, seconds: float) -> list[bytes]:
     """The certificates (DER) at C(url), for the endpoint at this address. Raises L(_fetch.NotFetched)."""
     try:
         return read(_fetch.fetch(url, endpoint, min(seconds, SECONDS), MAX_SIZE))
-    except ValueError as error:
+    except ParseError as error:
         raise _fetch.NotFetched(str(error)) from None
 
 
@@ -36,7 +37,10 @@ _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", r
 def read(data: bytes) -> list[bytes]:
     """The certificates in a DER or PEM file, or a PKCS #7 container (RFC 5280, 4.2.2.1). Raises L(ParseError)."""
     if _PEM.search(data):
-        return [ssl.PEM_cert_to_DER_cert(found.decode("ascii")) for found in _PEM.findall(data)]
+        try:
+            return [ssl.PEM_cert_to_DER_cert(found.decode("ascii")) for found in _PEM.findall(data)]
+        except ValueError:
+            raise ParseError("certificate: PEM that is not base64") from None
     whole = x509.Der(data).node(0x30)
     content = x509.Der(whole.body)
     if not whole.body.startswith(_SIGNED_DATA):
