@@ -666,6 +666,10 @@ def test_a_mail_server_that_lets_clients_log_in_before_starttls(sites, trust, pr
         ("pop3", b"-ERR what\r\n", "its capabilities are not known: -ERR what"),
         ("imap", b"* BYE now\r\n", "its capabilities are not known: * BYE now"),
         ("imap", b"* CAPABILITY AUTH=PLAIN\r\n", "its capabilities are not known: "),
+        # Agreement without any of them is not that there is no way.
+        ("imap", b"a OK done\r\n", "its capabilities are not known: it sends none"),
+        ("imap", b"*  CAPABILITY AUTH=PLAIN\r\na OK done\r\n", "its capabilities are not known: it sends none"),
+        ("pop3", b"-ERR \x1b[31m\r\n", "its capabilities are not known: -ERR \\x1b[31m"),
     ],
 )
 def test_a_mail_server_that_does_not_tell_how_clients_can_log_in(sites, trust, protocol, capabilities, reason):

@@ -18,6 +18,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import handshake as _handshake
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import wire
 
@@ -26,18 +27,19 @@ _REFUSED = "its capabilities are not known: {}"
 
 
 class Query(t.NamedTuple):
-    """What is sent, the last line of the response to it, and which ways to log in some of its lines name."""
+    """What is sent, the last line of the response to it, and which ways to log in some of its lines name; None where
+    they name no capabilities at all."""
 
     command: bytes
     end: str
-    read: t.Callable[[t.Sequence[str]], list[str]]
+    read: t.Callable[[t.Sequence[str]], list[str] | None]
 
 
-def _imap(lines: t.Sequence[str]) -> list[str]:
+def _imap(lines: t.Sequence[str]) -> list[str] | None:
     """RFC 9051, 7.2.2: LOGINDISABLED takes the command LOGIN away."""
     words = [word.upper() for line in lines if line.upper().startswith("* CAPABILITY ") for word in line.split()[2:]]
     mechanisms = [word for word in words if word.startswith("AUTH=")]
-    return (["LOGIN"] if words and "LOGINDISABLED" not in words else []) + mechanisms
+    return (["LOGIN"] if "LOGINDISABLED" not in words else []) + mechanisms if words else None
 
 
 def _pop3(lines: t.Sequence[str]) -> list[str]:
@@ -105,8 +107,11 @@ def _find(peer: _handshake.Peer) -> ClearLogin:
         response = lines.until(query.end)
         lines.send(_ENDS[peer.starttls])
     if not _GOOD_END.match(response[-1]):
-        return ClearLogin(None, _REFUSED.format(response[-1].strip()[:120]))
-    ways = [way for way in query.read(response) if _WAY.fullmatch(way)]
+        return ClearLogin(None, _REFUSED.format(printable(response[-1].strip())[:120]))
+    named = query.read(response)
+    if named is None:
+        return ClearLogin(None, _REFUSED.format("it sends none"))
+    ways = [way for way in named if _WAY.fullmatch(way)]
     if ways and is_own and peer.starttls != "smtp":
         return ClearLogin(None, "it may be permitted to clients on the server's own host, such as this one, alone")
     return ClearLogin(ways)
