@@ -12,7 +12,7 @@ import shutil
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, Outcome
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.restarts import Process
 
 SSL = "/usr/lib/x86_64-linux-gnu/libssl.so.3"
@@ -68,6 +68,21 @@ def apt(tmp_path):
 def traced(host: Host, product: str = "debian", complete: bool = True) -> _provenance.Component:
     (component,) = _provenance.trace(host, product, [_provenance.Component("openssl", SSL)], complete)
     return component
+
+
+def test_a_version_with_a_tab_is_one_without_a_list():
+    """No package has one; dpkg's status file may be damaged."""
+
+    class Damaged(Host):
+        def has(self, program: str) -> bool:
+            return True
+
+        def run(self, program: str, *arguments: str, timeout: float = 60) -> Outcome:
+            texts = {"--search": f"libssl3: {SSL}\n", "--show": "libssl3\t3.0\t17\n"}
+            return Outcome(0, next((text for word, text in texts.items() if word in arguments), ""), "")
+
+    component = traced(Damaged())
+    assert (component.version, component.from_distribution) == ("3.0\t17", None)
 
 
 @needs_apt

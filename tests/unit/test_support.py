@@ -184,6 +184,17 @@ def test_two_sources_that_differ_are_both_named(host):
     assert "os-release" in judge(host, RELEASES["amazon2023"]).source
 
 
+@pytest.mark.parametrize("end", ["2026-13-45", "2026-02-30", "soon"])
+def test_an_end_of_support_that_is_no_day_does_not_count(host, end):
+    text = f"ID=fedora\nVERSION_ID=43\nSUPPORT_END={end}\n"
+    assert judge(host, text).until == judge(host, "ID=fedora\nVERSION_ID=43\n").until
+
+
+def test_a_release_with_a_number_without_end_is_unknown_or_old(host):
+    support = judge(host, f"ID=rhel\nVERSION_ID=9.{'9' * 5000}\n")
+    assert support.level in ("unknown", "eol", "full")
+
+
 ELTS = "deb [signed-by=/etc/apt/keyrings/freexian.gpg] http://deb.freexian.com/extended-lts bullseye main contrib\n"
 EUS = "[rhel-9-for-x86_64-baseos-eus-rpms]\nname = EUS\nbaseurl = https://cdn.example.com/eus\nenabled = %d\n"
 PRO = {"attached": True, "services": [{"name": "esm-infra", "status": "enabled"}]}
@@ -276,6 +287,13 @@ def test_extended_support_counts_only_where_the_host_has_it(host, name, path, te
     assert (support.level, str(support.until) if support.until else None) == (level, until), support
     if level == "extended":
         assert path in support.reason
+
+
+@pytest.mark.parametrize("line", ["deb [", "", "deb  "])
+def test_a_list_of_sources_of_any_size_is_read_in_a_moment(host, line):
+    """With the time of the square of its size, this would take an hour."""
+    host.write("/etc/apt/sources.list", f"{line}\n" * 1_000_000)
+    assert judge(host, RELEASES["debian11"]).level == "eol"
 
 
 def test_what_the_host_could_have_is_reported(host):

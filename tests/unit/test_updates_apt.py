@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import apt as _apt
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import findings as _updates_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import provenance as _provenance
-from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, rfc3339
+from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host, Refused, rfc3339
 
 from .updates_bed import BOOKWORM, NOW, AptBed, Signer, ago, missing
 
@@ -298,6 +298,34 @@ def test_ubuntus_phased_versions_are_understood():
     assert pinned.candidate not in pinned.phased == {"3.0.27-2ubuntu1"}
 
 
+TABLE = """\
+openssl:
+  Installed: 3.0.15-1
+  Candidate: 3.0.17-1
+  Version table:
+     3.0.17-1 500
+        500 http://security.debian.org/debian-security bookworm-security/main amd64 Packages
+ *** 3.0.15-1 500
+        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        100 /var/lib/dpkg/status
+"""
+
+
+@pytest.mark.parametrize("lines", range(1, len(TABLE.splitlines()) - 2))
+def test_a_table_that_ends_before_the_installed_version_is_not_one_without_updates(lines):
+    cut = "".join(TABLE.splitlines(keepends=True)[:lines])
+    with pytest.raises(Refused, match=r"apt-cache .* openssl"):
+        _apt._policies(cut, PLACE, ["openssl"])
+    (newer,) = _apt._policies(TABLE, PLACE, ["openssl"])["openssl"].newer
+    assert newer[0] == "3.0.17-1" and len(newer[1]) == 1
+
+
+def test_a_newer_version_in_no_list_at_all_is_not_understood():
+    cut = "".join(line for line in TABLE.splitlines(keepends=True) if "security" not in line)
+    with pytest.raises(Refused, match="does not list all versions of openssl"):
+        _apt._policies(cut, PLACE, ["openssl"])
+
+
 def phased(bed, *options):
     """Updates of which no host gets one yet: web, and tls for security."""
     with bed.config.open("a") as config:
@@ -396,6 +424,11 @@ def test_broken_lists_are_an_error(bed):
     error = found(reading, "updates.error")
     assert counts(reading) == (None, None, None)
     assert error["severity"] == "unknown" and "Packages" in error["evidence"]
+
+
+def test_what_is_no_text_is_not_in_a_path(bed):
+    """Python refuses a path with a null byte with an exception of its own."""
+    assert bed.host.run("printf", r"a\0b\377c").stdout == "a\ufffdb\ufffdc"
 
 
 def test_a_broken_status_file_is_an_error(bed):

@@ -188,6 +188,12 @@ def test_it_is_off_when_a_timer_does_not_run(debian, timer):
     assert automatic.fix == f"systemctl unmask {timer} && systemctl enable --now {timer}"
 
 
+def test_units_without_a_name_are_none(debian):
+    debian.program("systemctl", "printf 'LoadState=loaded\\nActiveState=active\\n\\n'")
+    automatic, _findings = read(debian)
+    assert automatic.enabled is False and "not active" in automatic.reason
+
+
 def test_without_systemd_cron_has_to_start_it(debian):
     debian.program("systemctl", "exit 1")
     assert read(debian)[0].reason == "neither systemd nor cron starts it"

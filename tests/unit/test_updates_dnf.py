@@ -98,6 +98,14 @@ def test_security_updates_are_known_by_the_advisories_and_equal_those_of_dnf(bed
 
 
 @real
+def test_an_advisory_whose_name_has_spaces_is_one_for_security(bed):
+    bed.repository("base", OFFERED, ("OUR ADVISORY 1", "security", ("tls-3.0-2",)), BUGFIX)
+    reading = read(bed, refresh=True)
+    assert counts(reading) == (2, 1, 0)
+    assert {package.name for package in reading.updates.security} == {"tls"}
+
+
+@real
 def test_nothing_is_pending_when_all_is_installed(bed):
     bed.repository("base", INSTALLED, ADVISORY)
     reading = read(bed, refresh=True)
@@ -401,6 +409,21 @@ def test_what_is_not_understood_is_an_error(tmp_path, answers, reason):
     reading = read(Answers(tmp_path, [INSTALLED_5, REPOS_5, *answers]))
     assert reason in found(reading, "updates.error")["evidence"]
     assert counts(reading) == (None, None, None)
+
+
+def test_a_configuration_of_any_size_is_read_in_a_moment(tmp_path):
+    """With the time of the square of its size, this would take an hour."""
+    bed = Answers(tmp_path, [INSTALLED_5, REPOS_5, [["check-update"], 0, ""], [["advisory"], 0, "[]"]])
+    for path in ("etc/dnf/dnf.conf", "etc/dnf/versionlock.toml"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("\n" * 1_000_000)
+    assert counts(read(bed)) == (0, 0, 0)
+
+
+def test_a_time_without_an_end_is_none_of_a_package(tmp_path):
+    installed = [["--all"], 0, INSTALLED_5[2] + "9" * 5000 + "\tlong\tnoarch\t1-1\n"]
+    bed = Answers(tmp_path, [installed, REPOS_5, [["check-update"], 0, ""], [["advisory"], 0, "[]"]])
+    assert counts(read(bed)) == (0, 0, 0)
 
 
 def test_no_advisories_are_no_security_updates(tmp_path):

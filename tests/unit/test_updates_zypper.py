@@ -89,6 +89,13 @@ def test_security_updates_are_known_by_the_patches_and_equal_those_of_zypper(bed
     assert found(reading, "updates.security.pending")["fix"] == "zypper refresh && zypper patch --category security"
 
 
+def test_a_patch_whose_name_has_spaces_is_that_of_its_packages(bed):
+    bed.repository("base", OFFERED, ("OUR PATCH 1", "security", ("tls-3.0-2",)), BUGFIX)
+    reading = read(bed, refresh=True)
+    assert counts(reading) == (2, 1, 0)
+    assert {package.name for package in reading.updates.security} == {"tls"}
+
+
 def test_other_patches_are_not_for_security(bed):
     bed.repository("base", OFFERED, BUGFIX)
     reading = read(bed, refresh=True)

@@ -430,8 +430,10 @@ def _broken(place: Place, packages: list[Installed]) -> list[Finding]:
 
 
 def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
-    """What apt-cache has printed of each of the installed packages; raises Refused where it does not know one."""
+    """What apt-cache has printed of each of the installed packages; raises Refused where it does not know one, and
+    where a table of versions ends before the installed one: what is missing could be an update."""
     policies: dict[str, Policy] = {}
+    whole: set[str] = set()
     name, installed = "", False
     newer: list[tuple[str, list[str]]] = []
     phased: set[str] = set()
@@ -446,7 +448,9 @@ def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
             version, origin = _VERSION.match(line), _ORIGIN.fullmatch(line)
             if version:
                 installed = installed or version.group(1) == "***"
-                if not installed:
+                if installed:
+                    whole.add(name)
+                else:
                     newer.append((version.group(2), []))
                     if version.group(3) not in (None, "100"):
                         phased.add(version.group(2))
@@ -455,6 +459,10 @@ def _policies(output: str, place: Place, names: list[str]) -> dict[str, Policy]:
     unknown = [name for name in names if name not in policies]
     if unknown:
         raise Refused("apt-cache knows nothing about " + ", ".join(unknown[:5]))
+    named = {name: all(lists for _version, lists in policies[name].newer) for name in names}
+    unlisted = [name for name in names if name not in whole or not named[name]]
+    if unlisted:
+        raise Refused("apt-cache does not list all versions of " + ", ".join(unlisted[:5]))
     return policies
 
 

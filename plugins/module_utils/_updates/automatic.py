@@ -92,7 +92,7 @@ def _units(host: Host, *names: str) -> Units | None:
     if outcome.code:
         return None
     blocks = [dict(re.findall(r"(?m)^(\w+)=(.*)$", block)) for block in outcome.stdout.split("\n\n")]
-    return {block["Id"]: block for block in blocks if block.get("LoadState") == "loaded"}
+    return {block.get("Id", ""): block for block in blocks if block.get("LoadState") == "loaded"}
 
 
 def _hidden(host: Host) -> str:

@@ -43,8 +43,8 @@ PATIENCE = 120.0
 _PENDING = 100  # exit status of check-update
 _STRICT = "--setopt=*.skip_if_unavailable=0"
 _UPDATE = re.compile(r"(\S+)\.([^.\s]+)\s+(\S+)\s+(\S+)")
-_EXCLUDES = re.compile(r"(?mi)^\s*(exclude|excludepkgs|includepkgs)\s*=\s*\S")
-_LOCKED_NAME = re.compile(r"""(?m)^\s*name\s*=\s*["']([^"']+)["']""")
+_EXCLUDES = re.compile(r"(?mi)^[ \t]*(exclude|excludepkgs|includepkgs)\s*=\s*\S")
+_LOCKED_NAME = re.compile(r"""(?m)^[ \t]*name\s*=\s*["']([^"']+)["']""")
 _UNKNOWN_PLUGIN = re.compile(r"(Failed loading plugin|Ignoring repositories|Last metadata expiration check)")
 
 
@@ -263,7 +263,7 @@ def _installed(host: Host) -> dict[tuple[str, str], list[str]]:
     outcome = host.run("rpm", "--query", "--all", "--queryformat", "%{INSTALLTIME}\\t%{NAME}\\t%{ARCH}\\t%{EVR}\\n")
     if outcome.code:
         raise Refused(outcome.complaint)
-    rows = re.findall(r"(?m)^(\d+)\t(\S+)\t(\S+)\t(\S+)$", outcome.stdout)
+    rows = re.findall(r"(?m)^(\d{1,19})\t(\S+)\t(\S+)\t(\S+)$", outcome.stdout)
     installed: dict[tuple[str, str], list[str]] = {}
     for _time, name, architecture, version in sorted(rows, key=lambda row: int(row[0])):
         installed.setdefault((name, architecture), []).append(version)
@@ -281,7 +281,9 @@ def _secure(host: Host, variant: _Variant, arguments: t.Sequence[str], patience:
         except (ValueError, TypeError, KeyError) as error:
             raise Refused(f"the list of advisories is not understood: {error}") from error
     else:
-        names = [line.split()[-1] for line in text.splitlines() if len(line.split()) == 3]
+        # An advisory's name, which comes first, may have spaces in it.
+        rows = [line.split() for line in text.splitlines()]
+        names = [words[-1] for words in rows if len(words) > 2 and words[-2].endswith("/Sec.")]
     secure = {}
     for nevra in names:
         rest, _dot, architecture = nevra.rpartition(".")

@@ -358,7 +358,12 @@ class Host:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
             return Outcome(TIMED_OUT, "", f"{program}: no result within {timeout:g} seconds")
-        return Outcome(process.returncode, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+        return Outcome(process.returncode, text_of(stdout), text_of(stderr))
+
+
+def text_of(data: bytes) -> str:
+    """The text that a program has printed. What is no text does not get into paths, which cannot have it."""
+    return data.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 
 def public(text: str) -> str:

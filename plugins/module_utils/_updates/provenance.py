@@ -152,7 +152,7 @@ def _dpkg(host: Host, product: str, components: list[Component], complete: bool,
     if not names:
         return
     shown = host.run("dpkg-query", "--show", "--showformat", "${Package}\\t${Version}\\n", *names).stdout
-    versions = dict(line.split("\t") for line in shown.splitlines() if "\t" in line)
+    versions = dict(line.split("\t", 1) for line in shown.splitlines() if "\t" in line)
     origins = lists.origins if lists else _list_origins(host)
     known = _policies(_policy_output(host, names, lists))
     for component in components:

@@ -96,6 +96,14 @@ def date(text: str) -> datetime.date:
     return datetime.datetime.strptime(text, "%Y-%m-%d").date()
 
 
+def _iso(text: str) -> str:
+    """An ISO date as it is written; empty where the text is none."""
+    try:
+        return date(text).isoformat()
+    except ValueError:
+        return ""
+
+
 # --- which release ---------------------------------------------------------------------------------------------------
 
 
@@ -120,7 +128,7 @@ def _major(product: str, version: str) -> str:
 
 
 def _number(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", version))
+    return tuple(int(part) for part in re.findall(r"\d{1,9}", version))
 
 
 # --- what is known of it ---------------------------------------------------------------------------------------------
@@ -190,8 +198,9 @@ def judge(
     every = [one.releases.get(product, {}) for one in (data, own_data) if one is not None]
     stages = _merged(releases[major] for releases in every if major in releases)
     dates = {**(own_data.dates if own_data else {}), **data.dates}
-    if re.match(r"\d{4}-\d\d-\d\d$", release.get("SUPPORT_END", "")):
-        stages = _merged([stages, {"full": {_OWN: release["SUPPORT_END"]}}])
+    own_end = _iso(release.get("SUPPORT_END", ""))
+    if own_end:
+        stages = _merged([stages, {"full": {_OWN: own_end}}])
     name = f"{product} {version}"
     if not stages:
         return _unknown(f"the data have no dates for {name}")
@@ -334,7 +343,7 @@ def _apt_source(files: Host, codename: str, part_of_uri: str) -> str:
                 if on and part_of_uri in fields.get("uris", "") and _suits(suites, codename):
                     return path
         elif path.endswith(".list"):
-            for uri, suite in re.findall(r"(?m)^\s*deb\s+(?:\[[^\]]*\]\s*)?(\S+)\s+(\S+)", text):
+            for uri, suite in re.findall(r"(?m)^[ \t]*deb[ \t]+(?:\[[^\]\n]*\][ \t]*)?(\S+)[ \t]+(\S+)", text):
                 if part_of_uri in uri and _suits([suite], codename):
                     return path
     return ""

@@ -53,7 +53,7 @@ _NO_REPOSITORIES = 6
 _CACHES = "/var/cache/zypp/raw"
 # A package that is older than a patch demands, in the output of `zypper info` for the patch.
 _DEMAND = re.compile(r"(?m)^[\s:]*(\S+?)(?:\.(?:noarch|i[3-6]86|x86_64|aarch64|ppc64le|s390x))? < \S+$")
-_PATCH = re.compile(r"(?m)^Name\s*: (\S+)$")
+_PATCH = re.compile(r"(?m)^Name\s*: (.+)$")
 
 
 def read(
