@@ -102,7 +102,7 @@ class Zone(NamedTuple):
 
 class Answer(NamedTuple):
     """A resolver's answer. `owner` is the name at the end of the aliases, `zone` the zone that the answer came from
-    where the response shows it, `authentic` its AD bit."""
+    where the response shows it, `authentic` its AD bit. `followed`: the response has that end, with data or without."""
 
     owner: dns.name.Name
     rdatas: tuple[Any, ...]
@@ -110,6 +110,7 @@ class Answer(NamedTuple):
     zone: Zone | None
     server: Server
     authentic: bool
+    followed: bool
 
 
 class Level(NamedTuple):
@@ -276,16 +277,27 @@ class Client:
                 return reply
         return await dns.asyncquery.tcp(query, server.address, seconds, server.port, backend=self._backend)
 
-    async def query(self, name: dns.name.Name, rdtype: str, aliases: int = 0) -> Answer:
-        """The resolvers' answer; the same query is made once. C(aliases) led to the name. Raises Problem."""
+    async def query(self, name: dns.name.Name, rdtype: str) -> Answer:
+        """The resolvers' answer, with aliases followed to their end. Raises Problem."""
+        answer = await self._once(name, rdtype)
+        # Here and not within the queries: two that wait for each other, as in a circle, would never end.
+        for _alias in range(MAX_ALIASES):
+            if answer.followed:
+                return answer
+            target = await self._once(answer.owner, rdtype)
+            answer = target._replace(alias=True, authentic=answer.authentic and target.authentic)
+        raise Problem(MALFORMED, f"more than {MAX_ALIASES} aliases lead on from each other from {_text(name)}")
+
+    async def _once(self, name: dns.name.Name, rdtype: str) -> Answer:
+        """The resolvers' answer; the same query is made once."""
         key = (name, rdtype)
         if key not in self._queries:
-            self._queries[key] = task = asyncio.create_task(self._query(name, rdtype, aliases))
+            self._queries[key] = task = asyncio.create_task(self._query(name, rdtype))
             # The caller may have run out of time when the query fails; then its error is not needed.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return await asyncio.shield(self._queries[key])
 
-    async def _query(self, name: dns.name.Name, rdtype: str, aliases: int) -> Answer:
+    async def _query(self, name: dns.name.Name, rdtype: str) -> Answer:
         now = asyncio.get_running_loop().time
         deadline = now() + self.timeout
         alive = [server for server in self.servers if server not in self._dead]
@@ -304,7 +316,7 @@ class Client:
                 )
                 if reply.rcode() == dns.rcode.SERVFAIL:
                     reply = await self._diagnose(server, name, rdtype, reply, deadline - now())
-                answer = await self._read(server, name, rdtype, reply, aliases)
+                answer = self._read(server, name, reply)
                 # Those that were silent until another one responded are queried last from now on.
                 self._late.update(other for other, problem in problems.items() if problem.kind == SILENT)
                 return answer
@@ -338,9 +350,7 @@ class Client:
                 raise Problem(BOGUS, f"{message}; with validation switched off (CD) it resolves")
         raise Problem(FAILED, message)
 
-    async def _read(
-        self, server: Server, name: dns.name.Name, rdtype: str, reply: dns.message.Message, aliases: int
-    ) -> Answer:
+    def _read(self, server: Server, name: dns.name.Name, reply: dns.message.Message) -> Answer:
         rcode = reply.rcode()
         if rcode not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
             message = [f"{server} returns {dns.rcode.to_text(rcode)} for {_text(name)}"]
@@ -364,13 +374,9 @@ class Client:
                 zone = Zone(_text(rrset.name), _mailbox(rrset[0].rname, rrset.name))
         if zone:
             self._zones[owner] = zone
-        if alias and not chain.answer and not zone:
-            # No proof that the alias was followed to its end.
-            if aliases == MAX_ALIASES:
-                raise Problem(MALFORMED, f"more than {MAX_ALIASES} aliases lead on from each other to {_text(owner)}")
-            target = await self.query(owner, rdtype, aliases + 1)
-            return target._replace(alias=True, authentic=authentic and target.authentic)
-        return Answer(owner, tuple(chain.answer or ()), alias, zone, server, authentic)
+        # Neither data nor a zone without them: no proof that the alias was followed to its end.
+        followed = bool(not alias or chain.answer or zone)
+        return Answer(owner, tuple(chain.answer or ()), alias, zone, server, authentic, followed)
 
     # DNSSEC
 
