@@ -149,7 +149,7 @@ fuzz: $(STAMPS)/test ## Damaged input for whatever reads what strangers send; AR
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest
 
-oracles: setup $(STAMPS)/oracles ## Compare with testssl.sh and sslyze (slow)
+oracles: setup $(STAMPS)/oracles ## Compare with scanners, package managers and RFCs, on generated cases as well (slow)
 	@$(BIN)/python tests/run.py oracles
 
 benchmark: setup lab ## Measurements against the lab
