@@ -116,6 +116,23 @@ def test_the_tree_has_the_virtual_hosts_that_apache_has(tmp_path: Path, main: st
 @pytest.mark.parametrize(
     "text",
     [
+        "<VirtualHost *:80>\nServerName a\n</VirtualHost> # of a\n",
+        "<VirtualHost *:80>\nServerName a\n<Files x>\n</files>\t# y\n</VirtualHost>\n",
+        '<VirtualHost *:80>\n"ServerName" a\n"</VirtualHost>"\n',
+        "'<VirtualHost' *:80>\nServerName a\n</VirtualHost>\n",
+        "<VirtualHost *:80>\n''\nServerName a\n\"\" x\n</VirtualHost>\n",
+    ],
+)
+def test_tags_that_apache_takes_are_taken(tmp_path: Path, text: str) -> None:
+    write(tmp_path, text)
+    assert summary(load(tmp_path)) == summary(load(tmp_path, vhost_dump=dump(tmp_path)))
+    assert [vhost.names for vhost in load(tmp_path).vhosts] == [["a"]]
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize(
+    "text",
+    [
         "<VirtualHost *:80>\n",
         "</VirtualHost>\n",
         "<VirtualHost *:80>\n</Directory>\n",

@@ -35,6 +35,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
 _LINE = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*")
 _JOINT = re.compile(r"\\\r?\n")
 _SPACE = " \t\r\n\f\v"
+# What stands behind a closing tag does not count.
+_CLOSING = re.compile(r"</(\S*)", re.ASCII)
 _WORD = re.compile(r'"((?:\\["\\]|[^"])*)"?|\'((?:\\[\'\\]|[^\'])*)\'?|(\S+)', re.ASCII)
 _ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r"\\(\\)"))
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
@@ -107,6 +109,14 @@ def version(binary: str) -> str | None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in [*re.findall(r"\d+", text), "0", "0", "0"][:3])
+
+
+def _without_quotes(line: str) -> str:
+    """The line without quotes around its first word, which Apache takes for names and tags as well. Without a name it
+    is none."""
+    word = _WORD.match(line)
+    name = (word.group(1) or word.group(2)) if word else ""
+    return name + line[word.end() :] if word and name else ""
 
 
 class _Reader:
@@ -225,9 +235,13 @@ class _Reader:
                 continue
             start = match.start() + len(raw) - len(raw.lstrip(_SPACE))
             end = match.start() + len(raw.rstrip(_SPACE))
-            if line.startswith("</"):
-                name = line[2:].rstrip(">").lower()
-                if not blocks or name != blocks[-1].key:
+            if line[0] in "\"'":
+                line = _without_quotes(line)
+                if not line:
+                    continue
+            closing = _CLOSING.match(line)
+            if closing:
+                if not blocks or closing.group(1).lower() != blocks[-1].key + ">":
                     expected = "</%s> expected" % blocks[-1].name if blocks else "nothing to close"
                     raise ConfigError(path, lines.at(start), "unexpected %s: %s" % (line, expected))
                 block = blocks.pop()
