@@ -14,7 +14,7 @@ from unittest import mock
 from urllib.parse import unquote, urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import fetch as _fetch
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _http
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from tests.fuzz import mutations
 from tests.fuzz.checks import check_shown
@@ -30,11 +30,11 @@ HEADS = (
 )
 
 
-@target("http.head", seeds=HEADS, declared=_http.HttpError)
+@target("http.head", seeds=HEADS, declared=_tls_http.HttpError)
 def head(case: bytes) -> None:
     """A head and what is made of it, whatever part of it has come."""
     for complete in (False, True):
-        found = _http.read_head(case, complete)
+        found = _tls_http.read_head(case, complete)
         if found:
             assert 200 <= found.status < 1000 or found.status < 100
             _check_hsts(found.values("strict-transport-security"))
@@ -58,7 +58,7 @@ def hsts(case: str) -> None:
 
 def _check_hsts(values: t.Sequence[str]) -> None:
     """Present is a policy in the only field, with a number of seconds that is not 0, and each directive once."""
-    found = _http.read_hsts(values)
+    found = _tls_http.read_hsts(values)
     check_shown(found.get("reason"), *found["headers"])
     if found["status"] == "present":
         (value,) = values
@@ -86,12 +86,12 @@ NAMES = ("good.test", "b\u00fcro.test", "2001:db8::1")
 @target("http.redirect", seeds=LOCATIONS, make=mutations.of_text)
 def redirect(case: str) -> None:
     """The value of a Location field, as it comes off the wire."""
-    _check_redirect(_http.Head(301, [("location", case.encode("utf-8", "replace").decode("latin-1"))]))
+    _check_redirect(_tls_http.Head(301, [("location", case.encode("utf-8", "replace").decode("latin-1"))]))
 
 
-def _check_redirect(head: _http.Head) -> None:
+def _check_redirect(head: _tls_http.Head) -> None:
     """Only an address that begins with HTTPS, and with one of the names, leads to HTTPS on the same host."""
-    found = _http.read_redirect(head, NAMES)
+    found = _tls_http.read_redirect(head, NAMES)
     check_shown(found.get("location"))
     if found["status"] != "https":
         return
