@@ -232,6 +232,19 @@ def test_a_list_of_mappings_may_be_text(text, expected):
         assert (given["waivers"], errors) == (expected, [])
 
 
+def test_a_report_in_no_place_is_refused():
+    _given, errors = _roles_options.read(Action({}), "report", {"report_path": "a\0b"})
+    assert errors == ["report_path: 'a\\x00b' is no path"]
+
+
+@pytest.mark.parametrize("text", ["- {until: 2027-13-45}", "- 0b_", "[" * 5000])
+def test_text_of_what_is_no_value_is_named(text):
+    """PyYAML raises other exceptions than its own for these."""
+    _given, errors = _roles_options.read(Action({}), "report", {"report_waivers": text})
+    (error,) = errors
+    assert error.startswith("report_waivers: cannot be read as YAML: ")
+
+
 def test_text_that_cannot_be_read_is_named():
     _given, errors = _roles_options.read(Action({}), "report", {"report_waivers": "- {id: caa.none,\n  reason"})
     (error,) = errors

@@ -103,6 +103,7 @@ def test_options_that_work_are_not_refused(changes):
         ({**ACME, "acme_terms_agreed": False}, "certificate_acme_terms_agreed: False orders nothing"),
         ({**ACME, "acme_directory": "http://ca/dir"}, "certificate_acme_directory: 'http://ca/dir' is not the URL"),
         ({**ACME, "acme_staging": "ca"}, "certificate_acme_staging: 'ca' is not the URL"),
+        ({**ACME, "acme_directory": "https://["}, "certificate_acme_directory: 'https://[' is not the URL"),
         ({**ACME, "acme_directory": ""}, "names no ACME server"),
         ({**ACME, "acme_key_types": ["rsa", "ecdsa"]}, "['rsa', 'ecdsa'] is neither [ecdsa] nor [rsa] nor"),
         ({**ACME, "acme_name": "../x"}, "certificate_acme_name: '../x' is not a name"),

@@ -433,6 +433,7 @@ OPTIONS = {"timeout": 10, "concurrency": 32, "endpoints": [], "ca_file": "", "fr
             ["verify_timeout: 0 is less than 1", "verify_concurrency: -1 is less than 1"],
         ),
         ({"endpoints": [{}, {"port": 70000}]}, ["verify_endpoints[1].port: 70000 is not a port"]),
+        ({"ca_file": "/a\0b"}, ["verify_ca_file: '/a\\x00b' is no path"]),
         (
             {"ca_file": "/nowhere.pem"},
             ["verify_ca_file: '/nowhere.pem' cannot be read on the controller: No such file or directory"],

@@ -213,6 +213,14 @@ def option_errors(options: Info) -> list[str]:
     return found + _verify.ca_file_errors(options["verify_ca_file"]) + (_acme_errors(options) if acme else [])
 
 
+def _is_https(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets of an IPv6 address that is none
+        return False
+    return parts.scheme == "https" and bool(parts.hostname)
+
+
 def _acme_errors(options: Info) -> list[str]:
     found: list[str] = []
 
@@ -220,7 +228,7 @@ def _acme_errors(options: Info) -> list[str]:
         found.append(f"certificate_{name}: {options[name]!r} {why}")
 
     for name in ("acme_directory", "acme_staging"):
-        if options[name] and not (urlsplit(options[name]).scheme == "https" and urlsplit(options[name]).hostname):
+        if options[name] and not _is_https(options[name]):
             refuse(name, "is not the URL of an ACME directory, which begins with https://")
     if not options["acme_directory"]:
         refuse("acme_directory", "names no ACME server")

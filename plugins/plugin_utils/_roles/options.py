@@ -168,7 +168,7 @@ def _from_text(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[st
             continue
         try:
             found = yaml_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # a day that no month has, brackets without end
             errors.append(f"{name}: cannot be read as YAML: {' '.join(str(error).split())}")
             del read[name]
         else:

@@ -76,6 +76,8 @@ def option_errors(options: Info) -> list[str]:
             Policy(**{name: options[name]})
         except ValueError as error:
             errors.append(f"report_{error}")
+    if "\0" in options["path"]:
+        errors.append(f"report_path: {options['path']!r} is no path")
     return errors
 
 

@@ -136,6 +136,8 @@ def ca_file_errors(path: str) -> list[str]:
                 pass
     except OSError as error:
         return [f"verify_ca_file: {path!r} cannot be read on the controller: {error.strerror}"]
+    except ValueError:
+        return [f"verify_ca_file: {path!r} is no path"]  # of a file, none has a null byte
     return []
 
 
