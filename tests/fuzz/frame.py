@@ -116,7 +116,7 @@ def fuzz(
     slack: float = 1.0,
     progress: t.Callable[[int], None] = lambda _number: None,
 ) -> Tally:
-    """Run so many cases, or for so many seconds. C(slack): factor of the time limit. C(progress): gets each number."""
+    """Run so many cases, or for so many seconds. C(slack): factor of the time limits. C(progress): gets each number."""
     source = random.Random(f"{seed} {chosen.name}")
     corpus = list(chosen.seeds)
     longest = 2 * max(map(len, corpus)) + 1000
@@ -151,7 +151,7 @@ def attempt(chosen: Target, case: Case, slack: float = 1.0) -> tuple[bool, Failu
     """One case: whether it raised what is declared, the failure, and seconds of the processor."""
     before = time.process_time()
     signal.setitimer(signal.ITIMER_PROF, chosen.seconds * slack)
-    signal.setitimer(signal.ITIMER_REAL, HANGS)
+    signal.setitimer(signal.ITIMER_REAL, HANGS * slack)
     raised: BaseException | None = None
     try:
         chosen.run(case)
