@@ -742,6 +742,15 @@ def test_sarif_has_file_and_line_where_they_are_known():
 SAMPLE = re.compile(r'([a-z_][a-z0-9_]*)(?:\{((?:[a-z_][a-z0-9_]*="(?:[^"\\\n]|\\[\\"n])*",?)*)\})? (-?\d+)')
 
 
+@pytest.mark.parametrize("until", [None, "", "never", "0001-01-01"])
+def test_a_support_whose_end_is_not_known_has_no_sample(until):
+    """As that of a distribution that is not known here."""
+    host = bed.build({"web1": {"updates": bed.updates("unknown", until)}})
+    assert host["hosts"][0]["support"]["level"] == "unknown"
+    lines = _files.render(host, ["prometheus"])["kopano_hardening.prom"].splitlines()
+    assert sum("support_end" in line for line in lines) == 3 * (until == "0001-01-01")
+
+
 def test_prometheus_can_read_it(report, texts):
     """The format, and what promtool says of names: help, a prefix, base units, no type and no total in a gauge's."""
     helped, typed, samples = set(), set(), set()
@@ -1104,6 +1113,11 @@ def test_a_line_fits_the_terminal():
     shown = text_of(report, 100).splitlines()
     assert max(map(len, shown)) <= 100 and sum("yyy" in line for line in shown) == _scorecard.REASON_LINES
     assert "…" in shown[1 + _scorecard.REASON_LINES - 1]
+
+
+def test_a_failure_without_words_is_shown_as_one():
+    host = bed.build({"web1": {"state": "failed", "failures": [{"step": None, "message": " "}]}})
+    assert "web1" in text_of(host, 100) and host["summary"]["failed"] == ["web1"]
 
 
 def test_reasons_without_a_finding_are_shown():

@@ -117,9 +117,11 @@ def _metrics(report: Report) -> dict[str, tuple[str, list[Sample]]]:
 
 
 def _is_time(text: t.Any) -> t.TypeGuard[str]:
+    if not isinstance(text, str):
+        return False
     try:
         _seconds(text)
-    except (TypeError, ValueError):
+    except (ValueError, OverflowError):
         return False
     return True
 

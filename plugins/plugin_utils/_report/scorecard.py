@@ -174,6 +174,6 @@ def _with_reason(line: Line, reason: str, width: int | None) -> list[Line]:
     parts = _wrapped(reason, room, "")
     if parts[REASON_LINES:] and room:
         parts[REASON_LINES - 1 :] = [_cut(f"{parts[REASON_LINES - 1]} …", room)]
-    first, *others = parts
+    first, *others = parts or [""]
     rest: list[Line] = [[(" " * used + part, None)] for part in others]
     return [[*line, (GAP, None), (first, None)], *rest]
