@@ -304,9 +304,9 @@ openssl:
   Candidate: 3.0.17-1
   Version table:
      3.0.17-1 500
-        500 http://security.debian.org/debian-security bookworm-security/main amd64 Packages
+        500 http://mirror.test/debian-security bookworm-security/main amd64 Packages
  *** 3.0.15-1 500
-        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        500 http://mirror.test/debian bookworm/main amd64 Packages
         100 /var/lib/dpkg/status
 """
 

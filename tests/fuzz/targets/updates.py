@@ -144,7 +144,7 @@ def _seeds(make: t.Callable[[random.Random], t.Any], number: int = 12) -> list[t
 def apt_case(source: random.Random) -> Case:
     """A Debian with its main and its security archive."""
     sources = {"bookworm": "Debian", "bookworm-security": "Debian-Security"}
-    url = source.choice(("http://deb.debian.org/debian", "http://user:pass@mirror.test:8080/a~b/c_d", "file:/srv/[x]"))
+    url = source.choice(("http://mirror.test/debian", "http://user:pass@mirror.test:8080/a~b/c_d", "file:/srv/[x]"))
     files: dict[str, bytes] = {}
     targets, names = [], {}
     for suite, label in sources.items():
@@ -425,7 +425,7 @@ _OUTPUTS = {
     "dpkg-query --search": "nginx: /usr/sbin/nginx\nlibssl3:amd64: /usr/lib/x86_64-linux-gnu/libssl.so.3\n",
     "dpkg-query --show": "nginx\t1.22.1-9\nlibssl3\t3.0.15-1\n",
     "apt-cache policy": "nginx:\n  Installed: 1.22.1-9\n  Candidate: 1.22.1-9\n  Version table:\n *** 1.22.1-9 500\n"
-    "        500 http://deb.debian.org/debian bookworm/main amd64 Packages\n",
+    "        500 http://mirror.test/debian bookworm/main amd64 Packages\n",
     "rpm --file": "nginx\t1:1.20.1-1\tRed Hat, Inc.\n",
 }
 
