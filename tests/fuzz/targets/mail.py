@@ -34,11 +34,11 @@ GREETINGS = {
         b"220-a\r\n220 b\r\n250-mail.test\r\n250-AUTH PLAIN LOGIN\r\n250-AUTH=PLAIN\r\n250 STARTTLS\r\n",
     ),
 }
-# A line that offers a login, as the server has sent it after its greeting.
+# A line that offers a login, as the server has sent it after its greeting. A mechanism has up to 20 letters (RFC 4422).
 OFFERS = {
-    "imap": re.compile(rb"\* CAPABILITY (.* )?AUTH=[A-Z]+( .*)?", re.IGNORECASE),
-    "pop3": re.compile(rb"USER|SASL [A-Z]+", re.IGNORECASE),
-    "smtp": re.compile(rb"250[ -]AUTH[ =][A-Z]+", re.IGNORECASE),
+    "imap": re.compile(rb"\* CAPABILITY (.* )?AUTH=[A-Z]{1,20}( .*)?", re.IGNORECASE),
+    "pop3": re.compile(rb"USER|SASL [A-Z]{1,20}", re.IGNORECASE),
+    "smtp": re.compile(rb"250[ -]AUTH[ =][A-Z]{1,20}", re.IGNORECASE),
 }
 
 
