@@ -444,7 +444,7 @@ def test_too_much_time(log: Path) -> None:
     write(log.with_name("access.log.1"), line(), age=1)
     usage = read(write(log, line()), seconds=-1)
     assert usage.access.not_read == [f"{log}: stopped after -1 seconds; older ones were not read"]
-    assert not usage.complete
+    assert not usage.complete and not usage.clients  # it stops within a block, too
 
 
 def test_a_large_log_takes_little_time_and_memory(log: Path) -> None:
@@ -589,21 +589,42 @@ def test_any_file(log: Path, data: bytes, start: bytes) -> None:
     assert usage.access.lines >= usage.access.not_understood
 
 
-@pytest.mark.parametrize("piece", ["a:1", "1", "- ", " [", "[28/Nov/2026:10:00", ' "', '"?', "\\", '\\"', "a - "])
+LONG = 64 << 10
+PIECES = ("a:1", "1", "- ", " [", "[28/Nov/2026:10:00", ' "', '"?', "?", "a?", "\\", '\\"', "a - ", '" 200 ')
+
+
+@pytest.mark.parametrize("piece", PIECES)
 def test_no_line_takes_long(log: Path, piece: str) -> None:
-    text = (piece * _access_logs.LINE_MAX)[: _access_logs.LINE_MAX - 200]
-    lines = [
-        text,
-        f"192.0.2.1 - {text}",
-        line(user=text).rstrip("\n"),
-        line(request=text).rstrip("\n"),
-        line(text).strip(),
-    ]
-    write(log, "\n".join(lines * 4))
+    """A second for each MiB, whatever a line is, and wherever it ceases to be one."""
+    text = (piece * LONG)[:LONG]
+    valid, of_tls = line().rstrip("\n"), tls_line(FIREFOX, "TLSv1.2", "A").rstrip("\n")
+    ends = [*re.finditer(r'$|(?<=[ \["])', valid)]
+    lines = [text, *(valid[: end.start()] + text for end in ends), *(f"{text}{valid[end.start() :]}" for end in ends)]
+    lines += [valid[: end.start()] + text + valid[end.start() :] for end in ends]
+    lines += [of_tls[: end.start()] + text + rest for end in re.finditer(" |$", of_tls) for rest in ("", '"')]
+    write(log, "\n".join(lines))
+    started = time.process_time()
+    usage = read(log, tls_log=log)
+    assert usage.tls and usage.access.lines == usage.tls.lines == len(lines)
+    assert time.process_time() - started < 2 * len(lines) * LONG / (1 << 20)
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        "(Macintosh;" * 13 + " OS X 10_15_7" * 15 + " Version/26 " * 10,
+        "(Macintosh; OS X " + "1" * 230 + " Version/" + "1" * 230,
+        "(iPhone" * 39 + " OS 1" * 40,
+        "Android " + "1" * 490,
+    ],
+)
+def test_no_user_agent_takes_long(log: Path, agent: str) -> None:
+    """As above, where each line has another one."""
+    size = write(log, "".join(line(agent + str(number)) for number in range(2000))).stat().st_size
     started = time.process_time()
     usage = read(log)
-    assert usage.access.lines == 20
-    assert time.process_time() - started < 2
+    assert usage.complete and sum(numbers(usage).values()) == 2000
+    assert time.process_time() - started < 1.5 * size / (1 << 20)
 
 
 # --- real servers ----------------------------------------------------------------------------------------------------

@@ -261,7 +261,7 @@ _TIME = rb'\[([^ \]"]{17}):[0-6][0-9] ([+-][0-9]{4})\]'
 _COMBINED = re.compile(
     rb'(?:[^ "]*:[0-9]+ )?([^ "-][^ "]*) - (-|[^"]*) '
     + _TIME
-    + rb' "([^"?]*)([^"]*)" ([0-9]{3}) (?:[0-9]+|-) "[^"]*" "([^"]*)"(?: .*)?'
+    + rb' "([^"?]*)(|\?[^"]*)" ([0-9]{3}) (?:[0-9]+|-) "[^"]*" "([^"]*)"(?: .*)?'
 ).fullmatch
 # Protocols as OpenSSL names them (SSL_get_version(3)); C(-) is a request without TLS.
 _NEGOTIATED = re.compile(
@@ -341,8 +341,7 @@ class _Reader:
                     for lines in _lines(_blocks(stream)):
                         reading.lines += len(lines)
                         use(lines, reading)
-                        if time.monotonic() > self._deadline:
-                            raise _LimitReached(f"stopped after {self._limits.seconds:g} seconds")
+                        self._check_time()
             except _LimitReached as reached:
                 reading.not_read.append(f"{path}: {reached}; older ones were not read")
                 break
@@ -355,6 +354,10 @@ class _Reader:
             except _Damaged as error:
                 reading.not_read.append(f"{path}: {error}")
         return reading
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self._deadline:
+            raise _LimitReached(f"stopped after {self._limits.seconds:g} seconds")
 
     def access_lines(self, lines: list[bytes], reading: Reading) -> None:
         """Count the clients of lines in the format C(combined), behind a virtual host's name or not.
@@ -420,6 +423,7 @@ class _Reader:
         if found is None:
             if len(self._agents) >= self._limits.agents:
                 raise _LimitReached(f"stopped at {counted(self._limits.agents, 'user agent')}")
+            self._check_time()  # a new one takes longer than a line, and a block has many
             client = _user_agents.client_of(agent.decode("utf-8", "replace"), self._known)
             found = self._agents[name] = _Agent(client.id if client else None)
         return found

@@ -59,7 +59,8 @@ def _rule(pattern: str, name: str = "", version: str = r"\1", platform: str = ""
     return _Rule(re.compile(pattern), name, version, platform)
 
 
-# The first rule that matches counts; one without a name means that the stack is not known.
+# The first rule that matches counts; one without a name means that the stack is not known. Clients write what they
+# like, so a repeated part that others follow ends at a character that it cannot have: no agent takes long.
 _RULES = (
     # Crawlers name their page, and a browser that they are not.
     _rule(r"\+https?://"),
@@ -85,17 +86,20 @@ _RULES = (
     # Every browser on iOS uses WebKit (App Store Review Guidelines, 2.5.6). From Safari 26 on the system's version
     # stays 18.6 or 18.7, and Safari's is the system's (N. Leenheer, "The user-agent string of Safari on iOS 26").
     _rule(r"\((?:iPhone|iPad|iPod).* Version/((?:2[6-9]|[3-9][0-9])[0-9.]*) ", "Safari", "", r"iOS \1"),
-    _rule(r"\((?:iPhone|iPad|iPod)[^)]* OS ([0-9_]+) like Mac OS X", "Safari", "", r"iOS \1"),
+    _rule(r"\((?:iPhone|iPad|iPod)[^()]* OS ([0-9_]+) like Mac OS X", "Safari", "", r"iOS \1"),
     # Browsers and mail programs with a stack of their own. Chromium is also in Opera 15, Electron, Samsung's browser.
     _rule(r"Thunderbird/([0-9.]+)", "Thunderbird"),
     _rule(r"Firefox/([0-9.]+)", "Firefox"),
     _rule(r"EdgA?/([0-9.]+)", "Edge"),
     _rule(r"Chrom(?:e|ium)/([0-9.]+)", "Chrome"),
     # What is left on Android is the browser of Android 4 and before.
-    _rule(r"Android ([0-9.]+).*AppleWebKit/", "Android"),
+    _rule(r"Android ([0-9.]+)(?![0-9.]).*AppleWebKit/", "Android"),
     # Since Safari 14 the system's version stays 10.15.7, and says nothing.
-    _rule(r"\(Macintosh;.* OS X 10_15_7.* Version/((?:1[4-9]|[2-9][0-9])[0-9.]*).* Safari/", "Safari", r"\1", "OS X"),
-    _rule(r"\(Macintosh;.* OS X ([0-9_.]+).* Version/([0-9.]+).* Safari/", "Safari", r"\2", r"OS X \1"),
+    _rule(
+        r"\(Macintosh;[^()]* OS X 10_15_7[;)].* Version/((?:1[4-9]|[2-9][0-9])[0-9.]*)(?: .*)? Safari/",
+        *("Safari", r"\1", "OS X"),
+    ),
+    _rule(r"\(Macintosh;[^()]* OS X ([0-9_.]+)[;)].* Version/([0-9.]+)(?: .*)? Safari/", "Safari", r"\2", r"OS X \1"),
     # "Java/" and the property java.version, by HttpURLConnection: before Java 9 (JEP 223) 1.8.0_161 is 8u161.
     _rule(r"^Java/1\.([0-9]+)\.[0-9](?:_([0-9]+))?", "Java", r"\1u\2"),
     _rule(r"^Java/([0-9.]+)", "Java"),
