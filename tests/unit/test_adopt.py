@@ -367,6 +367,26 @@ server {
     assert "add_header Strict" not in location
 
 
+@pytest.mark.parametrize("sign", "\v\f\r\x1c\x1e\x85\u2028")
+def test_a_kept_line_ends_where_the_server_ends_it(nginx: Site, sign: str) -> None:
+    """Not where Python does as well."""
+    kept = f'add_header X-Frame-Options "a{sign}b" always;'
+    nginx.write(main=f"http {{\n{kept}\nserver {{\n    listen 443 ssl;\n}}\n}}\n")
+    assert f"    {kept}\n" in nginx.adopted()["nginx"]
+
+
+def test_a_kept_line_of_several_has_them_all(nginx: Site) -> None:
+    nginx.write(main="""http {
+add_header X-Frame-Options\r
+  "a;b" always;
+server {
+    listen 443 ssl;
+}
+}
+""")  # fmt: skip
+    assert '    add_header X-Frame-Options\n      "a;b" always;\n' in nginx.adopted()["nginx"]
+
+
 @pytest.mark.parametrize(
     ("directive", "kept"),
     [

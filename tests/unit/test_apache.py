@@ -173,7 +173,7 @@ def test_version_is_the_one_that_apache_prints() -> None:
 # --- the two forms of the dump ---------------------------------------------------------------------------------------
 
 DUMP = """VirtualHost configuration:
-[::1]:443              six.example (/etc/apache2/sites-enabled/a b (1).conf:3)
+[::1]:443              six.example (/etc/apache2/sites-enabled/a\x85b (1).conf:3)
 192.0.2.1:443          is a NameVirtualHost
          default server one.example (/etc/apache2/sites-enabled/one.conf:1)
          port 443 namevhost one.example (/etc/apache2/sites-enabled/one.conf:1)
@@ -189,7 +189,7 @@ DUMP = """VirtualHost configuration:
 def test_both_forms_of_the_dump() -> None:
     sites = "/etc/apache2/sites-enabled/"
     assert [tuple(item) for item in _apache.parse_vhost_dump(DUMP)] == [
-        ("[::1]:443", ["six.example"], sites + "a b (1).conf", 3, True),
+        ("[::1]:443", ["six.example"], sites + "a\x85b (1).conf", 3, True),
         ("192.0.2.1:443", ["one.example", "www.one.example", "*.one.example"], sites + "one.conf", 1, True),
         ("192.0.2.1:443", ["two.example"], sites + "one.conf", 9, False),
         ("*:80", ["main.example"], sites + "000-default.conf", 1, True),

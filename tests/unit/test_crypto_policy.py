@@ -70,6 +70,12 @@ def test_a_policy_of_before_red_hat_8_5_names_its_oldest_protocol_without_a_pref
     assert found == CryptoPolicy("DEFAULT", "TLSv1.2", 2)
 
 
+def test_the_line_is_the_one_that_openssl_counts(tmp_path: Path) -> None:
+    settings = "# a page\f# by hand\x85\nMinProtocol = TLSv1.2\n"
+    found = _crypto_policy.read(str(system(tmp_path, **{"back-ends/opensslcnf.config": settings})))
+    assert found == CryptoPolicy("DEFAULT", "TLSv1.2", 2)
+
+
 def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
     assert _crypto_policy.read(str(tmp_path)) is None and not _crypto_policy.is_fips(str(tmp_path))
     nameless = system(

@@ -172,8 +172,8 @@ def test_a_pair_that_fits_or_is_being_written_is_not_blamed(tmp_path, key):
 def test_a_syntax_error_is_where_the_server_reports_it(tmp_path, server):
     site = Site(server, tmp_path)
     with site.policy.open("a") as text:
-        text.write("# by hand\nno_such_directive on;\n")
-    line = len(site.policy.read_text().splitlines())
+        text.write("# by\vhand\x85or not\nno_such_directive on;\n")
+    line = site.policy.read_text().count("\n")
     fault = site.fault()
     assert (fault.file, fault.line, fault.directive, fault.value) == (str(site.policy), line, "no_such_directive", "on")
     assert fault.option is None

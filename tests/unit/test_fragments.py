@@ -112,6 +112,12 @@ def test_the_copy_has_the_change_and_the_original_has_not(tmp_path: Path, moved:
     assert names(_apache.load(layout)) == ["old.example"]
 
 
+def test_the_copy_of_a_text_has_its_line_ends(tmp_path: Path) -> None:
+    """A comment with a carriage return in it is one line for the server."""
+    (tmp_path / "site.conf").write_bytes(b"# a\rb\r\nListen 80\n")
+    assert _rehearsal.read_text(str(tmp_path / "site.conf")) == "# a\rb\r\nListen 80\n"
+
+
 # --- SUSE's settings -------------------------------------------------------------------------------------------------
 
 SETTINGS = """\

@@ -234,7 +234,7 @@ EnvironmentFiles=%s/not here (ignore_errors=yes)
 
 def test_the_environment_is_the_units(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     (host.folder / "b.env").write_text('# not this\n; nor this\nA=of the file\nLINES=one \\\ntwo\nQUOTED="a b"\n')
-    shown = SHOWN % (host.folder, host.folder)
+    shown = SHOWN % (host.folder, host.folder) + 'Environment="I=a\x85J="\n'
 
     def systemctl(server: _server.Server, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(["printf", "%s", shown], stdout=subprocess.PIPE)
@@ -252,7 +252,7 @@ def test_the_environment_is_the_units(host: Host, monkeypatch: pytest.MonkeyPatc
         "H": "",
     }
     assert (found["LINES"], found["QUOTED"]) == ("one two", "a b")
-    assert "LISTEN_FDS" not in found and found["PATH"]
+    assert "LISTEN_FDS" not in found and found["I"] == "a\x85J=" and found["PATH"]
 
 
 def test_arguments_of_roots_process(host: Host) -> None:

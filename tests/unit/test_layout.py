@@ -53,6 +53,13 @@ def test_os_release_is_unquoted_and_may_be_missing(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_an_assignment_ends_at_the_end_of_its_line_only(tmp_path: Path) -> None:
+    assert _layout.os_release(host(tmp_path, "ID=debian\nNAME='a\x85ID=suse'\n")) == {
+        "ID": "debian",
+        "NAME": "a\x85ID=suse",
+    }
+
+
 def test_os_release_with_an_unclosed_quote_is_a_result_too(tmp_path: Path) -> None:
     assert _layout.os_release(host(tmp_path, 'ID=debian\nNAME="x\n'))["ID"] == "debian"
 

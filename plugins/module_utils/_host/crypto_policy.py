@@ -52,7 +52,7 @@ def read(root: str = "/") -> CryptoPolicy | None:
     if not text:
         return None
     named = [line for path in _NAMES for line in _read(root, path).splitlines() if re.match(r"[A-Z]", line)]
-    found = [(match.group(1), number) for number, match in enumerate(map(_OLDEST.match, text.splitlines()), 1) if match]
+    found = [(match.group(1), number) for number, match in enumerate(map(_OLDEST.match, text.split("\n")), 1) if match]
     oldest, line = found[-1] if found else (None, 1)
     return CryptoPolicy(named[0].strip() if named else "", _PROTOCOLS.get(oldest or "", oldest), line)
 

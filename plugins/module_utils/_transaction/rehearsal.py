@@ -291,7 +291,7 @@ def _log_text() -> str:
 
 def read_text(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
             return stream.read()
     except OSError:
         return ""

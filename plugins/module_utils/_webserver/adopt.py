@@ -169,7 +169,7 @@ class _Edits:
     def _insert(self, at: int, indent: str, lines: list[str]) -> None:
         """Inserts whole lines at the start of a line."""
         newline = "\r\n" if self.text[max(at - 2, 0) : at] == "\r\n" else "\n"
-        lines = [MARK + "begin", *(part for line in lines for part in line.splitlines()), MARK + "end"]
+        lines = [MARK + "begin", *(part for line in lines for part in re.split("\r?\n", line)), MARK + "end"]
         self._add(at, at, "".join(indent + line + newline for line in lines))
 
     def insert_inside(self, block: Directive, lines: list[str]) -> None:
@@ -647,8 +647,8 @@ class _Adoption:
 
     def option_of(self, directive: Directive) -> list[str]:
         """The comment before a line of the policy that names the option which decides it, for a server's refusal."""
-        before = self.config.files[directive.file][: directive.start].rstrip(" \t").splitlines()
-        comment = before[-1].strip() if before else ""
+        before = self.config.files[directive.file][: directive.start].rstrip(" \t")
+        comment = before[:-1].rpartition("\n")[2].strip()
         return [comment] if comment.startswith("# option: ") else []
 
     def repair_ssl_on(self, tls: list[Directive]) -> None:

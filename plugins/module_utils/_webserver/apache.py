@@ -322,7 +322,7 @@ def parse_vhost_dump(text: str) -> list[_Dumped]:
     """
     found: list[_Dumped] = []
     address = default = ""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         group = re.match(r"(\S+)\s+is a NameVirtualHost$", line)
         single = re.match(r"(\S+)\s+(\S*) \((.+):(\d+)\)$", line)
         first = re.match(r"\s+default server \S* \((.+:\d+)\)$", line)

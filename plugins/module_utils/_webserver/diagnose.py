@@ -92,7 +92,7 @@ class Fault(t.NamedTuple):
 
 def relevant(output: str) -> str:
     """The server's messages without greetings and time stamps, at most the last 12 lines, each once."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line.strip() for line in output.split("\n") if line.strip()]
     telling = [line for line in lines if not _NOISE.search(line)]
     stripped = [_PROCESS.sub(r"\1 ", _STAMP.sub("", line)) for line in telling or lines]
     return "\n".join(list(dict.fromkeys(stripped))[-12:])
@@ -232,7 +232,7 @@ def _fault(
     item: _webserver_model.Directive | None = None,
 ) -> Fault:
     text = (config.files.get(file) if config else None) or (read(file) if read else "")
-    lines = text.splitlines()
+    lines = text.split("\n")  # as both servers count them
     option = None
     if 1 < line <= len(lines):
         quoted = _OPTION.match(lines[line - 2])

@@ -273,7 +273,7 @@ def assignments(path: str) -> dict[str, str]:
     """The assignments of a file as in os-release(5), or for systemd's EnvironmentFile=; empty if it cannot be read."""
     try:
         with open(path, encoding="utf-8", errors="replace") as handle:
-            lines = handle.read().replace("\\\n", "").splitlines()
+            lines = handle.read().replace("\\\n", "").split("\n")
     except OSError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";")))

@@ -380,7 +380,7 @@ class Server:
     def _unit_environment(self, shown: str) -> dict[str, str]:
         """The environment that the unit names (systemd.exec(5)), without that of the layout's file."""
         environment: dict[str, str] = {}
-        for line in shown.splitlines():
+        for line in shown.split("\n"):
             kind, _equals, value = line.partition("=")
             if kind == "Environment":
                 pairs = (item.partition("=") for item in _shown_items(value))
