@@ -384,7 +384,7 @@ server {
 }
 }
 """)  # fmt: skip
-    assert '    add_header X-Frame-Options\n      "a;b" always;\n' in nginx.adopted()["nginx"]
+    assert '    add_header X-Frame-Options\r\n  "a;b" always;\n' in nginx.adopted()["nginx"]
 
 
 @pytest.mark.parametrize(
@@ -476,6 +476,31 @@ def test_what_was_read_from_a_dump_is_not_edited(nginx: Site) -> None:
     config = _nginx.load(nginx.layout, dump="# configuration file /etc/nginx/nginx.conf:\nhttp { }\n\n")
     with pytest.raises(ValueError, match="dump"):
         _adopt.adopt(config, nginx.layout, nginx.policy)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # what is kept is a copy: Apache takes form feeds for blanks, they end no line
+        ("    SSLOpenSSLConfCmd Options\f-SessionTicket\n", "    SSLOpenSSLConfCmd Options\f-SessionTicket\n"),
+        # a part of a word gets no indentation
+        (
+            '    SSLOpenSSLConfCmd Options "-Sess\\\nionTicket"\n',
+            '    SSLOpenSSLConfCmd Options "-Sess\\\nionTicket"\n',
+        ),
+    ],
+)
+def test_a_line_that_is_kept_is_written_as_it_was(apache: Site, before: str, after: str) -> None:
+    apache.write(main="<VirtualHost *:443>\n    SSLEngine on\n%s</VirtualHost>\n" % before)
+    changed = apache.adopted()["apache"]
+    assert changed.endswith("tls.conf\n%s    # kopano.hardening end\n</VirtualHost>\n" % after)
+
+
+def test_an_empty_line_that_belongs_to_a_tag_stays_with_it(apache: Site) -> None:
+    """Apache joins what is behind the backslash: the policy must not become a part of the tag."""
+    apache.write(main="<VirtualHost *:80> \\\n\nServerName x\n</VirtualHost>\n")
+    changed = apache.adopted()["apache"]
+    assert changed.startswith("<VirtualHost *:80> \\\n\n# kopano.hardening begin\nInclude ")
 
 
 @pytest.mark.parametrize("server", ["apache", "nginx"])

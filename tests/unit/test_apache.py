@@ -131,6 +131,45 @@ def test_tags_that_apache_takes_are_taken(tmp_path: Path, text: str) -> None:
 
 @web_bed.needs_apache
 @pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        # a variable is replaced before the line is split, and is found whatever its case
+        ("Define V 'a b'\n<VirtualHost *:80>\nServerName x\nServerAlias ${V} -${v}\n", ["x", "a", "b", "-a", "b"]),
+        ("Define V 'a\" b'\n<VirtualHost *:80>\nServerName x\nServerAlias \"${V}\n", ["x", "a", "b"]),
+        ("Define V ServerName\n<VirtualHost *:80>\n${V} x\n", ["x"]),
+        ("Define V ' '\n${V}\n<VirtualHost *:80>\nServerName x\n ${V} \n", ["x"]),
+        ("Define V ''\n<VirtualHost *:80>\nServerName ${V}\n", ["${V}"]),
+        ("Define V x\nUnDefine v\n<VirtualHost *:80>\nServerName ${V}\n", ["${V}"]),
+        ("Define V '<VirtualHost *:80'\n${V}>\nServerName x\n", ["x"]),
+        # with two backslashes an empty line joins the one behind it
+        ("<VirtualHost *:80>\nServerName x\n# C:\\\\\n\nServerName y\n", ["x"]),
+        ("<VirtualHost *:80>\r\nServerName x\r\n# C:\\\\\r\n\r\nServerName y\r\n", ["x"]),
+        ("<VirtualHost *:80>\nServerName x\n# C:\\\n\nServerName y\n", ["y"]),
+        ("<VirtualHost *:80> \\\n\nServerName x\n", ["x"]),
+        ("<VirtualHost *:80>\nServerName x\n# \0 \\\nServerName y\n", ["y"]),
+        ("\0\0\n<VirtualHost *:80>\nServerName x\n", ["x"]),
+    ],
+)
+def test_lines_are_those_that_apache_reads(tmp_path: Path, text: str, names: list[str]) -> None:
+    """A second virtual host at the address makes Apache list the aliases."""
+    write(tmp_path, text + "</VirtualHost>\n<VirtualHost *:80>\nServerName z\n</VirtualHost>\n")
+    judged = dump(tmp_path)
+    assert _apache.parse_vhost_dump(judged)[0].names == names
+    assert summary(load(tmp_path)) == summary(load(tmp_path, vhost_dump=judged))
+    assert load(tmp_path).vhosts[0].names == names
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize("addresses", ["_DEFAULT_:80", "[::]:80", "*:80 0.0.0.0:80 *:80", "[2001:DB8:0::1]:80"])
+def test_addresses_are_those_that_apache_lists(tmp_path: Path, addresses: str) -> None:
+    write(tmp_path, "<VirtualHost %s>\nServerName x\n</VirtualHost>\n" % addresses)
+    (judged,) = load(tmp_path, vhost_dump=dump(tmp_path)).vhosts
+    (read,) = load(tmp_path).vhosts
+    assert read.as_dict() == judged.as_dict()
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize(
     "text",
     [
         "<VirtualHost *:80>\n",

@@ -204,10 +204,13 @@ def test_of_endpoints_that_are_set_up_in_the_same_way_one_is_enough() -> None:
     assert _probes.one_of_each([*first, *more]) == first
 
 
-@pytest.mark.parametrize("address", ["unix:/run/x", "name.test", "a\udcff", "192.0.2.1\0", "[::1%lo]"])
-def test_what_is_no_address_is_not_connected_to(address: str) -> None:
-    """As a server's configuration can have it, whose bytes need not be UTF-8."""
-    assert _probes.connect_address(address) is None
+@pytest.mark.parametrize(
+    ("address", "reached"),
+    [("*", "127.0.0.1"), ("[::]", "::1"), ("[2001:db8::1]", "2001:db8::1"), ("192.0.2.1", "192.0.2.1")]
+    + [(odd, None) for odd in ("unix:/run/x", "mail.example", "192.0.2.\udce9", "192.0.2.1\0", "[::1%lo]")],
+)
+def test_where_an_address_is_reached(address: str, reached: str | None) -> None:
+    assert _probes.connect_address(address) == reached
 
 
 def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:

@@ -169,7 +169,7 @@ class _Edits:
     def _insert(self, at: int, indent: str, lines: list[str]) -> None:
         """Inserts whole lines at the start of a line."""
         newline = "\r\n" if self.text[max(at - 2, 0) : at] == "\r\n" else "\n"
-        lines = [MARK + "begin", *(part for line in lines for part in re.split("\r?\n", line)), MARK + "end"]
+        lines = [MARK + "begin", *lines, MARK + "end"]
         self._add(at, at, "".join(indent + line + newline for line in lines))
 
     def insert_inside(self, block: Directive, lines: list[str]) -> None:

@@ -31,9 +31,6 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
     Vhost,
 )
 
-# One line as Apache sees it: a backslash in front of the newline joins the next line, also in a comment.
-_LINE = re.compile(r"(?:[^\n]*\\\r?\n)*[^\n]*")
-_JOINT = re.compile(r"\\\r?\n")
 _SPACE = " \t\r\n\f\v"
 # What stands behind a closing tag does not count.
 _CLOSING = re.compile(r"</(\S*)", re.ASCII)
@@ -119,6 +116,28 @@ def _without_quotes(line: str) -> str:
     return name + line[word.end() :] if word and name else ""
 
 
+def _line(text: str, position: int) -> tuple[str, int]:
+    """One line as Apache sees it, without the newline, and the offset where it ends.
+
+    A backslash in front of the newline joins the next line, also in a comment. Apache looks for it at the end of what
+    it has joined so far: with two of them an empty line joins the one behind it as well. A null byte ends the line.
+    """
+    joined = ""
+    while True:
+        end = text.find("\n", position)
+        last = end < 0
+        end = len(text) if last else end
+        part, null, _rest = text[position:end].partition("\0")
+        joined += part
+        if last or null:
+            return joined, end
+        if joined.endswith("\r"):
+            joined = joined[:-1]
+        if not joined.endswith("\\"):
+            return joined, end
+        joined, position = joined[:-1], end + 1
+
+
 class _Reader:
     """Reads files in Apache's order and keeps what later lines depend on."""
 
@@ -137,15 +156,18 @@ class _Reader:
         for match in _WORD.finditer(text):
             kind = (match.lastindex or 1) - 1
             word = match.group(kind + 1)
-            if "\\" in word:
-                word = _ESCAPES[kind].sub(r"\1", word)
-            if "${" in word:
-                word = _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), word)
-            found.append(word)
+            found.append(_ESCAPES[kind].sub(r"\1", word) if "\\" in word else word)
         return found
 
+    def resolved(self, line: str) -> str:
+        """The line with its ${variables} replaced: Apache does that before it looks for words and quotes."""
+        if "${" not in line:
+            return line
+        return _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), line).strip(_SPACE)
+
     def value(self, name: str, otherwise: str) -> str:
-        return self.variables.get(name, self.environment.get(name, otherwise))
+        # Apache does not mind the case of what Define sets.
+        return self.variables.get(name.lower(), self.environment.get(name, otherwise))
 
     # what a section is decided by
 
@@ -189,10 +211,10 @@ class _Reader:
             self.config.base = args[0]
         elif directive.key == "define" and args:
             self.defined.add(args[0])
-            self.variables.update(dict([args[:2]]) if len(args) > 1 else {})
+            self.variables.update({args[0].lower(): args[1]} if "".join(args[1:2]) else {})
         elif directive.key == "undefine" and args:
             self.defined.discard(args[0])
-            self.variables.pop(args[0], None)
+            self.variables.pop(args[0].lower(), None)
         elif directive.key == "loadmodule" and args and not self.fixed:
             self.modules.add(module_name(args[0]))
 
@@ -226,19 +248,22 @@ class _Reader:
         off = 0  # how many sections around are switched off
         position = 0
         while position < len(text):
-            match = _LINE.match(text, position)
-            if match is None:
-                raise ConfigError(path, lines.at(position), "the line cannot be read")
-            raw, position = match.group(), match.end() + 1
-            line = (_JOINT.sub("", raw) if "\\" in raw else raw).strip(_SPACE)
+            first = position
+            line, end = _line(text, first)
+            position = end + 1
+            line = line.strip(_SPACE)
             if not line or line.startswith("#"):
                 continue
-            start = match.start() + len(raw) - len(raw.lstrip(_SPACE))
-            end = match.start() + len(raw.rstrip(_SPACE))
-            if line[0] in "\"'":
+            raw = text[first:end]
+            start = first + len(raw) - len(raw.lstrip(_SPACE))
+            shorter = first + len(raw.rstrip(_SPACE))
+            # Behind a backslash an empty line belongs to it.
+            end = shorter if "\n" not in text[shorter:end] else end
+            line = line if off else self.resolved(line)
+            if line.startswith(("'", '"')):
                 line = _without_quotes(line)
-                if not line:
-                    continue
+            if not line:
+                continue
             closing = _CLOSING.match(line)
             if closing:
                 if not blocks or closing.group(1).lower() != blocks[-1].key + ">":
@@ -284,9 +309,15 @@ def _host_port(text: str) -> tuple[str, int | None]:
     """Address and port of a Listen or VirtualHost argument; None for any port."""
     match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>\d+|\*))?)", text)
     host, after = (match.group("host"), match.group("after")) if match else (text, None)
-    if host in ("_default_", "0.0.0.0"):
+    if host.lower() in ("_default_", "0.0.0.0"):
         host = "*"
-    return host, int(after) if after and after.isdigit() else None
+    return _webserver_model.same_address(host), int(after) if after and after.isdigit() else None
+
+
+def _vhost_address(text: str) -> tuple[str, int | None]:
+    """The same of a virtual host, where any IPv6 address is any address."""
+    host, port = _host_port(text)
+    return "*" if host == "[::]" else host, port
 
 
 def _listen(text: str) -> tuple[str, int | None]:
@@ -361,8 +392,7 @@ def _from_tree(config: Config, blocks: list[Directive]) -> list[Vhost]:
     for block in blocks:
         name = _value([block.children or []], "servername") or main_name
         names = ([_bare(name)] if name else []) + _aliases(block)
-        for argument in block.args:
-            address, port = _host_port(argument)
+        for address, port in dict.fromkeys(map(_vhost_address, block.args)):
             vhost = Vhost("apache", names, address, port, block.file, block.line, block)
             vhost.default = (address, port) not in taken
             taken.add((address, port))

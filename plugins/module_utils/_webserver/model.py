@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
@@ -237,6 +238,16 @@ class Vhost:
             ],
             "tls_group": self.tls_group,
         }
+
+
+def same_address(host: str) -> str:
+    """An IPv6 address in brackets as both servers show it, however it is written; anything else as it is."""
+    if not host.startswith("["):
+        return host
+    try:
+        return "[%s]" % socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host[1:-1]))
+    except (OSError, ValueError):  # ValueError: a null byte, or what is no text
+        return host
 
 
 class Files:

@@ -187,7 +187,8 @@ def _address(listen: str) -> tuple[str, int | None]:
     if match is None:
         return listen, None
     host = match.group("host")
-    return "*" if host in (None, "0.0.0.0") else host, int(match.group("after") or match.group("port") or 80)
+    address = "*" if host in (None, "0.0.0.0") else _webserver_model.same_address(host)
+    return address, int(match.group("after") or match.group("port") or 80)
 
 
 def _vhosts(config: Config, block: Directive, conf_dir: str, layout: Layout) -> t.Iterator[Vhost]:

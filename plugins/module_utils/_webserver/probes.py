@@ -70,7 +70,7 @@ def connect_address(address: str) -> str | None:
         try:
             socket.inet_pton(family, address)
             return address
-        except (OSError, ValueError):  # text that cannot be encoded is no address either
+        except (OSError, ValueError):  # ValueError: a null byte, or what is no text
             continue
     return None
 
