@@ -10,6 +10,7 @@ do with a host is written down instead.
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -243,6 +244,35 @@ def test_text_of_what_is_no_value_is_named(text):
     _given, errors = _roles_options.read(Action({}), "report", {"report_waivers": text})
     (error,) = errors
     assert error.startswith("report_waivers: cannot be read as YAML: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("verify_timeout", float("inf"), "inf cannot be read as int: cannot convert Infinity"),
+        ("verify_timeout", datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1)"),
+        ("frontend_hsts_max_age", float("nan"), "nan"),
+        ("verify_endpoints", datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1) cannot be read as list of dict: "),
+        ("verify_endpoints", ["no mapping"], "['no mapping'] cannot be read as list of dict: dictionary requested"),
+        ("verify_endpoints", [{"host": "a.test", "port": float("inf")}], "inf}] cannot be read as list of dict: "),
+        ("verify_endpoints", [{1: 2}], "[{1: 2}] cannot be read as list of dict: "),
+        ("frontend_probes", "no mapping", "unable to convert to dict"),
+    ],
+)
+def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, why):
+    """In one message, with the option; other options of the role are read all the same."""
+    role = name.partition("_")[0]
+    given, errors = _roles_options.read(Action({}), role, {**defaults(role), name: value})
+    (error,) = errors
+    assert name in error and why in error
+    assert len(given) >= len(defaults(role)) - 1
+
+
+def test_every_value_of_another_type_is_named():
+    _given, errors = _roles_options.read(
+        Action({}), "verify", {"verify_timeout": float("inf"), "verify_concurrency": "x", "verify_endpoints": ["y"]}
+    )
+    assert sorted(error.partition("verify_")[2][:5] for error in errors) == ["concu", "endpo", "timeo"]
 
 
 def test_text_that_cannot_be_read_is_named():

@@ -153,8 +153,32 @@ def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapp
 
 def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
     values, errors = _from_text(spec, values)
+    try:
+        found, wrong = _by_ansible(spec, values)
+        if all(any(name in message for name in values) for message in wrong):
+            return found, errors + wrong
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        pass
+    # Ansible's validation names no option for some values, and ends with an exception for others, such as infinity.
+    found = {}
+    for name, option in spec.items():
+        given = {name: values[name]} if name in values else {}
+        try:
+            own, wrong = _by_ansible({name: option}, given)
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            own, wrong = {}, [str(error)]
+        found.update(own)
+        nameless = [message for message in wrong if name not in message]
+        if nameless:
+            kind = " of ".join(option[key] for key in ("type", "elements") if key in option)
+            wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {nameless[0]}"]
+        errors += wrong
+    return found, errors
+
+
+def _by_ansible(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
     validated = ArgumentSpecValidator(spec).validate(values, validate_role_argument_spec=True)
-    return _without_defaults(plain(validated.validated_parameters)), errors + list(validated.error_messages)
+    return _without_defaults(plain(validated.validated_parameters)), list(validated.error_messages)
 
 
 def _from_text(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
