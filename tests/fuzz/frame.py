@@ -47,7 +47,8 @@ Make = t.Callable[[random.Random, t.Sequence[Case]], Case]
 
 
 class Target(t.NamedTuple):
-    """C(run): the function. C(seeds): valid cases. C(make): a case from some. C(declared): what may be raised."""
+    """C(run): the function. C(seeds): valid cases. C(make): a case from some. C(declared): what may be raised.
+    C(unit): how many cases the unit tests run; C(missing): what this machine lacks for it, empty for nothing."""
 
     name: str
     run: t.Callable[[Case], None]
@@ -56,6 +57,8 @@ class Target(t.NamedTuple):
     declared: tuple[type[BaseException], ...]
     seconds: float
     mebibytes: int
+    unit: int = 300
+    missing: t.Callable[[], str] = str
 
 
 TARGETS: dict[str, Target] = {}
@@ -69,6 +72,8 @@ def target(
     declared: type[BaseException] | tuple[type[BaseException], ...] = (),
     seconds: float = 1.0,
     mebibytes: int = 64,
+    unit: int = 300,
+    missing: t.Callable[[], str] = str,
 ) -> t.Callable[[t.Callable[[Case], None]], t.Callable[[Case], None]]:
     """Makes a function a target. C(seconds): for one case. C(mebibytes): what all cases together may add."""
 
@@ -76,7 +81,7 @@ def target(
         assert name not in TARGETS, f"two targets are called {name}"
         assert seeds, f"{name} has no seeds"
         raised = declared if isinstance(declared, tuple) else (declared,)
-        TARGETS[name] = Target(name, function, tuple(seeds), make, raised, seconds, mebibytes)
+        TARGETS[name] = Target(name, function, tuple(seeds), make, raised, seconds, mebibytes, unit, missing)
         return function
 
     return add

@@ -179,6 +179,10 @@ def main(words: t.Sequence[str] | None = None) -> int:
     seconds = None if options.cases else 60 * options.minutes / len(options.chosen)
     rows = []
     for chosen in options.chosen:
+        missing = chosen.missing()
+        if missing:
+            print(f"{chosen.name}: not run: {missing}", flush=True)
+            continue
         row = apart(chosen, seed, options.cases, seconds)
         rows.append(row)
         print(re.sub(r"\s+", " ", " ".join(row.cells)), file=sys.stderr, flush=True)

@@ -341,6 +341,19 @@ def test_the_main_server_serves_where_no_virtual_host_does(tmp_path: Path) -> No
     ]
 
 
+def test_a_port_that_is_no_number_is_none(tmp_path: Path) -> None:
+    """Apache refuses it; a digit of another script must be no traceback."""
+    long = "9" * 5000
+    write(tmp_path, "Listen 80\u00b2\nListen %s\n<VirtualHost *:8\u00b2>\n</VirtualHost>\n" % long)
+    found = [(v.address, v.port) for v in load(tmp_path).vhosts]
+    assert found == [("*:8\u00b2", None), ("80\u00b2", None), (long, None)]
+
+
+def test_a_version_without_end_is_compared(tmp_path: Path) -> None:
+    write(tmp_path, "<IfVersion >= %s>\nServerName x\n</IfVersion>\n" % ("9" * 5000))
+    assert [item.active for item in load(tmp_path).root if item.key == "ifversion"] == [False]
+
+
 def test_a_name_without_scheme_and_port(tmp_path: Path) -> None:
     write(tmp_path, VHOST % "ServerName https://mail.example:8443\nServerAlias a b\nServerAlias c")
     (vhost,) = load(tmp_path).vhosts

@@ -218,6 +218,7 @@ def test_vhosts(tree: Path) -> None:
         ("listen 192.0.2.1;", "192.0.2.1", 80, False, True),
         ("listen 192.0.2.1:81 default;", "192.0.2.1", 81, False, True),
         ("listen [::]:443 ssl ipv6only=on;", "[::]", 443, True, True),
+        ("listen %s;" % ("9" * 5000), "9" * 5000, None, False, True),
         ("listen [2001:DB8:0::1]:443 ssl;", "[2001:db8::1]", 443, True, True),
         ("listen [2001:db8::1];", "[2001:db8::1]", 80, False, True),
         ("listen localhost:8080;", "localhost", 8080, False, True),

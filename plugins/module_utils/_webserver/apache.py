@@ -36,6 +36,8 @@ _SPACE = " \t\r\n\f\v"
 _CLOSING = re.compile(r"</(\S*)", re.ASCII)
 _WORD = re.compile(r'"((?:\\["\\]|[^"])*)"?|\'((?:\\[\'\\]|[^\'])*)\'?|(\S+)', re.ASCII)
 _ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r"\\(\\)"))
+_PORT = re.compile(r"[0-9]{1,5}")
+_HOST_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>[0-9]{1,5}|\*))?")
 _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 
 # Sections that Apache decides while it reads
@@ -105,7 +107,7 @@ def version(binary: str) -> str | None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in [*re.findall(r"\d+", text), "0", "0", "0"][:3])
+    return tuple(int(number) for number in [*re.findall(r"\d{1,9}", text), "0", "0", "0"][:3])
 
 
 def _without_quotes(line: str) -> str:
@@ -307,11 +309,11 @@ class _Reader:
 
 def _host_port(text: str) -> tuple[str, int | None]:
     """Address and port of a Listen or VirtualHost argument; None for any port."""
-    match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>\d+|\*))?)", text)
+    match = _HOST_PORT.fullmatch(text)
     host, after = (match.group("host"), match.group("after")) if match else (text, None)
     if host.lower() in ("_default_", "0.0.0.0"):
         host = "*"
-    return _webserver_model.same_address(host), int(after) if after and after.isdigit() else None
+    return _webserver_model.same_address(host), int(after) if after and after != "*" else None
 
 
 def _vhost_address(text: str) -> tuple[str, int | None]:
@@ -321,7 +323,7 @@ def _vhost_address(text: str) -> tuple[str, int | None]:
 
 
 def _listen(text: str) -> tuple[str, int | None]:
-    return ("*", int(text)) if text.isdigit() else _host_port(text)
+    return ("*", int(text)) if _PORT.fullmatch(text) else _host_port(text)
 
 
 def _bare(name: str) -> str:

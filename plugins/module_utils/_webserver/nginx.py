@@ -42,6 +42,7 @@ _LUA = re.compile(
     r'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(?P<brace>[{}])',
     re.DOTALL,
 )
+_LISTEN = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>[0-9]{1,5}))?|(?P<port>[0-9]{1,5})")
 _MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 
@@ -183,7 +184,7 @@ def _address(listen: str) -> tuple[str, int | None]:
     """The address and port of a listen directive's first argument."""
     if listen.startswith("unix:"):
         return listen, None
-    match = re.fullmatch(r"(?:(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>\d+))?|(?P<port>\d+))", listen)
+    match = _LISTEN.fullmatch(listen)
     if match is None:
         return listen, None
     host = match.group("host")
