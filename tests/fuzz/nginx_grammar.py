@@ -210,6 +210,7 @@ class _Grammar(Writer):
             else:
                 own = []
             words = [*(["ssl"] if secure else []), *own, *(["http2"] if secure and self.chance(0.1) else [])]
+            words += ["proxy_protocol"] if self.chance(0.03) else []
             if key not in self.defaults and self.chance(0.2):
                 words.append("default_server")
                 self.defaults.add(key)
