@@ -137,7 +137,9 @@ def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, dis
     read: gives the configuration as it is now; it fails where that must not be.
     """
     before = listing(layout.config_dir)
-    changes, edited = changes_of(read(), layout, policy, disable)
+    config = read()
+    check_places(config)
+    changes, edited = changes_of(config, layout, policy, disable)
     pending = changes.pending()
     put(pending)
     for change in pending:

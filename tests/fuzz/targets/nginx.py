@@ -83,8 +83,10 @@ def server(case: Case) -> None:
         _nginx.load(layout)
         return
 
+    answers = [answer]
+
     def read() -> Config:
-        answer = servers.nginx(folder)
+        answer = answers.pop() if answers else servers.nginx(folder)
         assert answer.accepts, answer.messages
         try:
             found = _nginx.load(layout)
@@ -93,8 +95,8 @@ def server(case: Case) -> None:
         _check_agreement(found, layout, answer.output)
         return found
 
+    edits.check_edit(read, layout, policy, case["disable"])
     if case["servers"] is not None:
-        found = sorted((v.names, v.address, v.port or 0, v.tls) for v in read().vhosts)
+        found = sorted((v.names, v.address, v.port or 0, v.tls) for v in _nginx.load(layout).vhosts)
         written = sorted(_expected(case, folder))
         assert found == written, [pair for pair in zip(found, written, strict=False) if pair[0] != pair[1]]
-    edits.check_edit(read, layout, policy, case["disable"])
