@@ -1139,12 +1139,43 @@ def test_hosts_of_the_bed_are_what_the_module_takes():
         ("fine", "hosts.web1: must be a mapping of state, message"),
         ({"grades": []}, "hosts.web1: 'grades' is none of state, message"),
         ({"results": {}}, "hosts.web1.results: must be a list"),
+        ({"results": ()}, "hosts.web1.results: must be a list"),
         ({"state": "good"}, "hosts.web1.state: 'good' is none of ok, failed, unreachable, left_out"),
         ({"minimum_grade": "Z"}, "hosts.web1.minimum_grade: 'Z' is none of A+"),
         ({"findings": ["x"]}, "hosts.web1.findings[0]: must be a mapping"),
         ({"findings": [{"id": "caa.none"}]}, "hosts.web1.findings[0]: step is missing"),
-        ({"findings": [bed.finding("caa.none", step=9)]}, "hosts.web1.findings[0]: has no severity or step"),
-        ({"findings": [bed.finding("caa.none", severity="bad")]}, "hosts.web1.findings[0]: has no severity or step"),
+        ({"findings": [bed.finding("caa.none", step=9)]}, "hosts.web1.findings[0].step: 9 is none of 1, 2, 3, 4, 5"),
+        ({"findings": [bed.finding("caa.none", step=True)]}, "hosts.web1.findings[0].step: True is none of 1, 2"),
+        ({"findings": [bed.finding("caa.none", severity="bad")]}, "hosts.web1.findings[0].severity: 'bad' is none of"),
+        ({"findings": [bed.finding("caa.none", severity=[])]}, "hosts.web1.findings[0].severity: [] is none of"),
+        ({"findings": [bed.finding("caa.none", evidence=None)]}, "hosts.web1.findings[0].evidence: must be text"),
+        ({"findings": [bed.finding("caa.none", more={1})]}, "hosts.web1.findings[0]: 'more' is none of id, step"),
+        ({"ignore_trust": "yes"}, "hosts.web1.ignore_trust: must be true or false"),
+        ({"asked": 1}, "hosts.web1.asked: must be a list"),
+        ({"proven": ["all"]}, "hosts.web1.proven[0]: 'all' is none of 1, 2"),
+        ({"sources": [[]]}, "hosts.web1.sources[0]: must be text"),
+        ({"failures": [{"step": 2}]}, "hosts.web1.failures[0]: message is missing"),
+        (
+            {"failures": [{"message": "x", "step": "2"}]},
+            "hosts.web1.failures[0].step: '2' is none of 1, 2, 3, 4, 5, null",
+        ),
+        ({"failures": [{"message": "x", "role": 1}]}, "hosts.web1.failures[0].role: must be text or null"),
+        ({"results": [bed.result(port="443")]}, "hosts.web1.results[0].port: '443' is none of 0 to 65535"),
+        ({"results": [bed.result(port=443.0)]}, "hosts.web1.results[0].port: 443.0 is none of 0 to 65535"),
+        ({"results": [bed.result(grade_trust_ignored="Z")]}, "hosts.web1.results[0].grade_trust_ignored: 'Z' is none"),
+        ({"results": [bed.result(caps=[{}])]}, "hosts.web1.results[0].caps[0]: id is missing"),
+        ({"results": [bed.result(findings={})]}, "hosts.web1.results[0].findings: must be a list"),
+        ({"results": [bed.result(certificate=[])]}, "hosts.web1.results[0].certificate: must be a mapping of"),
+        (
+            {"results": [bed.result(certificate={"others": [{"names": [1]}]})]},
+            "hosts.web1.results[0].certificate.others[0].names[0]: must be text",
+        ),
+        ({"updates": {"support": "full"}}, "hosts.web1.updates.support: must be a mapping of"),
+        (
+            {"updates": {"support": {"until": datetime.date(2024, 1, 1)}}},
+            "hosts.web1.updates.support.until: must be text",
+        ),
+        ({"updates": {"findings": None}}, "hosts.web1.updates.findings: must be a list"),
         ({"results": [{"grade": "A"}]}, "hosts.web1.results[0]: server_name is missing"),
         ({"updates": {"findings": [3]}}, "hosts.web1.updates.findings[0]: must be a mapping"),
     ],
@@ -1152,6 +1183,43 @@ def test_hosts_of_the_bed_are_what_the_module_takes():
 def test_hosts_that_are_not_what_they_have_to_be_are_refused_by_name(given, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         _gather.check({"web1": given})
+
+
+@pytest.mark.parametrize(
+    ("hosts", "words"),
+    [
+        ([], "hosts: must be a mapping"),
+        ("web1", "hosts: must be a mapping"),
+        ({1: {}}, "hosts: the name 1 must be text"),
+        ({"web\n1": []}, "hosts.web\\x0a1: must be a mapping of"),
+    ],
+)
+def test_hosts_that_are_no_mapping_of_names_are_refused(hosts, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        _gather.check(hosts)
+
+
+@pytest.mark.parametrize("certificate", [None, {}, {"sha256": "00"}])
+def test_a_certificate_of_which_little_is_known_is_one(certificate):
+    given = {"web1": {"results": [bed.result(certificate=certificate)]}}
+    _gather.check(given)
+    assert len(bed.build(given)["hosts"][0]["certificates"]) == bool(certificate)
+
+
+def test_what_is_null_in_results_of_modules_is_taken():
+    nothing = dict.fromkeys(("grade", "grade_trust_ignored", "error", "score", "trust_unknown"))
+    distribution = {"pretty_name": None, "name": "x", "id": None}
+    updates = {"support": {"level": "unknown", "until": None}, "distribution": distribution, "findings": []}
+    given = {"web1": {"results": [bed.result(**nothing)], "updates": updates}}
+    _gather.check(given)
+    assert bed.build(given)["hosts"][0]["support"]["distribution"] == "x"
+
+
+def test_a_name_has_one_line_and_its_policy():
+    report = bed.build({"web\n1": {"findings": [bed.finding("caa.none")]}}, fail_on=["info"])
+    (entry,) = report["hosts"]
+    assert (entry["name"], entry["failed"], entry["policy"]["fail_on"]) == ("web\\x0a1", False, ["info"])
+    assert "web\\x0a1" in text_of(report, 100)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

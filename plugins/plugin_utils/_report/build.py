@@ -332,8 +332,8 @@ def _certificates(results: t.Iterable[Result]) -> list[Certificate]:
                     "subject": one.get("subject", ""),
                     "issuer": one.get("issuer", ""),
                     "names": one.get("names", []),
-                    "not_before": one["not_before"],
-                    "not_after": one["not_after"],
+                    "not_before": one.get("not_before", ""),
+                    "not_after": one.get("not_after", ""),
                     "endpoints": [],
                 },
             )
@@ -624,7 +624,9 @@ def build(
     """The report. policies: of the hosts whose options are known; previous: the last one's data, or none;
     C(earlier.usable()) has found that it can be used."""
     now = rfc3339(moment)
-    hosts = clean(hosts)
+    # A name has one line everywhere.
+    hosts = {_printable.printable(name): given for name, given in clean(hosts).items()}
+    policies = {_printable.printable(clean(name)): policy for name, policy in policies.items()}
     since = _since(previous) if previous else {}
     pasts = {entry["name"]: entry["history"] for entry in previous["hosts"]} if previous else {}
     described = [

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common import printable as _printable
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import SEVERITIES, STEPS
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import GRADES
 from ansible_collections.kopano.hardening.plugins.plugin_utils._findings import finding
@@ -20,7 +21,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build imp
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import caa as _roles_caa
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import host_fact as _host_fact
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.caa import CaaFact
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import Kept
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles.verify import BESIDE, Kept
 
 Info = dict[str, t.Any]
 
@@ -156,57 +157,121 @@ def gather(
 
 # --- what is given by hand -------------------------------------------------------------------------------------------
 
-KEYS = {
-    "state": str,
-    "message": str,
-    "findings": list,
-    "results": list,
-    "updates": dict,
-    "asked": list,
-    "proven": list,
-    "sources": list,
-    "failures": list,
-    "minimum_grade": str,
-    "ignore_trust": bool,
-    "pending": bool,
+
+class Shape(t.NamedTuple):
+    """A mapping: what each key has to be.
+
+    A value is of one of some types, C(str | None); one of some values; a list of what the one element of a list is; or
+    a mapping. is_closed: whether there may be no other keys.
+    """
+
+    keys: t.Mapping[str, t.Any]
+    needed: t.Collection[str] = ()
+    is_closed: bool = False
+    is_nullable: bool = False
+
+
+_WORDS = {str: "text", bool: "true or false", type(None): "null"}
+
+_FINDING_KEYS = {
+    "id": str,
+    "step": tuple(STEPS),
+    "severity": tuple(SEVERITIES),
+    **dict.fromkeys(("subject", "message", "evidence", "fix"), str),
 }
-FINDING = ("id", "step", "severity", "subject", "message", "evidence", "fix")
-RESULT = ("server_name", "address", "port", "grade", "grade_trust_ignored", "error")
+FINDING = Shape(_FINDING_KEYS, needed=_FINDING_KEYS, is_closed=True)
+_LIMIT = Shape({"id": str, "grade": str}, needed=("id", "grade"))
+_CERTIFICATE_KEYS = {
+    **dict.fromkeys(("sha256", "subject", "issuer", "not_before", "not_after"), str),
+    "names": [str],
+}
+_CERTIFICATE = Shape({**_CERTIFICATE_KEYS, "others": [Shape(_CERTIFICATE_KEYS)]}, is_nullable=True)
+_RESULT_KEYS = {
+    "server_name": str,
+    "address": str,
+    "port": range(65536),
+    **dict.fromkeys(("grade", "grade_trust_ignored"), (*GRADES, *BESIDE, None)),
+    "error": str | None,
+}
+RESULT = Shape(
+    {
+        **_RESULT_KEYS,
+        "starttls": str,
+        "score": (*range(101), None),
+        "trust_unknown": str | None,
+        "protocols": [str],
+        "certificate": _CERTIFICATE,
+        "caps": [_LIMIT],
+        "warnings": [_LIMIT],
+        "findings": [FINDING],
+    },
+    needed=_RESULT_KEYS,
+)
+_UPDATES = Shape(
+    {
+        "findings": [FINDING],
+        "support": Shape({"level": str, "until": str | None}, is_nullable=True),
+        "distribution": Shape(dict.fromkeys(("pretty_name", "name", "id"), str | None), is_nullable=True),
+    }
+)
+_STEP_OR_TEXT = (*STEPS, *map(str, STEPS))
+HOST = Shape(
+    {
+        "state": _build.STATES,
+        "message": str,
+        "findings": [FINDING],
+        "results": [RESULT],
+        "updates": _UPDATES,
+        "asked": [_STEP_OR_TEXT],
+        "proven": [_STEP_OR_TEXT],
+        "sources": [str],
+        "failures": [Shape({"message": str, "step": (*STEPS, None), "role": str | None}, needed=("message",))],
+        "minimum_grade": (*GRADES, ""),
+        "ignore_trust": bool,
+        "pending": bool,
+    },
+    is_closed=True,
+)
 
 
-def check(hosts: t.Mapping[str, t.Any]) -> None:
-    """Raises ValueError that names the host and the key where the option C(hosts) is not what it has to be."""
+def check(hosts: t.Any) -> None:
+    """Raises ValueError that names the place where the option C(hosts) is not what it has to be."""
+    if not isinstance(hosts, dict):
+        raise ValueError("hosts: must be a mapping")
     for name, given in hosts.items():
-        where = f"hosts.{name}"
-        if not isinstance(given, dict):
-            raise ValueError(f"{where}: must be a mapping of {', '.join(KEYS)}")
-        for key, value in given.items():
-            if key not in KEYS:
-                raise ValueError(f"{where}: {key!r} is none of {', '.join(KEYS)}")
-            if not isinstance(value, KEYS[key]):
-                raise ValueError(f"{where}.{key}: must be a {KEYS[key].__name__}")
-        if given.get("state", "ok") not in _build.STATES:
-            raise ValueError(f"{where}.state: {given['state']!r} is none of {', '.join(_build.STATES)}")
-        if given.get("minimum_grade") and given["minimum_grade"] not in GRADES:
-            raise ValueError(f"{where}.minimum_grade: {given['minimum_grade']!r} is none of {', '.join(GRADES)}")
-        results = given.get("results", [])
-        _check_items(f"{where}.results", results, RESULT)
-        lists = [(f"{where}.findings", given.get("findings", []))]
-        lists += [(f"{where}.updates.findings", given.get("updates", {}).get("findings", []))]
-        lists += [
-            (f"{where}.results[{number}].findings", one.get("findings", [])) for number, one in enumerate(results)
-        ]
-        for place, findings in lists:
-            _check_items(place, findings, FINDING)
-            for number, item in enumerate(findings):
-                if item["severity"] not in SEVERITIES or item["step"] not in STEPS:
-                    raise ValueError(f"{place}[{number}]: has no severity or step of a finding")
+        if not isinstance(name, str):
+            raise ValueError(f"hosts: the name {name!r} must be text")
+        _check(_printable.printable(f"hosts.{name}"), given, HOST)
 
 
-def _check_items(where: str, items: t.Any, keys: t.Iterable[str]) -> None:
-    for number, item in enumerate(items):
-        if not isinstance(item, dict):
-            raise ValueError(f"{where}[{number}]: must be a mapping")
-        missing = [key for key in keys if key not in item]
-        if missing:
-            raise ValueError(f"{where}[{number}]: {missing[0]} is missing")
+def _check(where: str, value: t.Any, shape: t.Any) -> None:
+    if isinstance(shape, Shape):
+        if isinstance(value, dict):
+            _check_keys(where, value, shape)
+        elif value is not None or not shape.is_nullable:
+            raise ValueError(f"{where}: must be a mapping of {', '.join(shape.keys)}")
+    elif isinstance(shape, list):
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: must be a list")
+        for number, item in enumerate(value):
+            _check(f"{where}[{number}]", item, shape[0])
+    elif isinstance(shape, (tuple, range)):
+        # True would be a 1.
+        if isinstance(value, bool) or not isinstance(value, (str, int, type(None))) or value not in shape:
+            listed = ", ".join("null" if one is None else str(one) for one in shape if one != "")
+            some = f"{shape[0]} to {shape[-1]}" if isinstance(shape, range) else listed
+            raise ValueError(f"{where}: {f'{value!r}':.100} is none of {some}")
+    elif not isinstance(value, shape):
+        kinds = [_WORDS[kind] for kind in t.get_args(shape) or (shape,)]
+        raise ValueError(f"{where}: must be {' or '.join(kinds)}")
+
+
+def _check_keys(where: str, value: t.Mapping[t.Any, t.Any], shape: Shape) -> None:
+    missing = [key for key in shape.needed if key not in value]
+    if missing:
+        raise ValueError(f"{where}: {missing[0]} is missing")
+    for key, item in value.items():
+        if key in shape.keys:
+            _check(f"{where}.{key}", item, shape.keys[key])
+        elif shape.is_closed:
+            raise ValueError(f"{where}: {f'{key!r}':.100} is none of {', '.join(shape.keys)}")
