@@ -172,6 +172,14 @@ def test_a_change_that_another_program_undoes_before_each_run_is_named(bed):
     assert (bed.conf / "site").read_text() == "old" and not (bed.conf / "deep").exists()
 
 
+def test_what_somebody_writes_after_the_swap_stays_and_is_named(bed):
+    site = bed.conf / "site"
+    bed.server.happens = [lambda: site.write_text("new, and more") and None]
+    assert bed.run()["warnings"] == [_engine.EDITED.format(site)]
+    assert site.read_text() == "new, and more"
+    assert bed.states() == ["committed"]
+
+
 def test_check_mode_writes_nothing(bed, tmp_path):
     before = tree(tmp_path)
     result = bed.run(check=True)

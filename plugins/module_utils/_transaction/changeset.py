@@ -169,7 +169,9 @@ def _named(path: str) -> t.Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise ChangeError(f"{path}: {error.strerror or error}") from error
+        # Root may do all but change what is marked as immutable.
+        fix = f"; if lsattr shows that it is immutable, run chattr -i {path}" if error.errno == errno.EPERM else ""
+        raise ChangeError(f"{path}: {error.strerror or error}{fix}") from error
 
 
 def _read_xattrs(descriptor: int) -> dict[str, bytes] | None:

@@ -183,6 +183,8 @@ REPEATED = (
     "the file from a template, put the lines under edits into the template; see docs/frontend.md, Templates"
 )
 
+EDITED = "{} was changed by somebody else after this run had written it, and stays as it is; run again"
+
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
 
 
@@ -383,6 +385,7 @@ class _Transaction:
         self._probe_live(server, probes, known, before[len(endpoints) :])
 
         self._enter("commit")
+        self._note_edits(changes)
         self._commit()
 
     def _choose_server(self) -> tuple[Server, bool]:
@@ -823,6 +826,13 @@ class _Transaction:
         self._compare(server, endpoints, responses, probes, responses[len(endpoints) :], known, before, live_now=True)
 
     # --- commit, confirm ---
+
+    def _note_edits(self, changes: list[Change]) -> None:
+        """Name what somebody has written over the change: it stays, so the change is not what the options describe."""
+        for change in changes:
+            found = _changeset.inspect(change.path)
+            if any(getattr(found, part) != getattr(change.after, part) for part in ("kind", "content", "target")):
+                self.result["warnings"].append(EDITED.format(change.path))
 
     def _commit(self) -> None:
         record = self._begun()
