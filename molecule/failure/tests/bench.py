@@ -33,7 +33,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout
 from kopano_lab import model  # noqa: E402
 
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
-SECONDS = 240  # for any one command on a host
+SECONDS = 3600  # for any one command on a host, which can be several long runs of the module
 KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS}
 # Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time.
 CLIENT_LIMITS = (4 * 3600, 10, 2)

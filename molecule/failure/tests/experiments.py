@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -21,7 +22,8 @@ from typing import Any
 
 from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory, unwatched
 from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, Fault, Kill, change, inject, policy_path, shell_variables
-from spread import Kind, by_rehearsal, by_server, chosen
+from spread import ON_ALL, Kind, by_rehearsal, by_server, chosen
+from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, Confirmation, Situation, script
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
 PLAY_SECONDS = 900
@@ -99,6 +101,59 @@ def kill(case: Kill, host: Host) -> Observation:
     seen = trial(host, *runs)
     seen.more["strays"] = host.call("strays")
     return seen
+
+
+def situation(case: Situation, host: Host) -> Observation:
+    """Two runs in such a state, and the change taken back if one of them has made it."""
+    host.shell(script(host, case.prepare))
+    try:
+        run: dict[str, Any] = {"params": params(host, dict(case.values), **case.options)}
+        holds = script(host, case.holds)
+        if case.seconds:
+            run["seconds"] = case.seconds
+        first = {**run, "strace": list(case.strace), "clock": case.clock}
+        if case.meanwhile:
+            when, text = case.meanwhile
+            first["meanwhile"] = [when, script(host, text)]
+        runs = [first, {**run, "first": holds}]
+        if case.ends(host)[-1] == "commit":
+            runs.append({**run, "params": back(host), "first": holds + script(host, case.later)})
+        seen = trial(host, *runs)
+        host.shell(holds)
+        if len(runs) == 2 and any(result["changed"] for result in seen.results):
+            raise RuntimeError(f"a run that had to fail made a change: {seen.results}")
+        if case.edited:
+            seen.more["text"] = host.shell(script(host, f"grep -rl '{EDIT}' $site {FOUND} 2>/dev/null || :"))
+        return seen
+    except Exception:
+        host.call("module", params=back(host))  # the next case needs a host without the change
+        raise
+    finally:
+        host.shell(script(host, case.repair))
+
+
+def confirmation(case: Confirmation, host: Host) -> Observation:
+    """A change that waits, and a run that confirms it or comes after its rollback; back if it has stayed."""
+    host.call("mark", name="confirmation")
+    waiting = params(host, {}, confirm_timeout=case.seconds)
+    seen = trial(host, {"params": waiting, "clock": case.clock})
+    if case.confirms is not None:
+        confirming = params(host, confirm=seen.results[0]["transaction"])
+        seen.results.append(host.call("module", params=confirming, **case.confirms))
+    if not case.kept:
+        wait_for_rollback(host)
+        seen.more["seconds"] = time.time() - seen.results[0]["started"]
+    seen.changed.append(host.call("compare", name="confirmation"))
+    seen.journal.append(host.call("journal"))
+    seen.results.append(host.call("module", params=back(host) if case.kept else params(host)))
+    seen.changed.append(host.call("compare", name="confirmation"))
+    return seen
+
+
+def wait_for_rollback(host: Host) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while host.call("journal")[-1:] == ["confirming"] and time.monotonic() < deadline:
+        time.sleep(0.2)
 
 
 # --- of their own kind -----------------------------------------------------------------------------------------------
@@ -182,9 +237,7 @@ def unconfirmed(host: Host) -> Observation:
     waiting = params(host, {}, confirm_timeout=CONFIRM_SECONDS)
     seen = trial(host, {"params": waiting}, {"params": params(host, {})})
     seen.more["meanwhile"] = host.answers()
-    deadline = time.monotonic() + PATIENCE
-    while host.call("journal")[-1:] == ["confirming"] and time.monotonic() < deadline:
-        time.sleep(0.2)
+    wait_for_rollback(host)
     seen.changed.append(host.call("compare", name="unconfirmed"))
     seen.journal.append(host.call("journal"))
     seen.results.append(host.call("module", params=params(host, confirm=seen.results[0]["transaction"])))
@@ -232,6 +285,8 @@ OTHERS = (
     Case("not confirmed", unconfirmed),
     *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
     *(Case(f"killed: {case.name}", partial(kill, case), privileged) for case in KILLS),
+    *(Case(case.name, partial(situation, case), case.applies_to) for case in SITUATIONS if ON_ALL or not case.costly),
+    *(Case(case.name, partial(confirmation, case), privileged) for case in CONFIRMATIONS if ON_ALL or not case.costly),
 )
 CASES = (*QUIET, *PLAYED, *OTHERS)
 Plan = dict[str, list[Host]]  # by the name of a case
@@ -241,6 +296,9 @@ def plan(hosts: Sequence[Host]) -> Plan:
     """Which case runs on which of these hosts."""
     found: Plan = {}
     for number, case in enumerate(CASES):
+        if not re.search(os.environ.get("FAULT_CASES", ""), case.name):
+            found[case.name] = []
+            continue
         applicable = [host for host in hosts if case.applies_to(host)]
         found[case.name] = applicable if case.everywhere else chosen(number, applicable, case.kind)
     return found
@@ -248,6 +306,8 @@ def plan(hosts: Sequence[Host]) -> Plan:
 
 def run_play(hosts: list[Host], where: Plan) -> Observations:
     """What is met through Ansible, on all hosts in one run."""
+    if not any(where[case.name] for case in PLAYED):
+        return {}
     variables = {
         "out": str(REPORTS),
         "cases": [case.variables() for case in MET],

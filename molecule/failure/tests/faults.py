@@ -206,7 +206,7 @@ def blamed_text(host: Host, fault: Fault, key: str) -> tuple[str, str]:
 def of(host: Host, text: str | Mapping[str, str]) -> str:
     """A regular expression for every server, or that for the host's, with its unit and paths in it."""
     found = text if isinstance(text, str) else text[host.server]
-    for name, value in (("UNIT", host.layout.unit), ("FOREIGN", foreign_path(host))):
+    for name, value in (("UNIT", host.layout.unit), ("FOREIGN", foreign_path(host)), ("SITE", site_path(host))):
         found = found.replace(name, re.escape(value))
     return found
 

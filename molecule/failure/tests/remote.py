@@ -11,6 +11,7 @@ module_utils, which is all that it needs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import json
@@ -21,6 +22,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOCK = "/run/kopano-hardening.lock"
@@ -34,16 +36,28 @@ SERVERS = ("apache2", "httpd", "httpd-prefork", "httpd-worker", "httpd-event", "
 KERNEL_TREES = ("/proc", "/sys", "/dev")
 NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
 MODULE_SECONDS = 120
+MODULE_UTILS = "ansible_collections.kopano.hardening.plugins.module_utils."
 
 
 # --- the module ------------------------------------------------------------------------------------------------------
 
 
-def module(params: dict, check: bool = False, strace: list | None = None, dies: list | None = None) -> dict:
+def module(
+    params: dict,
+    check: bool = False,
+    strace: list | None = None,
+    dies: list | None = None,
+    first: str = "",
+    meanwhile: list | None = None,
+    clock: list | None = None,
+    seconds: int = MODULE_SECONDS,
+) -> dict:
     """Run the transaction in a process of its own, under strace with these arguments if there are any.
 
-    dies: arguments for die(), if the process is to kill itself.
+    dies: arguments for die(), if the process is to kill itself; first: a script of the shell's that runs before it;
+    meanwhile: when() a script runs, and the script; clock: when() its clock jumps, and by how many seconds.
     """
+    script(first)
     tracer = ["strace", "-qq", "-o", "/dev/null", *strace] if strace else []
     started = time.time()
     process = subprocess.Popen(
@@ -54,7 +68,7 @@ def module(params: dict, check: bool = False, strace: list | None = None, dies: 
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(json.dumps([params, check, dies]).encode(), MODULE_SECONDS)
+        out, err = process.communicate(json.dumps([params, check, dies, meanwhile, clock]).encode(), seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
@@ -82,15 +96,47 @@ def die(when: str, name: str) -> None:
     setattr(module_of_it, function, deadly)
 
 
+def when(place: str, act: Callable[[], None]) -> None:
+    """Have something happen once: as the run enters a phase, or before it first calls a function of MODULE_UTILS."""
+    library, dot, function = place.rpartition(".")
+    lock = importlib.import_module(MODULE_UTILS + "_transaction.journal").Lock
+    owner = importlib.import_module(MODULE_UTILS + library) if dot else lock
+    name = function if dot else "set_phase"
+    original, left = getattr(owner, name), [act]
+
+    def watched(*arguments: object) -> object:
+        if left and (dot or arguments[-1] == place):
+            left.pop()()
+        return original(*arguments)
+
+    setattr(owner, name, watched)
+
+
+def script(text: str) -> None:
+    """Somebody else's work, which the run does not see: it waits meanwhile."""
+    subprocess.run(["sh", "-euc", text], stdout=subprocess.DEVNULL, check=True)
+
+
+def move_clock(seconds: int) -> None:
+    """Let the clock jump for this process, which is all that a container can do. Time since the boot goes on."""
+    clock, calendar = time.time, time.gmtime
+    time.time = lambda: clock() + seconds
+    time.gmtime = lambda moment=None: calendar(time.time() if moment is None else moment)
+
+
 def transaction() -> dict:
     """What the module's main() does, without Ansible around it."""
     sys.path.insert(0, HERE)
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
 
-    params, check, dies = json.load(sys.stdin)
+    # Most callers have nothing else happen.
+    params, check, dies, meanwhile, clock = (*json.load(sys.stdin), None, None)[:5]
     if dies:
         die(*dies)
+    for disturbance, act in ((meanwhile, script), (clock, move_clock)):
+        if disturbance:
+            when(disturbance[0], functools.partial(act, disturbance[1]))
     try:
         return _engine.run(params, check, _prediction)
     except _engine.TransactionError as error:

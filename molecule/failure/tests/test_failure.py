@@ -6,16 +6,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
-from bench import hosts
+from bench import PATIENCE, hosts
 from experiments import CASES, TRACE, WORKS, Observation, plan
-from faults import FAULTS, KILLS, MET, PAGE, Fault, Kill, Met, expected, of, policy
+from faults import FAULTS, KILLS, MET, PAGE, Fault, Kill, Met, expected, of, policy, site_path
+from states import CONFIRMATIONS, SITUATIONS, Confirmation, Situation
 
 HOSTS = hosts()
 PLAN = plan(HOSTS)
 UNWATCHED_SECONDS = 1
+ALL_CASES = pytest.mark.skipif("FAULT_CASES" in os.environ, reason="only the cases of FAULT_CASES are met")
 OPEN = {"staged", "swapping", "confirming", "proven"}  # states of a transaction that the next run has to do with
 
 
@@ -82,6 +85,7 @@ def without_numbers(text: str) -> str:
     return re.sub(r"\d{6}-\d{8}T\d{6}Z-[0-9a-f]{6}|\bpid \d+|\[pid \d+\]|\d\d:\d\d:\d\d(\.\d+)?", "", text)
 
 
+@ALL_CASES
 def test_a_stopped_apache_is_down_for_a_moment_only(seen):
     """Without a rehearsal Apache ends at a bad reload; it is started again within seconds, and that is reported."""
     met = [(fault, host) for fault in FAULTS for host in PLAN[fault.name]]
@@ -91,6 +95,59 @@ def test_a_stopped_apache_is_down_for_a_moment_only(seen):
         observation = look(seen, fault.name, host)
         times = [when for when, _ in observation.lost]
         assert not times or max(times) - min(times) < observation.ended - observation.started < 60
+
+
+# --- states of the host, and what others do to it --------------------------------------------------------------------
+
+
+def said(results) -> str:
+    return "\n".join(line for result in results for line in (result.get("msg") or "", *result.get("warnings", ())))
+
+
+@pytest.mark.parametrize(("case", "host"), cases(SITUATIONS))
+def test_situation(seen, case: Situation, host):
+    observation = look(seen, case.name, host)
+    results = observation.results
+    first, second = results[:2]
+    assert tuple(result["phase"] for result in results[:2]) == case.ends(host), said(results)
+    assert [bool(result.get("failed")) for result in results[:2]] == [end != "commit" for end in case.ends(host)]
+    assert first["rolled_back"] == case.is_rolled_back(host)
+    assert re.search(of(host, case.message), said(results))
+    if case.ends(host)[0] == case.ends(host)[1]:
+        assert without_numbers(second["msg"] if second.get("failed") else "") == without_numbers(first.get("msg", ""))
+        assert second["changed"] == case.again
+    site = [site_path(host)] if case.stays else []
+    if case.ends(host)[0] != "commit":
+        assert observation.changed[0] == site
+    if case.ends(host)[1] == "commit":
+        assert observation.changed[1] and results[2]["changed"] and not results[2].get("failed"), said(results)
+    assert observation.changed[-1] == site
+    assert not case.edited or observation.more["text"], "the administrator's text is lost"
+    assert not case.seconds or first["ended"] - first["started"] < case.seconds
+    assert_same_answers(seen, observation, host)
+    if host.server not in case.stops:
+        observation.lost = [entry for entry in observation.lost if first["started"] <= entry[0] <= results[-1]["ended"]]
+        assert_served(observation)
+
+
+@pytest.mark.parametrize(("case", "host"), cases(CONFIRMATIONS))
+def test_confirmation(seen, case: Confirmation, host):
+    observation = look(seen, case.name, host)
+    waiting, *confirming, last = observation.results
+    assert waiting["changed"] and not waiting.get("failed")
+    if case.kept:
+        assert [result["changed"] for result in confirming] == [True], said(confirming)
+        assert observation.journal[-1][-1] == "committed" and last["changed"], said([last])
+    else:
+        for late in confirming:
+            assert late["failed"] and "was not confirmed in time, the host has already rolled it back" in late["msg"]
+        assert case.seconds <= observation.more["seconds"] < case.seconds + PATIENCE
+        assert observation.journal[-1][-1] == "undone" and not last.get("failed") and not last["changed"]
+        assert f"transaction {waiting['transaction']} was rolled back by its timer" in said([last])
+    assert bool(observation.changed[1]) == case.kept
+    assert observation.changed[0] and observation.changed[-1] == []
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
 
 
 # --- through Ansible -------------------------------------------------------------------------------------------------
@@ -172,6 +229,7 @@ def test_half_a_swap_is_a_part_of_the_change(seen, host):
     assert 0 < len(halves.results[1]["recovered"]["files"]) < len(whole.results[0]["diff"])
 
 
+@ALL_CASES
 def test_the_spread_loses_no_case_and_no_host():
     for case in CASES:
         kinds = {case.kind(host) for host in HOSTS if case.applies_to(host)}
