@@ -23,7 +23,7 @@ from typing import Any
 from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory, unwatched
 from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, Fault, Kill, change, inject, policy_path, shell_variables
 from spread import ON_ALL, Kind, by_rehearsal, by_server, chosen
-from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, Confirmation, Situation, script
+from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, SPREAD, Confirmation, Situation, script
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
 PLAY_SECONDS = 900
@@ -285,8 +285,16 @@ OTHERS = (
     Case("not confirmed", unconfirmed),
     *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
     *(Case(f"killed: {case.name}", partial(kill, case), privileged) for case in KILLS),
-    *(Case(case.name, partial(situation, case), case.applies_to) for case in SITUATIONS if ON_ALL or not case.costly),
-    *(Case(case.name, partial(confirmation, case), privileged) for case in CONFIRMATIONS if ON_ALL or not case.costly),
+    *(
+        Case(case.name, partial(situation, case), case.applies_to)
+        for case in SITUATIONS
+        if ON_ALL or case.name in SPREAD
+    ),
+    *(
+        Case(case.name, partial(confirmation, case), privileged)
+        for case in CONFIRMATIONS
+        if ON_ALL or case.name in SPREAD
+    ),
 )
 CASES = (*QUIET, *PLAYED, *OTHERS)
 Plan = dict[str, list[Host]]  # by the name of a case

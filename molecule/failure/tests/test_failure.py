@@ -30,7 +30,9 @@ def on_hosts(name):
 def cases(table, prefix=""):
     """Parametrizes a test with the cases of a table, each with its hosts."""
     return [
-        pytest.param(case, host, id=f"{case.name}-{host.name}") for case in table for host in PLAN[prefix + case.name]
+        pytest.param(case, host, id=f"{case.name}-{host.name}")
+        for case in table
+        for host in PLAN.get(prefix + case.name, ())
     ]
 
 
