@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 import tempfile
+import time
 import typing as t
 import warnings
 from pathlib import Path
@@ -969,3 +970,15 @@ def test_nginx_directive_ssl_is_replaced_on_request(nginx: Site) -> None:
             }
         }
     """ % {"policy": policy})  # fmt: skip
+
+
+def test_a_file_is_searched_for_marks_once_and_not_for_each_of_its_directives(tmp_path):
+    """The latter took ten seconds of the processor for 5,000 virtual hosts in one file."""
+    site = Site("nginx", tmp_path)
+    lines = "ssl_ciphers HIGH;\n" * 1500
+    marked = f"# kopano.hardening begin\n{lines}# kopano.hardening end\n"
+    site.write(main=f"events {{}}\nhttp {{\n#{'-' * (4 << 20)}\n{lines}{marked}{lines}}}\n")
+    config = site.load()
+    started = time.process_time()
+    assert len(_webserver_model.overrides(config, site.layout, config.root)) == 3000
+    assert time.process_time() - started < 1

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import bisect
 import fnmatch
+import functools
 import glob
 import hashlib
 import json
@@ -459,14 +460,22 @@ def is_policy(server: str, directive: Directive) -> bool:
 
 # What the collection itself puts into a file of somebody else begins with this; see _webserver.adopt for the marks.
 MARK = "# kopano.hardening "
+_MARKS = re.compile(re.escape(MARK) + "(begin|end)")
 
 
 def is_ours(config: Config, layout: Layout, directive: Directive) -> bool:
     """Whether a directive is the collection's own: in a file of its policy, or between its marks."""
     if directive.file.startswith(layout.policy_dir + "/"):
         return True
-    text = config.files[directive.file]
-    return text.rfind(MARK + "begin", 0, directive.start) > text.rfind(MARK + "end", 0, directive.start)
+    marks = _marks(config.files[directive.file])
+    before = bisect.bisect_left(marks, (directive.start, False))
+    return before > 0 and marks[before - 1][1]
+
+
+@functools.lru_cache(maxsize=8)
+def _marks(text: str) -> list[tuple[int, bool]]:
+    """Where in a file a part of the collection begins (True) or ends. It is searched once for all of its directives."""
+    return [(match.start(), match.group(1) == "begin") for match in _MARKS.finditer(text)]
 
 
 def overrides(config: Config, layout: Layout, directives: t.Iterable[Directive]) -> list[Directive]:
