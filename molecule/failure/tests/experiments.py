@@ -105,8 +105,8 @@ def kill(case: Kill, host: Host) -> Observation:
 
 def situation(case: Situation, host: Host) -> Observation:
     """Two runs in such a state, and the change taken back if one of them has made it."""
-    host.shell(script(host, case.prepare))
     try:
+        host.shell(script(host, case.prepare))
         run: dict[str, Any] = {"params": params(host, dict(case.values), **case.options)}
         holds = script(host, case.holds)
         if case.seconds:
@@ -117,7 +117,8 @@ def situation(case: Situation, host: Host) -> Observation:
             first["meanwhile"] = [when, script(host, text)]
         runs = [first, {**run, "first": holds}]
         if case.ends(host)[-1] == "commit":
-            runs.append({**run, "params": back(host), "first": holds + script(host, case.later)})
+            undo = {**run, "params": back(host), "first": holds}
+            runs += [undo] * case.again + [{**undo, "first": holds + script(host, case.later)}]
         seen = trial(host, *runs)
         host.shell(holds)
         if len(runs) == 2 and any(result["changed"] for result in seen.results):

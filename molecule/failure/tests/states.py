@@ -62,7 +62,7 @@ class Situation:
     strace: tuple[str, ...] = ()
     phase: PerServer = "commit"  # in which the first run ends; it works where that is the commit
     second: PerServer = ""  # the same of the second run, where it is another
-    again: bool = False  # whether the second run has to make the change once more
+    again: bool = False  # whether the second run makes the change once more: then two are taken back
     message: PerServer = ""  # a regular expression that is found in the message, or else in the warnings
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -304,7 +304,7 @@ PACKAGES = (
     packages("the site is replaced before the swap", "rehearse", edited=True, phase="swap", second="commit",
              message=CHANGED, stays=True),
     packages("the site is replaced before the reload", "reload", edited=True, force="--force-confnew",
-             again=True, message="SITE was changed by somebody else", stays=True),
+             again=True, later="rm $site.dpkg-old", message=NAMED_AT_ONCE),
     Situation(
         "package manager: the server is installed once more",
         meanwhile=("rehearse", "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --reinstall install $package >&2"),
@@ -379,9 +379,9 @@ SERVERS = (
     Situation(
         "server was started by hand",
         prepare={
-            "apache": "systemctl stop $unit\n[ ! -e /etc/apache2/envvars ] || . /etc/apache2/envvars\n"
-            "$binary -k start\n" + LISTENS.format(443),
-            "nginx": "systemctl stop $unit\n$binary\n" + LISTENS.format(443),
+            "apache": "systemctl stop $unit\nset +u\n[ ! -e /etc/apache2/envvars ] || . /etc/apache2/envvars\n"
+            "$binary -k start\nuntil [ -s $pid ]; do sleep 0.05; done\n" + LISTENS.format(443),
+            "nginx": "systemctl stop $unit\n$binary\nuntil [ -s $pid ]; do sleep 0.05; done",
         },
         holds="! systemctl -q is-active $unit",
         repair="main=$(cat $pid)\nkill $main\nwhile [ -e /proc/$main ]; do sleep 0.05; done\nsystemctl start $unit",
