@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import Host
-from faults import policy_path, shell_variables, site_path
+from faults import LOCK, policy_path, shell_variables, site_path
 
 ELSEWHERE = "/etc/failure"
 FOUND = "/var/lib/kopano-hardening/found"  # where the product keeps what it has found and replaced
