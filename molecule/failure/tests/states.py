@@ -435,7 +435,8 @@ class Confirmation:
 
 BEGINS = "_transaction.engine._on_signals"  # the first that a run does, before it has the lock
 ROLLED_BACK = (
-    'until grep -q \'"state": "undone"\' /var/lib/kopano-hardening/transactions/*/record.json; do sleep 0.1; done'
+    "until grep -q undone /var/lib/kopano-hardening/transactions/*/record.json; do sleep 0.1; done\n"
+    f"while [ -e {LOCK} ]; do sleep 0.1; done"
 )
 WAITS = 300  # seconds; the confirmation of a busy machine needs some of them
 CONFIRMATIONS = (
