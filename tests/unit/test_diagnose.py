@@ -225,3 +225,4 @@ def test_only_relevant_messages_are_kept(said, kept):
 def test_a_message_without_a_place_is_kept():
     assert _diagnose.find("something else", None, None) == _diagnose.Fault("something else")
     assert _diagnose.Fault("something else").message() == "something else"
+    assert _diagnose.Fault("cannot be read", "/etc/conf").message() == "/etc/conf: cannot be read"

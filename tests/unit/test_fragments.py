@@ -217,6 +217,17 @@ def test_a_module_that_a_file_of_the_administrators_loads_is_left_to_it(tmp_path
     assert settings == SETTINGS and "headers" not in loads
 
 
+def test_a_module_whose_file_cannot_be_read_is_not_taken_for_one_that_is_not_there(tmp_path: Path) -> None:
+    layout = host(tmp_path, "")
+    available = tmp_path / "etc" / "mods-available"
+    (available / "headers.load").mkdir(parents=True)
+    slot = Slot(str(available), str(tmp_path / "etc" / "mods-enabled"), (".load", ".conf"))
+    with pytest.raises(
+        _fragments.FragmentError, match=rf"'headers' cannot be read: {available}/headers.load: Is a dir"
+    ):
+        _fragments.enable(Changeset(), layout._replace(modules=slot), "modules", ["headers"], None)
+
+
 def test_a_module_that_is_not_installed_and_settings_without_the_variable_are_refused(tmp_path: Path) -> None:
     layout = suse(tmp_path)
     with pytest.raises(_fragments.FragmentError, match=r"'ldap' is not available on this host .*prefork, .*common"):

@@ -9,6 +9,7 @@ The service manager is a script here that does what a test tells it; the real on
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -253,6 +254,27 @@ def test_every_change_is_guarded_until_its_end(bed, systemd):
     ]
     assert systemd.guards() == [] and systemd.calls() == ""
     assert not os.path.exists(os.path.join(bed.journal.records()[0].folder, "code.zip"))
+
+
+@pytest.mark.parametrize("fails", [1, 9])
+@pytest.mark.parametrize("reload", [None, (False, "it will not")])
+def test_a_guard_that_cannot_be_removed_at_first_does_not_stay(bed, systemd, monkeypatch, fails, reload):
+    """One that cannot be removed at all is named. It would do nothing."""
+    unlink, refused = os.unlink, []
+    unit = str(systemd.units / _guard.UNIT)
+
+    def remove(path, **more):
+        if path == unit and os.path.lexists(path) and len(refused) < fails:
+            refused.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path, **more)
+
+    monkeypatch.setattr(_guard.os, "unlink", remove)
+    bed.server.happens = [lambda: reload]
+    result = bed.fails()[1] if reload else bed.run()
+    assert refused and result["rolled_back"] is bool(reload)
+    assert systemd.guards() == ([_guard.UNIT] if fails > 1 else [])
+    assert result["warnings"] == ([f"cannot be removed, and is of no use any more: {unit}"] if fails > 1 else [])
 
 
 def test_the_guard_stays_until_the_confirmation(bed, systemd):

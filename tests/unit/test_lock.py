@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import JournalError, Lock
 
 from .test_identity import AS_USER, needs_root
@@ -80,6 +82,23 @@ def holder(path: Path, *prefix: str, inherited: bool = False) -> t.Iterator[None
         yield
         process.stdin.close()
         process.stdout.read()  # until the one that has inherited the lock has ended, too
+
+
+@pytest.mark.parametrize("call", ["os.fstat", "fcntl.flock", "os.lstat"])
+def test_a_lock_that_cannot_be_had_is_named_and_held_by_nobody(tmp_path, monkeypatch, call):
+    lock = Lock(str(tmp_path / "lock"))
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{_journal.__name__}.{call}", refused)
+        with pytest.raises(JournalError, match=f"cannot (open the|lock) .*{lock.path}: Input/output error"):
+            lock.acquire()
+    # Not by the one either that has tried it: the guard tries again in the same process.
+    lock.acquire()
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def refused(*_arguments, **_more):
+    raise OSError(errno.EIO, "Input/output error")
 
 
 def old(path: Path, text: str = "") -> None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import Place
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
@@ -563,3 +564,10 @@ def test_a_journal_that_others_could_read_is_closed(tmp_path):
     (tmp_path / "state").mkdir(mode=0o755)
     Journal(str(tmp_path / "state")).begin("nginx", [])
     assert mode(tmp_path / "state") == 0o700
+
+
+def test_what_cannot_be_opened_is_named_with_its_whole_path(tmp_path):
+    path = f"{tmp_path}/{'x' * 300}/file"
+    with pytest.raises(OSError, match="File name too long") as caught:
+        Place(path)
+    assert caught.value.filename == path

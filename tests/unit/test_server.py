@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import shutil
@@ -51,6 +52,24 @@ def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(ser
     with log.open("a") as stream:
         stream.write("[emerg] it will not\n")
     assert server.ended(0) == "[emerg] it will not"
+
+
+def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
+    """Else a change is rolled back for no reason, or one that nobody can see."""
+    monkeypatch.setattr(server, "main_pid", os.getpid)
+    workers = [set(), set(), {1}]
+    monkeypatch.setattr(server, "workers", lambda main=None: workers.pop(0))
+    monkeypatch.setattr(_server.os, "kill", lambda pid, number: None)
+    stat, refused = os.stat, []
+
+    def once(path, **more):
+        if path == f"/proc/{os.getpid()}" and not refused:
+            refused.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+        return stat(path, **more)
+
+    monkeypatch.setattr(_server.os, "stat", once)
+    assert server.reload([]) == (True, "") and refused
 
 
 @pytest.fixture

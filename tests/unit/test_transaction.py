@@ -298,16 +298,111 @@ def test_a_disk_that_fills_up_before_the_end_takes_the_change_back(bed, monkeypa
 
 
 def test_a_disk_that_fills_up_at_the_very_end_leaves_the_rest_to_the_next_run(bed, monkeypatch):
+    """What is proven stays, so the run is no failure."""
     with monkeypatch.context() as patch:
         dump = _journal.json.dump
         patch.setattr(
             _journal.json, "dump", lambda data, *a, **m: full() if data["state"] == "committed" else dump(data, *a, **m)
         )
-        message, result = bed.fails()
-    assert "the change is in place and good, the next run finishes its record" in message
-    assert (bed.conf / "site").read_text() == "new" and not result["rolled_back"]
+        result = bed.run()
+    (warning,) = result["warnings"]
+    assert "the change is in place and good, but the record of transaction " in warning
+    assert "No space left on device" in warning and "The next run completes it" in warning
+    assert (result["changed"], result["phase"], result["rolled_back"]) == (True, "commit", False)
+    assert (bed.conf / "site").read_text() == "new" and bed.states() == ["proven"]
     assert bed.run()["recovered"]["action"] == "finished"
     assert bed.states() == ["committed"]
+
+
+@pytest.mark.parametrize("state", [_journal.SWAPPING, _journal.PROVEN])
+def test_a_record_that_is_not_safe_on_the_disk_takes_the_change_back(bed, monkeypatch, state):
+    """It is there, but its directory could not be synced: what it says must not be true for the next run alone."""
+    before, sync, failed = tree(bed.conf), _journal._changeset.fsync_directory, []
+
+    def once(path):
+        (record,) = [*bed.journal.records()] or [None]
+        if record and record.state == state and not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, "Input/output error")
+        sync(path)
+
+    monkeypatch.setattr(_journal._changeset, "fsync_directory", once)
+    states = []
+    undo = _journal.undo
+    monkeypatch.setattr(_journal, "undo", lambda record: (states.append(bed.states()), undo(record))[1])
+    message, result = bed.fails()
+    assert failed and "Input/output error" in message
+    assert tree(bed.conf) == before and result["rolled_back"] is (state == _journal.PROVEN)
+    # Were the run killed in its rollback, the next one would go on with that, and not finish the change.
+    assert states == [["staged" if state == _journal.SWAPPING else "swapping"]]
+
+
+def test_a_lock_that_cannot_be_removed_is_a_warning(bed, monkeypatch):
+    unlink = os.unlink
+
+    def refused(path, **more):
+        if path == str(bed.lock):
+            raise OSError(errno.EIO, "Input/output error")
+        unlink(path, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_journal.os, "unlink", refused)
+        result = bed.run()
+    assert result["changed"] and result["warnings"] == [f"the lock {bed.lock} cannot be removed: Input/output error"]
+    assert bed.lock.exists() and bed.run()["changed"] is False
+    assert not bed.lock.exists()
+
+
+@pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV, errno.EIO])
+def test_what_was_replaced_cannot_be_removed_and_all_of_it_is_back(bed, monkeypatch, code):
+    """The exchange has happened then: the error is no reason to take the new content for somebody else's."""
+    before, unlink, refused = tree(bed.conf), os.unlink, []
+
+    def once(path, *, dir_fd=None):
+        if dir_fd is not None and not refused:
+            refused.append(path)
+            raise OSError(code, os.strerror(code))
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(_journal._changeset.os, "unlink", once)
+    message, result = bed.fails()
+    assert refused and message == f"swap failed, everything is back as it was: {bed.conf}/site: {os.strerror(code)}"
+    assert result["rolled_back"] and tree(bed.conf) == before and bed.states() == ["undone"]
+
+
+def test_attributes_that_cannot_be_read_are_not_taken_for_none(bed, monkeypatch):
+    """There may be an access control list among them, which the new file would lack."""
+    before = tree(bed.conf)
+    monkeypatch.setattr(_journal._changeset.os, "listxattr", refused)
+    message, _result = bed.fails()
+    assert message == f"read failed, nothing was changed: {bed.conf}/site: Input/output error"
+    assert tree(bed.conf) == before
+
+
+def refused(*_arguments, **_more):
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("fails", [1, 9])
+@pytest.mark.parametrize("reload", [None, (False, "it will not")])
+def test_a_staging_directory_that_cannot_be_removed_at_first_does_not_stay(bed, monkeypatch, fails, reload):
+    """It has what was replaced. One that cannot be removed at all is named."""
+    rmtree, refused = _journal.shutil.rmtree, []
+
+    def remove(path, **more):
+        if os.path.basename(path).startswith(".kopano-hardening-") and len(refused) < fails:
+            refused.append(path)
+        else:
+            rmtree(path, **more)
+
+    monkeypatch.setattr(_journal.shutil, "rmtree", remove)
+    bed.server.happens = [lambda: reload]
+    result = bed.fails()[1] if reload else bed.run()
+    assert refused and result["rolled_back"] is bool(reload)
+    assert os.path.lexists(refused[0]) is (fails > 1)
+    assert result["warnings"] == [
+        f"cannot be removed, and is of no use any more: {path}" for path in refused[:1] if fails > 1
+    ]
 
 
 def test_the_lock_holds_when_its_phase_cannot_be_written(bed, monkeypatch):

@@ -49,8 +49,10 @@ class Place:
         try:
             self._walk(path, follow)
             self.writer = self.writer or other_writer(self.folder)
-        except BaseException:
+        except BaseException as error:
             os.close(self.folder)
+            if isinstance(error, OSError):
+                error.filename = path  # instead of the name that could not be opened
             raise
 
     def __enter__(self) -> Place:

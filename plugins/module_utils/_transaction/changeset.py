@@ -177,7 +177,9 @@ def _named(path: str) -> t.Iterator[None]:
 def _read_xattrs(descriptor: int) -> dict[str, bytes] | None:
     try:
         return {name: os.getxattr(descriptor, name) for name in os.listxattr(descriptor)}
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EIO, errno.ENOMEM):
+            raise  # there may be some, and they must not get lost
         return None
 
 
@@ -374,7 +376,7 @@ def _replace(place: Place, state: State, staged: str | None, expected: State | N
             _create(place.folder, name, state)
             _exchange(place.folder, name, place, expected)
         finally:
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):  # one that stays is removed by the next change in its directory
                 os.unlink(name, dir_fd=place.folder)
     except OSError as error:
         # Another mount than it seemed, or a mount point: the name cannot be exchanged, but its content can.
@@ -409,10 +411,12 @@ def _exchange(folder: int, name: str, place: Place, expected: State | None) -> N
             raise Unexpected(place.path)
         _rename(folder, name, place.folder, place.name, 0)
     elif flag == RENAME_EXCHANGE:
-        if not _inspect(folder, name).same_as(expected):
-            _rename(folder, name, place.folder, place.name, RENAME_EXCHANGE)
-            raise Unexpected(place.path)
-        os.unlink(name, dir_fd=folder)
+        # From here on no error may be taken for one of the exchange, which has happened.
+        with _named(place.path):
+            if not _inspect(folder, name).same_as(expected):
+                _rename(folder, name, place.folder, place.name, RENAME_EXCHANGE)
+                raise Unexpected(place.path)
+            os.unlink(name, dir_fd=folder)
 
 
 def _rename(folder: int, name: str, goal_folder: int, goal: str, flag: int) -> bool:

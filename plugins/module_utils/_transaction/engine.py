@@ -185,6 +185,11 @@ REPEATED = (
 
 EDITED = "{} was changed by somebody else after this run had written it, and stays as it is; run again"
 
+UNFINISHED = (
+    "the change is in place and good, but the record of transaction {} could not be completed: {}. The next run "
+    "completes it"
+)
+
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
 
 
@@ -278,7 +283,7 @@ class _Transaction:
             finally:
                 self._report_found()
                 self._enter(self.phase)
-                self.lock.release()
+                self._release()
         except _Stop as error:
             raise self._error(str(error), error.fault) from error
         except EXPECTED as error:
@@ -293,6 +298,13 @@ class _Transaction:
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
         return self.result
+
+    def _release(self) -> None:
+        """A lock file that stays locks nothing, and the next run removes it: what the run itself came to counts."""
+        try:
+            self.lock.release()
+        except OSError as error:
+            self.result["warnings"].append(f"the lock {self.lock.path} cannot be removed: {error.strerror}")
 
     def _report_found(self) -> None:
         """Name the edits that were kept. Where that fails it is a warning: what the run itself came to counts."""
@@ -313,8 +325,6 @@ class _Transaction:
         }
         if self.result["rolled_back"]:
             outcome = "everything is back as it was"
-        elif self.record is not None and self.record.state in (_journal.PROVEN, _journal.COMMITTED):
-            outcome = "the change is in place and good, the next run finishes its record"
         elif self.record is not None and self.swapped:
             outcome = "NOT everything could be restored; the next run tries again"
         else:
@@ -334,6 +344,14 @@ class _Transaction:
             self.result["warnings"].append(f"rollback: {error}")
             return
         self.result["rolled_back"] = self.swapped
+        _journal.remove_new_directories(self.record)
+        self._tidy(self.record)
+
+    def _tidy(self, record: Record) -> None:
+        """Remove what is of no use after the end of a transaction, and could not be removed before; name what stays."""
+        left = [*_journal.clean_staging(record), *_guard.remove_service()]
+        if left:
+            self.result["warnings"].append("cannot be removed, and is of no use any more: " + ", ".join(left))
 
     # --- the steps ---
 
@@ -841,7 +859,16 @@ class _Transaction:
             return
         _on_signals(_ignored)  # too late to roll it back
         record.save(_journal.PROVEN)
-        _finish(self.journal, record, self.params["keep"])
+        self._finish(record)
+
+    def _finish(self, record: Record) -> None:
+        """Complete the record of what is proven. Where that fails, the change stays all the same: it is a warning."""
+        try:
+            _finish(self.journal, record, self.params["keep"])
+        except EXPECTED as error:
+            self.result["warnings"].append(UNFINISHED.format(record.id, error))
+            return
+        self._tidy(record)
 
     def _confirm(self, identifier: str) -> None:
         self._enter("commit")
@@ -856,7 +883,7 @@ class _Transaction:
         if not self.check_mode:
             _on_signals(_ignored)
             record.save(_journal.PROVEN)
-            _finish(self.journal, record, self.params["keep"])
+            self._finish(record)
         self.result["changed"] = True
 
 

@@ -179,8 +179,10 @@ def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _webserver_m
         try:
             with open(path, encoding="utf-8", errors="replace") as stream:
                 text = stream.read()
-        except OSError:
+        except FileNotFoundError:
             raise FragmentError("enable.modules", module, f"is not available on this host (no {path})") from None
+        except OSError as error:
+            raise FragmentError("enable.modules", module, f"cannot be read: {path}: {error.strerror}") from error
         for line in re.findall(r"^#\s*Depends:\s*(.+)$", text, re.MULTILINE):
             for needed in line.split():
                 visit(needed)

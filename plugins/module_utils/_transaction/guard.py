@@ -121,11 +121,17 @@ def remove(record: Record) -> None:
             _call(["systemctl", "--no-block", "stop", _timer(record) + ".timer"])
 
 
-def remove_service() -> None:
-    """Remove the service, also one that a crash has left. Never raises."""
+def remove_service() -> list[str]:
+    """Remove the service, also one that a crash has left; returns what cannot be removed of it. Never raises."""
+    left = []
     for path in (_wants(), _unit()):
-        with contextlib.suppress(OSError):
+        try:
             os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError:
+            left.append(path)
+    return left
 
 
 def deadline(seconds: int) -> dict[str, str | float]:

@@ -83,25 +83,37 @@ class Lock:
         self._since = now()
 
     def acquire(self) -> None:
-        """Take the lock or raise JournalError with what the holder wrote; never waits."""
-        while True:
+        """Take the lock or raise JournalError with what the holder wrote; never waits.
+
+        A file that was made for nothing stays: to remove it, one has to have locked it.
+        """
+        while self._stream is None:
             stream = self._open()
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                    stream.close()
-                    raise JournalError(f"cannot lock {self.path}: {error.strerror}") from error
-                if not _is_shared(stream) or _is_held_by_root(stream):
-                    raise self._taken(stream) from error
-            else:
-                # The holder before us unlinks its file: what we have locked must be what others will find.
-                if not _is_shared(stream) and self._is_there(stream):
+                if self._is_taken(stream):
                     self._stream = stream
-                    return
-            if _is_shared(stream):
-                self._replace(stream)
-            stream.close()
+            except OSError as error:
+                raise JournalError(f"cannot lock {self.path}: {error.strerror}") from error
+            finally:
+                if self._stream is None:
+                    stream.close()
+
+    def _is_taken(self, stream: t.TextIO) -> bool:
+        """Lock the file; False where it is not the lock any more. Raises JournalError where another run has it."""
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise
+            if not _is_shared(stream) or _is_held_by_root(stream):
+                raise self._taken(stream) from error
+        else:
+            # The holder before us unlinks its file: what we have locked must be what others will find.
+            if not _is_shared(stream) and self._is_there(stream):
+                return True
+        if _is_shared(stream):
+            self._replace(stream)
+        return False
 
     def _open(self) -> t.TextIO:
         """The file, made if it is not there. Raises JournalError for what no version of this collection makes."""
@@ -111,7 +123,11 @@ class Lock:
         except OSError as error:
             fix = "; remove it" if os.path.lexists(self.path) else ""
             raise JournalError(f"cannot open the lock {self.path}: {error.strerror}{fix}") from error
-        found = os.fstat(descriptor)
+        try:
+            found = os.fstat(descriptor)
+        except OSError as error:
+            os.close(descriptor)
+            raise JournalError(f"cannot open the lock {self.path}: {error.strerror}") from error
         if stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid():
             return os.fdopen(descriptor, "r+")
         os.close(descriptor)
@@ -120,7 +136,6 @@ class Lock:
 
     def _taken(self, stream: t.TextIO) -> JournalError:
         holder = stream.read().strip()
-        stream.close()
         return JournalError(
             "another transaction is under way on this host (%s); wait for it to end, then run again"
             % (holder or "nothing more is known")
@@ -153,11 +168,12 @@ class Lock:
                 pass  # /run is full: it is locked all the same
 
     def release(self) -> None:
+        """Give the lock up. Raises OSError where its file cannot be removed; it is given up all the same."""
         if self._stream is not None:
-            if self._is_there(self._stream):
-                os.unlink(self.path)
-            self._stream.close()
-            self._stream = None
+            stream, self._stream = self._stream, None
+            with stream:
+                if self._is_there(stream):
+                    os.unlink(self.path)
 
 
 def _is_shared(stream: t.TextIO) -> bool:
@@ -197,20 +213,34 @@ class Record:
         return str(self.data["state"])
 
     def save(self, state: str, **more: t.Any) -> None:
-        """Replace the record, so that a power cut leaves the old or the new one. more: further fields."""
+        """Replace the record, so that a power cut leaves the old or the new one. more: further fields.
+
+        Raises JournalError. The record is then the old one; only one that cannot be written at all any more may be the
+        new one on the disk.
+        """
         data = dict(self.data, **dict(more, state=state))
-        path = os.path.join(self.folder, "record.json")
-        draft = path + ".new"
         try:
-            with open(draft, "w") as stream:
-                json.dump(data, stream, indent=1, sort_keys=True)
-                stream.flush()
-                os.fsync(stream.fileno())
-            os.rename(draft, path)
-            self.data = data
-            _changeset.fsync_directory(self.folder)
+            self._write(data)
         except OSError as error:
-            raise JournalError(f"cannot write the journal {path}: {error.strerror}") from error
+            if "state" in self.data:
+                # The new one may be there, and what it says must not be true for the next run alone.
+                with contextlib.suppress(OSError):
+                    self._write(self.data)
+            raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error
+        self.data = data
+
+    @property
+    def _path(self) -> str:
+        return os.path.join(self.folder, "record.json")
+
+    def _write(self, data: dict[str, t.Any]) -> None:
+        draft = self._path + ".new"
+        with open(draft, "w") as stream:
+            json.dump(data, stream, indent=1, sort_keys=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.rename(draft, self._path)
+        _changeset.fsync_directory(self.folder)
 
     def before(self) -> dict[str, State]:
         """The states that this transaction replaced, by path, in its order."""
@@ -458,9 +488,11 @@ def _ends(records: t.Sequence[Record]) -> list[Record]:
 # --- taking back -----------------------------------------------------------------------------------------------------
 
 
-def clean_staging(record: Record) -> None:
+def clean_staging(record: Record) -> list[str]:
+    """Remove the staging directories; returns those that cannot be."""
     for folder in record.data["staging"]:
         shutil.rmtree(folder, ignore_errors=True)
+    return [folder for folder in record.data["staging"] if os.path.lexists(folder)]
 
 
 def remove_new_directories(record: Record) -> None:

@@ -84,7 +84,8 @@ class Fault(t.NamedTuple):
     option: str | None = None
 
     def message(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file else ""
+        line = "" if self.line is None else f":{self.line}"
+        place = f"{self.file}{line}: " if self.file else ""
         what = f"{self.directive} {self.value}: " if self.directive else ""
         why = f" (set by the option {self.option})" if self.option else ""
         return f"{place}{what}{self.reason}{why}"

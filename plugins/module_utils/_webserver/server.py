@@ -484,8 +484,9 @@ class Server:
         while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
-            if not os.path.exists("/proc/%d" % main):
-                return False, self.ended(0)
+            message = self.ended(0)
+            if message:
+                return False, message
             workers = self.workers(main)
             if not workers - old:
                 output = _since(positions)
@@ -518,11 +519,22 @@ class Server:
         if self._reloaded is None:
             return ""  # it was started, not reloaded
         deadline = time.monotonic() + patience
-        while os.path.exists("/proc/%d" % self._reloaded):
+        while _is_there(self._reloaded):
             if time.monotonic() >= deadline:
                 return ""
             time.sleep(0.02)
         return _since(self._positions) or "the main process ended at the reload"
+
+
+def _is_there(pid: int) -> bool:
+    """Whether a process exists. One that cannot be looked for is not taken for one that has ended."""
+    try:
+        os.stat("/proc/%d" % pid)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _output(
