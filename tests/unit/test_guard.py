@@ -152,7 +152,9 @@ def test_whatever_the_server_does_at_a_rollback_the_first_error_is_reported(bed,
 
     bed.server.happens = [lambda: (False, "[emerg] it will not"), fails]
     message, result = bed.fails()
-    assert message == "reload failed, NOT everything could be restored; the next run tries again: [emerg] it will not"
+    outcome, reason = message.split("\nThe rollback ended with: ")
+    assert outcome == "reload failed, NOT everything could be restored; the next run tries again: [emerg] it will not"
+    assert str(error) in reason
     assert result["warnings"] and result["warnings"][0].startswith("rollback: ")
     # The files come first. The record is still open and guarded.
     assert tree(bed.conf) == before and bed.states() == ["swapping"] and len(systemd.guards()) == 2

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import socket
 import subprocess
@@ -265,3 +266,19 @@ def test_a_process_without_the_right_is_refused():
     os.waitpid(child, 0)
     with os.fdopen(reader) as answer:
         assert answer.read() == "refused: unshare: Operation not permitted"
+
+
+def test_a_namespace_that_cannot_be_left_ends_the_rehearsal(monkeypatch):
+    """The process cannot start anything any more, so a rehearsal in another way would only find a wrong reason."""
+    child = subprocess.Popen(["sleep", "60"])
+
+    def check(_result, what):
+        if what == "setns":
+            raise OSError(errno.EACCES, "setns: Permission denied")
+
+    monkeypatch.setattr(_namespace, "_unshare", lambda flags: None)
+    monkeypatch.setattr(_namespace, "_check", check)
+    monkeypatch.setattr(_namespace.os, "fork", lambda: child.pid)
+    with pytest.raises(_namespace.Failed, match="namespace could not be left: setns: Permission denied"):
+        _namespace.call(lambda: None, 5)
+    assert child.poll() is not None

@@ -270,6 +270,8 @@ def test_a_rollback_that_fails_reports_that_and_the_next_run_repairs(bed, monkey
         message, result = bed.fails()
     assert "NOT everything could be restored" in message and not result["rolled_back"]
     assert result["warnings"] and "No space left" in result["warnings"][0]
+    # What is left, and why: a role reports no more than the message.
+    assert "\nThe rollback ended with: " in message and "No space left on device" in message
     assert bed.states() == ["swapping"] and tree(bed.conf) != before
     recovered = bed.run(files=[])
     assert recovered["recovered"]["action"] == "undone" and tree(bed.conf) == before
@@ -381,6 +383,18 @@ def test_attributes_that_cannot_be_read_are_not_taken_for_none(bed, monkeypatch)
 
 def refused(*_arguments, **_more):
     raise OSError(errno.EIO, "Input/output error")
+
+
+def test_a_thread_that_cannot_be_started_is_a_matter_of_the_host(bed):
+    before = tree(bed.conf)
+
+    def fails():
+        raise RuntimeError("can't start new thread")
+
+    bed.server.happens = [fails]
+    message, result = bed.fails()
+    assert message.startswith("reload failed, everything is back as it was: no thread can be started")
+    assert "exception" not in result and tree(bed.conf) == before
 
 
 @pytest.mark.parametrize("fails", [1, 9])

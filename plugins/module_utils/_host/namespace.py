@@ -456,10 +456,12 @@ def call(
     _await_ended_threads()
     try:
         child = _fork_first_process()
-    except OSError as error:
+    except (OSError, Failed) as error:
         os.close(reader)
         os.close(writer)
-        raise Refused(error.strerror or str(error)) from error
+        if isinstance(error, OSError):
+            raise Refused(error.strerror or str(error)) from error
+        raise
     if child == 0:
         os.close(reader)
         _first_process(work, writer, sockets, hosts, addresses, settings)
@@ -522,8 +524,8 @@ def _fork_first_process() -> int:
             child = os.fork()
         finally:
             if child != 0:
-                _check(_libc.setns(ctypes.c_int(own), ctypes.c_int(CLONE_NEWPID)), "setns")
-    except OSError:
+                _return_to(own)
+    except (OSError, Failed):
         if child > 0:
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
@@ -531,6 +533,14 @@ def _fork_first_process() -> int:
     finally:
         os.close(own)
     return child
+
+
+def _return_to(own: int) -> None:
+    """Raises Failed: this process could start nothing any more, so there is no other way to go on with."""
+    try:
+        _check(_libc.setns(ctypes.c_int(own), ctypes.c_int(CLONE_NEWPID)), "setns")
+    except OSError as error:
+        raise Failed(f"the rehearsal's namespace could not be left: {error.strerror}") from error
 
 
 def _first_process(

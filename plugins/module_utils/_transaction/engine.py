@@ -190,6 +190,13 @@ UNFINISHED = (
     "completes it"
 )
 
+# All that Python has of a refusal of the system: neither a class of its own nor the number of the error.
+_NO_THREAD = "can't start new thread"
+THREADLESS = (
+    "no thread can be started, as the host has no memory for it, or as many processes as it may have; free some "
+    "(systemctl status has who runs what), then run again"
+)
+
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
 
 
@@ -241,6 +248,7 @@ class _Transaction:
         self.responses: dict[int, tuple[_client.Target, _client.Response]] = {}
         self.swapped = False
         self.signalled = False
+        self.unrestored = ""  # why the rollback has failed
         self.phase = "lock"
         self._phase_started = self._started = time.monotonic()
         self.result: Result = {
@@ -293,7 +301,10 @@ class _Transaction:
             raise self._error(str(error), _diagnose.Fault(str(error))) from error
         except Exception as error:  # a defect of this collection; what became of the host is reported all the same
             message = f"unexpected {type(error).__name__}: {error}"
-            self.result["exception"] = traceback.format_exc()
+            if str(error) == _NO_THREAD:
+                message = THREADLESS
+            else:
+                self.result["exception"] = traceback.format_exc()
             raise self._error(message, _diagnose.Fault(message)) from error
         finally:
             self.result["timings"]["total"] = round((time.monotonic() - self._started) * 1000, 1)
@@ -327,6 +338,7 @@ class _Transaction:
             outcome = "everything is back as it was"
         elif self.record is not None and self.swapped:
             outcome = "NOT everything could be restored; the next run tries again"
+            message += f"\nThe rollback ended with: {self.unrestored}"
         else:
             outcome = "nothing was changed"
         result: Result = {**self.result, "failure": failure, "changed": False}
@@ -341,6 +353,7 @@ class _Transaction:
             # A server that ended without a signal of this run was stopped by somebody else, maybe on purpose.
             _undo(self.journal, self.record, may_start=lambda _server: self.signalled)
         except Exception as error:  # whatever it is: the error that led here is the one to report
+            self.unrestored = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
             self.result["warnings"].append(f"rollback: {error}")
             return
         self.result["rolled_back"] = self.swapped
