@@ -111,8 +111,8 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint docs sanity package unit molecule faults fuzz oldest oracles benchmark
-test: setup $(STAMPS)/docs ## All checks and tests below but faults, fuzz, oracles and benchmark, with a summary
+.PHONY: test lint docs sanity package unit molecule faults fuzz soak oldest oracles benchmark
+test: setup $(STAMPS)/docs ## All checks and tests below but faults, fuzz, soak, oracles and benchmark, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
 	$(BIN)/python tests/run.py static sanity unit $$oldest molecule
@@ -145,6 +145,11 @@ faults: setup ## Every fault, kill and reboot on every host; the other rules spr
 
 fuzz: $(STAMPS)/test ## Damaged input for whatever reads what strangers send; ARGS='--seed N --minutes M --target NAME'
 	@$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+soak: export LAB_SET := soak
+soak: setup ## Harden and restore an Apache and an nginx 200 times, or CYCLES=N, while requests come in (slow)
+	@$(LAB) --set soak reset apache13 nginx13
+	@$(BIN)/python -m pytest tests/soak $(ARGS); status=$$?; $(LAB) --set soak down; exit $$status
 
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest

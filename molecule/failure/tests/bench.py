@@ -158,11 +158,12 @@ def complete(params: dict[str, Any]) -> dict[str, Any]:
 class Client:
     """The client that never stops sending requests to one host, and its log."""
 
-    def __init__(self, host: Host) -> None:
+    def __init__(self, host: Host, name: str = "failure", limits: tuple[int, int, int] = CLIENT_LIMITS) -> None:
+        """name: of whose tests it is; limits: as CLIENT_LIMITS."""
         REPORTS.mkdir(parents=True, exist_ok=True)
-        self.log = REPORTS / f"failure-client-{host.name}.log"
+        self.log = REPORTS / f"{name}-client-{host.name}.log"
         self._process = subprocess.Popen(
-            [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log), *map(str, CLIENT_LIMITS)],
+            [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log), *map(str, limits)],
             stdin=subprocess.PIPE,
         )
 

@@ -22,11 +22,13 @@ import stat
 import subprocess
 import sys
 import time
+import types
 from collections.abc import Callable
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 LOCK = "/run/kopano-hardening.lock"
-TRANSACTIONS = "/var/lib/kopano-hardening/transactions"
+STATE = "/var/lib/kopano-hardening"
+TRANSACTIONS = STATE + "/transactions"
 # What a transaction may write to: the configuration of both servers, and Debian's marks of what is enabled.
 CONFIGURATION = ("/etc", "/var/lib/apache2")
 # Where it must not leave anything, beside what is there already.
@@ -233,6 +235,79 @@ def host_state() -> dict:
     }
 
 
+def figures(unit: str) -> dict:
+    """How much there is of what must not grow, by its name in tests/soak/flat.py. unit: the web server's.
+
+    Also how fast the machine is at the moment: the seconds that an interpreter takes to start.
+    """
+    server, others, spaces = [], 0, set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            spaces.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in NAMESPACES)
+            own, above = program(pid), program(parent(pid)) if pid != "1" else ""
+        except OSError:
+            others += os.path.isdir("/proc/" + pid)  # a process that nobody has waited for has no program
+            continue
+        if os.path.basename(own) in SERVERS:
+            server.append(pid)
+        # Workers come and go with the load.
+        elif own != above:
+            others += 1
+    pace = time.time()
+    subprocess.run([sys.executable, "-c", "import json, ssl, tarfile"], check=True)
+    pace = time.time() - pace
+    master = listed("systemctl", "show", "--value", "--property=MainPID", unit)[0]
+    units = [line.split()[0] for line in listed("systemctl", "list-units", "--all", "--plain", "--no-legend")]
+    with open("/proc/self/mountinfo") as table:
+        mounts = len(table.readlines())
+    kept, kept_bytes = size(STATE)
+    configuration, configuration_bytes = size("/etc")
+    return {
+        "server_processes": len(server),
+        "other_processes": others,
+        "server_memory": sum(memory(pid, "smaps_rollup", "Pss") for pid in server),
+        "master_memory": memory(master, "status", "VmRSS"),
+        "system_memory": memory("1", "status", "VmRSS"),
+        "master_descriptors": len(os.listdir("/proc/%s/fd" % master)),
+        "system_descriptors": len(os.listdir("/proc/1/fd")),
+        "journal_entries": kept,
+        "journal_size": kept_bytes,
+        "configuration_entries": configuration,
+        "configuration_size": configuration_bytes,
+        "own_units": sum(name.startswith("kopano-hardening") for name in units),
+        "units": len(units),
+        "timers": sum(name.endswith(".timer") for name in units),
+        "mounts": mounts,
+        "namespaces": len(spaces),
+        "run_entries": size("/run")[0],
+        "tmp_entries": size("/tmp")[0] + size("/var/tmp")[0],
+        "pace": pace,
+    }
+
+
+def listed(*command: str) -> list:
+    return subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout.decode().splitlines()
+
+
+def memory(pid: str, table: str, key: str) -> int:
+    """KiB of a process, by a table of the kernel's; 0 where it has ended."""
+    with contextlib.suppress(OSError), open("/proc/%s/%s" % (pid, table)) as text:
+        return int(re.search(r"^%s:\s+(\d+) kB" % key, text.read(), re.MULTILINE)[1])
+    return 0
+
+
+def size(root: str) -> tuple:
+    """How many entries are below a directory, and the bytes of its files."""
+    entries = total = 0
+    for folder, folders, names in os.walk(root):
+        for name in [*folders, *names]:
+            entries += 1
+            with contextlib.suppress(FileNotFoundError):
+                found = os.lstat(os.path.join(folder, name))
+                total += found.st_size if stat.S_ISREG(found.st_mode) else 0
+    return entries, total
+
+
 def lines_since(path: str, length: int) -> list:
     with open(path, errors="replace") as log:
         log.seek(length)
@@ -276,6 +351,53 @@ def compare(name: str) -> list:
         return differences(json.load(stream), state())
 
 
+def cycle(options: dict, confirm: dict, restore: dict) -> dict:
+    """Make a change, confirm and restore it. Marks: C(first), before the change, and C(hardened), with it.
+
+    Each is a process of its own, but not an interpreter of its own, as it would spend most of its time on imports.
+    What the role grades is left out: that is the most of the rest, and it ends with the process.
+    """
+    made = forked(options)
+    runs = [made, forked(dict(confirm, confirm=made.get("transaction")))]
+    hardened = compare("hardened")
+    runs.append(forked(restore))
+    return {"runs": runs, "hardened": hardened}
+
+
+def forked(params: dict) -> dict:
+    """The result of a transaction that is not graded, in a process of its own, with the time that it took."""
+    sys.path.insert(0, HERE)
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
+
+    nothing = types.SimpleNamespace(
+        grade_all=lambda _targets: [], locked_out=lambda *_grades: None, compared=lambda *_grades: []
+    )
+    started = time.time()
+    out, into = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            try:
+                result = _engine.run(params, False, nothing)
+            except _engine.TransactionError as error:
+                result = dict(error.result, failed=True, msg=str(error))
+            with open(into, "w") as stream:
+                json.dump(result, stream)
+        finally:
+            os._exit(0)
+    os.close(into)
+    with open(out) as stream:
+        text = stream.read()
+    _pid, _status, used = os.wait4(pid, 0)
+    result = json.loads(text or '{"failed": true, "msg": "the process has ended without a result"}')
+    return dict(result, seconds=time.time() - started, processor=used.ru_utime + used.ru_stime)
+
+
+def restored(unit: str) -> dict:
+    """Everything that has to be as it was at the mark C(first), or must not grow. unit: the web server's."""
+    return {"changed": compare("first"), "strays": strays(), "journal": journal(), "figures": figures(unit)}
+
+
 def trial(runs: list) -> dict:
     """Run after run, with what differs from the state before all of them after each.
 
@@ -316,7 +438,9 @@ def trace(params: dict) -> dict:
     }  # fmt: skip
 
 
-ACTIONS = {function.__name__: function for function in (module, trial, trace, mark, compare, journal, strays)}
+ACTIONS = {
+    function.__name__: function for function in (module, trial, trace, mark, compare, journal, strays, cycle, restored)
+}
 
 if __name__ == "__main__":
     if sys.argv[1] == "transaction":
