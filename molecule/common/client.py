@@ -4,13 +4,17 @@
 
 """A client that never stops asking over HTTPS, each time on a new connection.
 
-client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND [AT_A_TIME]]]
+client.py ADDRESS NAME LOG [SECONDS [REQUESTS_A_SECOND [AT_A_TIME [POLLS [POLL_SECONDS]]]]]
 
 Each request becomes one line of LOG: when it began (seconds since the epoch), how long it took (milliseconds), and what
 was wrong with the answer, if anything. Every second request has no server name, and half of them ask for a page of PHP.
 Every fifth is a client that knows TLS 1.2 at most and prefers HTTP/2; it begins a session where it gets that.
 It ends by itself after SECONDS, or with a line on standard input or its end. No more than AT_A_TIME requests are under
 way, so on a busy machine there are fewer: each of them is a thread, and hundreds would keep all others from running.
+
+Besides, it holds POLLS long requests all the time, as phones do with ActiveSync's Ping: the server answers each after
+POLL_SECONDS, and the next one follows on a new connection. Their log is LOG.polls, with the same
+lines.
 """
 
 from __future__ import annotations
@@ -22,9 +26,12 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import TextIO
 
 TIMEOUT = 10.0
 PATHS = ("/", "/webapp/")  # a file and a page of PHP
+POLL = "/Microsoft-Server-ActiveSync?Cmd=Ping&wait={}"
+POLL_PATIENCE = 30.0  # seconds more than a poll is to last, on a busy machine
 DONE = b"HTTP/1.1 "
 # RFC 9113: what a client sends first (3.4, with empty SETTINGS), and what the server sends first (6.5).
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -69,7 +76,46 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
     return f"{len(body)} bytes of {int(lengths[0])}" if lengths and int(lengths[0]) != len(body) else ""
 
 
-def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "20", at_a_time: str = "200") -> None:
+def poll(address: str, name: str, seconds: int, tls: ssl.SSLContext) -> str:
+    """Hold one long request; what is wrong with the answer, or an empty text."""
+    request = (
+        f"POST {POLL.format(seconds)} HTTP/1.1\r\nHost: {name}\r\nAuthorization: Basic dXNlcjp3b3Jk\r\n"
+        "Content-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    try:
+        with (
+            socket.create_connection((address, 443), TIMEOUT) as connection,
+            tls.wrap_socket(connection, server_hostname=name) as secure,
+        ):
+            secure.settimeout(seconds + POLL_PATIENCE)
+            secure.sendall(request.encode())
+            answer = b"".join(iter(lambda: secure.recv(1 << 16), b""))
+    except OSError as error:
+        return f"{type(error).__name__}: {error}"
+    return "" if f"waited {seconds}\n".encode() in answer else f"answer {answer[:60]!r}"
+
+
+def keep_polling(address: str, name: str, seconds: int, lines: TextIO, stop: threading.Event) -> None:
+    """One long request after the other. What is under way at the end is no matter of the log."""
+    tls = context()
+    while not stop.is_set():
+        started, clock = time.time(), time.monotonic()
+        wrong = poll(address, name, seconds, tls)
+        if not stop.is_set():
+            lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
+            stop.wait(1.0 if wrong else 0.0)  # a server that is down is not to be asked without a pause
+
+
+def main(
+    address: str,
+    name: str,
+    log: str,
+    seconds: str = "1200",
+    rate: str = "20",
+    at_a_time: str = "200",
+    polls: str = "0",
+    poll_seconds: str = "20",
+) -> None:
     stop = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), stop.set()), daemon=True).start()
     tls, http2 = context(), http2_context()
@@ -77,7 +123,15 @@ def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "
     end = due + float(seconds)
     free = threading.Semaphore(int(at_a_time))
 
-    with open(log, "w", buffering=1) as lines, ThreadPoolExecutor(int(at_a_time)) as pool:
+    with (
+        open(log, "w", buffering=1) as lines,
+        open(f"{log}.polls", "w", buffering=1) as held,
+        ThreadPoolExecutor(int(at_a_time)) as pool,
+    ):
+        for _ in range(int(polls)):
+            # Daemons: the end does not wait for the last of them.
+            arguments = (address, name, int(poll_seconds), held, stop)
+            threading.Thread(target=keep_polling, args=arguments, daemon=True).start()
 
         def one(number: int) -> None:
             started, clock = time.time(), time.monotonic()
@@ -96,6 +150,7 @@ def main(address: str, name: str, log: str, seconds: str = "1200", rate: str = "
                 break
             pool.submit(one, number)
             due += 1 / float(rate)
+        stop.set()
 
 
 if __name__ == "__main__":

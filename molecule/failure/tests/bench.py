@@ -35,8 +35,20 @@ from kopano_lab import model  # noqa: E402
 PLACE = "/usr/local/lib/kopano-failure"  # on the host
 SECONDS = 3600  # for any one command on a host, which can be several long runs of the module
 KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS}
-# Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time.
-CLIENT_LIMITS = (4 * 3600, 10, 2)
+ON_ALL = os.environ.get("FAULTS") == "all"  # every case on every host
+# Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time;
+# how many long polls it holds, and how many seconds each of them lasts.
+CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 10, 2, 0, 20)
+# A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more.
+MORE_WORKERS = """
+for folder in /etc/php/*/fpm/pool.d /etc/php-fpm.d /etc/php8/fpm/php-fpm.d; do
+    [ -e $folder/www.conf ] || continue
+    printf '[www]\\npm = ondemand\\npm.max_children = {}\\n' >$folder/zz-polls.conf
+done
+for unit in $(systemctl list-units --plain --no-legend 'php*fpm*.service' | cut -d ' ' -f 1); do
+    systemctl restart $unit
+done
+"""
 PATIENCE = 60  # seconds, for what has to happen by itself
 # Requested before and after each fault: a static page, a page of PHP, one that needs credentials, one that is absent.
 PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")
@@ -87,13 +99,18 @@ class Host:
         package = "ansible_collections/kopano/hardening/plugins/module_utils"
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
-            archive.add(HERE / "remote.py", "remote.py")
-            archive.add(HERE / "killed-python", "killed-python")
+            for name in ("remote.py", "injected.py", "killed-python"):
+                archive.add(HERE / name, name)
             modules = PROJECT / "plugins" / "module_utils"
             for path in sorted(modules.rglob("*.py")):
                 archive.add(path, f"{package}/{path.relative_to(modules)}")
         command = [*self.ssh, f"mkdir -p {PLACE} && tar -C {PLACE} -x --no-same-owner"]
         subprocess.run(command, input=buffer.getvalue(), check=True, timeout=SECONDS)
+
+    def take_polls(self, polls: int) -> None:
+        """Let the host hold so many long requests, beside what it has to respond to otherwise."""
+        if polls:
+            self.shell(MORE_WORKERS.format(polls + 20))
 
     def wait(self, condition: str) -> str:
         """Wait until a command succeeds there; its output. Raises RuntimeError after PATIENCE."""
@@ -172,10 +189,17 @@ class Client:
 
     def requests(self, started: float, ended: float) -> list[tuple[float, float, str]]:
         """Of each request of that time, in order: when it began and ended (seconds since the epoch), what was wrong."""
-        with self.log.open() as lines:
-            found = [re.match(r"(\S+) (\S+) (.*)", line) for line in lines]
-        times = [(float(line[1]), float(line[1]) + float(line[2]) / 1000, line[3]) for line in found if line]
-        return sorted(entry for entry in times if entry[0] < ended and entry[1] > started)
+        return [entry for entry in logged(self.log) if entry[0] < ended and entry[1] > started]
+
+    def polls(self, started: float, ended: float) -> list[tuple[float, float, str]]:
+        """The same of the long requests that ended in that time: then they were lost, if they were."""
+        return [entry for entry in logged(Path(f"{self.log}.polls")) if started < entry[1] <= ended]
+
+
+def logged(path: Path) -> list[tuple[float, float, str]]:
+    with path.open() as lines:
+        found = [re.match(r"(\S+) (\S+) (.*)", line) for line in lines]
+    return sorted((float(line[1]), float(line[1]) + float(line[2]) / 1000, line[3]) for line in found if line)
 
 
 def unwatched(requests: list[tuple[float, float, str]], started: float, ended: float) -> float:

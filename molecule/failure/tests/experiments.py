@@ -20,7 +20,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import HERE, PATIENCE, PLACE, PROJECT, REPORTS, Client, Host, complete, inventory, unwatched
+import syscalls
+from bench import (
+    CLIENT_LIMITS,
+    HERE,
+    PATIENCE,
+    PLACE,
+    PROJECT,
+    REPORTS,
+    Client,
+    Host,
+    complete,
+    inventory,
+    unwatched,
+)
 from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, Fault, Kill, change, inject, policy_path, shell_variables
 from spread import ON_ALL, Kind, by_rehearsal, by_server, chosen
 from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, SPREAD, Confirmation, Situation, script
@@ -46,6 +59,7 @@ class Observation:
     answers: dict[str, Any] = field(default_factory=dict)  # of the server, afterwards
     error: str = ""  # why the experiment itself did not work
     requests: int = 0
+    polls: int = 0  # long requests that ended
     unwatched: float = 0.0  # the longest time, in seconds, without a request under way
     lost: list[tuple[float, str]] = field(default_factory=list)  # when it began, and what was wrong
 
@@ -155,6 +169,23 @@ def wait_for_rollback(host: Host) -> None:
     deadline = time.monotonic() + PATIENCE
     while host.call("journal")[-1:] == ["confirming"] and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def fail_calls(calls: syscalls.Calls, host: Host) -> Observation:
+    """Runs in each of which one call of the class fails. Where those of a kind are made, is traced once on a host."""
+    given = params(host, {}, rehearse=calls.rehearse)
+    known = (host.name, calls.kind)
+    if known not in CALL_SITES:
+        names = sorted({name for other in syscalls.CLASSES if other.kind == calls.kind for name in other.calls})
+        CALL_SITES[known] = host.call("sites", params=given, names=names, kind=calls.kind)
+    sites = syscalls.of_class(calls, CALL_SITES[known])
+    runs: list[dict[str, Any]] = []
+    for part in syscalls.in_parts(syscalls.faults(calls, sites, host.name)):
+        runs += host.call("inject", params=given, kind=calls.kind, faults=part)
+    return Observation([run["result"] for run in runs], more={"runs": runs})
+
+
+CALL_SITES: dict[tuple[str, str], list[dict[str, Any]]] = {}  # by host and kind
 
 
 # --- of their own kind -----------------------------------------------------------------------------------------------
@@ -296,6 +327,7 @@ OTHERS = (
         for case in CONFIRMATIONS
         if ON_ALL or case.name in SPREAD
     ),
+    *(Case(calls.case, partial(fail_calls, calls), privileged) for calls in syscalls.CLASSES),
 )
 CASES = (*QUIET, *PLAYED, *OTHERS)
 Plan = dict[str, list[Host]]  # by the name of a case
@@ -374,6 +406,7 @@ def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations
 
     def begin(host: Host) -> None:
         host.deploy()
+        host.take_polls(CLIENT_LIMITS[3])
         host.call("mark", name="first")
         around[host.name] = {"before": host.answers()}
         run_cases(host, QUIET)
@@ -394,7 +427,9 @@ def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations
             client.stop()
     for (_name, host_name), seen in found.items():
         requests = clients[host_name].requests(seen.started, seen.ended)
-        seen.requests = len(requests)
+        polls = clients[host_name].polls(seen.started, seen.ended)
+        seen.requests, seen.polls = len(requests), len(polls)
         seen.unwatched = unwatched(requests, seen.started, seen.ended)
         seen.lost = [(begin, wrong) for begin, _end, wrong in requests if wrong and begin >= seen.started]
+        seen.lost += [(end, f"poll: {wrong}") for _begin, end, wrong in polls if wrong]
     return found, around

@@ -438,8 +438,17 @@ def trace(params: dict) -> dict:
     }  # fmt: skip
 
 
+def sites(**arguments) -> list:
+    return importlib.import_module("injected").sites(**arguments)
+
+
+def inject(**arguments) -> list:
+    return importlib.import_module("injected").inject(**arguments)
+
+
 ACTIONS = {
-    function.__name__: function for function in (module, trial, trace, mark, compare, journal, strays, cycle, restored)
+    function.__name__: function
+    for function in (module, trial, trace, mark, compare, journal, strays, cycle, restored, sites, inject)
 }
 
 if __name__ == "__main__":

@@ -45,6 +45,11 @@ def cells(seen: Observation) -> tuple[str, ...]:
     if seen.lost:
         times = [when for when, _ in seen.lost]
         lost += f" ({max(times) - min(times):.1f} s)"
+    runs = seen.more.get("runs")
+    if runs:  # one for each call site
+        back = sum(bool(result["rolled_back"]) for result in seen.results)
+        after = sum(bool(run["next"]) for run in runs)
+        return (f"{len(runs)} call sites", f"{back} of {len(runs)}", lost, f"green after {after}")
     return (
         phase(seen),
         "yes" if first.get("rolled_back") else "no",
@@ -75,7 +80,14 @@ def text(observations: Observations, seconds: float) -> str:
     lines = ["# Faults", "", f"{len(observations)} experiments in {seconds:.0f} s.", ""]
     lines += ["| " + " | ".join(line) + " |" for line in (HEAD, ("---",) * len(HEAD), *rows(observations))]
     requests = sum(seen.requests for seen in observations.values())
-    lines += ["", f"{requests} requests of the clients in all.", "", "## What the first run reported", ""]
+    polls = sum(seen.polls for seen in observations.values())
+    lines += [
+        "",
+        f"{requests} requests and {polls} long polls of the clients in all.",
+        "",
+        "## What the first run reported",
+        "",
+    ]
     for (name, host), seen in observations.items():
         message = seen.error or (seen.results[0].get("msg") if seen.results else None)
         if message:

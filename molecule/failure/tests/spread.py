@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Hashable, Iterable
 
-from bench import Host
-
-ON_ALL = os.environ.get("FAULTS") == "all"
+from bench import ON_ALL, Host
 
 Kind = Callable[[Host], Hashable]
 

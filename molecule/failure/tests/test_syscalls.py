@@ -1,0 +1,88 @@
+# Copyright: Contributors to the kopano.hardening project
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What has to come of each run in which a system call fails: all or nothing, and a result that says which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from faults import LOCK
+from syscalls import CLASSES, Calls, text_of
+from test_failure import PLAN, assert_served, look
+
+PROCESS = re.compile(r"(?<=/proc/)\d+")  # its number is another one in each run
+THREADS, NO_THREAD = ("clone", "clone3"), "no thread can be started"
+COMPLETES = "The next run completes it"
+# What a green run leaves all the same, with a warning that names it: the next run removes it.
+GUARD = (
+    "/etc/systemd/system/kopano-hardening-rollback.service",
+    "/etc/systemd/system/multi-user.target.wants/kopano-hardening-rollback.service",
+)
+
+
+@pytest.mark.parametrize(
+    ("calls", "host"),
+    [pytest.param(calls, host, id=f"{calls.name}-{host.name}") for calls in CLASSES for host in PLAN[calls.case]],
+)
+def test_a_system_call_fails(seen, calls: Calls, host):
+    observation = look(seen, calls.case, host)
+    runs = observation.more["runs"]
+    assert runs, "no call site was found"
+    assert [(named(run), list(complaints(run))) for run in runs if list(complaints(run))] == []
+    assert_served(observation)
+
+
+def named(run: dict[str, Any]) -> str:
+    return f"{run['phase']}: {run['call']} fails with {run['error']} in {run['line']}: {run['result']['msg']}"
+
+
+def complaints(run: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with a run."""
+    result, following = run["result"], run["next"]
+    if not run["hit"]:
+        yield "no call failed"
+    elif not all(PROCESS.sub("", path) in PROCESS.sub("", run["hit"][0]) for path in run["paths"]):
+        yield f"another call failed: {run['hit']}"
+    if result["exception"]:
+        yield result["exception"]
+    elif result["failed"]:
+        yield from complaints_about_failure(run, result)
+    else:
+        yield from complaints_about_change(run, result)
+    if following and (following["failed"] or following["unlike_good"]):
+        yield f"the next run: {following['msg']}, {following['unlike_good']}"
+    if run["end"]:
+        yield f"after the way back: {following}, {run['end']}"
+
+
+def complaints_about_failure(run: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    # A lock that it could not take, it must not remove.
+    left = [path for path in run["changed"] if path != LOCK or LOCK not in result["msg"]]
+    if left or result["changed"]:
+        yield f"a failed run has left {left}"
+    outcome = "everything is back as it was" if result["rolled_back"] else "nothing was changed"
+    if f"{result['phase']} failed, {outcome}: " not in result["msg"]:
+        yield "it does not report what became of the host"
+    # Of a thread, Python does not have the error.
+    if text_of(run["error"]) not in result["msg"] and not (run["call"] in THREADS and NO_THREAD in result["msg"]):
+        yield "it does not name the cause"
+    if set(run["journal"]) - {"undone"}:
+        yield f"the journal has {run['journal']}"
+
+
+def complaints_about_change(run: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    warnings = " ".join(result["warnings"])
+    # What is not complete is watched until it is.
+    expected = {*(GUARD if COMPLETES in warnings else ()), *([LOCK] if LOCK in warnings else ())}
+    left = [path for path in run["unlike_good"] if path not in expected]
+    if left:
+        yield f"a green run has not done what it says, or more: {left}"
+    if not result["changed"] or result["phase"] != "commit" or result["rolled_back"]:
+        yield f"a green run reports {result}"
+    if run["journal"] != ["proven" if COMPLETES in warnings else "committed"]:
+        yield f"the journal has {run['journal']}"
