@@ -95,9 +95,10 @@ def poll(address: str, name: str, seconds: int, tls: ssl.SSLContext) -> str:
     return "" if f"waited {seconds}\n".encode() in answer else f"answer {answer[:60]!r}"
 
 
-def keep_polling(address: str, name: str, seconds: int, lines: TextIO, stop: threading.Event) -> None:
-    """One long request after the other. What is under way at the end is no matter of the log."""
+def keep_polling(address: str, name: str, seconds: int, pause: float, lines: TextIO, stop: threading.Event) -> None:
+    """After a pause, one long request after the other. What is under way at the end is no matter of the log."""
     tls = context()
+    stop.wait(pause)
     while not stop.is_set():
         started, clock = time.time(), time.monotonic()
         wrong = poll(address, name, seconds, tls)
@@ -128,9 +129,11 @@ def main(
         open(f"{log}.polls", "w", buffering=1) as held,
         ThreadPoolExecutor(int(at_a_time)) as pool,
     ):
-        for _ in range(int(polls)):
+        for number in range(int(polls)):
+            # One after the other: a server starts its processes for them by and by, and others have to wait meanwhile.
+            pause = number * float(poll_seconds) / int(polls)
+            arguments = (address, name, int(poll_seconds), pause, held, stop)
             # Daemons: the end does not wait for the last of them.
-            arguments = (address, name, int(poll_seconds), held, stop)
             threading.Thread(target=keep_polling, args=arguments, daemon=True).start()
 
         def one(number: int) -> None:

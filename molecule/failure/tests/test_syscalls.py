@@ -84,5 +84,6 @@ def complaints_about_change(run: dict[str, Any], result: dict[str, Any]) -> Iter
         yield f"a green run has not done what it says, or more: {left}"
     if not result["changed"] or result["phase"] != "commit" or result["rolled_back"]:
         yield f"a green run reports {result}"
-    if run["journal"] != ["proven" if COMPLETES in warnings else "committed"]:
+    # Old records may be what could not be removed.
+    if run["journal"] not in (["committed"], ["proven"] if COMPLETES in warnings else []):
         yield f"the journal has {run['journal']}"
