@@ -173,7 +173,7 @@ def wait_for_rollback(host: Host) -> None:
 
 def fail_calls(calls: syscalls.Calls, host: Host) -> Observation:
     """Runs in each of which one call of the class fails. Where those of a kind are made, is traced once on a host."""
-    given = params(host, {}, rehearse=calls.rehearse)
+    given = params(host, dict(calls.values), rehearse=calls.rehearse)
     known = (host.name, calls.kind)
     if known not in CALL_SITES:
         names = sorted({name for other in syscalls.CLASSES if other.kind == calls.kind for name in other.calls})

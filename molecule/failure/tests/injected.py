@@ -37,6 +37,7 @@ ASIDE = STATE + "-aside"
 KNOWN = os.path.join(remote.HERE, "injected-%s.json")
 LOG = os.path.join(remote.HERE, "injected.log")
 RESULT = os.path.join(remote.HERE, "injected-result.json")
+ON_PATHS = ("files", "rollback")
 RUN_SECONDS = 300
 CODE = os.path.join(remote.HERE, "ansible_collections")
 DEPTH = 4  # lines of the collection that make a call site: the one that makes the call, and those that led there
@@ -216,8 +217,9 @@ def calls() -> list:
 def sites(params: dict, names: list, kind: str) -> dict:
     """Trace good runs, and remember the host before and after for inject(). Returns the call sites.
 
-    names: of the calls. kind: C(files) for those on paths, C(process) for others that the process itself makes,
-    C(in_turn) for those that its threads make, C(view) for those that only a rehearsal makes, in a process of its own.
+    names: of the calls. kind: C(files) for those on paths, C(rollback) for those of a change that fails in its probes,
+    from then on, C(process) for others that the process itself makes, C(in_turn) for those that its threads make,
+    C(view) for those that only a rehearsal makes, in a process of its own.
     A site has the number that the call has among those of its name.
     """
     trace = "trace=pwrite64,faccessat,faccessat2," + ",".join(names)
@@ -225,7 +227,7 @@ def sites(params: dict, names: list, kind: str) -> dict:
         before, paths = whole(), []
         made, good = traced(params, before, kind, "-e", trace)
         numbered(made)
-        if kind == "files":
+        if kind in ON_PATHS:
             paths = sorted({path for call in made for path in call["paths"] if is_ours(path)})
             narrowed = [word for path in [*paths, remote.HERE] for word in ("-P", path)]
             again, good = traced(params, before, kind, *narrowed, "-e", trace)
@@ -237,7 +239,7 @@ def sites(params: dict, names: list, kind: str) -> dict:
     written(KNOWN % kind, {"before": before, "good": good, "paths": paths})
     found = {}
     for call in made:
-        if call["call"] in names and call["line"]:
+        if call["call"] in names and call["line"] and (kind != "rollback" or call["phase"] == "probe"):
             # The same line writes in one phase and in another; what only reads does the same in all of them.
             lines = call["line"].split(" < ")
             reads = call["call"] in READING or (call["call"] == "openat" and not call["how"])
@@ -261,17 +263,22 @@ def traced(params: dict, before: dict, kind: str, *strace: str) -> tuple:
     shutil.rmtree(STATE, ignore_errors=True)
     follow = ("-f",) if kind == "view" else ()
     result = run(params, (*follow, *strace), kind == "in_turn", marked=True)
-    if result.get("failed"):
+    if bool(result.get("failed")) != (kind == "rollback"):
         raise RuntimeError("a run without a fault has failed: %s" % (result["msg"] or result["exception"]))
     made, after = calls(), whole()
-    back = run(restoring(params))
+    back = run(idle(params) if result.get("failed") else restoring(params))
     if back.get("failed") or remote.differences(before, whole()):
         raise RuntimeError("not restored: %s, %s" % (back.get("msg"), remote.differences(before, whole())))
     return made, after
 
 
+def idle(params: dict) -> dict:
+    """A run that only recovers what another one has left."""
+    return dict(params, files=[], adopt=False, enable=None, probes=[], rehearse="off")
+
+
 def restoring(params: dict) -> dict:
-    return dict(params, files=[], adopt=False, enable=None, probes=[], restore="latest", rehearse="off")
+    return dict(idle(params), restore="latest")
 
 
 # --- it fails --------------------------------------------------------------------------------------------------------
@@ -296,7 +303,7 @@ def inject(params: dict, kind: str, faults: list) -> list:
 def one(params: dict, fault: dict, known: dict) -> dict:
     shutil.rmtree(STATE, ignore_errors=True)
     started = time.monotonic()
-    narrowed = [word for path in known["paths"] for word in ("-P", path)] if fault["kind"] == "files" else []
+    narrowed = [word for path in known["paths"] for word in ("-P", path)] if fault["kind"] in ON_PATHS else []
     injected = "inject=%s:error=%s:when=%d" % (fault["call"], fault["error"], fault["number"])
     follow = ["-f"] if fault["kind"] == "view" else []
     result = run(
@@ -319,10 +326,10 @@ def one(params: dict, fault: dict, known: dict) -> dict:
     }
     # Where it has left nothing, the next run is one on the host that the good run began on.
     if seen["changed"] or remote.journal():
-        following = run({**params, "rehearse": "off"})
+        following = run(idle(params) if fault["kind"] == "rollback" else {**params, "rehearse": "off"})
         seen["next"] = {key: following.get(key) for key in ("failed", "msg", "phase", "changed", "recovered")}
         seen["next"]["unlike_good"] = remote.differences(known["good"], whole())
-        if not following.get("failed"):
+        if not following.get("failed") and fault["kind"] != "rollback":
             back = run(restoring(params))
             seen["next"]["back"] = back.get("msg")
         seen["end"] = remote.differences(known["before"], whole())

@@ -32,6 +32,7 @@ class Calls:
     kind: str = "files"  # as of injected.sites()
     how: bool | None = None  # of openat: whether to write
     rehearse: str = "off"
+    values: tuple[tuple[str, str], ...] = ()  # of the change, for faults.change()
 
     @property
     def case(self) -> str:
@@ -77,6 +78,25 @@ CLASSES = (
         ("ENOMEM", "EACCES", "EBUSY"),
         kind="view",
         rehearse="auto",
+    ),
+    Calls(
+        "in a rollback",
+        (
+            "write",
+            "fsync",
+            "rename",
+            "renameat2",
+            "mkdirat",
+            "symlinkat",
+            "unlink",
+            "unlinkat",
+            "rmdir",
+            "fchmod",
+            "fchown",
+        ),
+        ("EIO", "ENOSPC", "EROFS"),
+        kind="rollback",
+        values=(("backend", "dead"),),
     ),
 )
 

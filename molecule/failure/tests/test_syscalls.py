@@ -50,11 +50,13 @@ def complaints(run: dict[str, Any]) -> Iterator[str]:
         yield f"another call failed: {run['hit']}"
     if result["exception"]:
         yield result["exception"]
+    elif run["kind"] == "rollback":
+        yield from complaints_about_rollback(run, result)
     elif result["failed"]:
         yield from complaints_about_failure(run, result)
     else:
         yield from complaints_about_change(run, result)
-    if following and (following["failed"] or following["unlike_good"]):
+    if following and (following["failed"] or (following["unlike_good"] and run["kind"] != "rollback")):
         yield f"the next run: {following['msg']}, {following['unlike_good']}"
     if run["end"]:
         yield f"after the way back: {following}, {run['end']}"
@@ -73,6 +75,22 @@ def complaints_about_failure(run: dict[str, Any], result: dict[str, Any]) -> Ite
         yield "it does not name the cause"
     if set(run["journal"]) - {"undone"}:
         yield f"the journal has {run['journal']}"
+
+
+def complaints_about_rollback(run: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
+    """All is back, or the message has what is not, and the next run repairs it."""
+    if not result["failed"] or result["changed"]:
+        yield "a change that fails in its probes was green"
+    if "everything is back as it was" in result["msg"]:
+        if run["changed"] or not result["rolled_back"]:
+            yield f"not everything is back: {run['changed']}"
+        return
+    if "NOT everything could be restored; the next run tries again" not in result["msg"] or result["rolled_back"]:
+        yield "it does not report what became of the host"
+    if text_of(run["error"]) not in result["msg"]:
+        yield "it does not name the cause"
+    if not run["next"] or not run["next"]["recovered"] or run["next"]["recovered"]["action"] != "undone":
+        yield f"the next run does not repair it: {run['next']}"
 
 
 def complaints_about_change(run: dict[str, Any], result: dict[str, Any]) -> Iterator[str]:
