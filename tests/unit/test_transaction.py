@@ -577,6 +577,12 @@ def test_a_stopped_server_stays_stopped_when_its_repair_is_taken_back(bed, monke
     assert (bed.server.calls, bed.server.pid) == ([], None)
 
 
+def test_a_configuration_that_cannot_be_read_is_named_before_a_module_that_it_may_load(bed):
+    (bed.conf / "nginx.conf").write_text("events { }\nhttp { }\ninclude missing.conf;\n")
+    message, _result = bed.fails(enable={"modules": ["headers"]})
+    assert f"the configuration was already broken before this run: {bed.conf}/nginx.conf:3: " in message
+
+
 def test_an_interrupted_run_is_not_repaired_in_check_mode(bed):
     bed.server.happens = [lambda: (False, "it will not")]
     with contextlib.suppress(_engine.TransactionError):

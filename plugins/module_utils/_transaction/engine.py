@@ -496,12 +496,18 @@ class _Transaction:
             changeset.add(item["path"], file_state(item))
         for kind in _fragments.KINDS:
             _fragments.disable(changeset, server.layout, kind, (params["disable"] or {}).get(kind) or [])
-        for kind in _fragments.KINDS:
-            _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
+        fault = unreadable or _diagnose.Fault("it was not read")
+        broken = _Stop(fault, f"the configuration was already broken before this run: {fault.message()}")
+        try:
+            for kind in _fragments.KINDS:
+                _fragments.enable(changeset, server.layout, kind, (params["enable"] or {}).get(kind) or [], live)
+        except _fragments.FragmentError as error:
+            if live is not None:
+                raise
+            raise broken from error  # what seems to be missing may be loaded where nothing was read
         if params["adopt"]:
             if live is None:
-                fault = unreadable or _diagnose.Fault("it was not read")
-                raise _Stop(fault, f"the configuration was already broken before this run: {fault.message()}")
+                raise broken
             self._adopt(server, live)
 
     def _adopt(self, server: Server, live: _webserver_model.Config) -> None:
