@@ -148,8 +148,8 @@ fuzz: $(STAMPS)/test ## Damaged input for whatever reads what strangers send; AR
 
 soak: export LAB_SET := soak
 soak: setup ## Harden and restore an Apache and an nginx 200 times, or CYCLES=N, while requests come in (slow)
-	@$(LAB) --set soak reset apache13 nginx13
-	@$(BIN)/python -m pytest tests/soak $(ARGS); status=$$?; $(LAB) --set soak down; exit $$status
+	@$(LAB) --set $(LAB_SET) reset apache13 nginx13
+	@$(BIN)/python -m pytest tests/soak $(ARGS); status=$$?; $(LAB) --set $(LAB_SET) down; exit $$status
 
 oldest: $(STAMPS)/test-packages $(STAMPS)/test $(STAMPS)/oldest ## Unit tests with the oldest ansible-core that is supported
 	@$(BIN)/python tests/run.py oldest

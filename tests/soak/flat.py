@@ -18,7 +18,7 @@ from statistics import median
 
 LEAST = 12  # cycles; fewer have no quarters to speak of
 BLOCK = 10  # cycles that a machine's slow moment may not be the half of
-MEGABYTE = 1024  # in KiB
+QUARTER = 256  # of a megabyte, in KiB
 
 Series = Sequence[float | None]  # a value for each cycle; None where it was not measured
 
@@ -44,9 +44,9 @@ class Measure:
 
 
 MEASURES = (
-    Measure("master_memory", "memory of the server's main process", "KiB", MEGABYTE, with_control=True),
-    Measure("server_memory", "memory of all its processes", "KiB", 2 * MEGABYTE, with_control=True),
-    Measure("system_memory", "memory of process 1", "KiB", MEGABYTE),
+    Measure("master_memory", "memory of the server's main process", "KiB", QUARTER, with_control=True),
+    Measure("server_memory", "memory of all its processes", "KiB", 4 * QUARTER, with_control=True),
+    Measure("system_memory", "memory of process 1", "KiB", QUARTER),
     Measure("server_processes", "processes of the server"),
     Measure("other_processes", "other processes"),
     Measure("master_descriptors", "open files of the server's main process"),
