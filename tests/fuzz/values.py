@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Damage to values as an inventory or a playbook has them. Such a case is YAML, as people write it."""
+"""Damage to values in YAML, as an inventory or a playbook has them, and in JSON."""
 
 from __future__ import annotations
 
 import copy
 import datetime
+import json
 import random
 import typing as t
 
@@ -26,16 +27,38 @@ _HURTS = ('<hurt hurt="1">', '" hurt="1', "' hurt='1", "]]><hurt/>", "</script><
 
 def of_yaml(source: random.Random, cases: t.Sequence[str]) -> str:
     """One of the cases with some values in it changed, left out, doubled, moved, or of another type; or as text."""
-    text = source.choice(cases)
+    return _changed(source, cases, _from_yaml, _to_yaml)
+
+
+def of_json(source: random.Random, cases: t.Sequence[str]) -> str:
+    """The same for JSON, whose values have fewer types."""
+    return _changed(source, cases, json.loads, _to_json)
+
+
+def _from_yaml(text: str) -> t.Any:
+    return yaml.load(text, yaml.CSafeLoader)
+
+
+def _to_yaml(value: t.Any) -> str:
+    return yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=False, sort_keys=False)
+
+
+def _to_json(value: t.Any) -> str:
+    return json.dumps(value, default=str)
+
+
+def _changed(
+    source: random.Random, cases: t.Sequence[str], load: t.Callable[[str], t.Any], dump: t.Callable[[t.Any], str]
+) -> str:
     if source.random() < 0.15:
         return mutations.of_text(source, cases)
     try:
-        value, other = (yaml.load(one, yaml.CSafeLoader) for one in (text, source.choice(cases)))
-    except (yaml.YAMLError, ValueError):  # what was made before as text
+        value, other = (load(source.choice(cases)) for _one in range(2))
+    except (yaml.YAMLError, ValueError, RecursionError):  # what was made before as text
         return mutations.of_text(source, cases)
     for _time in range(source.choice((1, 1, 1, 1, 2, 3))):
         value = _damaged(source, value, other)
-    return yaml.dump(value, Dumper=yaml.CSafeDumper, allow_unicode=False, sort_keys=False)[: mutations.MOST]
+    return dump(value)[: mutations.MOST]
 
 
 def _damaged(source: random.Random, value: t.Any, other: t.Any) -> t.Any:

@@ -23,7 +23,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report import ea
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import gather as _gather
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import scorecard as _scorecard
-from tests.fuzz import mutations, values
+from tests.fuzz import values
 from tests.fuzz.checks import check_shown
 from tests.fuzz.frame import ROOT, target
 from tests.unit import report_bed as bed
@@ -100,7 +100,7 @@ def hosts(case: str) -> None:
 _LAST = bed.build({"web1": bed.fine(), "mail1.example.com": _FLEET["mail1.example.com"]})
 
 
-@target("report.last", seeds=(json.dumps(_LAST),), make=mutations.of_text, declared=Refused, seconds=3)
+@target("report.last", seeds=(json.dumps(_LAST),), make=values.of_json, declared=Refused, seconds=3)
 def last(case: str) -> None:
     """The last report can be used, with a report that is as valid as without it, or there is a reason why not."""
     try:
