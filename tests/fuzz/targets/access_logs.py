@@ -11,7 +11,9 @@ import datetime
 import gzip
 import lzma
 import os
+import random
 import re
+import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import client_data as _client_data
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import access_logs as _access_logs
@@ -55,7 +57,19 @@ def _check(usage: _access_logs.Usage, succeeded: int) -> None:
         check_shown(*reading.gaps)
 
 
-@target("logs.lines", seeds=tuple("\n".join(some).encode() for some in (LINES, TLS_LINES, LINES[:1], TLS_LINES[:1])))
+def _lines(source: random.Random, cases: t.Sequence[bytes]) -> bytes:
+    """Damaged lines; or a long one that is like a line up to some place, which takes longest where that is late."""
+    if source.random() < 0.9:
+        return mutations.of_data(source, cases)
+    line = mutations.swell(source, source.choice(source.choice(cases).split(b"\n")))
+    return line[: max(len(line) - source.randrange(1, 100), 0)]
+
+
+@target(
+    "logs.lines",
+    make=_lines,
+    seeds=tuple("\n".join(some).encode() for some in (LINES, TLS_LINES, LINES[:1], TLS_LINES[:1])),
+)
 def lines(case: bytes) -> None:
     """A line counts whatever comes before it, and only if its request succeeded."""
     reader = _access_logs._Reader([*CLIENTS.values()], NOW, _access_logs.Limits())
