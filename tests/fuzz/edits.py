@@ -72,11 +72,7 @@ def layout_in(server: str, folder: str) -> Layout:
 
 
 class Unedited(Exception):
-    """What a run says instead of editing something."""
-
-
-class Lost(Unedited):
-    """A virtual host that Apache lists has no text: it comes from a macro."""
+    """What a run says instead of editing: a virtual host that Apache lists has no text, as it comes from a macro."""
 
 
 def check_places(config: Config) -> None:
@@ -100,9 +96,9 @@ def check_places(config: Config) -> None:
 def changes_of(
     config: Config, layout: Layout, policy: Policy, disable: str
 ) -> tuple[_changeset.Changeset, dict[str, str]]:
-    """What a run would write, and what of it are edits of what is there. Raises Lost and ConfigError."""
+    """What a run would write, and what of it are edits of what is there. Raises Unedited and ConfigError."""
     if any(vhost.block is None and vhost.tls is not False for vhost in config.vhosts):
-        raise Lost
+        raise Unedited
     changes = _changeset.Changeset()
     for path, text in policy.files.items():
         changes.add(path, _changeset.State(_changeset.FILE, content=text.encode()))
@@ -114,21 +110,12 @@ def changes_of(
         config = LOADERS[layout.server](layout, files=_engine._overlay(changes))
     else:
         config.source = _engine._overlay(changes)
+    current = {config.source.real(path): text for path, text in config.files.items()}
     adopted = _adopt.adopt(config, layout, policy.options)
     for path, text in adopted.texts.items():
-        basis = _webserver_model.encode(config.files[path] if path in config.files else _text_behind(config, path))
+        basis = _webserver_model.encode(current[path])
         changes.add(path, _changeset.State(_changeset.FILE, content=_webserver_model.encode(text), basis=basis))
     return changes, adopted.texts
-
-
-def _text_behind(config: Config, real: str) -> str:
-    return next(text for path, text in config.files.items() if config.source.real(path) == real)
-
-
-def put(changes: t.Sequence[_changeset.Change]) -> None:
-    for change in changes:
-        os.makedirs(os.path.dirname(change.path), exist_ok=True)
-        _changeset.put(change.path, change.after, expected=change.before)
 
 
 def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, disable: str) -> None:
@@ -141,7 +128,7 @@ def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, dis
     check_places(config)
     changes, edited = changes_of(config, layout, policy, disable)
     pending = changes.pending()
-    put(pending)
+    _changeset.apply(pending)
     for change in pending:
         if change.path in edited:
             was = _webserver_model.decode(change.before.content)
@@ -158,16 +145,12 @@ def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, dis
 
 
 def check_edited(config: Config, policy: Policy) -> None:
-    """Every virtual host with TLS has the policy, and nothing of its own that counts instead."""
+    """Every virtual host with TLS has the policy, and no file of it twice."""
     for vhost in config.vhosts:
         if vhost.tls and vhost.block:
-            included = [
-                item
-                for item in _webserver_model.walk(vhost.block.children or ())
-                if item.key == "include" and policy.options["tls"] in item.args
-            ]
-            direct = [item for item in _webserver_model.walk(vhost.block.children or ()) if item.file in policy.files]
-            assert len(included) == 1 or direct, (vhost, included)
+            inside = list(_webserver_model.walk(vhost.block.children or ()))
+            included = [item for item in inside if item.key == "include" and policy.options["tls"] in item.args]
+            assert len(included) < 2 and any(item.file in policy.files for item in inside), (vhost, included)
 
 
 def listing(folder: str) -> dict[str, t.Any]:

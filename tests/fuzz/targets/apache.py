@@ -106,25 +106,16 @@ def _check_agreement(config: Config, layout: Layout, output: str) -> None:
 
 
 def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
-    """The virtual hosts, each at each of its addresses once, as Apache lists them."""
-    found = set()
+    """The virtual hosts, each at each of its addresses once, though Apache lists some again."""
+    found: dict[tuple[t.Any, ...], bool] = {}
     for vhost in config.vhosts:
         if vhost.block:
             # Without a name of its own one has that of its address, which takes a name server.
             named = any(True for _item in _webserver_model.direct(vhost.block.children or (), "servername"))
-            names = (*vhost.names[not named :],)
-            found.add(
-                (
-                    vhost.file,
-                    vhost.line,
-                    vhost.address,
-                    vhost.port or 0,
-                    names,
-                    bool(vhost.tls),
-                    whole and vhost.default,
-                )
-            )
-    return sorted(found)
+            place = (vhost.file, vhost.line, vhost.address, vhost.port or 0)
+            host = (*place, tuple(vhost.names[not named :]), bool(vhost.tls))
+            found[host] = found.get(host, False) or (whole and vhost.default)
+    return sorted((*host, default) for host, default in found.items())
 
 
 @target(
