@@ -180,6 +180,21 @@ def test_what_somebody_writes_after_the_swap_stays_and_is_named(bed):
     assert bed.states() == ["committed"]
 
 
+@pytest.mark.parametrize("points", [["latest", "latest"], ["000001"]])
+def test_an_edit_that_a_later_run_has_changed_further_is_kept_by_a_restore_to_before_it(bed, points):
+    site = bed.conf / "site"
+    bed.run()
+    site.write_text("by hand")
+    bed.run()
+    for point in points:
+        known = [record.id for record in bed.journal.records() if record.id.startswith(point)]
+        result = bed.run(restore=known[0] if known else point)
+    assert site.read_text() == "old"
+    (copy,) = bed.journal.found.entries(result["transaction"])
+    assert Path(copy["copy"]).read_text() == "by hand" and copy["path"] == str(site)
+    assert any(str(site) in warning for warning in result["warnings"])
+
+
 def test_check_mode_writes_nothing(bed, tmp_path):
     before = tree(tmp_path)
     result = bed.run(check=True)

@@ -400,17 +400,22 @@ class Journal:
             raise
 
     def _keep_edits(self, record: Record, changes: t.Iterable[Change]) -> None:
-        """Keep what somebody has written since the last transaction of each path, which a restore replaces."""
-        last = {
-            entry["path"]: entry
-            for other in self.records()
-            if other.state == COMMITTED
-            for entry in other.data["entries"]
-        }
+        """Keep what somebody has written to each path since the transaction that a restore goes back to."""
+        entries: dict[str, list[tuple[Record, dict[str, t.Any]]]] = {}
+        for other in self.records():
+            for entry in other.data["entries"] if other.state == COMMITTED else ():
+                entries.setdefault(entry["path"], []).append((other, entry))
         for change in changes:
-            entry = last.get(change.path)
-            # A state that was computed from what is there has the edits in it.
-            if entry and change.after.basis is None and not _is_known(entry, change.after, change.before):
+            known = entries.get(change.path, [])
+            if change.after.basis is not None:
+                continue  # a state that was computed from what is there has the edits in it
+            # What a later transaction has found and changed further is in its own record only, which does not stay.
+            since = [pair for pair in known if pair[0].id >= record.data["restores"]]
+            for (earlier, entry), (later, replaced) in zip(since, since[1:]):
+                found = later.load(replaced["before"])
+                if not _is_known(entry, earlier.load(entry["before"]), found):
+                    record.keep_found(change.path, found, movable=None)
+            if known and not _is_known(known[-1][1], change.after, change.before):
                 record.keep_found(change.path, change.before, movable=None)
 
     def discard(self, record: Record) -> None:
