@@ -30,8 +30,8 @@ class Measure:
     allowed: how much it may grow, in its own unit; for times: over all cycles, as a part of their median.
     with_control: beside that, as much as it grows in the control, where the same server reads the same files without
     this collection.
-    beside_pace: what is judged of a time is how it compares with that of a fixed piece of work at the same moment, as
-    a machine may become busier.
+    beside_pace: a time that grows only by the clock, and not beside that of a fixed piece of work at the same moment,
+    does not grow, as a machine may become busier.
     """
 
     name: str
@@ -109,11 +109,17 @@ def judge(measure: Measure, series: Series, control: Series = (), pace: Series =
     first, second, _third, last = quarters(series)
     if not measure.is_time:
         return Verdict(first, last, last - second, measure.allowed + allowance(measure, control, len(series)))
+    # What takes longer each time does so by the clock and beside the pace. A machine that becomes busier makes only the
+    # first grow, one that becomes idle only the second, as time that is spent waiting does not shrink with the rest.
+    trends = [trend(series)]
     if measure.beside_pace:
-        series = [value and value / (other or 1.0) for value, other in zip(series, pace, strict=True)]
-    # What takes longer each time does so from the first cycle on.
-    trend = slope(series) * len(series) / median(value for value in series if value is not None)
-    return Verdict(first, last, trend, measure.allowed)
+        trends.append(trend([value and value / (other or 1.0) for value, other in zip(series, pace, strict=True)]))
+    return Verdict(first, last, min(trends), measure.allowed)
+
+
+def trend(series: Series) -> float:
+    """Growth over all cycles, the first quarter among them, as a part of the median."""
+    return slope(series) * len(series) / median(value for value in series if value is not None)
 
 
 def allowance(measure: Measure, control: Series, cycles: int) -> float:

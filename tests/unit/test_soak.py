@@ -64,8 +64,9 @@ def test_a_time_with_noise_and_slow_moments_is_flat(chance):
     assert flat.judge(PROCESSOR, series).flat
 
 
-def test_a_machine_that_becomes_busy_is_no_trend(chance):
-    pace = [(0.3 if number < 80 else 1.5) * chance.lognormvariate(0, 0.3) for number in range(CYCLES)]
+@pytest.mark.parametrize(("before", "after"), [(0.3, 1.5), (1.5, 0.3)], ids=["busy", "idle"])
+def test_a_machine_that_becomes_another_one_is_no_trend(chance, before, after):
+    pace = [(before if number < 80 else after) * chance.lognormvariate(0, 0.3) for number in range(CYCLES)]
     # A part of the time is waiting, which a busy machine does as well as any.
     series: list[float | None] = [1 + 10 * each * chance.lognormvariate(0, 0.3) for each in pace]
     series[49::50] = [None] * 4
