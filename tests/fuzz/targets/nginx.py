@@ -21,6 +21,7 @@ _make_damaged = configurations.maker(nginx_grammar.whole, 0.7)
 
 
 def _rewritten(case: Case, name: str) -> tuple[str, Layout, edits.Policy]:
+    _nginx._statements.cache_clear()  # a case is what a process of its own would read
     folder = configurations.write(configurations.with_certificate(case), name)
     return folder, edits.layout_in("nginx", folder), edits.policy_in("nginx", folder)
 
