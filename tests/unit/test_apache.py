@@ -354,6 +354,12 @@ def test_a_version_without_end_is_compared(tmp_path: Path) -> None:
     assert [item.active for item in load(tmp_path).root if item.key == "ifversion"] == [False]
 
 
+def test_the_main_server_is_there_once_however_often_listen_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "Listen 443 https\n" * 5000)
+    (vhost,) = load(tmp_path).vhosts
+    assert (vhost.address, vhost.port, vhost.block) == ("*", 443, None)
+
+
 def test_a_name_without_scheme_and_port(tmp_path: Path) -> None:
     write(tmp_path, VHOST % "ServerName https://mail.example:8443\nServerAlias a b\nServerAlias c")
     (vhost,) = load(tmp_path).vhosts

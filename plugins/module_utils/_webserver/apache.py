@@ -420,11 +420,13 @@ def _from_dump(config: Config, blocks: list[Directive], dump: str) -> list[Vhost
 
 
 def _main_server(config: Config) -> list[Vhost]:
-    """The main server, once for each Listen that no virtual host covers."""
+    """The main server, once for each address that Listen names and no virtual host covers."""
     name = _value([config.root], "servername")
-    found = []
+    listens: dict[tuple[str, int | None], Directive] = {}
     for item in _webserver_model.direct(config.root, "listen"):
-        address, port = _listen(item.args[0]) if item.args else ("*", None)
+        listens.setdefault(_listen(item.args[0]) if item.args else ("*", None), item)
+    found = []
+    for (address, port), item in listens.items():
         if not any(vhost.port in (port, None) and vhost.address in ("*", address) for vhost in config.vhosts):
             found.append(Vhost("apache", [_bare(name)] if name else [], address, port, item.file, item.line))
             found[-1].default = True
