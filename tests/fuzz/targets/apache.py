@@ -94,22 +94,25 @@ def _check_agreement(config: Config, layout: Layout, output: str) -> None:
     """What was read is what Apache has read."""
     reader = _apache._Reader(_webserver_model.Config("apache", config.source), layout, ())
     ours, theirs = _kept_by_us(config), _kept_by_apache(output, reader)
-    for mine, its in zip(ours, theirs, strict=False):
-        assert mine == its, (mine, its)
-    assert len(ours) == len(theirs), (ours[len(theirs) :], theirs[len(ours) :])
+    if "# In file: macro " in output:  # what a macro includes is not read either
+        assert not [kept for kept in ours if kept not in theirs]
+    else:
+        for mine, its in zip(ours, theirs, strict=False):
+            assert mine == its, (mine, its)
+        assert len(ours) == len(theirs), (ours[len(theirs) :], theirs[len(ours) :])
     assert config.modules == frozenset(_apache.parse_module_dump(output)) - {"info"}
     judged = _apache.load(layout, vhost_dump=output)
     # One that comes from a macro, and is therefore not read, can be the first at its address.
     whole = not any(vhost.file.startswith("macro ") for vhost in judged.vhosts)
-    mine, its = _hosts(config, whole), _hosts(judged, whole)
-    assert mine == its, ([host for host in mine if host not in its], [host for host in its if host not in mine])
+    hosts, listed = _hosts(config, whole), _hosts(judged, whole)
+    assert hosts == listed, sorted({*hosts} ^ {*listed})
 
 
 def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
     """The virtual hosts, each at each of its addresses once, though Apache lists some again."""
     found: dict[tuple[t.Any, ...], bool] = {}
     for vhost in config.vhosts:
-        if vhost.block:
+        if vhost.block and "$" not in vhost.address:  # Apache leaves out what it cannot resolve
             # Without a name of its own one has that of its address, which takes a name server.
             named = any(True for _item in _webserver_model.direct(vhost.block.children or (), "servername"))
             place = (vhost.file, vhost.line, vhost.address, vhost.port or 0)
