@@ -769,6 +769,19 @@ def test_old_openssl(pki, trust, name, mode):
 
 
 @pytest.mark.parametrize("mode", ["quick", "full"])
+def test_a_server_that_closes_on_whatever_it_refuses_and_has_rc4_alone(pki, trust, mode):
+    """Every usual hello is lost, and what is offered first is what no such server has."""
+    pki.run("rsa", "-traditional", "-in", "good.key", "-out", "traditional.key")
+    (port,) = bed.free_ports()
+    options = {"key": pki.path("traditional.key"), "cert": pki.path("good.chain"), "ciphers": "RC4-SHA"}
+    with bed.node(pki.folder, port, "0.10.28", **options):
+        result = _grade.grade(look(port, trust, mode))
+    assert (result["error"], result["grade"]) == (None, "F")
+    assert result["protocols"] == ["SSLv3", "TLSv1.0", "TLSv1.1", "TLSv1.2"]
+    assert "tls.cipher.rc4_only" in rules_of(result)
+
+
+@pytest.mark.parametrize("mode", ["quick", "full"])
 def test_a_greeting_in_ssl2_is_no_refusal(pki, trust, mode):
     (port,) = bed.free_ports()
     with old_server(pki, port, "SSL 3.0 too"):
