@@ -16,7 +16,7 @@ BEGIN, END = "<!-- made by docs/oracles.py from tests/oracles -->\n", "<!-- end 
 
 sys.path.insert(0, str(ROOT))
 import tests.unit.conftest  # noqa: E402, F401 - makes the checkout importable as a collection
-from tests.oracles import compared, scanners  # noqa: E402
+from tests.oracles import compared, generated, scanners  # noqa: E402
 from tests.unit import test_tls_bed as bed  # noqa: E402
 from tests.unit import tls_cases  # noqa: E402
 
@@ -50,6 +50,15 @@ def _compared(rows: Iterable[compared.Compared]) -> Iterable[Iterable[str]]:
         yield what, one.case.letter or tls_cases.NONE, one.ours, *values, why
 
 
+def _rules() -> Iterable[Iterable[str]]:
+    for rule in generated.SSLYZE_RULES:
+        yield scanners.SSLYZE, "", rule.why
+    yield scanners.TESTSSL, "", generated.KEY_CURVE
+    for one in compared.UNRATED:
+        if compared.WRITTEN_FOR in one.versions:
+            yield scanners.TESTSSL, ", ".join(f"`{rule}`" for rule in one.rules), one.why
+
+
 def table() -> str:
     head = ("what was scanned", "our letter", "ours", scanners.TESTSSL, scanners.SSLYZE, "why they differ")
     return "".join(
@@ -58,6 +67,7 @@ def table() -> str:
             _table("Letters", ("server", "ours", scanners.TESTSSL, "why they differ"), _letters()),
             _table("Protocols", head, _compared(compared.PROTOCOLS)),
             _table("Trust", head, _compared(compared.TRUST)),
+            _table("Generated servers", ("scanner", "rules that its letter is without", "why it differs"), _rules()),
             "\n",
             END,
         )

@@ -35,6 +35,7 @@ ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr
 LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
 UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
+GENERATED = "tests/oracles/test_generated.py"
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
 
@@ -134,7 +135,9 @@ def oldest() -> Iterator[Check]:
 def oracles() -> Iterator[Check]:
     """Verdicts beside other people's: scanners, package managers, and the text of the RFCs."""
     # testssl.sh sleeps for most of its time.
-    yield _pytest("oracles:scanners", ["-n", "6", "tests/oracles"])
+    yield _pytest("oracles:scanners", ["-n", "6", "tests/oracles", "--ignore", GENERATED])
+    # These end themselves after DIFFERENTIAL_MINUTES.
+    yield _pytest("oracles:generated", ["-n", "2", GENERATED])
     # The unit tests have few of these cases; here are enough that every difference comes up.
     check = _pytest(
         "oracles:states", ["tests/unit/test_caa_differential.py", "tests/unit/test_updates_differential.py"]

@@ -177,14 +177,45 @@ TRUST = (
     _compared("stapled: good, out of date", TRUSTED),
 )
 
-# Letters of testssl.sh on the servers of test_tls_bed.py.
 _2009R = "It follows the guide's version 2009q; this rule came with 2009r."
 _LIBRARY = "It looks for this only with its OpenSSL, and today's has no such cipher."
 _ANONYMOUS = "It leaves suites without authentication out of its rating, and says so."
+_DH = "Parameters for DHE count only where its own client is given them first."
+
+
+# The version of the guide that the letters here are of.
+WRITTEN_FOR = "2009q"
+
+
+class Unrated(t.NamedTuple):
+    """Rules of the grader that testssl.sh does not have. C(versions): of the guide, by its own report."""
+
+    rules: tuple[str, ...]
+    why: str
+    versions: tuple[str, ...] = ("2009q", "2009r")
+
+
+UNRATED = (
+    Unrated(("tls.cipher.anonymous",), _ANONYMOUS),
+    Unrated(("tls.cipher.no_aead",), "It does not rate that AEAD is missing (2009p)."),
+    Unrated(("tls.dh.weak", "tls.dh.very_weak"), _DH),
+    Unrated(("tls.cipher.rc4_only",), "RC4 is B at worst; that it must not be the only cipher (2009k) is not rated."),
+    Unrated(("tls.cipher.rc4_modern", "tls.cipher.block64_modern"), _LIBRARY),
+    Unrated(("tls.protocol.no_tls13", "tls.hsts.disabled", "tls.hsts.invalid"), _2009R, ("2009q",)),
+    Unrated(("tls.hsts.absent",), "A known bug: without any header it gives A+.", ("2009r",)),
+)
+
+
+def unrated(specification: str) -> tuple[Unrated, ...]:
+    """For a testssl.sh that reports this."""
+    return tuple(one for one in UNRATED if any(version in specification for version in one.versions))
+
+
+# Letters of testssl.sh on the servers of test_tls_bed.py.
 LETTERS = {
     "TLS 1.2 only": Difference("A+", _2009R),
     "CBC only": Difference("A+", "It does not rate that AEAD is missing (2009p), nor TLS 1.3 (2009r)."),
-    "DH 1024": Difference("A+", "Parameters for DHE count only where its own client is given them first."),
+    "DH 1024": Difference("A+", _DH),
     "no authentication": Difference("A+", _ANONYMOUS),
     "HSTS max-age=0": Difference("A+", _2009R),
     "HSTS invalid": Difference("A+", _2009R),

@@ -27,6 +27,13 @@ SSLYZE_PROTOCOLS = {
     "TLSv1.2": "tls_1_2",
     "TLSv1.3": "tls_1_3",
 }
+SSLYZE_GROUPS = {"prime192v1": "secp192r1", "prime256v1": "secp256r1", "X25519": "x25519", "X448": "x448"}
+SSLYZE_FEATURES = {
+    "compression": ("tls_compression", "supports_compression"),
+    "extended_master_secret": ("tls_extended_master_secret", "supports_ems_extension"),
+    "client_renegotiation": ("session_renegotiation", "is_vulnerable_to_client_renegotiation_dos"),
+    "secure_renegotiation": ("session_renegotiation", "supports_secure_renegotiation"),
+}
 TESTSSL_PROTOCOLS = {
     "SSLv2": "SSLv2",
     "SSLv3": "SSLv3",
@@ -49,6 +56,7 @@ RATED = (
     *("-J",),
 )
 PROTOCOLS, CERTIFICATES = ("-p",), ("-S",)
+SSLYZE_BASIC = ("--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--certinfo")
 # Seconds for one scan.
 RATED_LIMIT, LIMIT = 900, 300
 
@@ -65,17 +73,22 @@ def testssl(port: int, ca_file: str, folder: str, checks: t.Sequence[str], limit
 
 def sslyze(port: int, ca_file: str, folder: str) -> dict[str, t.Any]:
     """Its result for the server."""
+    return sslyze_of([port], ca_file, folder)[port]
+
+
+def sslyze_of(
+    ports: t.Sequence[int], ca_file: str, folder: str, commands: t.Sequence[str] = SSLYZE_BASIC, limit: float = LIMIT
+) -> dict[int, dict[str, t.Any]]:
+    """Its results for several servers by their ports."""
     program = os.path.join(CHECKOUT, ".venv-oracles", "bin", "sslyze")
     if not os.path.exists(program):
         program = shutil.which("sslyze") or pytest.skip("sslyze is not installed here: make oracles")
-    answer = os.path.join(str(folder), f"sslyze.{port}.json")
-    commands = ["--sslv2", "--sslv3", "--tlsv1", "--tlsv1_1", "--tlsv1_2", "--tlsv1_3", "--certinfo"]
-    where = f"good.test:{port}{{127.0.0.1}}"
+    answer = os.path.join(str(folder), f"sslyze.{ports[0]}.json")
+    where = [f"good.test:{port}{{127.0.0.1}}" for port in ports]
     options = ["--certinfo_ca_file", ca_file, "--mozilla_config", "disable", "--json_out", answer]
-    bounded([program, *commands, *options, where], LIMIT)
+    bounded([program, *commands, *options, *where], limit)
     with open(answer) as stream:
-        (scan,) = json.load(stream)["server_scan_results"]
-    return scan
+        return {scan["server_location"]["port"]: scan for scan in json.load(stream)["server_scan_results"]}
 
 
 def bounded(command: t.Sequence[str], limit: float) -> None:
@@ -128,6 +141,37 @@ def protocols_by_sslyze(scan: t.Mapping[str, t.Any]) -> str:
         elif attempt["result"]["accepted_cipher_suites"]:
             offered.append(protocol)
     return " ".join(offered)
+
+
+def newest_by_sslyze(scan: t.Mapping[str, t.Any]) -> str:
+    """The protocol of its first connection."""
+    key = scan["connectivity_result"]["highest_tls_version_supported"].lower()
+    return next(protocol for protocol, name in SSLYZE_PROTOCOLS.items() if name == key)
+
+
+def suites_by_sslyze(scan: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+    """The accepted suites of each protocol that it offers; it has to have found out about all of them."""
+    suites = {}
+    for protocol, key in SSLYZE_PROTOCOLS.items():
+        attempt = scan["scan_result"][key + "_cipher_suites"]
+        assert attempt["status"] == "COMPLETED", (protocol, attempt["error_trace"])
+        accepted = [one["cipher_suite"]["name"] for one in attempt["result"]["accepted_cipher_suites"]]
+        if accepted:
+            suites[protocol] = sorted(accepted)
+    return suites
+
+
+def groups_by_sslyze(scan: t.Mapping[str, t.Any]) -> frozenset[str]:
+    attempt = scan["scan_result"]["elliptic_curves"]
+    assert attempt["status"] == "COMPLETED", attempt["error_trace"]
+    names = [curve["name"] for curve in attempt["result"]["supported_curves"] or ()]
+    return frozenset(SSLYZE_GROUPS.get(name, name) for name in names)
+
+
+def features_by_sslyze(scan: t.Mapping[str, t.Any]) -> dict[str, bool | None]:
+    """By the grader's names; None is what it could not find out."""
+    attempts = {name: (scan["scan_result"][command], key) for name, (command, key) in SSLYZE_FEATURES.items()}
+    return {name: attempt["result"] and attempt["result"][key] for name, (attempt, key) in attempts.items()}
 
 
 def trust_by_sslyze(scan: t.Mapping[str, t.Any]) -> str:

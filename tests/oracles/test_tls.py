@@ -14,6 +14,7 @@ import re
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import rules as _rules
 from tests.unit import test_tls_bed as expected
@@ -26,25 +27,9 @@ from . import compared, scanners
 TESTSSL_SUITES = {"ssl3": "SSLv3", "tls1": "TLSv1.0", "tls1_1": "TLSv1.1", "tls1_2": "TLSv1.2", "tls1_3": "TLSv1.3"}
 TESTSSL_GROUPS = {"prime256v1": "secp256r1", "X25519": "x25519", "X448": "x448"}
 
-# Rules of the guide that testssl.sh does not have, whatever version of it it follows: it says of suites without
-# authentication that it leaves them out of the rating, AEAD is not asked for, and parameters for DHE count only if that
-# is what its own client is given first. RC4 is never worse than B if it is the only cipher. RC4 and 64-bit blocks with
-# TLS 1.1 and newer are C, but only where the local OpenSSL has such ciphers, which today's have not.
-NEVER = (
-    *("tls.cipher.anonymous", "tls.cipher.no_aead", "tls.dh.weak", "tls.dh.very_weak"),
-    *("tls.cipher.rc4_only", "tls.cipher.rc4_modern", "tls.cipher.block64_modern"),
-)
 # It counts 3DES by the length of its key; SSL Labs, and we, by what it is worth, 112 bits.
 TRIPLE_DES = 168
-OURS_ALONE = {
-    # 2009r brought TLS 1.3, and HSTS that is switched off or invalid; a second header it never looks at.
-    "2009q": (*NEVER, "tls.protocol.no_tls13", "tls.hsts.disabled", "tls.hsts.invalid"),
-    # A known bug: without any header it gives A+.
-    "2009r": (*NEVER, "tls.hsts.absent"),
-}
-
-# The version of the guide that the letters in compared.py are of.
-WRITTEN_FOR = "2009q"
+BITS = dict((*((suite.name, suite.bits) for suite in data.SUITES.values()), *data.SSL2_SUITES.values()))
 
 SERVERS = list(expected.NGINX) + list(expected.OLD) + ["Debian 11"]
 
@@ -96,14 +81,7 @@ def test_sslyze(server, pki, trust, tmp_path):  # noqa: F811
     name, port = server
     scan = scanners.sslyze(port, pki.path("root.pem"), tmp_path)
     assert scan["connectivity_status"] == "COMPLETED", scan["connectivity_error_trace"]
-    theirs = {}
-    for protocol, key in scanners.SSLYZE_PROTOCOLS.items():
-        attempt = scan["scan_result"][key + "_cipher_suites"]
-        assert attempt["status"] == "COMPLETED", (protocol, attempt["error_trace"])
-        accepted = [one["cipher_suite"]["name"] for one in attempt["result"]["accepted_cipher_suites"]]
-        if accepted:
-            theirs[protocol] = sorted(accepted)
-    assert suites(ours(port, trust)) == theirs, name
+    assert suites(ours(port, trust)) == scanners.suites_by_sslyze(scan), name
 
 
 @pytest.mark.parametrize("server", SERVERS, indirect=True)
@@ -111,6 +89,16 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     name, port = server
     theirs = scanners.testssl(port, pki.path("root.pem"), tmp_path, scanners.RATED, scanners.RATED_LIMIT)
     observation = expected.look(port, trust)
+    agrees_with_testssl(name, observation, theirs)
+    if compared.WRITTEN_FOR in theirs["rating_spec"]:
+        real = _grade.grade(observation)["grade"]
+        difference = compared.LETTERS.get(name)
+        assert theirs["overall_grade"] == (difference.value if difference else real), name
+        assert difference is None or difference.value != real, name
+
+
+def agrees_with_testssl(name, observation, theirs):
+    """The same protocols, suites and groups, and the letter that follows from them by the rules that it knows."""
     result = _grade.grade(as_testssl_sees(observation))
 
     offered = scanners.protocols_by_testssl(theirs)
@@ -128,30 +116,31 @@ def test_testssl(server, pki, trust, tmp_path):  # noqa: F811
     groups = {TESTSSL_GROUPS.get(group, group) for group in groups if group not in ("No", "KEMs", "offered", "not")}
     assert {group for group in result["groups"] if not group.startswith("ffdhe")} == groups, name
 
-    grade = letter(result, theirs["rating_spec"])
+    grade = letter(as_testssl_sees(observation), compared.unrated(theirs["rating_spec"]))
     assert theirs["overall_grade"] == ("F" if theirs["SSLv2"] == scanners.GREETING else grade), name
-    if WRITTEN_FOR in theirs["rating_spec"]:
-        real = _grade.grade(observation)["grade"]
-        difference = compared.LETTERS.get(name)
-        assert theirs["overall_grade"] == (difference.value if difference else real), name
-        assert difference is None or difference.value != real, name
 
 
-def letter(result, specification):
-    """The grade with the rules that this testssl.sh knows."""
-    missing = next(rules for version, rules in OURS_ALONE.items() if version in specification)
-    held = result["caps"] + result["warnings"]
-    grades = [entry["grade"] for entry in held if entry["id"] not in missing]
-    for mark in ("T", "M"):
-        if mark in grades:
+def letter(observation, unrated):
+    """The grade without these rules."""
+    missing = {rule for one in unrated for rule in one.rules}
+    if "tls.cipher.anonymous" in missing:
+        # Those suites are what makes the key exchange, and by it the whole, zero.
+        ciphers = observation["ciphers"].items()
+        named = {protocol: [name for name in names if "_anon_" not in name] for protocol, names in ciphers}
+        observation = dict(observation, ciphers=named)
+    result = _grade.grade(observation)
+    held = [entry["grade"] for entry in result["caps"] + result["warnings"] if entry["id"] not in missing]
+    for mark in _rules.BESIDE:
+        if mark in held:
             return mark
-    scores = dict(result["scores"])
-    names = {name for protocol, names in result["ciphers"].items() if protocol != "SSLv2" for name in names}
-    if names and all("3DES" in name for name in names):
-        scores["cipher"] = next(score for limit, score in _rules.CIPHER_SCORE if limit > TRIPLE_DES)
-    if "tls.cipher.anonymous" in [entry["id"] for entry in held]:
-        # Which is what makes the key exchange, and by it the whole, zero.
-        scores["key_exchange"] = 90
-    score = _grade.total(scores)
+    score = _grade.total(dict(result["scores"], cipher=cipher_score(observation)))
     by_score = next(letter for limit, letter in _rules.LETTERS if score >= limit)
-    return max([*grades, "A+" if by_score == "A" else by_score], key=_rules.GRADES.index)
+    return max([*held, "A+" if by_score == "A" else by_score], key=_rules.GRADES.index)
+
+
+def cipher_score(observation):
+    """The grader's, but for 3DES."""
+    names = [name for names in observation["ciphers"].values() for name in names]
+    bits = [TRIPLE_DES if "3DES" in name else BITS[name] for name in names]
+    scores = [next((score for limit, score in _rules.CIPHER_SCORE if value < limit), 100) for value in bits] or [0]
+    return (max(scores) + min(scores)) // 2 if min(scores) else 0

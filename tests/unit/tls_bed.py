@@ -53,7 +53,7 @@ def stream_module():
     return "/" + name if os.path.exists("/" + name) else oracle("nginx-stream/" + name)
 
 
-def wait_for(port, process, log, address="127.0.0.1", seconds=10):
+def wait_for(port, process, log, address="127.0.0.1", seconds=60):
     """Wait until somebody listens on the port."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
