@@ -263,6 +263,16 @@ def test_arguments_of_roots_process(host: Host) -> None:
     assert server.arguments() == ["-f", conf, "-D", "ONE", "-D", "TWO", "-C", "Define THREE"]
 
 
+def test_an_nginx_with_another_configuration_is_not_the_one_that_is_read(host: Host) -> None:
+    """Such as a second instance that runs while the unit is stopped: it must not be reloaded for the unit's files."""
+    host.start("nginx")
+    conf = str(host.folder / "own" / "nginx.conf")
+    with pytest.raises(_server.ServerError, match=f"was started with the configuration {conf}, and not with /"):
+        host.server("nginx").arguments()
+    same = _server.Server(host.layout("nginx")._replace(main_config=f"{host.folder}/own/../own/nginx.conf"))
+    assert same.arguments() == []
+
+
 def test_arguments_of_a_process_that_is_not_roots_are_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     """The unit's own user can write them; so the configuration that it names is not one to run as root."""
     pid = host.start("apache", *AS_USER)

@@ -49,6 +49,8 @@ _APACHE_OPTIONS = "C:c:D:d:E:e:f:hk:LlMn:R:SstTvVwX?"
 # Those that shape the configuration, and the names that only decide how the process itself runs.
 _SHAPING = ("-C", "-c", "-D", "-d", "-f")
 _RUN_MODES = ("FOREGROUND", "NO_DETACH", "ONE_PROCESS", "DEBUG")
+# The main configuration that nginx was given, in what it shows as its command line: all of it is in one word there.
+_NGINX_CONFIGURATION = re.compile(r" -c ?(/\S+)")
 
 _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFiles")
 # A quoted or a plain item of a list that systemctl(1) shows, and the escapes in it.
@@ -317,19 +319,32 @@ class Server:
         self.open_files = _open_files(main)
         if main is None:
             return self._usual_arguments()
-        if self.layout.server != "apache":
-            return []
         try:
             line, is_roots = self._command_line(main)
         except OSError:
             return []  # it has ended
-        arguments = shaping(line, self._binary)
+        if self.layout.server != "apache":
+            self._check_configuration(" ".join(line))
+            return []
+        arguments = shaping(line[1:], self._binary)
         if arguments and not is_roots:
             raise ServerError(
                 f"{self.layout.unit} does not run as root and was started with {arguments}, which its own user could "
                 f"have written; set this in {self.layout.envvars or self.layout.main_config} instead"
             )
         return arguments
+
+    def _check_configuration(self, line: str) -> None:
+        """Raises ServerError where nginx was started with another main file: that is not the one which is read here.
+
+        It may be a second instance that runs while the unit is stopped.
+        """
+        named = _NGINX_CONFIGURATION.search(line)
+        if named and os.path.realpath(named.group(1)) != os.path.realpath(self.layout.main_config):
+            raise ServerError(
+                f"the running {self._binary} was started with the configuration {named.group(1)}, and not with "
+                f"{self.layout.main_config}; if it is another instance, start {self.layout.unit} beside it"
+            )
 
     def _usual_arguments(self) -> list[str]:
         """Those of L(arguments) with which the distribution's script starts the server; mostly it needs none."""
@@ -344,14 +359,14 @@ class Server:
         return [*found, "-C", f"PidFile {self.layout.pid_file}"]
 
     def _command_line(self, pid: int) -> tuple[list[str], bool]:
-        """The arguments after the program, and whether the process is root's. Raises OSError if it is another one now.
+        """The words of its command line, and whether the process is root's. Raises OSError if it is another one now.
 
         A process can become another program and another user's, so it is observed before and after. What remains is
         one that does both, there and back, between these system calls, which needs the help of a program of root's.
         """
         with _process.folder_of(pid) as folder:
             before = _process.observe(folder)
-            arguments = [os.fsdecode(part) for part in _process.read_in(folder, "cmdline").split(b"\0")[1:-1]]
+            arguments = [os.fsdecode(part) for part in _process.read_in(folder, "cmdline").split(b"\0")[:-1]]
             if _process.observe(folder) != before or not self._is_of_binary(before.program, before.name):
                 raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
             return arguments, before.is_roots
