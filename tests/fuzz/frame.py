@@ -124,7 +124,7 @@ def fuzz(
     """Run so many cases, or for so many seconds. C(slack): factor of the time limits. C(progress): gets each number."""
     source = random.Random(f"{seed} {chosen.name}")
     corpus = list(chosen.seeds)
-    longest = 2 * max(map(len, corpus)) + 1000
+    longest = 2 * max(map(_size, corpus)) + 1000
     kept: dict[tuple[str, str], Failure] = {}
     number = declared = failed = found = 0
     slowest = 0.0
@@ -143,13 +143,22 @@ def fuzz(
                 if len(kept) < MOST_KEPT:
                     kept.setdefault((failure.kind, failure.place), failure)
             # Not what is long: each case made of it would take its time.
-            if is_new() and number > len(chosen.seeds) and len(case) <= longest:
+            if is_new() and number > len(chosen.seeds) and _size(case) <= longest:
                 found += 1
                 corpus.append(case)
                 if len(corpus) > len(chosen.seeds) + MOST_FOUND:
                     del corpus[len(chosen.seeds)]
     took = time.monotonic() - started
     return Tally(number, took, declared, failed, slowest, found, list(kept.values()))
+
+
+def _size(case: Case) -> int:
+    """The bytes or characters of all texts in a case."""
+    if isinstance(case, t.Mapping):
+        return sum(_size(key) + _size(value) for key, value in case.items())
+    if isinstance(case, (list, tuple)):
+        return sum(map(_size, case))
+    return len(case) if isinstance(case, (str, bytes)) else 1
 
 
 def attempt(chosen: Target, case: Case, slack: float = 1.0) -> tuple[bool, Failure | None, float]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import time
 import typing as t
 from pathlib import Path
 
@@ -191,9 +192,26 @@ def test_what_apache_refuses_is_refused(tmp_path: Path, text: str) -> None:
 
 
 def test_a_file_that_includes_itself(tmp_path: Path) -> None:
-    write(tmp_path, "Include apache.conf\n")
-    with pytest.raises(ConfigError, match="nested too deep"):
+    """However long it is: what is read of it is bounded."""
+    write(tmp_path, "ServerAdmin a\n" * 2000 + "Include apache.conf\n")
+    before = time.process_time()
+    with pytest.raises(ConfigError, match="go in a circle"):
         load(tmp_path)
+    assert time.process_time() - before < 1
+
+
+@web_bed.needs_apache
+def test_a_file_that_includes_itself_until_something_is_defined(tmp_path: Path) -> None:
+    own = "<IfDefine !TWICE>\nDefine TWICE\nInclude d/x.conf\n</IfDefine>\nServerAdmin a\n"
+    write(tmp_path, "Include d/x.conf\n", d__x=own)
+    assert web_bed.apache_test(tmp_path).returncode == 0
+    assert len([item for item in _webserver_model.walk(load(tmp_path).root) if item.key == "serveradmin"]) == 2
+
+
+def test_includes_that_are_nested(tmp_path: Path) -> None:
+    depths = {f"d__n{number}": f"Include d/n{number + 1}.conf\n" for number in range(62)}
+    write(tmp_path, "Include d/n0.conf\n", d__n62="ServerName deep\n", **depths)
+    assert [*_webserver_model.walk(load(tmp_path).root)][-1].args == ["deep"]
 
 
 @web_bed.needs_apache

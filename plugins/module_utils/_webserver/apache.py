@@ -44,7 +44,6 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 _CONDITIONS = ("ifmodule", "ifdefine", "iffile", "ifversion", "ifdirective", "ifsection")
 _INCLUDES = ("include", "includeoptional")
 ENVIRONMENT_TIMEOUT = 10  # seconds for the shell that reads the server's environment
-_MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 # Modules are named by identifier (ssl_module) or by source file (mod_ssl.c); here both become 'ssl'.
 _SOURCE_FILES = {
@@ -228,20 +227,19 @@ class _Reader:
             found += self.config.below(name) if os.path.isdir(name) else [name]
         return sorted(found, key=lambda name: name.split("/"))
 
-    def include(self, directive: Directive, depth: int) -> None:
+    def include(self, directive: Directive) -> None:
         directive.children = []
-        if depth >= _MAX_DEPTH:
-            raise ConfigError(directive.file, directive.line, "includes are nested too deep")
+        _webserver_model.check_nesting(directive)
         for path in self.matches(directive) if directive.args else []:
             try:
-                directive.children += self.file(path, directive, depth + 1)
+                directive.children += self.file(path, directive)
             except OSError as exc:
                 if isinstance(exc, FileNotFoundError) and directive.key == "includeoptional":
                     continue
                 words = "cannot read %s: %s" % (path, exc.strerror)
                 raise ConfigError(directive.file, directive.line, words) from exc
 
-    def file(self, path: str, parent: Directive | None, depth: int) -> list[Directive]:
+    def file(self, path: str, parent: Directive | None) -> list[Directive]:
         """The directives of one file and of those that it includes."""
         text = self.config.text(path) or ""
         lines = _webserver_model.Lines(text)
@@ -299,7 +297,7 @@ class _Reader:
             elif directive.key in _INCLUDES:
                 directive.inline = True
                 if not off:
-                    self.include(directive, depth)
+                    self.include(directive)
             elif not off:
                 self.apply(directive)
         if blocks:
@@ -458,7 +456,7 @@ def shared_overrides(config: Config, layout: Layout) -> list[Directive]:
 
 def read(config: Config, layout: Layout, path: str) -> list[Directive]:
     """The directives of one file and of those that it includes. Raises ConfigError and OSError."""
-    return _Reader(config, layout, config.modules).file(path, None, 0)
+    return _Reader(config, layout, config.modules).file(path, None)
 
 
 def load(
@@ -479,7 +477,7 @@ def load(
     before, after = (layout.sysconfig.before, layout.sysconfig.after) if layout.sysconfig else ((), ())
     for path in (*before, layout.main_config, *after):
         try:
-            config.root = [*config.root, *reader.file(path, None, 0)]
+            config.root = [*config.root, *reader.file(path, None)]
         except OSError as exc:
             # The other files are there once the server was started for the first time.
             if path == layout.main_config or not isinstance(exc, FileNotFoundError):

@@ -139,6 +139,23 @@ class Directive:
             block = block.owner()
 
 
+# Includes around an include. Apache permits 128, and a file of its can include itself until something is defined.
+_MOST_NESTED = 64
+_MOST_REPEATED = 8
+
+
+def check_nesting(include: Directive) -> None:
+    """Raises ConfigError for an include that is nested too deep, or whose file includes itself and would never end."""
+    files = [include.file]
+    block = include.parent
+    while block is not None:
+        if block.key in ("include", "includeoptional"):
+            files.append(block.file)
+        block = block.parent
+    if len(files) > _MOST_NESTED or files.count(include.file) > _MOST_REPEATED:
+        raise ConfigError(include.file, include.line, "includes are nested too deep, or go in a circle")
+
+
 def walk(directives: t.Iterable[Directive], inactive: bool = False) -> t.Iterator[Directive]:
     """Every directive, depth first in the order of the text; inactive: whether to enter sections that are off."""
     left = [*directives][::-1]

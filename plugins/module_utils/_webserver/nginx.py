@@ -43,7 +43,6 @@ _LUA = re.compile(
     re.DOTALL,
 )
 _LISTEN = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>[0-9]{1,5}))?|(?P<port>[0-9]{1,5})")
-_MAX_DEPTH = 64  # of includes; a file that includes itself would never end
 
 
 def _unquote(token: str) -> str:
@@ -142,7 +141,7 @@ def parse(text: str, file: str, parent: Directive | None = None) -> list[Directi
     return top
 
 
-def read(config: Config, path: str, conf_dir: str, parent: Directive | None = None, depth: int = 0) -> list[Directive]:
+def read(config: Config, path: str, conf_dir: str, parent: Directive | None = None) -> list[Directive]:
     """The directives of one file and of those that it includes. Raises ConfigError."""
     try:
         text = config.text(path)
@@ -153,12 +152,11 @@ def read(config: Config, path: str, conf_dir: str, parent: Directive | None = No
     for directive in list(_webserver_model.walk(directives)):
         if directive.name != "include" or len(directive.args) != 1 or directive.children is not None:
             continue
-        if depth >= _MAX_DEPTH:
-            raise ConfigError(directive.file, directive.line, "includes are nested too deep")
+        _webserver_model.check_nesting(directive)
         directive.inline, directive.children = True, []
         pattern = os.path.join(conf_dir, directive.args[0])
         for name in config.matching(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
-            directive.children += read(config, name, conf_dir, directive, depth + 1)
+            directive.children += read(config, name, conf_dir, directive)
     return directives
 
 
