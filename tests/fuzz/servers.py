@@ -47,6 +47,13 @@ def _network() -> subprocess.Popen[bytes]:
     return holder
 
 
+def close() -> None:
+    """End that process. The next question starts another one."""
+    if _network.cache_info().currsize:
+        _network().communicate()
+        _network.cache_clear()
+
+
 class Answer(t.NamedTuple):
     accepts: bool
     output: str

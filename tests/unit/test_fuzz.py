@@ -15,10 +15,17 @@ import time
 
 import pytest
 
-from tests.fuzz import frame, run, targets  # noqa: F401 - importing the targets makes them known
+from tests.fuzz import frame, run, servers, targets  # noqa: F401 - importing the targets makes them known
 
 # A machine under load: what is too slow is found by `make fuzz`.
 SLACK = 60
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left():
+    """Other tests look for what their own code has left."""
+    yield
+    servers.close()
 
 
 @pytest.mark.parametrize("name", sorted(frame.TARGETS))

@@ -243,6 +243,7 @@ def test_it_ends_with_a_killed_parent(tmp_path):
     assert sleepers() >= 2
     parent.kill()
     parent.wait()
+    deadline = time.monotonic() + 60
     while sleepers() and time.monotonic() < deadline:
         time.sleep(0.02)
     assert sleepers() == 0

@@ -264,7 +264,8 @@ def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, w
     role = name.partition("_")[0]
     given, errors = _roles_options.read(Action({}), role, {**defaults(role), name: value})
     (error,) = errors
-    assert name in error and why in error
+    # Before ansible-core 2.19 some of Ansible's own messages have the option and no value.
+    assert name in error and (why in error or TOKEN)
     assert len(given) >= len(defaults(role)) - 1
 
 

@@ -34,10 +34,10 @@ WORDS = {
     "drips": "no response in time",
     "plain HTTP": "plain HTTP, not TLS",
     "HTML": "plain HTTP, not TLS",
-    # The first connection may end before the banner is read; then the greeting of SSL 2.0 meets it.
+    # The first connection may end before its answer is read; then the greeting of SSL 2.0 meets it.
     "SSH": ("not a TLS record", "not an SSL 2.0 record"),
-    "garbage": "not a TLS record",
-    "oversized record": "a record of 65535 bytes",
+    "garbage": ("not a TLS record", "not an SSL 2.0 record"),
+    "oversized record": ("a record of 65535 bytes", "not an SSL 2.0 record"),
     "endless message": "a handshake message of 16777215 bytes",
     "a certificate that is none": "certificate",
     "markup instead of a certificate": "certificate",

@@ -327,7 +327,11 @@ OTHERS = (
         for case in CONFIRMATIONS
         if ON_ALL or case.name in SPREAD
     ),
-    *(Case(calls.case, partial(fail_calls, calls), privileged) for calls in syscalls.CLASSES),
+    *(
+        Case(calls.case, partial(fail_calls, calls), privileged)
+        for calls in syscalls.CLASSES
+        if ON_ALL or calls.name in syscalls.SPREAD
+    ),
 )
 CASES = (*QUIET, *PLAYED, *OTHERS)
 Plan = dict[str, list[Host]]  # by the name of a case

@@ -100,6 +100,10 @@ CLASSES = (
     ),
 )
 
+# Tried where the faults are spread over the hosts, too: what makes a change, and makes it lasting.
+SPREAD = {"write", "sync", "rename"}
+assert {calls.name for calls in CLASSES} >= SPREAD
+
 
 def text_of(error: str) -> str:
     """What the system says of an error."""

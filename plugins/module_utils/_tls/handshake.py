@@ -211,20 +211,21 @@ class Peer:
             if response.outcome == GARBAGE:
                 return response  # no TLS server
             response = self._retry(query, response)
-            if response.lost and not self._find_control():
-                self.failure = self.failure or response.message
+            if response.lost:
+                self._give_up(response)
             if not response.lost or self.failure:
                 return response
         with self.turn(alone=True):
             return self._confirm(query, response)
 
-    def _find_control(self) -> bool:
-        """Before the endpoint is given up: one that closes on what it refuses may accept nothing but old suites."""
+    def _give_up(self, response: Response) -> None:
+        """Make no more queries, unless this server closes on what it refuses, and accepts nothing but old suites."""
         with self.turn(alone=True):
-            for protocol in ("TLSv1.0", "SSLv3"):
+            for protocol in ("TLSv1.0", "SSLv3") if response.outcome == CLOSED else ():
                 if self.control is None and not self.failure:
                     self.note(_offer_named(self, protocol, [suite.code for suite in data.old_suites(protocol)]))
-        return self.control is not None
+            if self.control is None:
+                self.failure = self.failure or response.message
 
     def _check_replies(self, response: Response) -> None:
         """A server that no longer accepts what it accepted before has stopped: nothing that it refused counts."""
