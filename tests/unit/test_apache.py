@@ -191,6 +191,19 @@ def test_what_apache_refuses_is_refused(tmp_path: Path, text: str) -> None:
     assert caught.value.file == re.findall(r"line \d+ of (\S+):", answer.stderr)[-1]
 
 
+def test_a_line_of_very_many_parts_takes_linear_time(tmp_path: Path) -> None:
+    def seconds(parts: int) -> float:
+        write(tmp_path, "ServerAlias" + " a\\\n" * parts + "\n")
+        before = time.process_time()
+        config = load(tmp_path)
+        after = time.process_time()
+        (names,) = (item.args for item in _webserver_model.walk(config.root) if item.key == "serveralias")
+        assert len(names) == parts
+        return after - before
+
+    assert seconds(400_000) < 9 * seconds(100_000)  # 16 times would be quadratic
+
+
 def test_a_file_that_includes_itself(tmp_path: Path) -> None:
     """However long it is: what is read of it is bounded."""
     write(tmp_path, "ServerAdmin a\n" * 2000 + "Include apache.conf\n")

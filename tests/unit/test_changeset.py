@@ -114,7 +114,7 @@ def test_staging_writes_nothing_live_and_apply_leaves_nothing_staged(tmp_path):
 
 def test_what_the_system_does_not_permit_is_named_with_the_way_to_permit_it(tmp_path, monkeypatch):
     """An immutable file can be read and compared, and only its exchange fails."""
-    path = tmp_path / "site.conf"
+    path = tmp_path / "a site.conf"
     path.write_bytes(b"old\n")
 
     def refused(*_arguments):
@@ -123,7 +123,7 @@ def test_what_the_system_does_not_permit_is_named_with_the_way_to_permit_it(tmp_
     monkeypatch.setattr(_changeset, "_rename", refused)
     changes = Changeset()
     changes.add(str(path), State(FILE, content=b"new\n"))
-    with pytest.raises(_changeset.ChangeError, match=f"{path}: Operation not permitted; .*chattr -i {path}"):
+    with pytest.raises(_changeset.ChangeError, match=f"{path}: Operation not permitted; .*chattr -i '{path}'"):
         _changeset.apply(changes.pending())
     assert path.read_bytes() == b"old\n"
 

@@ -152,7 +152,7 @@ def test_whatever_the_server_does_at_a_rollback_the_first_error_is_reported(bed,
 
     bed.server.happens = [lambda: (False, "[emerg] it will not"), fails]
     message, result = bed.fails()
-    outcome, reason = message.split("\nThe rollback ended with: ")
+    outcome, reason = message.split("\nThe rollback failed: ")
     assert outcome == "reload failed, NOT everything could be restored; the next run tries again: [emerg] it will not"
     assert str(error) in reason
     assert result["warnings"] and result["warnings"][0].startswith("rollback: ")
@@ -276,7 +276,9 @@ def test_a_guard_that_cannot_be_removed_at_first_does_not_stay(bed, systemd, mon
     result = bed.fails()[1] if reload else bed.run()
     assert refused and result["rolled_back"] is bool(reload)
     assert systemd.guards() == ([_guard.UNIT] if fails > 1 else [])
-    assert result["warnings"] == ([f"cannot be removed, and is of no use any more: {unit}"] if fails > 1 else [])
+    assert result["warnings"] == (
+        [f"no longer needed, but could not be removed; remove them: {unit}"] if fails > 1 else []
+    )
 
 
 def test_the_guard_stays_until_the_confirmation(bed, systemd):

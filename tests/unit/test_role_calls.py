@@ -249,14 +249,14 @@ def test_text_of_what_is_no_value_is_named(text):
 @pytest.mark.parametrize(
     ("name", "value", "why"),
     [
-        ("verify_timeout", float("inf"), "inf cannot be read as int: cannot convert Infinity"),
+        ("verify_timeout", float("inf"), "inf cannot be read as int: "),
         ("verify_timeout", datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1)"),
         ("frontend_hsts_max_age", float("nan"), "nan"),
         ("verify_endpoints", datetime.date(2024, 1, 1), "datetime.date(2024, 1, 1) cannot be read as list of dict: "),
         ("verify_endpoints", ["no mapping"], "['no mapping'] cannot be read as list of dict: dictionary requested"),
         ("verify_endpoints", [{"host": "a.test", "port": float("inf")}], "inf}] cannot be read as list of dict: "),
         ("verify_endpoints", [{1: 2}], "[{1: 2}] cannot be read as list of dict: "),
-        ("frontend_probes", "no mapping", "unable to convert to dict"),
+        ("frontend_probes", "no mapping", "'no mapping' cannot be read as list of dict: "),
     ],
 )
 def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, why):
@@ -264,8 +264,7 @@ def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, w
     role = name.partition("_")[0]
     given, errors = _roles_options.read(Action({}), role, {**defaults(role), name: value})
     (error,) = errors
-    # Before ansible-core 2.19 some of Ansible's own messages have the option and no value.
-    assert name in error and (why in error or TOKEN)
+    assert name in error and why in error
     assert len(given) >= len(defaults(role)) - 1
 
 

@@ -286,7 +286,7 @@ def test_a_rollback_that_fails_reports_that_and_the_next_run_repairs(bed, monkey
     assert "NOT everything could be restored" in message and not result["rolled_back"]
     assert result["warnings"] and "No space left" in result["warnings"][0]
     # What is left, and why: a role reports no more than the message.
-    assert "\nThe rollback ended with: " in message and "No space left on device" in message
+    assert "\nThe rollback failed: " in message and "No space left on device" in message
     assert bed.states() == ["swapping"] and tree(bed.conf) != before
     recovered = bed.run(files=[])
     assert recovered["recovered"]["action"] == "undone" and tree(bed.conf) == before
@@ -365,7 +365,9 @@ def test_a_lock_that_cannot_be_removed_is_a_warning(bed, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(_journal.os, "unlink", refused)
         result = bed.run()
-    assert result["changed"] and result["warnings"] == [f"the lock {bed.lock} cannot be removed: Input/output error"]
+    assert result["changed"] and result["warnings"] == [
+        f"the lock {bed.lock} cannot be removed: Input/output error; it locks nothing, and the next run removes it"
+    ]
     assert bed.lock.exists() and bed.run()["changed"] is False
     assert not bed.lock.exists()
 
@@ -430,7 +432,7 @@ def test_a_staging_directory_that_cannot_be_removed_at_first_does_not_stay(bed, 
     assert refused and result["rolled_back"] is bool(reload)
     assert os.path.lexists(refused[0]) is (fails > 1)
     assert result["warnings"] == [
-        f"cannot be removed, and is of no use any more: {path}" for path in refused[:1] if fails > 1
+        f"no longer needed, but could not be removed; remove them: {path}" for path in refused[:1] if fails > 1
     ]
 
 

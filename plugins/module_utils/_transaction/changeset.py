@@ -29,6 +29,7 @@ import secrets
 import stat
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_path
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ACL, ChangeError, Place
 
@@ -170,7 +171,11 @@ def _named(path: str) -> t.Iterator[None]:
         yield
     except OSError as error:
         # Root may do all but change what is marked as immutable.
-        fix = f"; if lsattr shows that it is immutable, run chattr -i {path}" if error.errno == errno.EPERM else ""
+        fix = (
+            f"; if lsattr shows that it is immutable, run chattr -i {shell_path(path)}"
+            if error.errno == errno.EPERM
+            else ""
+        )
         raise ChangeError(f"{path}: {error.strerror or error}{fix}") from error
 
 

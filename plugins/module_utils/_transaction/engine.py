@@ -183,7 +183,9 @@ REPEATED = (
     "the file from a template, put the lines under edits into the template; see docs/frontend.md, Templates"
 )
 
-EDITED = "{} was changed by somebody else after this run had written it, and stays as it is; run again"
+EDITED = (
+    "{} was changed by somebody else after this run had written it, and stays as it is; inspect the file, then re-run"
+)
 
 UNFINISHED = (
     "the change is in place and good, but the record of transaction {} could not be completed: {}. The next run "
@@ -193,8 +195,8 @@ UNFINISHED = (
 # All that Python has of a refusal of the system: neither a class of its own nor the number of the error.
 _NO_THREAD = "can't start new thread"
 THREADLESS = (
-    "no thread can be started, as the host has no memory for it, or as many processes as it may have; free some "
-    "(systemctl status has who runs what), then run again"
+    "no thread can be started: the host is out of memory, or has reached its limit of processes; stop some (systemctl "
+    "status lists what runs), then re-run"
 )
 
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
@@ -315,7 +317,10 @@ class _Transaction:
         try:
             self.lock.release()
         except OSError as error:
-            self.result["warnings"].append(f"the lock {self.lock.path} cannot be removed: {error.strerror}")
+            self.result["warnings"].append(
+                f"the lock {self.lock.path} cannot be removed: {error.strerror}; it locks nothing, and the next run "
+                "removes it"
+            )
 
     def _report_found(self) -> None:
         """Name the edits that were kept. Where that fails it is a warning: what the run itself came to counts."""
@@ -338,7 +343,7 @@ class _Transaction:
             outcome = "everything is back as it was"
         elif self.record is not None and self.swapped:
             outcome = "NOT everything could be restored; the next run tries again"
-            message += f"\nThe rollback ended with: {self.unrestored}"
+            message += f"\nThe rollback failed: {self.unrestored}"
         else:
             outcome = "nothing was changed"
         result: Result = {**self.result, "failure": failure, "changed": False}
@@ -364,7 +369,9 @@ class _Transaction:
         """Remove what is of no use after the end of a transaction, and could not be removed before; name what stays."""
         left = [*_journal.clean_staging(record), *_guard.remove_service()]
         if left:
-            self.result["warnings"].append("cannot be removed, and is of no use any more: " + ", ".join(left))
+            self.result["warnings"].append(
+                "no longer needed, but could not be removed; remove them: " + ", ".join(left)
+            )
 
     # --- the steps ---
 

@@ -85,12 +85,12 @@ class Lock:
     def acquire(self) -> None:
         """Take the lock or raise JournalError with what the holder wrote; never waits.
 
-        A file that was made for nothing stays: to remove it, one has to have locked it.
+        A file that was created in vain stays, as only who has locked it may remove it.
         """
         while self._stream is None:
             stream = self._open()
             try:
-                if self._is_taken(stream):
+                if self._lock(stream):
                     self._stream = stream
             except OSError as error:
                 raise JournalError(f"cannot lock {self.path}: {error.strerror}") from error
@@ -98,7 +98,7 @@ class Lock:
                 if self._stream is None:
                     stream.close()
 
-    def _is_taken(self, stream: t.TextIO) -> bool:
+    def _lock(self, stream: t.TextIO) -> bool:
         """Lock the file; False where it is not the lock any more. Raises JournalError where another run has it."""
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -168,7 +168,7 @@ class Lock:
                 pass  # /run is full: it is locked all the same
 
     def release(self) -> None:
-        """Give the lock up. Raises OSError where its file cannot be removed; it is given up all the same."""
+        """Release the lock. Raises OSError where its file cannot be removed; the lock is released all the same."""
         if self._stream is not None:
             stream, self._stream = self._stream, None
             with stream:
@@ -223,7 +223,7 @@ class Record:
             self._write(data)
         except OSError as error:
             if "state" in self.data:
-                # The new one may be there, and what it says must not be true for the next run alone.
+                # The new one may be on the disk, where the next run would read what this run does not report.
                 with contextlib.suppress(OSError):
                     self._write(self.data)
             raise JournalError(f"cannot write the journal {self._path}: {error.strerror}") from error

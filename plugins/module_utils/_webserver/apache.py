@@ -120,23 +120,32 @@ def _without_quotes(line: str) -> str:
 def _line(text: str, position: int) -> tuple[str, int]:
     """One line as Apache sees it, without the newline, and the offset where it ends.
 
-    A backslash in front of the newline joins the next line, also in a comment. Apache looks for it at the end of what
+    A backslash in front of the newline joins the next line, also in a comment. Apache expects it at the end of what
     it has joined so far: with two of them an empty line joins the one behind it as well. A null byte ends the line.
     """
-    joined = ""
+    parts: list[str] = []
     while True:
         end = text.find("\n", position)
         last = end < 0
         end = len(text) if last else end
         part, null, _rest = text[position:end].partition("\0")
-        joined += part
+        parts.append(part)
         if last or null:
-            return joined, end
-        if joined.endswith("\r"):
-            joined = joined[:-1]
-        if not joined.endswith("\\"):
-            return joined, end
-        joined, position = joined[:-1], end + 1
+            return "".join(parts), end
+        _drop(parts, "\r")
+        if not _drop(parts, "\\"):
+            return "".join(parts), end
+        position = end + 1
+
+
+def _drop(parts: list[str], sign: str) -> bool:
+    """Remove this sign from the end of what the parts make together; whether it was there."""
+    while parts and not parts[-1]:
+        parts.pop()
+    if not parts or not parts[-1].endswith(sign):
+        return False
+    parts[-1] = parts[-1][:-1]
+    return True
 
 
 class _Reader:
@@ -161,7 +170,7 @@ class _Reader:
         return found
 
     def resolved(self, line: str) -> str:
-        """The line with its ${variables} replaced: Apache does that before it looks for words and quotes."""
+        """The line with its ${variables} replaced: Apache does that before it splits a line into words."""
         if "${" not in line:
             return line
         return _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), line).strip(_SPACE)

@@ -343,7 +343,8 @@ class Server:
         if named and os.path.realpath(named.group(1)) != os.path.realpath(self.layout.main_config):
             raise ServerError(
                 f"the running {self._binary} was started with the configuration {named.group(1)}, and not with "
-                f"{self.layout.main_config}; if it is another instance, start {self.layout.unit} beside it"
+                f"{self.layout.main_config}; if it is another instance, start {self.layout.unit} beside it, otherwise "
+                f"restart it with {self.layout.main_config}"
             )
 
     def _usual_arguments(self) -> list[str]:
@@ -542,7 +543,7 @@ class Server:
 
 
 def _is_there(pid: int) -> bool:
-    """Whether a process exists. One that cannot be looked for is not taken for one that has ended."""
+    """Whether a process exists. One that cannot be inspected is not taken for one that has ended."""
     try:
         os.stat("/proc/%d" % pid)
     except FileNotFoundError:

@@ -155,11 +155,11 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
     values, errors = _from_text(spec, values)
     try:
         found, wrong = _by_ansible(spec, values)
-        if all(any(name in message for name in values) for message in wrong):
+        if all(any(_tells(message, *pair) for pair in values.items()) for message in wrong):
             return found, errors + wrong
     except (ArithmeticError, LookupError, TypeError, ValueError):
         pass
-    # Ansible's validation names no option for some values, and ends with an exception for others, such as infinity.
+    # Ansible's validation does not name the option or the value in all messages, and has exceptions, as of infinity.
     found = {}
     for name, option in spec.items():
         given = {name: values[name]} if name in values else {}
@@ -168,12 +168,17 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             own, wrong = {}, [str(error)]
         found.update(own)
-        nameless = [message for message in wrong if name not in message]
-        if nameless:
+        lacking = [message for message in wrong if not _tells(message, name, values.get(name))]
+        if lacking:
             kind = " of ".join(option[key] for key in ("type", "elements") if key in option)
-            wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {nameless[0]}"]
+            wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {lacking[0]}"]
         errors += wrong
     return found, errors
+
+
+def _tells(message: str, name: str, value: t.Any) -> bool:
+    """Whether a message names the option, and the value where that has another type."""
+    return name in message and ("unable to convert" not in message or str(value) in message)
 
 
 def _by_ansible(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
