@@ -12,9 +12,8 @@ Every fifth is a client that knows TLS 1.2 at most and prefers HTTP/2; it begins
 It ends by itself after SECONDS, or with a line on standard input or its end. No more than AT_A_TIME requests are under
 way, so on a busy machine there are fewer: each of them is a thread, and hundreds would keep all others from running.
 
-Besides, it holds POLLS long requests all the time, as phones do with ActiveSync's Ping: the server answers each after
-POLL_SECONDS, and the next one follows on a new connection. Their log is LOG.polls, with the same
-lines.
+Besides, it holds POLLS long requests all the time, as phones do with ActiveSync's Ping: the server responds to each
+after POLL_SECONDS, and the next one follows on a new connection. Their log is LOG.polls, with the same lines.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ def ask(address: str, name: str | None, path: str, tls: ssl.SSLContext) -> str:
 
 
 def poll(address: str, name: str, seconds: int, tls: ssl.SSLContext) -> str:
-    """Hold one long request; what is wrong with the answer, or an empty text."""
+    """Hold one long request; what is wrong with the response, or an empty text."""
     request = (
         f"POST {POLL.format(seconds)} HTTP/1.1\r\nHost: {name}\r\nAuthorization: Basic dXNlcjp3b3Jk\r\n"
         "Content-Length: 0\r\nConnection: close\r\n\r\n"
@@ -104,7 +103,7 @@ def keep_polling(address: str, name: str, seconds: int, pause: float, lines: Tex
         wrong = poll(address, name, seconds, tls)
         if not stop.is_set():
             lines.write(f"{started:.3f} {(time.monotonic() - clock) * 1000:.0f} {wrong}\n")
-            stop.wait(1.0 if wrong else 0.0)  # a server that is down is not to be asked without a pause
+            stop.wait(1.0 if wrong else 0.0)  # a server that is down gets no queries without a pause
 
 
 def main(

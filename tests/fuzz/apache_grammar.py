@@ -128,10 +128,7 @@ class _Grammar(Writer):
 
     def __init__(self, source: random.Random) -> None:
         super().__init__(source)
-        self.texts: dict[str, str] = {}
-        self.links: dict[str, str] = {}
         self.snippets: list[str] = []
-        self.number = 0
 
     # how things are written
 

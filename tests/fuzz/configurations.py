@@ -43,11 +43,14 @@ class Case(t.TypedDict):
 
 
 class Writer:
-    """Random choices, and what is the same for all texts of a case."""
+    """Random choices, and what is the same for all texts of a case. C(texts), C(links): what was written, by path."""
 
     def __init__(self, source: random.Random) -> None:
         self.source = source
         self.end = source.choice(("\n", "\n", "\n", "\r\n"))
+        self.texts: dict[str, str] = {}
+        self.links: dict[str, str] = {}
+        self.number = 0
 
     def chance(self, share: float) -> bool:
         return self.source.random() < share

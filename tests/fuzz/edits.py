@@ -22,8 +22,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, ConfigError
 from tests.unit import role_frontend
+
+from . import servers
 
 LOADERS: dict[str, t.Callable[..., Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 _HOMES = {"apache": "/etc/apache2", "nginx": "/etc/nginx"}
@@ -72,11 +74,11 @@ def layout_in(server: str, folder: str) -> Layout:
 
 
 class Unedited(Exception):
-    """What a run says instead of editing: a virtual host that Apache lists has no text, as it comes from a macro."""
+    """No edit is made: a virtual host that Apache lists has no text, as it comes from a macro."""
 
 
 def check_places(config: Config) -> None:
-    """Each directive is in the text where it says it is, and in what it is said to be in."""
+    """Each directive is in the text at its own place, and inside of its parent."""
     for path, text in config.files.items():
         assert _webserver_model.decode(_webserver_model.encode(text)) == text, path
     for item in _webserver_model.walk(config.root, inactive=True):
@@ -119,7 +121,7 @@ def changes_of(
 
 
 def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, disable: str) -> None:
-    """The change can be made, does what it is for, is the same when it is made again, and can be taken back.
+    """The change can be made, does what it is for, is empty when it is repeated, and can be rolled back.
 
     read: gives the configuration as it is now; it fails where that must not be.
     """
@@ -136,12 +138,43 @@ def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, dis
     changed = read()
     check_places(changed)
     check_edited(changed, policy)
-    again = changes_of(changed, layout, policy, disable)[0].pending()
-    assert not again, [(change.path, change.after.content) for change in again]
+    repeated = changes_of(changed, layout, policy, disable)[0].pending()
+    assert not repeated, [(change.path, change.after.content) for change in repeated]
     for change in reversed(pending):
         _changeset.put(change.path, change.before, expected=change.after)
     after = listing(layout.config_dir)
     assert after == before, [path for path in {**before, **after} if before.get(path) != after.get(path)]
+
+
+def check_with_server(
+    query: t.Callable[[], servers.Result],
+    compared: t.Callable[[Config, str], Config],
+    layout: Layout,
+    policy: Policy,
+    disable: str,
+) -> bool:
+    """What the real server accepts is read, and edited so that it still accepts it; whether it accepts it.
+
+    query: its result for the files as they are; compared: fails where a configuration is not what the server's output
+    lists, and returns the configuration as a run reads it.
+    """
+    load, first = LOADERS[layout.server], query()
+    if not first.accepts:
+        load(layout)
+        return False
+    results = [first]
+
+    def read() -> Config:
+        result = results.pop() if results else query()
+        assert result.accepts, result.messages
+        try:
+            found = load(layout)
+        except ConfigError as error:
+            raise AssertionError(f"{layout.server} accepts it") from error
+        return compared(found, result.output)
+
+    check_edit(read, layout, policy, disable)
+    return True
 
 
 def check_edited(config: Config, policy: Policy) -> None:

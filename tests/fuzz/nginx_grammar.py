@@ -99,10 +99,7 @@ class _Grammar(Writer):
 
     def __init__(self, source: random.Random) -> None:
         super().__init__(source)
-        self.texts: dict[str, str] = {}
-        self.links: dict[str, str] = {}
         self.servers: dict[str, list[tuple[list[str], list[list[str]]]]] = {}  # by file
-        self.number = 0
         self.defaults: set[str] = set()
         self.options: dict[str, str] = {}
 

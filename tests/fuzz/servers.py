@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Real Apache and nginx as judges of configurations: in a network of their own, where every address can be listened on
-and no name is asked for."""
+and no name server is queried."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _UNSHARE = ["unshare", "--net", *(["--map-root-user"] if os.geteuid() else [])]
 
 @functools.cache
 def missing(server: str) -> str:
-    """Why the server cannot be asked here; empty if it can."""
+    """Why the server cannot be run here; empty if it can."""
     program = {"apache": web_bed.APACHE, "nginx": web_bed.NGINX}[server]
     if not os.access(program, os.X_OK):
         return f"{program} is not installed"
@@ -48,19 +48,19 @@ def _network() -> subprocess.Popen[bytes]:
 
 
 def close() -> None:
-    """End that process. The next question starts another one."""
+    """End that process. The next query starts another one."""
     if _network.cache_info().currsize:
         _network().communicate()
         _network.cache_clear()
 
 
-class Answer(t.NamedTuple):
+class Result(t.NamedTuple):
     accepts: bool
     output: str
     messages: str
 
 
-def _ask(*command: str) -> Answer:
+def _query(*command: str) -> Result:
     place = f"/proc/{_network().pid}/ns/"
     user = [f"--user={place}user", "--preserve-credentials"] if os.geteuid() else []
     done = subprocess.run(
@@ -69,16 +69,16 @@ def _ask(*command: str) -> Answer:
     )  # fmt: skip
     output, messages = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
     assert done.returncode >= 0, messages
-    return Answer(not done.returncode, output, messages)
+    return Result(not done.returncode, output, messages)
 
 
-def apache(folder: str) -> Answer:
+def apache(folder: str) -> Result:
     """With its virtual hosts, its modules, and every directive that it keeps."""
     info = f"LoadModule info_module {web_bed.MODULES}/mod_info.so"
     dumps = [word for name in ("VHOSTS", "MODULES", "CONFIG") for word in ("-D", "DUMP_" + name)]
-    return _ask(web_bed.APACHE, "-d", folder, "-f", folder + "/apache.conf", "-c", info, "-t", *dumps)
+    return _query(web_bed.APACHE, "-d", folder, "-f", folder + "/apache.conf", "-c", info, "-t", *dumps)
 
 
-def nginx(folder: str) -> Answer:
+def nginx(folder: str) -> Result:
     """With the text of every file that it has read."""
-    return _ask(web_bed.NGINX, "-T", "-p", folder, "-c", folder + "/nginx.conf", "-e", folder + "/start.log")
+    return _query(web_bed.NGINX, "-T", "-p", folder, "-c", folder + "/nginx.conf", "-e", folder + "/start.log")

@@ -224,7 +224,7 @@ class Rule(t.NamedTuple):
     rewrite: t.Callable[[Generated, Facts], Facts]
 
 
-# sslyze asks with OpenSSL 1.0.2e for all suites that it has, and with 1.1.1w for these; that has the features, too.
+# sslyze queries all suites that OpenSSL 1.0.2e has with that, and these with 1.1.1w; that has the features, too.
 NEWER_SUITES = re.compile("CHACHA20|_CCM|ARIA|ECDHE_.*CAMELLIA|^TLS_(AES|CHACHA20)")
 # What is usual before TLS 1.2, by OpenSSL's names: with authentication, and encryption that is not weakened.
 BEFORE_TLS12 = re.compile("(?!AECDH|ADH|EXP|DES-CBC-|.*NULL).*-(SHA|MD5)")

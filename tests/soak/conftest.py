@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "molecule" / "failure" / "tests"))
 
-from bench import REPORTS, hosts
+from bench import REPORTS, hosts, reporter
 
 from . import cycles, report
 
@@ -25,16 +24,9 @@ TEXT = pytest.StashKey[str]()
 @pytest.fixture(scope="session")
 def seen(pytestconfig):
     """What was seen, by host."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    started = time.monotonic()
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(f"{time.monotonic() - started:7.1f} {line}", flush=True)
-
-    found = hosts()
+    report_line, found = reporter(pytestconfig), hosts()
     with ThreadPoolExecutor(len(found)) as pool:
-        results = pool.map(lambda host: cycles.Soak(host, say).run(), found)
+        results = pool.map(lambda host: cycles.Soak(host, report_line).run(), found)
         everything = {host.name: seen for host, seen in zip(found, results, strict=True)}
     REPORTS.mkdir(parents=True, exist_ok=True)
     pytestconfig.stash[TEXT] = report.text(everything)

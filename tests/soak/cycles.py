@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hardens and restores a host again and again under requests, and measures it after each cycle.
+"""Repeatedly hardens and restores a host under requests, and measures it after each cycle.
 
 Before that, the control: the same server under the same requests gets the very same two configurations, copied in place
 with a plain reload each. What it grows there is its own.
@@ -32,7 +32,7 @@ CLIENT_LIMITS = (6 * 3600, 20, 8)
 CONFIRM_SECONDS = 120  # as harden.yml has it
 PLAY_SECONDS = 300
 SETTLING = 0.5  # seconds that workers of before a reload have for their last response
-MANY_PROBLEMS = 5  # more of them say no more
+MANY_PROBLEMS = 5  # more of them tell nothing new
 
 Figures = dict[str, float | None]
 
@@ -115,7 +115,7 @@ class Soak:
         answers = self.host.answers()
         different = [request for request, answer in answers.items() if answer != self.answers[state][request]]
         if different:
-            self._note(f"after {when} these are not answered as {state}: {', '.join(different)}")
+            self._note(f"after {when} these responses are not as {state}: {', '.join(different)}")
 
     def _note(self, problem: str) -> None:
         self.seen.problems.append(problem)
@@ -145,7 +145,7 @@ class Soak:
                     f"systemctl reload {self.host.layout.unit}; sleep {SETTLING}"
                 )
             self.seen.control.append(self.host.call("restored", unit=self.host.layout.unit)["figures"])
-            self._say("control", number, CONTROL_CYCLES)
+            self._report("control", number, CONTROL_CYCLES)
 
     # --- the cycles ---
 
@@ -154,7 +154,7 @@ class Soak:
             times = self._by_ansible(number) if number % THROUGH_ANSIBLE == 0 else self._by_engine(number)
             time.sleep(SETTLING)
             self.seen.cycles.append({**times, **self._restored(number)})
-            self._say("cycle", number, CYCLES)
+            self._report("cycle", number, CYCLES)
 
     def _restored(self, number: int) -> Figures:
         """Note what is not as before the first cycle; what is measured then."""
@@ -166,7 +166,7 @@ class Soak:
             self._note(f"after {when}: processes {found['strays']} are left, transactions are {found['journal']}")
         return dict(found["figures"])
 
-    def _say(self, what: str, number: int, count: int) -> None:
+    def _report(self, what: str, number: int, count: int) -> None:
         if number % 10 == 0 or number == count:
             self.report(f"{self.host.name}: {what} {number} of {count}")
             (REPORTS / f"soak-{self.host.name}.json").write_text(json.dumps(asdict(self.seen)))

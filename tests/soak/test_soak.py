@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A host that is hardened and restored again and again is, each time, what it was, and nothing on it grows."""
+"""A host that is repeatedly hardened and restored is, each time, what it was, and nothing on it grows."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(ser
 
 
 def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
-    """Else a change is rolled back for no reason, or one that nobody can see."""
+    """Else a change is rolled back for no reason, or for one that no message has."""
     monkeypatch.setattr(server, "main_pid", os.getpid)
     workers = [set(), set(), {1}]
     monkeypatch.setattr(server, "workers", lambda main=None: workers.pop(0))

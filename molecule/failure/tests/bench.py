@@ -14,6 +14,8 @@ import shlex
 import subprocess
 import sys
 import tarfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -200,6 +202,17 @@ def logged(path: Path) -> list[tuple[float, float, str]]:
     with path.open() as lines:
         found = [re.match(r"(\S+) (\S+) (.*)", line) for line in lines]
     return sorted((float(line[1]), float(line[1]) + float(line[2]) / 1000, line[3]) for line in found if line)
+
+
+def reporter(config: Any) -> Callable[[str], None]:
+    """What prints a line at once, with the seconds since now, while pytest captures what its tests print."""
+    capture, started = config.pluginmanager.getplugin("capturemanager"), time.monotonic()
+
+    def report(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            print(f"{time.monotonic() - started:7.1f} {line}", flush=True)
+
+    return report
 
 
 def unwatched(requests: list[tuple[float, float, str]], started: float, ended: float) -> float:

@@ -11,22 +11,14 @@ import time
 import experiments
 import pytest
 import report
-from bench import REPORTS, hosts
+from bench import REPORTS, hosts, reporter
 
 
 @pytest.fixture(scope="session")
 def seen(pytestconfig):
     """All observations: {(experiment, host): Observation}, and {host: before and after all of them}."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
     started = time.monotonic()
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(f"{time.monotonic() - started:6.1f} {line}", flush=True)
-
-    with capture.global_and_fixture_disabled():
-        print()
-    observations, around = experiments.run_all(hosts(), say)
+    observations, around = experiments.run_all(hosts(), reporter(pytestconfig))
     lines = report.table(observations)
     REPORTS.mkdir(parents=True, exist_ok=True)
     (REPORTS / "failure.md").write_text(report.text(observations, time.monotonic() - started))

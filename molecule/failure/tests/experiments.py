@@ -118,7 +118,7 @@ def kill(case: Kill, host: Host) -> Observation:
 
 
 def situation(case: Situation, host: Host) -> Observation:
-    """Two runs in such a state, and the change taken back if one of them has made it."""
+    """Two runs in such a state, and the change restored if one of them has made it."""
     try:
         host.shell(script(host, case.prepare))
         run: dict[str, Any] = {"params": params(host, dict(case.values), **case.options)}
@@ -132,7 +132,7 @@ def situation(case: Situation, host: Host) -> Observation:
         runs = [first, {**run, "first": holds}]
         if case.ends(host)[-1] == "commit":
             undo = {**run, "params": back(host), "first": holds}
-            runs += [undo] * case.again + [{**undo, "first": holds + script(host, case.later)}]
+            runs += [undo] * case.repeated + [{**undo, "first": holds + script(host, case.later)}]
         seen = trial(host, *runs)
         host.shell(holds)
         if len(runs) == 2 and any(result["changed"] for result in seen.results):
@@ -383,7 +383,7 @@ def played(host: Host) -> Path:
     return REPORTS / f"failure-{host.name}.json"
 
 
-def observe(host: Host, name: str, experiment: Experiment, say: Callable[[str], None]) -> Observation:
+def observe(host: Host, name: str, experiment: Experiment, report: Callable[[str], None]) -> Observation:
     """Make one experiment; when it does not work, the others can still tell something."""
     started = time.time()
     try:
@@ -392,11 +392,11 @@ def observe(host: Host, name: str, experiment: Experiment, say: Callable[[str], 
     except Exception:
         seen = Observation(error=traceback.format_exc())
     seen.started, seen.ended = started, time.time()
-    say(f"{host.name:<10} {seen.ended - seen.started:5.1f} s  {name}{'  DID NOT WORK' if seen.error else ''}")
+    report(f"{host.name:<10} {seen.ended - seen.started:5.1f} s  {name}{'  DID NOT WORK' if seen.error else ''}")
     return seen
 
 
-def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations, dict[str, Any]]:
+def run_all(hosts: list[Host], report: Callable[[str], None]) -> tuple[Observations, dict[str, Any]]:
     """All cases on their hosts. Also what each server responded with, and had on its disk, before and after."""
     found: Observations = {}
     around: dict[str, Any] = {}
@@ -406,7 +406,7 @@ def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations
     def run_cases(host: Host, cases: Sequence[Case]) -> None:
         for case in cases:
             if case.run and host in where[case.name]:
-                found[case.name, host.name] = observe(host, case.name, case.run, say)
+                found[case.name, host.name] = observe(host, case.name, case.run, report)
 
     def begin(host: Host) -> None:
         host.deploy()
@@ -424,7 +424,7 @@ def run_all(hosts: list[Host], say: Callable[[str], None]) -> tuple[Observations
         with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
             list(pool.map(begin, hosts))
             found.update(run_play(hosts, where))
-            say("what is met through Ansible has been met")
+            report("what is met through Ansible has been met")
             list(pool.map(go_on, hosts))
     finally:
         for client in clients.values():

@@ -246,7 +246,7 @@ def figures(unit: str) -> dict:
             spaces.update(os.readlink("/proc/%s/ns/%s" % (pid, kind)) for kind in NAMESPACES)
             own, above = program(pid), program(parent(pid)) if pid != "1" else ""
         except OSError:
-            others += os.path.isdir("/proc/" + pid)  # a process that nobody has waited for has no program
+            others += os.path.isdir("/proc/" + pid)  # a zombie process has no program
             continue
         if os.path.basename(own) in SERVERS:
             server.append(pid)

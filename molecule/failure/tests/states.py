@@ -50,19 +50,19 @@ def script(host: Host, text: PerServer) -> str:
 
 @dataclass(frozen=True)
 class Situation:
-    """A state of the host, or what somebody does to it, and what comes of two runs and of taking the change back."""
+    """A state of the host, or what somebody does to it, and what comes of two runs and of restoring the first state."""
 
     name: str
     prepare: PerServer = ""
     meanwhile: tuple[str, PerServer] | None = None  # when() it runs, and what
-    later: PerServer = ""  # before the change is taken back
+    later: PerServer = ""  # before the change is restored
     repair: PerServer = ""
     holds: PerServer = ":"  # what has to be true after each run
     clock: tuple[str, int] | None = None  # when() it jumps, by how many seconds
     strace: tuple[str, ...] = ()
     phase: PerServer = "commit"  # in which the first run ends; it works where that is the commit
     second: PerServer = ""  # the same of the second run, where it is another
-    again: bool = False  # whether the second run makes the change once more: then two are taken back
+    repeated: bool = False  # whether the second run makes the change as well: then both are restored
     message: PerServer = ""  # a regular expression that is found in the message, or else in the warnings
     values: Mapping[str, str] = field(default_factory=dict)  # for change()
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -250,7 +250,7 @@ MANY_HOSTS = Situation(
 
 # --- the package manager ---------------------------------------------------------------------------------------------
 
-# A package of the site, as one of two versions: its script makes the server read its configuration or start again.
+# A package of the site, as one of two versions: its script reloads or restarts the server.
 PACKAGE = r"""
 folder=/run/failure-package
 package() {
@@ -298,15 +298,15 @@ def packages(
 PACKAGES = (
     packages("the server reads its configuration in the rehearsal", "rehearse"),
     packages("the server reads its configuration before the probes", "probe"),
-    packages("the server starts again in the rehearsal", "rehearse", restarts=True),
-    packages("the server starts again before the reload", "reload", restarts=True),
-    packages("the server starts again before the probes", "probe", restarts=True),
+    packages("the server is restarted in the rehearsal", "rehearse", restarts=True),
+    packages("the server is restarted before the reload", "reload", restarts=True),
+    packages("the server is restarted before the probes", "probe", restarts=True),
     packages("the site is replaced before the swap", "rehearse", edited=True, phase="swap", second="commit",
              message=CHANGED, stays=True),
     packages("the site is replaced before the reload", "reload", edited=True, force="--force-confnew",
-             again=True, later="rm $site.dpkg-old", message=NAMED_AT_ONCE),
+             repeated=True, later="rm $site.dpkg-old", message=NAMED_AT_ONCE),
     Situation(
-        "package manager: the server is installed once more",
+        "package manager: the server is reinstalled",
         meanwhile=("rehearse", "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --reinstall install $package >&2"),
         families=("debian",),
         stops=("apache", "nginx"),
@@ -360,7 +360,7 @@ def beside(name: str, starts: Mapping[str, str], **more: Any) -> Situation:
 
 
 MAIN = "$(systemctl show --property=MainPID --value $unit)"
-# Debian's unit has Apache started again; nginx stays as it is.
+# Debian's unit restarts Apache; nginx stays as it is.
 DIES = f"kill -9 {MAIN}\nsleep 2"
 SLOW = """
 cat > /run/failure-slow.py <<'END'

@@ -106,7 +106,7 @@ assert {calls.name for calls in CLASSES} >= SPREAD
 
 
 def text_of(error: str) -> str:
-    """What the system says of an error."""
+    """The text of the system for an error."""
     return os.strerror(getattr(errno, error))
 
 

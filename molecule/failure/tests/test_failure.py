@@ -117,7 +117,7 @@ def test_situation(seen, case: Situation, host):
     assert re.search(of(host, case.message), said(results))
     if case.ends(host)[0] == case.ends(host)[1]:
         assert without_numbers(second["msg"] if second.get("failed") else "") == without_numbers(first.get("msg", ""))
-        assert second["changed"] == case.again
+        assert second["changed"] == case.repeated
     site = [site_path(host)] if case.stays else []
     # A server that has died has left none.
     ended = [host.layout.pid_file] if host.server in case.stops else []

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What has to come of each run in which a system call fails: all or nothing, and a result that says which."""
+"""What has to come of each run in which a system call fails: all or nothing, and a result that reports which."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def complaints_about_change(run: dict[str, Any], result: dict[str, Any]) -> Iter
     expected = {*(GUARD if COMPLETES in warnings else ()), *([LOCK] if LOCK in warnings else ())}
     left = [path for path in run["unlike_good"] if path not in expected]
     if left:
-        yield f"a green run has not done what it says, or more: {left}"
+        yield f"a green run has not done what it reports, or more: {left}"
     if not result["changed"] or result["phase"] != "commit" or result["rolled_back"]:
         yield f"a green run reports {result}"
     # Old records may be what could not be removed.

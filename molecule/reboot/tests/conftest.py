@@ -15,19 +15,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "failure" / "tests"))
 
 import reboots
-from bench import Host, hosts
+from bench import Host, hosts, reporter
 
 
 @pytest.fixture(scope="session")
 def seen(pytestconfig):
     """What was seen, by host and case."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-
-    def report(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(line, flush=True)
-
-    found = hosts()
+    report, found = reporter(pytestconfig), hosts()
     plan = reboots.plan(found)
 
     def run(host: Host) -> dict[tuple[str, bool], reboots.Seen]:

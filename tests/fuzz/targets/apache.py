@@ -109,7 +109,7 @@ def _check_agreement(config: Config, layout: Layout, output: str) -> None:
 
 
 def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
-    """The virtual hosts, each at each of its addresses once, though Apache lists some again."""
+    """The virtual hosts, each at each of its addresses once, though Apache repeats some."""
     found: dict[tuple[t.Any, ...], bool] = {}
     for vhost in config.vhosts:
         if vhost.block and "$" not in vhost.address:  # Apache leaves out what it cannot resolve
@@ -132,24 +132,11 @@ def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
     missing=lambda: servers.missing("apache"),
 )
 def server(case: Case) -> None:
-    """Apache itself says what is right."""
+    """Apache itself decides what is right."""
     folder, layout, policy = _rewritten(case, "apache.server")
-    answer = servers.apache(folder)
-    if not answer.accepts:
-        _apache.load(layout)
-        return
 
-    answers = [answer]
+    def compared(found: Config, output: str) -> Config:
+        _check_agreement(found, layout, output)
+        return _apache.as_dumped(found, layout, output)  # in a run, virtual hosts are those that Apache lists
 
-    def read() -> Config:
-        """As a run reads it: the virtual hosts are those that Apache lists."""
-        answer = answers.pop() if answers else servers.apache(folder)
-        assert answer.accepts, answer.messages
-        try:
-            found = _apache.load(layout)
-        except ConfigError as error:
-            raise AssertionError("Apache accepts it") from error
-        _check_agreement(found, layout, answer.output)
-        return _apache.as_dumped(found, layout, answer.output)
-
-    edits.check_edit(read, layout, policy, case["disable"])
+    edits.check_with_server(lambda: servers.apache(folder), compared, layout, policy, case["disable"])

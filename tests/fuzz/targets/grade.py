@@ -4,7 +4,7 @@
 
 """The letter for made observations: any mixture of what an endpoint can have.
 
-What each item costs is in this table once more, apart from the rules.
+What each item costs is repeated in this table, apart from the rules.
 """
 
 from __future__ import annotations
