@@ -20,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
 
 from . import web_bed
 
+pytestmark = pytest.mark.slow
+
 same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 

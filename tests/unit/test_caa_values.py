@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 
+pytestmark = pytest.mark.slow
+
 # A busy machine is no failure.
 UNHURRIED = settings(deadline=None)
 

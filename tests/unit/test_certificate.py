@@ -356,6 +356,8 @@ from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 def make(subject, key, issuer=None, signer=None, names=(), ca=False, path_length=None, skid=None):
     """A certificate, PEM. C(skid): the subject key identifier that it claims."""

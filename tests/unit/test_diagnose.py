@@ -20,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import web_bed
 
+pytestmark = pytest.mark.slow
+
 GOOD = {
     "ciphers": "HIGH",
     "suites": "TLS_AES_128_GCM_SHA256",

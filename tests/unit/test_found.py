@@ -25,6 +25,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.jour
 from .test_changeset import tree
 from .test_transaction import Bed
 
+pytestmark = pytest.mark.slow
+
 EDIT = "by the administrator"
 
 

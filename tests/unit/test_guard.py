@@ -31,6 +31,8 @@ from .test_changeset import tree
 from .test_transaction import Bed, FakeServer, full
 from .test_transaction import bed as bed
 
+pytestmark = pytest.mark.slow
+
 HANGS = "exec /bin/sleep 20"
 FAILS = "echo no >&2; exit 1"
 WORKS = "exit 0"

@@ -22,6 +22,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from . import web_bed
 from .role_frontend import host, plan, render, vhost
 
+pytestmark = pytest.mark.slow
+
 HSTS = "max-age=31536000"
 SERVERS = [
     pytest.param("apache", marks=web_bed.needs_apache),

@@ -23,6 +23,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from . import web_bed
 from .role_frontend import host, plan, render, vhost
 
+pytestmark = pytest.mark.slow
+
 HSTS = "max-age=31536000"
 STRONGER = "max-age=63072000; includeSubDomains; preload"
 SERVERS = [

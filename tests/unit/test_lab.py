@@ -21,6 +21,8 @@ from hypothesis import strategies as st
 from kopano_lab import content, engine, images, model, network, shell
 from kopano_lab.shell import LabError, run
 
+pytestmark = pytest.mark.slow
+
 ADDRESSES = ("192.0.2.10", "2001:db8::a")
 HOSTS = model.hosts()
 

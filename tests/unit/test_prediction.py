@@ -20,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import tls_bed as bed
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

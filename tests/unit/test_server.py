@@ -25,6 +25,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from . import web_bed
 from .ports import free_ports
 
+pytestmark = pytest.mark.slow
+
 WORKERS = 3  # of nginx
 
 

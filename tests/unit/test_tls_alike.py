@@ -15,6 +15,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import probe
 from . import tls_bed as bed
 from . import tls_peers as peers
 
+pytestmark = pytest.mark.slow
+
 ALL = [f"{name}.test" for name in ("one", "two", "three", "bare", "weak", "weaker", "old", "both", "short", "new")]
 SHORT_TAGS = "ssl_conf_command Ciphersuites TLS_AES_256_GCM_SHA384:TLS_AES_128_CCM_8_SHA256;"
 

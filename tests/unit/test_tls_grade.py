@@ -25,6 +25,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import weak_
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import CATALOGUE
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 
+pytestmark = pytest.mark.slow
+
 NOW = 1790000000
 DAY = 86400
 GOOD13 = ["TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"]

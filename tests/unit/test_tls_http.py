@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("values", "status", "max_age"),

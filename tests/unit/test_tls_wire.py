@@ -20,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509 import cert
 
 from .tls_recorded import RECORDED
 
+pytestmark = pytest.mark.slow
+
 
 def events(answer, size=0):
     """What a stream makes of an answer, fed in one piece or in pieces of a size."""

@@ -27,6 +27,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
 
 from .updates_bed import BOOKWORM, NOW, ago, missing, run
 
+pytestmark = pytest.mark.slow
+
 ON = 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n'
 # As Debian's package has them.
 PATTERNS = """\

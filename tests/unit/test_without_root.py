@@ -36,6 +36,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import tls_bed
 
+pytestmark = pytest.mark.slow
+
 NOBODY = 65534
 
 

@@ -18,6 +18,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._tls import ocsp 
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
+pytestmark = pytest.mark.slow
+
 # Made for this test: ECDSA P-256, CN=recorded.test, 2026-01-01 to 2026-04-01, DNS and IPv4 and IPv6 names,
 # OCSP and CA issuers URIs, must-staple.
 RECORDED = base64.b64decode(

@@ -19,6 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, ed25519, padding, rsa  # noqa: E402
 from cryptography.x509.oid import NameOID  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "rsa1024": lambda: rsa.generate_private_key(65537, 1024),
     "rsa3": lambda: rsa.generate_private_key(3, 2048),

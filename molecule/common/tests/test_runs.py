@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 from hardened import changed
 
-RATE = 5  # requests a second that a client makes, as watch.py says
+RATE = 3  # requests a second that a client makes, as watch.py says
 KINDS = ["check", "harden", "restore", "harden", "harden"]
 
 

@@ -40,7 +40,7 @@ KEPT: dict[str, Any] = {"capture_output": True, "text": True, "timeout": SECONDS
 ON_ALL = os.environ.get("FAULTS") == "all"  # every case on every host
 # Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time;
 # how many long polls it holds, and how many seconds each of them lasts.
-CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 10, 2, 0, 20)
+CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 5, 2, 0, 20)
 # A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more.
 MORE_WORKERS = """
 for folder in /etc/php/*/fpm/pool.d /etc/php-fpm.d /etc/php8/fpm/php-fpm.d; do

@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ from bench import (
     unwatched,
 )
 from faults import FAULTS, GOOD, KILLS, LOCK, MET, PHASES, Fault, Kill, change, inject, policy_path, shell_variables
-from spread import ON_ALL, Kind, by_rehearsal, by_server, chosen
+from spread import ON_ALL, Kind, by_nothing, by_rehearsal, by_server, chosen
 from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, SPREAD, Confirmation, Situation, script
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
@@ -316,7 +317,7 @@ OTHERS = (
     Case("connection is lost", lost_connection, privileged),
     Case("not confirmed", unconfirmed),
     *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
-    *(Case(f"killed: {case.name}", partial(kill, case), privileged) for case in KILLS),
+    *(Case(f"killed: {case.name}", partial(kill, case), privileged, by_nothing) for case in KILLS),
     *(
         Case(case.name, partial(situation, case), case.applies_to)
         for case in SITUATIONS
@@ -328,7 +329,7 @@ OTHERS = (
         if ON_ALL or case.name in SPREAD
     ),
     *(
-        Case(calls.case, partial(fail_calls, calls), privileged)
+        Case(calls.case, partial(fail_calls, calls), privileged, by_nothing)
         for calls in syscalls.CLASSES
         if ON_ALL or calls.name in syscalls.SPREAD
     ),
@@ -400,8 +401,18 @@ def run_all(hosts: list[Host], report: Callable[[str], None]) -> tuple[Observati
     """All cases on their hosts. Also what each server responded with, and had on its disk, before and after."""
     found: Observations = {}
     around: dict[str, Any] = {}
-    clients: dict[str, Client] = {}
+    clients: dict[str, list[Client]] = {host.name: [] for host in hosts}
     where = plan(hosts)
+
+    @contextmanager
+    def watched(host: Host, part: str) -> Iterator[None]:
+        """With a client of its own for this part: a host that waits for its turn has none, as it costs the most."""
+        client = Client(host, f"failure-{part}")
+        clients[host.name].append(client)
+        try:
+            yield
+        finally:
+            client.stop()
 
     def run_cases(host: Host, cases: Sequence[Case]) -> None:
         for case in cases:
@@ -414,24 +425,23 @@ def run_all(hosts: list[Host], report: Callable[[str], None]) -> tuple[Observati
         host.call("mark", name="first")
         around[host.name] = {"before": host.answers()}
         run_cases(host, QUIET)
-        clients[host.name] = Client(host)
 
     def go_on(host: Host) -> None:
-        run_cases(host, OTHERS)
+        with watched(host, "others"):
+            run_cases(host, OTHERS)
         around[host.name].update(after=host.answers(), changed=host.call("compare", name="first"))
 
-    try:
-        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-            list(pool.map(begin, hosts))
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        list(pool.map(begin, hosts))
+        with ExitStack() as all_watched:
+            for host in hosts:
+                all_watched.enter_context(watched(host, "play"))
             found.update(run_play(hosts, where))
-            report("what is met through Ansible has been met")
-            list(pool.map(go_on, hosts))
-    finally:
-        for client in clients.values():
-            client.stop()
+        report("what is met through Ansible has been met")
+        list(pool.map(go_on, hosts))
     for (_name, host_name), seen in found.items():
-        requests = clients[host_name].requests(seen.started, seen.ended)
-        polls = clients[host_name].polls(seen.started, seen.ended)
+        requests = [entry for client in clients[host_name] for entry in client.requests(seen.started, seen.ended)]
+        polls = [entry for client in clients[host_name] for entry in client.polls(seen.started, seen.ended)]
         seen.requests, seen.polls = len(requests), len(polls)
         seen.unwatched = unwatched(requests, seen.started, seen.ended)
         seen.lost = [(begin, wrong) for begin, _end, wrong in requests if wrong and begin >= seen.started]

@@ -17,6 +17,11 @@ def by_server(host: Host) -> Hashable:
     return host.server
 
 
+def by_nothing(_host: Host) -> Hashable:
+    """Of what concerns the transaction, and no server: one host, of either server from case to case."""
+    return None
+
+
 def by_rehearsal(host: Host) -> Hashable:
     """Where a rehearsal is not in namespaces, it finds other things in other ways."""
     return host.server, host.unprivileged
