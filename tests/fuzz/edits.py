@@ -10,6 +10,7 @@ into every virtual host that is left, as one set of changes to files and links.
 
 from __future__ import annotations
 
+import bisect
 import os
 import typing as t
 
@@ -79,12 +80,13 @@ class Unedited(Exception):
 
 def check_places(config: Config) -> None:
     """Each directive is in the text at its own place, and inside of its parent."""
+    ends = {}  # of lines
     for path, text in config.files.items():
         assert _webserver_model.decode(_webserver_model.encode(text)) == text, path
+        ends[path] = [place for place, character in enumerate(text) if character == "\n"]
     for item in _webserver_model.walk(config.root, inactive=True):
-        text = config.files[item.file]
-        assert 0 <= item.start < item.end <= len(text), item
-        assert item.line == text.count("\n", 0, item.start) + 1, item
+        assert 0 <= item.start < item.end <= len(config.files[item.file]), item
+        assert item.line == bisect.bisect_left(ends[item.file], item.start) + 1, item
         if item.body_start is not None:
             assert item.body_end is not None and item.start < item.body_start <= item.body_end < item.end, item
         position = 0

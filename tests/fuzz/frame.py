@@ -168,14 +168,16 @@ def attempt(chosen: Target, case: Case, slack: float = 1.0) -> tuple[bool, Failu
     signal.setitimer(signal.ITIMER_REAL, HANGS * slack)
     raised: BaseException | None = None
     try:
-        chosen.run(case)
+        try:
+            chosen.run(case)
+        finally:
+            # A limit can strike here, too, and is caught as well.
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.setitimer(signal.ITIMER_REAL, 0)
     except KeyboardInterrupt:
         raise
     except BaseException as error:
         raised = error
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        signal.setitimer(signal.ITIMER_REAL, 0)
     spent = time.process_time() - before
     if isinstance(raised, chosen.declared):
         return True, None, spent

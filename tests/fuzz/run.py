@@ -24,6 +24,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 import typing as t
 from pathlib import Path
 
@@ -82,7 +83,7 @@ def apart(chosen: frame.Target, seed: int, cases: int | None, seconds: float | N
     reading, writing = os.pipe()
     process = os.fork()
     if not process:
-        with contextlib.suppress(BaseException):
+        try:
             os.close(reading)
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             _bound(chosen.mebibytes)
@@ -95,7 +96,13 @@ def apart(chosen: frame.Target, seed: int, cases: int | None, seconds: float | N
             with os.fdopen(writing, "wb") as stream:
                 pickle.dump((tally, peak), stream)
             os._exit(0)
-        os._exit(1)
+        except BaseException:
+            # Not one of a case: the fuzzing itself could not go on.
+            with contextlib.suppress(BaseException):
+                resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+                traceback.print_exc()
+        finally:
+            os._exit(1)
     os.close(writing)
     started = time.monotonic()
     with os.fdopen(reading, "rb") as stream:

@@ -182,10 +182,13 @@ def test_addresses_are_those_that_apache_lists(tmp_path: Path, addresses: str) -
         "<IfModule ssl_module>\n</IfModule >\n",
         "Include missing.conf\n",
         "IncludeOptional d/x.conf\n",
+        "<VirtualHost *:80>\n<VirtualHost *:81>\n</VirtualHost>\n</VirtualHost>\n",
+        "<VirtualHost *:80>\n<IfVersion > 2>\nInclude d/y.conf\n</IfVersion>\n</VirtualHost>\n",
+        "<Directory />\n<VirtualHost *:80>\n</VirtualHost>\n</Directory>\n",
     ],
 )
 def test_what_apache_refuses_is_refused(tmp_path: Path, text: str) -> None:
-    write(tmp_path, text, d__x="<Directory />\n")
+    write(tmp_path, text, d__x="<Directory />\n", d__y="<VirtualHost *:81>\n</VirtualHost>\n")
     answer = web_bed.apache_test(tmp_path)
     assert answer.returncode != 0
     with pytest.raises(ConfigError) as caught:

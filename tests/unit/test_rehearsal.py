@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import rehearsal as _rehearsal
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
@@ -38,9 +39,8 @@ def sleeper():
 
 
 @web_bed.needs_nginx
-def test_another_program_at_the_port_of_a_trial_does_not_pass_for_it(tmp_path, monkeypatch, sleeper):
+def test_another_program_at_the_port_of_a_trial_does_not_pass_for_it(tmp_path, sleeper):
     """As a user of the host could have it, who has seen which port the trial will take."""
-    monkeypatch.setattr(_rehearsal, "TIMEOUT", 1.0)
     (port,) = free_ports()
     (tmp_path / "nginx.conf").write_text(
         web_bed.nginx_head(tmp_path)
@@ -49,7 +49,20 @@ def test_another_program_at_the_port_of_a_trial_does_not_pass_for_it(tmp_path, m
     target = {"address": "127.0.0.1", "port": port, "server_name": None, "path": "/", "tls": False}
     with web_bed.running("nginx", tmp_path, port):
         assert _rehearsal._client.query(target, 5.0)["status"] == 204
-        assert _rehearsal._first_response(sleeper, target) is None
+        assert _rehearsal._first_response(sleeper, target, 0.5) is None
+
+
+@web_bed.needs_nginx
+def test_a_rehearsal_has_more_time_for_more_virtual_hosts(tmp_path):
+    """A minute was too short for thousands, and on a slow machine for hundreds."""
+    blocks = "".join(f"server {{ listen 443 ssl; server_name s{number}.test; }}\n" for number in range(500))
+    (tmp_path / "nginx.conf").write_text(
+        web_bed.nginx_head(tmp_path) + f"http {{ {web_bed.nginx_http(tmp_path)} {blocks} }}"
+    )
+    live = _nginx.load(web_bed.layout("nginx", tmp_path))
+    assert len(live.vhosts) == 500
+    assert _rehearsal.time_limit(live) == 60 + 50
+    assert _rehearsal.time_limit(None) == 60
 
 
 def test_a_process_listens_where_it_does(sleeper):

@@ -90,6 +90,7 @@ Grader = t.Callable[[t.Sequence[t.Mapping[str, t.Any]]], t.List[Grade]]
 LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
 TIMEOUT = 60.0  # seconds, for everything together
+VHOST_SECONDS = 0.1  # more for each virtual host, which a usual machine reads, starts and queries in a tenth of that
 REQUEST_TIMEOUT = 10.0
 END_TIMEOUT = 5.0  # seconds that a trial instance gets to end by itself
 
@@ -108,6 +109,11 @@ class Failure(Exception):
         self.fault = fault
         self.result = result
         self.conclusive = conclusive
+
+
+def time_limit(live: _webserver_model.Config | None) -> float:
+    """Seconds for a rehearsal: what it does grows with the virtual hosts. Half of them is for the server's start."""
+    return TIMEOUT + VHOST_SECONDS * (len(live.vhosts) if live else 0)
 
 
 def rehearse(
@@ -138,13 +144,14 @@ def rehearse(
         "grades": [],
     }
     environment, arguments = server.trial_environment(), server.arguments()
+    limit = time_limit(live)
     logs = _webserver_model.log_files(live) if live else []
     conclusive = True
     texts = [change.after.content.decode("utf-8", "replace") for change in changes]
     try:
         seen = _namespace.call(
-            lambda: _in_namespace(server, changes, live, probes, environment, arguments, logs, grade_all),
-            TIMEOUT,
+            lambda: _in_namespace(server, changes, live, probes, environment, arguments, logs, grade_all, limit),
+            limit,
             _environment.sockets(live, texts),
             _environment.hosts_text(live, texts),
         )
@@ -157,9 +164,9 @@ def rehearse(
             result["method"] = None
             fault = _diagnose.Fault(f"rehearse: 'required', but namespaces are refused here: {error}")
             raise Failure(fault, result, conclusive=False) from error
-        fault = _in_copy(server, changes, environment, arguments, result, grade_all)
+        fault = _in_copy(server, changes, environment, arguments, result, grade_all, limit)
     except _namespace.TimedOut as error:
-        fault = _diagnose.Fault(f"{error} ({TIMEOUT:.0f} s); the host is too busy, or a backend does not respond")
+        fault = _diagnose.Fault(f"{error} ({limit:.0f} s); the host is too busy, or a backend does not respond")
         raise Failure(fault, result, conclusive=False) from error
     except _namespace.Failed as error:
         raise Failure(_diagnose.Fault(str(error)), result, conclusive=False) from error
@@ -182,6 +189,7 @@ def _in_namespace(
     arguments: list[str],
     logs: t.Sequence[str],
     grade_all: Grader,
+    limit: float,
 ) -> dict[str, t.Any]:
     put_in_view(changes)
     _empty_logs(logs)
@@ -191,7 +199,7 @@ def _in_namespace(
         process = _spawn(server, environment, arguments, output)
         # While the server starts. What nothing changes was read already.
         config, unreadable = (live, None) if live and not changes else _load(layout)
-        up = _wait_for_workers(server, process)
+        up = _wait_for_workers(server, process, limit / 2)
         endpoints = _probes.targets_of(config.vhosts) if config else []
         # Where nothing changes, this is to show that the server would start again, with what it is set up for.
         endpoints = endpoints if changes else _probes.one_of_each(endpoints)
@@ -266,9 +274,9 @@ def _spawn(
     return _programs.start(server.command(*arguments, *foreground), environment, output, output)
 
 
-def _wait_for_workers(server: Server, process: subprocess.Popen[bytes]) -> bool:
+def _wait_for_workers(server: Server, process: subprocess.Popen[bytes], seconds: float) -> bool:
     started = time.monotonic()
-    while time.monotonic() < started + TIMEOUT / 2:
+    while time.monotonic() < started + seconds:
         if server.workers():
             return True
         # nginx forks and its first process ends well; Apache stays in the foreground.
@@ -461,6 +469,7 @@ def _in_copy(
     arguments: list[str],
     result: Rehearsal,
     grade_all: Grader,
+    limit: float,
 ) -> _diagnose.Fault | None:
     folder = tempfile.mkdtemp(prefix="kopano-hardening-")
     try:
@@ -473,7 +482,7 @@ def _in_copy(
             "nginx": ["-c", copy.layout.main_config],
         }[copy.layout.server]
         config, unreadable = _load(copy.layout)
-        fault = _run_copy(trial, environment, [*map(copy.inside, arguments), *where, "-t"], config)
+        fault = _run_copy(trial, environment, [*map(copy.inside, arguments), *where, "-t"], config, limit / 2)
         if fault or config is None:
             return copy.back(fault or unreadable or _diagnose.Fault("unknown"))
         result["listening"] = sorted(_declared(config))
@@ -481,16 +490,20 @@ def _in_copy(
         if not tls:
             return None
         result["method"] = "instance"
-        return _instance(trial, config, tls, environment, folder, result, copy, grade_all)
+        return _instance(trial, config, tls, environment, folder, result, copy, grade_all, limit / 2)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _run_copy(
-    trial: Server, environment: dict[str, str], arguments: list[str], config: _webserver_model.Config | None
+    trial: Server,
+    environment: dict[str, str],
+    arguments: list[str],
+    config: _webserver_model.Config | None,
+    seconds: float,
 ) -> _diagnose.Fault | None:
     try:
-        done = _programs.run(trial.command(*arguments), TIMEOUT / 2, environment)
+        done = _programs.run(trial.command(*arguments), seconds, environment)
     except (OSError, subprocess.TimeoutExpired) as error:
         return _diagnose.Fault(str(error))
     if done.returncode == 0:
@@ -615,6 +628,7 @@ def _instance(
     result: Rehearsal,
     copy: _Copy,
     grade_all: Grader,
+    start_seconds: float,
 ) -> _diagnose.Fault | None:
     port = _free_port()
     path = os.path.join(folder, "instance.conf")
@@ -637,7 +651,7 @@ def _instance(
             {"address": "127.0.0.1", "port": port, "server_name": name, "path": "/", "tls_group": group}
             for name, group in groups.items()
         ]
-        response = _first_response(process, targets[0])
+        response = _first_response(process, targets[0], start_seconds)
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
         if response is None:
             message = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
@@ -662,8 +676,10 @@ def _at_their_places(grades: t.Sequence[Grade], vhosts: t.Sequence[_webserver_mo
     ]
 
 
-def _first_response(process: subprocess.Popen[bytes], target: _client.Target) -> _client.Response | None:
-    deadline = time.monotonic() + TIMEOUT / 2
+def _first_response(
+    process: subprocess.Popen[bytes], target: _client.Target, seconds: float
+) -> _client.Response | None:
+    deadline = time.monotonic() + seconds
     while process.poll() is None and time.monotonic() < deadline:
         # Any user of the host could have taken the port in the meantime, and respond in place of the trial.
         if listens(process.pid, target["port"]):

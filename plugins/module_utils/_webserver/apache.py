@@ -294,6 +294,9 @@ class _Reader:
             if siblings is None:
                 raise ConfigError(path, directive.line, "%s is in a place that takes none" % directive.name)
             siblings.append(directive)
+            around = directive.owner()
+            if directive.key == "virtualhost" and around is not None and not off:
+                raise ConfigError(path, directive.line, "<%s> cannot be within <%s>" % (directive.name, around.name))
             if section:
                 directive.children, directive.body_start = [], end
                 blocks.append(directive)

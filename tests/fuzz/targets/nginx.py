@@ -33,7 +33,8 @@ def config(case: Case) -> None:
     edits.check_places(_nginx.load(layout))
 
 
-@target("nginx.edit", seeds=SEEDS, make=_make_damaged, declared=(ConfigError, edits.Unedited), unit=60)
+# Reads a configuration nine times.
+@target("nginx.edit", seeds=SEEDS, make=_make_damaged, declared=(ConfigError, edits.Unedited), seconds=5.0, unit=60)
 def edit(case: Case) -> None:
     """What is read can be edited, and the edit undone."""
     _folder, layout, policy = _rewritten(case, "nginx.edit")
