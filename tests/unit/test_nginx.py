@@ -187,6 +187,23 @@ def test_a_dump_and_the_files_are_read_as_the_same(tree: Path) -> None:
     assert summary(from_dump) == summary(from_files)
 
 
+@web_bed.needs_nginx
+@pytest.mark.parametrize("path", ["d/x.conf\0y", "d/*.conf\0", "d/\0*"])
+def test_a_path_ends_at_a_null_byte_as_in_nginx(tmp_path: Path, path: str) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x.conf").write_text("server { listen 127.0.0.1:1; }")
+    (tmp_path / "nginx.conf").write_text(
+        web_bed.nginx_head(tmp_path) + f"http {{ {web_bed.nginx_http(tmp_path)} include {path}; }}"
+    )
+    accepted = web_bed.nginx_test(tmp_path).returncode == 0
+    assert accepted == (path != "d/\0*")
+    if accepted:
+        assert [vhost.port for vhost in _nginx.load(web_bed.layout("nginx", tmp_path)).vhosts] == [1]
+    else:
+        with pytest.raises(ConfigError, match="cannot read .*/d/: Is a directory"):
+            _nginx.load(web_bed.layout("nginx", tmp_path))
+
+
 def test_vhosts(tree: Path) -> None:
     config = _nginx.load(web_bed.layout("nginx", tree))
     found = [(v.names, v.tls, v.default, os.path.basename(v.file), v.line) for v in config.vhosts]

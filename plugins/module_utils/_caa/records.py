@@ -38,7 +38,7 @@ _DOMAIN = re.compile(rb"%s(?:\.%s)*" % (_LABEL, _LABEL))
 _PARAMETER = re.compile(rb"(%s)[ \t]*=[ \t]*([\x21-\x3a\x3c-\x7e]*)" % _LABEL)
 _METHOD = re.compile(r"[A-Za-z0-9-]+")
 _REPORT_URL = re.compile(r"(mailto:[^\s@]+@[^\s@]+|https?://[^\s/]+.*)", re.IGNORECASE)
-_RECORD = re.compile(r'(\d{1,3})[ \t]+([A-Za-z0-9]+)[ \t]+"((?:[^"\\]|\\\d{3}|\\\D)*)"', re.ASCII | re.DOTALL)
+_RECORD = re.compile(r'(\d{1,3})[ \t]+([A-Za-z0-9]+)[ \t]+"([^"\\]*(?:\\(?:\d{3}|\D)[^"\\]*)*)"', re.ASCII | re.DOTALL)
 _ESCAPE = re.compile(r"\\(\d{3}|\D)", re.ASCII | re.DOTALL)
 _HOST_LABEL = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")
 

@@ -22,7 +22,9 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509.certificate
 # Enough for any header section that a browser would accept.
 MAX_HEAD = 64 * 1024
 _END_OF_HEAD = re.compile(rb"\r?\n\r?\n")
-_DIRECTIVE = re.compile(r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[!#$%&\'*+.^_`|~0-9A-Za-z-]*))?\Z')
+_DIRECTIVE = re.compile(
+    r'([!#$%&\'*+.^_`|~0-9A-Za-z-]+)(?:\s*=\s*("[^"\\]*(?:\\.[^"\\]*)*"|[!#$%&\'*+.^_`|~0-9A-Za-z-]*))?\Z'
+)
 # The directives that browsers know. Of all others they take any value, and any number (RFC 6797, 6.1, rule 5).
 _KNOWN = ("max-age", "includesubdomains")
 # How mail servers greet. An error is no greeting: an HTTP server that is out of order may send one, too.

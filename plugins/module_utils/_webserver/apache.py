@@ -34,7 +34,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
 _SPACE = " \t\r\n\f\v"
 # What stands behind a closing tag does not count.
 _CLOSING = re.compile(r"</(\S*)", re.ASCII)
-_WORD = re.compile(r'"((?:\\["\\]|[^"])*)"?|\'((?:\\[\'\\]|[^\'])*)\'?|(\S+)', re.ASCII)
+_WORD = re.compile(r'"([^"\\]*(?:\\["\\]?[^"\\]*)*)"?|\'([^\'\\]*(?:\\[\'\\]?[^\'\\]*)*)\'?|(\S+)', re.ASCII)
 _ESCAPES = (re.compile(r'\\(["\\])'), re.compile(r"\\(['\\])"), re.compile(r"\\(\\)"))
 _PORT = re.compile(r"[0-9]{1,5}")
 _HOST_PORT = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*)(?::(?P<after>[0-9]{1,5}|\*))?")

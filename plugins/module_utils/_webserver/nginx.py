@@ -28,8 +28,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
 _TOKEN = re.compile(
     r"[ \t\r\n]*(?:(?P<comment>\#[^\n]*)"
     r"|(?P<mark>[;{}])"
-    r'|(?P<quoted>"(?:[^"\\]|\\.)*"|\'(?:[^\'\\]|\\.)*\')(?=[ \t\r\n;{)])'
-    r'|(?P<word>(?!["\'])(?:\$\{+|\\.|[^ \t\r\n;{\\])+)'
+    r'|(?P<quoted>"[^"\\]*(?:\\.[^"\\]*)*"|\'[^\'\\]*(?:\\.[^\'\\]*)*\')(?=[ \t\r\n;{)])'
+    r'|(?P<word>(?!["\'])(?:[^ \t\r\n;{\\$]+|\$\{*|\\.)+)'
     r"|(?P<end>\Z))",
     re.DOTALL,
 )
@@ -39,7 +39,7 @@ _ESCAPED = {"t": "\t", "r": "\r", "n": "\n"}
 # The body of a *_by_lua_block is Lua: braces in its strings and comments do not count.
 _LUA = re.compile(
     r"--\[(?P<comment>=*)\[.*?\](?P=comment)\]|--[^\n]*|\[(?P<string>=*)\[.*?\](?P=string)\]"
-    r'|"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|(?P<brace>[{}])',
+    r'|"[^"\\\n]*(?:\\.[^"\\\n]*)*"|\'[^\'\\\n]*(?:\\.[^\'\\\n]*)*\'|(?P<brace>[{}])',
     re.DOTALL,
 )
 _LISTEN = re.compile(r"(?P<host>\[[^\]]*\]|[^:]*[^:0-9][^:]*)(?::(?P<after>[0-9]{1,5}))?|(?P<port>[0-9]{1,5})")
@@ -154,7 +154,8 @@ def read(config: Config, path: str, conf_dir: str, parent: Directive | None = No
             continue
         _webserver_model.check_nesting(directive)
         directive.inline, directive.children = True, []
-        pattern = os.path.join(conf_dir, directive.args[0])
+        # nginx takes a path up to its first null byte.
+        pattern = os.path.join(conf_dir, directive.args[0].partition("\0")[0])
         for name in config.matching(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
             directive.children += read(config, name, conf_dir, directive)
     return directives

@@ -54,7 +54,7 @@ _NGINX_CONFIGURATION = re.compile(r" -c ?(/\S+)")
 
 _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFiles")
 # A quoted or a plain item of a list that systemctl(1) shows, and the escapes in it.
-_SHOWN_ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|(\S+)')
+_SHOWN_ITEM = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets

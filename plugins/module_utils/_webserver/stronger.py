@@ -34,7 +34,7 @@ _FOREVER = 2**31
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _DIRECTIVE = re.compile(
     r"[ \t]*(?:(?P<name>{word})[ \t]*(?:=[ \t]*(?P<value>{word}|{quoted}))?)?[ \t]*(?:;|\Z)".replace(
-        "{quoted}", r'"(?:[^"\\]|\\.)*"'
+        "{quoted}", r'"[^"\\]*(?:\\.[^"\\]*)*"'
     ).replace("{word}", _WORD)
 )
 
