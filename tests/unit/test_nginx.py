@@ -200,7 +200,7 @@ def test_a_path_ends_at_a_null_byte_as_in_nginx(tmp_path: Path, path: str) -> No
     if accepted:
         assert [vhost.port for vhost in _nginx.load(web_bed.layout("nginx", tmp_path)).vhosts] == [1]
     else:
-        with pytest.raises(ConfigError, match="cannot read .*/d/: Is a directory"):
+        with pytest.raises(ConfigError, match=r"cannot read .*/d/: Is a directory"):
             _nginx.load(web_bed.layout("nginx", tmp_path))
 
 

@@ -257,6 +257,15 @@ def test_text_of_what_is_no_value_is_named(text):
         ("verify_endpoints", [{"host": "a.test", "port": float("inf")}], "inf}] cannot be read as list of dict: "),
         ("verify_endpoints", [{1: 2}], "[{1: 2}] cannot be read as list of dict: "),
         ("frontend_probes", "no mapping", "'no mapping' cannot be read as list of dict: "),
+        # Ansible would take hours for one with more digits.
+        ("verify_timeout", "1e99999", "verify_timeout: '1e99999' cannot be read as int: it is too large"),
+        ("verify_timeout", "1" * 2000, " cannot be read as int: it is too large"),
+        (
+            "verify_endpoints",
+            [{"host": "a.test", "port": "1e99999"}],
+            "verify_endpoints.port: '1e99999' cannot",
+        ),
+        ("verify_endpoints", "host=a.test,port=1E+99999", "verify_endpoints.port: '1E+99999' cannot be read"),
     ],
 )
 def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, why):

@@ -9,13 +9,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import re
 import typing as t
 from pathlib import Path
 
 import yaml
 from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.validation import check_type_dict
 from ansible.module_utils.common.yaml import yaml_load
 from ansible.plugins.action import ActionBase
 
@@ -55,6 +58,9 @@ OF_OTHERS = {
     "updates": ("frontend_probes", "frontend_server"),
     "verify": ("frontend_clients_required",),
 }
+# Of the text for a number; and an exponent that makes it longer.
+MOST_DIGITS = 1000
+_ENDLESS = re.compile(r"[eE]\+?[0-9_]{4,}\s*$")
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")
 
@@ -153,6 +159,9 @@ def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapp
 
 def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
     values, errors = _from_text(spec, values)
+    for place, text in list(_endless(spec, values)):
+        errors.append(f"{'.'.join(place)}: {f'{text!r}':.100} cannot be read as int: it is too large")
+        values.pop(place[0], None)
     try:
         found, wrong = _by_ansible(spec, values)
         if all(any(_tells(message, *pair) for pair in values.items()) for message in wrong):
@@ -174,6 +183,24 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
             wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {lacking[0]}"]
         errors += wrong
     return found, errors
+
+
+def _endless(spec: t.Mapping[str, Info], values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[tuple[str, ...], str]]:
+    """Texts for numbers that are too large to be read, each with the names that lead to it.
+
+    Ansible makes every digit of 1e999999999, which takes hours and cannot be interrupted.
+    """
+    for name, value in values.items():
+        option = spec.get(name) or {}
+        kind = option.get("elements", option.get("type"))
+        items = value.split(",") if isinstance(value, str) and "elements" in option else value
+        for item in items if isinstance(items, list) else [items]:
+            if "options" in option:
+                with contextlib.suppress(TypeError):  # which the validation reports
+                    within = _endless(option["options"], check_type_dict(item))
+                    yield from (((name, *place), text) for place, text in within)
+            elif isinstance(item, str) and kind == "int" and (len(item) > MOST_DIGITS or _ENDLESS.search(item)):
+                yield (name,), item
 
 
 def _tells(message: str, name: str, value: t.Any) -> bool:
