@@ -32,7 +32,7 @@ SHOWN_CHARACTERS = 500  # of a failed test's message
 REASON_LINES = 6  # of a failed check, in the summary
 # How errors begin, the most specific first: the lab's, other programs', Ansible's own.
 ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
-LIMIT = 60 * int(os.environ.get("MINUTES", "40"))  # seconds for one check
+LIMIT = 60 * int(os.environ.get("MINUTES", "80"))  # seconds for one check; a busy machine takes half of that
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
 UNIT = ["-n", "3", "--dist", "loadscope", "tests/unit"]
 GENERATED = "tests/oracles/test_generated.py"

@@ -164,7 +164,8 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
         values.pop(place[0], None)
     try:
         found, wrong = _by_ansible(spec, values)
-        if all(any(_tells(message, *pair) for pair in values.items()) for message in wrong):
+        texts = {name: str(value) for name, value in values.items()}
+        if all(any(_tells(message, *pair) for pair in texts.items()) for message in wrong):
             return found, errors + wrong
     except (ArithmeticError, LookupError, TypeError, ValueError):
         pass
@@ -177,7 +178,8 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
         except (ArithmeticError, LookupError, TypeError, ValueError) as error:
             own, wrong = {}, [str(error)]
         found.update(own)
-        lacking = [message for message in wrong if not _tells(message, name, values.get(name))]
+        text = str(values.get(name))
+        lacking = [message for message in wrong if not _tells(message, name, text)]
         if lacking:
             kind = " of ".join(option[key] for key in ("type", "elements") if key in option)
             wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {lacking[0]}"]
@@ -203,9 +205,9 @@ def _endless(spec: t.Mapping[str, Info], values: t.Mapping[str, t.Any]) -> t.Ite
                 yield (name,), item
 
 
-def _tells(message: str, name: str, value: t.Any) -> bool:
-    """Whether a message names the option, and the value where that has another type."""
-    return name in message and ("unable to convert" not in message or str(value) in message)
+def _tells(message: str, name: str, text: str) -> bool:
+    """Whether a message names the option, and its value, as a text, where that has another type."""
+    return name in message and ("unable to convert" not in message or text in message)
 
 
 def _by_ansible(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
