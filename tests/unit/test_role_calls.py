@@ -261,6 +261,7 @@ def test_text_of_what_is_no_value_is_named(text):
         # Ansible would take hours for one with more digits.
         ("verify_timeout", "1e99999", "verify_timeout: '1e99999' cannot be read as int: it is too large"),
         ("verify_timeout", "1" * 2000, " cannot be read as int: it is too large"),
+        ("verify_timeout", "cafe2024", "cannot be converted to an int"),
         (
             "verify_endpoints",
             [{"host": "a.test", "port": "1e99999"}],

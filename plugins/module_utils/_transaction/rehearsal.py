@@ -90,7 +90,7 @@ Grader = t.Callable[[t.Sequence[t.Mapping[str, t.Any]]], t.List[Grade]]
 LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apache.load, "nginx": _nginx.load}
 
 TIMEOUT = 60.0  # seconds, for everything together
-VHOST_SECONDS = 0.1  # more for each virtual host, which a usual machine reads, starts and queries in a tenth of that
+VHOST_SECONDS = 0.1  # more for each virtual host; reading, starting and querying one usually takes a tenth of that
 REQUEST_TIMEOUT = 10.0
 END_TIMEOUT = 5.0  # seconds that a trial instance gets to end by itself
 

@@ -60,7 +60,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
 # until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
 OLD_WORKER_PATIENCE = 1.5
-RELOAD_TIMEOUT = 120.0  # thousands of virtual hosts on a slow machine take that long; meanwhile the old workers serve
+# Thousands of virtual hosts on a slow machine take that long. A rollback before the end would gain nothing: its own
+# reload has to wait until the server has read what it is reading. Seconds.
+RELOAD_TIMEOUT = 120.0
 START_TIMEOUT = 30
 UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
 STOP_TIMEOUT = 100

@@ -58,9 +58,8 @@ OF_OTHERS = {
     "updates": ("frontend_probes", "frontend_server"),
     "verify": ("frontend_clients_required",),
 }
-# Of the text for a number; and an exponent that makes it longer.
-MOST_DIGITS = 1000
-_ENDLESS = re.compile(r"[eE]\+?[0-9_]{4,}\s*$")
+# A number as decimal.Decimal takes it, with a thousand digits or more: in the text, or by its exponent.
+_ENDLESS = re.compile(r"\s*[+-]?(?:[\d_.]+[eE]\+?[\d_]{4,}|[\d_.]{1000,}(?:[eE].*)?)\s*", re.DOTALL)
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")
 
@@ -198,10 +197,10 @@ def _endless(spec: t.Mapping[str, Info], values: t.Mapping[str, t.Any]) -> t.Ite
         items = value.split(",") if isinstance(value, str) and "elements" in option else value
         for item in items if isinstance(items, list) else [items]:
             if "options" in option:
-                with contextlib.suppress(TypeError):  # which the validation reports
+                with contextlib.suppress(TypeError, ValueError):  # which the validation reports
                     within = _endless(option["options"], check_type_dict(item))
                     yield from (((name, *place), text) for place, text in within)
-            elif isinstance(item, str) and kind == "int" and (len(item) > MOST_DIGITS or _ENDLESS.search(item)):
+            elif isinstance(item, str) and kind == "int" and _ENDLESS.fullmatch(item):
                 yield (name,), item
 
 
