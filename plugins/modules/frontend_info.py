@@ -312,6 +312,22 @@ vhosts:
       description: Whether it serves names that no other virtual host of the address has.
       type: bool
       sample: true
+    listen:
+      description:
+        - What the server listens on for it, at which this host reaches it.
+        - That is its own address and port, or for an Apache virtual host for all addresses or ports what C(Listen) has
+          for it, each port once. Empty for a unix socket, and where nothing listens.
+      type: list
+      elements: dict
+      contains:
+        address:
+          description: The address, in the form of the virtual host's own one.
+          type: str
+          sample: 192.0.2.1
+        port:
+          description: The port.
+          type: int
+          sample: 443
     tls_group:
       description:
         - A text that virtual hosts share whose own TLS directives, certificate, key and address are the same.

@@ -377,6 +377,50 @@ def test_the_main_server_serves_where_no_virtual_host_does(tmp_path: Path) -> No
     ]
 
 
+V4, V6, LOCAL = "192.0.2.1", "[2001:db8::1]", "127.0.0.1"
+
+
+@pytest.mark.parametrize("dumped", [False, pytest.param(True, marks=web_bed.needs_apache)])
+@pytest.mark.parametrize(
+    ("listens", "vhosts", "reached"),
+    [
+        # An address of its own is where it is reached, whatever Listen has.
+        (["443"], [f"{V4}:443"], [[(V4, 443)]]),
+        # One for all addresses is reached at the loopback, unless nothing listens there.
+        (["443"], ["*:443"], [[("*", 443)]]),
+        (["0.0.0.0:443"], ["*:443"], [[("*", 443)]]),
+        (["[::]:443"], ["_default_:443"], [[("*", 443)]]),
+        ([f"{V4}:443", f"{V6}:443"], ["*:443"], [[(V4, 443)]]),
+        ([f"{LOCAL}:443", f"{V6}:443"], ["*:443"], [[(V6, 443)]]),
+        ([f"{LOCAL}:443"], ["*:443"], [[(LOCAL, 443)]]),
+        ([f"{V4}:443", f"{LOCAL}:8443"], ["*:8443"], [[(LOCAL, 8443)]]),
+        # Where other virtual hosts have the address, it serves none of the requests there.
+        ([f"{V4}:443", f"{V6}:443"], [f"{V4}:443", "*:443"], [[(V4, 443)], [(V6, 443)]]),
+        ([f"{V4}:443", f"{V6}:443"], [f"{V4}:443 {V6}:443", "*:443"], [[(V4, 443), (V6, 443)], []]),
+        ([f"{V4}:443", f"{V6}:443"], [V4, "*:443"], [[(V4, 443)], [(V6, 443)]]),
+        # One for any port is reached at each that Listen has.
+        (["80", "443"], ["*"], [[("*", 80), ("*", 443)]]),
+        (["80", f"{V4}:443", f"{V6}:8443"], [f"{V4}:*"], [[(V4, 80), (V4, 443)]]),
+        (["80", "443"], ["*:80", "*"], [[("*", 80)], [("*", 443)]]),
+        # What Listen does not name at all may be in a text that is not read.
+        (["80"], ["*:443"], [[("*", 443)]]),
+    ],
+)
+def test_where_a_virtual_host_is_reached(
+    tmp_path: Path, dumped: bool, listens: list[str], vhosts: list[str], reached: list[list[tuple[str, int]]]
+) -> None:
+    text = "".join(f"Listen {words}\n" for words in listens)
+    for number, words in enumerate(vhosts):
+        text += f"<VirtualHost {words}>\nServerName v{number}.example\n</VirtualHost>\n"
+    write(tmp_path, text)
+    config = load(tmp_path, vhost_dump=dump(tmp_path) if dumped else None)
+    found: dict[str, list[tuple[str, int]]] = {f"v{number}.example": [] for number in range(len(vhosts))}
+    for vhost in config.vhosts:
+        if vhost.block:
+            found[vhost.names[0]] += [(place["address"], place["port"]) for place in vhost.listen]
+    assert [sorted(places) for places in found.values()] == [sorted(places) for places in reached]
+
+
 def test_a_port_that_is_no_number_is_none(tmp_path: Path) -> None:
     """Apache refuses it; a digit of another script must be no traceback."""
     long = "9" * 5000

@@ -48,7 +48,8 @@ def test_an_endpoint_has_the_module_s_options():
 
 def vhost(**values: t.Any) -> dict[str, t.Any]:
     where = {"file": "/etc/nginx/site", "line": 1, "address": "*", "port": 443}
-    return {"server": "nginx", "names": ["mail.example"], "tls": True, "tls_group": None, **where, **values}
+    found = {"server": "nginx", "names": ["mail.example"], "tls": True, "tls_group": None, **where, **values}
+    return {"listen": [{"address": found["address"], "port": found["port"]}], **found}
 
 
 def asked(*vhosts: dict[str, t.Any], address: str = HERE, more: t.Sequence[t.Any] = (), **servers: bool) -> t.Any:
@@ -93,6 +94,18 @@ def test_the_loopback_is_no_endpoint_from_outside(address):
     found = asked(vhost(address=address), vhost(names=["open.example"]))
     assert places(found) == [(HERE, 443, "open.example")]
     assert found["inside"] == ["mail.example:443"]
+
+
+def test_one_for_all_addresses_is_queried_where_the_server_listens():
+    here = [{"address": HERE, "port": 443}]
+    found = asked(vhost(listen=here), vhost(names=["any.example"], port=None, listen=here))
+    assert places(found) == [(HERE, 443, "mail.example"), (HERE, 443, "any.example")]
+    assert found["own"] == [[HERE], [HERE]]
+
+
+def test_one_for_all_addresses_is_no_endpoint_where_the_server_listens_on_the_loopback():
+    found = asked(vhost(listen=[{"address": "127.0.0.1", "port": 443}]), vhost(names=["lost.example"], listen=[]))
+    assert (places(found), found["inside"]) == ([], ["mail.example:443"])
 
 
 def test_own_addresses_are_queried_where_they_are_those_of_the_network():

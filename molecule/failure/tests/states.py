@@ -227,10 +227,19 @@ CONFIGURATIONS = (
     ),
 )  # fmt: skip
 
+PAIR = "certificate=$(grep -m 1 -o '/etc/ssl/certs/[^;]*' $site)\nkey=$(grep -m 1 -o '/etc/ssl/private/[^;]*' $site)\n"
+OWN_TLS = "  SSLEngine on\\n  SSLCertificateFile $certificate\\n  SSLCertificateKeyFile $key\\n</VirtualHost>\\n"
+ALL_ADDRESSES = Situation(
+    "virtual host for all addresses on a server that listens on one",
+    prepare=PAIR + f'printf "Listen $address:8443\\n<VirtualHost *:8443>\\n{OWN_TLS}" > $foreign\n'
+    "systemctl reload $unit\nsleep 2",
+    repair="rm $foreign\nsystemctl reload $unit\nsleep 2",
+    servers=("apache",),
+)
+
 # Each with TLS of its own, so that each is adopted, started and compared.
 MANY = {
-    "apache": "<VirtualHost *:443>\\n  ServerName %s.many.test\\n  SSLEngine on\\n"
-    "  SSLCertificateFile $certificate\\n  SSLCertificateKeyFile $key\\n</VirtualHost>\\n",
+    "apache": f"$addresses\\n  ServerName %s.many.test\\n{OWN_TLS}",
     "nginx": "server {\\n    listen $address:443 ssl;\\n    server_name %s.many.test;\\n"
     "    ssl_certificate $certificate;\\n    ssl_certificate_key $key;\\n}\\n",
 }
@@ -240,8 +249,7 @@ HOW_MANY = {"apache": 500, "nginx": 5000}
 MANY_HOSTS = Situation(
     "many virtual hosts",
     prepare={
-        server: "certificate=$(grep -m 1 -o '/etc/ssl/certs/[^;]*' $site)\n"
-        "key=$(grep -m 1 -o '/etc/ssl/private/[^;]*' $site)\n"
+        server: PAIR + "addresses=$(grep -m 1 -o '<VirtualHost .*:443>' $site || true)\n"
         f'for number in $(seq {HOW_MANY[server]}); do printf "{text}" $number; done > $foreign\n'
         "systemctl reload $unit\nsleep 60"
         for server, text in MANY.items()
@@ -419,7 +427,7 @@ SERVERS = (
     ),
 )
 
-SITUATIONS = (*CLOCK, *EDITORS, *CONFIGURATIONS, MANY_HOSTS, *PACKAGES, *SERVERS)
+SITUATIONS = (*CLOCK, *EDITORS, *CONFIGURATIONS, ALL_ADDRESSES, MANY_HOSTS, *PACKAGES, *SERVERS)
 
 
 # --- the confirmation ------------------------------------------------------------------------------------------------

@@ -28,6 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model 
     Config,
     ConfigError,
     Directive,
+    ListenInfo,
     Vhost,
 )
 
@@ -43,6 +44,7 @@ _VARIABLE = re.compile(r"\$\{([^}]+)\}")
 # Sections that Apache decides while it reads
 _CONDITIONS = ("ifmodule", "ifdefine", "iffile", "ifversion", "ifdirective", "ifsection")
 _INCLUDES = ("include", "includeoptional")
+_ANY = ("*", "[::]")  # Apache's IPv6 sockets take connections of IPv4 as well
 ENVIRONMENT_TIMEOUT = 10  # seconds for the shell that reads the server's environment
 
 # Modules are named by identifier (ssl_module) or by source file (mod_ssl.c); here both become 'ssl'.
@@ -429,17 +431,46 @@ def _from_dump(config: Config, blocks: list[Directive], dump: str) -> list[Vhost
     return vhosts
 
 
-def _main_server(config: Config) -> list[Vhost]:
-    """The main server, once for each address that Listen names and no virtual host covers."""
-    name = _value([config.root], "servername")
+def _listens(config: Config) -> dict[tuple[str, int | None], Directive]:
+    """Each address and port that Apache listens on, with the first directive that has it."""
     listens: dict[tuple[str, int | None], Directive] = {}
     for item in _webserver_model.direct(config.root, "listen"):
         listens.setdefault(_listen(item.args[0]) if item.args else ("*", None), item)
+    return listens
+
+
+def _main_server(config: Config) -> list[Vhost]:
+    """The main server, once for each address that Listen names and no virtual host covers."""
+    name = _value([config.root], "servername")
     found = []
-    for (address, port), item in listens.items():
+    for (address, port), item in _listens(config).items():
         if not any(vhost.port in (port, None) and vhost.address in ("*", address) for vhost in config.vhosts):
             found.append(Vhost("apache", [_bare(name)] if name else [], address, port, item.file, item.line))
             found[-1].default = True
+    return found
+
+
+def _listened(
+    vhost: Vhost, listens: t.Collection[tuple[str, int | None]], bound: t.Container[tuple[str, int | None]]
+) -> list[ListenInfo]:
+    """What Apache listens on for a virtual host, with each port once: one place shows what all of them do.
+
+    bound: the addresses and ports of all virtual hosts, as one for all addresses serves none that another is for.
+    """
+    ports = [vhost.port]
+    if vhost.port is None:
+        at_address = {port for address, port in listens if vhost.address == "*" or address in (*_ANY, vhost.address)}
+        ports = [port for port in sorted(filter(None, at_address)) if (vhost.address, port) not in bound]
+    found: list[ListenInfo] = []
+    for port in filter(None, ports):
+        addresses = [address for address, listened in listens if listened == port]
+        if vhost.address == "*" and addresses and not {*addresses} & {*_ANY}:
+            free = [address for address in addresses if (address, port) not in bound and (address, None) not in bound]
+            # What others reach as well shows more than what only this host does.
+            chosen = sorted(free, key=_webserver_model.is_loopback)[:1]
+        else:
+            chosen = [vhost.address]
+        found += [{"address": address, "port": port} for address in chosen]
     return found
 
 
@@ -528,3 +559,6 @@ def _set_vhosts(config: Config, layout: Layout, vhosts: list[Vhost]) -> None:
     for vhost in [vhost for vhost in vhosts if vhost.block] + main_server:
         _judge(config, vhost, layout, around, shared)
     config.vhosts = vhosts + main_server
+    listens, bound = _listens(config), {(vhost.address, vhost.port) for vhost in vhosts}
+    for vhost in config.vhosts:
+        vhost.listen = _listened(vhost, listens, bound)

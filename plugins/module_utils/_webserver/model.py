@@ -37,6 +37,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         file: str
         line: int
 
+    class ListenInfo(t.TypedDict):  # novm
+        """What a server listens on for a virtual host."""
+
+        address: str
+        port: int
+
     class VhostInfo(t.TypedDict):  # novm
         """A virtual host as frontend_info returns it; L(Vhost) describes its values."""
 
@@ -51,11 +57,12 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
         file: str
         line: int
         default: bool
+        listen: list[ListenInfo]
         overrides: list[OverrideInfo]
         tls_group: str | None
 
 else:
-    OverrideInfo = VhostInfo = t.Dict[str, t.Any]
+    OverrideInfo = ListenInfo = VhostInfo = t.Dict[str, t.Any]
 
 
 class ConfigError(Exception):
@@ -194,6 +201,7 @@ class Vhost:
         "file",
         "key",
         "line",
+        "listen",
         "names",
         "overrides",
         "port",
@@ -222,6 +230,8 @@ class Vhost:
         self.file = file
         self.line = line
         self.default = False
+        # Where it is reached, which for Apache's virtual hosts is not always their own address and port
+        self.listen: list[ListenInfo] = [{"address": address, "port": port}] if port else []
         self.block = block  # None for Apache's main server, and for a host that no text was found for
         self.overrides: list[Directive] = []
         # The same where certificate and TLS directives are the same, at the same address; None: not known
@@ -250,6 +260,7 @@ class Vhost:
             "file": self.file,
             "line": self.line,
             "default": self.default,
+            "listen": self.listen,
             "overrides": [
                 {"directive": item.name, "value": " ".join(item.args), "file": item.file, "line": item.line}
                 for item in self.overrides
@@ -266,6 +277,11 @@ def same_address(host: str) -> str:
         return "[%s]" % socket.inet_ntop(socket.AF_INET6, socket.inet_pton(socket.AF_INET6, host[1:-1]))
     except (OSError, ValueError):  # ValueError: a null byte, or what is no text
         return host
+
+
+def is_loopback(address: str) -> bool:
+    """Whether just this very host is meant."""
+    return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
 
 
 class Files:

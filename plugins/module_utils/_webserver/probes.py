@@ -15,37 +15,40 @@ import re
 import socket
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Response, Target
 
 
 def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
     """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
 
-    vhosts: C(_webserver.model.Vhost) objects. A wildcard name is requested by a name that it covers; a regular
-    expression is left out. C(outside): whether other hosts can reach it, which they cannot on the loopback;
-    C(block) is the place of the virtual host, which may have several addresses; C(tls_group) is its own.
+    vhosts: C(_webserver.model.Vhost) objects, each requested wherever the server listens for it. A wildcard name is
+    requested by a name that it covers; a regular expression is left out. C(outside): whether other hosts can reach it,
+    which they cannot on the loopback; C(block) is the place of the virtual host, which may have several addresses;
+    C(tls_group) is its own.
     """
     targets: dict[tuple[str, int, str | None], Target] = {}
-    for vhost in vhosts:
-        address = connect_address(vhost.address)
-        if not vhost.tls or not vhost.port or address is None:
+    for vhost, listen in ((one, listen) for one in vhosts if one.tls for listen in one.listen):
+        address = connect_address(listen["address"])
+        if address is None:
             continue
         names: list[str | None] = [None]
         names.extend(_sni_for(name) for name in vhost.names)
         for name in names:
             if name == "":
                 continue
-            where = (address, vhost.port, name)
+            where = (address, listen["port"], name)
             new: Target = {
                 "address": address,
-                "port": vhost.port,
+                "port": listen["port"],
                 "server_name": name,
                 "path": "/",
                 "block": (vhost.file, vhost.line),
                 "tls_group": vhost.tls_group,
             }
             target = targets.setdefault(where, new)
-            target["outside"] = target.get("outside", False) or not is_loopback(vhost.address)
+            outside = not _webserver_model.is_loopback(listen["address"])
+            target["outside"] = target.get("outside", False) or outside
     return list(targets.values())
 
 
@@ -75,11 +78,6 @@ def connect_address(address: str) -> str | None:
     return None
 
 
-def is_loopback(address: str) -> bool:
-    """Whether just this very host is meant."""
-    return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
-
-
 def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, int]]) -> None:
     """Note of the targets which of them others cannot reach: the server listens for them on the loopback only.
 
@@ -87,7 +85,7 @@ def mark_inside(targets: t.Iterable[Target], listening: t.Collection[tuple[str, 
     """
     for target in targets:
         addresses = [address for address, port in listening if port == target["port"]]
-        if addresses and all(is_loopback(address) for address in addresses):
+        if addresses and all(_webserver_model.is_loopback(address) for address in addresses):
             target["outside"] = False
 
 

@@ -17,6 +17,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import ph
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import never_resolves
 from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
@@ -151,7 +152,7 @@ def from_outside(targets: t.Iterable[t.Mapping[str, t.Any]], address: str) -> li
     queried, unless none is the inventory's: then there is a translation of addresses between here and there.
     """
     targets = [target for target in targets if target["outside"]]
-    bound = {target["address"] for target in targets if not _probes.is_loopback(target["address"])}
+    bound = {target["address"] for target in targets if not _webserver_model.is_loopback(target["address"])}
     found: dict[Key, Endpoint] = {}
     for target in targets:
         known = target["address"] in bound and address in bound
