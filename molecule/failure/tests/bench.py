@@ -73,6 +73,7 @@ class Host:
     """One host of the lab, reached over ssh as Ansible reaches it."""
 
     name: str
+    position: int  # its place among all of the lab's
     server: str
     address: str
     lab_name: str
@@ -160,9 +161,8 @@ def hosts() -> list[Host]:
         ]  # fmt: skip
         entry = known[name]
         layout = next(one for one in LAYOUTS if (one.server, one.family) == (entry.server, entry.family.name))
-        found.append(
-            Host(name, entry.server, values["ansible_host"], values["lab_name"], ssh, entry.unprivileged, layout)
-        )
+        address, lab_name = values["ansible_host"], values["lab_name"]
+        found.append(Host(name, entry.position, entry.server, address, lab_name, ssh, entry.unprivileged, layout))
     return found
 
 

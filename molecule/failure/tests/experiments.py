@@ -181,7 +181,7 @@ def fail_calls(calls: syscalls.Calls, host: Host) -> Observation:
         CALL_SITES[known] = host.call("sites", params=given, names=names, kind=calls.kind)
     sites = syscalls.of_class(calls, CALL_SITES[known])
     runs: list[dict[str, Any]] = []
-    for part in syscalls.in_parts(syscalls.faults(calls, sites, host.name)):
+    for part in syscalls.in_parts(syscalls.faults(calls, sites, host.position)):
         runs += host.call("inject", params=given, kind=calls.kind, faults=part)
     return Observation([run["result"] for run in runs], more={"runs": runs})
 

@@ -11,6 +11,7 @@ only reads, it is the line alone, which does the same in every phase.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -116,13 +117,16 @@ def of_class(calls: Calls, sites: Iterable[dict[str, Any]]) -> list[dict[str, An
     ]
 
 
-def faults(calls: Calls, sites: Sequence[dict[str, Any]], host: str) -> list[dict[str, Any]]:
-    """Each site with one of the errors, in turn, which begin with another one on another host."""
-    shift = sum(host.encode())
+def faults(calls: Calls, sites: Sequence[dict[str, Any]], position: int) -> list[dict[str, Any]]:
+    """Each site with one of the errors in turn, beginning with another one on the next host.
+
+    There are more hosts than errors of any class. So with all hosts, a site that they all have meets each error.
+    """
     if not ON_ALL:  # some of them all over the run, and not always the same ones
         step = max(1, len(sites) // SAMPLE)
-        sites = sites[shift % step :: step][:SAMPLE]
-    return [{**site, "error": calls.errors[(number + shift) % len(calls.errors)]} for number, site in enumerate(sites)]
+        sites = sites[position % step :: step][:SAMPLE]
+    errors = itertools.islice(itertools.cycle(calls.errors), position, None)
+    return [{**site, "error": error} for site, error in zip(sites, errors, strict=False)]
 
 
 def in_parts(found: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
