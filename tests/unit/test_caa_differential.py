@@ -40,6 +40,8 @@ import dns.rdatatype  # noqa: E402
 import dns.rdtypes.ANY.CAA  # noqa: E402
 import dns.rrset  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "8659"))
 CASES = int(os.environ.get("DIFFERENTIAL_CASES", "2000"))
 NAMES = 50  # of one world

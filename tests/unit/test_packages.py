@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PLUGINS = ROOT / "plugins"
 BASE = "ansible_collections.kopano.hardening.plugins"
