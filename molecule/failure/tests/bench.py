@@ -98,7 +98,8 @@ class Host:
         return json.loads(done.stdout)
 
     def deploy(self) -> None:
-        """Copy remote.py and what the module runs with, and read the files that the changes start from."""
+        """Copy remote.py and what the module runs with, compiled once for hundreds of runs, and read the files that the
+        changes start from."""
         package = "ansible_collections/kopano/hardening/plugins/module_utils"
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -107,7 +108,8 @@ class Host:
             modules = PROJECT / "plugins" / "module_utils"
             for path in sorted(modules.rglob("*.py")):
                 archive.add(path, f"{package}/{path.relative_to(modules)}")
-        command = [*self.ssh, f"mkdir -p {PLACE} && tar -C {PLACE} -x --no-same-owner"]
+        compiled = f"python3 -m compileall -q {PLACE}"
+        command = [*self.ssh, f"mkdir -p {PLACE} && tar -C {PLACE} -x --no-same-owner && {compiled}"]
         subprocess.run(command, input=buffer.getvalue(), check=True, timeout=SECONDS)
 
     def take_polls(self, polls: int) -> None:
