@@ -257,20 +257,41 @@ def test_the_environment_is_the_units(host: Host, monkeypatch: pytest.MonkeyPatc
 
 def test_arguments_of_roots_process(host: Host) -> None:
     pid = host.start("apache", arguments=["-D", "ONE", "-DTWO", "-C", "Define THREE", "-e", "warn", "-k", "start"])
-    server = host.server("apache")
-    assert server.main_pid() == pid
     conf = str(host.folder / "own" / "apache.conf")
+    server = _server.Server(host.layout("apache")._replace(main_config=conf))
+    assert server.main_pid() == pid
     assert server.arguments() == ["-f", conf, "-D", "ONE", "-D", "TWO", "-C", "Define THREE"]
 
 
-def test_an_nginx_with_another_configuration_is_not_the_one_that_is_read(host: Host) -> None:
+@pytest.mark.parametrize(("kind", "arguments"), [("nginx", []), ("apache", ["-f", "own/apache.conf"])])
+def test_a_server_with_another_configuration_is_not_the_one_that_is_read(
+    host: Host, kind: str, arguments: list[str]
+) -> None:
     """Such as a second instance that runs while the unit is stopped: it must not be reloaded for the unit's files."""
-    host.start("nginx")
-    conf = str(host.folder / "own" / "nginx.conf")
+    host.start(kind)
+    conf = str(host.folder / "own" / f"{kind}.conf")
     with pytest.raises(_server.ServerError, match=f"was started with the configuration {conf}, and not with /"):
-        host.server("nginx").arguments()
-    same = _server.Server(host.layout("nginx")._replace(main_config=f"{host.folder}/own/../own/nginx.conf"))
-    assert same.arguments() == []
+        host.server(kind).arguments()
+    same = _server.Server(host.layout(kind)._replace(main_config=f"{host.folder}/own/../own/{kind}.conf"))
+    assert same.arguments() == [word.replace("own/", f"{host.folder}/own/") for word in arguments]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        ([], "/etc/apache2/apache2.conf"),
+        (["-D", "SSL", "-d", "/etc/apache2-second"], "/etc/apache2-second/apache2.conf"),
+        (["-d", "/etc/other", "-d", "/etc/apache2"], "/etc/apache2/apache2.conf"),
+        (["-f", "one.conf", "-d", "/srv", "-f", "two.conf"], "/srv/two.conf"),
+        (["-d", "/srv", "-f", "/etc/apache2/apache2.conf"], "/etc/apache2/apache2.conf"),
+    ],
+)
+def test_what_apache_reads_with_these_options(arguments: list[str], read: str) -> None:
+    layout = next(one for one in _layout.LAYOUTS if (one.server, one.family) == ("apache", "debian"))
+    assert _server.Server(layout)._configuration(arguments) == read
+    # SUSE's has the path of its main file compiled in, and -d changes nothing of it.
+    suse = _server.Server(next(one for one in _layout.LAYOUTS if (one.server, one.family) == ("apache", "suse")))
+    assert suse._configuration(["-d", "/srv/www"]) == "/etc/apache2/httpd.conf"
 
 
 def test_arguments_of_a_process_that_is_not_roots_are_refused(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -357,17 +357,18 @@ END
 OTHER = {"apache": "nginx", "nginx": "apache"}
 
 
-def beside(name: str, starts: Mapping[str, str], **more: Any) -> Situation:
+def beside(name: str, starts: Mapping[str, str], before: str = "", after: str = "", **more: Any) -> Situation:
     """Another server runs beside the host's own, with another configuration: it stays as it is."""
+    started = LISTENS.format(8081) + f"cat {SECOND}.pid > {SECOND}"
+    ended = f"kill $(cat {SECOND})\nwhile [ -e /proc/$(cat {SECOND}) ]; do sleep 0.05; done\nrm -r /run/failure\n"
     return Situation(
         name,
-        prepare={server: "mkdir /run/failure\n" + START[other] + LISTENS.format(8081) + f"cat {SECOND}.pid > {SECOND}"
-                 for server, other in starts.items()},
+        prepare={server: f"{before}mkdir /run/failure\n{START[other]}{started}" for server, other in starts.items()},
         holds=f"kill -0 $(cat {SECOND})\ncmp {SECOND} {SECOND}.pid\nss -Hltn | grep -q ':8081 '",
-        repair=f"kill $(cat {SECOND})\nwhile [ -e /proc/$(cat {SECOND}) ]; do sleep 0.05; done\nrm -r /run/failure",
+        repair=ended + after,
         families=("debian",),
         **more,
-    )  # fmt: skip
+    )
 
 
 MAIN = "$(systemctl show --property=MainPID --value $unit)"
@@ -399,6 +400,15 @@ SERVERS = (
         families=("debian", "redhat"),
     ),
     beside("another instance of the server", {server: server for server in START}),
+    beside(
+        "another instance while the unit is stopped",
+        {server: server for server in START},
+        before="systemctl stop $unit\n",
+        after="systemctl start $unit",
+        phase={"apache": "read", "nginx": "rehearse"},
+        message=f"was started with the configuration {SECOND}.conf, and not with .*; .* another instance, start UNIT",
+        stops=("apache", "nginx"),
+    ),
     beside("both servers run", OTHER, options={"server": "auto"}),
     Situation(
         "server dies before the reload",

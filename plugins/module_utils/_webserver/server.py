@@ -326,7 +326,8 @@ class Server:
         except OSError:
             return []  # it has ended
         if self.layout.server != "apache":
-            self._check_configuration(" ".join(line))
+            named = _NGINX_CONFIGURATION.search(" ".join(line))
+            self._check_configuration(named.group(1) if named else self.layout.main_config)
             return []
         arguments = shaping(line[1:], self._binary)
         if arguments and not is_roots:
@@ -334,17 +335,24 @@ class Server:
                 f"{self.layout.unit} does not run as root and was started with {arguments}, which its own user could "
                 f"have written; set this in {self.layout.envvars or self.layout.main_config} instead"
             )
+        self._check_configuration(self._configuration(arguments))
         return arguments
 
-    def _check_configuration(self, line: str) -> None:
-        """Raises ServerError where nginx was started with another main file: that is not the one which is read here.
+    def _configuration(self, arguments: t.Sequence[str]) -> str:
+        """The main file that Apache reads with these options, of which the last one of a kind counts (httpd(8))."""
+        chosen = dict(zip(arguments[::2], arguments[1::2]))
+        built_in, main = self.layout.server_root or self.layout.config_dir, self.layout.main_config
+        relative = os.path.relpath(main, built_in) if main.startswith(built_in + "/") else main
+        return os.path.join(chosen.get("-d", built_in), chosen.get("-f", relative))
+
+    def _check_configuration(self, path: str) -> None:
+        """Raises ServerError where the server was started with another main file than the one which is read here.
 
         It may be a second instance that runs while the unit is stopped.
         """
-        named = _NGINX_CONFIGURATION.search(line)
-        if named and os.path.realpath(named.group(1)) != os.path.realpath(self.layout.main_config):
+        if os.path.realpath(path) != os.path.realpath(self.layout.main_config):
             raise ServerError(
-                f"the running {self._binary} was started with the configuration {named.group(1)}, and not with "
+                f"the running {self._binary} was started with the configuration {path}, and not with "
                 f"{self.layout.main_config}; if it is another instance, start {self.layout.unit} beside it, otherwise "
                 f"restart it with {self.layout.main_config}"
             )
