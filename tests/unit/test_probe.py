@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 
 from . import web_bed
@@ -215,8 +216,8 @@ def test_where_an_address_is_reached(address: str, reached: str | None) -> None:
 
 def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
     def vhost(address: str, line: int, *names: str) -> t.Any:
-        listen = [{"address": address, "port": 443}]
-        return types.SimpleNamespace(names=names, listen=listen, tls=True, file="/site", line=line, tls_group=None)
+        values = {"names": names, "tls": True, "file": "/site", "line": line, "tls_group": None}
+        return types.SimpleNamespace(listen=[{"address": address, "port": 443}], address=address, port=443, **values)
 
     one, other = [vhost(address, 1, "mail.test") for address in ("192.0.2.1", "[2001:db8::1]")], vhost("192.0.2.2", 9)
     endpoints = _probes.targets_of([*one, other])
@@ -225,3 +226,19 @@ def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
     # Which virtual host a name leads to that none of them has, the server decides at each address anew.
     elsewhere = _probes.targets_for({"path": "/", "server_name": "other.test"}, endpoints)
     assert [target["again"] for target in elsewhere] == [False, False, False]
+
+
+def test_one_for_all_addresses_is_not_requested_where_another_one_is_bound() -> None:
+    def vhost(address: str, port: int = 443) -> t.Any:
+        return _webserver_model.Vhost("nginx", [], address, port, "/site", 1)
+
+    def reached(*vhosts: t.Any, **options: t.Any) -> list[tuple[str, int, bool]]:
+        for one in vhosts:
+            one.tls = True
+        targets = _probes.targets_of(vhosts, **options)
+        return [(target["address"], target["port"], target["outside"]) for target in targets]
+
+    own, other, everywhere = vhost("127.0.0.1"), vhost("127.0.0.2", 8443), vhost("*")
+    assert reached(own, everywhere, other)[:2] == [("127.0.0.1", 443, False), ("127.0.0.2", 443, True)]
+    assert reached(everywhere, bound=_probes.bound_to([own, everywhere])) == [("127.0.0.2", 443, True)]
+    assert reached(everywhere, vhost("[::1]"), vhost("127.0.0.1", 8443))[0] == ("127.0.0.1", 443, True)

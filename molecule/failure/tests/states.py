@@ -237,6 +237,23 @@ ALL_ADDRESSES = Situation(
     servers=("apache",),
 )
 
+# Requests to 127.0.0.1 are for this one, which refuses all of them before and after the change.
+LOOPBACK = {
+    "apache": f"<VirtualHost 127.0.0.1:443>\\n  ServerName loopback.test\\n  Redirect 503 /\\n{OWN_TLS}",
+    "nginx": "server {\\n    listen 127.0.0.1:443 ssl;\\n    server_name loopback.test;\\n    return 503;\\n"
+    "    ssl_certificate $certificate;\\n    ssl_certificate_key $key;\\n}\\n",
+}
+ON_LOOPBACK = Situation(
+    "virtual host for the loopback beside those for all addresses",
+    prepare={
+        server: PAIR + f'printf "{text}" > $foreign\nsystemctl reload $unit\nsleep 2'
+        for server, text in LOOPBACK.items()
+    },
+    repair="rm $foreign\nsystemctl reload $unit\nsleep 2",
+    values={"backend": "dead"},
+    phase="probe",
+)
+
 # Each with TLS of its own, so that each is adopted, started and compared.
 MANY = {
     "apache": f"$addresses\\n  ServerName %s.many.test\\n{OWN_TLS}",
@@ -437,7 +454,7 @@ SERVERS = (
     ),
 )
 
-SITUATIONS = (*CLOCK, *EDITORS, *CONFIGURATIONS, ALL_ADDRESSES, MANY_HOSTS, *PACKAGES, *SERVERS)
+SITUATIONS = (*CLOCK, *EDITORS, *CONFIGURATIONS, ALL_ADDRESSES, ON_LOOPBACK, MANY_HOSTS, *PACKAGES, *SERVERS)
 
 
 # --- the confirmation ------------------------------------------------------------------------------------------------

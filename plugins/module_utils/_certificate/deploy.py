@@ -475,7 +475,7 @@ def served_from(path: str, server: str) -> set[str]:
 def _endpoints(config: _webserver_model.Config, paths: set[str]) -> list[_client.Target]:
     """The endpoints whose virtual host has one of the paths as its certificate."""
     vhosts = [vhost for vhost in config.vhosts if vhost.certificate and os.path.realpath(vhost.certificate) in paths]
-    return _probes.targets_of(vhosts)
+    return _probes.targets_of(vhosts, _probes.bound_to(config.vhosts))
 
 
 def _targets(config: _webserver_model.Config, paths: set[str]) -> list[_client.Target]:

@@ -18,18 +18,33 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.client import Response, Target
 
+_ANY = ("*", "", "_default_", "0.0.0.0")
+_LOOPBACK = [f"127.0.0.{number}" for number in range(1, 255)]
 
-def targets_of(vhosts: t.Iterable[t.Any]) -> list[Target]:
+
+Place = t.Tuple[t.Optional[str], t.Optional[int]]  # address and port
+
+
+def bound_to(vhosts: t.Iterable[t.Any]) -> set[Place]:
+    """The places that have virtual hosts of their own, which no other virtual host serves then."""
+    return {(connect_address(vhost.address), vhost.port) for vhost in vhosts if vhost.address not in _ANY}
+
+
+def targets_of(vhosts: t.Sequence[t.Any], bound: t.Container[Place] | None = None) -> list[Target]:
     """Every TLS endpoint of a configuration: once without a server name, then with each name that it has.
 
     vhosts: C(_webserver.model.Vhost) objects, each requested wherever the server listens for it. A wildcard name is
     requested by a name that it covers; a regular expression is left out. C(outside): whether other hosts can reach it,
     which they cannot on the loopback; C(block) is the place of the virtual host, which may have several addresses;
-    C(tls_group) is its own.
+    C(tls_group) is its own. bound: as of L(bound_to), if these are not all of the server's virtual hosts.
     """
+    bound = bound_to(vhosts) if bound is None else bound
     targets: dict[tuple[str, int, str | None], Target] = {}
     for vhost, listen in ((one, listen) for one in vhosts if one.tls for listen in one.listen):
         address = connect_address(listen["address"])
+        if listen["address"] in _ANY:
+            # Requests to 127.0.0.1 would be for the virtual host that is bound to it.
+            address = next(loopback for loopback in _LOOPBACK if (loopback, listen["port"]) not in bound)
         if address is None:
             continue
         names: list[str | None] = [None]
@@ -64,8 +79,8 @@ def one_of_each(endpoints: t.Iterable[Target]) -> list[Target]:
 
 def connect_address(address: str) -> str | None:
     """Where to reach what listens on address from this very host; None for what is no internet address."""
-    if address in ("*", "", "_default_", "0.0.0.0"):
-        return "127.0.0.1"
+    if address in _ANY:
+        return _LOOPBACK[0]
     address = address.strip("[]")
     if address == "::":
         return "::1"

@@ -205,11 +205,13 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
         if running and server["server"] not in running:
             continue
         targets = []
-        for vhost in info["vhosts"]:
-            if vhost["server"] == server["server"]:
-                names = [name for name in vhost["names"] if vhost.get("named", True) and not never_resolves(name)]
-                own = _probes.targets_of([types.SimpleNamespace(**{**vhost, "names": names})])
-                targets += [target for target in own if target["server_name"]] or own
+        vhosts = [types.SimpleNamespace(**vhost) for vhost in info["vhosts"] if vhost["server"] == server["server"]]
+        bound = _probes.bound_to(vhosts)
+        for vhost in vhosts:
+            named = getattr(vhost, "named", True)
+            vhost.names = [name for name in vhost.names if named and not never_resolves(name)]
+            own = _probes.targets_of([vhost], bound)
+            targets += [target for target in own if target["server_name"]] or own
         # One text, as the option takes it: of all hosts' lists each name would be templated again and again.
         groups = ",".join(server["openssl"]["groups"])
         addresses = addresses_of(targets)
