@@ -56,7 +56,7 @@ def _write(self, options, variables):
             "server": self.value(variables, "frontend_server", "auto")}
     with open(os.environ["CALLS_OF_TEST"], "a") as log:
         log.write(json.dumps(call) + "\\n")
-    return {"msg": ["called"]}
+    return {"msg": ["called"], "failed": call["role"] == "updates" and call["part"] == "check" and options["fail"]}
 
 ActionModule.act = _write
 """
@@ -479,6 +479,12 @@ def test_an_audit_changes_nothing_whatever_the_command_line_has(play):
     # It is the playbook that says so.
     assert [call["check_mode"] for call in play("kopano.hardening.caa", {"web1": {}}).calls] == [False, False]
     assert [call["check_mode"] for call in play("kopano.hardening.caa", {"web1": {}}, "--check").calls] == [True, True]
+
+
+def test_an_audit_goes_on_with_a_host_that_fails_for_its_updates(play):
+    given = ("--extra-vars", "updates_fail=true", "--extra-vars", "report_fail=false")
+    run = play("kopano.hardening.audit", {"web1": {}}, *given)
+    assert roles_of(run) == ["updates", "frontend", "certificate", "caa", "verify"], run.output
 
 
 # --- parts of a playbook ---------------------------------------------------------------------------------------------
