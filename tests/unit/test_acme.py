@@ -536,6 +536,24 @@ def test_every_address_has_to_respond_but_those_out_of_reach_from_here(web, monk
     assert "no way from the controller" in look(web, monkeypatch, "2001:db8::1")["error"]
 
 
+@pytest.mark.parametrize("order", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
+def test_an_address_with_another_virtual_host_is_named_beside_the_one_that_serves_the_file(web, monkeypatch, order):
+    """Such as a default server for IPv6 beside a virtual host that listens on IPv4 only."""
+    other = http.server.ThreadingHTTPServer(("127.0.0.2", web.server_port), Handler)
+    other.delay, other.asked, other.pages = 0, [], {}
+    threading.Thread(target=other.serve_forever, daemon=True).start()
+    web.pages[TOKEN] = (200, {}, b"content")
+    try:
+        error = look(web, monkeypatch, *order)["error"]
+    finally:
+        other.shutdown()
+        other.server_close()
+    assert error.startswith(
+        f"127.0.0.2, where the name leads to, responds to {TOKEN} with status 404, and 127.0.0.1 with"
+    )
+    assert error.endswith("another virtual host has port 80 there; let the one of this name listen at both")
+
+
 def test_a_name_without_an_address_gets_no_request(web, monkeypatch):
     assert look(web, monkeypatch, error="it has no address")["error"] == "it has no address"
     assert web.asked == []

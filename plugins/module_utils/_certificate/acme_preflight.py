@@ -109,7 +109,8 @@ def _addresses(name: str, servers: Sequence[Server], timeout: float) -> tuple[li
 
 def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit: Limit, port: int) -> str | None:
     """What is wrong with the responses from the addresses, or None."""
-    judged = False
+    served: list[str] = []
+    refused: dict[str, str] = {}  # what came instead
     for address in addresses:
         try:
             status, body = _get(name, address, path, limit, port)
@@ -117,14 +118,22 @@ def _fetched(name: str, addresses: Sequence[str], path: str, content: str, limit
             continue
         except (OSError, http.client.HTTPException, ValueError) as error:
             return f"{address}, where the name leads to, does not respond on port {port}: {printable(str(error))}"
-        judged = True
-        if status != 200 or body.strip() != content.encode().strip():
-            shown = f"status {status}" if status != 200 else f"other content ({body[:60].decode('utf-8', 'replace')!r})"
-            return (
-                f"{address}, where the name leads to, responds to {path} with {shown}: it is not this host, or port 80 "
-                f"{NOT_SERVED}"
-            )
-    return None if judged else "there is no way from the controller to {}".format(", ".join(addresses))
+        if status != 200:
+            refused[address] = f"status {status}"
+        elif body.strip() != content.encode().strip():
+            refused[address] = f"other content ({body[:60].decode('utf-8', 'replace')!r})"
+        else:
+            served.append(address)
+    if not refused:
+        return None if served else "there is no way from the controller to {}".format(", ".join(addresses))
+    address, shown = next(iter(refused.items()))
+    response = f"{address}, where the name leads to, responds to {path} with {shown}"
+    if not served:
+        return f"{response}: it is not this host, or port 80 {NOT_SERVED}"
+    return (
+        f"{response}, and {served[0]} with the file: {address} is another host's, or another virtual host has port 80 "
+        "there; let the one of this name listen at both"
+    )
 
 
 class _Socket:
