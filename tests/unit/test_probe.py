@@ -217,7 +217,7 @@ def test_where_an_address_is_reached(address: str, reached: str | None) -> None:
 def test_a_virtual_host_with_several_addresses_is_known_by_its_place() -> None:
     def vhost(address: str, line: int, *names: str) -> t.Any:
         values = {"names": names, "tls": True, "file": "/site", "line": line, "tls_group": None}
-        return types.SimpleNamespace(listen=[{"address": address, "port": 443}], address=address, port=443, **values)
+        return types.SimpleNamespace(listen=[{"address": address, "port": 443}], **values)
 
     one, other = [vhost(address, 1, "mail.test") for address in ("192.0.2.1", "[2001:db8::1]")], vhost("192.0.2.2", 9)
     endpoints = _probes.targets_of([*one, other])

@@ -22,12 +22,13 @@ _ANY = ("*", "", "_default_", "0.0.0.0")
 _LOOPBACK = [f"127.0.0.{number}" for number in range(1, 255)]
 
 
-Place = t.Tuple[t.Optional[str], t.Optional[int]]  # address and port
+Place = t.Tuple[t.Optional[str], int]  # address and port
 
 
 def bound_to(vhosts: t.Iterable[t.Any]) -> set[Place]:
     """The places that have virtual hosts of their own, which no other virtual host serves then."""
-    return {(connect_address(vhost.address), vhost.port) for vhost in vhosts if vhost.address not in _ANY}
+    listens = (listen for vhost in vhosts for listen in vhost.listen if listen["address"] not in _ANY)
+    return {(connect_address(listen["address"]), listen["port"]) for listen in listens}
 
 
 def targets_of(vhosts: t.Sequence[t.Any], bound: t.Container[Place] | None = None) -> list[Target]:
