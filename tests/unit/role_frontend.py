@@ -64,8 +64,9 @@ def vhost(server: str, **values: t.Any) -> dict[str, t.Any]:
         "default": False,
         "overrides": [],
     }
-    assert set(values) <= set(found)
-    return dict(found, **values)
+    assert set(values) <= {*found, "listen"}
+    found.update(values)
+    return {"listen": [{"address": found["address"], "port": found["port"]}], **found}
 
 
 def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:

@@ -307,6 +307,8 @@ MACRO_DUMP = '*:80   m.example (macro \'vh\' (defined on line 2 of "/m") used on
         ("nginx", TLS + "server { listen 8080; server_name b.example; }", []),
         ("apache", "ServerName m.example\n<VirtualHost *:443>\nServerName a\nSSLEngine on\n</VirtualHost>\n"
          "<VirtualHost *:80>\n</VirtualHost>\n", []),
+        ("apache", "Listen 80\nListen 443\n<VirtualHost *:443>\nServerName a\nSSLEngine on\n</VirtualHost>\n"
+         "<VirtualHost *>\nServerName b.example\n</VirtualHost>\n", ["frontend.tls.plaintext"]),
         ("nginx", "server { listen 80; listen 443 ssl; }", ["frontend.vhost.mixed"]),
         ("nginx", "server { listen 443; ssl on; }", ["frontend.nginx.ssl_on"]),
         ("nginx", "server { listen 443 ssl; location / { add_header X-Frame-Options DENY; add_header X-Y z; } }",

@@ -337,6 +337,16 @@ def test_a_name_without_tls_of_its_own_is_not_redirected():
     assert plan(info, server_names=["intranet.example.com"])["plain_only"] == []
 
 
+def test_a_name_of_a_virtual_host_for_any_port_is_plain_where_that_is_80():
+    info = host("apache", "debian")
+    listens = {"www.example.com": [8080], "intranet.example.com": [80, 8080]}
+    info["vhosts"] = [vhost("apache", names=["mail.example.com"])] + [
+        vhost("apache", tls=False, port=None, names=[name], listen=[{"address": "*", "port": port} for port in ports])
+        for name, ports in listens.items()
+    ]
+    assert plan(info)["plain_only"] == ["intranet.example.com"]
+
+
 def test_kopanos_responses_are_compared_in_adopt_mode_and_prescribed_in_site_mode():
     info = host("nginx", "debian")
     info["components"] = [{"name": "z-push", "path": ""}, {"name": "gateway", "path": ""}]

@@ -180,7 +180,7 @@ def of(config: Config, layout: Layout, system: CryptoPolicy | None = None) -> li
                     add("frontend.header.override", _place(item), " ".join([item.name, *item.args]))
         elif vhost.block is not None and id(vhost.block) in blocks:
             add("frontend.vhost.mixed", _place(vhost), "%s:%s" % (vhost.address, vhost.port))
-        elif vhost.port == 80:
+        elif vhost.is_on(80):
             alone = [name for name in vhost.names if "." in name and name not in names]
             if secure and alone and vhost.named and not config.unreadable:
                 add("frontend.tls.plaintext", " ".join(alone), _place(vhost))

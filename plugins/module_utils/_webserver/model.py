@@ -246,6 +246,10 @@ class Vhost:
         children = self.block.children if self.block else None
         return any(True for _item in direct(children or (), "servername", "serveralias", "server_name"))
 
+    def is_on(self, port: int) -> bool:
+        """Whether it is reached at a port: one of Apache's for any port is at each that Apache listens on."""
+        return self.port == port or any(listen["port"] == port for listen in self.listen)
+
     def as_dict(self) -> VhostInfo:
         """The shape that the module frontend_info returns."""
         return {

@@ -392,7 +392,7 @@ def plain_only(vhosts: t.Iterable[VhostInfo], names: t.Iterable[str]) -> list[st
 
 def is_plain(vhost: VhostInfo) -> bool:
     """Whether it is what browsers reach without TLS."""
-    return not vhost["tls"] and vhost["port"] == 80
+    return not vhost["tls"] and 80 in (vhost["port"], *(listen["port"] for listen in vhost["listen"]))
 
 
 def has_both(vhosts: t.Iterable[VhostInfo]) -> bool:
