@@ -103,6 +103,14 @@ def test_one_for_all_addresses_is_queried_where_the_server_listens():
     assert found["own"] == [[HERE], [HERE]]
 
 
+def test_a_users_own_endpoint_is_queried_on_the_host_where_its_server_listens():
+    found = asked(
+        vhost(address="[2001:db8::1]"), vhost(address=HERE), vhost(port=8443, address="[::1]"), vhost(port=8443),
+        more=[{"port": 443, "server_name": "a.example"}, {"port": 8443}, {"port": 993}, {"host": "b.example"}],
+    )  # fmt: skip
+    assert found["own"][-4:] == [["2001:db8::1"], ["127.0.0.1"], ["127.0.0.1"], []]
+
+
 def test_one_for_all_addresses_is_no_endpoint_where_the_server_listens_on_the_loopback():
     found = asked(vhost(listen=[{"address": "127.0.0.1", "port": 443}]), vhost(names=["lost.example"], listen=[]))
     assert (places(found), found["inside"]) == ([], ["mail.example:443"])

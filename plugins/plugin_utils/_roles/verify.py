@@ -227,12 +227,19 @@ def scope_of(info: FrontendInfo, address: str, more: t.Iterable[OwnEndpoint] = (
         option = {"host": address, **endpoint_option}
         found[key(option)] = option
         is_own = "host" not in endpoint_option and not endpoint_option.get("addresses")
-        reached_at[key(option)] = ["127.0.0.1"] if is_own else []
+        reached_at[key(option)] = _own_port(info, int(option.get("port") or 443)) if is_own else []
     return {
         "endpoints": list(found.values()),
         "inside": list(dict.fromkeys(inside)),
         "own": [reached_at.get(known, []) for known in found],
     }
+
+
+def _own_port(info: FrontendInfo, port: int) -> list[str]:
+    """Where the host itself reaches one of its ports: the loopback, unless its web server has it at other addresses."""
+    listens = (listen for vhost in info["vhosts"] for listen in vhost["listen"] if listen["port"] == port)
+    addresses = list(filter(None, (_probes.connect_address(listen["address"]) for listen in listens)))
+    return ["127.0.0.1"] if "127.0.0.1" in addresses or not addresses else addresses[:1]
 
 
 def key(endpoint: EndpointOption | Endpoint | Result) -> Key:
