@@ -343,14 +343,15 @@ def test_a_resolver_that_does_not_validate_proves_nothing(bed):
 
 def test_a_name_with_a_dead_server_costs_its_timeout_and_no_other_name(bed):
     started = caa_bed.clock()
+    # On a machine under load, the others take some of that.
     answer = ask(
-        ["silent.test", *(f"www{number}.kopano.test" for number in range(80))], bed.resolver, timeout=1, issuer=LE
+        ["silent.test", *(f"www{number}.kopano.test" for number in range(80))], bed.resolver, timeout=5, issuer=LE
     )
     seconds = caa_bed.clock() - started
-    assert seconds < 1.7
+    assert seconds < 5.7
     dead, *others = answer["results"]
     assert (dead["verdict"], dead["dnssec"]) == (E, "unverified")
-    assert "1 s" in dead["error"] or "does not respond" in dead["error"]
+    assert "5 s" in dead["error"] or "does not respond" in dead["error"]
     assert {result["verdict"] for result in others} == {P}
 
 
@@ -376,7 +377,7 @@ def test_a_silent_resolver_is_waited_for_once(bed):
 def test_a_resolver_that_was_silent_is_queried_last_from_then_on(bed):
     asked = []
     with caa_bed.udp_server(asked.append) as port:
-        result = one("www.kopano.test", [f"127.0.0.1:{port}", bed.resolver], issuer=LE, timeout=2)
+        result = one("www.kopano.test", [f"127.0.0.1:{port}", bed.resolver], issuer=LE, timeout=6)
     assert result["verdict"] == P
     assert len(asked) == 1
 
@@ -494,7 +495,7 @@ def another_name(wire):
 def test_packets_that_are_no_response_to_the_query_are_ignored(bed, make):
     """RFC 5452, 9.1: any host can send such packets, so that they must not decide anything."""
     with stray(bed, make) as port:
-        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=3)
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=10)
     (result,) = answer["results"]
     assert (result["verdict"], result["error"]) == (P, None)
 
@@ -544,7 +545,7 @@ def many_records(count, size=0):
 def test_very_many_records_are_no_policy(bed, count, size, verdict):
     """What is not read could forbid it, so that there is no verdict; and the result is bounded."""
     with forwarder(bed, many_records(count, size)) as port:
-        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=3)
+        answer = ask("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=10)
     (result,) = answer["results"]
     assert result["verdict"] == verdict
     if verdict == E:
@@ -556,7 +557,7 @@ def test_very_many_records_are_no_policy(bed, count, size, verdict):
 
 def test_very_many_records_of_one_of_the_name_servers(bed):
     """All of them count for the verdict; what is returned of them is bounded, and says that it was cut."""
-    answer = ask("crowd.split.test", bed.resolver, issuer=LE, timeout=2)
+    answer = ask("crowd.split.test", bed.resolver, issuer=LE, timeout=4)
     (result,) = answer["results"]
     assert (result["verdict"], result["issue"]) == (F, [LE])
     (finding,) = [
@@ -575,7 +576,7 @@ def test_the_query_of_a_lost_packet_is_repeated(bed):
         return None if seen.count(question) == 1 else wire
 
     with forwarder(bed, lose_first) as port:
-        result = one("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=2)
+        result = one("kopano.test", f"127.0.0.1:{port}", issuer=LE, timeout=6)
     assert result["verdict"] == P
 
 
@@ -715,7 +716,7 @@ def test_very_many_name_servers_are_not_all_queried(bed):
 
 
 def test_servers_that_disagree(bed):
-    answer = ask("www.split.test", bed.resolver, issuer=LE, timeout=1)
+    answer = ask("www.split.test", bed.resolver, issuer=LE, timeout=4)
     (result,) = answer["results"]
     # The resolver found a permission; a CA that asks the second server does not.
     assert result["issue"] == [LE]

@@ -279,6 +279,21 @@ def test_a_value_of_a_type_that_the_option_does_not_take_is_named(name, value, w
     assert len(given) >= len(defaults(role)) - 1
 
 
+@pytest.mark.parametrize("levels", [40, 400, 4000])
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: {"a": value}], ids=["lists", "mappings"])
+def test_a_value_that_is_nested_too_deep_is_named(wrap, levels):
+    """Python's recursion ends at a thousand calls, of which Ansible needs two or three for a level."""
+    deep = "x"
+    for _level in range(levels):
+        deep = wrap(deep)
+    given, errors = _roles_options.read(Action({}), "verify", {**defaults("verify"), "verify_endpoints": deep})
+    assert errors == ["verify_endpoints: it is nested too deep; no option has more than 32 levels"]
+    assert len(given) >= len(defaults("verify")) - 1
+    assert _roles_options.of_task("verify", {"endpoints": deep})[1] == [
+        "endpoints: it is nested too deep; no option has more than 32 levels"
+    ]
+
+
 def test_thousands_of_wrong_items_take_no_quadratic_time():
     """The list became a text once for each of its items."""
 

@@ -60,6 +60,9 @@ OF_OTHERS = {
 }
 # A number as decimal.Decimal takes it, with a thousand digits or more: in the text, or by its exponent.
 _ENDLESS = re.compile(r"\s*[+-]?(?:[\d_.]+[eE]\+?[\d_]{4,}|[\d_.]{1000,}(?:[eE].*)?)\s*", re.DOTALL)
+# Lists and mappings in each other. What no option has, Ansible does not survive: Python ends its recursion.
+DEEPEST = 32
+TOO_DEEP = f"{{}}: it is nested too deep; no option has more than {DEEPEST} levels"
 # What roles return, as variables with their names in front.
 RETURNED = ("caa_lookups", "caa_published", "certificate_result", "frontend_result", "report_result", "updates_result")
 
@@ -139,12 +142,16 @@ def _without_text(value: t.Any, text: str) -> t.Any:
 
 
 def _validated(action: ActionBase, spec: Info, variables: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
+    # Ansible would report them as templates that refer to themselves.
+    deep = [name for name in spec if _is_too_deep(variables.get(name))]
+    spec, errors = {name: spec[name] for name in spec if name not in deep}, [TOO_DEEP.format(name) for name in deep]
     try:
         # With ansible-core before 2.19 a value with !vault is decrypted here.
         values = plain(given(action, spec, variables))
-    except AnsibleError:
-        return {}, list(_without_value(action, spec, variables))
-    return _validate(spec, values)
+    except (AnsibleError, RecursionError):
+        return {}, [*errors, *_without_value(action, spec, variables)]
+    found, wrong = _validate(spec, values)
+    return found, errors + wrong
 
 
 def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapping[str, t.Any]) -> t.Iterator[str]:
@@ -154,10 +161,15 @@ def _without_value(action: ActionBase, names: t.Iterable[str], variables: t.Mapp
             plain(given(action, [name], variables))
         except AnsibleError as error:
             yield f"{name}: {str(error).splitlines()[0]}"
+        except RecursionError:
+            yield TOO_DEEP.format(name)
 
 
 def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str]]:
     values, errors = _from_text(spec, values)
+    for name in [name for name, value in values.items() if _is_too_deep(value)]:
+        errors.append(TOO_DEEP.format(name))
+        del values[name]
     for place, text in list(_endless(spec, values)):
         errors.append(f"{'.'.join(place)}: {f'{text!r}':.100} cannot be read as int: it is too large")
         values.pop(place[0], None)
@@ -184,6 +196,14 @@ def _validate(spec: Info, values: t.Mapping[str, t.Any]) -> tuple[Info, list[str
             wrong = [f"{name}: {f'{values[name]!r}':.100} cannot be read as {kind}: {lacking[0]}"]
         errors += wrong
     return found, errors
+
+
+def _is_too_deep(value: t.Any) -> bool:
+    level = [value]
+    for _number in range(DEEPEST):
+        within = (one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list)))
+        level = [item for items in within for item in items]
+    return bool(level)
 
 
 def _endless(spec: t.Mapping[str, Info], values: t.Mapping[str, t.Any]) -> t.Iterator[tuple[tuple[str, ...], str]]:
