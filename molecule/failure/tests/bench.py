@@ -51,6 +51,21 @@ for unit in $(systemctl list-units --plain --no-legend 'php*fpm*.service' | cut 
     systemctl restart $unit
 done
 """
+# Apache's MPM prefork has a process for each connection, and after a reload keeps those that long requests hold. It
+# starts new ones slowly, first one in a second, and requests wait for them.
+MORE_PROCESSES = """
+if pgrep -f httpd-prefork >/dev/null; then
+    cat >{folder}/zz-polls.conf <<END
+ServerLimit {most}
+MaxRequestWorkers {most}
+StartServers {polls}
+MinSpareServers {polls}
+MaxSpareServers {most}
+END
+    systemctl restart {unit}
+fi
+"""
+RELOADS = 8  # of one case, while the same long requests are held
 PATIENCE = 60  # seconds, for what has to happen by itself
 # Requested before and after each fault: a static page, a page of PHP, one that needs credentials, one that is absent.
 PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")
@@ -116,6 +131,8 @@ class Host:
         """Let the host hold so many long requests, beside what it has to respond to otherwise."""
         if polls:
             self.shell(MORE_WORKERS.format(polls + 20))
+            most, folder = RELOADS * polls + 100, self.layout.confs.enabled_dir
+            self.shell(MORE_PROCESSES.format(polls=polls, most=most, folder=folder, unit=self.layout.unit))
 
     def wait(self, condition: str) -> str:
         """Wait until a command succeeds there; its output. Raises RuntimeError after PATIENCE."""

@@ -383,8 +383,8 @@ FAULTS = (
     Fault(
         "response that is not expected",
         "rehearse",
-        "status 40[14] where 200 is expected",
-        options={"probes": [{"path": "/Microsoft-Server-ActiveSync", "expect": {"status": [200]}}]},
+        "status 404 where 200 is expected",
+        options={"probes": [{"path": "/no-such-page", "expect": {"status": [200]}}]},
     ),
     *(
         Fault(

@@ -177,7 +177,7 @@ CONFIGURATIONS = (
         prepare=f"mkdir {ELSEWHERE}\nprintf '# by hand\\n' > {ELSEWHERE}/more.conf\nln -s {ELSEWHERE} $enabled",
         repair=f"rm -r $enabled {ELSEWHERE}",
         phase={"apache": "commit", "nginx": "read"},
-        message={"apache": "", "nginx": "already broken before this run: .*/failure: Is a directory"},
+        message={"apache": "", "nginx": "already broken before this run: .*/failure\\S*: Is a directory"},
     ),
     Situation(
         "link to nothing beside the sites",
@@ -185,7 +185,7 @@ CONFIGURATIONS = (
         repair="rm $enabled",
         # Apache takes what matches a pattern only where it is there.
         phase={"apache": "commit", "nginx": "read"},
-        message={"apache": "", "nginx": "already broken before this run: .*/failure: No such file or directory"},
+        message={"apache": "", "nginx": "already broken before this run: .*/failure\\S*: No such file or directory"},
     ),
     Situation(
         "site is a mount point",
@@ -227,7 +227,11 @@ CONFIGURATIONS = (
     ),
 )  # fmt: skip
 
-PAIR = "certificate=$(grep -m 1 -o '/etc/ssl/certs/[^;]*' $site)\nkey=$(grep -m 1 -o '/etc/ssl/private/[^;]*' $site)\n"
+FIRST = r"$(sed -nE 's/^\s*({})\s+([^;]+);?$/\2/p' $site | head -n 1)"
+PAIR = (
+    f"certificate={FIRST.format('SSLCertificateFile|ssl_certificate')}\n"
+    f"key={FIRST.format('SSLCertificateKeyFile|ssl_certificate_key')}\n"
+)
 OWN_TLS = "  SSLEngine on\\n  SSLCertificateFile $certificate\\n  SSLCertificateKeyFile $key\\n</VirtualHost>\\n"
 ALL_ADDRESSES = Situation(
     "virtual host for all addresses on a server that listens on one",
