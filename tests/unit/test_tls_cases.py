@@ -53,15 +53,10 @@ def test_both_modes_give_the_right_letter(servers, trust, case):
         with case.serve(servers) as where:
             started = time.monotonic()
             result = grade(where, trust, mode, case.timeout)
-            assert time.monotonic() - started < case.timeout + SLACK
+            assert time.monotonic() - started < 2 * case.timeout
         letters.append(result["grade"] or cases.NONE)
         if case.letter == cases.NONE:
-            # On a machine under load, a short limit may be over before the query that it is for.
-            late = (
-                case.timeout < cases.Case._field_defaults["timeout"]
-                and result["error"] == "too slow for the time limit"
-            )
-            assert case.error in result["error"] or late
+            assert case.error in result["error"]
         elif not case.lossy:
             assert result["error"] is None
     if case.lossy:

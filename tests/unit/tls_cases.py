@@ -381,7 +381,7 @@ STEADY = (
     Case("old hellos reset", "a proxy that resets TLS 1.0 and 1.1", NONE, "a reset " + LOST,
          passing("B", _to_old(peers.resetting)), error="connection closed"),
     Case("old hellos swallowed", "a proxy that drops TLS 1.0 and 1.1", NONE, "silence " + LOST,
-         passing("B", _to_old(peers.hanging)), error="no response in time", timeout=3),
+         passing("B", _to_old(peers.hanging)), error="no response in time", timeout=10),
     Case("old hellos internal_error", "a proxy that answers TLS 1.0 and 1.1 with internal_error", NONE,
          "a fault " + LOST, passing("B", _to_old(peers.alert(80))), error="alert internal_error"),
     Case("old hellos warned off", "a proxy that answers TLS 1.0 and 1.1 with a warning", NONE,
