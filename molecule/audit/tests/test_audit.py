@@ -436,8 +436,28 @@ def said(one):
 
 
 def saying(returned):
-    """The results of tasks that say something: what a task queries depends on what was known before."""
-    return {name: [one for one in tasks if said(one)] for name, tasks in returned.items()}
+    """The results of tasks that say something: what a task queries depends on what was known before.
+
+    The hour may strike between two runs, so the age of the package lists counts as said, whatever it is.
+    """
+    return {name: [ageless(one) for one in tasks if said(one)] for name, tasks in returned.items()}
+
+
+def ageless(result):
+    """The same without a figure that depends on the hour."""
+    return {
+        **result,
+        "lines": [re.sub(r"(?<=; lists )\d+ h old$", "N h old", line) for line in result.get("lines", [])],
+    }
+
+
+def test_the_age_of_lists_is_all_that_may_differ():
+    def updates(line):
+        return saying({"apache11": [{"lines": [line]}]})
+
+    assert updates("updates: 1 pending; lists 1881 h old") == updates("updates: 1 pending; lists 1882 h old")
+    assert updates("updates: 1 pending; lists 1881 h old") != updates("updates: 1 pending; lists of unknown age")
+    assert updates("updates: 1 pending; lists 5 h old") != updates("updates: 2 pending; lists 5 h old")
 
 
 def test_nothing_is_changed(planted, seen):
