@@ -41,7 +41,9 @@ ON_ALL = os.environ.get("FAULTS") == "all"  # every case on every host
 # Of the client: seconds, more than all of this takes, since it ends with its input; requests a second and at a time;
 # how many long polls it holds, and how many seconds each of them lasts.
 CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 5, 2, 0, 20)
-# A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more.
+# A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more. A worker
+# learns nothing of a client that is gone: where a server is stopped or restarted, those of the polls that this cuts stay
+# until the polls would have ended, and the same clients need as many again.
 MORE_WORKERS = """
 for folder in /etc/php/*/fpm/pool.d /etc/php-fpm.d /etc/php8/fpm/php-fpm.d; do
     [ -e $folder/www.conf ] || continue
@@ -66,6 +68,7 @@ END
 fi
 """
 RELOADS = 8  # of one case, while the same long requests are held
+RESTARTS = 4  # of one case or two that follow each other, within the seconds that a long request lasts
 PATIENCE = 60  # seconds, for what has to happen by itself
 # Requested before and after each fault: a static page, a page of PHP, one that needs credentials, one that is absent.
 PATHS = ("/", "/webapp/", "/webapp/client/style.css", "/Microsoft-Server-ActiveSync", "/no-such-page")
@@ -130,7 +133,7 @@ class Host:
     def take_polls(self, polls: int) -> None:
         """Let the host hold so many long requests, beside what it has to respond to otherwise."""
         if polls:
-            self.shell(MORE_WORKERS.format(polls + 20))
+            self.shell(MORE_WORKERS.format((1 + RESTARTS) * polls + 20))
             most, folder = RELOADS * polls + 100, self.layout.confs.enabled_dir
             self.shell(MORE_PROCESSES.format(polls=polls, most=most, folder=folder, unit=self.layout.unit))
 
