@@ -242,3 +242,17 @@ def test_one_for_all_addresses_is_not_requested_where_another_one_is_bound() -> 
     assert reached(own, everywhere, other)[:2] == [("127.0.0.1", 443, False), ("127.0.0.2", 443, True)]
     assert reached(everywhere, bound=_probes.bound_to([own, everywhere])) == [("127.0.0.2", 443, True)]
     assert reached(everywhere, vhost("[::1]"), vhost("127.0.0.1", 8443))[0] == ("127.0.0.1", 443, True)
+
+
+def test_a_virtual_host_that_nothing_is_requested_from_is_known() -> None:
+    def vhost(line: int, *addresses: str, tls: bool = True) -> list[t.Any]:
+        made = [_webserver_model.Vhost("nginx", [], address, 443, "/site", line) for address in addresses]
+        for one in made:
+            one.tls = tls
+        return made
+
+    reached = [*vhost(1, "192.0.2.1"), *vhost(2, "unix:/run/x", "*"), *vhost(3, "unix:/run/x", tls=False)]
+    assert _probes.unreached(reached) == []
+    socket, listening_nowhere = vhost(4, "unix:/run/x", "unix:/run/y"), vhost(5, "*")
+    listening_nowhere[0].listen = []
+    assert [one.line for one in _probes.unreached([*reached, *socket, *listening_nowhere])] == [4, 5]

@@ -685,6 +685,21 @@ def test_where_nothing_changes_a_path_of_a_virtual_host_is_requested_at_one_of_i
     assert asked("/probed") == [everywhere] * 2
 
 
+def test_a_virtual_host_that_cannot_be_requested_is_named(bed, monkeypatch):
+    monkeypatch.setattr(_engine._client, "query_all", lambda targets, timeout: [answered(True) for _ in targets])
+    blocks = (
+        "server {\n listen unix:/run/mail ssl;\n server_name mail.test;\n}\n"
+        "server {\n listen unix:/run/plain;\n}\n"
+        "server {\n listen 443 ssl;\n listen unix:/run/both ssl;\n}\n"
+    )
+    (bed.conf / "nginx.conf").write_text("events { }\nhttp {\n%s}\n" % blocks)
+    named = [f"the virtual host mail.test ({bed.conf}/nginx.conf:3) is not compared before and after the change: "]
+    for result in (bed.run(check=True), bed.run()):
+        assert result["changed"]
+        assert [text[: len(named[0])] for text in result["warnings"]] == named
+    assert bed.run()["warnings"] == []  # nothing changes, so nothing is compared
+
+
 # --- a server that begins to drip ------------------------------------------------------------------------------------
 
 

@@ -199,6 +199,11 @@ THREADLESS = (
     "status lists what runs), then re-run"
 )
 
+UNREACHED = (
+    "the virtual host {} ({}:{}) is not compared before and after the change: the configuration has no IP address at "
+    "which the server serves it"
+)
+
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
 
 
@@ -401,6 +406,8 @@ class _Transaction:
         probes = _once(probes) if self.changeset.desired and not changes else probes
         before = self._query([*endpoints, *probes])
         self._note_silence([*endpoints, *probes], before)
+        if changes and live:
+            self._note_unreached(live)
         self.result["changed"] = bool(changes or self.result["recovered"])
         self.result["diff"] = _changeset.diff(changes)
 
@@ -590,6 +597,12 @@ class _Transaction:
                 self.result["warnings"].append(
                     f"{_client.place(target)}: {response['error']} before any change; not compared"
                 )
+
+    def _note_unreached(self, live: t.Any) -> None:
+        """Report the virtual hosts that a change could break without a word, as nothing is requested from them."""
+        for vhost in _probes.unreached(live.vhosts):
+            name = next(iter(vhost.names), "without a name")
+            self.result["warnings"].append(UNREACHED.format(name, vhost.file, vhost.line))
 
     def _query(self, targets: t.Sequence[_client.Target]) -> list[_client.Response]:
         """The live server's responses from before the change. What it has responded to already is not sent again."""

@@ -41,13 +41,7 @@ def targets_of(vhosts: t.Sequence[t.Any], bound: t.Container[Place] | None = Non
     """
     bound = bound_to(vhosts) if bound is None else bound
     targets: dict[tuple[str, int, str | None], Target] = {}
-    for vhost, listen in ((one, listen) for one in vhosts if one.tls for listen in one.listen):
-        address = connect_address(listen["address"])
-        if listen["address"] in _ANY:
-            # Requests to 127.0.0.1 would be for the virtual host that is bound to it.
-            address = next(loopback for loopback in _LOOPBACK if (loopback, listen["port"]) not in bound)
-        if address is None:
-            continue
+    for vhost, listen, address in ((one, *place) for one in vhosts if one.tls for place in _requested(one, bound)):
         names: list[str | None] = [None]
         names.extend(_sni_for(name) for name in vhost.names)
         for name in names:
@@ -66,6 +60,28 @@ def targets_of(vhosts: t.Sequence[t.Any], bound: t.Container[Place] | None = Non
             outside = not _webserver_model.is_loopback(listen["address"])
             target["outside"] = target.get("outside", False) or outside
     return list(targets.values())
+
+
+def unreached(vhosts: t.Sequence[t.Any]) -> list[t.Any]:
+    """The virtual hosts with TLS that L(targets_of) requests at none of their addresses, each once.
+
+    No Listen of Apache's is left for them, or it has the name of a host; nginx listens on a Unix socket only.
+    """
+    bound = bound_to(vhosts)
+    reached = {(one.file, one.line) for one in vhosts if any(_requested(one, bound))}
+    found = {(one.file, one.line): one for one in vhosts if one.tls and (one.file, one.line) not in reached}
+    return list(found.values())
+
+
+def _requested(vhost: t.Any, bound: t.Container[Place]) -> t.Iterator[tuple[t.Any, str]]:
+    """Where the server listens for a virtual host, each with the address that this very host requests it at."""
+    for listen in vhost.listen:
+        address = connect_address(listen["address"])
+        if listen["address"] in _ANY:
+            # Requests to 127.0.0.1 would be for the virtual host that is bound to it.
+            address = next(loopback for loopback in _LOOPBACK if (loopback, listen["port"]) not in bound)
+        if address is not None:
+            yield listen, address
 
 
 def one_of_each(endpoints: t.Iterable[Target]) -> list[Target]:
