@@ -42,8 +42,8 @@ ON_ALL = os.environ.get("FAULTS") == "all"  # every case on every host
 # how many long polls it holds, and how many seconds each of them lasts.
 CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 5, 2, 0, 20)
 # A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more. A worker
-# learns nothing of a client that is gone: where a server is stopped or restarted, those of the polls that this cuts stay
-# until the polls would have ended, and the same clients need as many again.
+# learns nothing of a client that is gone: where a server is stopped or restarted, those of the polls that end with it
+# stay until the polls would have ended, and the same clients need as many again.
 MORE_WORKERS = """
 for folder in /etc/php/*/fpm/pool.d /etc/php-fpm.d /etc/php8/fpm/php-fpm.d; do
     [ -e $folder/www.conf ] || continue
