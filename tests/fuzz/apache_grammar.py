@@ -313,6 +313,9 @@ class _Grammar(Writer):
             path = "snippets/s%d.conf" % number
             self.file(path, self.body(0, False, 4))
             snippets += [path, "@ROOT@/" + path, "snippets/*.conf", "snippets/s[%d-9].conf" % number]
+        if snippets and self.chance(0.2):
+            self.links["linked/snippets"] = "../snippets"
+            snippets += ["linked", "linked/snippets/s?.conf"]
         self.snippets = snippets
         for number in range(self.source.randrange(3)):
             kind = self.one("conf-available", "conf-enabled")

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import shutil
 import time
 import typing as t
 from pathlib import Path
@@ -194,6 +196,65 @@ def test_what_apache_refuses_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path)
     assert caught.value.file == re.findall(r"line \d+ of (\S+):", answer.stderr)[-1]
+
+
+@web_bed.needs_apache
+def test_directories_behind_links_are_read_in_apaches_order(tmp_path: Path) -> None:
+    for name in ("b", "elsewhere__c", "elsewhere__deep__d"):
+        path = tmp_path / (f"vhosts__{name}" if name == "b" else name).replace("__", "/")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.with_suffix(".conf").write_text(f"<VirtualHost *:443>\nServerName {path.name}\n</VirtualHost>\n")
+    (tmp_path / "vhosts" / "a").symlink_to("../elsewhere")
+    (tmp_path / "vhosts" / "z").symlink_to(tmp_path / "elsewhere" / "deep")
+    write(tmp_path, "Include vhosts\n")
+    judged = re.findall(r"namevhost (\w+) \((\S+):1\)", dump(tmp_path))
+    assert [name for name, _path in judged] == ["c", "d", "b", "d"]
+    found = [(vhost.names[0], vhost.file) for vhost in load(tmp_path).vhosts if vhost.block]
+    assert found == judged
+
+
+@web_bed.needs_apache
+def test_a_directory_that_leads_to_itself_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "Include vhosts\n", vhosts__a="ServerAdmin a\n")
+    (tmp_path / "vhosts" / "loop").symlink_to(".")
+    (tmp_path / "vhosts" / "spin").symlink_to("../vhosts")
+    main = tmp_path / "apache.conf"
+    line = len(main.read_text().splitlines())
+    refused = web_bed.apache_test(tmp_path).stderr
+    assert f"line {line} of {main}" in refused and "Too many levels of symbolic links" in refused
+    before = time.process_time()
+    with pytest.raises(ConfigError, match="vhosts") as caught:
+        load(tmp_path)
+    assert (caught.value.file, caught.value.line) == (str(main), line)
+    assert time.process_time() - before < 30  # with both links there are 2 ** 40 paths
+
+
+def test_a_directory_with_too_much_in_it_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as /, which Apache does not take either: it is of no use to read all of that."""
+    monkeypatch.setattr(_webserver_model, "MOST_ENTRIES", 30)
+    for number in range(30):
+        (tmp_path / "vhosts" / str(number // 10)).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "vhosts" / str(number // 10) / f"{number}.conf").write_text("")
+    write(tmp_path, "IncludeOptional vhosts\n")
+    with pytest.raises(ConfigError, match=f"cannot read {tmp_path}/vhosts: more than 30 files and directories"):
+        load(tmp_path)
+    shutil.rmtree(tmp_path / "vhosts" / "2")
+    assert load(tmp_path).vhosts == []
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    """Apache waits for the writer of a pipe as long as there is none, and refuses a device, which may have no end."""
+    write(tmp_path, "Include odd.conf\n")
+    os.mkfifo(tmp_path / "odd.conf")
+    with pytest.raises(ConfigError, match=f"cannot read {tmp_path}/odd.conf: not a regular file"):
+        load(tmp_path)
+
+
+@web_bed.needs_apache
+def test_nothing_at_all_may_be_included(tmp_path: Path) -> None:
+    write(tmp_path, "Include /dev/null\n")
+    assert web_bed.apache_test(tmp_path).returncode == 0
+    assert load(tmp_path).vhosts == []
 
 
 def test_a_line_of_very_many_parts_takes_linear_time(tmp_path: Path) -> None:

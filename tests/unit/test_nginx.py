@@ -204,6 +204,21 @@ def test_a_path_ends_at_a_null_byte_as_in_nginx(tmp_path: Path, path: str) -> No
             _nginx.load(web_bed.layout("nginx", tmp_path))
 
 
+@web_bed.needs_nginx
+def test_a_file_that_a_link_to_nothing_has_disabled_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "a.conf").write_text("server { listen 127.0.0.1:1; }")
+    (tmp_path / "b.conf").symlink_to("/dev/null")
+    http = web_bed.nginx_http(tmp_path)
+    (tmp_path / "main").write_text(web_bed.nginx_head(tmp_path) + f"http {{ {http} include *.conf; }}")
+    layout = web_bed.layout("nginx", tmp_path)._replace(main_config=str(tmp_path / "main"))
+    assert web_bed.run(web_bed.NGINX, "-t", "-c", layout.main_config, "-e", str(tmp_path / "log")).returncode == 0
+    assert [vhost.port for vhost in _nginx.load(layout).vhosts] == [1]
+    (tmp_path / "b.conf").unlink()
+    os.mkfifo(tmp_path / "b.conf")
+    with pytest.raises(ConfigError, match=f"cannot read {tmp_path}/b.conf: not a regular file"):
+        _nginx.load(layout)
+
+
 def test_vhosts(tree: Path) -> None:
     config = _nginx.load(web_bed.layout("nginx", tree))
     found = [(v.names, v.tls, v.default, os.path.basename(v.file), v.line) for v in config.vhosts]

@@ -235,7 +235,10 @@ class _Reader:
         path = self.config.absolute(directive.args[0])
         found = []
         for name in self.config.matching(path) if _webserver_model.is_pattern(path) else [path]:
-            found += self.config.below(name) if os.path.isdir(name) else [name]
+            try:
+                found += self.config.below(name) if os.path.isdir(name) else [name]
+            except OSError as exc:
+                raise _unread(directive, name, exc) from exc
         return sorted(found, key=lambda name: name.split("/"))
 
     def include(self, directive: Directive) -> None:
@@ -247,8 +250,7 @@ class _Reader:
             except OSError as exc:
                 if isinstance(exc, FileNotFoundError) and directive.key == "includeoptional":
                     continue
-                words = "cannot read %s: %s" % (path, exc.strerror)
-                raise ConfigError(directive.file, directive.line, words) from exc
+                raise _unread(directive, path, exc) from exc
 
     def file(self, path: str, parent: Directive | None) -> list[Directive]:
         """The directives of one file and of those that it includes."""
@@ -317,6 +319,10 @@ class _Reader:
         if blocks:
             raise ConfigError(path, blocks[-1].line, "<%s> is not closed" % blocks[-1].name)
         return top
+
+
+def _unread(directive: Directive, path: str, error: OSError) -> ConfigError:
+    return ConfigError(directive.file, directive.line, "cannot read %s: %s" % (path, error.strerror))
 
 
 def _host_port(text: str) -> tuple[str, int | None]:

@@ -14,6 +14,7 @@ All offsets count characters of that str.
 from __future__ import annotations
 
 import bisect
+import errno
 import fnmatch
 import functools
 import glob
@@ -22,6 +23,7 @@ import json
 import os
 import re
 import socket
+import stat
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
@@ -288,6 +290,10 @@ def is_loopback(address: str) -> bool:
     return address.startswith("127.") or address.strip("[]") in ("::1", "localhost")
 
 
+# What an included directory can have at most, with all below it: / has more, and so has one with links to itself.
+MOST_ENTRIES = 20_000
+
+
 class Files:
     """Where configuration texts come from: the disk, with what is about to be written laid over it.
 
@@ -344,8 +350,7 @@ class Files:
                 return text
         else:
             if self.disk:
-                with open(real, "rb") as handle:
-                    return decode(handle.read())
+                return decode(_content(real))
         raise FileNotFoundError(2, "No such file or directory", path)
 
     def glob(self, pattern: str) -> list[str]:
@@ -369,11 +374,31 @@ class Files:
         return any(self.texts.get(key, "") is None for key in (path, self._key(path)))
 
     def below(self, directory: str, failed: t.Callable[[OSError], None] | None = None) -> list[str]:
-        """The files in a directory and the directories in it. failed: called for one that cannot be listed."""
-        walk = os.walk(directory, onerror=failed)
-        found = {os.path.join(top, name) for top, _folders, names in walk for name in names}
-        found.update(self._changed_in(directory))
+        """The files in a directory and the directories in it, those behind links as well.
+
+        failed: called for a directory that cannot be listed. Raises OSError for more than a configuration can have.
+        """
+        found = set(self._changed_in(directory))
+        entries = 0
+        for top, folders, names in os.walk(directory, onerror=failed, followlinks=True):
+            entries += len(folders) + len(names)
+            if entries > MOST_ENTRIES:
+                words = f"more than {MOST_ENTRIES} files and directories"
+                raise OSError(errno.EFBIG, words, directory)
+            found.update(os.path.join(top, name) for name in names)
         return [path for path in found if not self._is_gone(path)]
+
+
+def _content(path: str) -> bytes:
+    """What is in a file. Raises OSError, also for a pipe, which would wait for its writer, and for a device.
+
+    The one device that is included on purpose has nothing in it.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as handle:
+        found = os.fstat(handle.fileno())
+        if not stat.S_ISREG(found.st_mode) and not os.path.samestat(found, os.stat(os.devnull)):
+            raise OSError(errno.EINVAL, "not a regular file", path)
+        return handle.read()
 
 
 def decode(data: bytes) -> str:
