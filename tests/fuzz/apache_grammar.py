@@ -329,6 +329,9 @@ class _Grammar(Writer):
             if kind == "sites-available":
                 target = self.one("../sites-available/s%d.conf", "@ROOT@/sites-available/s%d.conf") % number
                 self.links["sites-enabled/s%d.conf" % number] = target
+        if self.chance(0.2):  # read where the directory is included, and not by patterns for files
+            self.file("elsewhere/s.conf", self.site())
+            self.links["sites-enabled/more"] = self.one("../elsewhere", "@ROOT@/elsewhere")
         ends = [
             self.line(line, 0)
             for line in (
@@ -356,7 +359,8 @@ def whole(source: random.Random) -> Case:
     files["www/index.html"] = b""
     files["logs/.keep"] = b""
     # Not the only one: Include fails where its pattern matches nothing.
-    sites = [path for path in (*grammar.texts, *grammar.links) if path.startswith("sites-enabled/")]
+    found = (*grammar.texts, *grammar.links)
+    sites = [path for path in found if path.startswith("sites-enabled/") and path.endswith(".conf")]
     disable = source.choice(sorted(sites)) if len(sites) > 1 and source.random() < 0.3 else ""
     name = disable[len("sites-enabled/") : -len(".conf")]
     return {"files": files, "links": grammar.links, "disable": name, "servers": None}

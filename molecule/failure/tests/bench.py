@@ -56,7 +56,7 @@ done
 # Apache's MPM prefork has a process for each connection, and after a reload keeps those that long requests hold. It
 # starts new ones slowly, first one in a second, and requests wait for them.
 MORE_PROCESSES = """
-if pgrep -f httpd-prefork >/dev/null; then
+if pgrep -f httpd-prefork >/dev/null || [ -e /etc/apache2/mods-enabled/mpm_prefork.load ]; then
     cat >{folder}/zz-polls.conf <<END
 ServerLimit {most}
 MaxRequestWorkers {most}
