@@ -228,6 +228,19 @@ def test_a_module_whose_file_cannot_be_read_is_not_taken_for_one_that_is_not_the
         _fragments.enable(Changeset(), layout._replace(modules=slot), "modules", ["headers"], None)
 
 
+@pytest.mark.parametrize("kind", ["sites", "confs"])
+def test_a_fragment_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path, kind: str) -> None:
+    available = tmp_path / "available"
+    available.mkdir()
+    slot = Slot(str(available), str(tmp_path / "enabled"), (".conf",))
+    layout = host(tmp_path, "")._replace(**{kind: slot})
+    with pytest.raises(_fragments.FragmentError, match="'mail' is not available on this host"):
+        _fragments.enable(Changeset(), layout, kind, ["mail"], None)
+    (available / "mail.conf").symlink_to("mail.conf")
+    with pytest.raises(OSError, match=f"Too many levels of symbolic links: '{available}/mail.conf'"):
+        _fragments.enable(Changeset(), layout, kind, ["mail"], None)
+
+
 def test_a_module_that_is_not_installed_and_settings_without_the_variable_are_refused(tmp_path: Path) -> None:
     layout = suse(tmp_path)
     with pytest.raises(_fragments.FragmentError, match=r"'ldap' is not available on this host .*prefork, .*common"):

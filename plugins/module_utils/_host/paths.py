@@ -151,6 +151,15 @@ def _trusted_users() -> set[int]:
     return {0, os.geteuid()}
 
 
+def is_there(path: str) -> bool:
+    """Whether a path leads to something. Raises OSError where that is not known, unlike os.path.exists()."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def other_writer(folder: int) -> str:
     """Who besides root can make and remove names in an open directory, for a message; '' if no one can."""
     info = os.fstat(folder)

@@ -18,6 +18,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
     ABSENT,
@@ -134,7 +135,7 @@ def _link(changes: Changeset, layout: Layout, slot: Slot, kind: str, name: str) 
         # The changes name their paths without links in directories, and a file without the link to it.
         places = (_without_links(available), os.path.realpath(available))
         desired_file = next((changes.desired[place] for place in places if place in changes.desired), None)
-        if not (desired_file.kind != _changeset.ABSENT if desired_file else os.path.exists(available)):
+        if not (desired_file.kind != _changeset.ABSENT if desired_file else _paths.is_there(available)):
             continue
         found = True
         enabled = os.path.join(slot.enabled_dir, file_name)
@@ -162,7 +163,7 @@ def _mark(changes: Changeset, layout: Layout, kind: str, name: str, now: str, no
     if layout.server != "apache" or layout.family != "debian":
         return
     folder = os.path.join(_MARK_DIRECTORY, _MARKS[kind])
-    if not os.path.isdir(folder):
+    if not _paths.is_there(folder):
         return
     changes.add(os.path.join(folder, now, name), State(_changeset.FILE))
     changes.add(os.path.join(folder, no_more, name), State(_changeset.ABSENT))
@@ -235,7 +236,7 @@ def _load_line(layout: Layout, sysconfig: Sysconfig, word: str) -> str | None:
     if name in ("cgi", "cgid"):
         name = "cgi" if "mpm_prefork" in layout.static_modules else "cgid"
     places = (os.path.join(folder, f"{front}{name}.so") for folder in sysconfig.module_dirs for front in ("mod_", ""))
-    place = next((place for place in places if os.path.isfile(place)), None)
+    place = next((place for place in places if _paths.is_there(place)), None)
     return f"LoadModule {_IDENTIFIERS.get(name, name)}_module {place}\n" if place else None
 
 
