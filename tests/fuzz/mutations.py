@@ -32,16 +32,16 @@ def of_data(source: random.Random, cases: t.Sequence[bytes]) -> bytes:
     """One of the cases, damaged in some places."""
     data = source.choice(cases)
     for _time in range(source.choice((1, 1, 1, 2, 2, 3, 5, 10))):
-        data = source.choice(_DATA)(source, data, cases)
-    return data[:MOST]
+        data = source.choice(_DATA)(source, data, cases)[:MOST]
+    return data
 
 
 def of_text(source: random.Random, cases: t.Sequence[str]) -> str:
     """One of the cases, with lines and words moved, left out, doubled, put in, and characters damaged."""
     text = source.choice(cases)
     for _time in range(source.choice((1, 1, 1, 2, 2, 3, 5, 10))):
-        text = source.choice(_TEXT)(source, text, cases)
-    return text[:MOST]
+        text = source.choice(_TEXT)(source, text, cases)[:MOST]  # as words, it takes fifty times as much memory
+    return text
 
 
 def of_der(source: random.Random, cases: t.Sequence[bytes]) -> bytes:
