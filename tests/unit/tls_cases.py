@@ -465,11 +465,11 @@ HSTS = tuple(
 )
 
 FLOODS = (
-    Case("KeyUpdate flood", "TLS 1.3, KeyUpdate without end", "A", NO_PLUS, flooding("KeyUpdate", 4), timeout=3),
+    Case("KeyUpdate flood", "TLS 1.3, KeyUpdate without end", "A", NO_PLUS, flooding("KeyUpdate", 4), timeout=15),
     Case("NewSessionTicket flood", "TLS 1.3, tickets without end", "A", NO_PLUS,
-         flooding("NewSessionTicket", 4), timeout=3),
+         flooding("NewSessionTicket", 4), timeout=15),
     Case("HelloRequest flood", "TLS 1.2, HelloRequest without end", "A-", "TLS 1.3 is not offered",
-         flooding("HelloRequest", 3), timeout=3),
+         flooding("HelloRequest", 3), timeout=15),
 )  # fmt: skip
 
 STRANGE = (
