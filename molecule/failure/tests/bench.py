@@ -53,19 +53,20 @@ for unit in $(systemctl list-units --plain --no-legend 'php*fpm*.service' | cut 
     systemctl restart $unit
 done
 """
-# Apache's MPM prefork has a process for each connection, and after a reload keeps those that long requests hold. It
-# starts new ones slowly, first one in a second, and requests wait for them.
+# Apache keeps a process for each long request after a reload (MPM prefork), or for 25 of them, and has few places for
+# such processes: when they are taken, it responds to nobody (AH03490). With prefork it also starts new ones slowly, first
+# one in a second, and requests wait for them.
 MORE_PROCESSES = """
-if pgrep -f httpd-prefork >/dev/null || [ -e /etc/apache2/mods-enabled/mpm_prefork.load ]; then
-    cat >{folder}/zz-polls.conf <<END
+cat >{folder}/zz-polls.conf <<END
 ServerLimit {most}
+<IfModule mpm_prefork_module>
 MaxRequestWorkers {most}
 StartServers {polls}
 MinSpareServers {polls}
 MaxSpareServers {most}
+</IfModule>
 END
-    systemctl restart {unit}
-fi
+systemctl restart {unit}
 """
 RELOADS = 8  # of one case, while the same long requests are held
 RESTARTS = 4  # of one case or two that follow each other, within the seconds that a long request lasts
@@ -135,7 +136,8 @@ class Host:
         if polls:
             self.shell(MORE_WORKERS.format((1 + RESTARTS) * polls + 20))
             most, folder = RELOADS * polls + 100, self.layout.confs.enabled_dir
-            self.shell(MORE_PROCESSES.format(polls=polls, most=most, folder=folder, unit=self.layout.unit))
+            if self.server == "apache":
+                self.shell(MORE_PROCESSES.format(polls=polls, most=most, folder=folder, unit=self.layout.unit))
 
     def wait(self, condition: str) -> str:
         """Wait until a command succeeds there; its output. Raises RuntimeError after PATIENCE."""
