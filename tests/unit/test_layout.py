@@ -84,6 +84,21 @@ def test_detect(tmp_path: Path, release: str, binaries: list[str], wanted: str, 
 
 
 @pytest.mark.parametrize(
+    ("release", "binary"),
+    [(DEBIAN, "/usr/sbin/nginx"), (ROCKY, "/usr/sbin/httpd"), (LEAP, "/usr/sbin/httpd-prefork")],
+)
+def test_a_server_that_cannot_be_looked_for_is_not_taken_for_one_that_is_not_there(
+    tmp_path: Path, release: str, binary: str
+) -> None:
+    root = host(tmp_path, release)
+    program = tmp_path / binary.lstrip("/")
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.symlink_to(program)
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        _layout.detect("auto", root)
+
+
+@pytest.mark.parametrize(
     ("link", "chosen", "mpm"),
     [
         ("prefork", "", "prefork"),

@@ -74,6 +74,28 @@ def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
     assert server.reload([]) == (True, "") and refused
 
 
+def test_a_process_that_cannot_be_inspected_is_not_taken_for_one_that_has_ended(server, monkeypatch):
+    """SUSE's Apache is tested with what its process was started with; else the test blames the configuration."""
+    monkeypatch.setattr(server, "main_pid", os.getpid)
+
+    def refused(*_arguments, **_more):
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(_server._process.os, "readlink", refused)
+    ok, message = server.check()
+    assert not ok and "Cannot allocate memory" in message
+
+
+def test_a_file_with_the_environment_that_cannot_be_inspected_is_not_left_out(server, tmp_path):
+    """Debian's Apache refuses its configuration without it, and the message would be about that."""
+    server.layout = server.layout._replace(envvars=str(tmp_path / "envvars"))
+    server.main_pid = lambda: None
+    assert server.command("-t")[-1] == "-t"
+    (tmp_path / "envvars").symlink_to("envvars")
+    ok, message = server.check()
+    assert not ok and "Too many levels of symbolic links" in message
+
+
 @pytest.fixture
 def nginx(server, tmp_path, monkeypatch):
     """A real nginx, and a function that has it listen on one more port, without a reload."""

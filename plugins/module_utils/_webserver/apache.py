@@ -21,6 +21,7 @@ import subprocess
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
@@ -78,10 +79,12 @@ def environment(layout: Layout) -> dict[str, str]:
 
     The file is shell (Debian, SUSE) or a subset of it (systemd's EnvironmentFile), so a shell reads it.
     """
-    if not layout.envvars or not os.path.exists(layout.envvars):
+    if not layout.envvars:
         return {}
     words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
     try:
+        if not _paths.is_there(layout.envvars):
+            return {}
         result = _programs.run(
             ["/bin/sh", "-c", words, layout.envvars], ENVIRONMENT_TIMEOUT, {"PATH": os.defpath}, _programs.DROPPED
         )

@@ -205,7 +205,7 @@ class _Query(t.NamedTuple):
 
 
 def _query(server: Server) -> _Query:
-    """Prepared on the host itself, since a view of it shows no process. Raises ServerError."""
+    """Prepared on the host itself, since a view of it shows no process. Raises ServerError, OSError."""
     arguments = server.arguments()
     commands = [server.command(*arguments, *more) for more in _TEST_ARGUMENTS[server.layout.server]]
     return _Query(server.layout, commands, server.trial_environment())
@@ -275,7 +275,7 @@ def _test_all(
             continue
         try:
             queries.append(_query(server))
-        except ServerError as error:
+        except (ServerError, OSError) as error:
             known[name] = TestResult(None, "", str(error))
     if not queries:
         return known

@@ -17,6 +17,8 @@ import os
 import shlex
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+
 
 class Slot(t.NamedTuple):
     """One kind of configuration fragment: where it lies and how it is switched on.
@@ -304,7 +306,7 @@ def _with_mpm(layout: Layout, sysconfig: Sysconfig, root: str) -> Layout:
     linked = os.path.basename(os.path.realpath(_under(root, _MPM_LINK))).rpartition("-")[2]
     chosen = assignments(_under(root, layout.envvars or "")).get("APACHE_MPM", "")
     installed = [
-        mpm for mpm in (chosen, linked, *_MPMS) if mpm and os.path.exists(_under(root, _MPM_PROGRAM.format(mpm)))
+        mpm for mpm in (chosen, linked, *_MPMS) if mpm and _paths.is_there(_under(root, _MPM_PROGRAM.format(mpm)))
     ]
     if not installed:
         return layout._replace(binary=_MPM_LINK)
@@ -321,7 +323,7 @@ def _with_mpm(layout: Layout, sysconfig: Sysconfig, root: str) -> Layout:
 def _locate(layout: Layout, root: str) -> Layout | None:
     if layout.sysconfig:
         layout = _with_mpm(layout, layout.sysconfig, root)
-    if not os.path.exists(_under(root, layout.binary)):
+    if not _paths.is_there(_under(root, layout.binary)):
         return None
     # The nginx.org packages for Debian have no sites-available; there a site is one more file in conf.d.
     if not os.path.isdir(_under(root, layout.sites.enabled_dir)):
@@ -333,7 +335,8 @@ def detect(server: str = "auto", root: str = "/") -> list[Layout]:
     """The web servers that are installed below root, Apache before nginx.
 
     server is auto, apache or nginx. On a distribution of an unknown family there is none: Alpine has the paths of SUSE,
-    and Arch those of Red Hat, but other modules, users and ways to switch things on.
+    and Arch those of Red Hat, but other modules, users and ways to switch things on. Raises OSError where it cannot be
+    found out whether a server's program is there.
     """
     known = family(os_release(root))
     found: dict[str, Layout] = {}

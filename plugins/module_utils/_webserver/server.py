@@ -33,6 +33,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
@@ -311,7 +312,7 @@ class Server:
     # --- running it ---
 
     def arguments(self) -> list[str]:
-        """What the running Apache was started with that shapes its configuration. Raises ServerError.
+        """What the running Apache was started with that shapes its configuration. Raises ServerError, OSError.
 
         L(open_files) is set as well.
 
@@ -323,7 +324,7 @@ class Server:
             return self._usual_arguments()
         try:
             line, is_roots = self._command_line(main)
-        except OSError:
+        except (FileNotFoundError, ProcessLookupError):
             return []  # it has ended
         if self.layout.server != "apache":
             named = _NGINX_CONFIGURATION.search(" ".join(line))
@@ -424,7 +425,7 @@ class Server:
         has another limit, and each log of a virtual host counts.
         """
         line = [self.layout.binary, *arguments]
-        envvars = self.layout.envvars if self.layout.envvars and os.path.exists(self.layout.envvars) else None
+        envvars = self.layout.envvars if self.layout.envvars and _paths.is_there(self.layout.envvars) else None
         before = "ulimit -n %d 2>/dev/null || :; " % self.open_files if self.open_files else ""
         before += 'set -a; . "$0"; set +a; ' if envvars else ""
         return ["/bin/sh", "-c", before + 'exec "$@"', envvars or "sh", *line] if before else line
