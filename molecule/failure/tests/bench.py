@@ -204,7 +204,8 @@ class Client:
     def __init__(self, host: Host, name: str = "failure", limits: tuple[int, int, int] = CLIENT_LIMITS) -> None:
         """name: of whose tests it is; limits: as CLIENT_LIMITS."""
         REPORTS.mkdir(parents=True, exist_ok=True)
-        self.log = REPORTS / f"{name}-client-{host.name}.log"
+        # Two sets of the lab can be tried at the same time.
+        self.log = REPORTS / f"{name}-client-{lab_set()}-{host.name}.log"
         self._process = subprocess.Popen(
             [sys.executable, str(CLIENT), host.address, host.lab_name, str(self.log), *map(str, limits)],
             stdin=subprocess.PIPE,
