@@ -76,12 +76,15 @@ def unreached(vhosts: t.Sequence[t.Any]) -> list[t.Any]:
 def _requested(vhost: t.Any, bound: t.Container[Place]) -> t.Iterator[tuple[t.Any, str]]:
     """Where the server listens for a virtual host, each with the address that this very host requests it at."""
     for listen in vhost.listen:
-        address = connect_address(listen["address"])
-        if listen["address"] in _ANY:
-            # Requests to 127.0.0.1 would be for the virtual host that is bound to it.
-            address = next(loopback for loopback in _LOOPBACK if (loopback, listen["port"]) not in bound)
+        is_any = listen["address"] in _ANY
+        address = _free_loopback(listen["port"], bound) if is_any else connect_address(listen["address"])
         if address is not None:
             yield listen, address
+
+
+def _free_loopback(port: int, bound: t.Container[Place]) -> str:
+    """The first one that no virtual host is bound to: requests to that would be for it alone."""
+    return next(address for address in _LOOPBACK if (address, port) not in bound)
 
 
 def one_of_each(endpoints: t.Iterable[Target]) -> list[Target]:
