@@ -219,6 +219,27 @@ def test_a_file_that_a_link_to_nothing_has_disabled_is_empty(tmp_path: Path) -> 
         _nginx.load(layout)
 
 
+def test_a_link_that_cannot_be_read_is_not_taken_for_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what is to be edited behind it has another name, and is left out without a word."""
+    (tmp_path / "site").write_text("")
+    (tmp_path / "link").symlink_to("site")
+    readlink, failures = os.readlink, [1]
+
+    def failing(path: t.Any, **more: t.Any) -> t.Any:
+        if str(path) == str(tmp_path / "link") and failures and failures.pop():
+            raise OSError(12, "Cannot allocate memory", str(path))
+        return readlink(path, **more)
+
+    monkeypatch.setattr(os, "readlink", failing)
+    assert _webserver_model.Files().real(str(tmp_path / "link")) == str(tmp_path / "site")
+    failures += [1, 1]
+    with pytest.raises(OSError, match="Cannot allocate memory"):
+        _webserver_model.Files().real(str(tmp_path / "link"))
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="Too many levels of symbolic links"):
+        _webserver_model.Files().real(str(tmp_path / "loop"))
+
+
 def test_vhosts(tree: Path) -> None:
     config = _nginx.load(web_bed.layout("nginx", tree))
     found = [(v.names, v.tls, v.default, os.path.basename(v.file), v.line) for v in config.vhosts]

@@ -319,14 +319,14 @@ class Files:
         return Files({**self.texts, **texts}, self.links, self.disk)
 
     def real(self, path: str) -> str:
-        """The file itself behind links. The key under which a file is edited."""
+        """The file itself behind links. The key under which a file is edited. Raises OSError."""
         if not self.disk:
             return path
         if path not in self._real:  # each is needed several times, and reads every folder above it
             key = self._key(path) if self.links else path
             target = self.links.get(path, self.links.get(key))
             link = path if target is None else os.path.join(os.path.dirname(key), target)
-            self._real[path] = os.path.realpath(link)
+            self._real[path] = _resolved(link)
         return self._real[path]
 
     def _key(self, path: str) -> str:
@@ -387,6 +387,17 @@ class Files:
                 raise OSError(errno.EFBIG, words, directory)
             found.update(os.path.join(top, name) for name in names)
         return [path for path in found if not self._is_gone(path)]
+
+
+def _resolved(path: str) -> str:
+    """The path without links. Raises OSError, where os.path.realpath() takes a link that it cannot read for none."""
+    real = os.path.realpath(path)
+    if os.path.islink(real):
+        os.readlink(real)
+        real = os.path.realpath(real)
+        if os.path.islink(real):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return real
 
 
 def _content(path: str) -> bytes:
