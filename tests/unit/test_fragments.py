@@ -229,7 +229,7 @@ def test_a_module_whose_file_cannot_be_read_is_not_taken_for_one_that_is_not_the
 
 
 @pytest.mark.parametrize("kind", ["sites", "confs"])
-def test_a_fragment_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there(tmp_path: Path, kind: str) -> None:
+def test_a_fragment_that_cannot_be_inspected_is_not_taken_for_one_that_is_not_there(tmp_path: Path, kind: str) -> None:
     available = tmp_path / "available"
     available.mkdir()
     slot = Slot(str(available), str(tmp_path / "enabled"), (".conf",))

@@ -87,7 +87,7 @@ def test_detect(tmp_path: Path, release: str, binaries: list[str], wanted: str, 
     ("release", "binary"),
     [(DEBIAN, "/usr/sbin/nginx"), (ROCKY, "/usr/sbin/httpd"), (LEAP, "/usr/sbin/httpd-prefork")],
 )
-def test_a_server_that_cannot_be_looked_for_is_not_taken_for_one_that_is_not_there(
+def test_a_server_that_cannot_be_inspected_is_not_taken_for_one_that_is_not_there(
     tmp_path: Path, release: str, binary: str
 ) -> None:
     root = host(tmp_path, release)

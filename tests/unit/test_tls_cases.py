@@ -53,7 +53,7 @@ def test_both_modes_give_the_right_letter(servers, trust, case):
         with case.serve(servers) as where:
             started = time.monotonic()
             result = grade(where, trust, mode, case.timeout)
-            assert time.monotonic() - started < 2 * case.timeout
+            assert time.monotonic() - started < case.timeout + SLACK
         letters.append(result["grade"] or cases.NONE)
         if case.letter == cases.NONE:
             assert case.error in result["error"]

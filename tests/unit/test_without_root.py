@@ -30,11 +30,12 @@ from ansible_collections.kopano.hardening.plugins.module_utils._updates.model im
     Reading,
     Updates,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import findings as _webserver_findings
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 
-from . import tls_bed
+from . import tls_bed, web_bed
 
 pytestmark = pytest.mark.slow
 
@@ -163,6 +164,19 @@ def test_a_virtual_host_with_tls_may_be_in_what_is_hidden(nginx, folder, hidden,
 
 def test_a_server_without_tls_is_found_where_everything_can_be_read(nginx):
     assert nginx("conf.d/*.conf", **{"tls.conf": PLAIN})[1] == {"frontend.tls.none": "fail"}
+
+
+def test_an_apache_whose_directory_is_private_is_hidden_and_not_misunderstood(folder):
+    private = folder / "apache"
+    private.mkdir()
+    (private / "envvars").write_text("APACHE_LOG_DIR=/var/log/apache2\n")
+    (private / "apache.conf").write_text("Listen 443\n")
+    layout = web_bed.layout("apache", private)._replace(envvars=str(private / "envvars"))
+    private.chmod(0o700 if os.geteuid() == 0 else 0)
+    with unprivileged():
+        config = _apache.load(layout)
+    assert list(config.unreadable) == [layout.main_config]
+    assert [item["id"] for item in _webserver_findings.of(config, layout)] == ["frontend.config.unreadable"]
 
 
 # ---- Updates

@@ -54,7 +54,7 @@ for unit in $(systemctl list-units --plain --no-legend 'php*fpm*.service' | cut 
 done
 """
 # Apache keeps a process for each long request after a reload (MPM prefork), or for 25 of them, and has few places for
-# such processes: when they are taken, it responds to nobody (AH03490). With prefork it also starts new ones slowly,
+# such processes: when they are taken, it accepts no connection (AH03490). With prefork it also starts new ones slowly,
 # first one in a second, and requests wait for them.
 MORE_PROCESSES = """
 cat >{folder}/zz-polls.conf <<END

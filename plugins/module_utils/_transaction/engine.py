@@ -201,7 +201,7 @@ THREADLESS = (
 
 UNREACHED = (
     "the virtual host {} ({}:{}) is not compared before and after the change: the configuration has no IP address at "
-    "which the server serves it"
+    "which the server serves it; check its responses after the run"
 )
 
 UNLOGGED = "frontend_tls_log: true does not log the clients of some server blocks: {}"
@@ -598,8 +598,8 @@ class _Transaction:
                     f"{_client.place(target)}: {response['error']} before any change; not compared"
                 )
 
-    def _note_unreached(self, live: t.Any) -> None:
-        """Report the virtual hosts that a change could break without a word, as nothing is requested from them."""
+    def _note_unreached(self, live: _webserver_model.Config) -> None:
+        """Report the virtual hosts that a change could break without a message, as nothing is requested from them."""
         for vhost in _probes.unreached(live.vhosts):
             name = next(iter(vhost.names), "without a name")
             self.result["warnings"].append(UNREACHED.format(name, vhost.file, vhost.line))

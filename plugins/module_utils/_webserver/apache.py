@@ -83,8 +83,11 @@ def environment(layout: Layout) -> dict[str, str]:
         return {}
     words = 'set -a; . "$0" >/dev/null 2>&1; env -0'
     try:
-        if not _paths.is_there(layout.envvars):
-            return {}
+        try:
+            if not _paths.is_there(layout.envvars):
+                return {}
+        except PermissionError:
+            return {}  # without root's rights, the files beside it are noted as those that cannot be read
         result = _programs.run(
             ["/bin/sh", "-c", words, layout.envvars], ENVIRONMENT_TIMEOUT, {"PATH": os.defpath}, _programs.DROPPED
         )
