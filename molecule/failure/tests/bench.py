@@ -43,11 +43,19 @@ ON_ALL = os.environ.get("FAULTS") == "all"  # every case on every host
 CLIENT_LIMITS = (12 * 3600, 20, 4, 50, 20) if ON_ALL else (4 * 3600, 5, 2, 0, 20)
 # A pool of PHP has five workers, and each poll needs one: as on a host with so many phones, it may have more. A worker
 # learns nothing of a client that is gone: where a server is stopped or restarted, those of the polls that end with it
-# stay until the polls would have ended, and the same clients need as many again.
+# stay until the polls would have ended, and the same clients need as many again. They come all at once, so workers wait
+# for them: with `ondemand`, FPM overlooks connections that come while it starts one, until another one comes.
 MORE_WORKERS = """
 for folder in /etc/php/*/fpm/pool.d /etc/php-fpm.d /etc/php8/fpm/php-fpm.d; do
     [ -e $folder/www.conf ] || continue
-    printf '[www]\\npm = ondemand\\npm.max_children = {}\\n' >$folder/zz-polls.conf
+    cat >$folder/zz-polls.conf <<END
+[www]
+pm = dynamic
+pm.max_children = {most}
+pm.start_servers = {spare}
+pm.min_spare_servers = {spare}
+pm.max_spare_servers = {most}
+END
 done
 for unit in $(systemctl list-units --plain --no-legend 'php*fpm*.service' | cut -d ' ' -f 1); do
     systemctl restart $unit
@@ -134,7 +142,7 @@ class Host:
     def take_polls(self, polls: int) -> None:
         """Let the host hold so many long requests, beside what it has to respond to otherwise."""
         if polls:
-            self.shell(MORE_WORKERS.format((1 + RESTARTS) * polls + 20))
+            self.shell(MORE_WORKERS.format(most=(1 + RESTARTS) * polls + 20, spare=polls + 20))
             most, folder = RELOADS * polls + 100, self.layout.confs.enabled_dir
             if self.server == "apache":
                 self.shell(MORE_PROCESSES.format(polls=polls, most=most, folder=folder, unit=self.layout.unit))
