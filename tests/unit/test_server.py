@@ -56,6 +56,48 @@ def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(ser
     assert server.ended(0) == "[emerg] it will not"
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '2026/11/29 22:04:44 [error] 7#7: *629 open() "/srv/x" failed (2: No such file), client: 192.0.2.1',
+        "[Sun Nov 29 22:04:44.5 2026] [proxy_fcgi:error] [pid 7:tid 8] [client 192.0.2.1:4711] AH01071: Got error",
+    ],
+    ids=["nginx", "apache"],
+)
+def test_what_a_client_has_requested_is_no_reason_why_a_server_ended(server, tmp_path, monkeypatch, line):
+    log = tmp_path / "error.log"
+    log.write_text("")
+    process = subprocess.Popen([sys.executable, "-c", "pass"])
+    process.wait()
+    monkeypatch.setattr(server, "main_pid", lambda: process.pid)
+    monkeypatch.setattr(server, "workers", lambda main=None: set())
+    monkeypatch.setattr(_server.os, "kill", lambda pid, number: log.write_text(f"{line}\n"))
+    assert server.reload([str(log)]) == (False, "the main process ended at the reload")
+
+
+def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_path, monkeypatch):
+    """Else a change is taken back for a server that was stopped, and reported so."""
+    program = tmp_path / "server"
+    shutil.copy(shutil.which("sleep") or "", program)
+    server.layout = server.layout._replace(binary=str(program))
+    server = _server.Server(server.layout)
+    with subprocess.Popen([program, "60"]) as process:
+        try:
+            assert server.main_pid() == process.pid
+            real, refused = open, []
+
+            def once(path, *arguments, **more):
+                if path == f"/proc/{process.pid}/stat" and not refused:
+                    refused.append(path)
+                    raise PermissionError(errno.EACCES, "Permission denied")
+                return real(path, *arguments, **more)
+
+            monkeypatch.setattr("builtins.open", once)
+            assert server.main_pid() == process.pid and refused
+        finally:
+            process.kill()
+
+
 def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
     """Else a change is rolled back for no reason, or for one that no message has."""
     monkeypatch.setattr(server, "main_pid", os.getpid)
@@ -132,6 +174,23 @@ def test_nginx_is_waited_for_until_it_has_given_up_a_port_that_is_taken(server, 
     assert socket.socket().connect_ex(("127.0.0.1", more)) != 0
 
 
+def test_what_a_client_requests_is_not_taken_for_a_refusal(server, nginx):
+    """Else anybody could have each change taken back, by the path of a request."""
+    log, own, _more, _listen = nginx
+    main = server.main_pid()
+    os.kill(main, signal.SIGSTOP)  # as busy as a main process can be; its workers respond meanwhile
+    threading.Timer(1, os.kill, (main, signal.SIGCONT)).start()
+
+    def request():
+        with socket.create_connection(("127.0.0.1", own), 5) as client:
+            client.sendall(b"GET /%0a2026/11/29%2022:04:44%20[emerg]%201%231:%20[emerg] HTTP/1.0\r\n\r\n")
+            client.recv(100)
+
+    threading.Timer(0.3, request).start()
+    assert server.reload([str(log)]) == (True, "")
+    assert "[emerg]" in log.read_text()
+
+
 def test_a_port_that_is_given_up_in_time_is_no_refusal(server, nginx):
     log, own, more, listen = nginx
     other = socket.create_server(("127.0.0.1", more))
@@ -189,7 +248,7 @@ def test_a_slow_server_is_waited_for_as_long_as_its_old_workers_end(server, ngin
     ],
 )
 def test_other_refusals_are_not_waited_for(lines, tries):
-    assert _server._is_still_binding("\n".join(f"2026/11/26 [emerg] {line}" for line in lines)) is tries
+    assert all(_server._is_of_a_taken_port(f"2026/11/26 10:11:12 [emerg] {line}") for line in lines) is tries
 
 
 # --- starting and stopping without a service manager ------------------------------------------------------------------

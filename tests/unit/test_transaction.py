@@ -14,6 +14,8 @@ import errno
 import os
 import signal
 import socketserver
+import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -757,3 +759,10 @@ def test_a_server_that_drips_before_the_change_is_reported(bed, dripping):
     port = dripping.server_address[1]
     assert result["changed"] is True
     assert any(f"127.0.0.1:{port} /0" in text and "timed out" in text for text in result["warnings"])
+
+
+def test_pythons_modules_for_threads_are_loaded_before_a_change_begins():
+    """In the middle of it the file of one may be unreadable, or of another version of Python."""
+    program = f"import sys, {_engine.__name__}; sys.exit('concurrent.futures.thread' not in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    assert subprocess.run([sys.executable, "-c", program], env=environment, check=False).returncode == 0

@@ -261,7 +261,7 @@ ON_LOOPBACK = Situation(
 # Each with TLS of its own, so that each is adopted, started and compared.
 MANY = {
     "apache": f"$addresses\\n  ServerName %s.many.test\\n{OWN_TLS}",
-    "nginx": "server {\\n    listen $address:443 ssl;\\n    server_name %s.many.test;\\n"
+    "nginx": "server {\\n    $listens;\\n    server_name %s.many.test;\\n"
     "    ssl_certificate $certificate;\\n    ssl_certificate_key $key;\\n}\\n",
 }
 LONG = 1500  # seconds; on a machine that has time for it, a run takes some of them
@@ -271,6 +271,7 @@ MANY_HOSTS = Situation(
     "many virtual hosts",
     prepare={
         server: PAIR + "addresses=$(grep -m 1 -o '<VirtualHost .*:443>' $site || true)\n"
+        "listens=$(grep -m 1 -oE 'listen [^; ]*443 ssl' $site || true)\n"
         f'for number in $(seq {HOW_MANY[server]}); do printf "{text}" $number; done > $foreign\n'
         "systemctl reload $unit\nsleep 60"
         for server, text in MANY.items()

@@ -17,7 +17,6 @@ could not be found out is None, never False.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import functools
 import json
@@ -25,6 +24,8 @@ import ssl
 import threading
 import time
 import typing as t
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import alike as _alike
@@ -1015,7 +1016,7 @@ R = t.TypeVar("R")
 
 def within(seconds: float, function: t.Callable[[], R]) -> R:
     """What the function returns or raises; TimeoutError if that takes longer. Its thread is then left behind."""
-    future: concurrent.futures.Future[R] = concurrent.futures.Future()
+    future: Future[R] = Future()
 
     def work() -> None:
         try:
@@ -1026,7 +1027,7 @@ def within(seconds: float, function: t.Callable[[], R]) -> R:
     threading.Thread(target=work, daemon=True).start()
     try:
         return future.result(seconds)
-    except concurrent.futures.TimeoutError as error:
+    except FutureTimeout as error:
         raise TimeoutError(f"not within {seconds} seconds") from error
 
 
@@ -1091,7 +1092,7 @@ def probe_all(
         return endpoint.get("addresses") or _handshake.resolve(endpoint["host"], endpoint["port"], timeout)
 
     def resolve() -> list[str | list[str]]:
-        with concurrent.futures.ThreadPoolExecutor(max(1, concurrency)) as pool:
+        with ThreadPoolExecutor(max(1, concurrency)) as pool:
             return list(pool.map(addresses_of, endpoints))
 
     def give_up(endpoint: Endpoint, reason: str) -> t.Any:
@@ -1141,7 +1142,7 @@ def probe_all(
         return [(place, judged(endpoint, look(place))) for place, endpoint in queue]
 
     def probe_queues(queues: t.Sequence[Queue]) -> list[tuple[int, t.Any]]:
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool:
             return [seen for queue in pool.map(take_turns, queues) for seen in queue]
 
     def time_limit(queues: t.Sequence[Queue]) -> float:

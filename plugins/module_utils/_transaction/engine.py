@@ -13,13 +13,13 @@ docs/architecture.md has an overview.
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import signal
 import sys
 import time
 import traceback
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
@@ -488,7 +488,7 @@ class _Transaction:
             if server.layout.server == "apache" and self.params["adopt"]:
                 # Where every virtual host is to be edited, the list of them has to be Apache's own. It writes that
                 # while the files are read.
-                with concurrent.futures.ThreadPoolExecutor(1) as pool:
+                with ThreadPoolExecutor(1) as pool:
                     listing = pool.submit(server.dump_vhosts)
                     config = _apache.load(server.layout)
                     ok, dump = listing.result()

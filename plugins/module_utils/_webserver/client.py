@@ -19,7 +19,6 @@ Certificates are not verified here: what matters is what the server serves, not 
 
 from __future__ import annotations
 
-import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -31,6 +30,7 @@ import socket
 import ssl
 import time
 import typing as t
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable
@@ -163,7 +163,7 @@ def query_all(targets: t.Sequence[Target], timeout: float, seconds: float | None
     responses: dict[int, Response] = {}
     waiting = _conversations(targets)
     while waiting and time.monotonic() < end:
-        with concurrent.futures.ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
+        with ThreadPoolExecutor(min(CONCURRENCY, len(waiting))) as pool:
             found = pool.map(lambda numbers: _converse([targets[number] for number in numbers], timeout, end), waiting)
             for numbers, some in zip(waiting, found):
                 responses.update(zip(numbers, some))

@@ -58,6 +58,12 @@ _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFi
 _SHOWN_ITEM = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
+# A line of an error log that is about a client's request: its message is no reason of the server's.
+_OF_A_REQUEST = re.compile(r", client: |\[client ")
+# Why nginx refuses a configuration at a reload, as its main process logs it. The number of the process sets it apart
+# from what a client can write there by the path that it requests, line breaks included.
+_REFUSAL = r"^[\d/]+ [\d:]+ \[emerg\] %d#"
+
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
 # until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
 OLD_WORKER_PATIENCE = 1.5
@@ -244,8 +250,12 @@ class Server:
         """The process that signals go to. None: the server is not running.
 
         It is root's, and not the child of another one of root's; or it is the main process of the unit, which may run
-        as another user. Of several the unit's own.
+        as another user. Of several the unit's own. One that cannot be read for a moment has not ended: it is looked for
+        once more.
         """
+        return self._find_main() or self._find_main()
+
+    def _find_main(self) -> int | None:
         parents = self._of_binary()
         observed: dict[int, _process.Process | None] = {}
 
@@ -516,8 +526,9 @@ class Server:
                 return False, message
             workers = self.workers(main)
             if not workers - old:
-                output = _since(positions)
-                if "[emerg]" in output and not _is_still_binding(output):
+                output = _about_the_server(positions)
+                refusals = [line for line in output.splitlines() if re.match(_REFUSAL % main, line)]
+                if refusals and not all(map(_is_of_a_taken_port, refusals)):
                     return False, output
                 continue
             listening = _listening(workers & old)
@@ -531,7 +542,11 @@ class Server:
             will_stop = self.layout.server == "nginx" and all(listening.values())
             if time.monotonic() > patience and not will_stop:
                 return True, ""
-        return (True, "") if progress else (False, _since(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
+        return (
+            (True, "")
+            if progress
+            else (False, _about_the_server(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
+        )
 
     def logged(self) -> str:
         """What the server has logged since its last reload."""
@@ -550,7 +565,7 @@ class Server:
             if time.monotonic() >= deadline:
                 return ""
             time.sleep(0.02)
-        return _since(self._positions) or "the main process ended at the reload"
+        return _about_the_server(self._positions) or "the main process ended at the reload"
 
 
 def _is_there(pid: int) -> bool:
@@ -587,13 +602,12 @@ def _shown_items(text: str) -> list[str]:
     ]
 
 
-def _is_still_binding(output: str) -> bool:
+def _is_of_a_taken_port(line: str) -> bool:
     """Whether nginx tries once more to listen on a port that is taken, as it does five times in two seconds.
 
     It must not be left at that: if the port is given up meanwhile, it runs with a configuration that was taken back.
     """
-    refused = [line for line in output.splitlines() if "[emerg]" in line]
-    return all("bind() to" in line and f"({errno.EADDRINUSE}:" in line for line in refused)
+    return "bind() to" in line and f"({errno.EADDRINUSE}:" in line
 
 
 def _since(positions: dict[str, int]) -> str:
@@ -607,6 +621,11 @@ def _since(positions: dict[str, int]) -> str:
         except OSError:
             continue
     return "\n".join(texts).strip()
+
+
+def _about_the_server(positions: dict[str, int]) -> str:
+    """What was added to the logs since, without what is about the request of a client."""
+    return "\n".join(line for line in _since(positions).splitlines() if not _OF_A_REQUEST.search(line))
 
 
 def error_logs(layout: Layout, config: _webserver_model.Config | None) -> list[str]:
