@@ -76,7 +76,7 @@ def test_what_a_client_has_requested_is_no_reason_why_a_server_ended(server, tmp
 
 
 def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_path, monkeypatch):
-    """Else a change is taken back for a server that was stopped, and reported so."""
+    """Else a change is rolled back for a server that was stopped, and reported so."""
     program = tmp_path / "server"
     shutil.copy(shutil.which("sleep") or "", program)
     server.layout = server.layout._replace(binary=str(program))
@@ -175,7 +175,7 @@ def test_nginx_is_waited_for_until_it_has_given_up_a_port_that_is_taken(server, 
 
 
 def test_what_a_client_requests_is_not_taken_for_a_refusal(server, nginx):
-    """Else anybody could have each change taken back, by the path of a request."""
+    """Else anybody could have each change rolled back, by the path of a request."""
     log, own, _more, _listen = nginx
     main = server.main_pid()
     os.kill(main, signal.SIGSTOP)  # as busy as a main process can be; its workers respond meanwhile
