@@ -542,11 +542,9 @@ class Server:
             will_stop = self.layout.server == "nginx" and all(listening.values())
             if time.monotonic() > patience and not will_stop:
                 return True, ""
-        return (
-            (True, "")
-            if progress
-            else (False, _about_the_server(positions) or "no new worker within %d s" % RELOAD_TIMEOUT)
-        )
+        if progress:
+            return True, ""
+        return False, _about_the_server(positions) or "no new worker within %d s" % RELOAD_TIMEOUT
 
     def logged(self) -> str:
         """What the server has logged since its last reload."""
