@@ -58,11 +58,10 @@ _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFi
 _SHOWN_ITEM = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
-# A line of an error log that is about a client's request: its message is no reason of the server's.
+# A line of an error log that is about a client's request: its message is no reason of the server's. The main process
+# of nginx has no requests, but may quote the configuration.
 _OF_A_REQUEST = re.compile(r", client: |\[client ")
-# Why nginx refuses a configuration at a reload, as its main process logs it. The number of the process sets it apart
-# from what a client can write there by the path that it requests, line breaks included.
-_REFUSAL = r"^[\d/]+ [\d:]+ \[emerg\] %d#"
+_OF_NGINX_MAIN = r"[\d/]+ [\d:]+ \[\w+\] %d#"
 
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
 # until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
@@ -510,7 +509,7 @@ class Server:
         if main is None:
             return False, f"{self.layout.unit} is not running"
         self._reloaded = main
-        positions = self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
+        self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
         try:
             os.kill(main, RELOAD_SIGNALS[self.layout.server])
         except ProcessLookupError:
@@ -524,12 +523,11 @@ class Server:
             message = self.ended(0)
             if message:
                 return False, message
+            has_finished = self.layout.server == "nginx" and _is_ready_for(main, RELOAD_SIGNALS["nginx"])
             workers = self.workers(main)
             if not workers - old:
-                output = _about_the_server(positions)
-                refusals = [line for line in output.splitlines() if re.match(_REFUSAL % main, line)]
-                if refusals and not all(map(_is_of_a_taken_port, refusals)):
-                    return False, output
+                if has_finished:
+                    return False, self._logged_about_itself() or "no new worker was started; no log has the reason"
                 continue
             listening = _listening(workers & old)
             if not listening:
@@ -544,11 +542,16 @@ class Server:
                 return True, ""
         if progress:
             return True, ""
-        return False, _about_the_server(positions) or "no new worker within %d s" % RELOAD_TIMEOUT
+        return False, self._logged_about_itself() or "no new worker within %d s" % RELOAD_TIMEOUT
 
     def logged(self) -> str:
         """What the server has logged since its last reload."""
-        return _since(self._positions)
+        texts = []
+        for path, position in self._positions.items():
+            with contextlib.suppress(OSError), open(path, "rb") as log:
+                log.seek(position)
+                texts.append(log.read(1 << 16).decode("utf-8", "replace"))
+        return "\n".join(texts).strip()
 
     def ended(self, patience: float) -> str:
         """What the server logged if it has ended since the last reload, or ends within so many seconds; else nothing.
@@ -563,7 +566,13 @@ class Server:
             if time.monotonic() >= deadline:
                 return ""
             time.sleep(0.02)
-        return _about_the_server(self._positions) or "the main process ended at the reload"
+        return self._logged_about_itself() or "the main process ended at the reload"
+
+    def _logged_about_itself(self) -> str:
+        """The same without what is about the request of a client."""
+        of_main = re.compile(_OF_NGINX_MAIN % (self._reloaded or 0))
+        lines = self.logged().splitlines()
+        return "\n".join(line for line in lines if of_main.match(line) or not _OF_A_REQUEST.search(line))
 
 
 def _is_there(pid: int) -> bool:
@@ -575,6 +584,23 @@ def _is_there(pid: int) -> bool:
     except OSError:
         pass
     return True
+
+
+def _is_ready_for(pid: int, number: int) -> bool:
+    """Whether a process sleeps and would take this signal at once (proc_pid_status(5)).
+
+    The main process of nginx keeps its signals blocked except while it waits for one, in sigsuspend(2). So after the
+    signal to reload this is true once it has read the configuration, has tried again to listen on a port that is taken,
+    as it does five times in two seconds, and has started new workers or refused to. Its log would not prove that: a
+    path that a client requests is logged there with its line breaks, and can look like any other line.
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
+            fields = dict(line.partition(":")[::2] for line in lines)
+        held_back = int(fields["SigBlk"], 16) | int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)
+    except (OSError, KeyError, ValueError):
+        return False  # it is not known, and the caller waits as long as it would for a slow one
+    return fields["State"].split()[:1] == ["S"] and not held_back >> (number - 1) & 1
 
 
 def _output(
@@ -598,32 +624,6 @@ def _shown_items(text: str) -> list[str]:
         re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape.group(1), escape.group(1)), quoted) if quoted else plain
         for quoted, plain in _SHOWN_ITEM.findall(text)
     ]
-
-
-def _is_of_a_taken_port(line: str) -> bool:
-    """Whether nginx tries once more to listen on a port that is taken, as it does five times in two seconds.
-
-    It must not be left at that: if the port is given up meanwhile, it runs with a configuration that was taken back.
-    """
-    return "bind() to" in line and f"({errno.EADDRINUSE}:" in line
-
-
-def _since(positions: dict[str, int]) -> str:
-    """What was added to the logs since."""
-    texts = []
-    for path, position in positions.items():
-        try:
-            with open(path, "rb") as log:
-                log.seek(position)
-                texts.append(log.read(1 << 16).decode("utf-8", "replace"))
-        except OSError:
-            continue
-    return "\n".join(texts).strip()
-
-
-def _about_the_server(positions: dict[str, int]) -> str:
-    """What was added to the logs since, without what is about the request of a client."""
-    return "\n".join(line for line in _since(positions).splitlines() if not _OF_A_REQUEST.search(line))
 
 
 def error_logs(layout: Layout, config: _webserver_model.Config | None) -> list[str]:
