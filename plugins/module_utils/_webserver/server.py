@@ -597,10 +597,11 @@ def _is_ready_for(pid: int, number: int) -> bool:
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
             fields = dict(line.partition(":")[::2] for line in lines)
+        state = fields["State"].split()[:1]
         held_back = int(fields["SigBlk"], 16) | int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)
     except (OSError, KeyError, ValueError):
         return False  # it is not known, and the caller waits as long as it would for a slow one
-    return fields["State"].split()[:1] == ["S"] and not held_back >> (number - 1) & 1
+    return state == ["S"] and not held_back >> (number - 1) & 1
 
 
 def _output(
