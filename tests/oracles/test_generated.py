@@ -5,8 +5,8 @@
 """The grader beside sslyze and testssl.sh on generated servers: nginx, Apache, s_server, and two old OpenSSL.
 
 Differences follow from the rules of `generated.py` and of `compared.py`. C(DIFFERENTIAL_SEED) makes other servers,
-C(DIFFERENTIAL_SERVERS) more of them; every fifth is scanned with testssl.sh too, which is slow. What has not begun
-after C(DIFFERENTIAL_MINUTES) is skipped.
+C(DIFFERENTIAL_SERVERS) more of them; every fifth, or C(DIFFERENTIAL_LETTERS)th, is scanned with testssl.sh too, which
+is slow. What has not begun after C(DIFFERENTIAL_MINUTES) is skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ SEED = int(os.environ.get("DIFFERENTIAL_SEED", "1"))
 SERVERS = generated.servers(SEED, int(os.environ.get("DIFFERENTIAL_SERVERS", "160")))
 BATCH = 10
 ENOUGH = 150  # with the first seed every rule comes up then
-LETTER_STEP, AT_ONCE = 5, 4
+LETTER_STEP = int(os.environ.get("DIFFERENTIAL_LETTERS", "5"))
+AT_ONCE = 4
 END = time.monotonic() + 60 * float(os.environ.get("DIFFERENTIAL_MINUTES", "20"))
 # s_server takes one connection after the other. With many at a time, or beside a renegotiation, some wait too long.
 SLOWLY = "--slow_connection"

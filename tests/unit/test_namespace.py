@@ -78,24 +78,31 @@ OWN_SECONDS = f"4711.{os.getpid()}"
 
 
 def test_processes_started_in_it_end_with_it():
+    # The kernel gives the numbers of namespaces that have ended to the next ones. It does not while they are open here.
+    outside, within = socket.socketpair()
+
     def work():
         subprocess.Popen(["sleep", OWN_SECONDS])
         subprocess.Popen(["setsid", "sleep", OWN_SECONDS])
         pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
-        return pids, os.getpid(), [os.readlink(f"/proc/self/ns/{kind}") for kind in KINDS]
+        paths = [f"/proc/self/ns/{kind}" for kind in KINDS]
+        socket.send_fds(within, [b"."], [os.open(path, os.O_RDONLY) for path in paths])
+        return pids, os.getpid(), [os.readlink(path) for path in paths]
 
-    pids, own, inside = _namespace.call(work, 10)
-    assert own == 1 and len(pids) == 3
+    with outside, within:
+        pids, own, inside = _namespace.call(work, 10)
+        _data, files, _flags, _address = socket.recv_fds(outside, 1, len(KINDS))
+    try:
+        assert own == 1 and len(pids) == 3 and len(set(inside)) == len(files) == len(KINDS)
+        assert not namespaces() & set(inside)
+    finally:
+        for file in files:
+            os.close(file)
     commands = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as text:
             commands.append(text.read())
     assert not [command for command in commands if f"sleep\000{OWN_SECONDS}" in command]
-    # The kernel gives their numbers to the next ones, which another test may need for a moment.
-    deadline = time.monotonic() + 30
-    while namespaces() & set(inside) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not namespaces() & set(inside)
 
 
 def test_a_port_taken_on_the_host_is_free_in_it():
