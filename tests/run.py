@@ -198,6 +198,8 @@ def run(check: Check) -> Result:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}{os.pathsep}/usr/sbin",
         "NO_COLOR": "1",
         "ANSIBLE_NOCOLOR": "1",
+        # Hundreds of processes import the same code: it is compiled once, also where the caller does without.
+        "PYTHONDONTWRITEBYTECODE": "",
         **check.environment,
     }
     started = time.monotonic()
