@@ -88,7 +88,10 @@ def check_places(config: Config) -> None:
         assert 0 <= item.start < item.end <= len(config.files[item.file]), item
         assert item.line == bisect.bisect_left(ends[item.file], item.start) + 1, item
         if item.body_start is not None:
-            assert item.body_end is not None and item.start < item.body_start <= item.body_end < item.end, item
+            assert item.body_end is not None and item.start < item.body_start <= item.body_end, item
+            # A condition of Apache's may end with its file.
+            open_to_the_end = item.inline and item.body_end == len(config.files[item.file])
+            assert item.body_end < item.end or (open_to_the_end and item.body_end == item.end), item
         position = 0
         for child in item.children or ():
             if child.file == item.file and not (item.inline and item.body_start is None):
@@ -107,9 +110,7 @@ def changes_of(
     for path, text in policy.files.items():
         changes.add(path, _changeset.State(_changeset.FILE, content=text.encode()))
     if disable:
-        _fragments.disable(changes, layout, "sites", [disable])
-        # Not the marks of Debian's own tools, which are elsewhere on the machine.
-        changes.desired = {path: new for path, new in changes.desired.items() if path.startswith(layout.config_dir)}
+        _without(changes, layout, disable)
     if changes.pending():
         config = LOADERS[layout.server](layout, files=_engine._overlay(changes))
     else:
@@ -120,6 +121,12 @@ def changes_of(
         basis = _webserver_model.encode(current[path])
         changes.add(path, _changeset.State(_changeset.FILE, content=_webserver_model.encode(text), basis=basis))
     return changes, adopted.texts
+
+
+def _without(changes: _changeset.Changeset, layout: Layout, site: str) -> None:
+    _fragments.disable(changes, layout, "sites", [site])
+    # Not the marks of Debian's own tools, which are elsewhere on the machine.
+    changes.desired = {path: new for path, new in changes.desired.items() if path.startswith(layout.config_dir)}
 
 
 def check_edit(read: t.Callable[[], Config], layout: Layout, policy: Policy, disable: str) -> None:
@@ -164,6 +171,8 @@ def check_with_server(
     if not first.accepts:
         load(layout)
         return False
+    if disable and not _is_dispensable(query, layout, disable):
+        disable = ""
     results = [first]
 
     def read() -> Config:
@@ -177,6 +186,18 @@ def check_with_server(
 
     check_edit(read, layout, policy, disable)
     return True
+
+
+def _is_dispensable(query: t.Callable[[], servers.Result], layout: Layout, site: str) -> bool:
+    """Whether the server accepts the others alone. They may lack what only the first one at an address has to have."""
+    changes = _changeset.Changeset()
+    _without(changes, layout, site)
+    pending = changes.pending()
+    _changeset.apply(pending)
+    accepts = query().accepts
+    for change in reversed(pending):
+        _changeset.put(change.path, change.before, expected=change.after)
+    return accepts
 
 
 def check_edited(config: Config, policy: Policy) -> None:

@@ -17,7 +17,7 @@ import typing as t
 
 from tests.unit import tls_bed as bed
 
-from .scanners import NO_SCAN, OTHER_NAME, PROTOCOLS_BY_AGE, TRUSTED, UNTRUSTED
+from .scanners import NO_SCAN, OTHER_NAME, PROTOCOLS_BY_AGE, TRUSTED, UNKNOWN, UNTRUSTED
 
 NGINX, APACHE, S_SERVER, OLD, OLDEST = "nginx", "Apache", "s_server", "node 4.9.1", "node 0.10.28"
 # Most are what the collection hardens. The last two have OpenSSL 1.0.2 and 1.0.1, which have what others have dropped.
@@ -233,6 +233,8 @@ MD5 = re.compile("_MD5$")  # not in 1.1.1
 NEWER_GROUPS = frozenset(("x25519", "x448", "secp256r1", "secp384r1", "secp521r1"))
 OLDER_GROUPS = frozenset(("secp256r1", "secp384r1", "secp521r1", "secp256k1", "brainpoolP256r1"))
 KEY_GROUP = frozenset(("secp256r1",))  # of the ECDSA certificate
+# Without authentication or encryption, which 1.1.1 offers never, and 1.0.2 where nothing else is taken.
+UNSAFE_SUITES = re.compile("_(anon|NULL)_")
 # What it does not offer where it is not about suites.
 UNUSUAL_SUITES = re.compile("_(anon|NULL|3DES|DES|CAMELLIA|EXPORT)_")
 # What the local library does not have any more; the curves that it offers are among the newer ones.
@@ -264,9 +266,12 @@ def _first_connection(server: Generated, facts: Facts) -> Facts:
     for protocol in reversed(PROTOCOLS_BY_AGE):
         newer = protocol in ("TLSv1.2", "TLSv1.3")
         groups = facts.groups & (NEWER_GROUPS if newer else OLDER_GROUPS)
-        usual = [name for name in facts.suites.get(protocol, ()) if not re.search("_(anon|NULL)_", name)]
-        if any(_can(protocol, name, groups) and not (newer and MD5.search(name)) for name in usual):
-            return facts._replace(newest=protocol)
+        names = [name for name in facts.suites.get(protocol, ()) if _can(protocol, name, groups)]
+        if newer:
+            names = [name for name in names if not UNSAFE_SUITES.search(name) and not MD5.search(name)]
+        if names:
+            anonymous = all("_anon_" in name for name in names)
+            return facts._replace(newest=protocol, trust=UNKNOWN if anonymous else facts.trust)
     return UNREACHABLE
 
 
@@ -345,7 +350,7 @@ def _hsts_left_open(server: Generated, facts: Facts) -> Facts:
         protocol == "TLSv1.3" or (_can(protocol, name, facts.groups & NEWER_GROUPS) and not DROPPED_SUITES.search(name))
         for protocol, names in facts.suites.items()
         for name in names
-        if protocol != "SSLv3"
+        if protocol not in ("SSLv2", "SSLv3")
     )
     # Offered TLS 1.3 as well, a server that has no group for it refuses, and does not take an older protocol.
     misled = "TLSv1.3" in server.protocols and "TLSv1.3" not in facts.suites
@@ -364,8 +369,8 @@ SSLYZE_RULES = (
     ),
     Rule("It renegotiates ten times in a row; node.js allows three.", _ten_in_a_row),
     Rule(
-        "Its first connection is with suites that authenticate and encrypt, and with OpenSSL 1.0.2 before TLS 1.2, "
-        "1.1.1 from there. Without one it gives up.",
+        "Its first connection is with OpenSSL 1.0.2 before TLS 1.2, and from there with 1.1.1 and suites that "
+        "authenticate and encrypt. Without one it gives up; without a certificate in it the trust is unknown.",
         _first_connection,
     ),
     Rule(

@@ -28,7 +28,7 @@ from .test_tls import agrees_with_testssl, suites
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "1"))
 SERVERS = generated.servers(SEED, int(os.environ.get("DIFFERENTIAL_SERVERS", "160")))
 BATCH = 10
-ENOUGH = 150  # with the first seed every rule comes up then
+ENOUGH = 150  # with the default seed every rule comes up then
 LETTER_STEP = int(os.environ.get("DIFFERENTIAL_LETTERS", "5"))
 AT_ONCE = 4
 END = time.monotonic() + 60 * float(os.environ.get("DIFFERENTIAL_MINUTES", "20"))
@@ -98,23 +98,30 @@ def as_scanned(server, facts, rules):
 
 
 def test_sslyze(pki, trust, tmp_path):  # noqa: F811
+    def scan(ports):
+        scans, renegotiations = (
+            scanners.sslyze_of(ports, pki.path("root.pem"), tmp_path, commands, limit=scanners.RATED_LIMIT)
+            for commands in (COMMANDS, RENEGOTIATION)
+        )
+        return [by_sslyze(scans[port], renegotiations[port]) for port in ports]
+
     compared, differing, used = 0, [], set()
     for start in range(0, len(SERVERS), BATCH):
         if time.monotonic() > END:
             break
         batch = SERVERS[start : start + BATCH]
         with generated.serving(pki, batch) as ports:
-            scans, renegotiations = (
-                scanners.sslyze_of(ports, pki.path("root.pem"), tmp_path, commands, limit=scanners.RATED_LIMIT)
-                for commands in (COMMANDS, RENEGOTIATION)
-            )
+            scanned = scan(ports)
             seen = [
                 ours(server, expected.look(port, trust, timeout=PATIENCE))
                 for server, port in zip(batch, ports, strict=True)
             ]
-        for server, port, found in zip(batch, ports, seen, strict=True):
-            theirs = by_sslyze(scans[port], renegotiations[port])
+        for server, found, theirs in zip(batch, seen, scanned, strict=True):
             compared += 1
+            if as_scanned(server, found, generated.SSLYZE_RULES) != theirs:
+                # It has fixed limits of time, and reports as unknown what a busy machine answers too late.
+                with generated.serving(pki, [server]) as ports:
+                    (theirs,) = scan(ports)
             if as_scanned(server, found, generated.SSLYZE_RULES) != theirs:
                 differing.append((server, found, theirs))
             for rule in generated.SSLYZE_RULES:

@@ -257,6 +257,29 @@ def test_nothing_at_all_may_be_included(tmp_path: Path) -> None:
     assert load(tmp_path).vhosts == []
 
 
+@web_bed.needs_apache
+@pytest.mark.parametrize(
+    ("text", "is_accepted"),
+    [
+        ("<IfModule core.c>\n", True),
+        ("<IfModule core.c>\n<IfDefine !Q>\n", True),
+        ("<IfModule no.c>\n", False),
+        ("<IfModule core.c>\n<IfDefine Q>\n", False),
+        ("<VirtualHost *>\n<IfModule core.c>\n", False),
+        ("<Directory />\n", False),
+    ],
+)
+def test_a_condition_that_holds_ends_with_its_file(tmp_path: Path, text: str, is_accepted: bool) -> None:
+    write(tmp_path, f"{text}ServerName open.test\n")
+    assert (web_bed.apache_test(tmp_path).returncode == 0) is is_accepted
+    if is_accepted:
+        directives = _webserver_model.walk(load(tmp_path).root)
+        assert [item.args for item in directives if item.key == "servername"][-1] == ["open.test"]
+    else:
+        with pytest.raises(ConfigError, match="is not closed"):
+            load(tmp_path)
+
+
 def test_a_line_of_very_many_parts_takes_linear_time(tmp_path: Path) -> None:
     def read(parts: int) -> None:
         write(tmp_path, "ServerAlias" + " a\\\n" * parts + "\n")

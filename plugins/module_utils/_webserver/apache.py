@@ -322,8 +322,11 @@ class _Reader:
                     self.include(directive)
             elif not off:
                 self.apply(directive)
-        if blocks:
-            raise ConfigError(path, blocks[-1].line, "<%s> is not closed" % blocks[-1].name)
+        for block in reversed(blocks):
+            # Apache reads what is in a condition that holds as if the condition were not there, up to the file's end.
+            if block.key not in _CONDITIONS or not block.active:
+                raise ConfigError(path, block.line, "<%s> is not closed" % block.name)
+            block.body_end = block.end = len(text)
         return top
 
 
