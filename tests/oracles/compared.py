@@ -188,11 +188,15 @@ WRITTEN_FOR = "2009q"
 
 
 class Unrated(t.NamedTuple):
-    """Rules of the grader that testssl.sh does not have. C(versions): of the guide, by its own report."""
+    """Rules of the grader that testssl.sh does not have, by its own report.
+
+    C(versions): of the guide; C(reported): a finding with which it does not have them.
+    """
 
     rules: tuple[str, ...]
     why: str
     versions: tuple[str, ...] = ("2009q", "2009r")
+    reported: tuple[str, str] | None = None
 
 
 UNRATED = (
@@ -203,12 +207,23 @@ UNRATED = (
     Unrated(("tls.cipher.rc4_modern", "tls.cipher.block64_modern"), _LIBRARY),
     Unrated(("tls.protocol.no_tls13", "tls.hsts.disabled", "tls.hsts.invalid"), _2009R, ("2009q",)),
     Unrated(("tls.hsts.absent",), "A known bug: without any header it gives A+.", ("2009r",)),
+    Unrated(
+        ("tls.cipher.no_forward_secrecy",),
+        "It rates whether forward secrecy is offered, and not whether reference browsers get it.",
+        reported=("FS", "offered"),
+    ),
 )
 
 
-def unrated(specification: str) -> tuple[Unrated, ...]:
+def unrated(report: t.Mapping[str, str]) -> tuple[Unrated, ...]:
     """For a testssl.sh that reports this."""
-    return tuple(one for one in UNRATED if any(version in specification for version in one.versions))
+    guide = report["rating_spec"]
+    return tuple(
+        one
+        for one in UNRATED
+        if any(version in guide for version in one.versions)
+        and (one.reported is None or report.get(one.reported[0]) == one.reported[1])
+    )
 
 
 # Letters of testssl.sh on the servers of test_tls_bed.py.

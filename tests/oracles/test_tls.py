@@ -116,7 +116,7 @@ def agrees_with_testssl(name, observation, theirs):
     groups = {TESTSSL_GROUPS.get(group, group) for group in groups if group not in ("No", "KEMs", "offered", "not")}
     assert {group for group in result["groups"] if not group.startswith("ffdhe")} == groups, name
 
-    grade = letter(as_testssl_sees(observation), compared.unrated(theirs["rating_spec"]))
+    grade = letter(as_testssl_sees(observation), compared.unrated(theirs))
     if theirs["SSLv2"] == scanners.GREETING and grade not in _rules.BESIDE:
         grade = "F"
     assert theirs["overall_grade"] == grade, name
