@@ -26,9 +26,9 @@ from . import generated, scanners
 from .test_tls import agrees_with_testssl, suites
 
 SEED = int(os.environ.get("DIFFERENTIAL_SEED", "1"))
-SERVERS = generated.servers(SEED, int(os.environ.get("DIFFERENTIAL_SERVERS", "160")))
+SERVERS = generated.servers(SEED, int(os.environ.get("DIFFERENTIAL_SERVERS", "240")))
 BATCH = 10
-ENOUGH = 150  # with the default seed every rule comes up then
+ENOUGH = 240  # with the first seed every rule comes up then
 LETTER_STEP = int(os.environ.get("DIFFERENTIAL_LETTERS", "5"))
 AT_ONCE = 4
 END = time.monotonic() + 60 * float(os.environ.get("DIFFERENTIAL_MINUTES", "20"))
