@@ -102,7 +102,7 @@ def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_pa
 def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
     """Else a change is rolled back for no reason, or for one that no message has."""
     monkeypatch.setattr(server, "main_pid", os.getpid)
-    workers = [set(), set(), {1}]
+    workers = [set(), set(), {1}, {1}]
     monkeypatch.setattr(server, "workers", lambda main=None: workers.pop(0))
     monkeypatch.setattr(_server.os, "kill", lambda pid, number: None)
     stat, refused = os.stat, []

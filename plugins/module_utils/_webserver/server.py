@@ -531,7 +531,10 @@ class Server:
                 continue
             listening = _listening(workers & old)
             if not listening:
-                return True, ""
+                # One that cannot start is there for a moment.
+                if self.workers(main) - old:
+                    return True, ""
+                continue
             if progress != (workers, listening):
                 progress = (workers, listening)
                 patience = time.monotonic() + OLD_WORKER_PATIENCE
