@@ -188,9 +188,9 @@ WRITTEN_FOR = "2009q"
 
 
 class Unrated(t.NamedTuple):
-    """Rules of the grader that testssl.sh does not have, by its own report.
+    """Rules of the grader that testssl.sh does not have.
 
-    C(versions): of the guide; C(reported): a finding with which it does not have them.
+    C(versions): of the guide, by its own report; C(reported): the finding and its value with which alone that is so.
     """
 
     rules: tuple[str, ...]

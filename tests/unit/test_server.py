@@ -102,7 +102,7 @@ def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_pa
 def test_a_server_that_cannot_be_looked_for_has_not_ended(server, monkeypatch):
     """Else a change is rolled back for no reason, or for one that no message has."""
     monkeypatch.setattr(server, "main_pid", os.getpid)
-    workers = [set(), set(), {1}, {1}]
+    workers = [set(), set(), {os.getpid()}]
     monkeypatch.setattr(server, "workers", lambda main=None: workers.pop(0))
     monkeypatch.setattr(_server.os, "kill", lambda pid, number: None)
     stat, refused = os.stat, []
@@ -215,6 +215,29 @@ def test_a_refusal_is_reported_as_soon_as_nginx_has_logged_it(server, nginx, tmp
         conf.write_text(good)
     assert not ok and reason in words
     assert server.reload([str(log)]) == (True, "") and len(server.workers(server.main_pid())) >= WORKERS
+
+
+def test_a_worker_that_has_not_started_yet_does_not_count(server, nginx, monkeypatch):
+    """However slow it is: nginx ends its old workers meanwhile, and this one may end, too."""
+    log, *_ports = nginx
+    real, delayed = _server._has_started, []
+
+    def late(pid):
+        delayed.append(pid)
+        return len(delayed) > 100 and real(pid)
+
+    monkeypatch.setattr(_server, "_has_started", late)
+    assert server.reload([str(log)]) == (True, "") and len(delayed) > 100
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        assert real(process.pid)
+        process.stdin.close()
+    assert not real(process.pid)
+    blocking = "import signal; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP]); print(flush=True); input()"
+    words = [sys.executable, "-c", blocking]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        assert not real(process.pid)
+        process.stdin.close()
 
 
 def test_a_refusal_without_a_reason_in_the_log_is_one(server, nginx):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-ROUNDS = 5
+ROUNDS = 3
 
 
 def least_seconds(work: Callable[[], object]) -> float:
@@ -23,5 +23,5 @@ def least_seconds(work: Callable[[], object]) -> float:
 
 
 def is_quadratic(work: Callable[[int], object], size: int) -> bool:
-    """Whether the work on four times the size takes rather 16 times as long than four times."""
+    """Whether the work on four times the size takes more like 16 times as long than four times."""
     return least_seconds(lambda: work(4 * size)) >= 9 * least_seconds(lambda: work(size))

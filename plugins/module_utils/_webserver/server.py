@@ -523,24 +523,22 @@ class Server:
             message = self.ended(0)
             if message:
                 return False, message
-            has_finished = self.layout.server == "nginx" and _is_ready_for(main, RELOAD_SIGNALS["nginx"])
+            is_nginx = self.layout.server == "nginx"
+            has_finished = is_nginx and _waits_for(main, RELOAD_SIGNALS["nginx"])
             workers = self.workers(main)
-            if not workers - old:
-                if has_finished:
-                    return False, self._logged_about_itself() or "no new worker was started; no log has the reason"
+            if has_finished and not workers - old:
+                return False, self._logged_about_itself() or "no new worker was started; no log has the reason"
+            if not [pid for pid in workers - old if not is_nginx or _has_started(pid)]:
                 continue
             listening = _listening(workers & old)
             if not listening:
-                # One that cannot start is there for a moment.
-                if self.workers(main) - old:
-                    return True, ""
-                continue
+                return True, ""
             if progress != (workers, listening):
                 progress = (workers, listening)
                 patience = time.monotonic() + OLD_WORKER_PATIENCE
             # An old worker of nginx that listens is certain to stop, but accepts connections until then: after all new
             # ones have been started, which takes seconds where there are many, or the host is busy.
-            will_stop = self.layout.server == "nginx" and all(listening.values())
+            will_stop = is_nginx and all(listening.values())
             if time.monotonic() > patience and not will_stop:
                 return True, ""
         if progress:
@@ -589,22 +587,41 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-def _is_ready_for(pid: int, number: int) -> bool:
-    """Whether a process sleeps and would take this signal at once (proc_pid_status(5)).
+class _Signals(t.NamedTuple):
+    """What a process does with its signals (proc_pid_status(5)); of the two sets, bit 0 is signal 1."""
 
-    The main process of nginx keeps its signals blocked except while it waits for one, in sigsuspend(2). So after the
-    signal to reload this is true once it has read the configuration, has tried again to listen on a port that is taken,
-    as it does five times in two seconds, and has started new workers or refused to. Its log would not prove that: a
-    path that a client requests is logged there with its line breaks, and can look like any other line.
-    """
+    sleeps: bool
+    blocked: int
+    pending: int
+
+
+def _signals_of(pid: int) -> _Signals | None:
+    """None where that cannot be read."""
     try:
         with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as lines:
             fields = dict(line.partition(":")[::2] for line in lines)
-        state = fields["State"].split()[:1]
-        held_back = int(fields["SigBlk"], 16) | int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)
+        pending = int(fields["ShdPnd"], 16) | int(fields["SigPnd"], 16)
+        return _Signals(fields["State"].split()[:1] == ["S"], int(fields["SigBlk"], 16), pending)
     except (OSError, KeyError, ValueError):
-        return False  # it is not known, and the caller waits as long as it would for a slow one
-    return state == ["S"] and not held_back >> (number - 1) & 1
+        return None
+
+
+def _waits_for(pid: int, number: int) -> bool:
+    """Whether a process sleeps and would take this signal at once.
+
+    The main process of nginx keeps its signals blocked except while it waits for one, in sigsuspend(2). So after the
+    signal to reload this is true once it has read the configuration, has tried again to listen on a port that is taken,
+    as it does five times in two seconds, and has made new workers or refused to. Its log would not prove that: a path
+    that a client requests is logged there with its line breaks, and can look like any other line.
+    """
+    signals = _signals_of(pid)
+    return signals is not None and signals.sleeps and not (signals.blocked | signals.pending) >> (number - 1) & 1
+
+
+def _has_started(pid: int) -> bool:
+    """Whether a worker of nginx has got its user and directory: only then it unblocks the signals of its parent."""
+    signals = _signals_of(pid)
+    return signals is not None and not signals.blocked >> (RELOAD_SIGNALS["nginx"] - 1) & 1
 
 
 def _output(

@@ -117,8 +117,9 @@ def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
             # Without a name of its own one has that of its address, which takes a name server.
             named = any(True for _item in _webserver_model.direct(vhost.block.children or (), "servername"))
             place = (vhost.file, vhost.line, vhost.address, vhost.port or 0)
-            # Apache lists those with a wildcard behind the other aliases.
-            names = (*vhost.names[:1][not named :], *sorted(vhost.names[1:]))
+            # Apache lists aliases with a wildcard behind the others.
+            aliases = sorted(vhost.names[1:], key=lambda name: "*" in name or "?" in name)
+            names = (*vhost.names[:1][not named :], *aliases)
             host = (*place, names, bool(vhost.tls))
             found[host] = found.get(host, False) or (whole and vhost.default)
     return sorted((*host, default) for host, default in found.items())
