@@ -53,7 +53,7 @@ def _compared(rows: Iterable[compared.Compared]) -> Iterable[Iterable[str]]:
 def _rules() -> Iterable[Iterable[str]]:
     for rule in generated.SSLYZE_RULES:
         yield scanners.SSLYZE, "", rule.why
-    yield scanners.TESTSSL, "", generated.KEY_CURVE
+    yield scanners.TESTSSL, "`tls.hsts.unknown`", generated.HSTS_LEFT_OPEN
     for one in compared.UNRATED:
         if compared.WRITTEN_FOR in one.versions:
             yield scanners.TESTSSL, ", ".join(f"`{rule}`" for rule in one.rules), one.why

@@ -201,6 +201,7 @@ class Unrated(t.NamedTuple):
 
 UNRATED = (
     Unrated(("tls.cipher.anonymous",), _ANONYMOUS),
+    Unrated(("tls.probe.unclear",), "The guide has no such rule, which is one of the grader's own."),
     Unrated(("tls.cipher.no_aead",), "It does not rate that AEAD is missing (2009p)."),
     Unrated(("tls.dh.weak", "tls.dh.very_weak"), _DH),
     Unrated(("tls.cipher.rc4_only",), "RC4 is B at worst; that it must not be the only cipher (2009k) is not rated."),

@@ -358,15 +358,15 @@ def _hsts_left_open(server: Generated, facts: Facts) -> Facts:
     return facts._replace(max_age=int(sent[1])) if sent and facts != UNREACHABLE and (misled or not read) else facts
 
 
+HSTS_LEFT_OPEN = (
+    "The grader reads HSTS with the local library. Where that cannot speak to the server, it is not tested."
+)
 SSLYZE_RULES = (
     Rule(
         "The grader renegotiates in TLS 1.2 with ECDHE, AEAD, and X25519 or secp256r1. Without, it is not tested.",
         _renegotiation_left_open,
     ),
-    Rule(
-        "The grader reads HSTS with the local library. Where that cannot speak to the server, it is not tested.",
-        _hsts_left_open,
-    ),
+    Rule(HSTS_LEFT_OPEN, _hsts_left_open),
     Rule("It renegotiates ten times in a row; node.js allows three.", _ten_in_a_row),
     Rule(
         "Its first connection is with OpenSSL 1.0.2 before TLS 1.2, and from there with 1.1.1 and suites that "
@@ -393,17 +393,3 @@ SSLYZE_RULES = (
     Rule("It fetches a single certificate of a server that has TLS 1.3 only.", _one_certificate),
     Rule("It compares the name first: of a certificate that is not trusted either it reports no more.", _name_first),
 )
-
-
-ONLY_BEFORE_TLS13 = ("secp256k1", "brainpoolP256r1")
-KEY_CURVE = (
-    "The grader offers curves that TLS 1.3 has dropped without that of an ECDSA key, and is refused (RFC 8422, 5.1)."
-)
-
-
-def groups_unseen(server: Generated, observation: t.Mapping[str, t.Any]) -> list[str]:
-    """The groups that testssl.sh finds and the grader does not; C(KEY_CURVE) is why."""
-    unseen = (
-        server.leaves == ("ec",) and observation["ciphers"].get("TLSv1.3") and observation["ciphers"].get("TLSv1.2")
-    )
-    return [name for name in server.groups if name in ONLY_BEFORE_TLS13] if unseen else []

@@ -19,6 +19,7 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _http
 from tests.unit import test_tls_bed as expected
 from tests.unit.test_tls_bed import pki, trust  # noqa: F401 - fixtures
 
@@ -161,9 +162,11 @@ def test_testssl(pki, trust, tmp_path):  # noqa: F811
 
 
 def compare_with_testssl(server, observation, theirs):
-    if _grade.grade(observation)["protocols"]:
-        groups = observation["groups"] + generated.groups_unseen(server, observation)
-        observation = dict(observation, groups=groups)
+    result = _grade.grade(observation)
+    if result["protocols"]:
+        assert [entry["query"] for entry in observation["unclear"]] == unclear(server, result)
+        if observation["hsts"]["status"] == "error":  # what C(HSTS_LEFT_OPEN) is about
+            observation = dict(observation, hsts=_http.read_hsts(server.hsts))
         agrees_with_testssl(server, observation, theirs)
     else:
         assert scanners.protocols_by_testssl(theirs) in ("", scanners.NO_SCAN), server

@@ -304,6 +304,18 @@ def test_groups_of_an_old_openssl(pki, trust, protocol):
     assert set(quick["groups"]) < set(observation["groups"])
 
 
+@pytest.mark.parametrize("protocols", [("-tls1_2",), ("-no_tls1", "-no_tls1_1")])
+@pytest.mark.parametrize("order", [(), ("-serverpref",)])
+@pytest.mark.parametrize("groups", ["brainpoolP256r1:P-384:secp256k1:P-256", "X25519:brainpoolP384r1"])
+def test_groups_with_an_ecdsa_certificate_alone(pki, trust, protocols, order, groups):
+    """OpenSSL refuses what comes without the curve of its key, be that among its own groups or not."""
+    (port,) = bed.free_ports()
+    with bed.s_server(pki.folder, port, *bed.shown("ec"), *protocols, *order, "-groups", groups):
+        observation = look(port, trust)
+    names = {"P-256": "secp256r1", "P-384": "secp384r1", "X25519": "x25519"}
+    assert sorted(observation["groups"]) == sorted(names.get(name, name) for name in groups.split(":"))
+
+
 @pytest.mark.parametrize("suite", TLS13)
 def test_modern_with_one_suite(pki, trust, suite):
     (port,) = bed.free_ports()

@@ -203,11 +203,17 @@ _SUITES13 = [suite.code for suite in data.suites_of("TLSv1.3")]
 _UNWANTED13 = [suite for suite in data.suites_of("TLSv1.3") if suite.code not in (0x1301, 0x1302, 0x1303, 0x1304)]
 
 
+def _key_of(certificate: bytes) -> x509.Key | None:
+    try:
+        return read_certificate(certificate).key
+    except wire.ParseError:
+        return None
+
+
 def _without(signatures: tuple[int, ...], certificate: bytes, protocol: str) -> tuple[int, ...]:
     """The signature algorithms that the key of a certificate cannot be used with."""
-    try:
-        key = read_certificate(certificate).key
-    except wire.ParseError:
+    key = _key_of(certificate)
+    if key is None:
         return signatures
     usable = data.KEY_SIGNATURES.get(key.scheme or key.type, ())
     if protocol == "TLSv1.3":
@@ -467,6 +473,8 @@ class Observer:
         """Curves before TLS 1.3, out of the server's parameters; a server that ignores the offer ends this.
 
         A server has one list for TLS 1.2 and what is older, so one protocol is enough: the newest with such suites.
+        It may not use an ECDSA certificate whose curve is not offered (RFC 8422, 5.1). So what is not chosen from is
+        offered with that curve once more.
         """
         left = list(groups)
         ephemeral = {
@@ -474,16 +482,25 @@ class Observer:
             for protocol in ("TLSv1.2", *OLD_PROTOCOLS)
         }
         protocol = next((name for name, suites in ephemeral.items() if suites), None)
-        while left and protocol:
-            response = self._query(protocol, ephemeral[protocol], flight=True, groups=left)
-            if (
-                not self._took(response, protocol, f"groups {protocol}")
-                or not response.exchange
-                or response.exchange.group not in left
-            ):
-                break
-            self._note_groups([response.exchange.group])
-            left.remove(response.exchange.group)
+        for added in ([], *([curve] for curve in self._key_curves())):
+            while left and protocol:
+                offer = list(dict.fromkeys(left + added))
+                response = self._query(protocol, ephemeral[protocol], flight=True, groups=offer)
+                if (
+                    not self._took(response, protocol, f"groups {protocol}")
+                    or not response.exchange
+                    or response.exchange.group not in left
+                ):
+                    break
+                self._note_groups([response.exchange.group])
+                left.remove(response.exchange.group)
+
+    def _key_curves(self) -> list[int]:
+        """Of the certificates that were shown so far."""
+        with self._lock:
+            leaves = [chain[0] for chain in self._chains]
+        curves = dict.fromkeys(key.curve for key in map(_key_of, leaves) if key)
+        return [data.GROUP_NAMED[curve].code for curve in curves if curve in data.GROUP_NAMED]
 
     def _unwanted(self, protocol: str, suites: t.Sequence[data.Suite]) -> None:
         """Suites (or a whole protocol) that should be refused: one query, and if one is accepted, all of them later.
