@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
-from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _http
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
 from tests.unit import test_tls_bed as expected
 from tests.unit.test_tls_bed import pki, trust  # noqa: F401 - fixtures
 
@@ -166,7 +166,7 @@ def compare_with_testssl(server, observation, theirs):
     if result["protocols"]:
         assert [entry["query"] for entry in observation["unclear"]] == unclear(server, result)
         if observation["hsts"]["status"] == "error":  # what C(HSTS_LEFT_OPEN) is about
-            observation = dict(observation, hsts=_http.read_hsts(server.hsts))
+            observation = dict(observation, hsts=_tls_http.read_hsts(server.hsts))
         agrees_with_testssl(server, observation, theirs)
     else:
         assert scanners.protocols_by_testssl(theirs) in ("", scanners.NO_SCAN), server
