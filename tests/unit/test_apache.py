@@ -30,7 +30,7 @@ same_folder = settings(deadline=None, suppress_health_check=[HealthCheck.functio
 def write(folder: Path, main: str, **others: str) -> None:
     """others: file names with two underscores for a slash."""
     head = web_bed.apache_head(folder, "ssl", "headers", "macro", "rewrite")
-    (folder / "apache.conf").write_bytes((head + main).encode())
+    (folder / "apache.conf").write_bytes((head + main).encode("utf-8", "surrogateescape"))
     for name, text in others.items():
         path = folder / (name.replace("__", "/") + ".conf")
         path.parent.mkdir(exist_ok=True)
@@ -171,6 +171,32 @@ def test_addresses_are_those_that_apache_lists(tmp_path: Path, addresses: str) -
     (judged,) = load(tmp_path, vhost_dump=dump(tmp_path)).vhosts
     (read,) = load(tmp_path).vhosts
     assert read.as_dict() == judged.as_dict()
+
+
+@web_bed.needs_apache
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        ("HTTPS://x", "x"),
+        ("h2-c://x:8443", "x"),
+        ("https=\udcf3://x", "x"),
+        ("://x", "x"),
+        ("x:+80", "x"),
+        ("x:80:90", "x"),
+        ("https://x/y", "x/y"),
+    ],
+)
+def test_a_name_is_what_apache_reads_of_it(tmp_path: Path, value: str, name: str) -> None:
+    write(tmp_path, f"<VirtualHost *:80>\nServerName {value}\n</VirtualHost>\n")
+    (judged,) = load(tmp_path, vhost_dump=dump(tmp_path)).vhosts
+    assert judged.names == [name] == load(tmp_path).vhosts[0].names
+
+
+@web_bed.needs_apache
+def test_a_scheme_alone_is_no_name(tmp_path: Path) -> None:
+    write(tmp_path, "<VirtualHost *:80>\nServerName https://\n</VirtualHost>\n")
+    assert web_bed.apache_test(tmp_path).returncode == 0
+    assert load(tmp_path).vhosts[0].names == []
 
 
 @web_bed.needs_apache

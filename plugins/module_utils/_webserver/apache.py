@@ -353,9 +353,11 @@ def _listen(text: str) -> tuple[str, int | None]:
     return ("*", int(text)) if _PORT.fullmatch(text) else _host_port(text)
 
 
-def _bare(name: str) -> str:
-    """The host of a ServerName, which may have a scheme and a port."""
-    return re.sub(r"^[a-z]+://|:\d+$", "", name)
+def _own_name(name: str | None) -> list[str]:
+    """The host of a ServerName, if it has one, without scheme and port. Apache accepts anything as the scheme."""
+    scheme, mark, rest = (name or "").partition("://")
+    host = (rest if mark else scheme).partition(":")[0]
+    return [host] if host else []
 
 
 def _value(levels: t.Iterable[t.Iterable[Directive]], key: str, first: bool = False) -> str | None:
@@ -420,7 +422,7 @@ def _from_tree(config: Config, blocks: list[Directive]) -> list[Vhost]:
     taken = set()
     for block in blocks:
         name = _value([block.children or []], "servername") or main_name
-        names = ([_bare(name)] if name else []) + _aliases(block)
+        names = _own_name(name) + _aliases(block)
         for address, port in dict.fromkeys(map(_vhost_address, block.args)):
             vhost = Vhost("apache", names, address, port, block.file, block.line, block)
             vhost.default = (address, port) not in taken
@@ -460,7 +462,7 @@ def _main_server(config: Config) -> list[Vhost]:
     found = []
     for (address, port), item in _listens(config).items():
         if not any(vhost.port in (port, None) and vhost.address in ("*", address) for vhost in config.vhosts):
-            found.append(Vhost("apache", [_bare(name)] if name else [], address, port, item.file, item.line))
+            found.append(Vhost("apache", _own_name(name), address, port, item.file, item.line))
             found[-1].default = True
     return found
 
