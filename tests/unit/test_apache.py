@@ -205,6 +205,7 @@ def test_a_scheme_alone_is_no_name(tmp_path: Path) -> None:
     [
         "<VirtualHost *:80>\n",
         "</VirtualHost>\n",
+        "VirtualHost *:80>\nServerName x\n",
         "<VirtualHost *:80>\n</Directory>\n",
         "<IfDefine NO>\n<VirtualHost *:80>\n</IfDefine>\n",
         "<IfModule ssl_module>\n</IfModule >\n",
@@ -314,6 +315,22 @@ def test_a_line_of_very_many_parts_takes_linear_time(tmp_path: Path) -> None:
         assert len(names) == parts
 
     assert not timing.is_quadratic(read, 100_000)
+
+
+def test_variables_without_an_end_take_linear_time(tmp_path: Path) -> None:
+    def read(parts: int) -> None:
+        write(tmp_path, "ServerAlias }" + " ${w" * parts + "\n")
+        config = load(tmp_path)
+        (names,) = (item.args for item in _webserver_model.walk(config.root) if item.key == "serveralias")
+        assert len(names) == parts + 1
+
+    assert not timing.is_quadratic(read, 4_000)
+
+
+def test_a_pattern_of_more_directories_than_any_path_has_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "IncludeOptional " + "d*/" * 2000 + "\n")
+    with pytest.raises(ConfigError, match="a pattern has more than 128 directories"):
+        load(tmp_path)
 
 
 def test_a_file_that_includes_itself(tmp_path: Path) -> None:

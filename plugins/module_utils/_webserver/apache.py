@@ -181,7 +181,9 @@ class _Reader:
         """The line with its ${variables} replaced: Apache does that before it splits a line into words."""
         if "${" not in line:
             return line
-        return _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), line).strip(_SPACE)
+        end = line.rfind("}") + 1  # behind it, nothing ends: the search would go on to the line's end each time
+        found = _VARIABLE.sub(lambda name: self.value(name.group(1), name.group()), line[:end])
+        return (found + line[end:]).strip(_SPACE)
 
     def value(self, name: str, otherwise: str) -> str:
         # Apache does not mind the case of what Define sets.
@@ -240,7 +242,7 @@ class _Reader:
         """The files that an Include means, in Apache's order: a directory means everything below it."""
         path = self.config.absolute(directive.args[0])
         found = []
-        for name in self.config.matching(path) if _webserver_model.is_pattern(path) else [path]:
+        for name in self.config.matching(directive, path) if _webserver_model.is_pattern(path) else [path]:
             try:
                 found += self.config.below(name) if os.path.isdir(name) else [name]
             except OSError as exc:
@@ -305,6 +307,8 @@ class _Reader:
                 raise ConfigError(path, directive.line, "%s is in a place that takes none" % directive.name)
             siblings.append(directive)
             around = directive.owner()
+            if directive.key == "virtualhost" and not section and not off:
+                raise ConfigError(path, directive.line, "%s is a section, and begins with a <" % directive.name)
             if directive.key == "virtualhost" and around is not None and not off:
                 raise ConfigError(path, directive.line, "<%s> cannot be within <%s>" % (directive.name, around.name))
             if section:

@@ -151,6 +151,7 @@ class Directive:
 # Includes around an include. Apache permits 128, and a file of its can include itself until something is defined.
 _MOST_NESTED = 64
 _MOST_REPEATED = 8
+_MOST_DIRECTORIES = 128  # of a pattern, as each takes Python a level or two of its stack
 
 
 def check_nesting(include: Directive) -> None:
@@ -465,9 +466,12 @@ class Config:
                 return None
         return self.files[path]
 
-    def matching(self, pattern: str) -> list[str]:
-        """What a shell pattern matches. A directory that may not be listed is noted, as a file that may not be read."""
+    def matching(self, include: Directive, pattern: str) -> list[str]:
+        """What an include's shell pattern matches. A directory that may not be listed is noted, as a file that may not
+        be read. Raises ConfigError for a pattern of more directories than any path has."""
         parts = pattern.split("/")
+        if len(parts) > _MOST_DIRECTORIES:
+            raise ConfigError(include.file, include.line, "a pattern has more than %d directories" % _MOST_DIRECTORIES)
         for depth, part in enumerate(parts):
             if is_pattern(part) and self.source.disk:
                 for folder in glob.glob("/".join(parts[:depth]) or "/"):

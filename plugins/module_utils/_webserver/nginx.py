@@ -156,7 +156,7 @@ def read(config: Config, path: str, conf_dir: str, parent: Directive | None = No
         directive.inline, directive.children = True, []
         # nginx takes a path up to its first null byte.
         pattern = os.path.join(conf_dir, directive.args[0].partition("\0")[0])
-        for name in config.matching(pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
+        for name in config.matching(directive, pattern) if _webserver_model.is_pattern(pattern) else [pattern]:
             directive.children += read(config, name, conf_dir, directive)
     return directives
 
