@@ -23,7 +23,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, ConfigError
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.model import Config, ConfigError, Directive
 from tests.unit import role_frontend
 
 from . import servers
@@ -78,6 +78,13 @@ class Unedited(Exception):
     """No edit is made: a virtual host that Apache lists has no text, as it comes from a macro."""
 
 
+def _is_conditional(item: Directive | None) -> bool:
+    """Whether it is a condition of Apache's or in one: both may end with their file."""
+    while item is not None and not (item.inline and item.body_start is not None):
+        item = item.parent
+    return item is not None
+
+
 def check_places(config: Config) -> None:
     """Each directive is in the text at its own place, and inside of its parent."""
     ends = {}  # of lines
@@ -89,8 +96,7 @@ def check_places(config: Config) -> None:
         assert item.line == bisect.bisect_left(ends[item.file], item.start) + 1, item
         if item.body_start is not None:
             assert item.body_end is not None and item.start < item.body_start <= item.body_end, item
-            # A condition of Apache's may end with its file.
-            open_to_the_end = item.inline and item.body_end == len(config.files[item.file])
+            open_to_the_end = _is_conditional(item) and item.body_end == len(config.files[item.file])
             assert item.body_end < item.end or (open_to_the_end and item.body_end == item.end), item
         position = 0
         for child in item.children or ():

@@ -506,6 +506,19 @@ def test_an_empty_line_that_belongs_to_a_tag_stays_with_it(apache: Site) -> None
     assert changed.startswith("<VirtualHost *:80> \\\n\n# kopano.hardening begin\nInclude ")
 
 
+@pytest.mark.parametrize("end", ["", "\n", " # its last", "\n\n"])
+@pytest.mark.parametrize("lines", ["<VirtualHost *:80>", "<VirtualHost *:80>\nServerName x",
+                                   "<VirtualHost *:443>\nSSLEngine on\nSSLProtocol all"])  # fmt: skip
+def test_a_virtual_host_that_ends_with_its_file_gets_the_policy(apache: Site, lines: str, end: str) -> None:
+    """Apache accepts that within a condition that holds."""
+    apache.write(main="<IfModule core.c>\n" + lines + end)
+    policy = apache.policy["tls" if "443" in lines else "http"]
+    changed = apache.adopted()["apache"]
+    assert len(re.findall(f"(?m)^ *Include {policy}$", changed)) == 1
+    (vhost,) = apache.load().vhosts
+    assert policy in [item.args[0] for item in vhost.block.children if item.key == "include"]
+
+
 @pytest.mark.parametrize("server", ["apache", "nginx"])
 def test_odd_bytes_and_line_ends_survive(tmp_path: Path, server: str) -> None:
     text = {

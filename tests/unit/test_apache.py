@@ -294,6 +294,12 @@ def test_nothing_at_all_may_be_included(tmp_path: Path) -> None:
         ("<IfModule core.c>\n<IfDefine Q>\n", False),
         ("<VirtualHost *>\n<IfModule core.c>\n", False),
         ("<Directory />\n", False),
+        # what is begun in it ends there as well
+        ("<IfModule core.c>\n<VirtualHost *>\n", True),
+        ("<IfModule core.c>\n<VirtualHost *>\n<IfDefine !Q>\n", True),
+        ("<IfModule core.c>\n<VirtualHost *>\n<IfDefine Q>\n", False),
+        ("<VirtualHost *>\n<IfModule core.c>\n<Directory />\nAllowOverride none\n</Directory>\n", False),
+        ("<IfModule core.c>\n<VirtualHost *>\n<Directory />\nAllowOverride none\n</Directory>\n", True),
     ],
 )
 def test_a_condition_that_holds_ends_with_its_file(tmp_path: Path, text: str, is_accepted: bool) -> None:

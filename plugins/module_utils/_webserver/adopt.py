@@ -178,7 +178,7 @@ class _Edits:
             raise ValueError(f"{block!r} is no block")
         _first, last, _alone = self._line(block.start, block.body_start)
         after = self.text[block.body_start : last].strip(" \t\r")
-        if after and not after.startswith("#"):
+        if (after and not after.startswith("#")) or last == len(self.text):
             self._insert_inline(block.body_start, lines)
             return
         self._insert(last + 1, self._inner_indent(block), lines)
@@ -198,10 +198,14 @@ class _Edits:
             self._insert_inline(directive.start, lines)
 
     def insert_at_end(self, block: Directive, lines: list[str]) -> None:
-        """Inserts lines in front of a closing tag, which has a line of its own."""
+        """Inserts lines in front of a closing tag, which has a line of its own, or at the end of a text without one."""
         if block.body_end is None:
             raise ValueError(f"{block!r} is no block")
-        self._insert(self.text.rfind("\n", 0, block.body_end) + 1, self._inner_indent(block), lines)
+        first = self.text.rfind("\n", 0, block.body_end) + 1
+        if block.body_end == block.end and first < block.end:
+            self._insert_inline(block.end, lines)
+            return
+        self._insert(first, self._inner_indent(block), lines)
 
     def _insert_inline(self, at: int, lines: list[str]) -> None:
         lines = [MARK + "begin inline", *lines, MARK + "end inline"]

@@ -326,9 +326,10 @@ class _Reader:
                     self.include(directive)
             elif not off:
                 self.apply(directive)
-        for block in reversed(blocks):
-            # Apache reads what is in a condition that holds as if the condition were not there, up to the file's end.
-            if block.key not in _CONDITIONS or not block.active:
+        for block in blocks:
+            # Apache reads what is in a condition that holds as if the condition were not there, up to the file's end,
+            # and does not mind what is left open in it.
+            if blocks[0].key not in _CONDITIONS or not block.active:
                 raise ConfigError(path, block.line, "<%s> is not closed" % block.name)
             block.body_end = block.end = len(text)
         return top

@@ -109,11 +109,14 @@ def _check_agreement(config: Config, layout: Layout, output: str) -> None:
     assert hosts == listed, sorted({*hosts} ^ {*listed})
 
 
+_ADDRESS = re.compile(r"\*|[0-9.]+|\[.*\]")
+
+
 def _hosts(config: Config, whole: bool) -> list[tuple[t.Any, ...]]:
     """The virtual hosts, each at each of its addresses once, though Apache repeats some."""
     found: dict[tuple[t.Any, ...], bool] = {}
     for vhost in config.vhosts:
-        if vhost.block and "$" not in vhost.address:  # Apache leaves out what it cannot resolve
+        if vhost.block and _ADDRESS.fullmatch(vhost.address):  # Apache leaves out what it cannot resolve
             # Without a name of its own one has that of its address, which takes a name server.
             named = any(True for _item in _webserver_model.direct(vhost.block.children or (), "servername"))
             place = (vhost.file, vhost.line, vhost.address, vhost.port or 0)
