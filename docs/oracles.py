@@ -54,6 +54,7 @@ def _rules() -> Iterable[Iterable[str]]:
     for rule in generated.SSLYZE_RULES:
         yield scanners.SSLYZE, "", rule.why
     yield scanners.TESTSSL, "`tls.hsts.unknown`", generated.HSTS_LEFT_OPEN
+    yield scanners.TESTSSL, "`tls.certificate.*`", generated.CERTIFICATES_LEFT_OPEN
     for one in compared.UNRATED:
         if compared.WRITTEN_FOR in one.versions:
             yield scanners.TESTSSL, ", ".join(f"`{rule}`" for rule in one.rules), one.why

@@ -361,6 +361,10 @@ def _hsts_left_open(server: Generated, facts: Facts) -> Facts:
 HSTS_LEFT_OPEN = (
     "The grader reads HSTS with the local library. Where that cannot speak to the server, it is not tested."
 )
+CERTIFICATES_LEFT_OPEN = (
+    "The grader reads the certificates of TLS 1.3 with x25519 and three curves. Where the server has none of these, it "
+    "sees one at most, leaves the others open, and gives A at most; testssl.sh sees all."
+)
 SSLYZE_RULES = (
     Rule(
         "The grader renegotiates in TLS 1.2 with ECDHE, AEAD, and X25519 or secp256r1. Without, it is not tested.",

@@ -12,6 +12,8 @@ is slow. What has not begun after C(DIFFERENTIAL_MINUTES) is skipped.
 from __future__ import annotations
 
 import os
+import re
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +22,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import grade as _grade
 from ansible_collections.kopano.hardening.plugins.module_utils._tls import http as _tls_http
+from ansible_collections.kopano.hardening.plugins.module_utils._tls import trust as _trust
 from tests.unit import test_tls_bed as expected
 from tests.unit.test_tls_bed import pki, trust  # noqa: F401 - fixtures
 
@@ -39,6 +42,7 @@ COMMANDS = (*scanners.SSLYZE_BASIC, "--elliptic_curves", "--http_headers", "--co
 RENEGOTIATION = ("--reneg", SLOWLY)
 PATIENCE = 60  # seconds for an endpoint, as the machine is busy with the scans
 # Without one of them, the grader cannot compute what TLS 1.3 encrypts the certificates with.
+CERTIFICATES = "certificates TLSv1.3"
 SPOKEN = {"x25519", "secp256r1", "secp384r1", "secp521r1"}
 
 
@@ -71,7 +75,7 @@ def unclear(server, result):
     if server.kind == generated.OLDEST and server.protocols == ("",) and "SSLv2" not in result["ciphers"]:
         left.append("SSLv2")  # It greets in it, whatever its suites.
     if "TLSv1.3" in result["ciphers"] and not set(result["groups"]) & SPOKEN:
-        left.append("certificates TLSv1.3")
+        left.append(CERTIFICATES)
     return left
 
 
@@ -153,7 +157,7 @@ def test_testssl(pki, trust, tmp_path):  # noqa: F811
             if found:
                 compared += 1
                 try:
-                    compare_with_testssl(server, *found)
+                    compare_with_testssl(server, *found, pki, trust)
                 except AssertionError as difference:
                     differing.append(str(difference))
     assert differing == []
@@ -161,12 +165,31 @@ def test_testssl(pki, trust, tmp_path):  # noqa: F811
         pytest.skip(f"{compared} of {len(some)} servers compared in DIFFERENTIAL_MINUTES")
 
 
-def compare_with_testssl(server, observation, theirs):
+def compare_with_testssl(server, observation, theirs, pki, trust):  # noqa: F811
     result = _grade.grade(observation)
     if result["protocols"]:
-        assert [entry["query"] for entry in observation["unclear"]] == unclear(server, result)
+        left = [entry["query"] for entry in observation["unclear"]]
+        assert left == unclear(server, result)
         if observation["hsts"]["status"] == "error":  # what C(HSTS_LEFT_OPEN) is about
             observation = dict(observation, hsts=_tls_http.read_hsts(server.hsts))
+        if CERTIFICATES in left:  # what C(CERTIFICATES_LEFT_OPEN) is about
+            observation = dict(
+                observation, certificates=[certificate(server, leaf, pki, trust) for leaf in server.leaves]
+            )
         agrees_with_testssl(server, observation, theirs)
     else:
         assert scanners.protocols_by_testssl(theirs) in ("", scanners.NO_SCAN), server
+
+
+def certificate(server, leaf, pki, trust):  # noqa: F811
+    """As if the server had shown it to the grader."""
+    with open(pki.path(f"{leaf}.{server.chain}")) as stream:
+        parts = re.findall("-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", stream.read(), re.DOTALL)
+    chain = [_trust.read(ssl.PEM_cert_to_DER_cert(part)) for part in parts]
+    judgement = trust.judge(chain, "127.0.0.1", PATIENCE)
+    return {
+        "chain": chain,
+        "whole": True,
+        "trust": judgement,
+        **dict.fromkeys(("ocsp", "ocsp_reason", "revocation")),
+    }

@@ -564,6 +564,12 @@ def test_a_version_without_end_is_compared(tmp_path: Path) -> None:
     assert [item.active for item in load(tmp_path).root if item.key == "ifversion"] == [False]
 
 
+@pytest.mark.parametrize("pattern", ["(", "(" * 3000 + ")" * 3000, "2{99999999999}"])
+def test_a_version_is_matched_by_no_pattern_that_apache_refuses(tmp_path: Path, pattern: str) -> None:
+    write(tmp_path, f"<IfVersion /{pattern}/>\nServerName x\n</IfVersion>\n")
+    assert [item.active for item in load(tmp_path).root if item.key == "ifversion"] == [False]
+
+
 def test_the_main_server_is_there_once_however_often_listen_says_so(tmp_path: Path) -> None:
     write(tmp_path, "Listen 443 https\n" * 5000)
     (vhost,) = load(tmp_path).vhosts

@@ -216,8 +216,8 @@ class _Reader:
         if sign == "~" or re.fullmatch("/.*/", expected):
             try:
                 result = re.search(expected if sign == "~" else expected[1:-1], self.version) is not None
-            except re.error:
-                return False
+            except (re.error, RecursionError, OverflowError):
+                return False  # Apache refuses it
         else:
             result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(expected))
         return result is not negative
