@@ -4,10 +4,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Runs the project's checks: run.py [lint|docs|package|static|sanity|unit|oldest|oracles|molecule|GROUP:NAME]…
 
-The checks begin in this order, JOBS (3) of them side by side. Each check's output goes to .cache/logs/NAME.log; of a
-failed one its failed tests are shown, or the log's end. The last line counts what really ran: each program once, and
-for pytest each test as its own report has it. The summary repeats the beginning of what failed, as the middle of a long
-output is what a CI system leaves out.
+One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
+goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
+really ran: each program once, and for pytest each test as its own report has it. The summary repeats the beginning of
+what failed, as the middle of a long output is what a CI system leaves out.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def docs() -> Iterator[Check]:
 
 
 def sanity() -> Iterator[Check]:
-    """Ansible's own tests of what is in the tarball."""
+    """Ansible's own tests of what is in the tarball. They use all cores, so nothing runs beside them."""
     yield Check("sanity", [sys.executable, "tests/package.py", "sanity"])
 
 
@@ -112,7 +112,7 @@ def package() -> Iterator[Check]:
 
 
 def static() -> Iterator[Check]:
-    """All checks that start no tests."""
+    """All checks that start no tests and measure no times, side by side."""
     yield from lint()
     yield from docs()
     yield from package()
@@ -176,9 +176,9 @@ GROUPS = {
 }
 
 
-def choose(names: list[str]) -> list[Check]:
-    """The checks of these groups, or single ones given as GROUP:NAME."""
-    chosen: list[Check] = []
+def choose(names: list[str]) -> list[list[Check]]:
+    """The checks of these groups, or single ones given as GROUP:NAME, each name's together."""
+    chosen = []
     for name in names:
         group = name.partition(":")[0]
         if group not in GROUPS:
@@ -186,7 +186,7 @@ def choose(names: list[str]) -> list[Check]:
         found = [check for check in GROUPS[group]() if name in (group, check.name)]
         if not found:
             sys.exit(f"{name}: no such check; {group} has {', '.join(c.name for c in GROUPS[group]()) or 'none'}")
-        chosen += found
+        chosen.append(found)
     return chosen
 
 
@@ -231,17 +231,18 @@ def count(report: Path) -> tuple[int, int, int]:
 
 def main(names: list[str]) -> int:
     """Run the checks that are named; returns the exit status."""
-    checks = choose(names)
+    groups = choose(names)
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results = []
-    with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
-        for task in as_completed([pool.submit(run, check) for check in checks]):
-            result = task.result()
-            results.append(result)
-            print(line(result), flush=True)
-            if not result.ok:
-                print(failures(result.check.report) or tail(result.check.log), flush=True)
+    for checks in groups:
+        with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+            for task in as_completed([pool.submit(run, check) for check in checks]):
+                result = task.result()
+                results.append(result)
+                print(line(result), flush=True)
+                if not result.ok:
+                    print(failures(result.check.report) or tail(result.check.log), flush=True)
     print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
     for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
         print(f"  {line(result)}")
