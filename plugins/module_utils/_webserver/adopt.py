@@ -178,6 +178,7 @@ class _Edits:
             raise ValueError(f"{block!r} is no block")
         _first, last, _alone = self._line(block.start, block.body_start)
         after = self.text[block.body_start : last].strip(" \t\r")
+        # There is no next line to insert at where something is behind the tag, or the text ends.
         if (after and not after.startswith("#")) or last == len(self.text):
             self._insert_inline(block.body_start, lines)
             return
