@@ -353,7 +353,7 @@ def test_lua_is_not_read_as_configuration(tmp_path: Path) -> None:
         ("a b }", 1, 'unexpected "}"'),
         ("\ninclude missing.conf;", 2, "cannot read"),
         ("include nginx.conf;", 1, "nested too deep"),
-        ("\ninclude " + "d*/" * 2000 + ";", 2, "a pattern has more than 128 directories"),
+        ("\ninclude " + "d*/" * 2000 + ";", 2, "the pattern has more than 128 directories"),
     ],
 )
 def test_errors_name_the_place(tmp_path: Path, text: str, line: int, words: str) -> None:

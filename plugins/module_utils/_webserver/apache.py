@@ -217,7 +217,7 @@ class _Reader:
             try:
                 result = re.search(expected if sign == "~" else expected[1:-1], self.version) is not None
             except (re.error, RecursionError, OverflowError):
-                return False  # Apache refuses it
+                return True  # Apache refuses it, or it is one of PCRE's own: what counts is to overlook nothing
         else:
             result = _COMPARISONS.get(sign, _COMPARISONS["="])(_numbers(self.version), _numbers(expected))
         return result is not negative

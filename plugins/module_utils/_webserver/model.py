@@ -471,7 +471,8 @@ class Config:
         be read. Raises ConfigError for a pattern of more directories than any path has."""
         parts = pattern.split("/")
         if len(parts) > _MOST_DIRECTORIES:
-            raise ConfigError(include.file, include.line, "a pattern has more than %d directories" % _MOST_DIRECTORIES)
+            reason = "the pattern has more than %d directories; include fewer levels" % _MOST_DIRECTORIES
+            raise ConfigError(include.file, include.line, reason)
         for depth, part in enumerate(parts):
             if is_pattern(part) and self.source.disk:
                 for folder in glob.glob("/".join(parts[:depth]) or "/"):
