@@ -71,11 +71,13 @@ def layout_in(server: str, folder: str) -> Layout:
         return type(value)(*map(moved, value)) if isinstance(value, (_layout.Slot, _layout.TLSLog)) else value
 
     places = {name: moved(value) for name, value in found._asdict().items()}
+    if server == "apache" and not os.path.isdir(folder + "/mods-available"):
+        places.update(modules=None, module_style="static")
     return found._replace(**{**places, "main_config": f"{folder}/{server}.conf", "envvars": None})
 
 
 class Unedited(Exception):
-    """No edit is made: a virtual host that Apache lists has no text, as it comes from a macro."""
+    """No edit is made: a module is missing, or a virtual host that Apache lists comes from a macro and has no text."""
 
 
 def _is_conditional(item: Directive | None) -> bool:
@@ -115,6 +117,12 @@ def changes_of(
     changes = _changeset.Changeset()
     for path, text in policy.files.items():
         changes.add(path, _changeset.State(_changeset.FILE, content=text.encode()))
+    if layout.server == "apache":
+        try:
+            _fragments.enable(changes, layout, "modules", _layout.POLICY_MODULES, config)
+        except _fragments.FragmentError as error:
+            raise Unedited from error
+        _leave_marks(changes, layout)
     if disable:
         _without(changes, layout, disable)
     if changes.pending():
@@ -131,7 +139,11 @@ def changes_of(
 
 def _without(changes: _changeset.Changeset, layout: Layout, site: str) -> None:
     _fragments.disable(changes, layout, "sites", [site])
-    # Not the marks of Debian's own tools, which are elsewhere on the machine.
+    _leave_marks(changes, layout)
+
+
+def _leave_marks(changes: _changeset.Changeset, layout: Layout) -> None:
+    """Without those of Debian's own tools, which are elsewhere on the machine."""
     changes.desired = {path: new for path, new in changes.desired.items() if path.startswith(layout.config_dir)}
 
 

@@ -83,7 +83,7 @@ def host(server: str, family: str, **values: t.Any) -> dict[str, t.Any]:
         "config_dir": layout.config_dir,
         "openssl": {"version": "3.5.9", "group_names": NEW_GROUPS, "cipher_suites": SUITES},
         "mpm": None if server == "nginx" else "event",
-        "modules": ["ssl", "headers", "rewrite"],
+        "modules": ["authz_core", "ssl", "headers", "rewrite"],
         "features": {"http2": True, "http2_directive": server == "nginx", "ssl_conf_command": server == "nginx"},
         "policy_dir": layout.policy_dir,
         "module_style": layout.module_style,

@@ -10,9 +10,12 @@ import itertools
 import re
 import shutil
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
+
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import POLICY_MODULES
 
 from .role_frontend import COMPONENTS, SHAPES, host, plan, render, vhost
 
@@ -84,8 +87,8 @@ def write(files: dict[str, str]) -> None:
         Path(path).write_text(text)
 
 
-def main_config(server: str, folder: Path) -> list[str]:
-    """Write the smallest configuration around the rendered one; return the command that tests it."""
+def main_config(server: str, folder: Path, modules: Collection[str] = NEEDED) -> list[str]:
+    """Write the smallest configuration around the rendered one; return the command that tests it. modules: Apache's."""
     if server == "nginx":
         (folder / "fastcgi_params").write_text("fastcgi_param REQUEST_METHOD $request_method;\n")
         (folder / "main.conf").write_text(
@@ -93,9 +96,9 @@ def main_config(server: str, folder: Path) -> list[str]:
             f"http {{\naccess_log off;\ninclude {folder}/sites/*;\n}}\n"
         )
         return ["nginx", "-t", "-q", "-c", str(folder / "main.conf")]
-    lines = [f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so" for name in NEEDED]
+    lines = [f"LoadModule {name}_module {APACHE_MODULES}/mod_{name}.so" for name in modules]
     lines += [f"ServerRoot {folder}", "PidFile pid", "ErrorLog error.log", "ServerName here.example.com"]
-    lines += ["TypesConfig /dev/null", "Listen 80", "Listen 443", f"Include {folder}/sites/*"]
+    lines += ["TypesConfig /dev/null"] * ("mime" in modules) + ["Listen 80", "Listen 443", f"Include {folder}/sites/*"]
     (folder / "main.conf").write_text("\n".join(lines) + "\n")
     return ["apache2", "-t", "-f", str(folder / "main.conf")]
 
@@ -119,6 +122,18 @@ def test_site_is_taken_by_the_real_server(tmp_path, pair, shape, profile):
     info = host_in(tmp_path, shape, pair)
     write(render(plan(info, server_names=NAMES, tls_profile=profile, acme_root=str(tmp_path))))
     assert accepted(main_config(shape[0], tmp_path)) == ""
+
+
+def test_apache_needs_no_module_but_those_that_are_enabled(tmp_path, pair):
+    info = host_in(tmp_path, ("apache", "debian"), pair)
+    wanted = plan(info, server_names=NAMES, acme_root=str(tmp_path))
+    write(render(wanted))
+    # Debian's "# Depends:" lines name the others. What a site has beside the policy may do without its own.
+    modules = ["mpm_event", "socache_shmcb", "proxy", *wanted["enable"]["modules"]]
+    assert accepted(main_config("apache", tmp_path, modules)) == ""
+    for name in POLICY_MODULES:
+        others = [module for module in modules if module != name]
+        assert "Invalid command" in accepted(main_config("apache", tmp_path, others)), name
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import nginx as _nginx
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import policy_items as _policy_items
@@ -79,8 +80,6 @@ _REPEATED = frozenset(("include", "set", "if", "return", "rewrite"))
 _HARMLESS = ("sslusestapling", "ssl_stapling")
 # Apache: adds to what is set later on the same level
 _CUMULATIVE = ("header", "sslopensslconfcmd")
-# Modules that the policy needs: what the administrator has set for the case that they are loaded will count
-_NEEDED_MODULES = frozenset(("ssl", "headers", "rewrite"))
 
 
 def unadopt(text: str) -> str:
@@ -809,7 +808,9 @@ def adopt(
     if layout.server == "nginx":
         bare = _nginx.load(layout, files=source)
     else:
-        bare = _apache.load(layout, modules=(config.modules or frozenset()) | _NEEDED_MODULES, files=source)
+        # What the administrator has set for the case that one of the policy's is loaded will count.
+        modules = (config.modules or frozenset()).union(_layout.POLICY_MODULES)
+        bare = _apache.load(layout, modules=modules, files=source)
     tls = _blocks(vhost for vhost in bare.vhosts if vhost.tls)
     secure = {(block.file, block.start) for block in tls}
     plain = _blocks(vhost for vhost in bare.vhosts if policy.get("http") and _is_public_http(vhost))

@@ -19,6 +19,9 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 
+# Those of Apache that have the policy's directives
+POLICY_MODULES = ("authz_core", "ssl", "headers", "rewrite")
+
 
 class Slot(t.NamedTuple):
     """One kind of configuration fragment: where it lies and how it is switched on.

@@ -647,7 +647,7 @@ def _for_both_modes(
         # nginx: what the policy for TLS includes, so that a virtual host that keeps a setting of its own can as well.
         "server_policy": snippets.get("server", ""),
         "policy": _policy(snippets, server, options),
-        "enable": {"modules": ["ssl", "headers", "rewrite"] if host.apache else [], "confs": [], "sites": []},
+        "enable": {"modules": [*_layout.POLICY_MODULES] if host.apache else [], "confs": [], "sites": []},
         "disable": {"confs": []},
         "adopt": True,
         "probes": list(options["probes"]),
