@@ -26,7 +26,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".cache"
 LOGS = CACHE / "logs"
-SIDE_BY_SIDE = int(os.environ.get("JOBS", "3"))
+# More at a time than there are cores makes all slower: their clients send requests for as long as they last.
+SIDE_BY_SIDE = int(os.environ.get("JOBS", max(2, min(os.cpu_count() or 2, 6))))
 SHOWN_LINES = 60
 SHOWN_CHARACTERS = 500  # of a failed test's message
 REASON_LINES = 6  # of a failed check, in the summary

@@ -62,9 +62,6 @@ class Soak:
         self.answers: dict[str, Any] = {}  # by state
 
     def run(self) -> Seen:
-        # One connection for all commands: to make one costs both machines more than most of these do.
-        command = [self.host.ssh[0], "-o", "ControlMaster=yes", "-N", *self.host.ssh[1:]]
-        connection = subprocess.Popen(command, stdin=subprocess.DEVNULL)
         try:
             self._prepare()
             _requests, lost = self._under_requests("control", self._control)
@@ -74,9 +71,6 @@ class Soak:
             self.seen.requests, self.seen.seconds = len(requests), time.monotonic() - started
         except Exception:
             self.seen.problems.append(traceback.format_exc())
-        finally:
-            connection.terminate()
-            connection.wait()
         return self.seen
 
     # --- before the cycles ---

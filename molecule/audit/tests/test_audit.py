@@ -23,6 +23,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
 PROJECT = Path(__file__).resolve().parents[3]
+sys.path.append(str(PROJECT / "molecule" / "common"))
+
+import over_ssh  # noqa: E402
+
 BIN = Path(sys.executable).parent
 SET = os.environ.get("LAB_SET", "molecule-audit")
 LAB = PROJECT / ".cache" / "lab"
@@ -59,8 +63,8 @@ CLIENTS = [
 # Everything that a look must not change: files with their times, packages, and which processes serve.
 STATE = """
 cd /
-find etc usr/share/kopano* var/lib/dpkg var/lib/apt var/www boot -xdev -type f -printf '%p %m %u %T@ ' \
-    -exec sha256sum {} \\; 2>/dev/null | sort
+find etc usr/share/kopano* var/lib/dpkg var/lib/apt var/www boot -xdev -type f -printf '%p %m %u %T@\\n' \
+    -exec sha256sum {} + 2>/dev/null | sort
 dpkg-query -W
 systemctl show -p MainPID,ActiveEnterTimestamp apache2 nginx php7.4-fpm php8.4-fpm ssh cron
 ls -A /root /var/lib /var/cache /opt /srv
@@ -69,10 +73,7 @@ ls -A /root /var/lib /var/cache /opt /srv
 
 def shell(host: str, script: str) -> str:
     """What a script of root's says on a host; it may not fail."""
-    words = [sys.executable, PROJECT / "lab" / "lab.py", "--set", SET, "exec", host, "sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
-    return done.stdout
+    return over_ssh.shell(INVENTORY, host, script, seconds=SECONDS)
 
 
 def inventory_of(names: Iterable[str]) -> dict[str, Any]:

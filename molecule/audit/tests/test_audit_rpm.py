@@ -34,7 +34,7 @@ SYSTEMS = {
 STATE = """
 cd /
 find etc usr/share/kopano* var/lib/rpm usr/lib/sysimage var/www srv -xdev -type f -not -name '*.sqlite-shm' \\
-    -printf '%p %m %u %T@ ' -exec sha256sum {} \\; 2>/dev/null | sort
+    -printf '%p %m %u %T@\\n' -exec sha256sum {} + 2>/dev/null | sort
 rpm -qa | sort
 systemctl show -p MainPID,ActiveEnterTimestamp httpd apache2 php-fpm ssh
 ls -A /var/lib /opt /srv

@@ -30,6 +30,7 @@ SET = os.environ.get("LAB_SET", "molecule-certificate")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
 sys.path += [str(PROJECT / "molecule" / "common"), str(PROJECT / "lab")]
 
+import over_ssh  # noqa: E402
 from terminal import Shown, shown  # noqa: E402
 
 from kopano_lab import model  # noqa: E402
@@ -116,8 +117,7 @@ def by_host(**values: object) -> str:
 
 
 def on(host: str, *command: str) -> subprocess.CompletedProcess[str]:
-    lab = [sys.executable, str(PROJECT / "lab" / "lab.py"), "--set", SET, "exec", host]
-    return subprocess.run([*lab, *command], capture_output=True, text=True, timeout=SECONDS, check=False)
+    return over_ssh.run(INVENTORY, host, *command, seconds=SECONDS)
 
 
 def read(host: str, path: str) -> str:

@@ -27,7 +27,9 @@ HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent.parent.parent
 CLIENT = PROJECT / "molecule" / "common" / "client.py"
 REPORTS = PROJECT / ".cache" / "reports"
-sys.path[:0] = [str(PROJECT / ".cache" / "collections"), str(PROJECT / "lab")]
+sys.path[:0] = [str(PROJECT / place) for place in (".cache/collections", "lab", "molecule/common")]
+
+import over_ssh  # noqa: E402
 
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options  # noqa: E402
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client  # noqa: E402
@@ -176,21 +178,13 @@ class Host:
 def hosts() -> list[Host]:
     """All hosts of the inventory, or those that LAB_HOSTS names."""
     content = yaml.safe_load(inventory().read_text())["all"]
-    common = content["vars"]
     known = model.hosts()
     wanted = os.environ.get("LAB_HOSTS", "").split()
     found = []
     for name, values in content["hosts"].items():
         if wanted and name not in wanted:
             continue
-        # The connection is Ansible's own where there is one. A new one would stay, and what waits for the end of
-        # this command's output would wait for its end.
-        kept = ("ControlMaster=no", f"ControlPath={values['ansible_control_path']}")
-        ssh = [
-            "ssh", *shlex.split(common["ansible_ssh_common_args"]), "-i", common["ansible_ssh_private_key_file"],
-            *(word for option in kept for word in ("-o", option)),
-            f"{common['ansible_user']}@{values['ansible_host']}",
-        ]  # fmt: skip
+        ssh = list(over_ssh.command(inventory(), name))
         entry = known[name]
         layout = next(one for one in LAYOUTS if (one.server, one.family) == (entry.server, entry.family.name))
         address, lab_name = values["ansible_host"], values["lab_name"]

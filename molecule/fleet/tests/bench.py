@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 PROJECT = Path(__file__).resolve().parents[3]
 sys.path.append(str(PROJECT / "molecule" / "common"))
 
+import over_ssh  # noqa: E402
 from frontends import Frontend, read_frontend  # noqa: E402
 from terminal import shown  # noqa: E402
 
@@ -116,7 +117,4 @@ def client(name: str) -> Frontend:
 
 def shell(host: str, script: str) -> str:
     """What a script of root's says on a host; it may not fail."""
-    words = [sys.executable, PROJECT / "lab" / "lab.py", "--set", SET, "exec", host, "sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
-    return done.stdout
+    return over_ssh.shell(INVENTORY, host, script, seconds=60)

@@ -27,6 +27,7 @@ SET = os.environ.get("LAB_SET", "molecule-updates")
 INVENTORY = PROJECT / ".cache" / "lab" / SET / "inventory.yml"
 sys.path.append(str(PROJECT / "molecule" / "common"))
 
+import over_ssh  # noqa: E402
 from terminal import shown  # noqa: E402
 
 HOSTS = yaml.safe_load(INVENTORY.read_text())["all"]["hosts"]
@@ -84,10 +85,7 @@ class Play:
 
 def shell(host: str, script: str) -> str:
     """What a script of root's says on a host; it may not fail."""
-    words = [sys.executable, PROJECT / "lab" / "lab.py", "--set", SET, "exec", host, "sh", "-c", script]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=SECONDS, check=False)
-    assert done.returncode == 0, f"{host}: {done.stdout}{done.stderr}"
-    return done.stdout
+    return over_ssh.shell(INVENTORY, host, script, seconds=SECONDS)
 
 
 def everywhere(script: str) -> dict[str, str]:
