@@ -180,6 +180,19 @@ def test_an_error_of_ssl2_is_no_hello():
     assert wire.read_ssl2_server_hello(b"\x80\x03\x00\x00") is None
 
 
+@pytest.mark.parametrize("response", [b"H", b"HTTP/1.1 400 Bad Request\r\n", b"<html>"])
+@pytest.mark.parametrize("read", [wire.read_ssl2_server_hello, lambda data: wire.RecordStream().feed(data)])
+def test_a_web_server_without_tls_is_named_whatever_it_was_asked(read, response):
+    with pytest.raises(wire.ParseError, match="plain HTTP, not TLS"):
+        read(response)
+
+
+@pytest.mark.parametrize("response", [b"S", b"SSH-2.0-OpenSSH_9.9\r\n"])
+def test_what_else_is_no_record_of_ssl2_is_not_taken_for_it(response):
+    with pytest.raises(wire.ParseError, match="not an SSL 2[.]0 record"):
+        wire.read_ssl2_server_hello(response)
+
+
 def test_no_hello_has_more_suites_than_every_server_reads():
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import constants as data
     from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober

@@ -263,6 +263,12 @@ class MessageBuffer:
         return messages
 
 
+def _check_http(start: bytes) -> None:
+    """Raises ParseError where a response can only be one of a web server without TLS."""
+    if b"HTTP/".startswith(start[:5]) or start[:1] == b"<":
+        raise ParseError("plain HTTP, not TLS")
+
+
 class RecordStream:
     """Cuts what a server sends into alerts, handshake messages and protected records, byte by byte if need be.
 
@@ -295,8 +301,7 @@ class RecordStream:
         start = self._buffer[:2]
         if start[0] in _CONTENT_TYPES and start[1:] in (b"", b"\x03"):
             return
-        if b"HTTP/".startswith(self._buffer[:5]) or self._buffer[:1] == b"<":
-            raise ParseError("plain HTTP, not TLS")
+        _check_http(self._buffer)
         raise ParseError(f"not a TLS record: it begins with {self._buffer[:8].hex()}")
 
     def _read(self, content_type: int, header: bytes, payload: bytes) -> t.Iterable[Alert | Message | Protected]:
@@ -466,12 +471,11 @@ class Ssl2Error(t.NamedTuple):
 
 def read_ssl2_server_hello(data: bytes) -> Ssl2Hello | Ssl2Error | None:
     """The SERVER-HELLO of SSL 2.0, or the ERROR instead of it; None while bytes are missing."""
-    if len(data) < 2:
-        if data and not data[0] & 0x80:
-            raise ParseError("not an SSL 2.0 record")
-        return None
-    if not data[0] & 0x80:
+    if data and not data[0] & 0x80:
+        _check_http(data)
         raise ParseError("not an SSL 2.0 record")
+    if len(data) < 2:
+        return None
     size = int.from_bytes(data[:2], "big") & 0x7FFF
     if len(data) < 2 + size:
         return None
