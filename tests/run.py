@@ -35,7 +35,7 @@ REASON_LINES = 6  # of a failed check, in the summary
 ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
 LIMIT = 60 * int(os.environ.get("MINUTES", "80"))  # seconds for one check; a busy machine takes half of that
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
-UNIT = ["-n", "4", "--dist", "loadscope", "tests/unit"]
+UNIT = ["-n", "6", "--dist", "loadscope", "tests/unit"]
 GENERATED = "tests/oracles/test_generated.py"
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
@@ -97,7 +97,7 @@ def docs() -> Iterator[Check]:
 
 
 def sanity() -> Iterator[Check]:
-    """Ansible's own tests of what is in the tarball. They use all cores, so nothing runs beside them."""
+    """Ansible's own tests of what is in the tarball."""
     yield Check("sanity", [sys.executable, "tests/package.py", "sanity"])
 
 
@@ -113,7 +113,8 @@ def package() -> Iterator[Check]:
 
 
 def static() -> Iterator[Check]:
-    """All checks that start no tests and measure no times, side by side."""
+    """All checks that start no tests and measure no times, side by side. The longest is the first."""
+    yield from sanity()
     yield from lint()
     yield from docs()
     yield from package()
