@@ -189,7 +189,7 @@ def test_a_web_server_without_tls_is_named_whatever_it_was_asked(read, response)
 
 @pytest.mark.parametrize("response", [b"S", b"SSH-2.0-OpenSSH_9.9\r\n"])
 def test_what_else_is_no_record_of_ssl2_is_not_taken_for_it(response):
-    with pytest.raises(wire.ParseError, match="not an SSL 2[.]0 record"):
+    with pytest.raises(wire.ParseError, match=r"not an SSL 2\.0 record"):
         wire.read_ssl2_server_hello(response)
 
 
