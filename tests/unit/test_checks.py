@@ -14,6 +14,8 @@ import pytest
 
 from tests import package, run
 
+from . import ports
+
 TESTS = """
 import pytest
 
@@ -79,6 +81,12 @@ def test_make_test_runs_every_check_once_but_the_slow_ones():
     chosen = [check.name for checks in run.choose(groups) for check in checks]
     every = {check.name for name, group in run.GROUPS.items() if name != "oracles" for check in group()}
     assert sorted(chosen) == sorted(every)
+
+
+@pytest.mark.parametrize("workers", [1, 4, 7])
+def test_workers_share_the_ports_and_have_none_in_common(workers):
+    shares = [set(ports.share(number, workers)) for number in range(workers)]
+    assert sum(map(len, shares)) == len(set.union(*shares)) == 12000
 
 
 IMPORT = """Importing with galaxy-importer 0.4.44
