@@ -147,11 +147,6 @@ class Client:
     requests: int
     faults: list[tuple[float, str]]
 
-    @property
-    def away(self) -> float:
-        """Seconds between the first fault and the last one."""
-        return self.faults[-1][0] - self.faults[0][0] if self.faults else 0.0
-
 
 @pytest.fixture
 def clients(tmp_path):

@@ -166,10 +166,13 @@ def test_security_updates_are_installed_while_the_server_serves(play, clients, o
         # PHP-FPM's own reload ends a page that is in progress at that moment (process_control_timeout is 0 by default).
         of_php = [fault for _when, fault in seen[host].faults if OF_PHP.match(fault)]
         assert len(of_php) <= IN_PROGRESS, (host, of_php)
-        kinds = {fault.partition(":")[0] for _when, fault in seen[host].faults if not OF_PHP.match(fault)}
+        # The two are restarted one after the other, with seconds between them on a busy machine.
+        others = [(when, fault) for when, fault in seen[host].faults if not OF_PHP.match(fault)]
+        kinds = {fault.partition(":")[0] for _when, fault in others}
         assert kinds <= (set() if host == "nginx13" else ENDED), (host, seen[host].faults)
-        print(host, seen[host].requests, "requests;", len(seen[host].faults), "failed in", seen[host].away, "s")
-        assert seen[host].away < AWAY and len(seen[host].faults) < AWAY * RATE
+        away = others[-1][0] - others[0][0] if others else 0.0
+        print(host, seen[host].requests, "requests;", len(others), "failed in", away, "s")
+        assert away < AWAY and len(others) < AWAY * RATE, (host, seen[host].faults)
     policies = everywhere("ls /usr/sbin/policy-rc.d 2>&1 || true")
     assert all("No such file" in text for text in policies.values())
 
