@@ -19,7 +19,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 
-# Those of Apache that have the policy's directives
+# The modules of Apache whose directives the policy has
 POLICY_MODULES = ("authz_core", "ssl", "headers", "rewrite")
 
 
