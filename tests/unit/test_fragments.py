@@ -118,6 +118,30 @@ def test_the_copy_of_a_text_has_its_line_ends(tmp_path: Path) -> None:
     assert _rehearsal.read_text(str(tmp_path / "site.conf")) == "# a\rb\r\nListen 80\n"
 
 
+@web_bed.needs_apache
+@pytest.mark.parametrize("family", ["debian", "redhat", "suse"])
+def test_a_module_that_was_built_into_the_server_needs_no_file(tmp_path: Path, family: str) -> None:
+    """An Apache of somebody's own; Debian's has these built in, which the layouts are made not to know here."""
+    built_in = ["http", "log_config", "unixd"]
+    home = tmp_path / "etc"
+    home.mkdir()
+    layout = suse(home) if family == "suse" else web_bed.layout("apache", home, family)
+    layout = layout._replace(static_modules=())
+    if layout.modules:
+        layout = layout._replace(modules=Slot(str(home / "available"), str(home / "enabled"), (".load", ".conf")))
+    (home / "apache.conf").write_text(web_bed.apache_head(home))
+    dump = web_bed.apache_test(home, "-D", "DUMP_VHOSTS", "-D", "DUMP_MODULES")
+    assert dump.returncode == 0, dump.stderr
+    live = _apache.as_dumped(_apache.load(layout), layout, dump.stdout)
+    changes = Changeset()
+    _fragments.enable(changes, layout, "modules", built_in, live)
+    assert changes.pending() == []
+    # Without Apache's own list of them they are not known.
+    for name in built_in:
+        with pytest.raises(_fragments.FragmentError, match=f"'{name}' is not "):
+            _fragments.enable(changes, layout, "modules", [name], _apache.load(layout))
+
+
 # --- SUSE's settings -------------------------------------------------------------------------------------------------
 
 SETTINGS = """\

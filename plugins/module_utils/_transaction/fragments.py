@@ -174,7 +174,7 @@ def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _webserver_m
     order: list[str] = []
 
     def visit(module: str) -> None:
-        if module in order or module in layout.static_modules:
+        if module in order or _is_built_in(layout, live, module):
             return
         path = os.path.join(slot.available_dir, module + ".load")
         try:
@@ -246,7 +246,7 @@ def _add_word(
     """Want a module among the words of the variable, and in the file that is made of them."""
     settings = layout.envvars or ""
     loads, loads_there = _desired(changes, sysconfig.loads)
-    if name in layout.static_modules or (name not in _loads(loads) and _is_loaded(live, name, sysconfig.loads)):
+    if _is_built_in(layout, live, name) or (name not in _loads(loads) and _is_loaded(live, name, sysconfig.loads)):
         return
     if not _load_line(layout, sysconfig, name):
         places = ", ".join(sysconfig.module_dirs)
@@ -278,6 +278,12 @@ def _remove_word(changes: Changeset, layout: Layout, sysconfig: Sysconfig, name:
         _want(changes, sysconfig.loads, left, loads_there)
 
 
+def _is_built_in(layout: Layout, live: _webserver_model.Config | None, name: str) -> bool:
+    """Whether a module is part of the server: always there in this layout, or there without a line that loads it."""
+    there = live.modules if live is not None else None
+    return name in layout.static_modules or (name in (there or ()) and not _is_loaded(live, name))
+
+
 def _is_loaded(live: _webserver_model.Config | None, name: str, elsewhere_than: str = "") -> bool:
     items = _webserver_model.walk(live.root) if live is not None else ()
     return any(
@@ -287,6 +293,6 @@ def _is_loaded(live: _webserver_model.Config | None, name: str, elsewhere_than: 
 
 
 def _require_loaded(layout: Layout, live: _webserver_model.Config | None, name: str) -> None:
-    if name in layout.static_modules or _is_loaded(live, name):
+    if _is_built_in(layout, live, name) or _is_loaded(live, name):
         return
     raise FragmentError("enable.modules", name, "is not loaded; install or enable its package and restart the server")
