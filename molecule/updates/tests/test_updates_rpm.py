@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Updates where rpm is beneath: what dnf and zypper themselves list, for each state of the host and its repository.
 
-The tests of a host build on each other, in their order: reported, not to be had, security only, all, automatic.
+The tests build on each other, in their order: reported, not to be had, security only, all, automatic.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from conftest import shell
@@ -68,6 +69,7 @@ SYSTEMS = {
     "sles15": System(of_zypper, secure_of_zypper, "apache2.service", "zypper -nq refresh --force",
                      "zypper -nq addlock", "zypper -nq removelock", "os-update", "os-update.timer"),
 }  # fmt: skip
+HOSTS = list(SYSTEMS)
 # What goes wrong with a repository, and how that ends.
 FAULTS = {
     "gone": (f"mv {REPOSITORY} {REPOSITORY}.away", f"mv {REPOSITORY}.away {REPOSITORY}"),
@@ -77,16 +79,6 @@ FAULTS = {
         f"cd {REPOSITORY}/repodata && mv signed repomd.xml",
     ),
 }
-
-
-@pytest.fixture(params=SYSTEMS)
-def host(request):
-    return request.param
-
-
-@pytest.fixture
-def system(host):
-    return SYSTEMS[host]
 
 
 def ids(info):
@@ -105,99 +97,120 @@ def installed(host):
     return dict(line.split() for line in text.splitlines() if not line.startswith("gpg-pubkey "))
 
 
-def main_pid(host, unit):
-    return shell(host, f"systemctl show --property MainPID --value {unit}").strip()
+def main_pid(host):
+    return shell(host, f"systemctl show --property MainPID --value {SYSTEMS[host].web}").strip()
 
 
-def test_what_is_pending_is_what_the_package_manager_lists(host, system, play):
-    run = play(hosts=[host])
-    assert (run.status, run.changed[host]) == (0, 0), run.output
-    info = run.info(host)
-    secure = system.secure(host)
-    assert secure and packages(info, "security") == secure
-    assert packages(info, "held") == {HELD}
-    assert packages(info) - {HELD} == system.pending(host)
-    assert info["updates"]["security_known"] and info["updates"]["security"] == len(secure)
-    assert "updates.security.pending" in ids(info)
-    # Signed, fetched lately, and from the distribution.
-    assert not {"updates.metadata.unsigned", "updates.metadata.stale", "updates.source.failed"} & set(ids(info))
-    assert info["metadata"]["stale"] is False
-    assert all(component["from_distribution"] for component in info["distribution"]["components"])
-    assert info["support"]["level"] in ("full", "lts")
+def each(question: Callable[[str], Any]) -> dict[str, Any]:
+    """The answer about each host."""
+    return {host: question(host) for host in SYSTEMS}
 
 
-def test_a_dry_run_says_what_would_be_installed_and_changes_nothing(host, system, play):
-    before = installed(host)
-    run = play("--check", hosts=[host], updates_apply="security", updates_restart_services=True)
+def secure() -> dict[str, set[str]]:
+    """What each package manager has security updates for."""
+    return {host: system.secure(host) for host, system in SYSTEMS.items()}
+
+
+def test_what_is_pending_is_what_the_package_manager_lists(play):
+    run = play(hosts=HOSTS)
+    assert (run.status, run.changed) == (0, dict.fromkeys(HOSTS, 0)), run.output
+    of_manager = secure()
+    for host, system in SYSTEMS.items():
+        info = run.info(host)
+        assert of_manager[host] and packages(info, "security") == of_manager[host]
+        assert packages(info, "held") == {HELD}
+        assert packages(info) - {HELD} == system.pending(host)
+        assert info["updates"]["security_known"] and info["updates"]["security"] == len(of_manager[host])
+        assert "updates.security.pending" in ids(info)
+        # Signed, fetched lately, and from the distribution.
+        assert not {"updates.metadata.unsigned", "updates.metadata.stale", "updates.source.failed"} & set(ids(info))
+        assert info["metadata"]["stale"] is False
+        assert all(component["from_distribution"] for component in info["distribution"]["components"])
+        assert info["support"]["level"] in ("full", "lts")
+
+
+def test_a_dry_run_says_what_would_be_installed_and_changes_nothing(play):
+    before = each(installed)
+    run = play("--check", hosts=HOSTS, updates_apply="security", updates_restart_services=True)
     assert run.status == 0, run.output
-    for name in system.secure(host):
-        assert re.search(rf"would be installed: [^|]*\b{re.escape(name)}=", run.outcome(host)), run.outcome(host)
-    assert installed(host) == before
+    for host, names in secure().items():
+        for name in names:
+            assert re.search(rf"would be installed: [^|]*\b{re.escape(name)}=", run.outcome(host)), run.outcome(host)
+    assert each(installed) == before
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_repository_that_cannot_be_trusted_is_never_a_clean_bill(host, system, play, fault):
+def test_a_repository_that_cannot_be_trusted_is_never_a_clean_bill(play, fault):
     begin, end = FAULTS[fault]
-    shell(host, begin)
+    each(lambda host: shell(host, begin))
     try:
-        run = play(hosts=[host], updates_refresh=True)
-        assert "updates.source.failed" in ids(run.info(host)), run.said(host)
-        assert run.info(host)["updates"]["reason"]
+        run = play(hosts=HOSTS, updates_refresh=True)
+        for host in HOSTS:
+            assert "updates.source.failed" in ids(run.info(host)), run.said(host)
+            assert run.info(host)["updates"]["reason"]
         if fault == "gone":
             # What cannot be known to be done is not done.
-            before = installed(host)
-            run = play(hosts=[host], updates_apply="security")
-            assert run.failed[host] == 1, run.output
-            assert installed(host) == before
+            before = each(installed)
+            run = play(hosts=HOSTS, updates_apply="security")
+            assert run.failed == dict.fromkeys(HOSTS, 1), run.output
+            assert each(installed) == before
     finally:
-        shell(host, f"{end}; {system.lists}")
-    info = play(hosts=[host]).info(host)
-    assert packages(info, "security") == system.secure(host) and info["updates"]["security_known"]
-
-
-def test_security_updates_that_are_locked_stay_in_sight_and_out(host, system, play):
-    secure, before = system.secure(host), installed(host)
-    shell(host, f"{system.lock} {' '.join(secure)}")
-    try:
-        run = play(hosts=[host], updates_apply="security")
+        each(lambda host: shell(host, f"{end}; {SYSTEMS[host].lists}"))
+    run = play(hosts=HOSTS)
+    for host, names in secure().items():
         info = run.info(host)
-        assert packages(info, "security") == secure and packages(info, "held") == secure | {HELD}
-        assert "updates.held.security" in ids(info)
-        assert run.changed[host] == 0 and installed(host) == before, run.output
+        assert packages(info, "security") == names and info["updates"]["security_known"]
+
+
+def test_security_updates_that_are_locked_stay_in_sight_and_out(play):
+    locked, before = secure(), each(installed)
+    each(lambda host: shell(host, f"{SYSTEMS[host].lock} {' '.join(locked[host])}"))
+    try:
+        run = play(hosts=HOSTS, updates_apply="security")
+        for host, names in locked.items():
+            info = run.info(host)
+            assert packages(info, "security") == names and packages(info, "held") == names | {HELD}
+            assert "updates.held.security" in ids(info)
+        assert run.changed == dict.fromkeys(HOSTS, 0) and each(installed) == before, run.output
     finally:
-        shell(host, f"{system.unlock} {' '.join(secure)}")
+        each(lambda host: shell(host, f"{SYSTEMS[host].unlock} {' '.join(locked[host])}"))
 
 
-def test_security_updates_alone_are_installed_and_what_runs_old_files_restarted(host, system, play):
-    secure, before, pid = system.secure(host), installed(host), main_pid(host, system.web)
-    run = play(hosts=[host], updates_apply="security", updates_restart_services=True)
+def test_security_updates_alone_are_installed_and_what_runs_old_files_restarted(play):
+    wanted, before, pids = secure(), each(installed), each(main_pid)
+    run = play(hosts=HOSTS, updates_apply="security", updates_restart_services=True)
     assert run.status == 0, run.output
-    after = installed(host)
-    assert {name for name in after if after[name] != before.get(name)} == secure
-    info = run.info(host)
-    assert (info["updates"]["security"], packages(info, "security"), system.secure(host)) == (0, set(), set())
-    assert packages(info) - {HELD} == system.pending(host)
-    assert main_pid(host, system.web) != pid
-    assert re.search(rf"\brestarted: [^|]*{re.escape(system.web)}", run.outcome(host))
-    assert not any("libssl" in path for process in info["restart"]["processes"] for path in process["files"])
-    again = play(hosts=[host], updates_apply="security", updates_restart_services=True)
-    assert (again.status, again.changed[host]) == (0, 0), again.output
+    after, pids_after = each(installed), each(main_pid)
+    for host, system in SYSTEMS.items():
+        assert {name for name in after[host] if after[host][name] != before[host].get(name)} == wanted[host]
+        info = run.info(host)
+        assert (info["updates"]["security"], packages(info, "security"), system.secure(host)) == (0, set(), set())
+        assert packages(info) - {HELD} == system.pending(host)
+        assert pids_after[host] != pids[host]
+        assert re.search(rf"\brestarted: [^|]*{re.escape(system.web)}", run.outcome(host))
+        assert not any("libssl" in path for process in info["restart"]["processes"] for path in process["files"])
+    again = play(hosts=HOSTS, updates_apply="security", updates_restart_services=True)
+    assert (again.status, again.changed) == (0, dict.fromkeys(HOSTS, 0)), again.output
 
 
-def test_all_updates_leave_what_is_held(host, system, play):
-    held = installed(host)[HELD]
-    run = play(hosts=[host], updates_apply="all", updates_restart_services=True)
+def test_all_updates_leave_what_is_held(play):
+    held = each(lambda host: installed(host)[HELD])
+    run = play(hosts=HOSTS, updates_apply="all", updates_restart_services=True)
     assert run.status == 0, run.output
-    assert system.pending(host) == set()
-    assert packages(run.info(host)) == {HELD} and installed(host)[HELD] == held
+    for host, system in SYSTEMS.items():
+        assert system.pending(host) == set()
+        assert packages(run.info(host)) == {HELD}
+    assert each(lambda host: installed(host)[HELD]) == held
 
 
-def test_the_host_updates_itself(host, system, play):
-    assert "automatic updates: off" in play(hosts=[host]).said(host)
-    run = play(hosts=[host], updates_automatic=True)
+def test_the_hosts_update_themselves(play):
+    before = play(hosts=HOSTS)
+    assert all("automatic updates: off" in before.said(host) for host in HOSTS)
+    run = play(hosts=HOSTS, updates_automatic=True)
     assert run.status == 0, run.output
-    automatic = run.info(host)["automatic"]
-    assert automatic["enabled"] and automatic["covers_security"] and automatic["mechanism"] == system.mechanism
-    shell(host, f"systemctl is-active {system.timer}")
-    again = play(hosts=[host], updates_automatic=True)
-    assert (again.status, again.changed[host]) == (0, 0), again.output
+    for host, system in SYSTEMS.items():
+        automatic = run.info(host)["automatic"]
+        assert automatic["enabled"] and automatic["covers_security"] and automatic["mechanism"] == system.mechanism
+        shell(host, f"systemctl is-active {system.timer}")
+    again = play(hosts=HOSTS, updates_automatic=True)
+    assert (again.status, again.changed) == (0, dict.fromkeys(HOSTS, 0)), again.output
