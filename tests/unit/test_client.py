@@ -36,10 +36,8 @@ class Program(socketserver.StreamRequestHandler):
     """By SCGI, as PHP would: a page whose length nobody says, so that the server sends it in chunks."""
 
     def handle(self) -> None:
-        size = b""
-        while not size.endswith(b":"):
-            size += self.rfile.read(1)
-        self.rfile.read(int(size[:-1]) + 1)
+        if not web_bed.read_scgi(self.rfile):
+            return
         self.wfile.write(b"Status: 401 Unauthorized\r\nWWW-Authenticate: Basic\r\n\r\n")
         for _part in range(3):
             self.wfile.write(b"page " * 100)

@@ -459,7 +459,10 @@ def test_a_response_for_another_certificate_does_not_count(authority):
     def handle(sock, _over):
         request = b""
         while b"\r\n\r\n" not in request or len(request.partition(b"\r\n\r\n")[2]) < 60:
-            request += sock.recv(65536)
+            more = sock.recv(65536)
+            if not more:
+                return
+            request += more
         received.append(request)
         sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + signed)
 

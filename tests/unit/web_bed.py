@@ -145,3 +145,14 @@ def get(port: int, path: str, name: str | None = "mail.example", tls: bool = Tru
     head = data.split(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
     headers = [line.split(": ", 1) for line in head[1:]]
     return Response(int(head[0].split(" ")[1]), [(key.lower(), value) for key, value in headers], protocol)
+
+
+def read_scgi(stream: t.BinaryIO) -> list[bytes]:
+    """The fields of a request as a backend of SCGI gets them, names and values in turn; none at the stream's end."""
+    size = b""
+    while not size.endswith(b":"):
+        byte = stream.read(1)
+        if not byte:
+            return []
+        size += byte
+    return stream.read(int(size[:-1]) + 1).split(b"\0")
