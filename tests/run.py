@@ -35,7 +35,7 @@ REASON_LINES = 6  # of a failed check, in the summary
 ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
 LIMIT = 60 * int(os.environ.get("MINUTES", "80"))  # seconds for one check; a busy machine takes half of that
 # More workers than cores, as many tests wait for time limits. What loadscope means here is in tests/unit/conftest.py.
-UNIT = ["-n", "4", "--dist", "loadscope", "tests/unit"]
+UNIT = ["-n", "6", "--dist", "loadscope", "tests/unit"]
 GENERATED = "tests/oracles/test_generated.py"
 SOURCES = ["plugins", "lab", "tests", "molecule"]
 
