@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,15 @@ def pytest_xdist_make_scheduler(config, log):
             return file if file.endswith(TOGETHER) else nodeid
 
     return Scheduling(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_thread_stays_busy():
+    """A server of a test that reads on at the end of a connection takes a core from all tests that follow it."""
+    yield
+    used = []
+    for _attempt in range(5):
+        started = time.process_time()
+        time.sleep(0.2)
+        used.append(time.process_time() - started)
+    assert min(used) < 0.02, f"threads of tests are busy still: {used} s of the processors in 0.2 s each"
