@@ -2,9 +2,9 @@
 # Copyright: Contributors to the kopano.hardening project
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the project's checks: run.py [lint|docs|package|static|sanity|unit|oldest|oracles|molecule|GROUP:NAME]…
+"""Runs the project's checks: run.py [lint|docs|package|static|sanity|unit|oldest|oracles|molecule|GROUP:NAME][,…]…
 
-One group after the other, as some unit tests measure times; the checks of a group run side by side. Each check's output
+One argument after the other, as some unit tests measure times; the checks of one run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
 really ran: each program once, and for pytest each test as its own report has it. The summary repeats the beginning of
 what failed, as the middle of a long output is what a CI system leaves out.
@@ -179,17 +179,19 @@ GROUPS = {
 
 
 def choose(names: list[str]) -> list[list[Check]]:
-    """The checks of these groups, or single ones given as GROUP:NAME, each name's together."""
-    chosen = []
-    for name in names:
-        group = name.partition(":")[0]
-        if group not in GROUPS:
-            sys.exit(f"{name}: no such check; groups are {', '.join(GROUPS)}")
-        found = [check for check in GROUPS[group]() if name in (group, check.name)]
-        if not found:
-            sys.exit(f"{name}: no such check; {group} has {', '.join(c.name for c in GROUPS[group]()) or 'none'}")
-        chosen.append(found)
-    return chosen
+    """For each argument the checks that it names: of groups, or single ones as GROUP:NAME, in that order."""
+    return [[check for name in argument.split(",") for check in named(name)] for argument in names]
+
+
+def named(name: str) -> list[Check]:
+    """The checks of a group, or one of them."""
+    group = name.partition(":")[0]
+    if group not in GROUPS:
+        sys.exit(f"{name}: no such check; groups are {', '.join(GROUPS)}")
+    found = [check for check in GROUPS[group]() if name in (group, check.name)]
+    if not found:
+        sys.exit(f"{name}: no such check; {group} has {', '.join(c.name for c in GROUPS[group]()) or 'none'}")
+    return found
 
 
 def run(check: Check) -> Result:
