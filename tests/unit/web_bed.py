@@ -148,11 +148,12 @@ def get(port: int, path: str, name: str | None = "mail.example", tls: bool = Tru
 
 
 def read_scgi(stream: t.BinaryIO) -> list[bytes]:
-    """The fields of a request as a backend of SCGI gets them, names and values in turn; none at the stream's end."""
+    """The fields of a request as a backend of SCGI gets them, names and values in turn; none where it is cut short."""
     size = b""
     while not size.endswith(b":"):
         byte = stream.read(1)
         if not byte:
             return []
         size += byte
-    return stream.read(int(size[:-1]) + 1).split(b"\0")
+    fields = stream.read(int(size[:-1]) + 1)  # with the comma behind them
+    return fields.split(b"\0") if fields.endswith(b",") else []

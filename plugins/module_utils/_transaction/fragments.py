@@ -279,7 +279,10 @@ def _remove_word(changes: Changeset, layout: Layout, sysconfig: Sysconfig, name:
 
 
 def _is_built_in(layout: Layout, live: _webserver_model.Config | None, name: str) -> bool:
-    """Whether a module is part of the server: always there in this layout, or there without a line that loads it."""
+    """Whether a module is part of the server: always there in this layout, or there without a line that loads it.
+
+    The second is known where Apache's own list was read, which it is to adopt virtual hosts.
+    """
     there = live.modules if live is not None else None
     return name in layout.static_modules or (name in (there or ()) and not _is_loaded(live, name))
 
