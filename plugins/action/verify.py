@@ -15,6 +15,7 @@ import os
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.grade import Result
 from ansible_collections.kopano.hardening.plugins.modules import tls_grade_info
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible.plain import plain
@@ -109,8 +110,7 @@ class ActionModule(RoleAction):
         ]
         arguments: Info = {"endpoints": endpoints, **module_options}
         if options["ca_file"]:
-            with open(os.path.expanduser(options["ca_file"]), encoding="utf-8", errors="replace") as stream:
-                arguments["ca_content"] = stream.read()
+            arguments["ca_content"] = _regular.text(os.path.expanduser(options["ca_file"]), foreign_links=True)
         found = self._execute_module("kopano.hardening.tls_grade_info", module_args=arguments, task_vars=variables)
         if found.get("failed"):
             raise RoleError(f"verify_from: {options['from']}: the host could not grade itself: {found.get('msg')}")

@@ -265,6 +265,7 @@ timings:
     - Milliseconds of each step and of everything (C(total)).
     - C(rehearsal) and C(server_start) are what the rehearsal took, and what starting the server once took within it;
       C(grading) is what its grades took beside that.
+    - C(restored) is what it took after a failure until every file was as before.
   returned: always
   type: dict
   sample: {lock: 0.3, read: 41.0, rehearse: 80.2, rehearsal: 71.3, server_start: 31.9, grading: 0.0, total: 160.2}

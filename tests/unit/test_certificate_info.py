@@ -145,7 +145,7 @@ def test_files_that_are_none(files):
     for name, words in (
         ("nothing", "No such file or directory"),
         ("folder", "Is a directory"),
-        ("pipe", "it is no regular file"),
+        ("pipe", "not a regular file"),
         ("huge", "it is larger than 4 MiB"),
     ):
         path = str(files / name)
@@ -212,7 +212,7 @@ def test_a_key_that_belongs_to_a_person(files):
         ({"now": "tomorrow"}, "now: 'tomorrow' is not a time"),
         ({"now": "2026-13-01T00:00:00Z"}, "now: "),
         ({"ca_file": "/nowhere/ca.pem"}, "ca_file: /nowhere/ca.pem: No such file or directory"),
-        ({"ca_file": "/dev/null"}, "ca_file: /dev/null: it is no regular file"),
+        ({"ca_file": "/dev/null"}, "ca_file: /dev/null: not a regular file"),
         ({"ca_file": __file__}, "there is no PEM certificate in it"),
         ({"ca_content": "nothing"}, "ca_content: there is no PEM certificate in it"),
     ],

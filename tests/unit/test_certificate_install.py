@@ -551,6 +551,8 @@ def web(tmp_path, host, monkeypatch):
     bed = Bed(tmp_path / "web", monkeypatch)
     monkeypatch.setattr(_layout, "detect", lambda server="auto", root="/": bed.layouts)
     monkeypatch.setattr(_deploy, "Server", lambda layout: bed.server)
+    # The server of the test is in this process.
+    monkeypatch.setattr(_deploy._supervisor, "run", lambda *given: _deploy._engine.run(*given))  # noqa: PLW0108 - patched later
     yield bed
     for name, action in before.items():
         signal.signal(name, action)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.kopano.hardening.plugins.module_utils._transaction.rehearsal import read_text
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
@@ -85,7 +84,8 @@ class Site:
         else:
             done = web_bed.run(web_bed.APACHE, "-f", self.layout.main_config, "-X")
         assert done.returncode != 0
-        return done.stdout + done.stderr + read_text(str(self.folder / "error.log"))
+        log = self.folder / "error.log"
+        return done.stdout + done.stderr + (log.read_text() if log.exists() else "")
 
     def config(self) -> _webserver_model.Config:
         return LOADERS[self.server](self.layout)
@@ -94,7 +94,7 @@ class Site:
         return _openssl.for_binary(web_bed.NGINX if self.server == "nginx" else str(web_bed.MODULES / "mod_ssl.so"))
 
     def fault(self) -> _diagnose.Fault:
-        return _diagnose.find(self.start(), self.config(), self.openssl(), read_text)
+        return _diagnose.find(self.start(), self.config(), self.openssl())
 
     def place(self, name: str) -> tuple[t.Any, ...]:
         """Where the line of a value is: file, line, directive, value, option."""
@@ -188,7 +188,7 @@ def test_the_directive_that_listens_on_a_taken_port_is_named(tmp_path, server):
         "apache": f"(98)Address already in use: AH00072: make_sock: could not bind to address 127.0.0.1:{site.port}",
         "nginx": f"nginx: [emerg] bind() to 127.0.0.1:{site.port} failed (98: Address already in use)",
     }
-    fault = _diagnose.find(words[server], site.config(), None, read_text)
+    fault = _diagnose.find(words[server], site.config(), None)
     assert fault.file == site.layout.main_config
     assert fault.directive in ("Listen", "listen") and str(site.port) in (fault.value or "")
 
@@ -198,7 +198,7 @@ def test_of_two_lists_the_one_that_libssl_refuses_is_named(tmp_path):
     main = Path(site.layout.main_config)
     main.write_text(main.read_text().replace("server {", "ssl_ciphers HIGH;\nserver {"))
     words = "nginx: [emerg] SSL_CTX_set_cipher_list() failed (SSL: error:0A0000B9:SSL routines::no cipher match)"
-    assert _diagnose.find(words, site.config(), site.openssl(), read_text)[1:] == site.place("ciphers")
+    assert _diagnose.find(words, site.config(), site.openssl())[1:] == site.place("ciphers")
 
 
 @pytest.mark.parametrize(

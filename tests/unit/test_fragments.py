@@ -114,8 +114,13 @@ def test_the_copy_has_the_change_and_the_original_has_not(tmp_path: Path, moved:
 
 def test_the_copy_of_a_text_has_its_line_ends(tmp_path: Path) -> None:
     """A comment with a carriage return in it is one line for the server."""
-    (tmp_path / "site.conf").write_bytes(b"# a\rb\r\nListen 80\n")
-    assert _rehearsal.read_text(str(tmp_path / "site.conf")) == "# a\rb\r\nListen 80\n"
+    layout = web_bed.layout("nginx", tmp_path / "etc")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "etc" / "nginx.conf").write_bytes(b"# a\rb\xff\r\ninclude " + str(tmp_path).encode() + b"/etc/x;\n")
+    copy = _rehearsal._Copy(layout, [], str(tmp_path / "trial"))
+    found = Path(copy.layout.main_config).read_bytes()
+    assert found == b"# a\rb\xff\r\ninclude " + str(tmp_path).encode() + b"/trial/config/x;\n"
 
 
 @web_bed.needs_apache

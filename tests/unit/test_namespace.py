@@ -18,6 +18,7 @@ import time
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import background as _background
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 
 from .slow_bed import SLACK
@@ -188,13 +189,13 @@ def test_a_big_log_is_neither_seen_nor_copied():
 
 def test_nothing_is_forked_beside_a_thread_in_its_last_moment(monkeypatch):
     """Python knows nothing any more of such a thread, and nothing at all of one that C code has started."""
-    monkeypatch.setattr(_namespace, "THREAD_PATIENCE", 20.0)
+    monkeypatch.setattr(_background, "THREAD_PATIENCE", 20.0)
     libc, thread = ctypes.CDLL(None), ctypes.c_ulong()
     started = time.monotonic()
     libc.pthread_create(ctypes.byref(thread), None, libc.usleep, ctypes.c_void_p(400_000))
     libc.pthread_detach(thread)
     assert _namespace.call(lambda: len(os.listdir("/proc/self/task")), 60) == 1
-    assert 0.3 < time.monotonic() - started < _namespace.THREAD_PATIENCE
+    assert 0.3 < time.monotonic() - started < _background.THREAD_PATIENCE
 
 
 def test_what_is_started_afterwards_is_in_the_hosts_namespaces():

@@ -174,5 +174,5 @@ def test_an_apache_that_the_new_module_ended_a_moment_later_is_not_taken_for_one
     apache.server.happens = [end_later]
     (apache.available.parent / "apache.conf").write_text("")
     message, result = apache.fails(files=[], enable={"modules": ["http2"]})
-    assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
+    assert message == "reload failed, everything is back as it was: the main process ended at the reload"
     assert result["rolled_back"] and apache.server.pid == 1

@@ -167,7 +167,7 @@ def test_required_clients_that_were_not_simulated_stop_a_change(monkeypatch, cha
     monkeypatch.setattr(_engine._rehearsal, "rehearse", lambda *_arguments: rehearsed)
     monkeypatch.setattr(_engine, "_shown", lambda target, _response: target)
     params = {"clients_required": ["android-9.0"] * required, "rehearse": "auto"}
-    transaction = _engine._Transaction(params, True, None)
+    transaction = _engine._Transaction(params, True, None, lambda _step, _result: None)
     server = types.SimpleNamespace(listening=set, foreign_listening=set)
     stopped = pytest.raises(_engine._Stop, match="could not be determined") if refused else contextlib.nullcontext()
     with stopped:

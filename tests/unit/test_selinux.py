@@ -40,6 +40,9 @@ exec "$0.then"
 """
 
 
+CONNECT = "httpd_can_network_connect"
+
+
 class Host:
     """A host with SELinux. `then` is what restorecon does after noting its arguments."""
 
@@ -52,6 +55,11 @@ class Host:
         self.then("exit 0")
         monkeypatch.setattr(_selinux, "FOLDER", str(folder / "selinux"))
         monkeypatch.setattr(_selinux, "RESTORECON", str(self.program))
+
+    def permits_connections(self, value: bool) -> None:
+        path = Path(_selinux.FOLDER) / "booleans" / CONNECT
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{value:d} {value:d}")
 
     @staticmethod
     def _write(path: Path, text: str) -> None:
@@ -245,10 +253,14 @@ def test_a_backend_that_may_not_be_connected_to_is_named_with_the_setting(
     tmp_path: Path, host: Host, server: str
 ) -> None:
     log = log_of_denied_backend(server, tmp_path)
+    config = (_apache if server == "apache" else _nginx).load(web_bed.layout(server, tmp_path))
     reason = "the web server may not connect to 192.0.2.1:8080 (Permission denied)"
-    assert _diagnose.denied_backend(log) == f"{reason}; with SELinux: setsebool -P httpd_can_network_connect 1"
+    host.permits_connections(False)
+    assert _diagnose.denied_backend(log, config) == f"{reason}; with SELinux: setsebool -P {CONNECT} 1"
+    host.permits_connections(True)
+    assert _diagnose.denied_backend(log, config) == reason
     shutil.rmtree(_selinux.FOLDER)
-    assert _diagnose.denied_backend(log) == reason
+    assert _diagnose.denied_backend(log, config) == reason
 
 
 @pytest.mark.parametrize(
@@ -264,13 +276,57 @@ def test_a_backend_that_may_not_be_connected_to_is_named_with_the_setting(
         ),
     ],
 )
-def test_a_socket_is_named_without_the_setting_which_is_about_the_network(host: Host, line: str, address: str) -> None:
-    assert _diagnose.denied_backend(line) == f"the web server may not connect to {address} (Permission denied)"
+def test_a_socket_is_named_without_the_setting_which_is_about_the_network(
+    tmp_path: Path, host: Host, line: str, address: str
+) -> None:
+    host.permits_connections(False)
+    config = configured(tmp_path, "fastcgi_pass unix:/run/php/x.sock;")
+    assert _diagnose.denied_backend(line, config) == f"the web server may not connect to {address} (Permission denied)"
 
 
-def test_another_failure_of_a_backend_is_not_explained(host: Host) -> None:
+def configured(folder: Path, line: str) -> t.Any:
+    """The configuration of an nginx with this line in a location."""
+    (folder / "nginx.conf").write_text(f"events {{ }}\nhttp {{ server {{ location / {{ {line} }} }} }}\n")
+    return _nginx.load(web_bed.layout("nginx", folder))
+
+
+def test_another_failure_of_a_backend_is_not_explained(tmp_path: Path, host: Host) -> None:
     refused = "(111)Connection refused: AH00957: HTTP: attempt to connect to 127.0.0.1:8080 (localhost) failed"
-    assert _diagnose.denied_backend(refused) == ""
+    assert _diagnose.denied_backend(refused, configured(tmp_path, "proxy_pass http://127.0.0.1:8080;")) == ""
+
+
+DENIED = "connect() to {} failed (13: Permission denied) while connecting to upstream, client: 192.0.2.9"
+
+
+@pytest.mark.parametrize(
+    ("passed_to", "address", "is_named"),
+    [
+        ("http://192.0.2.1:8080", "192.0.2.1:8080", True),
+        ("http://backend.example:8080/x", "192.0.2.1:8080", True),
+        ("http://backend.example", "192.0.2.1:80", True),
+        ("http://[2001:db8::1]:8080", "[2001:db8::1]:8080", True),
+        ("http://192.0.2.1:8081", "192.0.2.1:8080", False),
+        ("http://backend.example:8081", "192.0.2.1:8080", False),
+        ("unix:/run/php/x.sock", "unix:/run/php/other.sock", False),
+        ("unix:/run/php/x.sock", "192.0.2.1:9000", False),
+    ],
+)
+def test_a_denied_backend_is_one_that_the_configuration_names(
+    tmp_path: Path, host: Host, passed_to: str, address: str, is_named: bool
+) -> None:
+    """Else whoever can write a line of a log has the administrator open the network to the web server."""
+    host.permits_connections(False)
+    config = configured(tmp_path, f"proxy_pass {passed_to};")
+    assert bool(_diagnose.denied_backend(DENIED.format(address), config)) is is_named
+
+
+def test_what_a_client_requests_is_no_denied_backend(tmp_path: Path, host: Host) -> None:
+    config = configured(tmp_path, "proxy_pass http://192.0.2.1:8080;")
+    text = DENIED.format("192.0.2.1:8080")
+    stamp = "2026/12/07 10:00:00 [error] 12#12: *1 "
+    assert _diagnose.denied_backend(f"{stamp}{text}", config)
+    for line in (f'open() "/srv/{text}" failed (2: No such file or directory)', f'x, request: "GET /{text} HTTP/1.1"'):
+        assert _diagnose.denied_backend(f"{stamp}{line}", config) == ""
 
 
 @pytest.mark.parametrize("status", [502, 503, 404])
@@ -285,6 +341,8 @@ def test_a_probe_of_a_change_that_gets_no_backend_says_why(
     monkeypatch.setattr(
         _engine._probes, "targets_of", lambda vhosts: [{**ENDPOINT, "again": False, "block": ("/site", 1)}]
     )
+    host.permits_connections(False)
+    (bed.conf / "nginx.conf").write_text("events { }\nhttp { server { proxy_pass http://127.0.0.1:8080; } }\n")
     bed.server.log = "(13)Permission denied: AH00957: HTTP: attempt to connect to 127.0.0.1:8080 (localhost) failed"
     message, result = bed.fails(probes=[{"path": "/probed"}])
     assert ("setsebool -P httpd_can_network_connect 1" in message) is (status != 404)

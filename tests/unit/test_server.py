@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import server as _server
 
 from . import web_bed
@@ -37,7 +38,7 @@ def server(tmp_path: Path) -> _server.Server:
 
 def test_a_server_that_was_started_and_never_reloaded_has_not_ended(server):
     """A repaired server is started; an endpoint of it that refuses its client must not look like its end."""
-    assert server.ended(0) == ""
+    assert not server.ended(0)
 
 
 def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(server, tmp_path, monkeypatch):
@@ -50,11 +51,11 @@ def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(ser
     monkeypatch.setattr(_server, "RELOAD_TIMEOUT", 0.05)
     monkeypatch.setattr(_server.os, "kill", lambda pid, number: None)
     assert server.reload([str(log)]) == (False, "no new worker within 0 s")
-    assert server.ended(0) == ""
+    assert not server.ended(0)
     process.communicate(b"\n")
     with log.open("a") as stream:
         stream.write("[emerg] it will not\n")
-    assert server.ended(0) == "[emerg] it will not"
+    assert server.ended(0) and server.said().own == "[emerg] it will not"
 
 
 @pytest.mark.parametrize(
@@ -74,6 +75,7 @@ def test_what_a_client_has_requested_is_no_reason_why_a_server_ended(server, tmp
     monkeypatch.setattr(server, "workers", lambda main=None: set())
     monkeypatch.setattr(_server.os, "kill", lambda pid, number: log.write_text(f"{line}\n"))
     assert server.reload([str(log)]) == (False, "the main process ended at the reload")
+    assert (server.said().own, server.said().others) == ("", "")
 
 
 def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_path, monkeypatch):
@@ -168,8 +170,8 @@ def test_nginx_is_waited_for_until_it_has_given_up_a_port_that_is_taken(server, 
     log, own, more, listen = nginx
     with socket.create_server(("127.0.0.1", more)):
         listen(own, more)
-        ok, words = server.reload([str(log)])
-    assert not ok and "still could not bind()" in words
+        ok, _reason = server.reload([str(log)])
+    assert not ok and "still could not bind()" in server.said().own
     listen(own)
     assert server.reload([str(log)]) == (True, "")
     assert socket.socket().connect_ex(("127.0.0.1", more)) != 0
@@ -210,10 +212,12 @@ def test_a_refusal_is_reported_as_soon_as_nginx_has_logged_it(server, nginx, tmp
     monkeypatch.setattr(_server, "RELOAD_TIMEOUT", float("inf"))
     conf.write_text(f"{directive}\n{good}")
     try:
-        ok, words = server.reload([str(log)])
+        refused = server.reload([str(log)])
+        said = server.said()
     finally:
         conf.write_text(good)
-    assert not ok and reason in words
+    assert refused == (False, _server.NOT_STARTED)
+    assert reason in (said.others if directive.startswith("working") else said.own)
     assert server.reload([str(log)]) == (True, "") and len(server.workers(server.main_pid())) >= WORKERS
 
 
@@ -243,7 +247,9 @@ def test_a_worker_that_has_not_started_yet_does_not_count(server, nginx, monkeyp
 def test_a_refusal_without_a_reason_in_the_log_is_one(server, nginx):
     _log, own, _more, listen = nginx
     listen(own, "no-port")
-    assert server.reload([]) == (False, "no new worker was started; no log has the reason")
+    reason = server.reload([])[1]
+    fault = _diagnose.refusal(reason, server.said(), None, None)
+    assert fault == _diagnose.Fault("no new worker was started; no log has the reason")
     listen(own)
 
 

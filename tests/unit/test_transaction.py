@@ -32,6 +32,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock, Record
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Said
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 from . import web_bed
@@ -54,6 +55,7 @@ class FakeServer:
         self.happens: list[t.Callable[[], t.Any]] = []
         self.stopped = False
         self.log = ""
+        self.unread: list[str] = []
 
     def prepare(self) -> None:
         pass
@@ -65,17 +67,20 @@ class FakeServer:
         self.calls.append("check")
         return True, ""
 
-    def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
+    def reload(self, logs: t.Sequence[str], ends: object = None) -> tuple[bool, str]:
         self.calls.append("reload")
         result = self.happens.pop(0)() if self.happens else None
         return result or (True, "")
 
-    def logged(self) -> str:
+    def said(self) -> Said:
+        return Said(self.log, "", self.log.split("\n"), self.unread)
+
+    def said_of_requests(self) -> str:
         return self.log
 
-    def ended(self, patience: float) -> str:
+    def ended(self, patience: float) -> bool:
         self.calls.append("ended")
-        return "" if self.pid else "[emerg] it will not, after all"
+        return self.pid is None
 
     def start(self) -> bool:
         self.calls.append("start")
@@ -634,6 +639,7 @@ def test_a_server_that_ends_a_moment_after_its_reload_is_reported_with_the_reaso
     monkeypatch.setattr(_engine._client, "query_all", answers)
     monkeypatch.setattr(_engine._probes, "targets_of", lambda vhosts: [ENDPOINT])
     bed.server.happens = [lambda: setattr(bed.server, "pid", None)]
+    bed.server.log = "[emerg] it will not, after all"
     message, result = bed.fails()
     assert message == "reload failed, everything is back as it was: [emerg] it will not, after all"
     assert result["failure"]["phase"] == "reload"

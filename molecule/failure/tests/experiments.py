@@ -40,6 +40,7 @@ from spread import ON_ALL, Kind, by_nothing, by_rehearsal, by_server, chosen
 from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, SPREAD, Confirmation, Situation, script
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
+GUARD_SECONDS = 5
 PLAY_SECONDS = 900
 SIDE_BY_SIDE = 4  # hosts; more would only wait for two cores
 CIPHERS = (GOOD["ciphers"], "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "HIGH")
@@ -277,6 +278,21 @@ def unconfirmed(host: Host) -> Observation:
     return seen
 
 
+def stopped_and_guarded(host: Host) -> Observation:
+    """A run is stopped after its swap, and never continued: the host's own guard restores the files."""
+    host.call("mark", name="guarded")
+    with ThreadPoolExecutor(1) as pool:
+        waiting = params(host, {}, confirm_timeout=GUARD_SECONDS)
+        run = pool.submit(host.call, "module", params=waiting, strace=stopping("reload"))
+        stopped(host, "reload")
+        host.wait(f"[ ! -e {LOCK} ]")
+        killed = run.result()
+    seen = Observation(changed=[host.call("compare", name="guarded")], journal=[host.call("journal")])
+    seen.more = {"killed": killed, "seconds": killed["ended"] - killed["started"]}
+    seen.results.append(host.call("module", params=params(host)))
+    return seen
+
+
 # --- all of them -----------------------------------------------------------------------------------------------------
 
 TRACE = "check mode leaves no trace"
@@ -316,6 +332,7 @@ OTHERS = (
     Case("second run at the same time", at_the_same_time, privileged),
     Case("connection is lost", lost_connection, privileged),
     Case("not confirmed", unconfirmed),
+    Case("stopped, and to be confirmed", stopped_and_guarded, privileged),
     *(Case(fault.name, partial(meet, fault), fault.applies_to, by_rehearsal) for fault in FAULTS),
     *(Case(f"killed: {case.name}", partial(kill, case), privileged, by_nothing) for case in KILLS),
     *(

@@ -70,7 +70,9 @@ def module(
         start_new_session=True,
     )
     try:
-        out, err = process.communicate(json.dumps([params, check, dies, meanwhile, clock]).encode(), seconds)
+        # What is done to the process that makes the change is not done to the one that watches it.
+        watched = not (strace or dies)
+        out, err = process.communicate(json.dumps([params, check, dies, meanwhile, clock, watched]).encode(), seconds)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
@@ -131,16 +133,17 @@ def transaction() -> dict:
     sys.path.insert(0, HERE)
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
     from ansible_collections.kopano.hardening.plugins.module_utils._transaction import prediction as _prediction
+    from ansible_collections.kopano.hardening.plugins.module_utils._transaction import supervisor as _supervisor
 
     # Most callers have nothing else happen.
-    params, check, dies, meanwhile, clock = (*json.load(sys.stdin), None, None)[:5]
+    params, check, dies, meanwhile, clock, watched = (*json.load(sys.stdin), None, None, False)[:6]
     if dies:
         die(*dies)
     for disturbance, act in ((meanwhile, script), (clock, move_clock)):
         if disturbance:
             when(disturbance[0], functools.partial(act, disturbance[1]))
     try:
-        return _engine.run(params, check, _prediction)
+        return (_supervisor if watched else _engine).run(params, check, _prediction)
     except _engine.TransactionError as error:
         return dict(error.result, failed=True, msg=str(error))
 

@@ -459,7 +459,71 @@ SERVERS = (
     ),
 )
 
-SITUATIONS = (*CLOCK, *EDITORS, *CONFIGURATIONS, ALL_ADDRESSES, ON_LOOPBACK, MANY_HOSTS, *PACKAGES, *SERVERS)
+# --- a local user ----------------------------------------------------------------------------------------------------
+
+THEIRS = "/srv/eve"
+LOG = f"{THEIRS}/error.log"
+THEIR_SITE = {
+    "apache": f"Listen 8444\\n<VirtualHost *:8444>\\n  ServerName eve.test\\n  ErrorLog {LOG}\\n</VirtualHost>\\n",
+    "nginx": f"server {{\\n    listen 8444;\\n    server_name eve.test;\\n    error_log {LOG};\\n}}\\n",
+}
+SIGNALLED = "_webserver.server._is_there"  # the first that a run does after the signal to reload
+AS_EVE = "runuser -u nobody -- sh -euc '{}'"
+NOT_READ = f"not read: {LOG}: "
+
+
+def exchanged(name: str, how: str, at: str = SIGNALLED, **more: Any) -> Situation:
+    """The owner of a directory with an error log of the server exchanges it in the middle of a change."""
+    return Situation(
+        f"error log becomes {name}",
+        prepare={
+            server: f"mkdir {THEIRS}\nchown nobody {THEIRS}\nprintf '{text}' > $foreign\n"
+            "systemctl reload $unit\nsleep 2"
+            for server, text in THEIR_SITE.items()
+        },
+        meanwhile=(at, AS_EVE.format(f"mv {LOG} {THEIRS}/mine\n{how}")),
+        repair=f"rm -rf {THEIRS} $foreign\nsystemctl reload $unit\nsleep 2",
+        seconds=100,
+        **more,
+    )
+
+
+def refused(name: str, how: str, reason: str, **more: Any) -> Situation:
+    """The same right after the signal to read what the server refuses."""
+    return exchanged(
+        name,
+        how,
+        values={"ciphers": "NOSUCH"},
+        options={"rehearse": "off"},
+        phase="reload",
+        message=f"(?s)no cipher match.*{reason}",
+        stops=("apache",),
+        **more,
+    )
+
+
+LOCAL_USERS = (
+    refused("a FIFO", f"mkfifo {LOG}", f"{NOT_READ}not a regular file"),
+    refused("a link", f"ln -s {THEIRS}/other {LOG}; touch {THEIRS}/other", f"{NOT_READ}is a symbolic link where"),
+    refused("ten gigabytes", f"truncate -s 10G {LOG}", ""),
+    # With a directory in place of a log Apache does not start.
+    refused("a directory", f"mkdir {LOG}", f"{NOT_READ}Is a directory", servers=("nginx",)),
+    exchanged("a FIFO, and a backend does not respond", f"mkfifo {LOG}", "probe", values={"backend": "dead"},
+              phase="probe", message="status 200 before, 50[23] now"),
+    # What is rehearsed would wait for a reader.
+    exchanged("a FIFO before the reload", f"mkfifo {LOG}", "reload", options={"rehearse": "off"}),
+    Situation(
+        "process of the run is killed",
+        meanwhile=("reload", f"kill -9 $(sed -n 's/^pid \\([0-9]*\\).*/\\1/p' {LOCK})"),
+        phase="reload",
+        second="commit",
+        message="everything is back as it was: the process of the run was killed in the step reload",
+    ),
+)  # fmt: skip
+
+SITUATIONS = (
+    *CLOCK, *EDITORS, *CONFIGURATIONS, ALL_ADDRESSES, ON_LOOPBACK, MANY_HOSTS, *PACKAGES, *SERVERS, *LOCAL_USERS,
+)  # fmt: skip
 
 
 # --- the confirmation ------------------------------------------------------------------------------------------------
@@ -518,6 +582,9 @@ SPREAD = {
     "another instance of the server",
     "server dies before the probes",
     "requests that take longer than the reload",
+    "error log becomes a FIFO",
+    "error log becomes a FIFO before the reload",
+    "process of the run is killed",
     "clock is years ahead when the change begins to wait",
     "connection comes back after the rollback",
 }

@@ -192,8 +192,9 @@ def test_confirmed(seen, host):
 def test_killed_through_ansible(seen, host):
     observation = look(seen, "killed: through Ansible", host)
     killed, after, back = observation.results
-    assert killed["failed"] and "transaction" not in killed
-    assert after["recovered"]["action"] == "undone" and after["recovered"]["files"]
+    assert killed["failed"] and (killed["phase"], killed["rolled_back"]) == ("probe", True)
+    assert "everything is back as it was: the process of the run was killed in the step probe" in killed["msg"]
+    assert after["recovered"] is None, "the killed run left something"
     assert after["changed"] and after["phase"] == "commit" and back["changed"]
     assert observation.changed == [[]]
     assert_served(observation)
@@ -296,6 +297,18 @@ def test_lost_connection(seen, host):
     assert not any(result.get("failed") for result in observation.results)
     assert observation.results[0]["recovered"] is None, "the run did not come to its own end"
     assert observation.changed[-1] == []
+    assert_same_answers(seen, observation, host)
+    assert_served(observation)
+
+
+@pytest.mark.parametrize("host", on_hosts("stopped, and to be confirmed"))
+def test_the_guard_acts_for_a_run_that_was_stopped(seen, host):
+    observation = look(seen, "stopped, and to be confirmed", host)
+    (after,) = observation.results
+    assert observation.more["killed"]["status"] == -9, "the guard waits for it"
+    assert observation.journal[0][-1] == "undone" and observation.changed[-1] == []
+    assert any("was rolled back by its timer" in warning for warning in after["warnings"])
+    assert not after.get("failed") and after["recovered"] is None
     assert_same_answers(seen, observation, host)
     assert_served(observation)
 

@@ -28,6 +28,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
@@ -36,6 +37,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import (
     replaced_certificates as _replaced_certificates,
 )
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import supervisor as _supervisor
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
     FILE,
     Change,
@@ -43,10 +45,12 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
     State,
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import error_logs as _error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, error_logs
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 TIMEOUT = 10.0  # seconds for a response of the web server
@@ -411,7 +415,7 @@ def _transact(
     deadline = time.monotonic() + patience
     while True:
         try:
-            return _engine.run(params, check_mode, _Ungraded)
+            return _supervisor.run(params, check_mode, _Ungraded)
         except _engine.TransactionError as error:
             if error.result["phase"] != "lock" or time.monotonic() > deadline:
                 raise
@@ -448,10 +452,15 @@ def _ensure_served(
         result["changed"] = True
         if check_mode:
             return
-        ok, message = server.reload(error_logs(server.layout, config))
+        ok, message = server.reload(_error_logs.paths(server.layout, config))
         stale = _stale(targets, digests) if ok else []
-        if not ok or stale:
-            raise ValueError(message or f"{stale[0]}: still served with another certificate after a reload")
+        if not ok:
+            fault = _engine.explained(
+                _diagnose.Fault(message), lambda: _diagnose.refusal(message, server.said(), config, None)
+            )
+            raise ValueError(fault.message())
+        if stale:
+            raise ValueError(f"{stale[0]}: still served with another certificate after a reload")
     for target in targets:
         name = str(target["server_name"])
         if name not in result["served"] and not name.endswith(UNRESOLVABLE):
@@ -562,10 +571,10 @@ def _options(unit: str) -> dict[str, str]:
     """A Kopano daemon's configuration: C(name = value), the last one counts."""
     path = os.path.join(KOPANO, unit[len("kopano-") :] + ".cfg")
     try:
-        with open(path, encoding="utf-8", errors="replace") as lines:
-            pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#")]
+        lines = _regular.text(path, foreign_links=True).split("\n")
     except FileNotFoundError:
         return {}
+    pairs = [line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith("#")]
     return {name.strip(): value.strip() for name, _equals, value in pairs}
 
 

@@ -10,13 +10,13 @@
 from __future__ import annotations
 
 import os
-import stat
 import time
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import checks as _checks
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import permissions as _permissions
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.checks import Hidden, Missing
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host.options import OptionError
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
@@ -56,15 +56,11 @@ LARGEST = 4 * 1024 * 1024
 def read(path: str) -> tuple[bytes | Missing, _permissions.Access | None]:
     """A file's content and who can read it. Whatever is no file of a sensible size is as good as missing."""
     try:
-        # A pipe would wait for its writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return Missing("it is no regular file"), None
-            content = stream.read(LARGEST + 1)
+        with _regular.opened(path, foreign_links=True) as stream:
+            content = _regular.read_up_to(stream, LARGEST + 1)
             if len(content) > LARGEST:
                 return Missing(f"it is larger than {LARGEST // 1024 // 1024} MiB"), None
-            return content, _permissions.access(descriptor)
+            return content, _permissions.access(stream.fileno())
     except PermissionError as error:
         # What root cannot read, the server cannot either.
         return (Missing if os.geteuid() == 0 else Hidden)(error.strerror or str(error)), None

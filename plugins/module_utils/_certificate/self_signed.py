@@ -18,6 +18,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate impo
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import deploy as _deploy
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate.deploy import Pair
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._x509.errors import ParseError
 
 OPENSSL_TIMEOUT = 60
@@ -100,9 +101,11 @@ def _not_own(path: str, chain: bytes, names: t.Iterable[str], key_type: str) -> 
     return None
 
 
+MOST = 4 << 20  # bytes of a certificate, or of a key
+
+
 def _read(path: str) -> bytes:
-    with open(path, "rb") as stream:
-        return stream.read()
+    return _regular.read(path, MOST, foreign_links=True)
 
 
 # --- in place of one that is ordered ---------------------------------------------------------------------------------

@@ -16,7 +16,6 @@ documentation in the kernel tree.
 
 from __future__ import annotations
 
-import _thread
 import contextlib
 import ctypes
 import errno
@@ -32,6 +31,11 @@ import struct
 import time
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import (
+    await_ended_threads,
+    end_with_parent,
+)
+
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 0x1, 0x2, 0x4, 0x20, 0x1000, 0x4000, 0x40000
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000,
@@ -40,7 +44,6 @@ CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = (
     0x20000000,
     0x40000000,
 )
-PR_SET_PDEATHSIG = 1
 _MNT_DETACH, _UMOUNT_NOFOLLOW = 2, 8
 
 # Every directory tree that a kernel file system backs; these are passed through or mounted newly, never overlaid.
@@ -50,7 +53,6 @@ KERNEL_TREES = ("/proc", "/sys", "/dev")
 SCRATCH = "/tmp"  # noqa: S108, a private mount over it
 # Upper bound of what a rehearsal may write, in memory.
 SCRATCH_SIZE = "512m"
-THREAD_PATIENCE = 2.0  # seconds for a thread's last moment
 ADDRESS_PATIENCE = 3.0  # seconds for the routes to all own addresses
 ADDRESS_PAUSE = 0.001  # seconds until one is tried again; twice as long each time, as a busy host delivers late
 ADDRESS_MAX_PAUSE = 0.1
@@ -99,10 +101,6 @@ def _mount(source: str, target: str, kind: str | None, flags: int, options: str 
 
 def _unshare(flags: int) -> None:
     _check(_libc.unshare(ctypes.c_int(flags)), "unshare")
-
-
-def _die_with_parent() -> None:
-    _check(_libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -453,7 +451,7 @@ def call(
     addresses = host_addresses()
     settings = _read_sysctls()
     reader, writer = os.pipe()
-    _await_ended_threads()
+    await_ended_threads()
     try:
         child = _fork_first_process()
     except (OSError, Failed) as error:
@@ -483,17 +481,6 @@ def call(
     if kind == "failed":
         raise Failed(value)
     return value
-
-
-def _await_ended_threads() -> None:
-    """Wait for threads that have ended for Python, but not yet for the kernel.
-
-    Before Python 3.13 a thread is joined a moment before its end, in which it still tidies up in C libraries. A fork at
-    that moment copies a lock of OpenSSL's that it holds, and then no handshake in the child can ever succeed.
-    """
-    deadline = time.monotonic() + THREAD_PATIENCE
-    while len(os.listdir("/proc/self/task")) > 1 + _thread._count() and time.monotonic() < deadline:
-        time.sleep(0.0005)
 
 
 def _read_all(reader: int, deadline: float) -> bytes:
@@ -553,7 +540,7 @@ def _first_process(
 ) -> t.NoReturn:
     try:
         try:
-            _die_with_parent()
+            end_with_parent()
             _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
             root = _build_view(sockets, hosts)
             _unusable.update(_raise_loopback(addresses))

@@ -60,6 +60,13 @@ def observe(folder: int) -> Process:
     return Process(program, fields["Name"].strip(), users, len(fields.get("NSpid", "").split()) != 1)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a process was stopped, by a signal or a tracer; False for one that has ended (proc_pid_stat(5))."""
+    with contextlib.suppress(OSError, IndexError), folder_of(pid) as folder:
+        return read_in(folder, "stat").rpartition(b")")[2].split()[0] in (b"T", b"t")
+    return False
+
+
 def roots_processes() -> t.Iterator[int]:
     """The numbers of root's processes."""
     for name in os.listdir("/proc"):

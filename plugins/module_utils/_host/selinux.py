@@ -30,6 +30,15 @@ def is_enabled() -> bool:
     return os.path.exists(os.path.join(FOLDER, "enforce"))
 
 
+def boolean(name: str) -> bool | None:
+    """What a boolean of the policy is set to (booleans(8)); None where SELinux is off, or has no such boolean."""
+    try:
+        with open(os.path.join(FOLDER, "booleans", name), encoding="ascii") as stream:
+            return stream.read(8).split()[:1] == ["1"]
+    except OSError:
+        return None
+
+
 def restore_contexts(paths: t.Sequence[str]) -> list[str]:
     """Give files the contexts of their places, where SELinux is on. Returns what went wrong as warnings.
 

@@ -7,13 +7,14 @@
 """The seven steps of a change, in order: read, stage, rehearse, swap, reload, probe, commit, all under one lock.
 
 Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. After a failure from I(swap) on,
-every path is restored and the server is reloaded. What a crash leaves is repaired by the next run, from the journal.
-docs/architecture.md has an overview.
+every path is restored and the server is reloaded, before anything is read that tells why: logs, keys, the configuration
+that failed. What a crash leaves is repaired by the next run, from the journal. docs/architecture.md has an overview.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -23,7 +24,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
@@ -47,17 +51,24 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import error_logs as _error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import openssl as _openssl
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import probes as _probes
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import strength as _strength
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.adopt import KeptInfo
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import Server, ServerError, error_logs
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server import ENDED, Server, ServerError
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.strength import WeakenedInfo
 
 END_PATIENCE = 0.5  # seconds that a server which does not respond gets to end
+DIAGNOSIS_TIMEOUT = 15.0  # seconds for what is read after a rollback to tell why
 REQUEST_TIMEOUT = 10.0
 LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
+# Seconds that the guard gives to a run that holds the lock when its time to be confirmed is over: whatever it does, it
+# will be rolled back.
+HOLDER_PATIENCE = 60.0
+END_SECONDS = 5.0  # that a killed process gets to end
 # Seconds until the guard tries a rollback again that did not succeed, for example on a full disk.
 GUARD_PAUSES = (1, 5, 30, 60, 300)
 
@@ -216,11 +227,17 @@ class TransactionError(Exception):
 
 
 class _Stop(Exception):
-    """A reason to stop, with what is known about it."""
+    """A reason to stop, with what is known about it. diagnose: finds out more, after the rollback."""
 
-    def __init__(self, fault: _diagnose.Fault, message: str | None = None) -> None:
+    def __init__(
+        self,
+        fault: _diagnose.Fault,
+        message: str | None = None,
+        diagnose: t.Callable[[], _diagnose.Fault] | None = None,
+    ) -> None:
         super().__init__(message or fault.message())
         self.fault = fault
+        self.diagnose = diagnose
 
 
 def _stop(message: str) -> _Stop:
@@ -231,18 +248,69 @@ class _Interrupted(BaseException):
     """A signal has ended the run."""
 
 
-def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> Result:
+# Called with what a run is about to do, a phase or one of these, and its result so far.
+Note = t.Callable[[str, Result], None]
+ROLLBACK, DIAGNOSIS = "rollback", "diagnosis"
+
+
+def run(
+    params: dict[str, t.Any], check_mode: bool, prediction: t.Any, note: Note = lambda _step, _result: None
+) -> Result:
     """Do what the module's options require; return what the module returns. Raises TransactionError.
 
     prediction: the module C(_transaction.prediction), which brings the prober with it. With None a run that is about to
     rehearse a change does not, and returns C(ungraded); the same run with the prober then does everything.
+    It may wait for a file system without an end; L(_transaction.supervisor) runs it with a limit.
     """
-    return _Transaction(params, check_mode, prediction).run()
+    return _Transaction(params, check_mode, prediction, note).run()
+
+
+def new_result() -> Result:
+    """The result of a run that has done nothing yet."""
+    return {
+        "changed": False,
+        "server": None,
+        "diff": [],
+        "transaction": None,
+        "rehearsal": None,
+        "phase": "lock",
+        "rolled_back": False,
+        "recovered": None,
+        "adopted": [],
+        "edits": [],
+        "kept": [],
+        "weakened": [],
+        "probes": [],
+        "timings": {},
+        "warnings": [],
+    }
+
+
+# What has come of a change that failed, for the message.
+RESTORED = "everything is back as it was"
+UNTOUCHED = "nothing was changed"
+UNRESTORED = "NOT everything could be restored; the next run tries again"
+
+
+def failed(result: Result, phase: str, outcome: str, fault: _diagnose.Fault, message: str) -> TransactionError:
+    """The error of a run that has failed in a phase."""
+    failure: FailureInfo = {
+        "words": fault.reason,
+        "file": fault.file,
+        "line": fault.line,
+        "directive": fault.directive,
+        "value": fault.value,
+        "option": fault.option,
+        "phase": phase,
+    }
+    whole: Result = {**result, "failure": failure, "changed": False}
+    return TransactionError(f"{phase} failed, {outcome}: {message}", whole)
 
 
 class _Transaction:
-    def __init__(self, params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> None:
+    def __init__(self, params: dict[str, t.Any], check_mode: bool, prediction: t.Any, note: Note) -> None:
         self.params = params
+        self.note = note
         self.check_mode = check_mode
         self.prediction = prediction
         self.lock = Lock()
@@ -258,23 +326,7 @@ class _Transaction:
         self.unrestored = ""  # why the rollback has failed
         self.phase = "lock"
         self._phase_started = self._started = time.monotonic()
-        self.result: Result = {
-            "changed": False,
-            "server": None,
-            "diff": [],
-            "transaction": None,
-            "rehearsal": None,
-            "phase": "lock",
-            "rolled_back": False,
-            "recovered": None,
-            "adopted": [],
-            "edits": [],
-            "kept": [],
-            "weakened": [],
-            "probes": [],
-            "timings": {},
-            "warnings": [],
-        }
+        self.result = new_result()
 
     # --- the frame ---
 
@@ -283,6 +335,7 @@ class _Transaction:
         self.result["timings"][self.phase] = round((now - self._phase_started) * 1000, 1)
         self.phase = self.result["phase"] = phase
         self._phase_started = now
+        self.note(phase, self.result)
         self.lock.set_phase(phase)
 
     def run(self) -> Result:
@@ -300,7 +353,7 @@ class _Transaction:
                 self._enter(self.phase)
                 self._release()
         except _Stop as error:
-            raise self._error(str(error), error.fault) from error
+            raise self._explained(error) from error
         except EXPECTED as error:
             fault = _diagnose.Fault(str(error), getattr(error, "file", None), getattr(error, "line", None))
             raise self._error(str(error), fault) from error
@@ -334,34 +387,38 @@ class _Transaction:
         except Exception as error:  # whatever it is, the lock has to be released
             self.result["warnings"].append(f"kept edits in {self.journal.found.folder} cannot be listed: {error}")
 
+    def _explained(self, stop: _Stop) -> TransactionError:
+        """The error of a reason to stop, with all that can be found out about it now that everything is done."""
+        if stop.diagnose is None:
+            return self._error(str(stop), stop.fault)
+        self.note(DIAGNOSIS, self.result)
+        fault = explained(stop.fault, stop.diagnose)
+        return self._error(fault.message(), fault)
+
     def _error(self, message: str, fault: _diagnose.Fault) -> TransactionError:
-        failure: FailureInfo = {
-            "words": fault.reason,
-            "file": fault.file,
-            "line": fault.line,
-            "directive": fault.directive,
-            "value": fault.value,
-            "option": fault.option,
-            "phase": self.phase,
-        }
         if self.result["rolled_back"]:
-            outcome = "everything is back as it was"
+            outcome = RESTORED
         elif self.record is not None and self.swapped:
-            outcome = "NOT everything could be restored; the next run tries again"
+            outcome = UNRESTORED
             message += f"\nThe rollback failed: {self.unrestored}"
         else:
-            outcome = "nothing was changed"
-        result: Result = {**self.result, "failure": failure, "changed": False}
-        return TransactionError(f"{self.phase} failed, {outcome}: {message}", result)
+            outcome = UNTOUCHED
+        return failed(self.result, self.phase, outcome, fault, message)
 
     def _roll_back(self) -> None:
         """Undo what this run has begun. If that fails it is a warning: the journal knows, the first error counts."""
         _on_signals(_ignored)
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
+        self.note(ROLLBACK, self.result)
+        started = time.monotonic()
+
+        def restored() -> None:
+            self.result["timings"]["restored"] = round((time.monotonic() - started) * 1000, 1)
+
         try:
             # A server that ended without a signal of this run was stopped by somebody else, maybe on purpose.
-            _undo(self.journal, self.record, may_start=lambda _server: self.signalled)
+            _undo(self.journal, self.record, lambda _server: self.signalled, restored=restored)
         except Exception as error:  # whatever it is: the error that led here is the one to report
             self.unrestored = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
             self.result["warnings"].append(f"rollback: {error}")
@@ -724,7 +781,7 @@ class _Transaction:
             return _Stop(fault, f"the live configuration is broken, a restart would fail: {fault.message()}")
         ok, message = server.check()
         if not ok:
-            earlier = _diagnose.find(message, None, None, _rehearsal.read_text)
+            earlier = _diagnose.find(message, self._live(server)[0], None)
             return _Stop(earlier, f"the configuration was already broken before this run: {earlier.message()}")
         return _Stop(fault)
 
@@ -771,11 +828,16 @@ class _Transaction:
         if reason is None or (not live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
         message = f"{_client.place(target)}: {reason}"
-        if live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND:
-            message = "; ".join(filter(None, [message, _diagnose.denied_backend(server.logged())]))
-        if target.get("tls", True) and not response["protocol"]:
-            raise _Stop(_diagnose.unpaired(message, self._changed_config(server), self.changeset.desired))
-        raise _stop(message)
+        asks_backend = live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND
+        has_no_tls = target.get("tls", True) and not response["protocol"]
+
+        def diagnose() -> _diagnose.Fault:
+            config = self._changed_config(server)
+            denied = _diagnose.denied_backend(server.said_of_requests(), config) if asks_backend else ""
+            words = "; ".join(filter(None, [message, denied]))
+            return _diagnose.unpaired(words, config, self.changeset.desired) if has_no_tls else _diagnose.Fault(words)
+
+        raise _Stop(_diagnose.Fault(message), diagnose=diagnose if asks_backend or has_no_tls else None)
 
     def _has_lost(self, target: _client.Target, response: _client.Response) -> bool:
         """Whether the host itself has lost an address during the run, as those of IPv6 expire. No change did that."""
@@ -844,21 +906,34 @@ class _Transaction:
 
     def _reload(self, server: Server, live: _webserver_model.Config | None, running: bool) -> None:
         ok, message = server.check() if self.params["rehearse"] == "off" else (True, "")
-        if ok and not running:
-            ok, message = server.start(), f"{server.layout.unit} could not be started"
-        elif ok and server.main_pid() is None:
-            if self.signalled:  # by the reload that loaded a module
-                raise self._refused(server, server.ended(0))
-            raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
-        elif ok:
-            self.signalled = True
-            ok, message = server.reload(error_logs(server.layout, live))
         if not ok:
-            raise self._refused(server, message)
+            fault = _diagnose.Fault(message)
+            raise _Stop(fault, diagnose=lambda: _diagnose.find(message, *self._tried(server)))
+        if not running:
+            if not server.start():
+                raise _stop(f"{server.layout.unit} could not be started")
+        elif server.main_pid() is None:
+            if self.signalled:  # by the reload that loaded a module
+                raise self._refused(server, ENDED)
+            raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
+        else:
+            self.signalled = True
+            with _regular.OtherEnds(_webserver_model.log_files(live) if live else ()) as ends:
+                ok, reason = server.reload(_error_logs.paths(server.layout, live), ends)
+            if not ok:
+                raise self._refused(server, reason)
 
-    def _refused(self, server: Server, message: str) -> _Stop:
-        openssl = _rehearsal.openssl_of(server.layout)
-        return _Stop(_diagnose.find(message, self._live(server)[0], openssl, _rehearsal.read_text))
+    def _refused(self, server: Server, reason: str) -> _Stop:
+        fault = _diagnose.Fault(reason)
+        return _Stop(fault, diagnose=lambda: _diagnose.refusal(reason, server.said(), *self._tried(server)))
+
+    def _tried(self, server: Server) -> tuple[_webserver_model.Config | None, _openssl.OpenSSL | None]:
+        """The configuration that the server was given, which need not be on the disk any more, and its library."""
+        try:
+            config: _webserver_model.Config | None = self._changed_config(server)
+        except _webserver_model.ConfigError:
+            config = None
+        return config, _rehearsal.openssl_of(server.layout)
 
     def _probe_live(
         self,
@@ -875,11 +950,10 @@ class _Transaction:
         self.result["probes"] = [_shown(target, response) for target, response in zip([*endpoints, *probes], responses)]
         earlier = [*(known.get(_key(target)) for target in endpoints), *before]
         # One that refuses unknown names was as silent before, and is no reason to wait for the server's end.
-        if any(now["status"] is None and (was is None or was["status"]) for now, was in zip(responses, earlier)):
-            message = server.ended(END_PATIENCE)
-            if message:
-                self._enter("reload")
-                raise self._refused(server, message)
+        silent = any(now["status"] is None and (was is None or was["status"]) for now, was in zip(responses, earlier))
+        if silent and server.ended(END_PATIENCE):
+            self._enter("reload")
+            raise self._refused(server, ENDED)
         self._compare(server, endpoints, responses, probes, responses[len(endpoints) :], known, before, live_now=True)
 
     # --- commit, confirm ---
@@ -924,6 +998,14 @@ class _Transaction:
             record.save(_journal.PROVEN)
             self._finish(record)
         self.result["changed"] = True
+
+
+def explained(fault: _diagnose.Fault, diagnose: t.Callable[[], _diagnose.Fault]) -> _diagnose.Fault:
+    """What is found out about a fault within a time limit; else the fault as it is known, and why there is no more."""
+    try:
+        return _diagnose.Fault(**Beside(lambda: diagnose()._asdict()).result(DIAGNOSIS_TIMEOUT))
+    except Exception as error:  # whatever it is, it costs no more than the explanation
+        return fault._replace(reason=f"{fault.reason}; why could not be found out: {error}")
 
 
 # --- shared by the steps and the recovery ----------------------------------------------------------------------------
@@ -1073,14 +1155,19 @@ def _finish(journal: Journal, record: Record, keep: int) -> None:
 
 
 def _undo(
-    journal: Journal, record: Record, may_start: t.Callable[[Server], bool], rolled_back_by: str | None = None
+    journal: Journal,
+    record: Record,
+    may_start: t.Callable[[Server], bool],
+    rolled_back_by: str | None = None,
+    restored: t.Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Restore the files and reload the server with them; returns the paths that were not as before.
 
     The files come first: nothing that can fail or hang comes before them. may_start: whether a server is started again
-    that no longer runs.
+    that no longer runs. restored: called when the files are as they were.
     """
     paths = _journal.undo(record)
+    restored()
     if record.state == _journal.STAGED:
         journal.discard(record)
     else:
@@ -1102,14 +1189,25 @@ def _serve_again(server: Server, was_running: bool, may_start: t.Callable[[Serve
             raise _changeset.ChangeError(f"{unit} did not run before the change, and cannot be stopped again")
         return
     message = ""
-    if server.main_pid() is not None:
-        ok, message = server.reload(error_logs(server.layout, None))
-        if ok:
+    # Somebody can have exchanged a log for a FIFO, which would keep the server from opening it.
+    with _regular.OtherEnds(_logs(server)) as ends:
+        if server.main_pid() is not None:
+            ok, message = server.reload((), ends)
+            if ok:
+                return
+        elif not may_start(server):
             return
-    elif not may_start(server):
-        return
-    if not server.start():
-        raise _changeset.ChangeError(f"{unit} could not be started again{message and ': ' + message}")
+        if not server.start():
+            raise _changeset.ChangeError(f"{unit} could not be started again{message and ': ' + message}")
+
+
+def _logs(server: Server) -> list[str]:
+    """The logs of the configuration on the disk, as far as it can be read."""
+    try:
+        config = _rehearsal.LOADERS[server.layout.server](server.layout)
+    except (_webserver_model.ConfigError, OSError):
+        config = None
+    return [*_error_logs.paths(server.layout, config), *(_webserver_model.log_files(config) if config else ())]
 
 
 def _unless_stopped(server: Server) -> bool:
@@ -1137,13 +1235,13 @@ def recover(
 def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
     """The guard's own run: undo or finish the transaction if it is still open; returns the exit status.
 
-    occasion: C(boot) or C(timer). A run that holds the lock is waited for without a limit, since no change may stay
-    unconfirmed; only root's runs can hold it, and the lock ends with them.
+    occasion: C(boot) or C(timer). A run that holds the lock has some more time to end, and is then killed: no change
+    may stay unconfirmed, and the run that made it may have been stopped, or wait for what never comes.
     """
     journal, lock = Journal(folder), Lock()
     for pause in (*GUARD_PAUSES, None):
-        _wait_for(lock)
         try:
+            take_over(lock, HOLDER_PATIENCE)
             for record in journal.records():
                 if record.id != identifier:
                     continue
@@ -1161,10 +1259,36 @@ def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
     return 1
 
 
-def _wait_for(lock: Lock) -> None:
+def take_over(lock: Lock, seconds: float, own: t.Container[int] = ()) -> None:
+    """Take a lock, or end those who hold it longer than that. own: processes that were killed already.
+
+    With own ones only, nobody else is ended, and JournalError is raised where another one holds the lock. A process
+    that the kernel does not let end does nothing more either: then there is no lock, and none is needed.
+    """
+    short = min(seconds, END_SECONDS)
+    if _taken_within(lock, short):
+        return
+    # One that was stopped (SIGSTOP) will not end however long it is waited for.
+    stopped = all(map(_process.is_stopped, lock.holders()))
+    if not stopped and _taken_within(lock, seconds - short):
+        return
+    holders = lock.holders()
+    if own and not all(pid in own for pid in holders):
+        lock.acquire()  # for its message
+        return
+    for pid in holders:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+    _taken_within(lock, END_SECONDS)
+
+
+def _taken_within(lock: Lock, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
     while True:
         try:
             lock.acquire()
-            return
+            return True
         except _journal.JournalError:
-            time.sleep(LOCK_PAUSE)
+            if time.monotonic() >= deadline:
+                return False
+        time.sleep(LOCK_PAUSE)

@@ -19,6 +19,7 @@ import re
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import (
     ABSENT,
@@ -178,8 +179,7 @@ def _with_dependencies(slot: Slot, name: str, layout: Layout, live: _webserver_m
             return
         path = os.path.join(slot.available_dir, module + ".load")
         try:
-            with open(path, encoding="utf-8", errors="replace") as stream:
-                text = stream.read()
+            text = _regular.text(path, foreign_links=True)
         except FileNotFoundError:
             raise FragmentError("enable.modules", module, f"is not available on this host (no {path})") from None
         except OSError as error:

@@ -15,6 +15,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common.module im
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import replay as _replay
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import supervisor as _supervisor
 
 
 def main(prediction: types.ModuleType | None) -> None:
@@ -30,7 +31,7 @@ def main(prediction: types.ModuleType | None) -> None:
     if reason is not None:
         module.fail_json(msg=reason)
     try:
-        result = _engine.run(module.params, module.check_mode, prediction)
+        result = _supervisor.run(module.params, module.check_mode, prediction)
     except _engine.TransactionError as error:
         for warning in error.result.pop("warnings"):
             module.warn(warning)

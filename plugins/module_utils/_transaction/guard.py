@@ -33,6 +33,7 @@ UNIT = "kopano-hardening-rollback.service"
 RUNNING_SYSTEMD = "/run/systemd/system"
 TIMEOUT = 30  # seconds for a call of the service manager
 BOOT_TIMEOUT = 120  # seconds that a boot waits for the rollback before the web server starts
+RUN_TIMEOUT = 3600  # seconds after which the timer's rollback, with all of its attempts, hangs
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 # The result of a program whose output is read must not depend on the administrator's terminal.
@@ -100,6 +101,7 @@ def start_timer(record: Record, seconds: int) -> None:
         "--timer-property=AccuracySec=1",
         # The web server, if the rollback has to start it itself, must outlive the timer's service.
         "--property=KillMode=process",
+        "--property=RuntimeMaxSec=%d" % RUN_TIMEOUT,
         *_command(record, "timer"),
     ]
     try:

@@ -105,7 +105,7 @@ class Lock:
         except OSError as error:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                 raise
-            if not _is_shared(stream) or _is_held_by_root(stream):
+            if not _is_shared(stream) or any(self._held_by(stream)):
                 raise self._taken(stream) from error
         else:
             # The holder before us unlinks its file: what we have locked must be what others will find.
@@ -157,6 +157,18 @@ class Lock:
         finally:
             guard.release()
 
+    def holders(self) -> list[int]:
+        """The other processes of root's that hold the lock, also by a descriptor that they have inherited."""
+        try:
+            stream = self._open()
+        except JournalError:
+            return []
+        with stream:
+            return [pid for pid in self._held_by(stream) if pid != os.getpid()]
+
+    def _held_by(self, stream: t.TextIO) -> t.Iterator[int]:
+        return _holders(stream, os.path.basename(self.path))
+
     def set_phase(self, phase: str) -> None:
         """Write the phase into the file, for a run that finds the lock taken."""
         if self._stream is not None:
@@ -181,18 +193,26 @@ def _is_shared(stream: t.TextIO) -> bool:
     return bool(os.fstat(stream.fileno()).st_mode & 0o077)
 
 
-def _is_held_by_root(stream: t.TextIO) -> bool:
-    """Whether a process of root's holds a lock on a file; its descriptors show that of an inherited lock as well."""
+def _holders(stream: t.TextIO, file: str) -> t.Iterator[int]:
+    """The processes of root's that hold a lock on a file of this name; their descriptors show that of an inherited lock
+    as well."""
     wanted = os.fstat(stream.fileno())
     for pid in _process.roots_processes():
-        folder = "/proc/%d/fd" % pid
         with contextlib.suppress(OSError):
-            for name in os.listdir(folder):
-                with contextlib.suppress(OSError):
-                    if os.path.samestat(os.stat(os.path.join(folder, name)), wanted):
-                        with open("/proc/%d/fdinfo/%s" % (pid, name)) as text:
-                            if "\nlock:" in text.read():
-                                return True
+            if any(_is_locked(pid, number, file, wanted) for number in os.listdir("/proc/%d/fd" % pid)):
+                yield pid
+
+
+def _is_locked(pid: int, number: str, file: str, wanted: os.stat_result) -> bool:
+    """Whether a descriptor of a process is a locked one of this file.
+
+    Its name comes first: for the status of any other file, the file system that it is on would be asked.
+    """
+    path = "/proc/%d/fd/%s" % (pid, number)
+    with contextlib.suppress(OSError):
+        if file in os.readlink(path) and os.path.samestat(os.stat(path), wanted):
+            with open("/proc/%d/fdinfo/%s" % (pid, number)) as text:
+                return "\nlock:" in text.read()
     return False
 
 

@@ -23,6 +23,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import tempfile
 import time
@@ -30,6 +31,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import Change
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
@@ -92,6 +94,7 @@ LOADERS: dict[str, t.Callable[..., _webserver_model.Config]] = {"apache": _apach
 TIMEOUT = 60.0  # seconds, for everything together
 VHOST_SECONDS = 0.1  # more for each virtual host; reading, starting and querying one usually takes a tenth of that
 REQUEST_TIMEOUT = 10.0
+LOG_END = 1 << 13  # bytes of each log in a view
 END_TIMEOUT = 5.0  # seconds that a trial instance gets to end by itself
 
 # A backend on the host's loopback cannot be reached from the private network: that path is then not rehearsed.
@@ -209,8 +212,9 @@ def _in_namespace(
         if not up:
             output.seek(0)
             message = output.read().decode("utf-8", "replace") + "\n" + _log_text()
-            fault = _diagnose.find(message, config, openssl_of(layout), read_text)
-            message = "; ".join([fault.reason or "no worker came up", *filter(None, [_lost_addresses()])])
+            fault = _diagnose.find(message, config, openssl_of(layout))
+            waits = [f"the server waits at {path}, a FIFO that nobody reads" for path in filter(_regular.is_fifo, logs)]
+            message = "; ".join([fault.reason or "no worker came up", *waits, *filter(None, [_lost_addresses()])])
             return {"result": result, "fault": fault._replace(reason=message)}
     if config is None:
         return {"result": result, "fault": unreadable}
@@ -293,16 +297,16 @@ def _log_text() -> str:
     for folder, _folders, names in os.walk("/var/log"):
         for name in sorted(names):
             if "access" not in name:
-                message.append(read_text(os.path.join(folder, name))[-8192:])
+                message.append(_end_of(os.path.join(folder, name)))
     return "\n".join(message)
 
 
-def read_text(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-            return stream.read()
-    except OSError:
-        return ""
+def _end_of(path: str) -> str:
+    """The last bytes of a log; nothing where it cannot be read."""
+    with contextlib.suppress(OSError), _regular.opened(path) as stream:
+        stream.seek(max(0, os.fstat(stream.fileno()).st_size - LOG_END))
+        return _regular.read_up_to(stream, LOG_END).decode("utf-8", "replace")
+    return ""
 
 
 def _empty_logs(paths: t.Iterable[str]) -> None:
@@ -362,6 +366,20 @@ def conflicts(
 # --- the two fallbacks -----------------------------------------------------------------------------------------------
 
 
+def _copy_tree(source: str, target: str) -> None:
+    """Copy a directory with its links as they are. What is neither file, link nor directory is left out, as nothing but
+    an Include could have read it, and that would wait."""
+
+    def others(folder: str, names: list[str]) -> list[str]:
+        kinds = {name: os.lstat(os.path.join(folder, name)).st_mode for name in names}
+        return [name for name, mode in kinds.items() if not any(is_it(mode) for is_it in _COPIED)]
+
+    shutil.copytree(source, target, symlinks=True, ignore=others, ignore_dangling_symlinks=True)
+
+
+_COPIED = (stat.S_ISREG, stat.S_ISLNK, stat.S_ISDIR)
+
+
 class _Copy:
     """A copy of the server's configuration directory with the changes in it, whose files refer to each other."""
 
@@ -373,7 +391,7 @@ class _Copy:
         self._others: dict[str, str] = {}
         # Directories, and what stands for each in the copy.
         self._places = {self._original: self._copy, os.path.realpath(self._original): self._copy}
-        shutil.copytree(self._original, self._copy, symlinks=True, ignore_dangling_symlinks=True)
+        _copy_tree(self._original, self._copy)
         self._copy_linked({os.path.dirname(change.path) for change in changes})
         self._relink()
         for number, change in enumerate(changes):
@@ -413,7 +431,7 @@ class _Copy:
                     continue
                 if any((folder + "/").startswith(real + "/") for folder in changed):
                     os.unlink(path)
-                    shutil.copytree(real, path, symlinks=True, ignore_dangling_symlinks=True)
+                    _copy_tree(real, path)
                     self._places[real] = path
 
     def _goal(self, link: str, target: str) -> str:
@@ -433,11 +451,11 @@ class _Copy:
     def _rewrite(self, path: str) -> None:
         if os.path.islink(path):
             return
-        text = read_text(path)
+        text = _webserver_model.decode(_regular.read(path))
         changed = self.inside(text)
         if changed != text:
-            with open(path, "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.write(changed)
+            with open(path, "wb") as stream:
+                stream.write(_webserver_model.encode(changed))
 
     def inside(self, text: str) -> str:
         """A text with the copy's paths for the original ones."""
@@ -508,7 +526,7 @@ def _run_copy(
         return _diagnose.Fault(str(error))
     if done.returncode == 0:
         return None
-    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, openssl_of(trial.layout), read_text)
+    return _diagnose.find(done.stdout.decode("utf-8", "replace"), config, openssl_of(trial.layout))
 
 
 def _free_port() -> int:
@@ -654,8 +672,8 @@ def _instance(
         response = _first_response(process, targets[0], start_seconds)
         result["start_ms"] = round((time.monotonic() - started) * 1000, 1)
         if response is None:
-            message = read_text(output) + "\n" + read_text(os.path.join(folder, "error.log"))
-            return copy.back(_diagnose.find(message, config, openssl_of(trial.layout), read_text))
+            message = _end_of(output) + "\n" + _end_of(os.path.join(folder, "error.log"))
+            return copy.back(_diagnose.find(message, config, openssl_of(trial.layout)))
         responses = [response, *_client.query_all(targets[1:], REQUEST_TIMEOUT)]
         result["endpoints"] = [dict(target, **found) for target, found in zip(targets, responses)]
         if copy.changing:

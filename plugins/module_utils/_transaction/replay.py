@@ -24,6 +24,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
+from ansible_collections.kopano.hardening.plugins.module_utils._transaction import supervisor as _supervisor
 
 Options = t.Dict[str, t.Any]
 
@@ -78,7 +79,7 @@ def rerun(folder: str = _journal.STATE_DIRECTORY) -> Repeated | None:
     if params is None:
         return None
     try:
-        result = _engine.run(params, True, None)
+        result = _supervisor.run(params, True, None)
     except _engine.TransactionError:
         return None
     warnings = result.pop("warnings")

@@ -22,6 +22,7 @@ import shlex
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import printable, shell_words
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import (
     Automatic,
     Host,
@@ -303,9 +304,9 @@ def _last_error(host: Host, options: t.Mapping[str, list[str]], after: float) ->
     """The last error in unattended-upgrades' log since a time; empty for none, None where it may not be read."""
     folder = options.get("unattended-upgrade::logdir", ["/var/log/unattended-upgrades"])[-1]
     try:
-        with open(host.path(os.path.join(folder, "unattended-upgrades.log")), "rb") as handle:
-            handle.seek(max(0, handle.seek(0, os.SEEK_END) - _LOG_TAIL))
-            text = handle.read().decode("utf-8", "replace")
+        with _regular.opened(host.path(os.path.join(folder, "unattended-upgrades.log")), foreign_links=True) as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_TAIL))
+            text = _regular.read_up_to(log, _LOG_TAIL).decode("utf-8", "replace")
     except PermissionError:
         return None
     except OSError:

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]+@")
@@ -322,8 +323,7 @@ class Host:
     def read(self, path: str) -> str | None:
         """A text file's content; None where there is none or it cannot be read."""
         try:
-            with open(self.path(path), encoding="utf-8", errors="replace") as handle:
-                return handle.read()
+            return _regular.text(self.path(path), foreign_links=True)
         except OSError as error:
             self.note(path, error)
             return None

@@ -145,6 +145,9 @@ class Restart:
 # --- processes -------------------------------------------------------------------------------------------------------
 
 
+MOST_MAPPED = 8 << 20  # bytes of a list of mapped files, which a process can make as long as it likes
+
+
 def scan(host: Host) -> Scan:
     """The processes of this machine; those of containers on it are not its own, nor are programs that users made."""
     found = Scan()
@@ -157,7 +160,7 @@ def scan(host: Host) -> Scan:
             if _namespace(host, name) != own:
                 continue
             with open(host.path(f"/proc/{name}/maps"), "rb") as handle:
-                mapped = _mapped(handle.read())
+                mapped = _mapped(handle.read(MOST_MAPPED))
         except PermissionError:
             found.hidden += 1
             continue

@@ -23,7 +23,6 @@ from __future__ import annotations
 import base64
 import bz2
 import collections
-import contextlib
 import datetime
 import errno
 import gzip
@@ -32,13 +31,12 @@ import lzma
 import os
 import re
 import secrets
-import stat
 import time
 import typing as t
 import zlib
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.phrases import counted
-from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ChangeError, Place
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import user_agents as _user_agents
 
 Suite = t.Tuple[str, str]  # protocol, and the suite as OpenSSL names it
@@ -175,22 +173,6 @@ _NOT_TO_ITS_END = "not decompressed to its end"
 
 class _Damaged(Exception):
     """Compressed data cannot be read to its end; the text says why."""
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> t.Iterator[t.BinaryIO]:
-    """A regular file, to be read. Raises OSError, ChangeError; for a link that others can have made as well."""
-    with Place(path, follow=True) as place:
-        place.require()
-        # Nothing else is even opened: a FIFO or a device could wait, or do something.
-        if not stat.S_ISREG(os.stat(place.name, dir_fd=place.folder, follow_symlinks=False).st_mode):
-            raise ChangeError(f"{path}: not a regular file")
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-        descriptor = os.open(place.name, flags, dir_fd=place.folder)
-    with open(descriptor, "rb", buffering=0) as raw:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ChangeError(f"{path}: not a regular file")
-        yield t.cast(t.BinaryIO, raw)
 
 
 def _blocks(stream: t.BinaryIO) -> t.Iterator[bytes]:
@@ -332,7 +314,7 @@ class _Reader:
         done: set[tuple[int, int]] = set()
         for path in paths:
             try:
-                with _opened(path) as stream:
+                with _regular.opened(path) as stream:
                     info = os.fstat(stream.fileno())
                     if (info.st_dev, info.st_ino) in done:
                         continue  # by another name, or rotated in between
@@ -345,8 +327,6 @@ class _Reader:
             except _LimitReached as reached:
                 reading.not_read.append(f"{path}: {reached}; older ones were not read")
                 break
-            except ChangeError as refused:
-                reading.not_read.append(str(refused))
             except OSError as error:
                 # gzip and bz2 raise it for damaged data as well, without a number.
                 reason = error.strerror or f"{_NOT_TO_ITS_END}: {error}"

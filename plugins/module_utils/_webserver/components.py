@@ -18,6 +18,7 @@ import subprocess
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import programs as _programs
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 
@@ -116,8 +117,8 @@ def packages(family: str | None) -> dict[str, str]:
 def _version_in(path: str) -> str:
     for name, pattern in _VERSIONS:
         try:
-            with open(os.path.join(path, name), encoding="utf-8", errors="replace") as handle:
-                match = re.search(pattern, handle.read(4096))
+            with _regular.opened(os.path.join(path, name), foreign_links=True) as stream:
+                match = re.search(pattern, _regular.read_up_to(stream, 4096).decode("utf-8", "replace"))
         except OSError:
             continue
         if match:

@@ -9,6 +9,9 @@
 Servers name the file and line of what their parser refuses, but not of what OpenSSL refuses later: Apache logs C(no
 cipher match) without naming the cipher list that has none. There the directives that such a message can be about are
 looked up in the parsed configuration, and those of them that the server's own libssl refuses are named.
+
+No file is opened here: a message can be somebody else's text, so what it names counts, and is quoted, only where it is
+a file of the parsed configuration.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ import re
 import ssl
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Said
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.openssl import OpenSSL
 
 # Where a server reports the place itself.
@@ -51,11 +56,16 @@ _PORT_FIX = (
     "semanage port -a -t http_port_t -p tcp {} (with -m in place of -a where the port has another type)"
 )
 
-# A backend that the server may not connect to: its address, for a socket with the words that Apache has before it.
+# A backend that the server may not connect to: its address, for a socket with the words that Apache has before it. It
+# is how the message begins, as the request that comes later in the line is a client's text.
 _DENIED_BACKEND = re.compile(
-    r"\(13\)Permission denied: AH\d+: (?:\w+: )?attempt to connect to (?P<apache>(?:Unix domain socket )?\S+)"
-    r"|connect\(\) to (?P<nginx>\S+) failed \(13: Permission denied\) while connecting to upstream"
+    r"\(13\)Permission denied: (?:\[client [^]]+\] )?AH\d+: (?:\w+: )?attempt to connect to "
+    r"(?P<apache>(?:Unix domain socket )?\S+)"
+    r"|(?:\[\w+\] )?connect\(\) to (?P<nginx>\S+) failed \(13: Permission denied\) while connecting to upstream"
 )
+
+# SELinux permits a web server to connect to the network by this boolean (httpd_selinux(8)).
+_CONNECT = "httpd_can_network_connect"
 
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
@@ -95,22 +105,24 @@ def relevant(output: str) -> str:
     """The server's messages without greetings and time stamps, at most the last 12 lines, each once."""
     lines = [line.strip() for line in output.split("\n") if line.strip()]
     telling = [line for line in lines if not _NOISE.search(line)]
-    stripped = [_PROCESS.sub(r"\1 ", _STAMP.sub("", line)) for line in telling or lines]
+    stripped = [_message(line) for line in telling or lines]
     return "\n".join(list(dict.fromkeys(stripped))[-12:])
 
 
-def find(
-    output: str,
-    config: _webserver_model.Config | None,
-    openssl: OpenSSL | None,
-    read: t.Callable[[str], str] | None = None,
-) -> Fault:
-    """What the server's output is about. config: what was tried; read: gives the text of a file for quoting."""
+def _message(line: str) -> str:
+    return _PROCESS.sub(r"\1 ", _STAMP.sub("", line))
+
+
+def find(output: str, config: _webserver_model.Config | None, openssl: OpenSSL | None) -> Fault:
+    """What the server's output is about. config: what was tried, whose texts are quoted."""
     text = relevant(output)
     for pattern in _PLACES:
-        found = pattern.search(text)
-        if found:
-            return _fault(text, found.group("file"), int(found.group("line")), config, read)
+        for found in pattern.finditer(text):
+            file, line = found.group("file"), int(found.group("line"))
+            if config is None:
+                return Fault(text, file, line)
+            if file in config.files:
+                return _fault(text, file, line, config)
     if config is None:
         return Fault(text)
     refused = _NO_PORT.search(text)
@@ -121,30 +133,70 @@ def find(
         return listener(text, port, config)
     directives = [item for item in _webserver_model.walk(config.root) if item.children is None]
     faults = [
-        _fault(text, item.file, item.line, config, read, item)
+        _fault(text, item.file, item.line, config, item)
         for item in _named(text, directives) or _suspects(text, directives, openssl)
     ]
     # Several virtual hosts may name the same file. What is about to change is the likelier cause than what has worked.
     return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
 
 
-def denied_backend(output: str) -> str:
-    """What keeps the server from connecting to a backend, if its log has a denied connection; else empty."""
-    found = _DENIED_BACKEND.search(output)
-    if not found:
-        return ""
-    address = found.group("apache") or found.group("nginx")
-    reason = f"the web server may not connect to {address} (Permission denied)"
-    if _selinux.is_enabled() and not re.match("Unix|unix:", address):
-        reason += "; with SELinux: setsebool -P httpd_can_network_connect 1"
-    return reason
+def refusal(reason: str, said: Said, config: _webserver_model.Config | None, openssl: OpenSSL | None) -> Fault:
+    """Why a live server refused its configuration, by its logs. reason: what is known without them.
+
+    Only what its main process has logged of itself leads to a place.
+    """
+    if said.own:
+        found = find(said.own, config, openssl)
+        # Where no line of it tells anything, there may be one of a worker.
+        if not _all_noise(said.own) or not said.others:
+            return _with_unread(found, said)
+    return _with_unread(Fault(relevant(said.others) or reason), said)
+
+
+def _all_noise(text: str) -> bool:
+    return all(_NOISE.search(line) for line in text.split("\n") if line.strip())
+
+
+def _with_unread(fault: Fault, said: Said) -> Fault:
+    return fault._replace(reason="; ".join(filter(None, [fault.reason, said.why_unread])))
+
+
+def denied_backend(lines: str, config: _webserver_model.Config) -> str:
+    """What keeps the server from connecting to a backend, if one of the lines has a denied connection; else empty.
+
+    lines: of the server's own processes. config: what it serves with; a backend that it does not name is none.
+    """
+    for line in lines.split("\n"):
+        found = _DENIED_BACKEND.match(_message(line))
+        address = found and (found.group("apache") or found.group("nginx"))
+        if not address or not _is_backend(address, config):
+            continue
+        reason = f"the web server may not connect to {address} (Permission denied)"
+        if not re.match("Unix|unix:", address) and _selinux.boolean(_CONNECT) is False:
+            reason += f"; with SELinux: setsebool -P {_CONNECT} 1"
+        return reason
+    return ""
+
+
+def _is_backend(address: str, config: _webserver_model.Config) -> bool:
+    """Whether a directive names this address, or a host by name with the same port."""
+    if re.match("Unix|unix:", address):
+        path = re.sub(r"^(?:Unix domain socket |unix:)", "", address)
+        return path in _webserver_model.unix_sockets(config)
+    host, _colon, port = address.rpartition(":")
+    literal = re.compile(rf"(?<![\w.:]){re.escape(host)}(?![\w.]|:(?!{port}\b))")
+    named = re.compile(rf"(?<![\w.-])[\w-]*[A-Za-z][\w.-]*:{port}(?!\d)")
+    usual = {"80": "http", "443": "https"}.get(port)
+    by_scheme = re.compile(rf"(?<!\w){usual}://[\w-]*[A-Za-z][\w.-]*(?![\w.:-])") if usual else None
+    texts = [argument for item in _webserver_model.walk(config.root) for argument in item.args]
+    return any(literal.search(text) or named.search(text) or (by_scheme and by_scheme.search(text)) for text in texts)
 
 
 def listener(reason: str, port: int, config: _webserver_model.Config) -> Fault:
     """The fault of a directive that listens on this port."""
     for item in _webserver_model.walk(config.root):
         if item.key == "listen" and item.args and re.search(r"(?:^|:)%d$" % port, item.args[0]):
-            return _fault(reason, item.file, item.line, config, None, item)
+            return _fault(reason, item.file, item.line, config, item)
     return Fault(reason)
 
 
@@ -166,14 +218,18 @@ def unpaired(reason: str, config: _webserver_model.Config, being_written: t.Iter
         reason += f"; {key} is not the key of {certificate}"
         for item in _webserver_model.walk(config.root):
             if item.children is None and item.args == [key]:
-                return _fault(reason, item.file, item.line, config, None, item)
+                return _fault(reason, item.file, item.line, config, item)
     return Fault(reason)
 
 
 def _is_pair(certificate: str, key: str) -> bool | None:
     """Whether this is the certificate's key; None where that is not known."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password=lambda: b"")
+        with _regular.opened(certificate, True) as chain, _regular.opened(key, True) as private:
+            # OpenSSL takes paths only: these lead to the very files that are open.
+            first, second = (f"/proc/self/fd/{stream.fileno()}" for stream in (chain, private))
+            context.load_cert_chain(first, second, password=lambda: b"")
     except ssl.SSLError as error:
         return False if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED") else None
     except (OSError, ValueError):
@@ -228,12 +284,10 @@ def _fault(
     reason: str,
     file: str,
     line: int,
-    config: _webserver_model.Config | None,
-    read: t.Callable[[str], str] | None,
+    config: _webserver_model.Config,
     item: _webserver_model.Directive | None = None,
 ) -> Fault:
-    text = (config.files.get(file) if config else None) or (read(file) if read else "")
-    lines = text.split("\n")  # as both servers count them
+    lines = config.files.get(file, "").split("\n")  # as both servers count them
     option = None
     if 1 < line <= len(lines):
         quoted = _OPTION.match(lines[line - 2])

@@ -23,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import pr
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
 from ansible_collections.kopano.hardening.plugins.module_utils._host import crypto_policy as _crypto_policy
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host.crypto_policy import CryptoPolicy
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import apache as _apache
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
@@ -432,9 +433,8 @@ def _managed_by(os_id: str, components: list[ComponentInfo], vhosts: list[_webse
     has_tls = any(vhost.tls and vhost.port == 443 for vhost in vhosts)
     if not has_tls and any(component["name"] == "kweb" for component in components):
         try:
-            with open(_KWEB_CONFIG, encoding="utf-8", errors="replace") as handle:
-                if re.search(r"(?m)^\s*hostname\s*=\s*\S", handle.read()):
-                    return "kweb"
+            if re.search(r"(?m)^\s*hostname\s*=\s*\S", _regular.text(_KWEB_CONFIG, foreign_links=True)):
+                return "kweb"
         except OSError:
             pass
     return "none"

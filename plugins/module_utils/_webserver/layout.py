@@ -18,6 +18,7 @@ import shlex
 import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 
 # The modules of Apache whose directives the policy has
 POLICY_MODULES = ("authz_core", "ssl", "headers", "rewrite")
@@ -277,8 +278,7 @@ def os_release(root: str = "/") -> dict[str, str]:
 def assignments(path: str) -> dict[str, str]:
     """The assignments of a file as in os-release(5), or for systemd's EnvironmentFile=; empty if it cannot be read."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as handle:
-            lines = handle.read().replace("\\\n", "").split("\n")
+        lines = _regular.text(path, foreign_links=True).replace("\\\n", "").split("\n")
     except OSError:
         return {}
     pairs = (line.partition("=") for line in lines if "=" in line and not line.lstrip().startswith(("#", ";")))

@@ -23,9 +23,9 @@ import json
 import os
 import re
 import socket
-import stat
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -402,15 +402,13 @@ def _resolved(path: str) -> str:
 
 
 def _content(path: str) -> bytes:
-    """What is in a file. Raises OSError, also for a pipe, which would wait for its writer, and for a device.
+    """What is in a file, as the server reads it. Raises OSError.
 
     The one device that is included on purpose has nothing in it.
     """
-    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as handle:
-        found = os.fstat(handle.fileno())
-        if not stat.S_ISREG(found.st_mode) and not os.path.samestat(found, os.stat(os.devnull)):
-            raise OSError(errno.EINVAL, "not a regular file", path)
-        return handle.read()
+    if os.path.samestat(os.stat(path), os.stat(os.devnull)):
+        return b""
+    return _regular.read(path, foreign_links=True)
 
 
 def decode(data: bytes) -> str:

@@ -35,8 +35,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._common import pr
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
 from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
+from ansible_collections.kopano.hardening.plugins.module_utils._host.regular import OtherEnds
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import error_logs as _error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import ErrorLogs, Said
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
 RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
@@ -58,17 +60,14 @@ _SHOW_ENVIRONMENT = ("show", "--property=Environment", "--property=EnvironmentFi
 _SHOWN_ITEM = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|(\S+)')
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
-# A line of an error log that is about a client's request: its message is no reason of the server's. The main process
-# of nginx has no requests, but may quote the configuration.
-_OF_A_REQUEST = re.compile(r", client: |\[client ")
-_OF_NGINX_MAIN = r"[\d/]+ [\d:]+ \[\w+\] %d#"
-
 # Old workers that serve long polls may stay for an hour, and those of Apache's MPM prefork keep their listening sockets
 # until then. So wait for such sockets no longer than this since the last worker came, went or closed its own. Seconds.
 OLD_WORKER_PATIENCE = 1.5
 # Thousands of virtual hosts on a slow machine take that long. A rollback before the end would gain nothing: its own
 # reload has to wait until the server has read what it is reading. Seconds.
 RELOAD_TIMEOUT = 120.0
+ENDED = "the main process ended at the reload"
+NOT_STARTED = "no new worker was started; no log has the reason"  # unless one has it
 START_TIMEOUT = 30
 UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
 STOP_TIMEOUT = 100
@@ -210,9 +209,10 @@ class Server:
         self._of_unit: dict[str, str] | None = None
         # How many files the running server may open, which its start has set; None: not known.
         self.open_files: int | None = None
-        # Of the last reload: the process that got the signal, and how long each log was.
+        # Of the last reload: the process that got the signal, those that serve since, and the logs from then on.
         self._reloaded: int | None = None
-        self._positions: dict[str, int] = {}
+        self._serving: set[int] = set()
+        self._logs = ErrorLogs(layout.server, ())
 
     # --- processes ---
 
@@ -499,17 +499,18 @@ class Server:
         has_run = state.get("ActiveEnterTimestampMonotonic", "0") != "0"
         return (state.get("ActiveState"), state.get("Result")) == ("inactive", "success") and has_run
 
-    def reload(self, logs: t.Sequence[str]) -> tuple[bool, str]:
+    def reload(self, logs: t.Sequence[str], ends: OtherEnds | None = None) -> tuple[bool, str]:
         """Have the running server read its configuration, and wait until its workers run with it.
 
-        logs: error logs, read for the server's message when it refuses. Returns (True, "") or (False, message).
+        logs: error logs, which L(said) reads when it refuses. ends: of all of its logs, as somebody can exchange one
+        for a FIFO right before the server opens it. Returns (True, "") or (False, reason).
         """
         main = self.main_pid()
         old = self.workers(main)
         if main is None:
             return False, f"{self.layout.unit} is not running"
-        self._reloaded = main
-        self._positions = {path: os.path.getsize(path) for path in logs if os.path.isfile(path)}
+        self._reloaded, self._serving = main, set()
+        self._logs = ErrorLogs(self.layout.server, logs)
         try:
             os.kill(main, RELOAD_SIGNALS[self.layout.server])
         except ProcessLookupError:
@@ -517,19 +518,23 @@ class Server:
         deadline = time.monotonic() + RELOAD_TIMEOUT
         progress: t.Any = None
         patience, pause = 0.0, 0.002
+        checked = time.monotonic()
         while time.monotonic() < deadline:
             time.sleep(pause)
             pause = min(pause * 1.5, 0.05)
-            message = self.ended(0)
-            if message:
-                return False, message
+            if ends and time.monotonic() > checked + 1:
+                ends.hold()
+                checked = time.monotonic()
+            if self.ended(0):
+                return False, ENDED
             is_nginx = self.layout.server == "nginx"
             has_finished = is_nginx and _waits_for(main, RELOAD_SIGNALS["nginx"])
             workers = self.workers(main)
             if has_finished and not workers - old:
-                return False, self._logged_about_itself() or "no new worker was started; no log has the reason"
+                return False, NOT_STARTED
             if not [pid for pid in workers - old if not is_nginx or _has_started(pid)]:
                 continue
+            self._serving = workers
             listening = _listening(workers & old)
             if not listening:
                 return True, ""
@@ -543,37 +548,31 @@ class Server:
                 return True, ""
         if progress:
             return True, ""
-        return False, self._logged_about_itself() or "no new worker within %d s" % RELOAD_TIMEOUT
+        return False, "no new worker within %d s" % RELOAD_TIMEOUT
 
-    def logged(self) -> str:
-        """What the server has logged since its last reload."""
-        texts = []
-        for path, position in self._positions.items():
-            with contextlib.suppress(OSError), open(path, "rb") as log:
-                log.seek(position)
-                texts.append(log.read(1 << 16).decode("utf-8", "replace"))
-        return "\n".join(texts).strip()
-
-    def ended(self, patience: float) -> str:
-        """What the server logged if it has ended since the last reload, or ends within so many seconds; else nothing.
+    def ended(self, patience: float) -> bool:
+        """Whether the server has ended since the last reload, or ends within so many seconds.
 
         A busy Apache can start one more old worker, which looks like a new one, before it finds the new configuration
         to be no good and ends.
         """
         if self._reloaded is None:
-            return ""  # it was started, not reloaded
+            return False  # it was started, not reloaded
         deadline = time.monotonic() + patience
         while _is_there(self._reloaded):
             if time.monotonic() >= deadline:
-                return ""
+                return False
             time.sleep(0.02)
-        return self._logged_about_itself() or "the main process ended at the reload"
+        return True
 
-    def _logged_about_itself(self) -> str:
-        """The same without what is about the request of a client."""
-        of_main = re.compile(_OF_NGINX_MAIN % (self._reloaded or 0))
-        lines = self.logged().splitlines()
-        return "\n".join(line for line in lines if of_main.match(line) or not _OF_A_REQUEST.search(line))
+    def said(self) -> Said:
+        """What it has logged since the last reload. A file system can delay this."""
+        return self._logs.said(self._reloaded)
+
+    def said_of_requests(self) -> str:
+        """The same of the processes that serve since then, about requests."""
+        workers = self._serving | ({self._reloaded} if self._reloaded else set())
+        return _error_logs.of_workers(self.said(), self.layout.server, workers)
 
 
 def _is_there(pid: int) -> bool:
@@ -645,11 +644,3 @@ def _shown_items(text: str) -> list[str]:
         re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape.group(1), escape.group(1)), quoted) if quoted else plain
         for quoted, plain in _SHOWN_ITEM.findall(text)
     ]
-
-
-def error_logs(layout: Layout, config: _webserver_model.Config | None) -> list[str]:
-    """The error logs of a configuration, the server's own one first."""
-    paths = [layout.error_log] if layout.error_log else []
-    if config is not None:
-        paths += [path for path in _webserver_model.log_files(config) if "error" in os.path.basename(path)]
-    return list(dict.fromkeys(paths))

@@ -14,6 +14,7 @@ import os
 import tempfile
 import typing as t
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import earlier as _earlier
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import html as _report_html
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import junit as _junit
@@ -51,8 +52,7 @@ def read_previous(folder: str) -> tuple[Report | None, str]:
     """The last report in a folder, and why there is none that can be compared with; both empty without a file."""
     path = os.path.join(folder, DATA)
     try:
-        with open(path, encoding="utf-8") as handle:
-            return _earlier.usable(json.load(handle)), ""
+        return _earlier.usable(json.loads(_regular.read(path, foreign_links=True))), ""
     except FileNotFoundError:
         return None, ""
     # Brackets in brackets by the thousand are one more way to be no report.

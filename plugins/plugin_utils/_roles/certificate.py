@@ -16,6 +16,7 @@ import typing as t
 from urllib.parse import urlsplit
 
 from ansible_collections.kopano.hardening.plugins.module_utils._certificate import services as _services
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import names as _names
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.names import ServedCertificate, is_host_name
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import finding_lines as _finding_lines
@@ -136,8 +137,7 @@ def authorities(options: Info) -> Info:
     if options["ca_file"]:
         return {"ca_file": options["ca_file"]}
     if options["verify_ca_file"]:
-        with open(os.path.expanduser(options["verify_ca_file"]), encoding="utf-8", errors="replace") as stream:
-            return {"ca_content": stream.read()}
+        return {"ca_content": _regular.text(os.path.expanduser(options["verify_ca_file"]), foreign_links=True)}
     return {}
 
 

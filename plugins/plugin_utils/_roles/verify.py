@@ -15,6 +15,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common import phrases as _phrases
 from ansible_collections.kopano.hardening.plugins.module_utils._common.findings import Finding
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.catalogue import finding
 from ansible_collections.kopano.hardening.plugins.module_utils._tls.rules import BESIDE, GRADES
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
@@ -133,7 +134,7 @@ def ca_file_errors(path: str) -> list[str]:
     path = os.path.expanduser(path)
     try:
         if path:
-            with open(path, "rb"):
+            with _regular.opened(path, foreign_links=True):
                 pass
     except OSError as error:
         return [f"verify_ca_file: {path!r} cannot be read on the controller: {error.strerror}"]
