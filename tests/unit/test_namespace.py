@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -74,24 +75,27 @@ def test_files_written_in_it_are_not_on_the_host(tmp_path):
         assert table.read() == mounts
 
 
-# Seconds of a sleep that no other process of the machine has.
-OWN_SECONDS = f"4711.{os.getpid()}"
+def read(pipe: int) -> bytes:
+    """What comes next out of a pipe; nothing once all processes have ended that could write to it."""
+    assert select.select([pipe], [], [], 120)[0], "nobody wrote to the pipe, and somebody holds it still"
+    return os.read(pipe, 100)
 
 
 def test_processes_started_in_it_end_with_it():
     # The kernel gives the numbers of namespaces that have ended to the next ones. It does not while they are open here.
     outside, within = socket.socketpair()
+    held, holds = os.pipe()
 
     def work():
-        subprocess.Popen(["sleep", OWN_SECONDS])
-        subprocess.Popen(["setsid", "sleep", OWN_SECONDS])
+        subprocess.Popen(["sleep", "600"], pass_fds=[holds])
+        subprocess.Popen(["setsid", "sleep", "600"], pass_fds=[holds])
         pids = sorted(int(name) for name in os.listdir("/proc") if name.isdigit())
         paths = [f"/proc/self/ns/{kind}" for kind in KINDS]
         socket.send_fds(within, [b"."], [os.open(path, os.O_RDONLY) for path in paths])
         return pids, os.getpid(), [os.readlink(path) for path in paths]
 
     with outside, within:
-        pids, own, inside = _namespace.call(work, 10)
+        pids, own, inside = _namespace.call(work, 60)
         _data, files, _flags, _address = socket.recv_fds(outside, 1, len(KINDS))
     try:
         assert own == 1 and len(pids) == 3 and len(set(inside)) == len(files) == len(KINDS)
@@ -99,11 +103,9 @@ def test_processes_started_in_it_end_with_it():
     finally:
         for file in files:
             os.close(file)
-    commands = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as text:
-            commands.append(text.read())
-    assert not [command for command in commands if f"sleep\000{OWN_SECONDS}" in command]
+    os.close(holds)
+    assert read(held) == b""
+    os.close(held)
 
 
 def test_a_port_taken_on_the_host_is_free_in_it():
@@ -222,39 +224,45 @@ def test_what_work_raises_comes_back_as_text():
         _namespace.call(lambda: 1 / 0, 10)
 
 
-def test_it_ends_with_a_killed_parent(tmp_path):
-    marker = tmp_path / "pid"
-    script = (
-        "import os, subprocess, time\n"
-        "from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace\n"
-        "def work():\n"
-        f"    subprocess.Popen(['sleep', '{OWN_SECONDS}'])\n"
-        "    time.sleep(60)\n"
-        f"open({str(marker)!r}, 'w').write(str(os.getpid()))\n"
-        "_namespace.call(work, 60)\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, "-c", script], env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    )
+# What holds the pipe has started and not ended: no list of the machine's processes has to tell whose is whose.
+PARENT = """
+import os, subprocess, sys, time
+from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 
-    def sleepers() -> int:
-        count = 0
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline") as text:
-                count += OWN_SECONDS in text.read()
-        return count
+holds, gate = map(int, sys.argv[1:])
 
-    deadline = time.monotonic() + 60
-    # The script's own command line has the number too.
-    while sleepers() < 2 and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert sleepers() >= 2
-    parent.kill()
-    parent.wait()
-    deadline = time.monotonic() + 60
-    while sleepers() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert sleepers() == 0
+def work():
+    subprocess.Popen(["sleep", "600"], pass_fds=[holds])
+    os.write(holds, b"works")
+    time.sleep(600)
+
+"""
+
+
+@contextlib.contextmanager
+def parent(script):
+    """A process that starts a view; with the pipe that all of it hold, and one to the view."""
+    (held, holds), (gate, opens) = os.pipe(), os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT + script, str(holds), str(gate)],
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)), pass_fds=[holds, gate],
+    )  # fmt: skip
+    os.close(holds)
+    try:
+        yield process, held, opens
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (held, gate, opens):
+            os.close(pipe)
+
+
+def test_it_ends_with_a_killed_parent():
+    with parent("_namespace.call(work, 600)") as (process, held, _opens):
+        assert read(held) == b"works"
+        process.kill()
+        process.wait()
+        assert read(held) == b""
 
 
 def test_a_process_without_the_right_is_refused():
