@@ -265,6 +265,25 @@ def test_it_ends_with_a_killed_parent():
         assert read(held) == b""
 
 
+def test_it_ends_with_a_parent_that_was_killed_right_before_it_began():
+    """The kernel tells of no end that came before it was asked to."""
+    late = (
+        "real = _namespace.end_with_parent\n"
+        "def late(*arguments):\n"
+        "    os.write(holds, b'begins')\n"
+        "    os.read(gate, 1)\n"
+        "    real(*arguments)\n"
+        "_namespace.end_with_parent = late\n"
+        "_namespace.call(work, 600)"
+    )
+    with parent(late) as (process, held, opens):
+        assert read(held) == b"begins"
+        process.kill()
+        process.wait()
+        os.write(opens, b".")
+        assert read(held) == b""
+
+
 def test_a_process_without_the_right_is_refused():
     reader, writer = os.pipe()
     child = os.fork()

@@ -495,6 +495,12 @@ def _read_all(reader: int, deadline: float) -> bytes:
         parts.append(part)
 
 
+def _nobody_reads(writer: int) -> bool:
+    poll = select.poll()
+    poll.register(writer, 0)
+    return bool(poll.poll(0))
+
+
 def _send(writer: int, kind: str, value: t.Any) -> None:
     data = json.dumps([kind, value]).encode("utf-8", "surrogateescape")
     while data:
@@ -541,6 +547,8 @@ def _first_process(
     try:
         try:
             end_with_parent()
+            if _nobody_reads(writer):
+                os._exit(0)  # the parent was killed before that, of which the kernel tells nothing
             _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
             root = _build_view(sockets, hosts)
             _unusable.update(_raise_loopback(addresses))
