@@ -31,6 +31,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from .ports import free_ports
+
 PROGRAMS = ("knotd", "keymgr", "kzonesign", "unbound")
 RESOLVER = "127.0.53.10"
 TERSE_RESOLVER = "127.0.53.11"  # gives no reasons (extended DNS errors) with its SERVFAIL
@@ -71,19 +73,7 @@ def run(*command: str) -> str:
 
 def free_port(*addresses: str) -> int:
     """A port that is free for UDP and TCP on all addresses."""
-    for _attempt in range(50):
-        with contextlib.ExitStack() as stack:
-            port = 0
-            try:
-                for address in addresses:
-                    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-                        sock = stack.enter_context(socket.socket(socket.AF_INET, kind))
-                        sock.bind((address, port))
-                        port = sock.getsockname()[1]
-            except OSError:
-                continue
-            return port
-    raise RuntimeError("no port is free on all addresses")
+    return free_ports(1, addresses, (socket.SOCK_STREAM, socket.SOCK_DGRAM))[0]
 
 
 def clock() -> float:

@@ -27,6 +27,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate.cert
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.changeset import ChangeError
 from ansible_collections.kopano.hardening.plugins.modules import acme_certificate, acme_reach_info
 
+from .ports import free_ports
 from .slow_bed import SLACK, slow
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
@@ -385,7 +386,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def web():
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", *free_ports()), Handler)
     server.pages, server.asked, server.delay = {}, [], 0
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server

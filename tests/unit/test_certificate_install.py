@@ -38,6 +38,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 from ansible_collections.kopano.hardening.plugins.module_utils._x509 import certificate as _x509_certificate
 from ansible_collections.kopano.hardening.plugins.modules import certificate_install
 
+from . import alone
 from .test_transaction import Bed
 
 NAMES = ["mail.example.org", "autodiscover.example.org"]
@@ -530,10 +531,8 @@ def test_the_program_runs_without_ansible_and_without_the_collection(hooked, tmp
     )
     code.write_text(code.read_text().replace('"/etc/kopano-hardening/certificate.json"', repr(_renewal_hook.SETTINGS)))
     shutil.rmtree(tmp_path / "tls", ignore_errors=True)
-    # It would take the web servers of other tests for the host's own.
-    alone = [shutil.which("unshare"), "--pid", "--fork", "--mount-proc"]
     done = subprocess.run(
-        [*alone, sys.executable, "-IB", program],
+        alone.command(sys.executable, "-IB", str(program)),
         env={}, cwd="/", capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")

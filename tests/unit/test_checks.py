@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -47,25 +48,27 @@ def test_failed_tests_are_shown_with_their_messages(tmp_path):
     assert max(map(len, shown)) < 2 * run.SHOWN_CHARACTERS
 
 
-def test_without_failed_tests_the_end_of_the_log_is_shown(tmp_path):
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Makes a check of a Python program. Its log is none that other runs write as well."""
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    return lambda text: run.Check("program", [sys.executable, "-c", text])
+
+
+def test_without_failed_tests_the_end_of_the_log_is_shown(tmp_path, program):
     assert run.failures(tmp_path / "absent.xml") == ""
-    check = run.Check("program", [sys.executable, "-c", "print('why'); exit(3)"])
-    run.LOGS.mkdir(parents=True, exist_ok=True)
+    check = program("print('why'); exit(3)")
     result = run.run(check)
     assert not result.ok and (result.passed, result.failed) == (0, 1)
     assert run.tail(check.log) == "    | why"
-    check.log.unlink()
 
 
-def test_the_summary_repeats_the_error_of_a_program():
-    program = r"print('a task\n\x1b[31m  msg: it failed\n  stderr: |-\n    lab: why'); exit(3)"
-    check = run.Check("program", [sys.executable, "-c", program])
-    run.LOGS.mkdir(parents=True, exist_ok=True)
+def test_the_summary_repeats_the_error_of_a_program(program):
+    check = program(r"print('a task\n\x1b[31m  msg: it failed\n  stderr: |-\n    lab: why'); exit(3)")
     run.run(check)
     assert run.reason(check) == "    |     lab: why"
     check.log.write_text("no more than rows\n" * 100 + "the end")
     assert run.reason(check).splitlines() == ["    | no more than rows"] * 5 + ["    | the end"]
-    check.log.unlink()
 
 
 def test_what_commas_join_runs_side_by_side_and_in_order():
@@ -89,10 +92,14 @@ def test_make_test_runs_every_check_once_but_the_slow_ones():
     assert sorted(chosen) == sorted(every)
 
 
-@pytest.mark.parametrize("workers", [1, 4, 7])
-def test_workers_share_the_ports_and_have_none_in_common(workers):
-    shares = [set(ports.share(number, workers)) for number in range(workers)]
-    assert sum(map(len, shares)) == len(set.union(*shares)) == 12000
+def test_processes_of_tests_have_no_ports_in_common():
+    """Neither the workers of a run nor two runs: a test may ask for a port long before it listens there."""
+    words = [sys.executable, "-c", "from tests.unit.ports import free_ports as f; print(f(70), flush=True); input()"]
+    many = [subprocess.Popen(words, cwd=run.ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _time in range(3)]
+    given = [ports.free_ports(70), *(json.loads(process.stdout.readline()) for process in many)]
+    for process in many:
+        process.communicate(b"\n")
+    assert len(set().union(*given)) == 4 * 70
 
 
 IMPORT = """Importing with galaxy-importer 0.4.44
@@ -119,13 +126,13 @@ def test_a_warning_of_galaxy_is_a_failure(line, complains, tmp_path, monkeypatch
     assert package.importer(tmp_path) == complains
 
 
-def test_the_tarball_has_what_the_checkout_has_and_nothing_that_is_ignored(tmp_path):
-    ignored = run.ROOT / "plugins" / "ignored.retry"
-    ignored.touch()
-    try:
-        listed = subprocess.run(
-            ["tar", "--list", "--file", package.build(tmp_path)], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-    finally:
-        ignored.unlink()
+def test_the_tarball_has_what_the_checkout_has_and_nothing_that_is_ignored(tmp_path, monkeypatch):
+    # Other tests copy the checkout meanwhile.
+    checkout = tmp_path / "checkout"
+    subprocess.run(["git", "clone", "--quiet", "--shared", run.ROOT, checkout], check=True)
+    monkeypatch.setattr(package, "ROOT", checkout)
+    (checkout / "plugins" / "ignored.retry").touch()
+    listed = subprocess.run(
+        ["tar", "--list", "--file", package.build(tmp_path)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
     assert "plugins/modules/web_config.py" in listed and "plugins/ignored.retry" not in listed

@@ -19,6 +19,8 @@ import pytest
 
 from kopano_lab import content, daemons, model
 
+from .ports import free_ports
+
 HOSTS = model.hosts()
 PLAYER = model.LAB / "frontends" / "daemons" / "daemons.py"
 NAME = "mail.example.test"
@@ -30,9 +32,7 @@ def ports(tmp_path_factory):
     folder = tmp_path_factory.mktemp("daemons")
     played, found = [], {}
     for daemon in daemons.of(HOSTS["apache12"]):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            found[daemon.name] = free.getsockname()[1]
+        (found[daemon.name],) = free_ports()
         played.append(dataclasses.replace(daemon, listen=f"127.0.0.1:{found[daemon.name]}"))
     (folder / "daemons.json").write_text(json.dumps([dataclasses.asdict(daemon) for daemon in played]))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:

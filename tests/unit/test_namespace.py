@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._host import background as _background
 from ansible_collections.kopano.hardening.plugins.module_utils._host import namespace as _namespace
 
+from . import alone
 from .slow_bed import SLACK
 
 
@@ -65,14 +66,18 @@ def test_files_written_in_it_are_not_on_the_host(tmp_path):
                 stream.write("view")
         return seen, [open(place).read() for place in places]
 
-    with open("/proc/self/mountinfo") as table:
-        mounts = table.read()
-    seen, inside = _namespace.call(work, 10)
-    assert seen == "host" and inside == ["view"] * len(places)
+    def mounts():
+        with open("/proc/self/mountinfo") as table:
+            return table.read()
+
+    def call():
+        before = mounts()
+        seen, inside = _namespace.call(work, 60)
+        return seen, inside, mounts() == before
+
+    assert alone.in_own_mounts(call) == ["host", ["view"] * len(places), True]
     assert (tmp_path / "there").read_text() == "host"
     assert [place for place in places if os.path.exists(place)] == [str(tmp_path / "there")]
-    with open("/proc/self/mountinfo") as table:
-        assert table.read() == mounts
 
 
 def read(pipe: int) -> bytes:

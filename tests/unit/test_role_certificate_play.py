@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import ssl
 import subprocess
@@ -25,11 +24,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._x509 import cert
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import certificate as _roles_certificate
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
+from . import alone
 from . import tls_bed as bed
 
 ROOT = Path(__file__).parents[2]
-ALONE = [shutil.which("unshare"), "--mount", "--pid", "--net", "--fork", "--mount-proc"]
-STATE = "mount -t tmpfs none /var/lib && exec "
 CERTIFICATE = "kopano.hardening.certificate"
 # Each stands for a test: a host knows nothing of what the plays of the others have left.
 HOSTS = ("include", "import", "options", "frontend", "brought", "refused", "served", "alone", "around")
@@ -57,7 +55,7 @@ def play(tmp_path_factory):
         command += ["-e", f"ansible_python_interpreter={sys.executable}", "--vault-password-file", "password"]
         command += ["--check"] if check else []
         done = subprocess.run(
-            [*ALONE, "sh", "-c", STATE + shlex.join(map(str, command))],
+            alone.command(*map(str, command), network=False),
             env={**clean, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".cache" / "collections"),
                  "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"},
             cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
