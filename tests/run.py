@@ -6,14 +6,16 @@
 
 One argument after the other, as some unit tests measure times; the checks of one run side by side. Each check's output
 goes to .cache/logs/NAME.log; of a failed one its failed tests are shown, or the log's end. The last line counts what
-really ran: each program once, and for pytest each test as its own report has it. The summary repeats the beginning of
-what failed, as the middle of a long output is what a CI system leaves out.
+really ran: each program once, and for pytest each test as its own report has it. The summary has how long each check
+took, and at its end the beginning of what failed, with the command that repeats just that: the middle of a long output
+is what a CI system leaves out.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -30,7 +32,8 @@ LOGS = CACHE / "logs"
 SIDE_BY_SIDE = int(os.environ.get("JOBS", max(2, min(os.cpu_count() or 2, 6))))
 SHOWN_LINES = 60
 SHOWN_CHARACTERS = 500  # of a failed test's message
-REASON_LINES = 6  # of a failed check, in the summary
+REASON_LINES = 3  # of a failed check, in the summary; five with its name, and the command that repeats it
+REPEATED_TESTS = 4  # of more, their files are named
 # How errors begin, the most specific first: the lab's, other programs', Ansible's own.
 ERRORS = [re.compile(rf"\s*{words}") for words in (r"(stderr: ')?lab: ", "stderr: .", "msg: ", r"\[?(ERROR|CRITICAL)")]
 LIMIT = 60 * int(os.environ.get("MINUTES", "80"))  # seconds for one check; a busy machine takes half of that
@@ -235,7 +238,11 @@ def count(report: Path) -> tuple[int, int, int]:
 
 def main(names: list[str]) -> int:
     """Run the checks that are named; returns the exit status."""
-    groups = choose(names)
+    return perform(choose(names))
+
+
+def perform(groups: list[list[Check]]) -> int:
+    """Run checks, one list of them after the other; returns the exit status."""
     LOGS.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results = []
@@ -247,11 +254,12 @@ def main(names: list[str]) -> int:
                 print(line(result), flush=True)
                 if not result.ok:
                     print(failures(result.check.report) or tail(result.check.log), flush=True)
-    print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {LOGS.relative_to(ROOT)}")
-    for result in sorted(results, key=lambda entry: (entry.ok, entry.check.name)):
+    print(f"\n{len(results)} checks in {time.monotonic() - started:.0f} s; logs in {_short(LOGS)}")
+    for result in sorted(results, key=lambda entry: (not entry.ok, -entry.seconds)):
         print(f"  {line(result)}")
         if not result.ok:
             print(reason(result.check))
+            print(f"    repeat it: {repeat(result.check)}")
     passed, failed, skipped = (sum(getattr(r, key) for r in results) for key in ("passed", "failed", "skipped"))
     print(f"{passed} passed, {failed} failed" + (f", {skipped} skipped" if skipped else ""), flush=True)
     return int(failed > 0)
@@ -288,6 +296,40 @@ def reason(check: Check) -> str:
         first = next(places, len(log) - REASON_LINES)
         rows = [f"    | {row}" for row in log[max(0, first) :]]
     return "\n".join(row[:SHOWN_CHARACTERS] for row in rows[:REASON_LINES])
+
+
+def repeat(check: Check) -> str:
+    """The command that runs again what failed: its tests where it is pytest, or else the check."""
+    group, _colon, name = check.name.partition(":")
+    if group == "molecule":
+        return f"make molecule SCENARIO={name}"
+    tests = failed_tests(check.report) if "pytest" in check.command else []
+    if not tests:
+        return f"{_short(sys.executable)} tests/run.py {check.name}"
+    if len(tests) > REPEATED_TESTS:
+        tests = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    settings = [f"{key}={shlex.quote(value)}" for key, value in check.environment.items()]
+    return " ".join([*settings, _short(check.command[0]), "-m pytest", *map(shlex.quote, tests)])
+
+
+def failed_tests(report: Path) -> list[str]:
+    """The tests of a JUnit report that failed, as pytest takes them; files that it could not read among them."""
+    found = []
+    for case in ET.parse(report).iter("testcase") if report.exists() else ():
+        if any(entry.tag in ("failure", "error") for entry in case):
+            # The names of modules and classes with dots; of a file that could not be read they are in the name.
+            owner, name = case.get("classname"), case.get("name", "")
+            words = (owner or name).split(".")
+            for length in range(len(words), 0, -1):
+                file = Path(*words[:length]).with_suffix(".py")
+                if (ROOT / file).is_file():
+                    found.append("::".join([str(file), *words[length:], *([name] if owner else [])]))
+                    break
+    return list(dict.fromkeys(found))  # a test may fail once more at its end
+
+
+def _short(path: str | Path) -> str:
+    return str(Path(path).relative_to(ROOT) if Path(path).is_relative_to(ROOT) else path)
 
 
 def _rows(log: Path) -> list[str]:

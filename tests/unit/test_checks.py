@@ -68,7 +68,76 @@ def test_the_summary_repeats_the_error_of_a_program(program):
     run.run(check)
     assert run.reason(check) == "    |     lab: why"
     check.log.write_text("no more than rows\n" * 100 + "the end")
-    assert run.reason(check).splitlines() == ["    | no more than rows"] * 5 + ["    | the end"]
+    assert run.reason(check).splitlines() == ["    | no more than rows"] * 2 + ["    | the end"]
+
+
+OF_A_CLASS = """
+class TestIt:
+    def test_one(self):
+        assert False
+"""
+
+
+@pytest.fixture
+def failed_report(tmp_path, monkeypatch):
+    """Where tests of some files fail that are as in the checkout; gives their report."""
+    monkeypatch.setattr(run, "ROOT", tmp_path)
+    (tmp_path / "tests" / "unit").mkdir(parents=True)
+
+    def make(**files):
+        for name, text in files.items():
+            (tmp_path / "tests" / "unit" / f"{name}.py").write_text(text)
+        report = tmp_path / "report.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={report}", "tests"]
+        subprocess.run(command, capture_output=True, cwd=tmp_path, check=False, timeout=600)
+        return report
+
+    return make
+
+
+def test_what_repeats_a_failure_runs_the_failed_tests_alone(failed_report, tmp_path):
+    report = failed_report(test_it=TESTS, test_class=OF_A_CLASS)
+    tests = run.failed_tests(report)
+    assert tests == [
+        "tests/unit/test_class.py::TestIt::test_one", "tests/unit/test_it.py::test_numbers[1]",
+        "tests/unit/test_it.py::test_numbers[2]", "tests/unit/test_it.py::test_of_a_broken_fixture",
+    ]  # fmt: skip
+    again = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", *tests], capture_output=True, cwd=tmp_path, text=True, check=False
+    )
+    assert "3 failed, 1 error" in again.stdout
+
+
+def test_a_file_that_cannot_be_read_is_repeated_as_a_whole(failed_report):
+    assert run.failed_tests(failed_report(test_it="import no_such_module")) == ["tests/unit/test_it.py"]
+
+
+def test_each_check_is_repeated_with_its_own_interpreter_and_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    monkeypatch.setattr(run, "failed_tests", lambda report: ["tests/unit/a.py::b[c d]"] if report.exists() else [])
+    python = str(run.ROOT / ".venv-oldest" / "bin" / "python")
+    check = run.Check("oldest", [python, "-m", "pytest", "tests/unit"], {"DIFFERENTIAL_CASES": "9"})
+    assert run.repeat(check).endswith(" tests/run.py oldest")  # no test has failed: it was killed, say
+    check.report.touch()
+    words = "DIFFERENTIAL_CASES=9 .venv-oldest/bin/python -m pytest 'tests/unit/a.py::b[c d]'"
+    assert run.repeat(check) == words
+    monkeypatch.setattr(run, "failed_tests", lambda _report: [f"tests/unit/a.py::{number}" for number in range(99)])
+    assert run.repeat(check).endswith(".venv-oldest/bin/python -m pytest tests/unit/a.py")
+    assert run.repeat(run.Check("molecule:caa", ["molecule"])) == "make molecule SCENARIO=caa"
+    assert run.repeat(run.Check("lint:ruff", ["ruff"])).endswith("python tests/run.py lint:ruff")
+
+
+def test_the_summary_has_every_time_and_five_lines_of_what_failed(program, capsys):
+    good, bad = program("pass"), program("print('word\\n' * 99); exit(3)")
+    bad.name = "bad"
+    assert run.perform([[bad, good]]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    summary = lines[next(number for number, row in enumerate(lines) if " checks in " in row) :]
+    assert re.match(r"2 checks in \d+ s; logs in ", summary[0])
+    assert re.fullmatch(r"  ok     program +\d+\.\d s", summary[1])
+    assert re.fullmatch(r"  FAILED bad +\d+\.\d s", summary[2])
+    assert len(summary[2:-1]) == 5 and summary[-2].startswith("    repeat it: ")
+    assert summary[-1] == "1 passed, 1 failed"
 
 
 def test_what_commas_join_runs_side_by_side_and_in_order():
