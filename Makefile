@@ -111,11 +111,14 @@ ee-context: $(STAMPS)/test ## Make the build context of an execution environment
 
 # ---- Tests
 
-.PHONY: test lint docs sanity package unit molecule faults fuzz soak oldest oracles benchmark
+.PHONY: test quick lint docs sanity package unit molecule faults fuzz soak oldest oracles benchmark
 test: setup $(STAMPS)/docs ## All checks and tests below but faults, fuzz, soak, oracles and benchmark, with a summary
 	@oldest=oldest; if [ -n '$(call interpreter,$(OLDEST_TEST),$(OLDEST_NAMES))' ]; then $(MAKE) $(STAMPS)/oldest; \
 	else oldest=; echo 'The oldest ansible-core is not tested: no Python $(OLDEST_WORDS) is here.'; fi && \
 	$(BIN)/python tests/run.py unit $$oldest molecule,static  # what is short comes last, and leaves no core idle
+
+quick: $(STAMPS)/test ## The quick static checks and the unit tests of what changed, in less than two minutes
+	@$(BIN)/python -m tests.quick
 
 lint: $(STAMPS)/test ## Static checks
 	@$(BIN)/python tests/run.py lint

@@ -81,12 +81,12 @@ def lint() -> Iterator[Check]:
     """Static checks of what is in the checkout."""
     targets = [folder for folder in ("plugins/module_utils", "plugins/modules") if any((ROOT / folder).rglob("*.py"))]
     collection = ".cache/collections/ansible_collections/kopano/hardening"
-    typed = [f"{collection}/plugins", "lab/lab.py", "lab/kopano_lab", "tests/run.py", "docs/site/build.py"]
+    programs = ["lab/lab.py", "lab/kopano_lab", "tests/run.py", "tests/quick.py", "docs/site/build.py"]
     # The longest first, as it uses one core.
     yield Check("lint:ansible", ["ansible-lint", "--offline", "--nocolor", "--strict"])
     yield Check("lint:ruff", ["ruff", "check", "."])
     yield Check("lint:format", ["ruff", "format", "--check", "."])
-    yield Check("lint:mypy", ["mypy", *typed])
+    yield Check("lint:mypy", ["mypy", f"{collection}/plugins", *programs])
     yield Check("lint:python3.7", ["vermin", "-t=3.7-", "--no-tips", "--violations", *targets])
     yield Check("lint:yaml", ["yamllint", "--strict", "."])
     workflows = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(".github/workflows/*.yml"))
@@ -125,7 +125,7 @@ def static() -> Iterator[Check]:
 
 def unit() -> Iterator[Check]:
     """Unit tests with this environment's ansible-core."""
-    yield _pytest("unit", UNIT)
+    yield pytest("unit", UNIT)
 
 
 def oldest() -> Iterator[Check]:
@@ -134,19 +134,17 @@ def oldest() -> Iterator[Check]:
     They are marked as C(slow): real servers or package managers, and of the collection only code that never imports
     Ansible. All that has to do with Ansible is tested with both, and so is all that is quick.
     """
-    yield _pytest("oldest", [*UNIT, "-m", "not slow"], ROOT / ".venv-oldest" / "bin" / "python")
+    yield pytest("oldest", [*UNIT, "-m", "not slow"], ROOT / ".venv-oldest" / "bin" / "python")
 
 
 def oracles() -> Iterator[Check]:
     """Verdicts beside other people's: scanners, package managers, and the text of the RFCs."""
     # testssl.sh sleeps for most of its time.
-    yield _pytest("oracles:scanners", ["-n", "6", "tests/oracles", "--ignore", GENERATED])
+    yield pytest("oracles:scanners", ["-n", "6", "tests/oracles", "--ignore", GENERATED])
     # These end themselves after DIFFERENTIAL_MINUTES.
-    yield _pytest("oracles:generated", ["-n", "2", GENERATED])
+    yield pytest("oracles:generated", ["-n", "2", GENERATED])
     # The unit tests have few of these cases; here are enough that every difference comes up.
-    check = _pytest(
-        "oracles:states", ["tests/unit/test_caa_differential.py", "tests/unit/test_updates_differential.py"]
-    )
+    check = pytest("oracles:states", ["tests/unit/test_caa_differential.py", "tests/unit/test_updates_differential.py"])
     for name, value in {"DIFFERENTIAL_CASES": "10000", "DIFFERENTIAL_STATES": "60"}.items():
         check.environment[name] = os.environ.get(name, value)
     yield check
@@ -162,7 +160,7 @@ def molecule() -> Iterator[Check]:
         yield check
 
 
-def _pytest(name: str, arguments: list[str], python: Path | str = sys.executable) -> Check:
+def pytest(name: str, arguments: list[str], python: Path | str = sys.executable) -> Check:
     check = Check(name, [str(python), "-m", "pytest", *arguments])
     check.command.append(f"--junit-xml={check.report}")
     return check

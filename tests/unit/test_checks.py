@@ -13,7 +13,7 @@ import sys
 
 import pytest
 
-from tests import package, run
+from tests import package, quick, run
 
 from . import ports
 
@@ -205,3 +205,34 @@ def test_the_tarball_has_what_the_checkout_has_and_nothing_that_is_ignored(tmp_p
         ["tar", "--list", "--file", package.build(tmp_path)], capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert "plugins/modules/web_config.py" in listed and "plugins/ignored.retry" not in listed
+
+
+# --- make quick ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changed", "test"),
+    [
+        ("tests/unit/test_x509.py", "test_x509"),
+        ("plugins/module_utils/_x509/certificate.py", "test_x509"),  # imported
+        ("plugins/module_utils/_common/phrases.py", "test_client"),  # by what is imported
+        ("lab/kopano_lab/engine.py", "test_lab"),
+        ("tests/run.py", "test_checks"),
+        ("roles/frontend/data/guideline.yml", "test_role_frontend"),  # read by what is imported
+        ("docs/defaults.py", "test_role_specs"),
+    ],
+)
+def test_what_changed_has_its_tests(changed, test):
+    assert f"tests/unit/{test}.py" in quick.nearest({changed})
+
+
+def test_the_nearest_tests_are_taken_that_there_is_time_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "LOGS", tmp_path)
+    away = {"tests/unit/test_x509.py": 1, "tests/unit/test_checks.py": 2, "tests/unit/test_lab.py": 1}
+    gone = {"tests/unit/test_that_was_removed.py": 0}
+    assert set(quick.fitting({**away, **gone})) == set(away)
+    seconds = [f"<testcase classname='tests.unit.test_{name}' time='{quick.SECONDS}'/>" for name in ("lab", "checks")]
+    (tmp_path / "unit.xml").write_text(f"<testsuite>{''.join(seconds)}</testsuite>")
+    assert quick.fitting(away) == ["tests/unit/test_x509.py"]
+    assert quick.fitting({"tests/unit/test_lab.py": 0}) == ["tests/unit/test_lab.py"]
+    assert quick.fitting({}) == []
