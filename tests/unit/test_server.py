@@ -363,6 +363,32 @@ def test_a_trial_may_open_as_many_files_as_the_running_server(own):
     assert other.arguments() == [] and other.open_files is None
 
 
+# It forgets the first signal, as nginx does one that comes while it starts.
+DEAF = """
+import signal, sys, time
+came = []
+def stop(*_arguments):
+    came.append(1)
+    if len(came) > 1:
+        sys.exit()
+signal.signal(signal.SIGTERM, stop)
+print(flush=True)
+while True:
+    time.sleep(60)
+"""
+
+
+def test_a_server_that_misses_the_signal_is_asked_again_to_stop(server, monkeypatch):
+    monkeypatch.setattr(server, "_systemctl", lambda *arguments, **more: None)
+    with subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == b"\n"
+            monkeypatch.setattr(server, "main_pid", lambda: process.pid if process.poll() is None else None)
+            assert server.stop() and process.returncode == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize("script", [None, "WHERE=here"])
 @pytest.mark.parametrize("limit", [None, 321])
 def test_the_limit_is_set_before_the_program_begins(tmp_path, script, limit):

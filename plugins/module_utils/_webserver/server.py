@@ -71,6 +71,7 @@ NOT_STARTED = "no new worker was started; no log has the reason"  # unless one h
 START_TIMEOUT = 30
 UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
 STOP_TIMEOUT = 100
+STOP_PAUSE = 2  # seconds after which a server is asked once more to stop
 
 
 # Netlink's socket monitoring (sock_diag(7)): it lists the listening sockets alone, where /proc/net/tcp walks the table
@@ -479,14 +480,18 @@ class Server:
     def stop(self) -> bool:
         """Stop the server in good order. True when it no longer runs afterwards; never raises."""
         self._systemctl("stop", timeout=STOP_TIMEOUT)
-        main = self.main_pid()
-        if main is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(main, signal.SIGTERM)
         deadline = time.monotonic() + STOP_TIMEOUT
-        while self.main_pid() is not None and time.monotonic() < deadline:
+        asked = 0.0
+        main = self.main_pid()
+        while main is not None and time.monotonic() < deadline:
+            # Again and again: nginx does nothing about a signal that comes while it starts, before it waits for one.
+            if time.monotonic() - asked > STOP_PAUSE:
+                asked = time.monotonic()
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(main, signal.SIGTERM)
             time.sleep(0.02)
-        return self.main_pid() is None
+            main = self.main_pid()
+        return main is None
 
     def was_stopped(self) -> bool:
         """Whether the service manager stopped the server for an administrator; False where it is not known.
