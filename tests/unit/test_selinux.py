@@ -309,6 +309,10 @@ DENIED = "connect() to {} failed (13: Permission denied) while connecting to ups
         ("http://backend.example:8081", "192.0.2.1:8080", False),
         ("unix:/run/php/x.sock", "unix:/run/php/other.sock", False),
         ("unix:/run/php/x.sock", "192.0.2.1:9000", False),
+        ("http://192.0.2.1:8080", "(", False),
+        ("http://192.0.2.1:8080", "1", False),
+        ("http://192.0.2.1:8080", ":8080", False),
+        ("http://192.0.2.1:8080", "192.0.2.1:(", False),
     ],
 )
 def test_a_denied_backend_is_one_that_the_configuration_names(

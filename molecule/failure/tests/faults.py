@@ -230,7 +230,7 @@ def entering(phase: str, signal: str = "KILL") -> tuple[str, ...]:
     return inject("pwrite64", PHASES.index(phase) + 1, signal, LOCK)
 
 
-TAKEN = {
+TAKEN: dict[str, Any] = {
     "prepare": f"systemd-run --quiet --unit=failure-port python3 -m http.server {PORT}\n"
     f"until ss -Hltn | grep -q ':{PORT} '; do sleep 0.05; done",
     "repair": "systemctl stop failure-port",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench import Host
-from faults import LOCK, policy_path, shell_variables, site_path
+from faults import LOCK, TAKEN, policy_path, shell_variables, site_path
 
 ELSEWHERE = "/etc/failure"
 FOUND = "/var/lib/kopano-hardening/found"  # where the product keeps what it has found and replaced
@@ -472,31 +472,33 @@ AS_EVE = "runuser -u nobody -- sh -euc '{}'"
 NOT_READ = f"not read: {LOG}: "
 
 
-def exchanged(name: str, how: str, at: str = SIGNALLED, **more: Any) -> Situation:
+def exchanged(name: str, how: str, at: str = SIGNALLED, before: str = "", after: str = "", **more: Any) -> Situation:
     """The owner of a directory with an error log of the server exchanges it in the middle of a change."""
     return Situation(
         f"error log becomes {name}",
         prepare={
-            server: f"mkdir {THEIRS}\nchown nobody {THEIRS}\nprintf '{text}' > $foreign\n"
-            "systemctl reload $unit\nsleep 2"
+            server: f"mkdir {THEIRS}\nchown nobody {THEIRS}\nprintf '{text}' > ${{foreign%.conf}}-eve.conf\n"
+            "systemctl reload $unit\nsleep 2\n" + before
             for server, text in THEIR_SITE.items()
         },
         meanwhile=(at, AS_EVE.format(f"mv {LOG} {THEIRS}/mine\n{how}")),
-        repair=f"rm -rf {THEIRS} $foreign\nsystemctl reload $unit\nsleep 2",
+        repair=f"rm -rf {THEIRS} ${{foreign%.conf}}-eve.conf\nsystemctl reload $unit\nsleep 2\n{after}",
         seconds=100,
         **more,
     )
 
 
 def refused(name: str, how: str, reason: str, **more: Any) -> Situation:
-    """The same right after the signal to read what the server refuses."""
+    """The same right after the signal to read what the server's own test of its configuration finds good."""
     return exchanged(
         name,
         how,
-        values={"ciphers": "NOSUCH"},
+        before=TAKEN["prepare"],
+        after=TAKEN["repair"],
+        values=TAKEN["values"],
         options={"rehearse": "off"},
         phase="reload",
-        message=f"(?s)no cipher match.*{reason}",
+        message=f"(?si)address already in use.*{reason}",
         stops=("apache",),
         **more,
     )
@@ -511,7 +513,8 @@ LOCAL_USERS = (
     exchanged("a FIFO, and a backend does not respond", f"mkfifo {LOG}", "probe", values={"backend": "dead"},
               phase="probe", message="status 200 before, 50[23] now"),
     # What is rehearsed would wait for a reader.
-    exchanged("a FIFO before the reload", f"mkfifo {LOG}", "reload", options={"rehearse": "off"}),
+    exchanged("a FIFO before the reload", f"mkfifo {LOG}", "reload", options={"rehearse": "off"},
+              later=f"rm {LOG}\nmv {THEIRS}/mine {LOG}"),
     Situation(
         "process of the run is killed",
         meanwhile=("reload", f"kill -9 $(sed -n 's/^pid \\([0-9]*\\).*/\\1/p' {LOCK})"),

@@ -905,23 +905,24 @@ class _Transaction:
             self._reload(server, live, running)
 
     def _reload(self, server: Server, live: _webserver_model.Config | None, running: bool) -> None:
-        ok, message = server.check() if self.params["rehearse"] == "off" else (True, "")
-        if not ok:
-            fault = _diagnose.Fault(message)
-            raise _Stop(fault, diagnose=lambda: _diagnose.find(message, *self._tried(server)))
-        if not running:
-            if not server.start():
-                raise _stop(f"{server.layout.unit} could not be started")
-        elif server.main_pid() is None:
-            if self.signalled:  # by the reload that loaded a module
-                raise self._refused(server, ENDED)
-            raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
-        else:
-            self.signalled = True
-            with _regular.OtherEnds(_webserver_model.log_files(live) if live else ()) as ends:
-                ok, reason = server.reload(_error_logs.paths(server.layout, live), ends)
+        # Somebody can have exchanged a log for a FIFO, which keeps what opens it waiting, a test as well.
+        with _regular.OtherEnds(_webserver_model.log_files(live) if live else ()) as ends:
+            ok, message = server.check() if self.params["rehearse"] == "off" else (True, "")
             if not ok:
-                raise self._refused(server, reason)
+                fault = _diagnose.Fault(message)
+                raise _Stop(fault, diagnose=lambda: _diagnose.find(message, *self._tried(server)))
+            if not running:
+                if not server.start():
+                    raise _stop(f"{server.layout.unit} could not be started")
+            elif server.main_pid() is None:
+                if self.signalled:  # by the reload that loaded a module
+                    raise self._refused(server, ENDED)
+                raise _stop(f"{server.layout.unit} was stopped during the change; it stays stopped")
+            else:
+                self.signalled = True
+                ok, reason = server.reload(_error_logs.paths(server.layout, live), ends)
+                if not ok:
+                    raise self._refused(server, reason)
 
     def _refused(self, server: Server, reason: str) -> _Stop:
         fault = _diagnose.Fault(reason)

@@ -184,6 +184,8 @@ def _is_backend(address: str, config: _webserver_model.Config) -> bool:
         path = re.sub(r"^(?:Unix domain socket |unix:)", "", address)
         return path in _webserver_model.unix_sockets(config)
     host, _colon, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        return False
     literal = re.compile(rf"(?<![\w.:]){re.escape(host)}(?![\w.]|:(?!{port}\b))")
     named = re.compile(rf"(?<![\w.-])[\w-]*[A-Za-z][\w.-]*:{port}(?!\d)")
     usual = {"80": "http", "443": "https"}.get(port)
