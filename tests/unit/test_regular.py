@@ -22,12 +22,12 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host import regu
 from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._updates import automatic as _automatic
 from ansible_collections.kopano.hardening.plugins.module_utils._updates.model import Host
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _components
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver import components as _webserver_components
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import diagnose as _diagnose
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
 from ansible_collections.kopano.hardening.plugins.plugin_utils._report import files as _files
-from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _roles_verify
+from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import verify as _verify
 
 from .test_error_logs import EXCHANGES, fifo, link, sparse
 from .test_identity import needs_root
@@ -85,8 +85,8 @@ def unattended_upgrades(path: Path, _monkeypatch: pytest.MonkeyPatch) -> t.Any:
 
 
 def version(path: Path, monkeypatch: pytest.MonkeyPatch) -> t.Any:
-    monkeypatch.setattr(_components, "_VERSIONS", ((path.name, "(x)"),))
-    return _components._version_in(str(path.parent))
+    monkeypatch.setattr(_webserver_components, "_VERSIONS", ((path.name, "(x)"),))
+    return _webserver_components._version_in(str(path.parent))
 
 
 # What reads a file that others can write or name, and the name that the file has to have.
@@ -101,7 +101,7 @@ READERS: dict[str, tuple[Callable[[Path, pytest.MonkeyPatch], t.Any], str]] = {
     "package manager": (lambda path, _patch: Host(str(path.parent)).read("file"), "file"),
     "automatic updates": (unattended_upgrades, "unattended-upgrades.log"),
     "report": (lambda path, _patch: _files.read_previous(str(path.parent)), "report.json"),
-    "authorities": (lambda path, _patch: _roles_verify.ca_file_errors(str(path)), "file"),
+    "authorities": (lambda path, _patch: _verify.ca_file_errors(str(path)), "file"),
 }
 
 
