@@ -76,13 +76,6 @@ def free_port(*addresses: str) -> int:
     return free_ports(1, addresses, (socket.SOCK_STREAM, socket.SOCK_DGRAM))[0]
 
 
-def clock() -> float:
-    """Seconds, without those in which this thread was ready to run and the machine was busy with something else."""
-    schedule = Path("/proc/thread-self/schedstat")
-    waited = int(schedule.read_text().split()[1]) / 1e9 if schedule.exists() else 0
-    return time.monotonic() - waited
-
-
 def wait_for_answer(address: str, port: int, name: str, process: subprocess.Popen[bytes], seconds: float = 15) -> None:
     """Wait until the server answers a SOA question with NOERROR or NXDOMAIN."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label)

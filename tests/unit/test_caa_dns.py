@@ -26,7 +26,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa import names
 from ansible_collections.kopano.hardening.plugins.module_utils._caa import records as _records
 from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
-from . import caa_bed
+from . import caa_bed, timing
 
 dns_message = pytest.importorskip("dns.message", reason="dnspython is not installed")
 import dns.edns  # noqa: E402
@@ -342,12 +342,12 @@ def test_a_resolver_that_does_not_validate_proves_nothing(bed):
 
 
 def test_a_name_with_a_dead_server_costs_its_timeout_and_no_other_name(bed):
-    started = caa_bed.clock()
+    started = timing.clock()
     # On a machine under load, the others take some of that.
     answer = ask(
         ["silent.test", *(f"www{number}.kopano.test" for number in range(80))], bed.resolver, timeout=5, issuer=LE
     )
-    seconds = caa_bed.clock() - started
+    seconds = timing.clock() - started
     assert seconds < 5.7
     dead, *others = answer["results"]
     assert (dead["verdict"], dead["dnssec"]) == (E, "unverified")
@@ -356,10 +356,10 @@ def test_a_name_with_a_dead_server_costs_its_timeout_and_no_other_name(bed):
 
 
 def test_a_resolver_that_is_not_there_is_reported_at_once(bed):
-    started = caa_bed.clock()
+    started = timing.clock()
     nobody = f"127.0.0.1:{caa_bed.free_port('127.0.0.1')}"
     answer = ask([f"h{number}.kopano.test" for number in range(200)], nobody, issuer=LE)
-    assert caa_bed.clock() - started < 2
+    assert timing.clock() - started < 2
     assert {result["verdict"] for result in answer["results"]} == {E}
     assert all(nobody in result["error"] for result in answer["results"])
     # The next resolver is asked instead.
@@ -367,10 +367,10 @@ def test_a_resolver_that_is_not_there_is_reported_at_once(bed):
 
 
 def test_a_silent_resolver_is_waited_for_once(bed):
-    started = caa_bed.clock()
+    started = timing.clock()
     silent = f"{caa_bed.SILENT}:{bed.port}"
     answer = ask([f"h{number}.kopano.test" for number in range(200)], silent, issuer=LE, timeout=0.5)
-    assert caa_bed.clock() - started < 2  # not 200 / 64 waves of half a second, and the same again for the parents
+    assert timing.clock() - started < 2  # not 200 / 64 waves of half a second, and the same again for the parents
     assert {result["verdict"] for result in answer["results"]} == {E}
 
 
@@ -770,8 +770,8 @@ def test_servers_that_cannot_be_reached_from_here(bed, monkeypatch):
 MEASURE = textwrap.dedent(
     r"""
     import json, re, sys
-    import caa_bed
-    started = caa_bed.clock()
+    import timing
+    started = timing.clock()
     from ansible_collections.kopano.hardening.plugins.module_utils._caa import lookup as _lookup
     from ansible_collections.kopano.hardening.plugins.modules import caa_info
 
@@ -791,7 +791,7 @@ MEASURE = textwrap.dedent(
     _lookup.Client._send = counted
     answer = caa_info.run(params)
     print(json.dumps({
-        "seconds": caa_bed.clock() - started,
+        "seconds": timing.clock() - started,
         # Not getrusage(2), which counts what the process had been before it ran this program.
         "megabytes": int(re.search(r"VmHWM:\s+(\d+) kB", open("/proc/self/status").read())[1]) / 1024,
         "most": most,
