@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .ports import free_ports
+from .slow_bed import HANGS
 
 PROGRAMS = ("knotd", "keymgr", "kzonesign", "unbound")
 RESOLVER = "127.0.53.10"
@@ -66,7 +67,7 @@ def run(*command: str) -> str:
     """Output of a program that has to succeed."""
     executable = program(command[0])
     assert executable
-    done = subprocess.run([executable, *command[1:]], check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([executable, *command[1:]], check=False, capture_output=True, text=True, timeout=HANGS)
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
 
@@ -76,7 +77,9 @@ def free_port(*addresses: str) -> int:
     return free_ports(1, addresses, (socket.SOCK_STREAM, socket.SOCK_DGRAM))[0]
 
 
-def wait_for_answer(address: str, port: int, name: str, process: subprocess.Popen[bytes], seconds: float = 15) -> None:
+def wait_for_answer(
+    address: str, port: int, name: str, process: subprocess.Popen[bytes], seconds: float = HANGS
+) -> None:
     """Wait until the server answers a SOA question with NOERROR or NXDOMAIN."""
     labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split(".") if label)
     query = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", 6, 1)
@@ -84,7 +87,7 @@ def wait_for_answer(address: str, port: int, name: str, process: subprocess.Pope
     while time.monotonic() < deadline:
         assert process.poll() is None, f"{process.args!r} ended with {process.returncode}"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(0.2)
+            sock.settimeout(1)
             with contextlib.suppress(OSError):
                 sock.connect((address, port))
                 sock.send(query)

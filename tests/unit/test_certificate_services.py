@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._certificate.depl
 from ansible_collections.kopano.hardening.plugins.modules import certificate_install
 
 from .ports import free_ports
+from .slow_bed import HANGS
 from .test_certificate_install import NAMES, NOTHING, hooked, host, made, mode, pair
 from .test_certificate_replaced import OPTIONS, restore
 
@@ -125,12 +126,13 @@ class Manager:
 
 
 def wait_for(port):
-    for _attempt in range(100):
+    deadline = time.monotonic() + HANGS
+    while True:
         try:
             return socket.create_connection(("127.0.0.1", port), 5).close()
         except OSError:
+            assert time.monotonic() < deadline, "the server has not come up"
             time.sleep(0.05)
-    raise AssertionError("the server has not come up")
 
 
 def served(port):

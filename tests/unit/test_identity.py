@@ -30,6 +30,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import web_bed
 from .ports import free_ports
+from .slow_bed import HANGS
 
 USER = 65534
 NUMBER = os.getpid()
@@ -78,7 +79,7 @@ class Host:
     def spawn(self, command: t.Sequence[str], port: int) -> int:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.processes.append(process)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANGS
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -90,7 +91,7 @@ class Host:
         for process in self.processes:
             process.terminate()
         for process in self.processes:
-            process.communicate(timeout=20)
+            process.communicate(timeout=HANGS)
 
 
 @pytest.fixture
@@ -170,7 +171,7 @@ def test_whom_a_process_belongs_to_is_not_the_owner_of_its_files(host: Host) -> 
         assert os.stat(f"/proc/{process.pid}/cmdline").st_uid == 0
         assert _server.Server(layout).main_pid() is None
     finally:
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANGS)
 
 
 def test_the_main_process_of_the_unit_may_be_another_users(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, JournalError, Lock
 
+from .slow_bed import HANGS
 from .test_changeset import tree
 
 # What a run does between its start and its commit, killed by itself before call number N of those that change the disk.
@@ -95,7 +96,7 @@ def run_killed(conf, state, number) -> bool:
         [sys.executable, "-c", RUN, str(conf), str(state), str(number)],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS,
         check=False,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
     )

@@ -20,6 +20,7 @@ import pytest
 from kopano_lab import content, daemons, model
 
 from .ports import free_ports
+from .slow_bed import HANGS
 
 HOSTS = model.hosts()
 PLAYER = model.LAB / "frontends" / "daemons" / "daemons.py"
@@ -37,7 +38,7 @@ def ports(tmp_path_factory):
     (folder / "daemons.json").write_text(json.dumps([dataclasses.asdict(daemon) for daemon in played]))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(folder / "notify"))
-        manager.settimeout(30)
+        manager.settimeout(HANGS)
         environment = {**os.environ, "NOTIFY_SOCKET": str(folder / "notify")}
         player = subprocess.Popen([sys.executable, PLAYER, folder / "daemons.json"], env=environment)
         try:
@@ -49,7 +50,7 @@ def ports(tmp_path_factory):
 
 
 def ask(port, path, method="GET", body=None, **headers):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANGS)
     words = {name.replace("_", "-"): value for name, value in headers.items()}
     connection.request(method, path, body=body, headers={"Host": NAME, **words})
     answer = connection.getresponse()
@@ -133,7 +134,7 @@ def test_a_request_without_credentials_is_challenged(ports, name, path, method, 
 
 
 def test_a_body_in_chunks_is_read_whole(ports):
-    connection = http.client.HTTPConnection("127.0.0.1", ports["kapi"], timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", ports["kapi"], timeout=HANGS)
     connection.request("POST", "/api/gc/v1/me?seen", body=iter([b"a" * 70000, b"b"]), headers={"Host": NAME})
     assert json.loads(connection.getresponse().read())["bytes"] == 70001
     # The connection is still good for another request.

@@ -22,6 +22,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import JournalError, Lock
 
+from .slow_bed import HANGS
 from .test_identity import AS_USER, needs_root
 
 # Holds a lock until its input ends; with a second argument by a descriptor that it inherited from one that has ended.
@@ -219,7 +220,7 @@ def test_two_runs_never_hold_it_at_the_same_time(path: Path) -> None:
     user = f"for i in 1 2; do while :; do flock -w 1 {path} sleep 0.01; done 2>/dev/null & done; wait"
     with subprocess.Popen([*AS_USER, "timeout", "10", "sh", "-c", user]) as attacker:
         runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _number in range(3)]
-        ended = [run.communicate(timeout=30) for run in runs]
+        ended = [run.communicate(timeout=HANGS) for run in runs]
         attacker.terminate()
     assert [(run.returncode, words) for run, (_out, words) in zip(runs, ended, strict=True)] == [(0, b"")] * 3
     assert sum(int(out) for out, _words in ended) > 10

@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 from . import web_bed
+from .slow_bed import HANGS
 from .test_transaction import Bed, interrupt
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # RFC 9113 3.4, with empty SETTINGS
@@ -82,7 +83,7 @@ class Apache(Bed):
 
     @staticmethod
     def _wait(done: t.Callable[[], t.Any]) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANGS
         while not done():
             assert time.monotonic() < deadline, "Apache did not come up"
             time.sleep(0.02)
@@ -112,7 +113,7 @@ def test_http2_works_after_the_run_that_loads_it(apache):
         assert children(process.pid) == workers
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(HANGS)
 
 
 def test_other_modules_are_loaded_with_their_configuration(apache):

@@ -33,6 +33,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.chan
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal
 
+from .slow_bed import HANGS
 from .test_changeset import tree
 
 ROOT = os.geteuid() == 0
@@ -384,7 +385,7 @@ def test_what_a_killed_run_left_in_a_directory_is_removed(tmp_path):
     site.write_text("old")
     (tmp_path / ".kopano-hardening-notes").write_text("the administrator's own")
     environment = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    subprocess.run([sys.executable, "-c", script, str(site)], env=environment, check=False, timeout=30)
+    subprocess.run([sys.executable, "-c", script, str(site)], env=environment, check=False, timeout=HANGS)
     (left,) = set(os.listdir(tmp_path)) - {"site.conf", ".kopano-hardening-notes"}
     assert left.startswith(".") and not left.endswith(".conf") and len(left) < 60
     assert site.read_text() == "old"

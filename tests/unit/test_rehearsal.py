@@ -26,13 +26,16 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import web_bed
 from .ports import free_ports
+from .slow_bed import SLACK
 
-STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+STUBBORN = (
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)"
+)
 
 
 @pytest.fixture
 def sleeper():
-    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
     yield process
     process.kill()
     process.wait()
@@ -93,14 +96,14 @@ def test_a_trial_that_has_ended_is_no_error():
 
 def test_an_environment_that_never_comes_is_an_error_with_its_file(tmp_path, monkeypatch):
     monkeypatch.setattr(_apache, "ENVIRONMENT_TIMEOUT", 0.3)
-    (tmp_path / "envvars").write_text("exec sleep 30\n")
+    (tmp_path / "envvars").write_text("exec sleep 600\n")
     layout = web_bed.layout("apache", tmp_path)._replace(envvars=str(tmp_path / "envvars"))
     started = time.monotonic()
     with pytest.raises(
         _webserver_model.ConfigError, match=r"its variables cannot be read: .*timed out.* in .*/envvars"
     ):
         _apache.environment(layout)
-    assert time.monotonic() - started < 20
+    assert time.monotonic() - started < 0.3 + SLACK
 
 
 @pytest.mark.parametrize(("text", "group"), [("User wwwrun\nGroup www\n", "www"), ("User www-data\n", "www-data")])

@@ -25,6 +25,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import web_bed
 from .ports import free_ports
+from .slow_bed import HANGS
 
 pytestmark = pytest.mark.slow
 
@@ -155,14 +156,14 @@ def nginx(server, tmp_path, monkeypatch):
         )
 
     listen(own)
-    subprocess.run(["nginx", "-c", str(conf), "-e", str(log)], check=True, timeout=10)
+    subprocess.run(["nginx", "-c", str(conf), "-e", str(log)], check=True, timeout=HANGS)
     main = int((tmp_path / "pid").read_text())
     # The number is written first; a worker that comes after a reload has begun would look like a new one.
     while len(server.workers(main)) < WORKERS:
         time.sleep(0.01)
     monkeypatch.setattr(server, "main_pid", lambda: main)
     yield log, own, more, listen
-    subprocess.run(["nginx", "-c", str(conf), "-e", str(log), "-s", "quit"], check=True, timeout=10)
+    subprocess.run(["nginx", "-c", str(conf), "-e", str(log), "-s", "quit"], check=True, timeout=HANGS)
 
 
 def test_nginx_is_waited_for_until_it_has_given_up_a_port_that_is_taken(server, nginx):

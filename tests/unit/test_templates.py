@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import POLICY_MODULES
 
 from .role_frontend import COMPONENTS, SHAPES, host, plan, render, vhost
+from .slow_bed import HANGS
 
 NAMES = ["mail.example.com", "autodiscover.example.com"]
 APACHE_MODULES = Path("/usr/lib/apache2/modules")
@@ -108,7 +109,7 @@ def accepted(command: list[str]) -> str:
     program = shutil.which(command[0], path="/usr/sbin:/usr/bin")
     if program is None:
         pytest.skip(f"{command[0]} is not installed")
-    done = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True, timeout=30)
+    done = subprocess.run([program, *command[1:]], check=False, capture_output=True, text=True, timeout=HANGS)
     words = done.stdout + done.stderr
     # nginx binds in its test; somebody who is not root may not.
     if done.returncode == 0 or "(13: Permission denied)" in words:

@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.plugin_utils._ansible import terminal as _terminal
 
 from .conftest import COLLECTIONS
+from .slow_bed import HANGS
 
 LONG = "word " * 60
 ZONE = 'mail.example.test. IN CAA 0 iodef "mailto:somebody-with-a-rather-long-name@hostmasters.example.test"; note'
@@ -47,7 +48,7 @@ def test_long_lines_are_wrapped_and_what_is_to_be_pasted_is_not():
 
 def test_a_step_that_takes_long_says_what_it_waits_for(shown):
     with _terminal.waiting("web1", "the CA, at most 10 minutes", patience=0.01):
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + HANGS
         while not shown and time.monotonic() < deadline:
             time.sleep(0.01)
     assert shown == ["web1  waiting: the CA, at most 10 minutes"]

@@ -125,10 +125,10 @@ def test_a_flood_does_not_hold_up_the_batch(servers, trust, case):
         ]
         started = time.monotonic()
         flood, good = _prober.probe_all(endpoints, "quick", 3, trust=trust, judge=_grade.grade)
-        assert time.monotonic() - started < 2 * 3
+        assert time.monotonic() - started < 3 + SLACK
     assert good["grade"] == "A+"
     assert flood["grade"] != "A+"
-    assert flood["duration_ms"] <= 3500 * 1.5
+    assert flood["duration_ms"] <= (3 + SLACK) * 1000
 
 
 @pytest.mark.parametrize("processes", [1, 2])
@@ -138,7 +138,7 @@ def test_what_cannot_be_interrupted_is_left_behind(servers, trust, monkeypatch, 
 
     def run(self):
         if self._peer.name == "stuck.test":
-            time.sleep(30)
+            time.sleep(600)
         real(self)
 
     monkeypatch.setattr(_prober.Observer, "run", run)
@@ -155,7 +155,7 @@ def test_what_cannot_be_interrupted_is_left_behind(servers, trust, monkeypatch, 
 def test_a_process_that_does_not_end_is_ended():
     started = time.monotonic()
     with pytest.raises(RuntimeError, match=r"it did not end within 0\.3 s"):
-        Beside(lambda: time.sleep(30)).result(0.3)
+        Beside(lambda: time.sleep(600)).result(0.3)
     assert time.monotonic() - started < 0.3 + SLACK
     assert Beside(lambda: 1).result(5) == 1
 
@@ -166,13 +166,13 @@ def test_threads_of_an_endpoint_do_not_keep_the_process(servers):
         "import sys, time\n"
         f"sys.path[:0] = {[path for path in sys.path if path]!r}\n"
         "from ansible_collections.kopano.hardening.plugins.module_utils._tls import prober as _prober\n"
-        "try:\n    _prober.within(0.2, lambda: _prober.together([lambda: time.sleep(30)]))\n"
+        "try:\n    _prober.within(0.2, lambda: _prober.together([lambda: time.sleep(600)]))\n"
         "except TimeoutError:\n    print('left')\n"
     )
     started = time.monotonic()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("left\n", "")
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 0.2 + SLACK
 
 
 # --- what is returned ------------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 
 from . import web_bed
 from .role_frontend import SHAPES, host, layout_of, plan, render, vhost
+from .slow_bed import HANGS
 
 CONF = "/etc/nginx/conf.d/00-kopano-tls-log.conf"
 # A hostile agent: what ends a field or a line, and what a terminal would obey.
@@ -222,7 +223,7 @@ class Bed(t.NamedTuple):
     def lines(self, name: str, count: int) -> list[str]:
         """The lines of a log, once it has as many; the servers write when a request is over."""
         path = self.folder / name
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + HANGS
         while time.monotonic() < deadline:
             text = path.read_bytes().decode("latin-1") if path.exists() else ""
             if text.count("\n") >= count:
@@ -365,7 +366,7 @@ def test_the_requests_of_an_http_2_connection_are_one_line(nginx):
         pytest.skip("curl with HTTP/2 is not installed")
     url, to = f"https://own:{nginx.tls}/", f"own:{nginx.tls}:127.0.0.1"
     command = [curl, "-sk", "--http2", "--resolve", to, "-A", "two", "-w", "%{http_version} "]
-    done = subprocess.run([*command, url, url + "2"], capture_output=True, text=True, check=True, timeout=30)
+    done = subprocess.run([*command, url, url + "2"], capture_output=True, text=True, check=True, timeout=HANGS)
     assert done.stdout == "2 2 "
     assert [line["agent"] for line in nginx.logged(1)] == ["two"]
     assert len(nginx.lines("own.log", 2)) == 2

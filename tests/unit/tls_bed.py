@@ -21,6 +21,7 @@ import time
 import pytest
 
 from .ports import free_ports as free_ports
+from .slow_bed import HANGS
 
 OPENSSL_EXTENSIONS = "basicConstraints={ca}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
 # What RFC 5280 (4.2.1.3, 4.2.1.9) demands of an authority, and strict verifiers look for.
@@ -53,7 +54,7 @@ def stream_module():
     return "/" + name if os.path.exists("/" + name) else oracle("nginx-stream/" + name)
 
 
-def wait_for(port, process, log, address="127.0.0.1", seconds=60):
+def wait_for(port, process, log, address="127.0.0.1", seconds=HANGS):
     """Wait until somebody listens on the port."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

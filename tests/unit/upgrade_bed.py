@@ -26,6 +26,8 @@ import time
 import typing as t
 from pathlib import Path
 
+from .slow_bed import HANGS
+
 ROOT = Path(__file__).parents[2]
 RECORDED = Path(__file__).parent / "recorded" / "hosts"
 STATE = "/var/lib/kopano-hardening"
@@ -198,7 +200,7 @@ def lay(server: str) -> None:
 def _stop(pid_file: str) -> None:
     """End a server at once, and wait until it has."""
     os.kill(int(Path(pid_file).read_text()), signal.SIGTERM)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while os.path.exists(pid_file):
         assert time.monotonic() < deadline, f"{pid_file} stays"
         time.sleep(0.02)

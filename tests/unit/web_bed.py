@@ -20,6 +20,7 @@ import pytest
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
 
 from .ports import free_ports as free_ports
+from .slow_bed import HANGS
 
 APACHE = "/usr/sbin/apache2"
 NGINX = "/usr/sbin/nginx"
@@ -42,7 +43,7 @@ def layout(server: str, folder: Path, family: str = "debian") -> _layout.Layout:
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
     """Runs a program; its output is decoded without changing line ends."""
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=HANGS, check=False)
     out, words = (data.decode("utf-8", "surrogateescape") for data in (done.stdout, done.stderr))
     return subprocess.CompletedProcess(command, done.returncode, out, words)
 
@@ -87,7 +88,7 @@ def running(server: str, folder: Path, port: int) -> t.Iterator[None]:
     pid.unlink(missing_ok=True)
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + HANGS
         while process.poll() is None and time.monotonic() < deadline:
             with contextlib.suppress(OSError):
                 pid.stat()
@@ -99,7 +100,7 @@ def running(server: str, folder: Path, port: int) -> t.Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANGS)
 
 
 def make_certificate(folder: Path) -> tuple[str, str]:
