@@ -31,8 +31,10 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server
 
 from . import web_bed
 from .slow_bed import HANGS, SLACK
-from .test_namespace import pytestmark as pytestmark
+from .test_namespace import pytestmark as needs_namespaces
 from .test_transaction import Bed
+
+pytestmark = [pytest.mark.slow, needs_namespaces]
 
 FIRST, SECOND = "fd00::1", "fd00::2"
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"

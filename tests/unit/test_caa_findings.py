@@ -26,6 +26,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa.lookup impor
 )
 from ansible_collections.kopano.hardening.plugins.module_utils._caa.records import Property, Request
 
+pytestmark = pytest.mark.slow
+
 rdata = pytest.importorskip("dns.rdata", reason="dnspython is not installed")
 
 LE = "letsencrypt.org"

@@ -20,6 +20,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._caa.records impo
 
 from .test_caa_findings import BOULDER, LE, RECORDS, ZONE, case, lookup, record
 
+pytestmark = pytest.mark.slow
+
 WHOLE = ['0 issue "letsencrypt.org"', '0 issuewild ";"', '0 iodef "mailto:dns@kopano.test"']
 
 

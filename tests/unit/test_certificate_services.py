@@ -29,6 +29,8 @@ from .slow_bed import HANGS
 from .test_certificate_install import NAMES, NOTHING, hooked, host, made, mode, pair
 from .test_certificate_replaced import OPTIONS, restore
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["hooked", "host", "made", "pair"]
 
 SYSTEMCTL = _services.systemctl

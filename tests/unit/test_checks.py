@@ -17,6 +17,8 @@ from tests import package, quick, run
 
 from . import ports
 
+pytestmark = pytest.mark.slow
+
 TESTS = """
 import pytest
 

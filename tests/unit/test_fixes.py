@@ -46,6 +46,8 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils import _findings
 
 from .updates_bed import BOOKWORM
 
+pytestmark = pytest.mark.slow
+
 EVIL = [
     "x'; touch owned; '",
     '"; touch owned; "',

@@ -37,7 +37,7 @@ NUMBER = os.getpid()
 AS_USER = ("setpriv", f"--reuid={USER}", f"--regid={USER}", "--clear-groups", "--")
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-pytestmark = [needs_root, web_bed.needs_apache, web_bed.needs_nginx]
+pytestmark = [pytest.mark.slow, needs_root, web_bed.needs_apache, web_bed.needs_nginx]
 
 # What is in its directory of /proc belongs to root then, although the process is a user's.
 HIDDEN = "import ctypes, os, sys; ctypes.CDLL(None).prctl(4, 0, 0, 0, 0); print(flush=True); sys.stdin.read()"

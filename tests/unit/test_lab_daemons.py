@@ -22,6 +22,8 @@ from kopano_lab import content, daemons, model
 from .ports import free_ports
 from .slow_bed import HANGS
 
+pytestmark = pytest.mark.slow
+
 HOSTS = model.hosts()
 PLAYER = model.LAB / "frontends" / "daemons" / "daemons.py"
 NAME = "mail.example.test"

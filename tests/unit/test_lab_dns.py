@@ -18,6 +18,8 @@ from kopano_lab import dns, images, model
 from kopano_lab.network import Subnets
 from kopano_lab.shell import LabError
 
+pytestmark = pytest.mark.slow
+
 SUBNETS = Subnets(ipaddress.IPv4Network("192.0.2.0/24"), ipaddress.IPv6Network("2001:db8::/64"))
 HOSTS = model.hosts()
 

@@ -25,6 +25,8 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction.jour
 from .slow_bed import HANGS
 from .test_identity import AS_USER, needs_root
 
+pytestmark = pytest.mark.slow
+
 # Holds a lock until its input ends; with a second argument by a descriptor that it inherited from one that has ended.
 HOLD = """
 import fcntl, os, sys

@@ -31,6 +31,8 @@ x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not inst
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 DAY = datetime.timedelta(days=1)
 CA = """
 [ca]

@@ -30,6 +30,8 @@ x509 = pytest.importorskip("cryptography.x509", reason="cryptography is not inst
 from cryptography.hazmat.primitives import hashes, serialization  # noqa: E402
 from cryptography.x509 import ocsp  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 class Files(http.server.BaseHTTPRequestHandler):
     """Serves what there is in FOLDER, and redirects or goes on for ever where that is asked for."""
@@ -193,7 +195,6 @@ def rules_of(result):
     return sorted(entry["id"] for entry in result["caps"] + result["warnings"])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
 def test_letter(case, pki, trust):
     """Quick and full come to the letter of the guide, by the same rules."""
@@ -211,7 +212,6 @@ def test_letter(case, pki, trust):
             assert "is not sent and cannot be fetched" in found["evidence"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["TLSv1.2", "TLSv1.3"])
 @pytest.mark.parametrize("stapled", cases.STAPLED, ids=lambda stapled: stapled.name)
 def test_what_a_staple_counts_for(stapled, protocol, pki, trust):
