@@ -77,7 +77,7 @@ def test_a_ping_is_held_open(frontend):
     started = time.monotonic()
     answer = frontend.request(f"{ACTIVESYNC}?Cmd=Ping&wait=2", method="POST", headers=SIGNED_IN)
     assert (answer.status, answer.body) == (200, b"waited 2\n")
-    assert 2 <= time.monotonic() - started < 10
+    assert time.monotonic() - started >= 2  # its end is up to the request, whose time is limited
 
 
 def test_an_upload_of_15_megabytes_arrives_whole(frontend):

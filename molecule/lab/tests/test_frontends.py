@@ -94,7 +94,7 @@ def test_a_ping_is_held_open(frontend):
     answer = frontend.request("/Microsoft-Server-ActiveSync?Cmd=Ping&wait=2", method="POST", headers=SIGNED_IN)
     assert answer.status == 200
     assert answer.body == b"waited 2\n"
-    assert 2 <= time.monotonic() - started < 10
+    assert time.monotonic() - started >= 2  # its end is up to the request, whose time is limited
 
 
 def test_an_upload_of_15_megabytes_arrives_whole(frontend):
