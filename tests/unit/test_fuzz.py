@@ -127,7 +127,8 @@ def test_a_failing_input_is_made_smaller():
 def test_a_failure_is_kept_and_can_be_repeated(tmp_path, monkeypatch, capsys):
     chosen = faulty(b"a1")
     monkeypatch.setitem(frame.TARGETS, "faulty", chosen)
-    monkeypatch.setattr(run, "KEPT", frame.ROOT / ".cache" / "fuzz-of-a-test")
+    # Another run may do the same in this checkout.
+    monkeypatch.setattr(run, "KEPT", frame.ROOT / ".cache" / f"fuzz-of-a-test-{os.getpid()}")
     assert run.main(["--target", "faulty", "--seed", "3", "--cases", "1"]) == 1
     shown = capsys.readouterr().out
     assert "faulty: undeclared exception" in shown and "add it as a test" in shown
