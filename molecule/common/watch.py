@@ -24,7 +24,7 @@ CLIENT = Path(__file__).resolve().parent / "client.py"
 SECONDS = "1800"  # a client whose run does not end, ends by itself; on a busy machine a run takes minutes
 RATE = "3"  # requests a second; the scenario failure asks more often
 AT_A_TIME = "10"  # requests under way, where a busy machine makes them slow
-PATIENCE = 20  # seconds that a client gets to finish its last requests
+PATIENCE = 120  # seconds that a client gets to finish its last requests, which have limits of their own
 
 
 def begin(folder: Path, kind: str, inventory: Path) -> None:

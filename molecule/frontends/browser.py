@@ -19,7 +19,7 @@ from playwright.sync_api import BrowserContext, Error, sync_playwright
 PROGRAMS = ("chromium-headless-shell", "chromium")
 # What the pages of the stand-ins write down once each of their parts has worked.
 WEBAPP = ("ready", "inline", "eval", "function", "preview", "worker")
-PATIENCE = 20_000  # milliseconds
+PATIENCE = 120_000  # milliseconds, for a page that hangs
 ATTEMPTS = 5
 ASK = "navigator.mediaDevices.getUserMedia({audio: true, video: true}).then(() => 'allowed', (error) => error.name)"
 

@@ -69,7 +69,7 @@ def process(stdin=None, **arguments):
         text=True,
         capture_output=True,
         env=dict(os.environ, PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.stdout, done.stderr

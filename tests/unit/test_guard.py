@@ -346,7 +346,7 @@ def test_the_timer_waits_for_a_run_that_holds_the_lock(bed, systemd, monkeypatch
     time.sleep(0.3)
     assert timer.is_alive() and (bed.conf / "site").read_text() == "new"
     lock.release()
-    timer.join(10)
+    timer.join(60)
     assert not timer.is_alive() and (bed.conf / "site").read_text() == "old"
 
 

@@ -41,7 +41,7 @@ from states import CONFIRMATIONS, EDIT, FOUND, SITUATIONS, SPREAD, Confirmation,
 
 CONFIRM_SECONDS = 30  # a slow machine takes several until the next run has begun, which has to be before they are over
 GUARD_SECONDS = 5
-PLAY_SECONDS = 900
+PLAY_SECONDS = 900  # a run that hangs, on a machine ten times slower
 SIDE_BY_SIDE = 4  # hosts; more would only wait for two cores
 CIPHERS = (GOOD["ciphers"], "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES256-GCM-SHA384", "HIGH")
 

@@ -33,7 +33,7 @@ def play(program, name, *arguments):
     done = subprocess.run(
         [program, "--inventory", INVENTORY, *arguments, SCENARIO / name],
         env={**environment, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=600, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, cwd=PROJECT, timeout=900, check=False,
     )  # fmt: skip
     output = done.stdout + done.stderr
     counts = {host: tuple(map(int, numbers)) for host, *numbers in RECAP.findall(output)}

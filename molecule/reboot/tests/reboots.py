@@ -22,7 +22,7 @@ from spread import chosen
 
 from kopano_lab import model
 
-BOOT_SECONDS = 180  # on a busy machine, with other hosts that boot at the same time
+BOOT_SECONDS = 600  # on a busy machine, with other hosts that boot at the same time
 CONFIRM_SECONDS = 600  # longer than all of this takes: what rolls back is the boot
 UNIT = "kopano-hardening-rollback.service"
 STRACE = "/run/strace"  # what strace writes: the run itself is only stopped when it says so

@@ -87,7 +87,7 @@ def printed(folder):
         for line in command.splitlines():
             done = subprocess.run(
                 line, shell=True, cwd=folder, env={**environment, "ANSIBLE_NOCOLOR": "1", "COLUMNS": "100"},
-                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600, check=False,
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=900, check=False,
             )  # fmt: skip
             found.append((command, line, done.returncode, done.stdout + done.stderr))
     return found

@@ -49,12 +49,12 @@ def taken_back(dry, folder):
         )
         for host in (lives, dies)
     }
-    dies.wait_for("confirming", 120)
+    dies.wait_for("confirming", 600)
     kill(runs[dies.name])
     plays = {lives.name: end(runs[lives.name], folder / f"shut-{lives.name}"), dies.name: None}
     seen = {}
     for host in (lives, dies):
-        host.wait_for("undone", CONFIRM_SECONDS + 30)
+        host.wait_for("undone", CONFIRM_SECONDS + 120)
         host.let_in()
         seen[host.name] = (before[host.name], (host.etc(), host.serves()), plays[host.name])
     return seen
