@@ -240,7 +240,7 @@ def resetting(sock, _over, _offer):
 
 
 def hanging(_sock, over, _offer):
-    over.wait(60)
+    over.wait(600)
 
 
 def _dripping(sock, over):
@@ -265,7 +265,7 @@ def _hoarding(sock, over):
 
 
 def _hanging(_sock, over):
-    over.wait(60)
+    over.wait(600)
 
 
 def _saying(words, hang=False):
@@ -273,7 +273,7 @@ def _saying(words, hang=False):
         sock.recv(4096)
         sock.sendall(words)
         if hang:
-            over.wait(60)
+            over.wait(600)
 
     return handle
 
@@ -299,7 +299,7 @@ HOSTILE = {
     "resets": _resetting,
     "plain HTTP": _saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
     "HTML": _saying(b"<html><script>alert(1)</script>"),
-    "SSH": lambda sock, over: (sock.sendall(b"SSH-2.0-OpenSSH_9.9\r\n"), over.wait(60)),
+    "SSH": lambda sock, over: (sock.sendall(b"SSH-2.0-OpenSSH_9.9\r\n"), over.wait(600)),
     "garbage": lambda sock, _over: sock.sendall(_GARBAGE),
     "zeros": lambda sock, _over: sock.sendall(bytes(100000)),
     "drips": _dripping,
