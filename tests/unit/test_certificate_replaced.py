@@ -42,6 +42,8 @@ from .test_certificate_install import (
 )
 from .test_changeset import tree
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["daemons", "hooked", "host", "made", "pair", "web"]
 
 OPTIONS = {**SETTINGS, "kopano": False, "ca_file": None, "renewal": None, "restore": None, "reload_services": []}

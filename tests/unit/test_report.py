@@ -1274,6 +1274,7 @@ print(seconds, len(texts["index.html"].encode()), peak)
 """
 
 
+@pytest.mark.slow
 def test_five_hundred_hosts_are_no_burden(tmp_path):
     """Three seconds of a processor, as others may be busy here; 3 MB of page and 300 MB of memory."""
     code = textwrap.dedent(MEASURE).format(paths=[str(ROOT)], folder=str(tmp_path))

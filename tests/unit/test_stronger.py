@@ -110,6 +110,7 @@ def test_a_second_run_comes_to_the_same_header(policy: Hsts, own: Hsts) -> None:
     assert _stronger.parse_hsts(_stronger.hsts(str(policy), once)) == _stronger.parse_hsts(once)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=60))
 def test_whatever_is_sent_the_policy_stays(own: str) -> None:
     sent = _stronger.parse_hsts(_stronger.hsts("max-age=31536000", own))
