@@ -295,7 +295,7 @@ def test_what_comes_before_the_response_is_not_taken_for_it(interim: bytes) -> N
 class Backend(socketserver.StreamRequestHandler):
     """An ordinary server whose backend takes more than half of the time that a request may take, for each request."""
 
-    timeout, seconds = 0.8, 0.45
+    timeout, seconds = 2.4, 1.25
 
     def handle(self) -> None:
         while self.rfile.readline():
@@ -307,7 +307,7 @@ class Backend(socketserver.StreamRequestHandler):
 
 def test_slow_backends_are_waited_for_however_many_requests_there_are() -> None:
     with answering(Backend) as port:
-        targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(60)]
+        targets = [{"address": "127.0.0.1", "port": port, "tls": False, "path": f"/{number}"} for number in range(48)]
         answers = _client.query_all(targets, Backend.timeout)
     assert all(answer["ok"] for answer in answers)
     # Together they take longer than any one of them may.

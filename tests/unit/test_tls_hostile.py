@@ -169,13 +169,14 @@ def test_silence_to_old_protocols_is_no_refusal(tmp_path, trust):
 
         start = sock.recv(11, socket.MSG_PEEK)
         if start[9:11] == b"\x03\x00":
-            over.wait(30)
+            over.wait(600)
         peers.relay(sock, port)
 
     with bed.nginx(pki.folder, [bed.nginx_site(port, ["good"])], port), peers.serving(handle) as proxy:
         where = dict(endpoint(proxy), address="127.0.0.1")
         own = _prober.Trust(pki.path("root.pem"))
-        result = _grade.grade(_prober.probe(where, "quick", 2.0, trust=own))
+        # The rest has to be told within it, also on a busy machine.
+        result = _grade.grade(_prober.probe(where, "quick", 8.0, trust=own))
     assert (result["grade"], result["grade_trust_ignored"], result["score"]) == (None, None, None)
     assert result["error"] == "no letter without a clear result for SSLv3: no response in time"
     assert result["unclear"] == [{"query": "SSLv3", "result": "no response in time"}]
