@@ -363,7 +363,7 @@ def test_only_regular_files_are_opened(log: Path) -> None:
     assert numbers(usage) == {"firefox-100-win-10": 1}
     reasons = sorted(reason.removeprefix(f"{log}.") for reason in usage.access.not_read)
     assert reasons[0] == "1: not a regular file"
-    assert reasons[1] == "2: not a regular file"
+    assert reasons[1] == "2: Is a directory"
     assert any(reason.startswith("4: No such file") for reason in reasons)
 
 
