@@ -83,6 +83,7 @@ class Beside(t.Generic[R]):
 
     def __init__(self, function: t.Callable[[], R]) -> None:
         self._reader, writer = os.pipe()
+        own = os.getpid()
         try:
             self._child = os.fork()
         except OSError:
@@ -94,6 +95,8 @@ class Beside(t.Generic[R]):
                 os.close(self._reader)
                 try:
                     end_with_parent()
+                    if os.getppid() != own:
+                        os._exit(0)  # the parent has ended before that, of which the kernel tells nothing
                     text = json.dumps({"value": function()})
                 except OptionError as error:
                     text = json.dumps({"refused": str(error)})
