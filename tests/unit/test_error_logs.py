@@ -94,7 +94,7 @@ def test_a_log_that_somebody_exchanges_is_not_waited_for_nor_quoted_nor_read_wit
     logs = ErrorLogs("nginx", [str(log)])
     log.unlink()
     exchange(log)
-    own, others, lines, unread = within_limits(lambda: logs.said(MAIN))
+    own, others, lines, unread = within_limits(lambda: logs.logged(MAIN))
     assert (own, others) == ("", "") and SECRET not in str(lines)
     assert sum(map(len, lines)) <= _error_logs.MOST_OF_ONE
     reason = EXCHANGES[exchange]
@@ -121,8 +121,8 @@ def test_a_lease_of_a_logs_owner_is_not_waited_for(tmp_path):
         assert process.stdout is not None
         process.stdout.readline()
         started = time.monotonic()
-        said = within_limits(lambda: logs.said(MAIN))
-        assert said[3] == [f"{log}: Resource temporarily unavailable"] and time.monotonic() - started < 30
+        logged = within_limits(lambda: logs.logged(MAIN))
+        assert logged[3] == [f"{log}: Resource temporarily unavailable"] and time.monotonic() - started < 30
         process.communicate()
 
 
@@ -137,9 +137,9 @@ def test_a_rotated_log_is_read_from_its_beginning_and_one_that_grew_from_where_i
     rotated.write_text("two\n")
     new.write_text("three\n")
     gone.unlink()
-    said = logs.said(MAIN)
-    assert said.lines == ["one", "two", "three"]
-    assert said.unread == [f"{gone}: No such file or directory"]
+    logged = logs.logged(MAIN)
+    assert logged.lines == ["one", "two", "three"]
+    assert logged.unread == [f"{gone}: No such file or directory"]
 
 
 def test_what_is_read_has_a_limit_for_each_log_and_for_all(tmp_path):
@@ -147,18 +147,18 @@ def test_what_is_read_has_a_limit_for_each_log_and_for_all(tmp_path):
     logs = ErrorLogs("nginx", map(str, paths))
     for path in paths:
         path.write_bytes((b"x" * 1023 + b"\n") * 1024)
-    assert sum(len(line) + 1 for line in logs.said(MAIN).lines) <= _error_logs.MOST + len(paths)
+    assert sum(len(line) + 1 for line in logs.logged(MAIN).lines) <= _error_logs.MOST + len(paths)
 
 
 # --- the lines -------------------------------------------------------------------------------------------------------
 
 
-def said_of(folder: Path, text: bytes, server_name: str = "nginx") -> _error_logs.Said:
+def logs_with(folder: Path, text: bytes, server_name: str = "nginx") -> _error_logs.Logged:
     log = folder / "error.log"
     log.write_bytes(b"")
     logs = ErrorLogs(server_name, [str(log)])
     log.write_bytes(text)
-    return logs.said(MAIN)
+    return logs.logged(MAIN)
 
 
 @pytest.fixture
@@ -188,10 +188,12 @@ def test_a_line_of_a_client_leads_to_no_file(tmp_path, config, line):
     entry = (
         f'2026/12/07 10:00:00 [error] 9#9: *1 open() "/srv/\n{line}\n" failed (2: No such file), client: 192.0.2.1\n'
     )
-    said = said_of(tmp_path, entry.encode())
-    fault = within_limits(lambda: _diagnose.refusal("it was refused", said, config, None))
+    logged = logs_with(tmp_path, entry.encode())
+    fault = within_limits(lambda: _diagnose.refusal("it was refused", logged, config, None))
     assert fault[1:] == [None] * 5 and SECRET not in str(fault)
-    assert fault[0] == ("[emerg] " + line.split(": ", 1)[1] if line.startswith("2026") else "it was refused")
+    # What cannot be distinguished from a worker's line is named as such.
+    forged = "[emerg] " + line.split(": ", 1)[1] if line.startswith("2026") else ""
+    assert fault[0] == (f"{_diagnose._UNPROVEN}{forged}" if forged else "it was refused")
 
 
 def test_even_a_line_with_the_number_of_the_main_process_leads_to_the_configuration_only(tmp_path, config):
@@ -199,15 +201,15 @@ def test_even_a_line_with_the_number_of_the_main_process_leads_to_the_configurat
     secret = tmp_path / "shadow"
     secret.write_text(SECRET)
     for path in (secret, "/dev/zero", "/proc/kmsg", tmp_path / "nginx.conf"):
-        said = said_of(tmp_path, OWN.format(path).encode())
-        fault = within_limits(lambda said=said: _diagnose.refusal("it was refused", said, config, None))
+        logged = logs_with(tmp_path, OWN.format(path).encode())
+        fault = within_limits(lambda logged=logged: _diagnose.refusal("it was refused", logged, config, None))
         found = [str(path), 2, "x", "on", None] if path == tmp_path / "nginx.conf" else [None] * 5
         assert fault[1:] == found and SECRET not in str(fault)
 
 
 def test_what_the_main_process_says_leads_to_the_line_and_its_option(tmp_path, config):
     text = OWN.format(tmp_path / "nginx.conf").replace(":2", ":4")
-    fault = _diagnose.refusal("it was refused", said_of(tmp_path, text.encode()), config, None)
+    fault = _diagnose.refusal("it was refused", logs_with(tmp_path, text.encode()), config, None)
     assert fault[1:] == (str(tmp_path / "nginx.conf"), 4, "ssl_ciphers", "NOSUCH", "frontend_tls_ciphers")
 
 
@@ -225,9 +227,14 @@ STRANGE = {
 @pytest.mark.parametrize("name", STRANGE)
 @pytest.mark.parametrize("server_name", ["apache", "nginx"])
 def test_a_line_that_no_server_writes_is_no_harm(tmp_path, config, name, server_name):
-    said = said_of(tmp_path, STRANGE[name], server_name)
-    fault = within_limits(lambda: _diagnose.refusal("it was refused", said, config, None))
+    logged = logs_with(tmp_path, STRANGE[name], server_name)
+    fault = within_limits(lambda: _diagnose.refusal("it was refused", logged, config, None))
     assert fault[1:] == [None] * 5 and len(fault[0]) < 2 * _error_logs.LONGEST
+
+
+def test_greetings_of_the_main_process_are_no_reason(tmp_path, config):
+    text = f"2026/12/07 10:00:00 [notice] {MAIN}#{MAIN}: signal process started\n"
+    assert _diagnose.refusal("it was refused", logs_with(tmp_path, text.encode()), config, None)[0] == "it was refused"
 
 
 @pytest.mark.parametrize(
@@ -241,12 +248,12 @@ def test_a_line_that_no_server_writes_is_no_harm(tmp_path, config, name, server_
     ],
 )
 def test_which_lines_of_apache_are_its_main_process_own(tmp_path, line, is_own):
-    assert bool(said_of(tmp_path, line.encode(), "apache").own) is is_own
+    assert bool(logs_with(tmp_path, line.encode(), "apache").own) is is_own
 
 
 def test_only_the_known_processes_tell_of_a_backend(tmp_path):
     lines = "2026/12/07 10:00:00 [crit] 8#8: *1 one\n2026/12/07 10:00:00 [crit] 9#9: *1 two\nthree\n"
-    assert _error_logs.of_workers(said_of(tmp_path, lines.encode()), "nginx", {9}).endswith("two")
+    assert _error_logs.of_workers(logs_with(tmp_path, lines.encode()), "nginx", {9}).endswith("two")
 
 
 # --- a real server ---------------------------------------------------------------------------------------------------
@@ -269,11 +276,11 @@ def test_a_refused_reload_is_reported_although_its_log_is_a_fifo_by_then(server,
     monkeypatch.setattr(os, "kill", exchanged)
     refused = server.reload([str(log)])
     monkeypatch.setattr(os, "kill", kill)
-    said = within_limits(server.said)
+    logged = within_limits(server.logged)
     conf.write_text(good)
     log.unlink()
     (tmp_path / "mine").rename(log)
-    assert not refused[0] and said[3] == [f"{log}: not a regular file"]
+    assert not refused[0] and logged[3] == [f"{log}: not a regular file"]
     assert server.reload([str(log)]) == (True, "")
 
 
@@ -304,7 +311,7 @@ def test_a_clients_request_does_not_explain_a_refusal(server, nginx, tmp_path): 
         thread.join()
     config = _nginx.load(server.layout)
     conf.write_text(good)
-    fault = _diagnose.refusal(reason, server.said(), config, None)
+    fault = _diagnose.refusal(reason, server.logged(), config, None)
     line = good.count("\n") + 2
     assert fault[1:] == (str(conf), line, "no_such_directive", "on", None) and "/dev/zero" not in fault.reason
 

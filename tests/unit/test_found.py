@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import signal
 import stat
 import typing as t
@@ -305,6 +306,41 @@ def test_what_is_no_file_any_more_after_a_kill_is_moved_away_and_named(bed, kind
         assert Path(kept["copy"], "inside").read_text() == EDIT
     else:
         assert stat.S_ISFIFO(os.stat(kept["copy"]).st_mode)
+
+
+def test_a_file_that_would_fill_the_memory_is_moved_away_and_named(bed):
+    """A user who can write in the directory has made it after a kill."""
+    killed(bed)
+    site = bed.conf / "site"
+    site.unlink()
+    with site.open("wb") as stream:
+        stream.truncate(10 << 30)
+    limit = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm") as text:
+        used = int(text.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (1 << 30), limit[1]))
+    try:
+        result = bed.run(files=[])
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+    assert site.read_text() == "old" and (bed.conf / "deep").exists() is False
+    (kept,) = result["recovered"]["kept"]
+    assert os.path.getsize(kept["copy"]) == 10 << 30
+
+
+def test_an_error_at_one_path_keeps_no_other_from_being_restored(bed, monkeypatch):
+    killed(bed)
+    inspect, failing = _journal._changeset.inspect, str(bed.conf / "deep" / "policy")
+
+    def fails(path):
+        if path == failing:
+            raise MemoryError
+        return inspect(path)
+
+    monkeypatch.setattr(_journal._changeset, "inspect", fails)
+    with pytest.raises(_journal._changeset.ChangeError, match="MemoryError"):
+        _journal.undo(bed.journal.records()[-1])
+    assert (bed.conf / "site").read_text() == "old"
 
 
 def test_a_mode_that_was_changed_after_a_kill_is_named(bed):

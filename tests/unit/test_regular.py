@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
+import resource
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +37,7 @@ from .test_identity import needs_root
 PLUGINS = Path(__file__).parents[2] / "plugins"
 SECURITY = Path(__file__).parents[2] / "docs" / "security.md"
 SECONDS = 60  # that end a test which hangs
-SPARSE_LIMIT = 5  # seconds, many times what 64 MiB take
+GROWTH = 400 << 20  # bytes of memory: what is read at most, some times over; the file has 10 GiB
 
 
 @needs_root
@@ -112,13 +114,18 @@ def test_nothing_waits_for_a_file_or_reads_it_without_an_end(tmp_path, monkeypat
     path = tmp_path / name
     make(path)
 
-    def attempt() -> str:
-        try:
-            return str(read(path, monkeypatch))[:100]
-        except OSError as error:
-            return str(error.strerror)
+    def attempt() -> int:
+        with contextlib.suppress(OSError):
+            read(path, monkeypatch)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
-    assert Beside(attempt).result(SECONDS) is not None
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    assert Beside(attempt).result(SECONDS) - before < GROWTH
+
+
+def test_a_text_has_the_lines_that_it_would_have_as_a_text_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"a\r\nb\rc\xff\n")
+    assert _regular.text(str(tmp_path / "file")) == "a\nb\nc\ufffd\n"
 
 
 # --- the table -------------------------------------------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_what_a_server_logged_when_it_ended_is_reported_only_of_one_that_did(ser
     process.communicate(b"\n")
     with log.open("a") as stream:
         stream.write("[emerg] it will not\n")
-    assert server.ended(0) and server.said().own == "[emerg] it will not"
+    assert server.ended(0) and server.logged().own == "[emerg] it will not"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_what_a_client_has_requested_is_no_reason_why_a_server_ended(server, tmp
     monkeypatch.setattr(server, "workers", lambda main=None: set())
     monkeypatch.setattr(_server.os, "kill", lambda pid, number: log.write_text(f"{line}\n"))
     assert server.reload([str(log)]) == (False, "the main process ended at the reload")
-    assert (server.said().own, server.said().others) == ("", "")
+    assert (server.logged().own, server.logged().others) == ("", "")
 
 
 def test_a_process_that_cannot_be_read_for_a_moment_has_not_ended(server, tmp_path, monkeypatch):
@@ -172,7 +172,7 @@ def test_nginx_is_waited_for_until_it_has_given_up_a_port_that_is_taken(server, 
     with socket.create_server(("127.0.0.1", more)):
         listen(own, more)
         ok, _reason = server.reload([str(log)])
-    assert not ok and "still could not bind()" in server.said().own
+    assert not ok and "still could not bind()" in server.logged().own
     listen(own)
     assert server.reload([str(log)]) == (True, "")
     assert socket.socket().connect_ex(("127.0.0.1", more)) != 0
@@ -214,11 +214,11 @@ def test_a_refusal_is_reported_as_soon_as_nginx_has_logged_it(server, nginx, tmp
     conf.write_text(f"{directive}\n{good}")
     try:
         refused = server.reload([str(log)])
-        said = server.said()
+        logged = server.logged()
     finally:
         conf.write_text(good)
     assert refused == (False, _server.NOT_STARTED)
-    assert reason in (said.others if directive.startswith("working") else said.own)
+    assert reason in (logged.others if directive.startswith("working") else logged.own)
     assert server.reload([str(log)]) == (True, "") and len(server.workers(server.main_pid())) >= WORKERS
 
 
@@ -249,7 +249,7 @@ def test_a_refusal_without_a_reason_in_the_log_is_one(server, nginx):
     _log, own, _more, listen = nginx
     listen(own, "no-port")
     reason = server.reload([])[1]
-    fault = _diagnose.refusal(reason, server.said(), None, None)
+    fault = _diagnose.refusal(reason, server.logged(), None, None)
     assert fault == _diagnose.Fault("no new worker was started; no log has the reason")
     listen(own)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import engine as _engine
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import journal as _journal
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import options as _transaction_options
@@ -149,11 +150,11 @@ def test_a_rollback_that_never_ends_leaves_the_files_restored_and_says_so(bed, m
 def test_a_diagnosis_that_hangs_costs_the_diagnosis_only(bed, monkeypatch):
     before = tree(bed.conf)
     monkeypatch.setattr(_engine, "DIAGNOSIS_TIMEOUT", 0.5)
-    monkeypatch.setattr(bed.server, "said", bed.stall)
+    monkeypatch.setattr(bed.server, "logged", bed.stall)
     bed.server.happens = [lambda: (False, "it will not")]
     message, result = bed.fails()
     assert message == (
-        "reload failed, everything is back as it was: it will not; why could not be found out: "
+        "reload failed, everything is back as it was: it will not; the cause could not be determined: "
         "it did not end within 0.5 s"
     )
     assert result["rolled_back"] and tree(bed.conf) == before and not bed.lock.exists()
@@ -165,16 +166,18 @@ def test_a_diagnosis_that_fails_costs_the_diagnosis_only(bed, monkeypatch, error
         assert (bed.conf / "site").read_text() == "old", "the files come first"
         raise error
 
-    monkeypatch.setattr(bed.server, "said", fails)
+    monkeypatch.setattr(bed.server, "logged", fails)
     bed.server.happens = [lambda: (False, "it will not")]
     message, result = bed.fails()
-    assert message.startswith("reload failed, everything is back as it was: it will not; why could not be found out: ")
+    assert message.startswith(
+        "reload failed, everything is back as it was: it will not; the cause could not be determined: "
+    )
     assert type(error).__name__ in message and result["rolled_back"]
 
 
 def test_nothing_is_diagnosed_before_every_file_is_restored(bed, monkeypatch):
     seen = []
-    monkeypatch.setattr(bed.server, "said", lambda: seen.append("said"))
+    monkeypatch.setattr(bed.server, "logged", lambda: seen.append("logged"))
     monkeypatch.setattr(_engine._rehearsal, "openssl_of", lambda layout: seen.append("openssl"))
     undo = _journal.undo
 
@@ -243,8 +246,97 @@ def test_without_another_process_nothing_is_changed(bed, monkeypatch):
 
     monkeypatch.setattr(os, "fork", fork)
     message, _result = bed.fails()
-    assert message == ("lock failed, nothing was changed: no process can be started: Resource temporarily unavailable")
+    assert message == (
+        "lock failed, nothing was changed: no process can be started (Resource temporarily unavailable): the host is "
+        "out of memory, or has reached its limit of processes; stop some (systemctl status lists what runs), then "
+        "re-run"
+    )
     assert tree(bed.conf) == before
+
+
+def test_a_parent_that_reads_nothing_does_not_delay_a_rollback():
+    """Its pipe is full: what is reported without a result is reported at once, or not at all."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with pytest.raises(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 65536)
+    os.set_blocking(writer, True)
+    assert Beside(lambda: _supervisor._note(writer, _engine.ROLLBACK, None)).result(PATIENCE) is None
+    assert os.get_blocking(writer)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_signal_after_the_end_of_the_child_reaches_no_other_process(bed, monkeypatch):
+    """The number of the child may be another one's by then."""
+    signalled: list[int] = []
+    kill, end = os.kill, _supervisor.end
+
+    def ended(child: int) -> bool:
+        found = end(child)
+        monkeypatch.setattr(os, "kill", lambda pid, number: (signalled.append(pid), kill(pid, number)))
+        kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(_supervisor, "end", ended)
+    entering(monkeypatch, "reload", lambda: kill(os.getpid(), signal.SIGKILL))
+    message, _result = bed.fails()
+    assert message.startswith("reload failed, everything is back as it was: the process of the run was killed")
+    assert signalled == []
+
+
+def test_what_an_administrator_has_written_before_a_run_was_killed_is_kept_and_named(bed, monkeypatch):
+    def act() -> None:
+        (bed.conf / "site").write_text("by hand")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    entering(monkeypatch, "reload", act)
+    _message, result = bed.fails()
+    assert (bed.conf / "site").read_text() == "old"
+    (warning,) = result["warnings"]
+    assert str(bed.conf / "site") in warning
+    (kept,) = (path for path in Path(bed.journal.found.folder).rglob("*") if path.is_file() and path.suffix != ".json")
+    assert kept.read_text() == "by hand"
+
+
+@pytest.mark.parametrize("phase", ["rehearse", "reload"])
+def test_a_rollback_that_cannot_even_begin_is_reported_as_what_is_known(bed, monkeypatch, phase):
+    entering(monkeypatch, phase, lambda: os.kill(os.getpid(), signal.SIGKILL))
+
+    def no_process(_function: object) -> t.NoReturn:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(_supervisor, "Beside", no_process)
+    message, result = bed.fails()
+    known = (
+        "nothing was changed" if phase == "rehearse" else "NOT everything could be restored; the next run tries again"
+    )
+    assert message.startswith(f"{phase} failed, {known}: ") and not result["rolled_back"]
+    monkeypatch.undo()
+
+
+# --- the lock --------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_whose_holder_is_not_known_is_not_taken_for_free(tmp_path, monkeypatch):
+    monkeypatch.setattr(_engine, "END_SECONDS", 0.1)
+    (tmp_path / "lock").mkdir()
+    for own in ((), (1,)):
+        with pytest.raises(_journal.JournalError, match="cannot open the lock"):
+            _engine.take_over(Lock(str(tmp_path / "lock")), 0.2, own)
+
+
+def test_no_other_process_is_ended_for_the_rollback_of_a_killed_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(_engine, "END_SECONDS", 0.1)
+    command = ["/usr/bin/python3", "-IS", "-c", HOLDS, str(tmp_path / "lock"), "stopped"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(_journal.JournalError, match="another transaction is under way"):
+            _engine.take_over(Lock(str(tmp_path / "lock")), 0.2, own=[os.getpid()])
+        assert process.poll() is None
+        process.kill()
 
 
 # --- the guard -------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._transaction impo
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction.journal import Journal, Lock, Record
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import client as _client
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Said
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Logged
 from ansible_collections.kopano.hardening.plugins.plugin_utils._roles import frontend as _frontend
 
 from . import web_bed
@@ -72,10 +72,10 @@ class FakeServer:
         result = self.happens.pop(0)() if self.happens else None
         return result or (True, "")
 
-    def said(self) -> Said:
-        return Said(self.log, "", self.log.split("\n"), self.unread)
+    def logged(self) -> Logged:
+        return Logged(self.log, "", self.log.split("\n"), self.unread)
 
-    def said_of_requests(self) -> str:
+    def logged_about_requests(self) -> str:
         return self.log
 
     def ended(self, patience: float) -> bool:

@@ -456,7 +456,7 @@ def _ensure_served(
         stale = _stale(targets, digests) if ok else []
         if not ok:
             fault = _engine.explained(
-                _diagnose.Fault(message), lambda: _diagnose.refusal(message, server.said(), config, None)
+                _diagnose.Fault(message), lambda: _diagnose.refusal(message, server.logged(), config, None)
             )
             raise ValueError(fault.message())
         if stale:

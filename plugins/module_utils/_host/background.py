@@ -96,7 +96,7 @@ class Beside(t.Generic[R]):
                 try:
                     end_with_parent()
                     if os.getppid() != own:
-                        os._exit(0)  # the parent has ended before that, of which the kernel tells nothing
+                        os._exit(0)  # the parent has ended before that, which the kernel does not report
                     text = json.dumps({"value": function()})
                 except OptionError as error:
                     text = json.dumps({"refused": str(error)})

@@ -495,7 +495,7 @@ def _read_all(reader: int, deadline: float) -> bytes:
         parts.append(part)
 
 
-def _nobody_reads(writer: int) -> bool:
+def _has_no_reader(writer: int) -> bool:
     poll = select.poll()
     poll.register(writer, 0)
     return bool(poll.poll(0))
@@ -547,8 +547,8 @@ def _first_process(
     try:
         try:
             end_with_parent()
-            if _nobody_reads(writer):
-                os._exit(0)  # the parent was killed before that, of which the kernel tells nothing
+            if _has_no_reader(writer):
+                os._exit(0)  # the parent was killed before that, which the kernel does not report
             _unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS)
             root = _build_view(sockets, hosts)
             _unusable.update(_raise_loopback(addresses))

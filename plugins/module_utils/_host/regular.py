@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import typing as t
 
@@ -26,26 +27,6 @@ MOST = 64 << 20  # bytes that are read of a file; no configuration is that long
 
 _LOOK_UP = os.O_PATH | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-
-
-class Identity(t.NamedTuple):
-    """Which file a path leads to, to find out later whether that is still the same one."""
-
-    device: int
-    inode: int
-    size: int
-
-    def is_of(self, found: os.stat_result) -> bool:
-        return (self.device, self.inode) == (found.st_dev, found.st_ino)
-
-
-def identity(path: str) -> Identity | None:
-    """Of a regular file; None for anything else, and where it cannot be read."""
-    try:
-        found = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return Identity(found.st_dev, found.st_ino, found.st_size) if stat.S_ISREG(found.st_mode) else None
 
 
 def is_fifo(path: str) -> bool:
@@ -69,7 +50,9 @@ def opened(path: str, foreign_links: bool = False) -> t.Iterator[t.BinaryIO]:
             with Place(path, follow=True) as place:
                 descriptor = _open(place.require().name, place.folder, path)
         except ChangeError as error:
-            raise OSError(errno.ELOOP, str(error).replace(f"{path}: ", "", 1), path) from error
+            # The text begins with the path, which those who print an OSError put in front themselves.
+            reason = re.sub(rf"^{re.escape(path)}:? ", "", str(error))
+            raise OSError(errno.ELOOP, reason, path) from error
     with open(descriptor, "rb", buffering=0) as stream:
         yield t.cast(t.BinaryIO, stream)
 
@@ -93,7 +76,8 @@ def _open(name: str, folder: int | None, path: str) -> int:
 class OtherEnds:
     """Holds the reading ends of those of some paths that are FIFOs, so that no program waits to write there.
 
-    A program that opens a FIFO in place of its log would wait without an end (fifo(7)). What is written is dropped.
+    A program that opens a FIFO in place of its log would wait without an end (fifo(7)). Links are followed, as that
+    program follows them; nothing is read, and what is written is dropped at the end.
     """
 
     def __init__(self, paths: t.Iterable[str]) -> None:
@@ -123,15 +107,18 @@ class OtherEnds:
 def read(path: str, most: int = MOST, foreign_links: bool = False) -> bytes:
     """What is in a regular file. Raises OSError, also for one with more than so many bytes."""
     with opened(path, foreign_links) as stream:
-        content = read_up_to(stream, most + 1)
-    if len(content) > most:
+        # The size comes first, for the memory; those of the kernel have none, and others may grow meanwhile.
+        content = b"" if os.fstat(stream.fileno()).st_size > most else read_up_to(stream, most + 1)
+        is_whole = os.fstat(stream.fileno()).st_size <= most and len(content) <= most
+    if not is_whole:
         raise OSError(errno.EFBIG, f"larger than {most} bytes", path)
     return content
 
 
 def text(path: str, most: int = MOST, foreign_links: bool = False) -> str:
-    """The same as text. What is no UTF-8 is replaced."""
-    return read(path, most, foreign_links).decode("utf-8", "replace")
+    """The same as text, each line of which ends with a line feed. What is no UTF-8 is replaced."""
+    found = read(path, most, foreign_links).decode("utf-8", "replace")
+    return found.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_up_to(stream: t.BinaryIO, most: int) -> bytes:

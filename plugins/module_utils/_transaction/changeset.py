@@ -31,6 +31,7 @@ import typing as t
 
 from ansible_collections.kopano.hardening.plugins.module_utils._common.printable import shell_path
 from ansible_collections.kopano.hardening.plugins.module_utils._host import paths as _paths
+from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host.paths import ACL, ChangeError, Place
 
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
@@ -46,7 +47,8 @@ if t.TYPE_CHECKING:  # Python has it since 3.8 only.
 else:
     Difference = t.Dict[str, t.Any]
 
-# What is neither a regular file nor a link is OTHER: it is found, never desired.
+# What is neither a regular file nor a link is OTHER, and so is a file that is too long for any configuration: it is
+# found, never desired. A user who can write in its directory could otherwise fill the memory of a rollback.
 ABSENT, FILE, LINK, OTHER = "absent", "file", "link", "other"
 
 # Content that must never be shown, not even to the one who changes it.
@@ -205,11 +207,13 @@ def _inspect(folder: int, name: str) -> State:
 def _state_of(stream: t.BinaryIO) -> State:
     """The state of an open file, whatever its name leads to by now."""
     found = os.fstat(stream.fileno())
-    if not stat.S_ISREG(found.st_mode):
+    is_usual = stat.S_ISREG(found.st_mode) and found.st_size <= _regular.MOST
+    content = _regular.read_up_to(stream, _regular.MOST + 1) if is_usual else b""
+    if not is_usual or len(content) > _regular.MOST:
         return State(OTHER, mode=stat.S_IMODE(found.st_mode), uid=found.st_uid, gid=found.st_gid)
     return State(
         FILE,
-        content=stream.read(),
+        content=content,
         mode=stat.S_IMODE(found.st_mode),
         uid=found.st_uid,
         gid=found.st_gid,
@@ -227,7 +231,7 @@ def read(path: str) -> State:
     """The state of a path as it is. Raises ChangeError for a directory, a device, or what cannot be read."""
     found = inspect(path)
     if found.kind == OTHER:
-        raise ChangeError(f"{path} is neither a regular file nor a link")
+        raise ChangeError(f"{path} is neither a regular file nor a link, or larger than {_regular.MOST >> 20} MiB")
     return found
 
 

@@ -7,8 +7,9 @@
 """The seven steps of a change, in order: read, stage, rehearse, swap, reload, probe, commit, all under one lock.
 
 Whatever goes wrong before I(swap) leaves no byte of the live configuration changed. After a failure from I(swap) on,
-every path is restored and the server is reloaded, before anything is read that tells why: logs, keys, the configuration
-that failed. What a crash leaves is repaired by the next run, from the journal. docs/architecture.md has an overview.
+every path is restored and the server is reloaded, before anything is read that explains it: logs, keys, the
+configuration that failed. What a crash leaves is repaired by the next run, from the journal. docs/architecture.md has
+an overview.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host import name
 from ansible_collections.kopano.hardening.plugins.module_utils._host import process as _process
 from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
-from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside
+from ansible_collections.kopano.hardening.plugins.module_utils._host.background import Beside, await_ended_threads
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import changeset as _changeset
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import fragments as _fragments
 from ansible_collections.kopano.hardening.plugins.module_utils._transaction import guard as _guard
@@ -62,7 +63,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver.server
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.strength import WeakenedInfo
 
 END_PATIENCE = 0.5  # seconds that a server which does not respond gets to end
-DIAGNOSIS_TIMEOUT = 15.0  # seconds for what is read after a rollback to tell why
+DIAGNOSIS_TIMEOUT = 15.0  # seconds for what is read after a rollback to explain the failure
 REQUEST_TIMEOUT = 10.0
 LOCK_PAUSE = 0.2  # seconds until the guard tries a lock again that a run holds
 # Seconds that the guard gives to a run that holds the lock when its time to be confirmed is over: whatever it does, it
@@ -205,6 +206,10 @@ UNFINISHED = (
 
 # All that Python has of a refusal of the system: neither a class of its own nor the number of the error.
 _NO_THREAD = "can't start new thread"
+PROCESSLESS = (
+    "no process can be started ({}): the host is out of memory, or has reached its limit of processes; stop some "
+    "(systemctl status lists what runs), then re-run"
+)
 THREADLESS = (
     "no thread can be started: the host is out of memory, or has reached its limit of processes; stop some (systemctl "
     "status lists what runs), then re-run"
@@ -249,7 +254,8 @@ class _Interrupted(BaseException):
 
 
 # Called with what a run is about to do, a phase or one of these, and its result so far.
-Note = t.Callable[[str, Result], None]
+# None: it is what it was, and nothing may delay what follows.
+Note = t.Callable[[str, t.Optional[Result]], None]
 ROLLBACK, DIAGNOSIS = "rollback", "diagnosis"
 
 
@@ -391,7 +397,7 @@ class _Transaction:
         """The error of a reason to stop, with all that can be found out about it now that everything is done."""
         if stop.diagnose is None:
             return self._error(str(stop), stop.fault)
-        self.note(DIAGNOSIS, self.result)
+        self.note(DIAGNOSIS, None)
         fault = explained(stop.fault, stop.diagnose)
         return self._error(fault.message(), fault)
 
@@ -410,7 +416,7 @@ class _Transaction:
         _on_signals(_ignored)
         if self.record is None or self.record.state not in (_journal.STAGED, _journal.SWAPPING, _journal.CONFIRMING):
             return
-        self.note(ROLLBACK, self.result)
+        self.note(ROLLBACK, None)
         started = time.monotonic()
 
         def restored() -> None:
@@ -828,16 +834,16 @@ class _Transaction:
         if reason is None or (not live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND):
             return
         message = f"{_client.place(target)}: {reason}"
-        asks_backend = live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND
+        from_backend = live_now and response["status"] in _rehearsal.UNREACHABLE_BACKEND
         has_no_tls = target.get("tls", True) and not response["protocol"]
 
         def diagnose() -> _diagnose.Fault:
             config = self._changed_config(server)
-            denied = _diagnose.denied_backend(server.said_of_requests(), config) if asks_backend else ""
-            words = "; ".join(filter(None, [message, denied]))
-            return _diagnose.unpaired(words, config, self.changeset.desired) if has_no_tls else _diagnose.Fault(words)
+            denied = _diagnose.denied_backend(server.logged_about_requests(), config) if from_backend else ""
+            reason = "; ".join(filter(None, [message, denied]))
+            return _diagnose.unpaired(reason, config, self.changeset.desired) if has_no_tls else _diagnose.Fault(reason)
 
-        raise _Stop(_diagnose.Fault(message), diagnose=diagnose if asks_backend or has_no_tls else None)
+        raise _Stop(_diagnose.Fault(message), diagnose=diagnose if from_backend or has_no_tls else None)
 
     def _has_lost(self, target: _client.Target, response: _client.Response) -> bool:
         """Whether the host itself has lost an address during the run, as those of IPv6 expire. No change did that."""
@@ -926,13 +932,13 @@ class _Transaction:
 
     def _refused(self, server: Server, reason: str) -> _Stop:
         fault = _diagnose.Fault(reason)
-        return _Stop(fault, diagnose=lambda: _diagnose.refusal(reason, server.said(), *self._tried(server)))
+        return _Stop(fault, diagnose=lambda: _diagnose.refusal(reason, server.logged(), *self._tried(server)))
 
     def _tried(self, server: Server) -> tuple[_webserver_model.Config | None, _openssl.OpenSSL | None]:
         """The configuration that the server was given, which need not be on the disk any more, and its library."""
         try:
             config: _webserver_model.Config | None = self._changed_config(server)
-        except _webserver_model.ConfigError:
+        except (_webserver_model.ConfigError, OSError):
             config = None
         return config, _rehearsal.openssl_of(server.layout)
 
@@ -1003,10 +1009,11 @@ class _Transaction:
 
 def explained(fault: _diagnose.Fault, diagnose: t.Callable[[], _diagnose.Fault]) -> _diagnose.Fault:
     """What is found out about a fault within a time limit; else the fault as it is known, and why there is no more."""
+    await_ended_threads()
     try:
         return _diagnose.Fault(**Beside(lambda: diagnose()._asdict()).result(DIAGNOSIS_TIMEOUT))
     except Exception as error:  # whatever it is, it costs no more than the explanation
-        return fault._replace(reason=f"{fault.reason}; why could not be found out: {error}")
+        return fault._replace(reason=f"{fault.reason}; the cause could not be determined: {error}")
 
 
 # --- shared by the steps and the recovery ----------------------------------------------------------------------------
@@ -1263,19 +1270,20 @@ def roll_back_unfinished(folder: str, identifier: str, occasion: str) -> int:
 def take_over(lock: Lock, seconds: float, own: t.Container[int] = ()) -> None:
     """Take a lock, or end those who hold it longer than that. own: processes that were killed already.
 
-    With own ones only, nobody else is ended, and JournalError is raised where another one holds the lock. A process
-    that the kernel does not let end does nothing more either: then there is no lock, and none is needed.
+    With own ones no other process is ended. Raises JournalError where one holds the lock, or it is not known which. A
+    process that was killed and that the kernel does not let end does nothing more either: then no lock is needed.
     """
     short = min(seconds, END_SECONDS)
     if _taken_within(lock, short):
         return
     # One that was stopped (SIGSTOP) will not end however long it is waited for.
-    stopped = all(map(_process.is_stopped, lock.holders()))
-    if not stopped and _taken_within(lock, seconds - short):
-        return
     holders = lock.holders()
-    if own and not all(pid in own for pid in holders):
-        lock.acquire()  # for its message
+    if not (holders and all(map(_process.is_stopped, holders))):
+        if _taken_within(lock, seconds - short):
+            return
+        holders = lock.holders()
+    if not holders or (own and not all(pid in own for pid in holders)):
+        lock.acquire()  # for its message: without a known holder it is not known that it is over
         return
     for pid in holders:
         with contextlib.suppress(OSError):

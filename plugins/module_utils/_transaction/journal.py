@@ -206,7 +206,7 @@ def _holders(stream: t.TextIO, file: str) -> t.Iterator[int]:
 def _is_locked(pid: int, number: str, file: str, wanted: os.stat_result) -> bool:
     """Whether a descriptor of a process is a locked one of this file.
 
-    Its name comes first: for the status of any other file, the file system that it is on would be asked.
+    Its name comes first: the status of any other file would have to come from its file system, which may not respond.
     """
     path = "/proc/%d/fd/%s" % (pid, number)
     with contextlib.suppress(OSError):
@@ -538,8 +538,8 @@ def undo(record: Record) -> list[str]:
             try:
                 if entry["path"] not in record.data.get("untouched", ()) and _restore(record, entry):
                     undone.append(entry["path"])
-            except (_changeset.ChangeError, OSError) as error:
-                failures.append(str(error))
+            except Exception as error:  # whatever it is, it must not keep the other paths from being restored
+                failures.append(str(error) or type(error).__name__)
     clean_staging(record)
     remove_new_directories(record)
     if failures:

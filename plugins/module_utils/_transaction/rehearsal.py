@@ -213,8 +213,7 @@ def _in_namespace(
             output.seek(0)
             message = output.read().decode("utf-8", "replace") + "\n" + _log_text()
             fault = _diagnose.find(message, config, openssl_of(layout))
-            waits = [f"the server waits at {path}, a FIFO that nobody reads" for path in filter(_regular.is_fifo, logs)]
-            message = "; ".join([fault.reason or "no worker came up", *waits, *filter(None, [_lost_addresses()])])
+            message = "; ".join([fault.reason or _silence(logs), *filter(None, [_lost_addresses()])])
             return {"result": result, "fault": fault._replace(reason=message)}
     if config is None:
         return {"result": result, "fault": unreadable}
@@ -289,6 +288,13 @@ def _wait_for_workers(server: Server, process: subprocess.Popen[bytes], seconds:
         # One that takes long needs the processor itself.
         time.sleep(min(max((time.monotonic() - started) / 50, 0.001), 0.02))
     return False
+
+
+def _silence(logs: t.Sequence[str]) -> str:
+    """Why a server does not start that has reported nothing, as far as that can be seen."""
+    fifos = [path for path in logs if _regular.is_fifo(path)]
+    waits = f"; the server waits to open {', '.join(fifos)}, a FIFO without a reader: remove it" if fifos else ""
+    return f"no worker came up{waits}"
 
 
 def _log_text() -> str:

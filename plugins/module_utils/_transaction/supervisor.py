@@ -15,6 +15,7 @@ run is its own message, and no more. A lost connection or a stop of the play (a 
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import select
@@ -53,6 +54,8 @@ LIMITS = {
 LOCK_PATIENCE = 60.0
 LAST_PATIENCE = 60.0  # seconds for the process to end after its result
 
+# In these phases nothing live is changed.
+_UNCHANGED = ("lock", "read", "stage", "rehearse")
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
@@ -78,14 +81,23 @@ def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> _engin
     except OSError as error:
         os.close(reader)
         os.close(writer)
-        fault = _diagnose.Fault(f"no process can be started: {error.strerror}")
+        fault = _diagnose.Fault(_engine.PROCESSLESS.format(error.strerror))
         raise _engine.failed(_engine.new_result(), "lock", _engine.UNTOUCHED, fault, fault.reason) from error
     if child == 0:
         os.close(reader)
         _work(params, check_mode, prediction, writer, own)
     os.close(writer)
-    with _passed_on(child), open(reader, "rb", buffering=0) as stream:
-        step, outcome = _follow(stream.fileno(), child)
+
+    def pass_on(number: int, _frame: t.Any) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    # The child rolls its change back at a signal, and reports it.
+    with _on_signals(pass_on), open(reader, "rb", buffering=0) as stream:
+        step, outcome = _follow(stream.fileno())
+    if outcome is not None:
+        wait(child, LAST_PATIENCE)
+    with _on_signals(_ignored):  # from here on there is no child any more that could get them
         if outcome is None:
             _recover(step, child, _why_killed(step, child))
         if "defect" in outcome:
@@ -101,42 +113,51 @@ def run(params: dict[str, t.Any], check_mode: bool, prediction: t.Any) -> _engin
 
 
 def _work(params: dict[str, t.Any], check_mode: bool, prediction: t.Any, writer: int, parent: int) -> t.NoReturn:
-    def send(**message: t.Any) -> None:
-        data = json.dumps(message).encode() + b"\n"
-        while data:
-            data = data[os.write(writer, data) :]
-
-    def note(step: str, result: _engine.Result) -> None:
-        with contextlib.suppress(OSError):  # without a parent the signal of its end is on its way
-            send(step=step, result=result)
-
     try:
         try:
             # As for a lost connection: it is complete, or it is rolled back.
             end_with_parent(signal.SIGTERM)
             if os.getppid() != parent:
                 os._exit(1)
-            send(result=_engine.run(params, check_mode, prediction, note))
+            result = _engine.run(params, check_mode, prediction, functools.partial(_note, writer))
+            _send(writer, result=result)
         except _engine.TransactionError as error:
-            send(result=error.result, message=str(error))
-        except BaseException as error:  # a defect of this collection; what has become of the change is found out
-            send(defect=f"unexpected {type(error).__name__}: {error}", exception=traceback.format_exc())
+            _send(writer, result=error.result, message=str(error))
+        except BaseException as error:  # a defect of this collection; what has become of the change is determined
+            defect = f"unexpected {type(error).__name__}: {error}"
+            _send(writer, defect=defect, exception=traceback.format_exc())
     finally:
         os._exit(0)
+
+
+def _send(writer: int, **message: t.Any) -> None:
+    data = json.dumps(message).encode() + b"\n"
+    while data:
+        data = data[os.write(writer, data) :]
+
+
+def _note(writer: int, step: str, result: _engine.Result | None) -> None:
+    """Report a step to the parent.
+
+    Nothing may keep a change that has failed from its rollback, not even a parent that was stopped and reads nothing.
+    So a step without a result is never waited for: of these few bytes all are written at once, or none (pipe(7)).
+    """
+    os.set_blocking(writer, result is not None)
+    with contextlib.suppress(OSError):  # without a parent the signal of its end is on its way
+        _send(writer, step=step, result=result)
+    os.set_blocking(writer, True)
 
 
 # --- this process ----------------------------------------------------------------------------------------------------
 
 
+def _ignored(_number: int, _frame: t.Any) -> None:
+    """Unlike SIG_IGN it is not passed on to a server that the rollback starts."""
+
+
 @contextlib.contextmanager
-def _passed_on(child: int) -> t.Iterator[None]:
-    """Signals that end this process go to the child, which rolls the change back and reports it."""
-
-    def pass_on(number: int, _frame: t.Any) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, number)
-
-    before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
+def _on_signals(action: t.Callable[[int, t.Any], None]) -> t.Iterator[None]:
+    before: dict[int, t.Any] = {number: signal.signal(number, action) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -144,7 +165,7 @@ def _passed_on(child: int) -> t.Iterator[None]:
             signal.signal(number, action)
 
 
-def _follow(reader: int, child: int) -> tuple[_Step, dict[str, t.Any] | None]:
+def _follow(reader: int) -> tuple[_Step, dict[str, t.Any] | None]:
     """The child's last step, and its outcome; None where it has ended, or was killed, without one."""
     step = _Step("lock", time.monotonic(), _engine.new_result())
     text = b""
@@ -159,9 +180,8 @@ def _follow(reader: int, child: int) -> tuple[_Step, dict[str, t.Any] | None]:
         for line in lines:
             message = json.loads(line)
             if "step" not in message:
-                wait(child, LAST_PATIENCE)
                 return step, message
-            step = _Step(message["step"], time.monotonic(), message["result"])
+            step = _Step(message["step"], time.monotonic(), message["result"] or step.result)
 
 
 def _why_killed(step: _Step, child: int) -> _diagnose.Fault:
@@ -169,10 +189,13 @@ def _why_killed(step: _Step, child: int) -> _diagnose.Fault:
     hung = step.left <= 0
     end(child)
     if not hung:
-        return _diagnose.Fault(f"the process of the run was killed in the step {step.name}")
+        return _diagnose.Fault(
+            f"the process of the run was killed in the step {step.name}; journalctl -k shows whether the host was out "
+            "of memory; re-run"
+        )
     return _diagnose.Fault(
-        f"the step {step.name} did not end within {LIMITS[step.name]:g} s, so it was killed; a file system may not "
-        "respond (findmnt lists them), or the process was stopped"
+        f"the step {step.name} did not end within {LIMITS[step.name]:g} s and was killed: the process was stopped, or "
+        "a file system does not respond (findmnt lists them); resolve that, then re-run"
     )
 
 
@@ -182,27 +205,30 @@ def _recover(step: _Step, child: int, fault: _diagnose.Fault) -> t.NoReturn:
     try:
         found = Beside(lambda: _roll_back(result["transaction"], child)).result(LIMITS[_engine.ROLLBACK])
     except Exception as error:  # whatever it is, the run has to report what it was
+        if phase in _UNCHANGED:
+            raise _engine.failed(result, phase, _engine.UNTOUCHED, fault, fault.reason) from error
         message = f"{fault.reason}\nThe rollback failed: {error}"
         raise _engine.failed(result, phase, _engine.UNRESTORED, fault, message) from error
     result["rolled_back"] = found["rolled_back"]
+    result["warnings"] += found["warnings"]
     outcome = _engine.RESTORED if found["rolled_back"] else found["outcome"]
     raise _engine.failed(result, phase, outcome, fault, fault.reason)
 
 
 def _roll_back(transaction: str | None, child: int) -> dict[str, t.Any]:
-    """Undo or finish what the killed run has left, and tell what has come of it."""
+    """Undo or finish what the killed run has left; return the outcome."""
     journal, lock = _engine.Journal(), _engine.Lock()
     _engine.take_over(lock, LOCK_PATIENCE, own=[child])
     try:
         record = next((record for record in journal.records() if record.id == transaction), None)
-        if record is None:
-            return {"rolled_back": False, "outcome": _engine.UNTOUCHED}
-        was_swapped = record.state in (_journal.SWAPPING, _journal.CONFIRMING)
-        if record.state in _journal.OPEN:
+        was_swapped = record is not None and record.state in (_journal.SWAPPING, _journal.CONFIRMING)
+        if record is not None and record.state in _journal.OPEN:
             _engine.recover(journal, record)
         state = next((found.state for found in journal.records() if found.id == transaction), None)
-        if state == _journal.COMMITTED:
-            return {"rolled_back": False, "outcome": "the change is complete"}
-        return {"rolled_back": was_swapped or state == _journal.UNDONE, "outcome": _engine.UNTOUCHED}
+        return {
+            "rolled_back": was_swapped or state == _journal.UNDONE,
+            "outcome": "the change is complete" if state == _journal.COMMITTED else _engine.UNTOUCHED,
+            "warnings": journal.found.report(mark=True),
+        }
     finally:
         lock.release()

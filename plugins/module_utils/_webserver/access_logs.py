@@ -27,6 +27,7 @@ import datetime
 import errno
 import gzip
 import hashlib
+import itertools
 import lzma
 import os
 import re
@@ -42,6 +43,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._webserver import
 Suite = t.Tuple[str, str]  # protocol, and the suite as OpenSSL names it
 
 DAYS = 14
+NAMES_MAX = 10000  # entries of a directory that are listed; its owner decides how many there are
 BLOCK = 1 << 18  # bytes that are read at once
 # Three fields of 8190 bytes (Apache's LimitRequestLine and LimitRequestFieldSize), each byte at most written as \xhh.
 LINE_MAX = 3 * 4 * 8192
@@ -146,7 +148,11 @@ def files(log_paths: t.Iterable[str], now: float) -> tuple[list[str], list[str]]
         folder, base = os.path.split(path)
         name_of_one = re.compile(re.escape(base) + r"(?:[.-][0-9][0-9_-]{0,20}(?:\.[A-Za-z0-9]{1,5})?)?")
         try:
-            names = [name for name in os.listdir(folder) if name_of_one.fullmatch(name)]
+            with os.scandir(folder) as entries:
+                listed = [entry.name for entry in itertools.islice(entries, NAMES_MAX + 1)]
+            names = [name for name in listed if name_of_one.fullmatch(name)]
+            if len(listed) > NAMES_MAX:
+                gaps.append(f"{folder}: more than {NAMES_MAX} files, of which some were left out")
         except OSError as error:
             gaps.append(f"{folder}: {error.strerror}")
             continue

@@ -23,7 +23,7 @@ import typing as t
 from ansible_collections.kopano.hardening.plugins.module_utils._host import regular as _regular
 from ansible_collections.kopano.hardening.plugins.module_utils._host import selinux as _selinux
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import model as _webserver_model
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Said
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import Logged
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.openssl import OpenSSL
 
 # Where a server reports the place itself.
@@ -56,8 +56,8 @@ _PORT_FIX = (
     "semanage port -a -t http_port_t -p tcp {} (with -m in place of -a where the port has another type)"
 )
 
-# A backend that the server may not connect to: its address, for a socket with the words that Apache has before it. It
-# is how the message begins, as the request that comes later in the line is a client's text.
+# A backend that the server may not connect to: its address, for a socket with what Apache has before it. The
+# message begins with it, as the request that comes later in the line is a client's text.
 _DENIED_BACKEND = re.compile(
     r"\(13\)Permission denied: (?:\[client [^]]+\] )?AH\d+: (?:\w+: )?attempt to connect to "
     r"(?P<apache>(?:Unix domain socket )?\S+)"
@@ -66,6 +66,9 @@ _DENIED_BACKEND = re.compile(
 
 # SELinux permits a web server to connect to the network by this boolean (httpd_selinux(8)).
 _CONNECT = "httpd_can_network_connect"
+
+# In front of lines that the server's workers log in the same way as a client can have them logged.
+_UNPROVEN = "the main process has logged no reason; a worker may have, or this is the text of a client: "
 
 # A line that this collection renders is preceded by the name of the option that decides it.
 _OPTION = re.compile(r"^\s*#\s*option:\s*(?P<option>\w+)\s*$")
@@ -140,25 +143,19 @@ def find(output: str, config: _webserver_model.Config | None, openssl: OpenSSL |
     return next((fault for fault in faults if fault.option), faults[0] if faults else Fault(text))
 
 
-def refusal(reason: str, said: Said, config: _webserver_model.Config | None, openssl: OpenSSL | None) -> Fault:
+def refusal(reason: str, logged: Logged, config: _webserver_model.Config | None, openssl: OpenSSL | None) -> Fault:
     """Why a live server refused its configuration, by its logs. reason: what is known without them.
 
-    Only what its main process has logged of itself leads to a place.
+    Only what its main process has logged leads to a place. A line that may be a worker's may be a client's as well, and
+    is named as such.
     """
-    if said.own:
-        found = find(said.own, config, openssl)
-        # Where no line of it tells anything, there may be one of a worker.
-        if not _all_noise(said.own) or not said.others:
-            return _with_unread(found, said)
-    return _with_unread(Fault(relevant(said.others) or reason), said)
-
-
-def _all_noise(text: str) -> bool:
-    return all(_NOISE.search(line) for line in text.split("\n") if line.strip())
-
-
-def _with_unread(fault: Fault, said: Said) -> Fault:
-    return fault._replace(reason="; ".join(filter(None, [fault.reason, said.why_unread])))
+    if any(not _NOISE.search(line) for line in logged.own.split("\n") if line.strip()):
+        fault = find(logged.own, config, openssl)
+    elif logged.others:
+        fault = Fault(_UNPROVEN + relevant(logged.others))
+    else:
+        fault = Fault(reason)
+    return fault._replace(reason="; ".join(filter(None, [fault.reason, logged.why_unread])))
 
 
 def denied_backend(lines: str, config: _webserver_model.Config) -> str:

@@ -4,7 +4,7 @@
 
 # This module util is PRIVATE to the kopano.hardening collection. Its interface may change at any time.
 
-"""What a web server has logged since its reload, and which of that it said of itself.
+"""What a web server has logged since its reload, and which of that its main process has logged.
 
 The directory of a log can be somebody else's, who can exchange the file at any time, and clients decide what is in its
 lines. So logs are read as L(_host.regular) does, and who wrote a line is decided by what only the server can know:
@@ -36,9 +36,10 @@ _OF_A_REQUEST = re.compile(r", client: |\[client ")
 _FATAL = ("emerg", "alert", "crit")
 
 
-class Said(t.NamedTuple):
-    """What was logged: C(own) by the main process about itself; C(others) by processes that cannot be told from a
-    client's text, without what is about requests; C(lines), all of it; C(unread), each a log and why it was not read.
+class Logged(t.NamedTuple):
+    """What was logged: C(own) by the main process about itself; C(others) by processes that cannot be distinguished
+    from a client's text, without what is about requests; C(lines), all of it; C(unread), each a log and why it was
+    not read.
     """
 
     own: str
@@ -59,14 +60,21 @@ def paths(layout: Layout, config: _webserver_model.Config | None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _status(path: str) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
+
+
 class ErrorLogs:
     """The error logs of a server from a moment on."""
 
     def __init__(self, server: str, log_paths: t.Iterable[str]) -> None:
         self._server = server
-        self._known = {path: _regular.identity(path) for path in log_paths}
+        self._known = {path: _status(path) for path in log_paths}
 
-    def said(self, main: int | None) -> Said:
+    def logged(self, main: int | None) -> Logged:
         """What was logged since. main: the main process then. Never raises; reads may wait as long as a file system."""
         lines, unread, left = [], [], MOST
         for path, known in self._known.items():
@@ -74,7 +82,7 @@ class ErrorLogs:
                 text = self._since(path, known, min(left, MOST_OF_ONE))
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-                # One that is not there has nothing in it.
+                # One that does not exist yet has nothing in it.
                 if known is not None or not isinstance(error, FileNotFoundError):
                     unread.append(f"{path}: {reason}")
                 continue
@@ -82,15 +90,15 @@ class ErrorLogs:
             lines += [line[:LONGEST] for line in text.decode("utf-8", "replace").split("\n") if line.strip()]
         own = [line for line in lines if self._is_own(line, main)]
         others = [line for line in lines if line not in own and self._is_possible(line)]
-        return Said("\n".join(own), "\n".join(others), lines, unread)
+        return Logged("\n".join(own), "\n".join(others), lines, unread)
 
     @staticmethod
-    def _since(path: str, known: _regular.Identity | None, most: int) -> bytes:
+    def _since(path: str, known: os.stat_result | None, most: int) -> bytes:
         with _regular.opened(path) as stream:
             found = os.fstat(stream.fileno())
             # Another file is a new log, as logrotate(8) makes it, and of one that was emptied all is new.
-            if known and known.is_of(found) and known.size <= found.st_size:
-                stream.seek(known.size)
+            if known and os.path.samestat(known, found) and known.st_size <= found.st_size:
+                stream.seek(known.st_size)
             return _regular.read_up_to(stream, most)
 
     def _is_own(self, line: str, main: int | None) -> bool:
@@ -106,7 +114,7 @@ class ErrorLogs:
         return bool(stamp and stamp.group("level") in _FATAL and not _OF_A_REQUEST.search(line))
 
 
-def of_workers(said: Said, server: str, workers: t.Container[int]) -> str:
+def of_workers(logged: Logged, server: str, workers: t.Container[int]) -> str:
     """The lines about requests that these processes have logged: their numbers are known on the host alone."""
-    stamps = [(line, _STAMPS[server].match(line)) for line in said.lines]
+    stamps = [(line, _STAMPS[server].match(line)) for line in logged.lines]
     return "\n".join(line for line, stamp in stamps if stamp and int(stamp.group("pid")) in workers)

@@ -38,7 +38,7 @@ from ansible_collections.kopano.hardening.plugins.module_utils._host import proc
 from ansible_collections.kopano.hardening.plugins.module_utils._host.regular import OtherEnds
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import error_logs as _error_logs
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver import layout as _layout
-from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import ErrorLogs, Said
+from ansible_collections.kopano.hardening.plugins.module_utils._webserver.error_logs import ErrorLogs, Logged
 from ansible_collections.kopano.hardening.plugins.module_utils._webserver.layout import Layout
 
 RELOAD_SIGNALS = {"apache": signal.SIGUSR1, "nginx": signal.SIGHUP}
@@ -71,7 +71,7 @@ NOT_STARTED = "no new worker was started; no log has the reason"  # unless one h
 START_TIMEOUT = 30
 UNIT_START_TIMEOUT = 100  # a bit more than the service manager's own limit for a start
 STOP_TIMEOUT = 100
-STOP_PAUSE = 2  # seconds after which a server is asked once more to stop
+STOP_PAUSE = 2  # seconds until a server that does not end gets the signal once more
 
 
 # Netlink's socket monitoring (sock_diag(7)): it lists the listening sockets alone, where /proc/net/tcp walks the table
@@ -481,12 +481,12 @@ class Server:
         """Stop the server in good order. True when it no longer runs afterwards; never raises."""
         self._systemctl("stop", timeout=STOP_TIMEOUT)
         deadline = time.monotonic() + STOP_TIMEOUT
-        asked = 0.0
+        signalled = 0.0
         main = self.main_pid()
         while main is not None and time.monotonic() < deadline:
             # Again and again: nginx does nothing about a signal that comes while it starts, before it waits for one.
-            if time.monotonic() - asked > STOP_PAUSE:
-                asked = time.monotonic()
+            if time.monotonic() - signalled > STOP_PAUSE:
+                signalled = time.monotonic()
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(main, signal.SIGTERM)
             time.sleep(0.02)
@@ -507,7 +507,7 @@ class Server:
     def reload(self, logs: t.Sequence[str], ends: OtherEnds | None = None) -> tuple[bool, str]:
         """Have the running server read its configuration, and wait until its workers run with it.
 
-        logs: error logs, which L(said) reads when it refuses. ends: of all of its logs, as somebody can exchange one
+        logs: error logs, which L(logged) reads when it refuses. ends: of all of its logs, as somebody can exchange one
         for a FIFO right before the server opens it. Returns (True, "") or (False, reason).
         """
         main = self.main_pid()
@@ -570,14 +570,14 @@ class Server:
             time.sleep(0.02)
         return True
 
-    def said(self) -> Said:
+    def logged(self) -> Logged:
         """What it has logged since the last reload. A file system can delay this."""
-        return self._logs.said(self._reloaded)
+        return self._logs.logged(self._reloaded)
 
-    def said_of_requests(self) -> str:
+    def logged_about_requests(self) -> str:
         """The same of the processes that serve since then, about requests."""
         workers = self._serving | ({self._reloaded} if self._reloaded else set())
-        return _error_logs.of_workers(self.said(), self.layout.server, workers)
+        return _error_logs.of_workers(self.logged(), self.layout.server, workers)
 
 
 def _is_there(pid: int) -> bool:

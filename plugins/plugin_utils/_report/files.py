@@ -24,6 +24,7 @@ from ansible_collections.kopano.hardening.plugins.plugin_utils._report.build imp
 
 DATA = "report.json"
 ALL = "all"
+LARGEST = 1 << 30  # bytes of an earlier report; thousands of hosts have less
 
 
 def _json(report: Report) -> str:
@@ -52,7 +53,7 @@ def read_previous(folder: str) -> tuple[Report | None, str]:
     """The last report in a folder, and why there is none that can be compared with; both empty without a file."""
     path = os.path.join(folder, DATA)
     try:
-        return _earlier.usable(json.loads(_regular.read(path, foreign_links=True))), ""
+        return _earlier.usable(json.loads(_regular.read(path, LARGEST, foreign_links=True))), ""
     except FileNotFoundError:
         return None, ""
     # Brackets in brackets by the thousand are one more way to be no report.

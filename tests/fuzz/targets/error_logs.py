@@ -62,9 +62,9 @@ def errors(case: bytes) -> None:
             data.write(case.replace(b"{main}", main.encode()).replace(b"{secret}", secret.encode()))
         layout = next(one for one in _layout.LAYOUTS if one.server == server)
         config = load(layout._replace(main_config=main, config_dir=folder, policy_dir=folder, envvars=None))
-        said = logs.said(MAIN)
-        fault = _diagnose.refusal("it was refused", said, config, None)
+        logged = logs.logged(MAIN)
+        fault = _diagnose.refusal("it was refused", logged, config, None)
         assert fault.file in (None, main) and SECRET not in str(fault)
         assert len(fault.reason) <= 12 * (_error_logs.LONGEST + 1) + 100
-        denied = _diagnose.denied_backend(_error_logs.of_workers(said, server, {WORKER}), config)
+        denied = _diagnose.denied_backend(_error_logs.of_workers(logged, server, {WORKER}), config)
         assert not denied or "192.0.2.1:8080 " in denied
