@@ -20,6 +20,10 @@ if t.TYPE_CHECKING:
 
 Info = t.Dict[str, t.Any]
 
+# Seconds for what package managers report, and the processes of the host. It only ends what hangs: a process can keep
+# those that read its entries in /proc waiting.
+UPDATES_TIMEOUT = 3600.0
+
 if t.TYPE_CHECKING:  # Python has it since 3.8 only.
     from ansible_collections.kopano.hardening.plugins.module_utils._certificate.info import Judged, Results
     from ansible_collections.kopano.hardening.plugins.module_utils._updates.status import UpdateStatus
@@ -59,7 +63,7 @@ def run(params: Info, check_mode: bool) -> Info:
     finally:
         started()
         if updates:
-            found["updates"] = _part(updates.result)
+            found["updates"] = _part(lambda: updates.result(UPDATES_TIMEOUT))
     return found
 
 

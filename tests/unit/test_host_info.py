@@ -164,6 +164,18 @@ def test_a_process_that_fails_is_no_result(function, words):
         os.waitpid(beside._child, os.WNOHANG)
 
 
+def test_package_managers_that_hang_cost_their_own_part_only(monkeypatch):
+    """A process of a local user can keep those waiting that read its entries in /proc."""
+    reader, writer = os.pipe()
+    monkeypatch.setattr(_status, "run", lambda _params, _check_mode: os.read(reader, 1))
+    monkeypatch.setattr(_host_info, "UPDATES_TIMEOUT", 0.5)
+    answer = ask(updates=UPDATES, certificates=CERTIFICATES, frontend=FRONTEND)
+    assert answer["updates"] == {"failed": True, "msg": "it did not end within 0.5 s and was killed"}
+    assert not answer["frontend"].get("failed")
+    os.close(reader)
+    os.close(writer)
+
+
 def test_the_other_process_is_beside_this_one():
     reader, writer = os.pipe()
 

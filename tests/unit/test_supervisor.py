@@ -143,7 +143,7 @@ def test_a_rollback_that_never_ends_leaves_the_files_restored_and_says_so(bed, m
     bed.server.happens = [lambda: (False, "it will not")]
     message, result = bed.fails()
     assert message.startswith("reload failed, NOT everything could be restored; the next run tries again: ")
-    assert "The rollback failed: it did not end within 1 s" in message and not result["rolled_back"]
+    assert "The rollback failed: it did not end within 1 s and was killed" in message and not result["rolled_back"]
     assert (bed.conf / "site").read_text() == "old" and bed.states() == ["swapping"]
 
 
@@ -155,7 +155,7 @@ def test_a_diagnosis_that_hangs_costs_the_diagnosis_only(bed, monkeypatch):
     message, result = bed.fails()
     assert message == (
         "reload failed, everything is back as it was: it will not; the cause could not be determined: "
-        "it did not end within 0.5 s"
+        "it did not end within 0.5 s and was killed"
     )
     assert result["rolled_back"] and tree(bed.conf) == before and not bed.lock.exists()
 

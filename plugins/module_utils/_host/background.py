@@ -125,7 +125,7 @@ class Beside(t.Generic[R]):
         os.close(self._reader)
         if not ended:
             end(self._child)
-            raise Failed(f"it did not end within {seconds:g} s")
+            raise Failed(f"it did not end within {seconds:g} s and was killed")
         os.waitpid(self._child, 0)
         message = json.loads(text or b'{"error": "it ended without a result"}')
         if "refused" in message:
